@@ -1,0 +1,97 @@
+/*
+ * internal.h - what the tensor floor offers the floors above it, and nobody else.
+ */
+#ifndef PAL_TENSOR_INTERNAL_H
+#define PAL_TENSOR_INTERNAL_H
+
+#include "tensor/tensor.h"
+#include <stdarg.h>
+
+/* ---- Memory ---- */
+
+enum { PAL_ALIGN = 64 };
+
+/* The allocator behind pal_set_allocator; not cleared. NULL when there is none. */
+void *pal_malloc(size_t size);
+void pal_free(void *memory, size_t size);
+
+/*
+ * An arena is a chain of blocks that grows and never moves. What was taken after a mark is given
+ * back at once by rewinding to it; blocks are kept for the next round. Under AddressSanitizer what
+ * has been given back is poisoned.
+ */
+typedef struct pal_arena_block pal_arena_block;
+typedef struct pal_arena {
+    pal_arena_block *first, *current; /* current is the block that allocations come from */
+    size_t live, peak,
+        reserved; /* bytes handed out, the most there ever was, and held from the allocator */
+} pal_arena;
+typedef struct pal_arena_mark {
+    pal_arena_block *block;
+    size_t used, live;
+} pal_arena_mark;
+
+void *pal_arena_take(pal_arena *arena,
+                     size_t size); /* 64-byte aligned, not cleared; NULL when out of memory */
+void *pal_arena_zeroed(pal_arena *arena, size_t size);
+/* Makes sure that `size` bytes can be taken in one run of allocations without asking the allocator.
+ */
+bool pal_arena_reserve(pal_arena *arena, size_t size);
+pal_arena_mark pal_arena_save(const pal_arena *arena);
+void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark);
+void pal_arena_reset(pal_arena *arena); /* rewinds to empty and keeps the memory */
+void pal_arena_free(pal_arena *arena);  /* gives the memory back */
+
+static inline size_t pal_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* ---- Arrays ---- */
+
+/* Bytes of a contiguous array of this shape (the shape has been checked by pal_shape_count). */
+size_t pal_shape_bytes(pal_dtype dtype, pal_shape shape);
+
+/* ---- Threads ---- */
+
+/*
+ * The number of threads for an operation that touches `work` elements (or does about that many
+ * flops): 1 inside a parallel region and below the threshold where a team costs more than it saves.
+ * Called once, when the operation is called; how work is divided depends on the shapes alone, never
+ * on this number.
+ */
+int pal_team(int64_t work);
+
+/* ---- BLIS ---- */
+
+/*
+ * C = alpha A B + beta C with general strides: A is m x k, B is k x n, element (i, j) of X at
+ * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. threads > 1 lets BLIS divide the
+ * product; the bits are the same for every number. dtype is PAL_F32 or PAL_F64.
+ */
+void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
+              int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
+              void *c, int64_t rsc, int64_t csc, int threads);
+
+/*
+ * C = alpha A B + beta C over batches: the last two axes are the matrices, the leading axes of a
+ * and b broadcast to those of c. Any strides (a transpose is a permuted view, never a copy).
+ * Divides batches over the team when there are enough of them, else lets BLIS divide each product.
+ */
+void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
+                       const pal_array *c);
+
+/* The BLIS kernel family in use ("skx", "haswell", "generic", ...). */
+const char *pal_blas_family(void);
+
+/* ---- Kernels ---- */
+
+typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_AVX2, PAL_ISA_AVX512 } pal_isa;
+
+/* The widest instruction set of this processor and operating system, or what PAL_ISA says if it is
+ * not wider. */
+pal_isa pal_isa_best(void);
+pal_isa pal_isa_selected(void);
+const char *pal_isa_name(pal_isa isa);
+/* Tests only: all kernels from here on come from this set. false if the processor does not have it.
+ */
+bool pal_kernels_select(pal_isa isa);
+
+#endif

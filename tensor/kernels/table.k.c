@@ -1,0 +1,9 @@
+/* table.k.c - the table of this element type and instruction set. */
+#include "tensor/kernels/kernels.k.h"
+
+extern const pal_kernels K(table);
+const pal_kernels K(table) = {
+#define PAL_KERNEL(type, name) .name = K(name),
+#include "tensor/kernels/kernels.def"
+#undef PAL_KERNEL
+};
