@@ -5,17 +5,51 @@
  * avx512}. kernels.def lists them all; the table of each combination is made from that list in
  * kernels/table.k.c, and pal_kernels_for returns the one for this processor. Pointers are void so
  * that one signature serves both types; simd.h's loads and stores give them their type back.
+ * kernels.def says what each one computes and which operands a backward kernel takes.
  */
 #ifndef PAL_KERNELS_H
 #define PAL_KERNELS_H
 
 #include "tensor/internal.h"
 
-/* y[i] = f(x[i]), and with two and three operands. All contiguous, n >= 0, any alignment; y may be
- * an operand. */
+/* ---- Maps: y[i] = f(x[i], ...). Contiguous, n >= 0, any alignment; y may be an operand. ---- */
+
 typedef void pal_map1(int64_t n, const void *x, void *y);
 typedef void pal_map2(int64_t n, const void *a, const void *b, void *y);
 typedef void pal_map3(int64_t n, const void *a, const void *b, const void *c, void *y);
+/* The same with two numbers: clamp (low, high), affine (scale, shift). */
+typedef void pal_map1p(int64_t n, const void *x, const double *p, void *y);
+typedef void pal_map2p(int64_t n, const void *a, const void *b, const double *p, void *y);
+
+/* ---- Sums into y ---- */
+
+typedef void pal_fill_run(int64_t n, double value, void *y);        /* y = value */
+typedef void pal_axpy(int64_t n, double a, const void *x, void *y); /* y += a x */
+typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z,
+                        void *y); /* y += a x z */
+
+/* ---- Reductions ---- */
+
+/* They add in double, for either type, in an order that depends on n and the instruction set alone:
+ * element i goes to sum i mod (4 DL), and the sums are added in a fixed order at the end. */
+typedef double pal_reduce1(int64_t n, const void *x);
+typedef double pal_reduce2(int64_t n, const void *a, const void *b);
+
+/* ---- Rows: one contiguous row of n elements, as softmax and the norms use it ---- */
+
+/* y = scale e^(x - shift); zeros for shift = -infinity. */
+typedef void pal_exp_row(int64_t n, const void *x, double shift, double scale, void *y);
+/* y = x r weight (weight may be NULL); returns r, which backward takes. y may be x. */
+typedef double pal_rms_row(int64_t n, const void *x, const void *weight, double eps, void *y);
+typedef void pal_d_rms_row(int64_t n, const void *x, const void *weight, double r, const void *dy,
+                           void *dx);
+/* y = (x - mean) r weight + bias (either may be NULL); stats = {mean, r}, which backward takes. */
+typedef void pal_layer_row(int64_t n, const void *x, const void *weight, const void *bias,
+                           double eps, void *y, double stats[2]);
+typedef void pal_d_layer_row(int64_t n, const void *x, const void *weight, const double stats[2],
+                             const void *dy, void *dx);
+typedef void pal_d_layer_weight(int64_t n, const void *x, const double stats[2], const void *dy,
+                                void *dweight);
 
 typedef struct pal_kernels {
 #define PAL_KERNEL(type, name) type *name;

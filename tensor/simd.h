@@ -1,6 +1,13 @@
 /*
  * simd.h - the vector vocabulary of the kernels (.k.c files). REAL and SUFFIX come from the
  * Makefile's kernel rule; the width follows from the instruction set the file is compiled for.
+ *
+ * Vectors are those of the compiler (vector_size), so + - * / and comparisons are written as they
+ * are for numbers. A comparison gives a mask: a VI with all bits of a lane set or clear.
+ * Intrinsics appear only where the extension has no word (fused multiply-add, square root) or a
+ * slow one (tails). Both branches of `sizeof(R) == 4` compile for either type because vectors of
+ * one size convert by reinterpretation; the wrong one is never reached.
+ *
  * Everything is static inline, so that no wide instruction leaks into an object compiled for a
  * narrower set.
  */
@@ -9,13 +16,20 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #define PAL_JOIN_(a, b) a##b
 #define PAL_JOIN(a, b)  PAL_JOIN_(a, b)
 /* K(exp) is the symbol pal_k_exp_f32_avx512 and so on. */
 #define K(name) PAL_JOIN(pal_k_##name, SUFFIX)
 
+/* ---- Types ---- */
+
 typedef REAL R;
+typedef __typeof__(_Generic((R)0, float : (int32_t)0, double : (int64_t)0)) Int;
+typedef __typeof__(_Generic((R)0, float : (uint32_t)0, double : (uint64_t)0)) UInt;
 #if defined(__AVX512F__)
 enum { VBYTES = 64 };
 #elif defined(__AVX2__)
@@ -26,15 +40,60 @@ enum { VBYTES = 16 };
 enum { VL = VBYTES / sizeof(R) };
 typedef R V __attribute__((vector_size(VBYTES)));
 typedef R VU __attribute__((vector_size(VBYTES), aligned(sizeof(R)), may_alias));
+typedef Int VI __attribute__((vector_size(VBYTES))); /* masks */
+typedef UInt VW
+    __attribute__((vector_size(VBYTES))); /* words: bit patterns and exponents; they wrap around */
 
-/* Elements i..i+VL-1 of an array of n at p; past the end, loads give 0 and stores write nothing. */
+/* Sums run in double for either type: VD holds DL doubles, VN the DL (narrower) elements they come
+ * from. */
+enum { DL = VBYTES / sizeof(double) };
+typedef double VD __attribute__((vector_size(VBYTES)));
+typedef R VN __attribute__((vector_size(DL * sizeof(R))));
+typedef R VNU __attribute__((vector_size(DL * sizeof(R)), aligned(sizeof(R)), may_alias));
+
+/* A constant of the element type: its own digits for f32 and for f64. */
+static inline R pick(double f32, double f64) { return (R)(sizeof(R) == 4 ? f32 : f64); }
+
+static inline V splat(R a) { return a - (V){0}; } /* a - 0 keeps the sign of a zero */
+static inline VW bits(V a) { return (VW)a; }
+static inline V from_bits(VW a) { return (V)a; }
+
+/* ---- Loads and stores ---- */
+
+/* The first `count` lanes (0 < count < VL) of memory; the others are 0 and are not read. */
+static inline V ld_part(const R *x, int64_t count)
+{
+#if defined(__AVX512F__)
+    unsigned mask = (1u << count) - 1;
+    if (sizeof(R) == 4) return (V)_mm512_maskz_loadu_ps((__mmask16)mask, x);
+    return (V)_mm512_maskz_loadu_pd((__mmask8)mask, x);
+#else
+    V v = {0};
+    memcpy(&v, x, (size_t)count * sizeof(R));
+    return v;
+#endif
+}
+
+static inline void st_part(R *x, int64_t count, V v)
+{
+#if defined(__AVX512F__)
+    unsigned mask = (1u << count) - 1;
+    if (sizeof(R) == 4)
+        _mm512_mask_storeu_ps(x, (__mmask16)mask, (__m512)v);
+    else
+        _mm512_mask_storeu_pd(x, (__mmask8)mask, (__m512d)v);
+#else
+    memcpy(x, &v, (size_t)count * sizeof(R));
+#endif
+}
+
+/* Elements i..i+VL-1 of an array of n at p (i < n); past the end, loads give 0 and stores write
+ * nothing. */
 static inline V ld(const void *p, int64_t i, int64_t n)
 {
     const R *x = (const R *)p + i;
     if (n - i >= VL) return *(const VU *)x;
-    V v = {0};
-    memcpy(&v, x, (size_t)(n - i) * sizeof(R));
-    return v;
+    return ld_part(x, n - i);
 }
 
 static inline void st(void *p, int64_t i, int64_t n, V v)
@@ -43,7 +102,124 @@ static inline void st(void *p, int64_t i, int64_t n, V v)
     if (n - i >= VL)
         *(VU *)x = v;
     else
-        memcpy(x, &v, (size_t)(n - i) * sizeof(R));
+        st_part(x, n - i, v);
+}
+
+/* Elements i..i+DL-1 as doubles; 0 past the end. */
+static inline VD ld_double(const void *p, int64_t i, int64_t n)
+{
+    const R *x = (const R *)p + i;
+    VN h = {0};
+    if (n - i >= DL)
+        h = *(const VNU *)x;
+    else
+        for (int64_t j = 0; j < n - i; j++) h[j] = x[j];
+    return __builtin_convertvector(h, VD);
+}
+
+/* ---- Selection ---- */
+
+static inline V sel(VI mask, V a, V b) { return (V)((mask & (VI)a) | (~mask & (VI)b)); }
+static inline V only(VI mask, V a) { return (V)(mask & (VI)a); } /* a where mask, else 0 */
+
+static inline VW sign_bit(V a) { return bits(a) & bits(splat(-(R)0)); }
+static inline V vabs(V a) { return from_bits(bits(a) & ~bits(splat(-(R)0))); }
+static inline V vcopysign(V size, V sign) { return from_bits(bits(vabs(size)) | sign_bit(sign)); }
+static inline VI is_nan(V a) { return (VI)(a != a); }
+
+/* NaN if either is. */
+static inline V vmax(V a, V b) { return sel((VI)(a > b) | is_nan(a), a, b); }
+static inline V vmin(V a, V b) { return sel((VI)(a < b) | is_nan(a), a, b); }
+/* x within [low, high]; a NaN in x stays. */
+static inline V vclamp(V x, R low, R high)
+{
+    x = sel((VI)(x < splat(low)), splat(low), x);
+    return sel((VI)(x > splat(high)), splat(high), x);
+}
+
+/* ---- Arithmetic ---- */
+
+/* a b + c, with one rounding where the instruction set has it and with two in base. */
+static inline V vfma(V a, V b, V c)
+{
+#if defined(__AVX512F__)
+    if (sizeof(R) == 4) return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+    if (sizeof(R) == 4) return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+    return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline V vsqrt(V a)
+{
+#if defined(__AVX512F__)
+    if (sizeof(R) == 4) return (V)_mm512_sqrt_ps((__m512)a);
+    return (V)_mm512_sqrt_pd((__m512d)a);
+#elif defined(__AVX2__)
+    if (sizeof(R) == 4) return (V)_mm256_sqrt_ps((__m256)a);
+    return (V)_mm256_sqrt_pd((__m256d)a);
+#elif defined(__SSE2__)
+    if (sizeof(R) == 4) return (V)_mm_sqrt_ps((__m128)a);
+    return (V)_mm_sqrt_pd((__m128d)a);
+#else
+    for (int l = 0; l < VL; l++)
+        a[l] = (R)(sizeof(R) == 4 ? __builtin_sqrtf((float)a[l]) : __builtin_sqrt(a[l]));
+    return a;
+#endif
+}
+
+/* ---- Integers and exponents ---- */
+
+/* 1.5 * 2^mantissa bits: adding it rounds to an integer (ties to even) in the low bits. */
+static inline R round_magic(void) { return pick(0x1.8p23, 0x1.8p52); }
+
+/* The nearest integer of |x| < 2^21, as a number and, through *k, as an integer (two's complement).
+ */
+static inline V nearest(V x, VW *k)
+{
+    V t = x + round_magic();
+    *k = bits(t) - bits(splat(round_magic()));
+    return t - round_magic();
+}
+
+/* The number of a small integer (|k| < 2^21) in two's complement. */
+static inline V to_real(VW k) { return from_bits(k + bits(splat(round_magic()))) - round_magic(); }
+
+enum { MANTISSA = sizeof(R) == 4 ? 23 : 52, BIAS = sizeof(R) == 4 ? 127 : 1023 };
+/* 2^k for an exponent in the normal range. */
+static inline V exp2_int(VW k) { return from_bits((k + BIAS) << MANTISSA); }
+
+/* a 2^k for |k| < 2 BIAS, in two steps so that overflow and denormal results come out right. */
+static inline V scale(V a, VW k)
+{
+    VW half = ((k + 4096) >> 1) - 2048;
+    return a * exp2_int(half) * exp2_int(k - half);
+}
+
+/* ---- Across the lanes, in a fixed order ---- */
+
+static inline double hsum(VD a)
+{
+    double s = 0;
+    for (int l = 0; l < DL; l++) s += a[l];
+    return s;
+}
+
+static inline R hmax(V a)
+{
+    R m = a[0];
+    for (int l = 1; l < VL; l++) m = m > a[l] || m != m ? m : a[l];
+    return m;
+}
+
+static inline R hmin(V a)
+{
+    R m = a[0];
+    for (int l = 1; l < VL; l++) m = m < a[l] || m != m ? m : a[l];
+    return m;
 }
 
 #endif

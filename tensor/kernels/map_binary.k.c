@@ -1,7 +1,128 @@
-/* map_binary.k.c - elementwise arithmetic of two operands. Memory-bound: 3 accesses an element. */
+/*
+ * map_binary.k.c - elementwise arithmetic and comparisons of two operands. All but pow are bound by
+ * memory: 3 accesses an element.
+ */
 #include "tensor/kernels/kernels.k.h"
+#include "tensor/simd_math.h"
 
 void K(add)(int64_t n, const void *a, const void *b, void *y)
 {
     for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(a, i, n) + ld(b, i, n));
+}
+
+void K(sub)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(a, i, n) - ld(b, i, n));
+}
+
+void K(mul)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(a, i, n) * ld(b, i, n));
+}
+
+void K(div)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(a, i, n) / ld(b, i, n));
+}
+
+void K(maximum)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, vmax(ld(a, i, n), ld(b, i, n)));
+}
+
+void K(minimum)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, vmin(ld(a, i, n), ld(b, i, n)));
+}
+
+static inline V truth(VI mask) { return only(mask, splat(1)); }
+
+void K(eq)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) == ld(b, i, n))));
+}
+
+void K(ne)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) != ld(b, i, n))));
+}
+
+void K(lt)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) < ld(b, i, n))));
+}
+
+void K(le)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) <= ld(b, i, n))));
+}
+
+void K(gt)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) > ld(b, i, n))));
+}
+
+void K(ge)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) >= ld(b, i, n))));
+}
+
+/* e^(b log a) would lose as many bits as the exponent has; libm does not. */
+static inline R power(R a, R b)
+{
+    return (R)(sizeof(R) == 4 ? powf((float)a, (float)b) : pow((double)a, (double)b));
+}
+
+void K(pow)(int64_t n, const void *a, const void *b, void *y)
+{
+    const R *x = a, *e = b;
+    R *out = y;
+    for (int64_t i = 0; i < n; i++) out[i] = power(x[i], e[i]);
+}
+
+void K(select)(int64_t n, const void *condition, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL)
+        st(y, i, n, sel((VI)(ld(condition, i, n) != 0), ld(a, i, n), ld(b, i, n)));
+}
+
+/* ---- Gradients ---- */
+
+void K(d_div_b)(int64_t n, const void *b, const void *y, const void *dy, void *db)
+{
+    for (int64_t i = 0; i < n; i += VL) st(db, i, n, -ld(dy, i, n) * ld(y, i, n) / ld(b, i, n));
+}
+
+/* b = 0 is a constant, also at a = 0 where a^(b-1) is infinite. */
+void K(d_pow_a)(int64_t n, const void *a, const void *b, const void *dy, void *da)
+{
+    const R *x = a, *e = b, *g = dy;
+    R *out = da;
+    for (int64_t i = 0; i < n; i++) out[i] = e[i] == 0 ? 0 : g[i] * e[i] * power(x[i], e[i] - 1);
+}
+
+void K(d_pow_b)(int64_t n, const void *a, const void *y, const void *dy, void *db)
+{
+    for (int64_t i = 0; i < n; i += VL) {
+        V x = ld(a, i, n);
+        V g = ld(dy, i, n) * ld(y, i, n) * vlog(x);
+        st(db, i, n, sel((VI)(x <= 0), splat(0), g));
+    }
+}
+
+/* The share of dy that goes to a: all of it, or half where both are equal. */
+void K(d_maximum)(int64_t n, const void *a, const void *b, const void *dy, void *da)
+{
+    for (int64_t i = 0; i < n; i += VL) {
+        V p = ld(a, i, n), q = ld(b, i, n), g = ld(dy, i, n);
+        st(da, i, n, only((VI)(p > q), g) + only((VI)(p == q), g * (R)0.5));
+    }
+}
+
+void K(d_minimum)(int64_t n, const void *a, const void *b, const void *dy, void *da)
+{
+    for (int64_t i = 0; i < n; i += VL) {
+        V p = ld(a, i, n), q = ld(b, i, n), g = ld(dy, i, n);
+        st(da, i, n, only((VI)(p < q), g) + only((VI)(p == q), g * (R)0.5));
+    }
 }

@@ -1,0 +1,86 @@
+/*
+ * reduce.k.c - sums, products, extremes and sums into a vector, of contiguous runs.
+ *
+ * Sums run in double for f32 as well: a run of any length loses nothing, squares neither overflow
+ * nor vanish, and the conversion is hidden behind the loads. Four sums of DL lanes hide the latency
+ * of the addition.
+ */
+#include "tensor/kernels/kernels.k.h"
+#include <math.h>
+
+static inline double total(const VD s[4]) { return hsum((s[0] + s[1]) + (s[2] + s[3])); }
+
+double K(sum)(int64_t n, const void *x)
+{
+    VD s[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * DL <= n; i += 4 * DL)
+        for (int j = 0; j < 4; j++) s[j] += ld_double(x, i + j * DL, n);
+    for (int j = 0; i < n; i += DL, j++) s[j] += ld_double(x, i, n);
+    return total(s);
+}
+
+double K(dot)(int64_t n, const void *a, const void *b)
+{
+    VD s[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * DL <= n; i += 4 * DL)
+        for (int j = 0; j < 4; j++)
+            s[j] += ld_double(a, i + j * DL, n) * ld_double(b, i + j * DL, n);
+    for (int j = 0; i < n; i += DL, j++) s[j] += ld_double(a, i, n) * ld_double(b, i, n);
+    return total(s);
+}
+
+double K(sum_square)(int64_t n, const void *x) { return K(dot)(n, x, x); }
+
+double K(max)(int64_t n, const void *x)
+{
+    V m = splat((R)-INFINITY);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) m = vmax(m, ld(x, i, n));
+    R last = hmax(m);
+    for (; i < n; i++) {
+        R v = ((const R *)x)[i];
+        last = last > v || last != last ? last : v;
+    }
+    return (double)last;
+}
+
+double K(min)(int64_t n, const void *x)
+{
+    V m = splat((R)INFINITY);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) m = vmin(m, ld(x, i, n));
+    R last = hmin(m);
+    for (; i < n; i++) {
+        R v = ((const R *)x)[i];
+        last = last < v || last != last ? last : v;
+    }
+    return (double)last;
+}
+
+/* ---- Sums into y ---- */
+
+void K(fill)(int64_t n, double value, void *y)
+{
+    const V v = splat((R)value);
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, v);
+}
+
+void K(accumulate)(int64_t n, const void *x, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(y, i, n) + ld(x, i, n));
+}
+
+void K(axpy)(int64_t n, double a, const void *x, void *y)
+{
+    const V factor = splat((R)a);
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, vfma(factor, ld(x, i, n), ld(y, i, n)));
+}
+
+void K(axmuly)(int64_t n, double a, const void *x, const void *z, void *y)
+{
+    const V factor = splat((R)a);
+    for (int64_t i = 0; i < n; i += VL)
+        st(y, i, n, vfma(factor * ld(x, i, n), ld(z, i, n), ld(y, i, n)));
+}

@@ -1,0 +1,78 @@
+/*
+ * rows_softmax.k.c - softmax, its logarithm and log-sum-exp on one row, all shifted by the maximum.
+ *
+ * Passes: the maximum, the exponentials and their sum, the result. The row is in the first-level
+ * cache from the first pass on, unless it is a vocabulary.
+ */
+#include "tensor/kernels/kernels.k.h"
+#include "tensor/simd_math.h"
+
+/* sum e^(x - max) for a finite max, without storing the exponentials of the row. */
+static double sum_exp(int64_t n, const void *x, R max)
+{
+    enum { BLOCK = 512 };
+    R buffer[BLOCK];
+    double s = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const R *part = (const R *)x + start;
+        int64_t count = n - start < BLOCK ? n - start : BLOCK;
+        for (int64_t i = 0; i < count; i += VL)
+            st(buffer, i, count, vexp(ld(part, i, count) - max));
+        s += K(sum)(count, buffer);
+    }
+    return s;
+}
+
+double K(logsumexp_row)(int64_t n, const void *x)
+{
+    double max = K(max)(n, x);
+    if (!isfinite(max)) return max;
+    return max + log(sum_exp(n, x, (R)max));
+}
+
+/*
+ * The shift is a double and the row may be float: rounding a log-sum-exp of 100 to float would put
+ * an error of 4e-6 on every result, so the rest of it is subtracted as well.
+ */
+void K(exp_row)(int64_t n, const void *x, double shift, double factor, void *y)
+{
+    if (shift == -(double)INFINITY) {
+        K(fill)(n, 0, y);
+        return;
+    }
+    const R high = (R)shift, low = isfinite(shift) ? (R)(shift - (double)high) : 0;
+    const R f = (R)factor;
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, f * vexp((ld(x, i, n) - high) - low));
+}
+
+void K(softmax_row)(int64_t n, const void *x, void *y)
+{
+    double max = K(max)(n, x);
+    K(exp_row)(n, x, max, 1, y);
+    if (max == -(double)INFINITY) return;
+    const R inverse = (R)(1 / K(sum)(n, y));
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(y, i, n) * inverse);
+}
+
+void K(d_softmax_row)(int64_t n, const void *y, const void *dy, void *dx)
+{
+    const R mean = (R)K(dot)(n, y, dy);
+    for (int64_t i = 0; i < n; i += VL) st(dx, i, n, ld(y, i, n) * (ld(dy, i, n) - mean));
+}
+
+void K(log_softmax_row)(int64_t n, const void *x, void *y)
+{
+    double max = K(max)(n, x);
+    if (max == -(double)INFINITY) {
+        K(fill)(n, max, y);
+        return;
+    }
+    const R m = (R)max, rest = (R)log(sum_exp(n, x, m));
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, (ld(x, i, n) - m) - rest);
+}
+
+void K(d_log_softmax_row)(int64_t n, const void *y, const void *dy, void *dx)
+{
+    const R s = (R)K(sum)(n, dy);
+    for (int64_t i = 0; i < n; i += VL) st(dx, i, n, ld(dy, i, n) - vexp(ld(y, i, n)) * s);
+}
