@@ -195,6 +195,7 @@ PAL_API pal_tensor pal_params_find(pal_params *params,
 PAL_API int pal_params_count(const pal_params *params);
 PAL_API pal_tensor pal_params_at(pal_params *params, int i); /* in order of creation */
 PAL_API const char *pal_params_name(const pal_params *params, int i);
+PAL_API pal_array pal_params_array(const pal_params *params, int i); /* its value */
 PAL_API bool pal_params_decays(const pal_params *params, int i);
 PAL_API bool pal_params_frozen(const pal_params *params, int i);
 PAL_API int64_t

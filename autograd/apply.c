@@ -1,0 +1,310 @@
+/*
+ * apply.c - how an operation runs: check the handles, infer, allocate, compute, record.
+ *
+ * An operation's outputs outlive it; its record and saved tensors do so only if a gradient is
+ * wanted, and its scratch never does. They are taken from the arenas in that order, so that a
+ * rewind gives back exactly what is no longer needed.
+ */
+#include "autograd/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- What infer calls ---- */
+
+static pal_record *record_of(pal_call *call) { return (pal_record *)(void *)call; }
+
+pal_status pal_call_out(pal_call *call, int i, pal_dtype dtype, pal_shape shape)
+{
+    if (pal_shape_count(shape) < 0)
+        return pal_call_error(call, PAL_ESHAPE, "the result has too many dimensions or elements");
+    *call->out[i] = pal_array_of(dtype, shape, NULL);
+    return PAL_OK;
+}
+
+pal_status pal_call_save(pal_call *call, pal_dtype dtype, pal_shape shape)
+{
+    if (call->nsaved == PAL_MAX_SAVED)
+        return pal_call_error(call, PAL_EVALUE, "saves more than %d tensors", PAL_MAX_SAVED);
+    if (pal_shape_count(shape) < 0)
+        return pal_call_error(call, PAL_ESHAPE, "a saved tensor has too many elements");
+    call->saved[call->nsaved++] = pal_array_of(dtype, shape, NULL);
+    return PAL_OK;
+}
+
+pal_status pal_call_scratch(pal_call *call, size_t forward_bytes, size_t backward_bytes)
+{
+    record_of(call)->forward_scratch = forward_bytes;
+    record_of(call)->backward_scratch = backward_bytes;
+    return PAL_OK;
+}
+
+void pal_call_work(pal_call *call, int64_t work) { record_of(call)->work = work; }
+
+bool pal_call_fresh(const pal_call *call, int i)
+{
+    return i < 32 && (((const pal_record *)(const void *)call)->fresh >> i & 1);
+}
+
+/* Copies the i-th word of a space-separated list, the last one standing for all behind it. */
+void pal_arg_name(const char *args, int i, char name[32])
+{
+    const char *word = args ? args : "argument";
+    for (const char *space; i > 0 && (space = strchr(word, ' ')); i--) word = space + 1;
+    size_t n = strcspn(word, " ");
+    snprintf(name, 32, "%.*s", (int)(n < 31 ? n : 31), word);
+}
+
+/* Appends " (a f32[2,3], b f32[4])" to a message. */
+static void append_arguments(pal_error *e, const pal_call *call)
+{
+    size_t used = strlen(e->message), room = sizeof e->message;
+    for (int i = 0; i < call->nin && used < room; i++) {
+        char name[32], shape[128];
+        pal_arg_name(call->op->args, i, name);
+        int n =
+            snprintf(e->message + used, room - used, "%s%s %s", i ? ", " : " (", name,
+                     call->in[i] ? pal_array_describe(call->in[i], shape, sizeof shape) : "none");
+        used += (size_t)(n > 0 ? n : 0);
+    }
+    if (used + 1 < room) strcpy(e->message + used, ")");
+}
+
+pal_status pal_call_error(pal_call *call, pal_status status, const char *format, ...)
+{
+    pal_tape *tape = record_of(call)->tape;
+    if (tape->owner.error.status != PAL_OK) return tape->owner.error.status;
+    pal_error e = {.status = status};
+    int n = snprintf(e.message, sizeof e.message, "%s: ", call->op->name);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e.message + n, sizeof e.message - (size_t)n, format, args);
+    va_end(args);
+    append_arguments(&e, call);
+    return pal_fail(&tape->owner, status, "%s", e.message);
+}
+
+/* ---- Running ---- */
+
+/* The tape that the operands name; NULL after reporting if there is none, or a handle is bad. */
+static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
+{
+    pal_tape *tape = NULL;
+    for (int i = 0; i < nin && !tape; i++)
+        if (in[i].node) tape = pal_tape_of(in[i].node);
+    if (!tape) {
+        pal_fail_nowhere(PAL_EVALUE,
+                         "%s: no operand is on a tape; bring a parameter onto one by pal_on",
+                         op->name);
+        return NULL;
+    }
+    if (tape->owner.error.status != PAL_OK) return tape;
+    for (int i = 0; i < nin; i++) {
+        if (!in[i].node) continue; /* infer decides whether it may be left out */
+        char name[32];
+        pal_arg_name(op->args, i, name);
+        const char *problem = pal_handle_problem(in[i]);
+        if (!problem && pal_tape_of(in[i].node) && pal_tape_of(in[i].node) != tape)
+            problem = "lives on another tape; bring it over by pal_on";
+        if (problem) {
+            pal_fail(&tape->owner, PAL_ESTALE, "%s: argument %s %s", op->name, name, problem);
+            break;
+        }
+        const pal_node *base = in[i].node->base;
+        if (tape->depth && tape->grad && in[i].node->needs_grad && base->owner->is_tape &&
+            base->id < pal_tape_level(tape)->first_id) {
+            pal_fail(&tape->owner, PAL_EGRAD,
+                     "%s: argument %s comes from outside the recomputed segment and wants a "
+                     "gradient; pass it as one of the segment's inputs",
+                     op->name, name);
+            break;
+        }
+    }
+    return tape;
+}
+
+static bool any_needs_grad(int nin, const pal_tensor *in)
+{
+    for (int i = 0; i < nin; i++)
+        if (in[i].node && in[i].node->needs_grad) return true;
+    return false;
+}
+
+/* Room for n elements of a type, carved from one allocation. */
+static void *carve(unsigned char **at, size_t size)
+{
+    void *p = *at;
+    *at += pal_round_up(size, 16);
+    return p;
+}
+
+pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,
+                           const pal_tensor *in, int nout, pal_node *const *out)
+{
+    size_t ins = (size_t)nin, outs = (size_t)nout;
+    size_t bytes = sizeof(pal_record) + PAL_MAX_SAVED * sizeof(pal_array) + size +
+                   (3 * ins + 2 * outs) * sizeof(void *) + 8 * 16;
+    unsigned char *at = pal_arena_zeroed(&pal_tape_level(tape)->heads, bytes);
+    if (!at) return NULL;
+    pal_record *r = carve(&at, sizeof *r);
+    r->tape = tape;
+    r->in = carve(&at, ins * sizeof *r->in);
+    r->in_version = carve(&at, ins * sizeof *r->in_version);
+    r->out = carve(&at, outs * sizeof *r->out);
+    const pal_array **in_array = carve(&at, ins * sizeof *in_array);
+    pal_array **out_array = carve(&at, outs * sizeof *out_array);
+    for (int i = 0; i < nin; i++) {
+        if (!in[i].node) continue;
+        r->in[i] = in[i].node;
+        r->in_version[i] = in[i].node->base->version;
+        in_array[i] = &in[i].node->a;
+    }
+    for (int i = 0; i < nout; i++) {
+        r->out[i] = out[i];
+        out_array[i] = &out[i]->a;
+    }
+    r->call = (pal_call){.op = op,
+                         .nin = nin,
+                         .nout = nout,
+                         .in = in_array,
+                         .out = out_array,
+                         .saved = carve(&at, PAL_MAX_SAVED * sizeof(pal_array))};
+    if (size) r->call.opts = memcpy(carve(&at, size), opts, size);
+    return r;
+}
+
+static bool allocate_outputs(pal_tape *tape, pal_record *r, bool grad)
+{
+    bool gradient = false;
+    for (int i = 0; i < r->call.nin; i++)
+        gradient = gradient || (r->in[i] && r->in[i]->is_gradient);
+    for (int i = 0; i < r->call.nout; i++) {
+        if (!pal_node_allocate(tape, r->out[i])) return false;
+        r->out[i]->needs_grad = grad && r->out[i]->a.dtype != PAL_I64;
+        r->out[i]->is_gradient = gradient;
+        if (grad) r->out[i]->maker = r;
+    }
+    return true;
+}
+
+static bool allocate_rest(pal_tape *tape, pal_record *r, pal_arena_mark *before_scratch)
+{
+    pal_arena *values = &pal_tape_level(tape)->values;
+    for (int i = 0; i < r->call.nsaved; i++) {
+        pal_array *s = &r->call.saved[i];
+        s->data = pal_arena_take(values, pal_shape_bytes(s->dtype, pal_array_shape(s)));
+        if (!s->data) return false;
+    }
+    *before_scratch = pal_arena_save(values);
+    if (!r->forward_scratch) return true;
+    r->call.scratch = pal_arena_take(values, r->forward_scratch);
+    return r->call.scratch != NULL;
+}
+
+bool pal_array_finite(const pal_array *a)
+{
+    if (a->dtype == PAL_I64) return true;
+    int64_t n = pal_array_count(a), index[PAL_MAX_DIMS] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(pal_array_get(a, index))) return false;
+        for (int d = a->ndim - 1; d >= 0 && ++index[d] == a->shape[d]; d--) index[d] = 0;
+    }
+    return true;
+}
+
+/* PAL_CHECK=numerics: the first operation that makes a number that is not finite out of finite
+ * ones. */
+static void check_forward(pal_call *call)
+{
+    for (int i = 0; i < call->nout; i++) {
+        if (pal_array_finite(call->out[i])) continue;
+        for (int j = 0; j < call->nin; j++)
+            if (call->in[j] && !pal_array_finite(call->in[j])) return;
+        pal_call_error(call, PAL_ENUMERIC, "the result holds a number that is not finite");
+        return;
+    }
+}
+
+void pal_record_link(pal_tape *tape, pal_record *r)
+{
+    pal_level *l = pal_tape_level(tape);
+    r->prev = l->last;
+    if (l->last)
+        l->last->next = r;
+    else
+        l->first = r;
+    l->last = r;
+    tape->ops++;
+}
+
+static bool out_of_memory(pal_tape *tape, const pal_record *r, const pal_op *op)
+{
+    char text[128] = "its record";
+    if (r && r->call.nout) pal_array_describe(r->call.out[0], text, sizeof text);
+    pal_fail(&tape->owner, PAL_ENOMEM, "%s: out of memory for %s", op->name, text);
+    return false;
+}
+
+/* Everything between the checked handles and the finished nodes. */
+static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,
+                const pal_tensor *in, int nout, pal_node **out)
+{
+    pal_level *level = pal_tape_level(tape);
+    for (int i = 0; i < nout; i++)
+        if (!(out[i] = pal_node_new(tape, op->name))) return false;
+    pal_arena_mark heads = pal_arena_save(&level->heads);
+    pal_record *r = pal_record_new(tape, op, opts, size, nin, in, nout, out);
+    if (!r) return out_of_memory(tape, r, op);
+    if (op->infer(&r->call) != PAL_OK) return false;
+
+    bool record = tape->grad && op->backward && any_needs_grad(nin, in);
+    pal_arena_mark after_outputs, before_scratch;
+    if (!allocate_outputs(tape, r, record)) return out_of_memory(tape, r, op);
+    after_outputs = pal_arena_save(&level->values);
+    if (!allocate_rest(tape, r, &before_scratch)) return out_of_memory(tape, r, op);
+
+    int64_t elements = nout ? pal_array_count(&out[0]->a) : 0;
+    r->call.team = pal_team(r->work ? r->work : elements);
+    op->forward(&r->call);
+    pal_tape_note_peak(tape);
+    if (tape->check_numerics) check_forward(&r->call);
+    if (tape->owner.error.status != PAL_OK) return false;
+
+    if (record) {
+        pal_arena_rewind(&level->values, before_scratch);
+        r->call.scratch = NULL;
+        pal_record_link(tape, r);
+    } else {
+        pal_arena_rewind(&level->values, after_outputs);
+        pal_arena_rewind(&level->heads, heads);
+    }
+    return true;
+}
+
+void pal_apply(const pal_op *op, const void *opts, size_t size, int nin, const pal_tensor *in,
+               int nout, pal_tensor *out)
+{
+    enum { FEW = 16 };
+    pal_node *few[FEW];
+    pal_tape *tape = find_tape(op, nin, in);
+    if (!tape) {
+        for (int i = 0; i < nout; i++) out[i] = pal_poison_nowhere();
+        return;
+    }
+    if (nout > FEW)
+        pal_fail(&tape->owner, PAL_EVALUE, "%s: %d outputs; at most %d", op->name, nout, FEW);
+    if (tape->owner.error.status == PAL_OK) {
+        pal_level *level = pal_tape_level(tape);
+        pal_arena_mark heads = pal_arena_save(&level->heads);
+        pal_arena_mark values = pal_arena_save(&level->values);
+        pal_node *newest = tape->newest;
+        if (run(tape, op, opts, size, nin, in, nout, few)) {
+            for (int i = 0; i < nout; i++) out[i] = pal_handle(few[i]);
+            return;
+        }
+        pal_nodes_forget(tape, newest);
+        pal_arena_rewind(&level->values, values);
+        pal_arena_rewind(&level->heads, heads);
+    }
+    for (int i = 0; i < nout; i++) out[i] = pal_poison(&tape->owner);
+}

@@ -1,0 +1,183 @@
+/*
+ * internal.h - tape, nodes and records, for the files of this floor and for tests.
+ *
+ * A node is a tensor: an array and where its memory and gradient come from. A record is one
+ * operation that backward may visit. Both live in the tape's arenas.
+ *
+ * Views are nodes without a record: a view shares the memory of its base, and its gradient is the
+ * same view of its base's gradient. So cutting a sequence into T tokens costs T nodes and no
+ * arithmetic in either direction.
+ */
+#ifndef PAL_AUTOGRAD_INTERNAL_H
+#define PAL_AUTOGRAD_INTERNAL_H
+
+#include "autograd/autograd.h"
+#include "tensor/internal.h"
+
+typedef struct pal_record pal_record;
+typedef struct pal_owner pal_owner;
+
+struct pal_node {
+    pal_array a;      /* the value */
+    pal_owner *owner; /* a tape or a set of parameters */
+    uint64_t id;     /* unique within the owner; 0: given back. A handle is good while they agree */
+    pal_node *base;  /* whose memory and gradient this is a view of; itself if it is none */
+    pal_node *older; /* the node made before this one (tape only) */
+    pal_record *maker; /* the operation that computed it; NULL for leaves, views and parameters */
+    const char *label; /* for messages; may be NULL */
+    bool needs_grad;   /* a gradient has to flow through it */
+    bool wanted;       /* the caller wants to see the gradient */
+    bool is_gradient;  /* it is, or was computed from, a gradient */
+
+    /* The rest is meaningful for a base only. */
+    int param;        /* index within its parameters, -1 on a tape */
+    uint64_t version; /* how often the memory has been written through the interface */
+    pal_node *grad;   /* parameter or wanted tensor: the tensor that holds its gradient */
+    /* One backward pass: */
+    uint64_t pass;           /* the last pass that reached it */
+    size_t slot;             /* where the buffer lies in the pass's block */
+    void *fixed;             /* gradient memory that outlives a pass (parameters, wanted leaves) */
+    void *buffer;            /* the gradient while it is being summed */
+    bool written;            /* buffer holds something */
+    pal_record *last_reader; /* the last record, in backward's order, that adds to it */
+};
+
+/* What a tape and a set of parameters have in common. The poison node stands for a failed result.
+ */
+struct pal_owner {
+    bool is_tape;
+    uint64_t next_id, first_live; /* ids below first_live belong to steps that are over */
+    pal_error error;              /* sticky: the first failure */
+    pal_node poison;
+};
+
+enum { PAL_MAX_SAVED = 8 };
+
+/* A segment of pal_recompute: how to run it again. */
+typedef struct pal_segment {
+    pal_segment_fn *run;
+    void *context;
+    int nin;              /* the first inputs of the record; the others are captured parameters */
+    const pal_tensor *in; /* their handles */
+    pal_rng before;       /* the tape's generator when it first ran */
+} pal_segment;
+
+struct pal_record {
+    pal_call call; /* what infer, forward and backward see */
+    pal_record *prev, *next;
+    pal_tape *tape;
+    pal_node **in, **out; /* in[i] == NULL: left out */
+    uint64_t *in_version; /* of in[i]'s memory when it was read */
+    size_t forward_scratch, backward_scratch;
+    int64_t work;
+    uint32_t fresh;             /* inputs whose din holds nothing yet */
+    const pal_segment *segment; /* of a recompute record */
+};
+
+/* Values and records of one depth of recomputation; level 0 is the step itself. */
+enum { PAL_MAX_LEVELS = 8 };
+typedef struct pal_level {
+    pal_arena heads;  /* nodes and records: never poisoned, so that a stale handle can be told */
+    pal_arena values; /* memory of tensors */
+    pal_arena grads;  /* the block of a running backward pass */
+    pal_record *first, *last;
+    size_t need_heads, need_values, need_grads; /* the most that a segment at this level takes */
+    uint64_t first_id;                          /* older nodes are outside the running segment */
+} pal_level;
+
+struct pal_tape {
+    pal_owner owner; /* first: a node's owner is its tape */
+    pal_level level[PAL_MAX_LEVELS];
+    int depth;
+    bool grad;           /* recording */
+    bool check_numerics; /* PAL_CHECK=numerics */
+    bool in_backward;
+    pal_node *newest;
+    uint64_t passes;
+    size_t peak;
+    int64_t ops;
+    pal_rng rng;
+};
+
+static inline pal_level *pal_tape_level(pal_tape *tape) { return &tape->level[tape->depth]; }
+static inline pal_tape *pal_tape_of(const pal_node *n)
+{
+    return n->owner && n->owner->is_tape ? (pal_tape *)(void *)n->owner : NULL;
+}
+static inline pal_tensor pal_handle(pal_node *n) { return (pal_tensor){n, n->id}; }
+
+/* ---- Errors (tape.c) ---- */
+
+/* Makes the owner sticky with its first error and tells the handler. Returns the status. */
+pal_status pal_fail(pal_owner *owner, pal_status status, const char *format, ...) PAL_PRINTF(3, 4);
+/* The same without an owner: only tells the handler. */
+pal_status pal_fail_nowhere(pal_status status, const char *format, ...) PAL_PRINTF(2, 3);
+pal_tensor pal_poison(pal_owner *owner);
+/* What to return when there is not even an owner. */
+pal_tensor pal_poison_nowhere(void);
+static inline bool pal_is_poison(const pal_node *n) { return n == &n->owner->poison; }
+void pal_owner_init(pal_owner *owner, bool is_tape);
+
+/*
+ * The node of a handle; NULL, after reporting on behalf of operation `op` and argument `arg`, if it
+ * is empty, stale or poisoned. The last is not reported again.
+ */
+pal_node *pal_node_of(pal_tensor t, const char *op, const char *arg);
+/* NULL if the handle can be used, else the reason as a phrase ("is stale: ..."). */
+const char *pal_handle_problem(pal_tensor t);
+
+/* ---- Nodes (tape.c) ---- */
+
+/* A new node on the tape's current level; no memory for the value yet. NULL: out of memory,
+ * reported for `op`. */
+pal_node *pal_node_new(pal_tape *tape, const char *op);
+/* Gives node n a contiguous value of this dtype and shape; false: out of memory (not reported). */
+bool pal_node_allocate(pal_tape *tape, pal_node *n);
+/* Forgets all nodes newer than `mark`. */
+void pal_nodes_forget(pal_tape *tape, pal_node *mark);
+void pal_tape_note_peak(pal_tape *tape);
+/* A view of the memory of `from` with the given array; no record. `op` is named in errors. */
+pal_tensor pal_view(const char *op, pal_tape *tape, const pal_node *from, const pal_array *a);
+/* The same view of the base's gradient buffer. */
+pal_array pal_gradient_view(const pal_node *n, void *base_buffer);
+
+/* ---- Records (apply.c) ---- */
+
+/* A record on the current level, not yet linked; opts are copied. NULL: out of memory (not
+ * reported). */
+pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,
+                           const pal_tensor *in, int nout, pal_node *const *out);
+void pal_record_link(pal_tape *tape, pal_record *r);
+/* false if a number in it is not finite; integers always are. */
+bool pal_array_finite(const pal_array *a);
+/* Copies the i-th word of a space-separated list, the last one standing for all behind it. */
+void pal_arg_name(const char *args, int i, char name[32]);
+
+/* ---- Backward (backward.c) ---- */
+
+typedef struct pal_plan {
+    uint64_t pass;
+    size_t block;    /* bytes of the gradient buffers */
+    size_t planning; /* bytes that planning itself took */
+    size_t scratch;  /* the largest scratch of a backward function, and the arrays handed to it */
+} pal_plan;
+
+/* Lays out the gradient buffers of a pass over the records of the current level, from the seeds
+ * back. Changes marks in nodes but no gradient. Reports stale versions. */
+pal_status pal_plan_backward(pal_tape *tape, int n, pal_node *const *seeds, pal_plan *plan);
+/* Runs the pass that was just planned; all memory has been reserved. */
+pal_status pal_run_backward(pal_tape *tape, int n, pal_node *const *seeds,
+                            const pal_array *const *cotangents, const pal_plan *plan);
+size_t pal_plan_bytes(const pal_plan *plan);
+
+/* Recomputes a segment and runs backward through it (recompute.c). */
+pal_status pal_segment_backward(pal_record *r);
+
+/* ---- Parameters (params.c) ---- */
+
+void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
+
+/* Adds src to dst (same shape and dtype, any strides). */
+void pal_array_add(const pal_array *dst, const pal_array *src);
+
+#endif

@@ -1,0 +1,267 @@
+/*
+ * recompute.c - activation checkpointing: forget what a segment computes, and compute it again.
+ *
+ * A segment runs one level deeper than its caller. Each level has arenas of its own, so that what
+ * the segment leaves behind is given back at once, however its caller's memory lies. The first run
+ * records as usual, for two reasons: it finds the parameters that the segment reads, which become
+ * inputs of its record, and it plans its own backward pass, so that the outer pass can reserve the
+ * memory before it changes a gradient. Sources: Chen et al., arXiv 1604.06174.
+ */
+#include "autograd/internal.h"
+
+#include <string.h>
+
+/* An op of its own, for its name in messages and dumps; apply never sees it. */
+static const pal_op recompute_op = {.name = "recompute", .args = "input"};
+
+/* ---- Running the segment ---- */
+
+/* A leaf on the segment's level that stands for input x of the caller. */
+static pal_node *make_proxy(pal_tape *tape, const pal_node *x)
+{
+    pal_node *n = pal_node_new(tape, "recompute");
+    if (!n) return NULL;
+    n->a = x->a;
+    n->needs_grad = x->needs_grad;
+    n->label = x->label;
+    return n;
+}
+
+typedef struct run_state {
+    pal_node *newest;
+    pal_node **proxy; /* of each input */
+    pal_tensor *in, *out;
+} run_state;
+
+/* Goes one level down and runs the segment there. false: the tape is sticky. */
+static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *state)
+{
+    if (tape->depth + 1 == PAL_MAX_LEVELS) {
+        pal_fail(&tape->owner, PAL_EVALUE, "recompute: segments nest more than %d deep",
+                 PAL_MAX_LEVELS - 1);
+        return false;
+    }
+    state->newest = tape->newest;
+    tape->depth++;
+    pal_level *l = pal_tape_level(tape);
+    l->heads.peak = l->values.peak = 0;
+    l->first_id = tape->owner.next_id;
+    size_t nin = (size_t)s->nin;
+    state->proxy = pal_arena_zeroed(&l->heads, (nin + 1) * sizeof(pal_node *));
+    state->in = pal_arena_zeroed(&l->heads, (nin + 1) * sizeof(pal_tensor));
+    state->out = pal_arena_zeroed(&l->heads, (size_t)nout * sizeof(pal_tensor));
+    if (!state->proxy || !state->in || !state->out) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "recompute: out of memory for a segment");
+        return false;
+    }
+    for (int i = 0; i < s->nin; i++) {
+        if (!s->in[i].node) continue;
+        if (!(state->proxy[i] = make_proxy(tape, s->in[i].node))) return false;
+        state->in[i] = pal_handle(state->proxy[i]);
+    }
+    s->run(s->context, state->in, state->out);
+    return tape->owner.error.status == PAL_OK;
+}
+
+/* Comes back up and forgets all that was made below. */
+static void leave(pal_tape *tape, const run_state *state)
+{
+    pal_level *l = pal_tape_level(tape);
+    pal_nodes_forget(tape, state->newest);
+    pal_arena_reset(&l->heads);
+    pal_arena_reset(&l->values);
+    pal_arena_reset(&l->grads);
+    l->first = l->last = NULL;
+    tape->depth--;
+}
+
+/* The outputs of a run, checked; false after reporting. */
+static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
+{
+    for (int i = 0; i < nout; i++) {
+        const char *problem = pal_handle_problem(out[i]);
+        if (!problem && pal_tape_of(out[i].node) != tape) problem = "is not on the segment's tape";
+        if (problem) {
+            pal_fail(&tape->owner, PAL_ESTALE, "recompute: output %d of the segment %s", i,
+                     problem);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Recording it ---- */
+
+/*
+ * The distinct trainable parameters that the records one level below read; written to out unless
+ * that is NULL. Returns how many there are.
+ */
+static int captured(pal_tape *tape, pal_tensor *out)
+{
+    uint64_t pass = ++tape->passes; /* marks those already counted */
+    int n = 0;
+    for (const pal_record *r = tape->level[tape->depth + 1].first; r; r = r->next) {
+        for (int i = 0; i < r->call.nin; i++) {
+            pal_node *base = r->in[i] && r->in[i]->needs_grad ? r->in[i]->base : NULL;
+            if (!base || base->param < 0 || base->pass == pass) continue;
+            base->pass = pass;
+            if (out) out[n] = pal_handle(base);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* A copy of segment output `from` as a node of the caller's level. */
+static pal_node *copy_out(pal_tape *tape, const pal_node *from)
+{
+    pal_node *n = pal_node_new(tape, "recompute");
+    if (!n) return NULL;
+    n->a = from->a;
+    if (!pal_node_allocate(tape, n)) return NULL;
+    n->needs_grad = from->needs_grad;
+    n->is_gradient = from->is_gradient;
+    pal_status same_shape = pal_array_copy(&n->a, &from->a, NULL);
+    (void)same_shape; /* cannot fail */
+    return n;
+}
+
+/* Copies the results up and links a record. What the segment computed is still there, below. */
+static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_tensor *inner,
+                           pal_tensor *out)
+{
+    pal_arena *heads = &pal_tape_level(tape)->heads;
+    int nparam = captured(tape, NULL), nin = s->nin + nparam;
+    pal_node **copy = pal_arena_zeroed(heads, (size_t)nout * sizeof(pal_node *));
+    pal_tensor *all = pal_arena_zeroed(heads, (size_t)(nin + 1) * sizeof(pal_tensor));
+    if (!copy || !all) return false;
+    for (int i = 0; i < s->nin; i++) all[i] = s->in[i];
+    s->in = all; /* the caller's array may be gone by the time of backward */
+    captured(tape, all + s->nin);
+    bool grad = false;
+    for (int i = 0; i < nout; i++) {
+        if (!(copy[i] = copy_out(tape, inner[i].node))) return false;
+        grad = grad || copy[i]->needs_grad;
+        out[i] = pal_handle(copy[i]);
+    }
+    if (!grad) return true;
+    pal_record *r = pal_record_new(tape, &recompute_op, s, sizeof *s, nin, all, nout, copy);
+    if (!r) return false;
+    r->segment = r->call.opts;
+    for (int i = 0; i < nout; i++) copy[i]->maker = r;
+    pal_record_link(tape, r);
+    return true;
+}
+
+/* Plans backward through the segment that has just run, to know what it will need. */
+static bool measure(pal_tape *tape, int nout, const pal_tensor *out)
+{
+    pal_level *l = pal_tape_level(tape);
+    pal_node **seeds = pal_arena_zeroed(&l->heads, (size_t)nout * sizeof(pal_node *));
+    int n = 0;
+    if (!seeds) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "recompute: out of memory for a segment");
+        return false;
+    }
+    for (int i = 0; i < nout; i++)
+        if (out[i].node->needs_grad) seeds[n++] = out[i].node;
+    pal_plan plan;
+    if (pal_plan_backward(tape, n, seeds, &plan) != PAL_OK) return false;
+    /* Backward also hands over nout cotangents; twice the heads is more than it will take. */
+    size_t heads = 2 * l->heads.peak, bytes = pal_plan_bytes(&plan);
+    if (heads > l->need_heads) l->need_heads = heads;
+    if (l->values.peak > l->need_values) l->need_values = l->values.peak;
+    if (bytes > l->need_grads) l->need_grads = bytes;
+    return true;
+}
+
+void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int nin,
+                   const pal_tensor *in, int nout, pal_tensor *out)
+{
+    pal_segment s = {.run = segment, .context = context, .nin = nin, .in = in, .before = tape->rng};
+    run_state state = {0};
+    bool done = false;
+    for (int i = 0; i < nin && tape->owner.error.status == PAL_OK; i++) {
+        const char *problem = in[i].node ? pal_handle_problem(in[i]) : NULL;
+        if (problem)
+            pal_fail(&tape->owner, PAL_ESTALE, "recompute: argument input %d %s", i, problem);
+    }
+    if (tape->owner.error.status == PAL_OK && !tape->grad) {
+        segment(context, in, out);
+        return;
+    }
+    if (tape->owner.error.status == PAL_OK) {
+        int depth = tape->depth;
+        if (enter(tape, &s, nout, &state) && check_outputs(tape, nout, state.out) &&
+            measure(tape, nout, state.out)) {
+            tape->depth--; /* the copies belong to the caller's level */
+            done = record_segment(tape, &s, nout, state.out, out);
+            tape->depth++;
+            if (!done)
+                pal_fail(&tape->owner, PAL_ENOMEM, "recompute: out of memory for the outputs");
+        }
+        if (tape->depth > depth) leave(tape, &state);
+    }
+    for (int i = 0; i < nout && !done; i++) out[i] = pal_poison(&tape->owner);
+}
+
+/* ---- Running it again ---- */
+
+/* The cotangents that reached the record, as seeds of a pass on the segment's level. */
+static bool collect_seeds(pal_tape *tape, const pal_record *r, const pal_tensor *out,
+                          pal_node **seeds, const pal_array **cotangents, int *n)
+{
+    for (int i = 0; i < r->call.nout; i++) {
+        if (!r->call.dout[i] || !out[i].node->needs_grad) continue;
+        if (!pal_shape_equal(pal_array_shape(&out[i].node->a), pal_array_shape(r->call.out[i]))) {
+            pal_fail(&tape->owner, PAL_ESHAPE,
+                     "recompute: output %d has another shape than in the forward pass; a segment "
+                     "must compute the same way each time",
+                     i);
+            return false;
+        }
+        seeds[*n] = out[i].node;
+        cotangents[(*n)++] = r->call.dout[i];
+    }
+    return true;
+}
+
+static void backward_below(pal_tape *tape, const pal_record *r, const run_state *state)
+{
+    pal_arena *heads = &pal_tape_level(tape)->heads;
+    size_t nout = (size_t)r->call.nout;
+    pal_node **seeds = pal_arena_zeroed(heads, nout * sizeof(pal_node *));
+    const pal_array **cotangents = pal_arena_zeroed(heads, nout * sizeof(pal_array *));
+    int n = 0;
+    if (!seeds || !cotangents) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "recompute: out of memory in backward");
+        return;
+    }
+    if (!collect_seeds(tape, r, state->out, seeds, cotangents, &n)) return;
+    /* The gradients of the inputs are summed where the caller wants them. */
+    for (int i = 0; i < r->segment->nin; i++)
+        if (state->proxy[i] && r->call.din[i]) state->proxy[i]->fixed = r->call.din[i]->data;
+    pal_plan plan;
+    if (pal_plan_backward(tape, n, seeds, &plan) == PAL_OK)
+        pal_run_backward(tape, n, seeds, cotangents, &plan);
+}
+
+pal_status pal_segment_backward(pal_record *r)
+{
+    pal_tape *tape = r->tape;
+    pal_rng now = tape->rng;
+    bool grad = pal_set_grad(tape, true);
+    int64_t ops = tape->ops;
+    int depth = tape->depth;
+    run_state state = {0};
+    tape->rng = r->segment->before;
+    if (enter(tape, r->segment, r->call.nout, &state)) {
+        tape->rng = now;
+        if (check_outputs(tape, r->call.nout, state.out)) backward_below(tape, r, &state);
+    }
+    if (tape->depth > depth) leave(tape, &state);
+    tape->rng = now;
+    tape->ops = ops;
+    pal_set_grad(tape, grad);
+    return tape->owner.error.status;
+}

@@ -1,0 +1,155 @@
+/*
+ * arena.c - the allocator of the library, and the chained blocks that a step's tensors live in.
+ *
+ * An arena only grows: a tensor never moves, so a pointer taken during a step stays good until the
+ * step ends. Rewinding keeps the blocks, so that a training loop stops asking the allocator after
+ * its first steps.
+ */
+#include "tensor/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define PAL_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PAL_ASAN 1
+#endif
+#endif
+#ifdef PAL_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+/* ---- Allocator ---- */
+
+static void *default_alloc(void *memory, size_t old_size, size_t size, void *user)
+{
+    (void)old_size, (void)user;
+    if (size) return aligned_alloc(PAL_ALIGN, pal_round_up(size, PAL_ALIGN));
+    free(memory);
+    return NULL;
+}
+
+static pal_alloc_fn *allocate = default_alloc;
+static void *allocate_user;
+
+void pal_set_allocator(pal_alloc_fn *fn, void *user)
+{
+    allocate = fn ? fn : default_alloc;
+    allocate_user = user;
+}
+
+void *pal_malloc(size_t size)
+{
+    return size > SIZE_MAX / 2 ? NULL : allocate(NULL, 0, size ? size : 1, allocate_user);
+}
+
+void pal_free(void *memory, size_t size)
+{
+    if (memory) allocate(memory, size ? size : 1, 0, allocate_user);
+}
+
+/* ---- Arena ---- */
+
+struct pal_arena_block {
+    pal_arena_block *next;
+    size_t used, capacity;
+    _Alignas(PAL_ALIGN) unsigned char memory[];
+};
+
+enum { SMALLEST_BLOCK = 1 << 16 };
+
+/* A block after the current one, as large as all before it together, so that a chain stays short.
+ */
+static pal_arena_block *add_block(pal_arena *arena, size_t size)
+{
+    size_t capacity = arena->reserved > SMALLEST_BLOCK ? arena->reserved : SMALLEST_BLOCK;
+    if (capacity < size) capacity = size;
+    pal_arena_block *b = pal_malloc(sizeof *b + capacity);
+    if (!b && capacity > size) { /* perhaps there is less, but enough */
+        capacity = size;
+        b = pal_malloc(sizeof *b + capacity);
+    }
+    if (!b) return NULL;
+    ASAN_POISON_MEMORY_REGION(b->memory, capacity);
+    b->used = 0;
+    b->capacity = capacity;
+    if (arena->current) {
+        b->next = arena->current->next;
+        arena->current->next = b;
+    } else {
+        b->next = arena->first;
+        arena->first = arena->current = b;
+    }
+    arena->reserved += capacity;
+    return b;
+}
+
+/* The block that `size` bytes come from: the current one, the next if it has room, or a new one. */
+static pal_arena_block *block_for(pal_arena *arena, size_t size)
+{
+    pal_arena_block *b = arena->current;
+    if (b && b->capacity - b->used >= size) return b;
+    if (b && b->next && b->next->capacity >= size) return b->next;
+    return add_block(arena, size);
+}
+
+void *pal_arena_take(pal_arena *arena, size_t size)
+{
+    if (size > SIZE_MAX / 4) return NULL;
+    size = pal_round_up(size ? size : 1, PAL_ALIGN);
+    pal_arena_block *b = block_for(arena, size);
+    if (!b) return NULL;
+    arena->current = b;
+    void *p = b->memory + b->used;
+    b->used += size;
+    arena->live += size;
+    if (arena->live > arena->peak) arena->peak = arena->live;
+    ASAN_UNPOISON_MEMORY_REGION(p, size);
+    return p;
+}
+
+void *pal_arena_zeroed(pal_arena *arena, size_t size)
+{
+    void *p = pal_arena_take(arena, size);
+    return p ? memset(p, 0, size) : NULL;
+}
+
+bool pal_arena_reserve(pal_arena *arena, size_t size)
+{
+    return size <= SIZE_MAX / 4 && block_for(arena, pal_round_up(size, PAL_ALIGN)) != NULL;
+}
+
+pal_arena_mark pal_arena_save(const pal_arena *arena)
+{
+    return (pal_arena_mark){arena->current, arena->current ? arena->current->used : 0, arena->live};
+}
+
+void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark)
+{
+    pal_arena_block *from = mark.block ? mark.block : arena->first;
+    for (pal_arena_block *b = from; b; b = b->next) {
+        size_t keep = b == mark.block ? mark.used : 0;
+        ASAN_POISON_MEMORY_REGION(b->memory + keep, b->capacity - keep);
+        b->used = keep;
+        if (b == arena->current) break; /* blocks behind it have not been used */
+    }
+    arena->current = from;
+    arena->live = mark.live;
+}
+
+void pal_arena_reset(pal_arena *arena) { pal_arena_rewind(arena, (pal_arena_mark){0}); }
+
+void pal_arena_free(pal_arena *arena)
+{
+    for (pal_arena_block *b = arena->first, *next; b; b = next) {
+        next = b->next;
+        ASAN_UNPOISON_MEMORY_REGION(b->memory, b->capacity);
+        pal_free(b, sizeof *b + b->capacity);
+    }
+    *arena = (pal_arena){0};
+}

@@ -1,0 +1,68 @@
+/*
+ * error.c - one sentence for what went wrong, and the one replaceable handler that hears it.
+ */
+#include "tensor/internal.h"
+
+#include <stdlib.h>
+
+/* Set by the program, read when something fails; nothing else in the library is global but the
+ * allocator (arena.c) and the choice of kernels (cpu.c). */
+static pal_error_fn *handler;
+static void *handler_user;
+
+void pal_set_error_handler(pal_error_fn *fn, void *user)
+{
+    handler = fn;
+    handler_user = user;
+}
+
+void pal_raise(const pal_error *error)
+{
+    if (handler) {
+        handler(error, handler_user);
+        return;
+    }
+    fprintf(stderr, "palimpsest: %s\n", error->message);
+    exit(EXIT_FAILURE);
+}
+
+pal_status pal_error_set(pal_error *error, pal_status status, const char *format, ...)
+{
+    if (error) {
+        va_list args;
+        va_start(args, format);
+        error->status = status;
+        vsnprintf(error->message, sizeof error->message, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+const char *pal_status_name(pal_status status)
+{
+    switch (status) {
+    case PAL_OK:
+        return "ok";
+    case PAL_ESHAPE:
+        return "shape";
+    case PAL_EDTYPE:
+        return "dtype";
+    case PAL_EVALUE:
+        return "value";
+    case PAL_ENOMEM:
+        return "out of memory";
+    case PAL_ESTALE:
+        return "stale tensor";
+    case PAL_ECHANGED:
+        return "changed tensor";
+    case PAL_EGRAD:
+        return "gradient";
+    case PAL_ENUMERIC:
+        return "not finite";
+    case PAL_EIO:
+        return "input or output";
+    case PAL_EFORMAT:
+        return "file format";
+    }
+    return "unknown status";
+}
