@@ -297,12 +297,12 @@ void pal_apply(const pal_op *op, const void *opts, size_t size, int nin, const p
         pal_level *level = pal_tape_level(tape);
         pal_arena_mark heads = pal_arena_save(&level->heads);
         pal_arena_mark values = pal_arena_save(&level->values);
-        pal_node *newest = tape->newest;
+        pal_node *newest = level->newest;
         if (run(tape, op, opts, size, nin, in, nout, few)) {
             for (int i = 0; i < nout; i++) out[i] = pal_handle(few[i]);
             return;
         }
-        pal_nodes_forget(tape, newest);
+        pal_nodes_forget(level, newest);
         pal_arena_rewind(&level->values, values);
         pal_arena_rewind(&level->heads, heads);
     }

@@ -22,7 +22,7 @@ struct pal_node {
     pal_owner *owner; /* a tape or a set of parameters */
     uint64_t id;     /* unique within the owner; 0: given back. A handle is good while they agree */
     pal_node *base;  /* whose memory and gradient this is a view of; itself if it is none */
-    pal_node *older; /* the node made before this one (tape only) */
+    pal_node *older; /* the node made before this one on its level (tape only) */
     pal_record *maker; /* the operation that computed it; NULL for leaves, views and parameters */
     const char *label; /* for messages; may be NULL */
     bool needs_grad;   /* a gradient has to flow through it */
@@ -81,6 +81,7 @@ typedef struct pal_level {
     pal_arena values; /* memory of tensors */
     pal_arena grads;  /* the block of a running backward pass */
     pal_record *first, *last;
+    pal_node *newest;                           /* the start of the chain of nodes */
     size_t need_heads, need_values, need_grads; /* the most that a segment at this level takes */
     uint64_t first_id;                          /* older nodes are outside the running segment */
 } pal_level;
@@ -92,7 +93,6 @@ struct pal_tape {
     bool grad;           /* recording */
     bool check_numerics; /* PAL_CHECK=numerics */
     bool in_backward;
-    pal_node *newest;
     uint64_t passes;
     size_t peak;
     int64_t ops;
@@ -133,8 +133,8 @@ const char *pal_handle_problem(pal_tensor t);
 pal_node *pal_node_new(pal_tape *tape, const char *op);
 /* Gives node n a contiguous value of this dtype and shape; false: out of memory (not reported). */
 bool pal_node_allocate(pal_tape *tape, pal_node *n);
-/* Forgets all nodes newer than `mark`. */
-void pal_nodes_forget(pal_tape *tape, pal_node *mark);
+/* Makes the handles of all nodes of this level that are newer than `mark` stale. */
+void pal_nodes_forget(pal_level *level, pal_node *mark);
 void pal_tape_note_peak(pal_tape *tape);
 /* A view of the memory of `from` with the given array; no record. `op` is named in errors. */
 pal_tensor pal_view(const char *op, pal_tape *tape, const pal_node *from, const pal_array *a);

@@ -28,7 +28,6 @@ static pal_node *make_proxy(pal_tape *tape, const pal_node *x)
 }
 
 typedef struct run_state {
-    pal_node *newest;
     pal_node **proxy; /* of each input */
     pal_tensor *in, *out;
 } run_state;
@@ -41,7 +40,6 @@ static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *sta
                  PAL_MAX_LEVELS - 1);
         return false;
     }
-    state->newest = tape->newest;
     tape->depth++;
     pal_level *l = pal_tape_level(tape);
     l->heads.peak = l->values.peak = 0;
@@ -64,10 +62,10 @@ static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *sta
 }
 
 /* Comes back up and forgets all that was made below. */
-static void leave(pal_tape *tape, const run_state *state)
+static void leave(pal_tape *tape)
 {
     pal_level *l = pal_tape_level(tape);
-    pal_nodes_forget(tape, state->newest);
+    pal_nodes_forget(l, NULL);
     pal_arena_reset(&l->heads);
     pal_arena_reset(&l->values);
     pal_arena_reset(&l->grads);
@@ -200,7 +198,7 @@ void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int n
             if (!done)
                 pal_fail(&tape->owner, PAL_ENOMEM, "recompute: out of memory for the outputs");
         }
-        if (tape->depth > depth) leave(tape, &state);
+        if (tape->depth > depth) leave(tape);
     }
     for (int i = 0; i < nout && !done; i++) out[i] = pal_poison(&tape->owner);
 }
@@ -259,7 +257,7 @@ pal_status pal_segment_backward(pal_record *r)
         tape->rng = now;
         if (check_outputs(tape, r->call.nout, state.out)) backward_below(tape, r, &state);
     }
-    if (tape->depth > depth) leave(tape, &state);
+    if (tape->depth > depth) leave(tape);
     tape->rng = now;
     tape->ops = ops;
     pal_set_grad(tape, grad);

@@ -105,11 +105,11 @@ void pal_tape_reset(pal_tape *tape)
         pal_arena_reset(&l->values);
         pal_arena_reset(&l->grads);
         l->first = l->last = NULL;
+        l->newest = NULL;
         l->need_heads = l->need_values = l->need_grads = 0;
         l->first_id = 0;
     }
     tape->depth = 0;
-    tape->newest = NULL;
     tape->ops = 0;
     tape->grad = true;
     tape->in_backward = false;
@@ -187,8 +187,8 @@ pal_node *pal_node_new(pal_tape *tape, const char *op)
     n->id = tape->owner.next_id++;
     n->base = n;
     n->param = -1;
-    n->older = tape->newest;
-    tape->newest = n;
+    n->older = pal_tape_level(tape)->newest;
+    pal_tape_level(tape)->newest = n;
     return n;
 }
 
@@ -201,9 +201,9 @@ bool pal_node_allocate(pal_tape *tape, pal_node *n)
     return true;
 }
 
-void pal_nodes_forget(pal_tape *tape, pal_node *mark)
+void pal_nodes_forget(pal_level *level, pal_node *mark)
 {
-    for (; tape->newest != mark; tape->newest = tape->newest->older) tape->newest->id = 0;
+    for (; level->newest != mark; level->newest = level->newest->older) level->newest->id = 0;
 }
 
 pal_tensor pal_view(const char *op, pal_tape *tape, const pal_node *from, const pal_array *a)

@@ -1,0 +1,721 @@
+/*
+ * test_tape.c - the tape and the parameters, through two operations of the test's own.
+ */
+#include "autograd/internal.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Two operations ---- */
+
+static pal_status mul_infer(pal_call *c)
+{
+    if (!c->in[0] || !c->in[1]) return pal_call_error(c, PAL_EVALUE, "an operand is missing");
+    pal_shape a = pal_array_shape(c->in[0]);
+    if (!pal_shape_equal(a, pal_array_shape(c->in[1])))
+        return pal_call_error(c, PAL_ESHAPE, "the shapes differ");
+    return pal_call_out(c, 0, c->in[0]->dtype, a);
+}
+
+/* The i-th element in row-major order. */
+static double get(const pal_array *a, int64_t i)
+{
+    int64_t index[PAL_MAX_DIMS];
+    for (int d = a->ndim - 1; d >= 0; i /= a->shape[d--]) index[d] = i % a->shape[d];
+    return pal_array_get(a, index);
+}
+
+static void set(const pal_array *a, int64_t i, double value)
+{
+    int64_t index[PAL_MAX_DIMS];
+    for (int d = a->ndim - 1; d >= 0; i /= a->shape[d--]) index[d] = i % a->shape[d];
+    pal_array_set(a, index, value);
+}
+
+static void mul_forward(const pal_call *c)
+{
+    int64_t n = pal_array_count(c->out[0]);
+    for (int64_t i = 0; i < n; i++) set(c->out[0], i, get(c->in[0], i) * get(c->in[1], i));
+}
+
+static void mul_backward(const pal_call *c)
+{
+    int64_t n = pal_array_count(c->out[0]);
+    for (int i = 0; i < 2; i++)
+        for (int64_t j = 0; c->din[i] && j < n; j++) {
+            double before = pal_call_fresh(c, i) ? 0 : get(c->din[i], j);
+            set(c->din[i], j, before + get(c->dout[0], j) * get(c->in[1 - i], j));
+        }
+}
+
+static const pal_op mul_op = {.name = "times",
+                              .args = "a b",
+                              .infer = mul_infer,
+                              .forward = mul_forward,
+                              .backward = mul_backward,
+                              .unread_out = 1,
+                              .overwrites = 3};
+
+static pal_tensor times(pal_tensor a, pal_tensor b)
+{
+    pal_tensor y;
+    pal_apply(&mul_op, NULL, 0, 2, (pal_tensor[]){a, b}, 1, &y);
+    return y;
+}
+
+static pal_status total_infer(pal_call *c)
+{
+    return pal_call_out(c, 0, c->in[0]->dtype, PAL_SCALAR);
+}
+
+static void total_forward(const pal_call *c)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < pal_array_count(c->in[0]); i++) sum += get(c->in[0], i);
+    set(c->out[0], 0, sum);
+}
+
+static void total_backward(const pal_call *c)
+{
+    for (int64_t i = 0; i < pal_array_count(c->in[0]); i++)
+        set(c->din[0], i, get(c->din[0], i) + get(c->dout[0], 0));
+}
+
+static const pal_op total_op = {.name = "total",
+                                .args = "x",
+                                .infer = total_infer,
+                                .forward = total_forward,
+                                .backward = total_backward,
+                                .unread_in = 1,
+                                .unread_out = 1};
+
+static pal_tensor total(pal_tensor x)
+{
+    pal_tensor y;
+    pal_apply(&total_op, NULL, 0, 1, &x, 1, &y);
+    return y;
+}
+
+/* ---- Fixtures ---- */
+
+static pal_error last;
+static int errors;
+static void remember(const pal_error *e, void *user)
+{
+    (void)user;
+    last = *e;
+    errors++;
+}
+
+static pal_tape *tape;
+static pal_params *params;
+
+static void setup(void)
+{
+    errors = 0;
+    last = (pal_error){0};
+    pal_set_error_handler(remember, NULL);
+    tape = pal_tape_new();
+    params = pal_params_new();
+}
+
+static void teardown(void)
+{
+    pal_tape_free(tape);
+    pal_params_free(params);
+    pal_set_error_handler(NULL, NULL);
+}
+
+static pal_tensor leaf6(void)
+{
+    return pal_from(tape, PAL_F64, PAL_SHAPE(2, 3), (double[]){1, 2, 3, 4, 5, 6});
+}
+
+static void expect_error(pal_status status, const char *text)
+{
+    ck_assert_msg(last.status == status, "status %d: %s", last.status, last.message);
+    ck_assert_msg(strstr(last.message, text) != NULL, "\"%s\" lacks \"%s\"", last.message, text);
+}
+
+/* ---- Gradients ---- */
+
+START_TEST(gradient_of_a_square)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    ck_assert_int_eq(pal_backward(total(times(x, x))), PAL_OK);
+    const double *g = pal_f64(pal_grad(x));
+    for (int i = 0; i < 6; i++) ck_assert_double_eq(g[i], 2.0 * (i + 1));
+}
+END_TEST
+
+START_TEST(gradients_add_up_over_calls)
+{
+    pal_tensor x = pal_want_grad(leaf6()), w = pal_param(params, "w", PAL_F64, PAL_SHAPE(2, 3));
+    pal_fill(w, 3);
+    pal_tensor loss = total(times(x, w));
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(x))[4], 6);
+    ck_assert_double_eq(pal_f64(pal_grad(w))[4], 10);
+    pal_params_zero_grad(params);
+    ck_assert_double_eq(pal_f64(pal_grad(w))[4], 0);
+}
+END_TEST
+
+START_TEST(gradient_of_a_view_is_a_view_of_the_gradient)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    pal_tensor t = pal_transpose(x, 0, 1);                              /* [3, 2] */
+    pal_tensor a = pal_select(t, 0, 1);                                 /* 2, 5 */
+    pal_tensor b = pal_slice(pal_reshape(x, PAL_SHAPE(6)), 0, 1, 6, 3); /* 2, 5 again */
+    ck_assert_int_eq(pal_backward(total(times(a, b))), PAL_OK);
+    const double *g = pal_f64(pal_grad(x)), want[6] = {0, 4, 0, 0, 10, 0};
+    for (int i = 0; i < 6; i++) ck_assert_double_eq(g[i], want[i]);
+    pal_array ga = pal_value(pal_grad(a));
+    ck_assert_int_eq(ga.shape[0], 2);
+    ck_assert_double_eq(get(&ga, 1), 10);
+}
+END_TEST
+
+START_TEST(intermediate_gradients_can_be_kept)
+{
+    pal_tensor x = pal_want_grad(leaf6()), y = pal_want_grad(times(x, x));
+    ck_assert_int_eq(pal_backward(total(times(y, y))), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(y))[2], 18);
+    ck_assert_double_eq(pal_f64(pal_grad(x))[2], 18 * 6);
+}
+END_TEST
+
+START_TEST(backward_from_several_outputs)
+{
+    pal_tensor x = pal_want_grad(leaf6()), y = times(x, x);
+    pal_tensor out[2] = {y, total(x)};
+    pal_tensor cot[2] = {pal_full(tape, PAL_F64, PAL_SHAPE(2, 3), 2), pal_scalar(tape, PAL_F64, 5)};
+    ck_assert_int_eq(pal_backward_from(2, out, cot), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(x))[3], 2 * 8 + 5);
+    cot[0] = cot[1];
+    ck_assert_int_eq(pal_backward_from(2, out, cot), PAL_ESHAPE);
+    expect_error(PAL_ESHAPE, "cotangent f64[] of an output f64[2,3]");
+}
+END_TEST
+
+START_TEST(detached_and_frozen_are_constants)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    pal_tensor loss = total(times(x, pal_detach(x)));
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(x))[5], 6);
+    pal_tensor w = pal_freeze(pal_fill(pal_param(params, "w", PAL_F64, PAL_SHAPE(2, 3)), 2), true);
+    ck_assert_int_eq(pal_backward(total(times(x, w))), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(w))[0], 0);
+    ck_assert_int_eq(pal_backward(total(times(pal_detach(x), w))), PAL_EGRAD);
+    expect_error(PAL_EGRAD, "does not depend on any parameter");
+}
+END_TEST
+
+START_TEST(nothing_is_recorded_without_gradients)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    bool before = pal_set_grad(tape, false);
+    pal_tensor y = times(x, x);
+    pal_set_grad(tape, before);
+    ck_assert_int_eq(pal_tape_memory(tape).ops, 0);
+    ck_assert_int_eq(pal_backward(total(y)), PAL_EGRAD);
+}
+END_TEST
+
+START_TEST(gradients_are_constants)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    ck_assert_int_eq(pal_backward(total(times(x, x))), PAL_OK);
+    pal_tensor g = pal_grad(x);
+    ck_assert_int_eq(pal_backward(total(times(g, g))), PAL_EGRAD);
+    expect_error(PAL_EGRAD, "first derivatives only");
+}
+END_TEST
+
+static int ready[8], nready;
+static void note_ready(pal_params *p, int i, void *user)
+{
+    ck_assert_ptr_eq(p, params);
+    ck_assert_ptr_eq(user, ready);
+    ready[nready++] = i;
+}
+
+START_TEST(parameters_report_when_they_are_complete)
+{
+    pal_tensor w[3];
+    const char *names[3] = {"a", "b", "c"};
+    for (int i = 0; i < 3; i++)
+        w[i] = pal_fill(pal_param(params, names[i], PAL_F64, PAL_SHAPE(2, 3)), i + 1);
+    pal_params_on_grad(params, note_ready, ready);
+    pal_tensor y = times(leaf6(), w[0]); /* a is complete last: it is read first */
+    y = times(times(times(y, w[1]), w[2]), w[1]);
+    ck_assert_int_eq(pal_backward(total(y)), PAL_OK);
+    ck_assert_int_eq(nready, 3);
+    ck_assert_int_eq(ready[0], 2);
+    ck_assert_int_eq(ready[1], 1);
+    ck_assert_int_eq(ready[2], 0);
+    ck_assert_double_eq(pal_f64(pal_grad(w[1]))[0], 2 * 2 * 3 * 1);
+}
+END_TEST
+
+/* ---- Recomputation ---- */
+
+static int runs;
+static void cube(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const pal_tensor *w = context;
+    runs++;
+    out[0] = times(times(in[0], in[0]), times(in[0], *w));
+    out[1] = times(in[1], out[0]);
+}
+
+static void nested(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor y[2];
+    pal_recompute(tape, cube, context, 2, in, 2, y);
+    pal_recompute(tape, cube, context, 2, y, 2, out);
+}
+
+/* Loss and gradients with the segment run directly or recomputed. */
+static double segment_loss(pal_segment_fn *f, bool again, pal_tensor w, double *gx, double *gw)
+{
+    pal_tape_reset(tape);
+    pal_params_zero_grad(params);
+    pal_tensor x = pal_want_grad(leaf6()), one = pal_full(tape, PAL_F64, PAL_SHAPE(2, 3), 1);
+    pal_tensor in[2] = {times(x, one), pal_transpose(pal_reshape(x, PAL_SHAPE(3, 2)), 0, 1)};
+    pal_tensor out[2];
+    if (again)
+        pal_recompute(tape, f, &w, 2, in, 2, out);
+    else
+        f(&w, in, out);
+    pal_tensor loss = total(times(out[0], out[1]));
+    ck_assert_msg(pal_backward(loss) == PAL_OK, "%s", last.message);
+    memcpy(gx, pal_f64(pal_grad(x)), 6 * sizeof *gx);
+    memcpy(gw, pal_f64(pal_grad(w)), 6 * sizeof *gw);
+    return pal_item(loss);
+}
+
+START_TEST(recomputation_changes_nothing)
+{
+    pal_segment_fn *segments[2] = {cube, nested};
+    pal_tensor w = pal_param(params, "w", PAL_F64, PAL_SHAPE(2, 3));
+    pal_array wa = pal_edit(w);
+    for (int i = 0; i < 6; i++) set(&wa, i, 1 - 0.25 * i);
+    pal_params_on_grad(params, note_ready, ready);
+    for (int s = 0; s < 2; s++) {
+        double gx[2][6], gw[2][6], loss[2];
+        loss[0] = segment_loss(segments[s], false, w, gx[0], gw[0]);
+        runs = nready = 0;
+        loss[1] = segment_loss(segments[s], true, w, gx[1], gw[1]);
+        ck_assert_int_eq(runs, s == 0 ? 2 : 6); /* nested: 2 forward, 2 again, each again */
+        ck_assert_int_eq(nready, 1);
+        ck_assert_double_eq(loss[0], loss[1]);
+        ck_assert_mem_eq(gx[0], gx[1], sizeof gx[0]);
+        ck_assert_mem_eq(gw[0], gw[1], sizeof gw[0]);
+    }
+}
+END_TEST
+
+static pal_tensor outside;
+static void reaches_out(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    (void)context;
+    out[0] = times(in[0], outside);
+}
+
+START_TEST(a_segment_must_name_its_inputs)
+{
+    pal_tensor x = pal_want_grad(leaf6()), y;
+    outside = times(x, x);
+    pal_recompute(tape, reaches_out, NULL, 1, &x, 1, &y);
+    expect_error(PAL_EGRAD, "times: argument b comes from outside the recomputed segment");
+    ck_assert_int_eq(pal_backward(y), PAL_EGRAD);
+    pal_tape_reset(tape);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+}
+END_TEST
+
+static void many(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    int n = *(int *)context;
+    out[0] = in[0];
+    for (int i = 0; i < n; i++) out[0] = times(out[0], in[0]);
+}
+
+START_TEST(recomputation_saves_memory)
+{
+    size_t live[2];
+    int n = 50;
+    for (int again = 0; again < 2; again++) {
+        pal_tape_reset(tape);
+        pal_tensor x = pal_want_grad(pal_full(tape, PAL_F64, PAL_SHAPE(1000), 1)), y = x;
+        for (int i = 0; i < 4; i++) {
+            pal_tensor x_i = y;
+            if (again)
+                pal_recompute(tape, many, &n, 1, &x_i, 1, &y);
+            else
+                many(&n, &x_i, &y);
+        }
+        live[again] = pal_tape_memory(tape).live;
+        ck_assert_int_eq(pal_backward(total(y)), PAL_OK);
+        ck_assert_double_eq(pal_f64(pal_grad(x))[7], pow(n + 1, 4));
+    }
+    ck_assert_msg(live[1] * 20 < live[0], "%zu against %zu bytes", live[1], live[0]);
+}
+END_TEST
+
+/* ---- What goes wrong ---- */
+
+START_TEST(stale_tensors_are_named)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    pal_tape_reset(tape);
+    pal_tensor y = times(leaf6(), x);
+    expect_error(PAL_ESTALE, "times: argument b is stale");
+    ck_assert_int_eq(errors, 1);
+    pal_tensor z = times(y, y); /* sticky: quiet, poisoned */
+    ck_assert_int_eq(errors, 1);
+    ck_assert(pal_is_poison(z.node));
+    ck_assert_int_eq(pal_backward(z), PAL_ESTALE);
+    ck_assert(isnan(pal_item(z)));
+    ck_assert_int_eq(errors, 1);
+    pal_tape_reset(tape);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+    ck_assert_str_eq(pal_tape_message(tape), "");
+    ck_assert_double_eq(pal_item(total(leaf6())), 21);
+    times(leaf6(), y); /* poison of the step before */
+    expect_error(PAL_ESTALE, "argument b is stale");
+}
+END_TEST
+
+START_TEST(empty_and_foreign_tensors_are_named)
+{
+    times(leaf6(), PAL_NONE);
+    expect_error(PAL_EVALUE, "times: an operand is missing (a f64[2,3], b none)");
+    pal_tape_reset(tape);
+    pal_tape *other = pal_tape_new();
+    pal_tensor x = pal_zeros(other, PAL_F64, PAL_SHAPE(2, 3));
+    times(leaf6(), x);
+    expect_error(PAL_ESTALE, "times: argument b lives on another tape");
+    pal_tape_reset(tape);
+    ck_assert_double_eq(pal_item(total(times(leaf6(), pal_on(tape, x)))), 0);
+    pal_tape_free(other);
+    pal_tensor w = pal_param(params, "w", PAL_F64, PAL_SHAPE(2, 3));
+    total(w);
+    expect_error(PAL_EVALUE, "total: no operand is on a tape");
+    ck_assert_double_eq(pal_item(total(pal_on(tape, w))), 0);
+    pal_transpose(w, 0, 1);
+    expect_error(PAL_EVALUE, "transpose: argument x is a parameter (w)");
+}
+END_TEST
+
+START_TEST(changes_between_forward_and_backward_are_named)
+{
+    pal_tensor x = pal_want_grad(leaf6());
+    pal_tensor w = pal_fill(pal_param(params, "layer.w", PAL_F64, PAL_SHAPE(2, 3)), 2);
+    pal_tensor loss = total(times(x, w));
+    pal_fill(w, 5);
+    ck_assert_int_eq(pal_backward(loss), PAL_ECHANGED);
+    expect_error(PAL_ECHANGED, "times: argument b \"layer.w\" was changed");
+    ck_assert_double_eq(pal_f64(pal_grad(w))[0], 0);
+    pal_tape_reset(tape);
+    x = pal_want_grad(leaf6());
+    pal_tensor y = times(x, x);
+    loss = total(y);
+    pal_fill(y, 7); /* nobody's backward reads y */
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+}
+END_TEST
+
+START_TEST(the_first_number_that_is_not_finite_is_named)
+{
+    setenv("PAL_CHECK", "numerics", 1);
+    pal_tape *checked = pal_tape_new();
+    unsetenv("PAL_CHECK");
+    pal_tensor x = pal_want_grad(pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e200));
+    pal_tensor bad = pal_full(checked, PAL_F64, PAL_SHAPE(3), NAN);
+    pal_tensor y = times(x, bad); /* NaN in, NaN out: data */
+    ck_assert_int_eq(pal_tape_status(checked), PAL_OK);
+    (void)y;
+    times(x, x);
+    expect_error(PAL_ENUMERIC, "times: the result holds a number that is not finite");
+    pal_tape_reset(checked);
+    x = pal_want_grad(pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e-200));
+    pal_tensor big = pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e200);
+    y = total(times(times(x, big), big)); /* 1e200, and its gradient 1e400 */
+    ck_assert_int_eq(pal_backward(y), PAL_ENUMERIC);
+    expect_error(PAL_ENUMERIC, "times: backward makes a gradient of");
+    pal_tape_free(checked);
+}
+END_TEST
+
+START_TEST(wrong_leaves_are_errors)
+{
+    pal_zeros(tape, PAL_F32, PAL_SHAPE(3, -1));
+    expect_error(PAL_ESHAPE, "full: a shape of 2 dimensions");
+    pal_tape_reset(tape);
+    pal_zeros(tape, PAL_F32, PAL_SHAPE(INT64_MAX / 2, 3));
+    expect_error(PAL_ESHAPE, "full");
+    pal_tape_reset(tape);
+    pal_want_grad(pal_arange(tape, PAL_I64, 3));
+    expect_error(PAL_EDTYPE, "want_grad: argument leaf is i64");
+    pal_tape_reset(tape);
+    pal_f32(leaf6());
+    expect_error(PAL_EDTYPE, "f32: argument t is f64[2,3]");
+    pal_tape_reset(tape);
+    pal_item(leaf6());
+    expect_error(PAL_ESHAPE, "item: argument t f64[2,3]");
+}
+END_TEST
+
+/* ---- Parameters ---- */
+
+START_TEST(parameters_lie_in_blocks)
+{
+    pal_tensor a = pal_param(params, "a", PAL_F32, PAL_SHAPE(3, 5));
+    pal_tensor b = pal_no_decay(pal_param(params, "b", PAL_F32, PAL_SHAPE(7)));
+    pal_tensor c = pal_param(params, "c", PAL_F64, PAL_SHAPE(1 << 18));
+    pal_tensor d = pal_param(params, "d", PAL_F32, PAL_SCALAR);
+    ck_assert_int_eq(pal_params_count(params), 4);
+    ck_assert_int_eq(pal_params_size(params), 15 + 7 + (1 << 18) + 1);
+    ck_assert_int_eq(pal_params_blocks(params), 2);
+    ck_assert_int_eq(pal_params_span(params, 1).offset, 16);
+    ck_assert_int_eq(pal_params_span(params, 3).offset, 32);
+    ck_assert(pal_params_decays(params, 0) && !pal_params_decays(params, 1));
+    pal_fill(a, 1), pal_fill(b, 2), pal_fill(c, 3), pal_fill(d, 4);
+    const float *x = pal_params_block(params, 0).value;
+    ck_assert_int_eq(pal_params_block(params, 0).count, 48);
+    ck_assert(x[14] == 1 && x[15] == 0 && x[22] == 2 && x[23] == 0 && x[32] == 4);
+    for (int i = 0; i < 4; i++)
+        ck_assert_uint_eq((uintptr_t)pal_params_array(params, i).data % 64, 0);
+    ck_assert(pal_params_find(params, "d").node == d.node);
+    ck_assert(pal_is_none(pal_params_find(params, "e")));
+    pal_param(params, "a", PAL_F32, PAL_SCALAR);
+    expect_error(PAL_EVALUE, "param: the name \"a\" is taken");
+    ck_assert_int_eq(pal_params_status(params), PAL_EVALUE);
+}
+END_TEST
+
+START_TEST(kept_tensors_survive_the_reset)
+{
+    pal_tensor s = PAL_NONE;
+    size_t reserved = 0;
+    for (int i = 0; i < 100; i++) {
+        pal_tensor x = leaf6();
+        if (i) x = times(x, s);
+        s = pal_keep(params, "state", pal_transpose(pal_reshape(x, PAL_SHAPE(3, 2)), 0, 1));
+        pal_tape_reset(tape);
+        if (i == 50) reserved = pal_tape_memory(tape).reserved;
+    }
+    ck_assert_uint_eq(pal_tape_memory(tape).reserved, reserved);
+    ck_assert_int_eq(pal_params_count(params), 1);
+    ck_assert(!s.node->needs_grad);
+    pal_keep(params, "state", pal_scalar(tape, PAL_F64, 1));
+    expect_error(PAL_ESHAPE, "keep: \"state\" is a kept tensor f64[2,3], and t is f64[]");
+}
+END_TEST
+
+START_TEST(parameters_load_strictly)
+{
+    char path[] = "/tmp/palimpsest-params-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    pal_error e = {0};
+    pal_h5 *file;
+    pal_tensor a = pal_fill(pal_param(params, "layer.a", PAL_F64, PAL_SHAPE(2, 3)), 4);
+    pal_tensor b = pal_fill(pal_param(params, "b", PAL_F32, PAL_SHAPE(5)), 5);
+    ck_assert_int_eq(pal_h5_create(&file, path, &e), PAL_OK);
+    ck_assert_int_eq(pal_params_put(params, file, "/params", &e), PAL_OK);
+    ck_assert_int_eq(pal_h5_commit(file, &e), PAL_OK);
+    pal_fill(a, 0), pal_fill(b, 0);
+    ck_assert_int_eq(pal_h5_open(&file, path, &e), PAL_OK);
+    ck_assert_msg(pal_params_get(params, file, "/params", &e) == PAL_OK, "%s", e.message);
+    ck_assert_double_eq(pal_f64(a)[5], 4);
+    ck_assert(pal_f32(b)[4] == 5);
+
+    pal_params *other = pal_params_new();
+    pal_tensor c = pal_fill(pal_param(other, "layer.a", PAL_F64, PAL_SHAPE(3, 2)), 1);
+    pal_tensor d = pal_fill(pal_param(other, "c", PAL_F32, PAL_SHAPE(5)), 1);
+    ck_assert_int_eq(pal_params_get(other, file, "/params", &e), PAL_EFORMAT);
+    ck_assert_msg(strstr(e.message, "layer.a is f64[2,3] where f64[3,2] is wanted") &&
+                      strstr(e.message, "c is missing") &&
+                      strstr(e.message, "b is not a parameter"),
+                  "%s", e.message);
+    ck_assert(pal_f64(c)[0] == 1 && pal_f32(d)[0] == 1);
+    pal_params_free(other);
+    pal_h5_close(file);
+    remove(path);
+}
+END_TEST
+
+/* ---- Looking at the record ---- */
+
+START_TEST(the_record_can_be_read)
+{
+    pal_tensor x = pal_label(pal_want_grad(leaf6()), "x");
+    pal_tensor y = total(times(pal_transpose(x, 0, 1), pal_transpose(x, 0, 1)));
+    ck_assert_int_eq(pal_backward(y), PAL_OK);
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    pal_tape_print(tape, f);
+    pal_tape_dot(tape, f);
+    fclose(f);
+    ck_assert_ptr_nonnull(strstr(text, "times("));
+    ck_assert_ptr_nonnull(strstr(text, "f64[3,2]"));
+    ck_assert_ptr_nonnull(strstr(text, "2 operations"));
+    ck_assert_ptr_nonnull(strstr(text, "digraph tape {"));
+    ck_assert_ptr_nonnull(strstr(text, "\"view f64[3,2]\""));
+    free(text);
+}
+END_TEST
+
+/* ---- Memory ---- */
+
+static int64_t countdown = -1, live_blocks;
+static void *failing(void *memory, size_t old_size, size_t size, void *user)
+{
+    (void)old_size, (void)user;
+    if (!size) {
+        live_blocks--;
+        free(memory);
+        return NULL;
+    }
+    if (countdown >= 0 && countdown-- == 0) return NULL;
+    live_blocks++;
+    return aligned_alloc(64, pal_round_up(size, 64));
+}
+
+/* A step with large leaves, a segment, a kept tensor; false as soon as something has failed. */
+static pal_status big_step(double *gradient)
+{
+    pal_tape *t = pal_tape_new();
+    pal_params *p = pal_params_new();
+    pal_status status = PAL_ENOMEM;
+    int n = 3;
+    if (t && p) {
+        pal_tensor w = pal_fill(pal_param(p, "w", PAL_F64, PAL_SHAPE(1 << 14)), 2);
+        pal_tensor x = pal_full(t, PAL_F64, PAL_SHAPE(1 << 14), 3), y = times(x, w), z;
+        pal_recompute(t, many, &n, 1, &y, 1, &z);
+        pal_keep(p, "z", z);
+        status = pal_backward(total(times(z, w)));
+        if (pal_params_status(p) != PAL_OK) status = pal_params_status(p);
+        pal_tensor g = pal_params_status(p) == PAL_OK ? pal_grad(w) : PAL_NONE;
+        if (!pal_is_none(g)) *gradient = pal_f64(g)[11];
+    }
+    pal_tape_free(t);
+    pal_params_free(p);
+    return status;
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    pal_set_allocator(failing, NULL);
+    double whole = 0;
+    int64_t points = 0;
+    ck_assert_int_eq(big_step(&whole), PAL_OK);
+    ck_assert_double_eq(whole, 5 * pow(6, 4)); /* d/dw of 81 w^4 w at w = 2: 5 * 81 * 16 */
+    ck_assert_int_eq(live_blocks, 0);
+    for (;; points++) {
+        double gradient = 0;
+        errors = 0;
+        countdown = points;
+        pal_status status = big_step(&gradient);
+        bool reached = countdown < 0;
+        countdown = -1;
+        ck_assert_int_eq(live_blocks, 0);
+        if (!reached) break;
+        ck_assert_msg(status == PAL_ENOMEM || gradient == whole, "allocation %lld: status %d",
+                      (long long)points, status);
+        ck_assert_msg(status != PAL_ENOMEM || errors > 0, "allocation %lld", (long long)points);
+        ck_assert_msg(gradient == 0 || gradient == whole, "half a gradient: %g", gradient);
+    }
+    pal_set_allocator(NULL, NULL);
+    printf("test_tape: %lld allocations failed in turn\n", (long long)points);
+    ck_assert_int_gt(points, 10);
+}
+END_TEST
+
+/* ---- Gradcheck ---- */
+
+static double slope; /* what the operation claims its derivative is, as a share of the truth */
+static void wrong_backward(const pal_call *c)
+{
+    int64_t n = pal_array_count(c->out[0]);
+    for (int i = 0; i < 2; i++)
+        for (int64_t j = 0; c->din[i] && j < n; j++)
+            set(c->din[i], j,
+                get(c->din[i], j) + slope * get(c->dout[0], j) * get(c->in[1 - i], j));
+}
+
+static const pal_op wrong_op = {.name = "wrong",
+                                .args = "a b",
+                                .infer = mul_infer,
+                                .forward = mul_forward,
+                                .backward = wrong_backward};
+
+static void build_wrong(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    (void)context;
+    pal_apply(&wrong_op, NULL, 0, 2, in, 1, out);
+}
+
+START_TEST(gradcheck_catches_wrong_gradients)
+{
+    double a[6] = {1, -2, 3, 0.5, 0.25, -1}, b[6] = {2, 1, -1, 0.5, 3, 1};
+    pal_array in[2] = {pal_array_of(PAL_F64, PAL_SHAPE(6), a),
+                       pal_array_of(PAL_F64, PAL_SHAPE(2, 3), b)};
+    in[0] = pal_array_of(PAL_F64, PAL_SHAPE(2, 3), a);
+    const double slopes[] = {1, -1, 0, 1.01, NAN};
+    for (int i = 0; i < 5; i++) {
+        pal_error e = {0};
+        pal_gradcheck_opts o = {.seed = 7};
+        slope = slopes[i];
+        bool good = pal_gradcheck(build_wrong, NULL, 2, in, 1, &o, &e);
+        ck_assert_msg(good == (i == 0), "slope %g: %s", slope, e.message);
+        ck_assert_msg(i || (o.compared == 16 && o.worst < 1e-9), "%lld %g", (long long)o.compared,
+                      o.worst);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tape");
+    TCase *c = tcase_create("tape");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, gradient_of_a_square);
+    tcase_add_test(c, gradients_add_up_over_calls);
+    tcase_add_test(c, gradient_of_a_view_is_a_view_of_the_gradient);
+    tcase_add_test(c, intermediate_gradients_can_be_kept);
+    tcase_add_test(c, backward_from_several_outputs);
+    tcase_add_test(c, detached_and_frozen_are_constants);
+    tcase_add_test(c, nothing_is_recorded_without_gradients);
+    tcase_add_test(c, gradients_are_constants);
+    tcase_add_test(c, parameters_report_when_they_are_complete);
+    tcase_add_test(c, recomputation_changes_nothing);
+    tcase_add_test(c, a_segment_must_name_its_inputs);
+    tcase_add_test(c, recomputation_saves_memory);
+    tcase_add_test(c, stale_tensors_are_named);
+    tcase_add_test(c, empty_and_foreign_tensors_are_named);
+    tcase_add_test(c, changes_between_forward_and_backward_are_named);
+    tcase_add_test(c, the_first_number_that_is_not_finite_is_named);
+    tcase_add_test(c, wrong_leaves_are_errors);
+    tcase_add_test(c, parameters_lie_in_blocks);
+    tcase_add_test(c, kept_tensors_survive_the_reset);
+    tcase_add_test(c, parameters_load_strictly);
+    tcase_add_test(c, the_record_can_be_read);
+    tcase_add_test(c, every_allocation_may_fail);
+    tcase_add_test(c, gradcheck_catches_wrong_gradients);
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
