@@ -142,14 +142,17 @@ static inline V sigmoid_times(V a, V x)
 
 static inline V vsigmoid(V x) { return sigmoid_times(splat(1), x); }
 
-/* Below this the results of silu and gelu are 0; a finite bound keeps -inf * 0 out of them. */
+/*
+ * silu and gelu are 0 below some bound and x itself above another. x is held at the lower one, and
+ * the result taken from x beyond the upper, so that no infinity meets a zero.
+ */
 static inline V above(V x, R bound) { return sel((VI)(x < bound), splat(bound), x); }
 
 /* x sigmoid(x); -0 at -infinity, its limit. */
 static inline V vsilu(V x)
 {
     V t = above(x, pick(-120, -760));
-    return sigmoid_times(t, t);
+    return sel((VI)(x > 50), x, sigmoid_times(t, t));
 }
 
 /*
@@ -175,14 +178,15 @@ static inline V gelu_inner(V x) { return (R)1.5957691216057308 * vfma(x * x * (R
 static inline V vgelu(V x)
 {
     V t = above(x, -25);
-    return sigmoid_times(t, gelu_inner(t));
+    return sel((VI)(x > 25), x, sigmoid_times(t, gelu_inner(t)));
 }
 
 /* ---- Sine and cosine ---- */
 
 /*
  * sin(x + quarter pi/2). x is reduced by multiples of pi/2, subtracted in three parts of which the
- * first two are exact; beyond the range of that, libm does the lane. Kernels of fdlibm and Cephes.
+ * first two are exact, with what rounding cost as a second number; beyond the range of that, libm
+ * does the lane. Polynomials of fdlibm and Cephes.
  */
 static inline V sine(V x, UInt quarter)
 {
@@ -197,14 +201,16 @@ static inline V sine(V x, UInt quarter)
     const R limit = pick(8192, 800000);
     VW k;
     V n = nearest(x * (R)0.63661977236758134308, &k);
-    V r = x - n * pick(0x1.92p0, 0x1.921fb544p0);
-    r = r - n * pick(0x1.fb4p-12, 0x1.0b4611a6p-34);
-    r = r - n * pick(0x1.4442d2p-24, 0x1.3198a2e037073p-69);
-    V z = r * r;
+    V first = x - n * pick(0x1.92p0, 0x1.921fb544p0),
+      part = n * pick(0x1.fb4p-12, 0x1.0b4611a6p-34);
+    V second = first - part;
+    part = n * pick(0x1.4442d2p-24, 0x1.3198a2e037073p-69) - ((first - second) - part);
+    V r = second - part, low = (second - r) - part; /* r + low */
+    V z = r * r, half = z * (R)0.5, w = 1 - half;
     V sp = sizeof(R) == 4 ? horner(s32, 3, z) : horner(s64, 6, z);
     V cp = sizeof(R) == 4 ? horner(c32, 3, z) : horner(c64, 6, z);
-    V s = vfma(z * r, sp, r);
-    V c = vfma(z * z, cp, 1 - z * (R)0.5);
+    V s = r + vfma(z * r, sp, low * w);
+    V c = w + (((1 - w) - half) + vfma(z * z, cp, -r * low));
     k += quarter;
     V y = sel((VI)((k & 1) != 0), c, s);
     y = from_bits(bits(y) ^ ((k & 2) << (8 * (int)sizeof(R) - 2)));

@@ -93,12 +93,18 @@ void K(d_div_b)(int64_t n, const void *b, const void *y, const void *dy, void *d
     for (int64_t i = 0; i < n; i += VL) st(db, i, n, -ld(dy, i, n) * ld(y, i, n) / ld(b, i, n));
 }
 
-/* b = 0 is a constant, also at a = 0 where a^(b-1) is infinite. */
+/*
+ * b = 0 is a constant, also at a = 0 where a^(b-1) is infinite. In double for either type: a^(b-1)
+ * may leave the range of a float when the gradient does not.
+ */
 void K(d_pow_a)(int64_t n, const void *a, const void *b, const void *dy, void *da)
 {
     const R *x = a, *e = b, *g = dy;
     R *out = da;
-    for (int64_t i = 0; i < n; i++) out[i] = e[i] == 0 ? 0 : g[i] * e[i] * power(x[i], e[i] - 1);
+    for (int64_t i = 0; i < n; i++) {
+        double p = (double)e[i];
+        out[i] = p == 0 ? 0 : (R)((double)g[i] * p * pow((double)x[i], p - 1));
+    }
 }
 
 void K(d_pow_b)(int64_t n, const void *a, const void *y, const void *dy, void *db)
