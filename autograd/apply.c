@@ -28,6 +28,11 @@ pal_status pal_call_save(pal_call *call, pal_dtype dtype, pal_shape shape)
         return pal_call_error(call, PAL_EVALUE, "saves more than %d tensors", PAL_MAX_SAVED);
     if (pal_shape_count(shape) < 0)
         return pal_call_error(call, PAL_ESHAPE, "a saved tensor has too many elements");
+    if (!call->saved) { /* most operations save nothing, so there is no room for it in a record */
+        pal_arena *heads = &pal_tape_level(record_of(call)->tape)->heads;
+        call->saved = pal_arena_take(heads, PAL_MAX_SAVED * sizeof *call->saved);
+        if (!call->saved) return pal_call_error(call, PAL_ENOMEM, "out of memory");
+    }
     call->saved[call->nsaved++] = pal_array_of(dtype, shape, NULL);
     return PAL_OK;
 }
@@ -142,8 +147,7 @@ pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, s
                            const pal_tensor *in, int nout, pal_node *const *out)
 {
     size_t ins = (size_t)nin, outs = (size_t)nout;
-    size_t bytes = sizeof(pal_record) + PAL_MAX_SAVED * sizeof(pal_array) + size +
-                   (3 * ins + 2 * outs) * sizeof(void *) + 8 * 16;
+    size_t bytes = sizeof(pal_record) + size + (3 * ins + 2 * outs) * sizeof(void *) + 8 * 16;
     unsigned char *at = pal_arena_zeroed(&pal_tape_level(tape)->heads, bytes);
     if (!at) return NULL;
     pal_record *r = carve(&at, sizeof *r);
@@ -163,12 +167,7 @@ pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, s
         r->out[i] = out[i];
         out_array[i] = &out[i]->a;
     }
-    r->call = (pal_call){.op = op,
-                         .nin = nin,
-                         .nout = nout,
-                         .in = in_array,
-                         .out = out_array,
-                         .saved = carve(&at, PAL_MAX_SAVED * sizeof(pal_array))};
+    r->call = (pal_call){.op = op, .nin = nin, .nout = nout, .in = in_array, .out = out_array};
     if (size) r->call.opts = memcpy(carve(&at, size), opts, size);
     return r;
 }
