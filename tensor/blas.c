@@ -1,0 +1,442 @@
+/*
+ * blas.c - matrix products: BLIS for what is large, a plain loop for what is tiny. The only file
+ * that knows BLIS.
+ *
+ * Three things are asked of BLIS that it does not do by itself.
+ *
+ * The kernel family. BLIS recognises processors by model, and one it does not know gets AVX2
+ * kernels (166 instead of 290 GFLOP/s on two cores of such a Xeon). So the family follows the
+ * instruction set in use here (PAL_ISA included): skx for AVX-512, haswell or generic when PAL_ISA
+ * asks for less. BLIS_ARCH_TYPE set by the user wins if it is the number of a family that is in
+ * this build and runs on this processor; BLIS itself would read a name as 0 (skx) and abort on a
+ * number it does not have. On Zen 4, which divides 512-bit instructions in two halves, skx,
+ * haswell, zen and zen3 were measured within noise of each other (100 GFLOP/s a core at 1024^3), so
+ * one rule serves both.
+ *
+ * Threads. Without an environment variable BLIS's thread count is -1; and its small-matrix path
+ * (sup) changes the bits of a result with the number of threads. Every call brings its own rntm_t
+ * with an explicit count and that path disabled: then each element is one sum in one order.
+ *
+ * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
+ * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
+ * composed rules are made of both, so these are loops of our own. The choice depends on shapes and
+ * strides alone.
+ */
+#include "tensor/internal.h"
+
+#include <blis.h>
+#include <errno.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- The kernel family ---- */
+
+static bool cpu_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+
+static bool cpu_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+/* Whether this build of BLIS has a family that this processor can run. An id of a family that is
+ * not in the build makes BLIS abort, one the processor cannot run ends in SIGILL. */
+static bool family_runs(long id)
+{
+    switch (id) {
+#ifdef BLIS_CONFIG_SKX
+    case BLIS_ARCH_SKX:
+        return cpu_has_avx512();
+#endif
+#ifdef BLIS_CONFIG_HASWELL
+    case BLIS_ARCH_HASWELL:
+        return cpu_has_avx2();
+#endif
+#ifdef BLIS_CONFIG_ZEN3
+    case BLIS_ARCH_ZEN3:
+        return cpu_has_avx2();
+#endif
+#ifdef BLIS_CONFIG_ZEN2
+    case BLIS_ARCH_ZEN2:
+        return cpu_has_avx2();
+#endif
+#ifdef BLIS_CONFIG_ZEN
+    case BLIS_ARCH_ZEN:
+        return cpu_has_avx2();
+#endif
+#ifdef BLIS_CONFIG_SANDYBRIDGE
+    case BLIS_ARCH_SANDYBRIDGE:
+        return __builtin_cpu_supports("avx");
+#endif
+#ifdef BLIS_CONFIG_PENRYN
+    case BLIS_ARCH_PENRYN:
+        return __builtin_cpu_supports("ssse3");
+#endif
+#ifdef BLIS_CONFIG_GENERIC
+    case BLIS_ARCH_GENERIC:
+        return true;
+#endif
+    default:
+        return false;
+    }
+}
+
+static bool user_family(const char *text, long *id)
+{
+    char *end;
+    errno = 0;
+    *id = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && family_runs(*id);
+}
+
+/* The family for the instruction set in use, or -1 to leave the choice to BLIS. */
+static long family_for(pal_isa isa)
+{
+    long id = -1;
+    if (isa == PAL_ISA_AVX512)
+        id = BLIS_ARCH_SKX;
+    else if (isa == PAL_ISA_BASE)
+        id = BLIS_ARCH_GENERIC;
+    else if (getenv("PAL_ISA") != NULL || cpu_has_avx512())
+        id = BLIS_ARCH_HASWELL; /* asked for; elsewhere BLIS tells zen from haswell by itself */
+    return family_runs(id) ? id : -1;
+}
+
+static char family_text[96];
+
+/* BLIS reads its variable in bli_init and never again, so the environment is put back as it was:
+ * child processes choose for themselves. */
+static void start_blis(void)
+{
+    static const char variable[] = "BLIS_ARCH_TYPE";
+    const char *set = getenv(variable);
+    char *before = set == NULL ? NULL : strdup(set);
+    long id;
+    bool ignored = set != NULL && !user_family(set, &id);
+    if (set == NULL || ignored) {
+        char text[24];
+        id = family_for(pal_isa_best());
+        snprintf(text, sizeof text, "%ld", id);
+        if (id < 0)
+            unsetenv(variable);
+        else
+            setenv(variable, text, 1);
+    }
+    bli_init();
+    const char *name = bli_arch_string(bli_arch_query_id());
+    if (ignored)
+        snprintf(family_text, sizeof family_text, "%s (%s=%.40s is not usable)", name, variable,
+                 before != NULL ? before : "");
+    else
+        snprintf(family_text, sizeof family_text, "%s", name);
+    if (before != NULL)
+        setenv(variable, before, 1);
+    else
+        unsetenv(variable);
+    free(before);
+}
+
+static void ensure_blis(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, start_blis);
+}
+
+const char *pal_blas_family(void)
+{
+    ensure_blis();
+    return family_text;
+}
+
+/* ---- One product ---- */
+
+/* m x k times k x n into m x n; element (i, j) of X at x[i*rs + j*cs]. */
+typedef struct product {
+    int64_t m, n, k;
+    double alpha, beta;
+    int64_t rsa, csa, rsb, csb, rsc, csc;
+} product;
+
+/*
+ * Multiplications up to which the loops beat BLIS's set-up, and output elements of a matrix-vector
+ * product that one thread takes at a time.
+ */
+enum { SMALL = 8192, VECTOR_BLOCK = 256, LANES = 16 };
+
+/* A dot product as LANES sums, added up in a fixed order: it vectorises without reassociation. */
+static float dot_f32(const float *restrict x, const float *restrict y, int64_t k)
+{
+    float lane[LANES] = {0}, sum = 0;
+    int64_t q = 0;
+    for (; q + LANES <= k; q += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
+    for (; q < k; q++) sum += x[q] * y[q];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return sum + lane[0];
+}
+
+static double dot_f64(const double *restrict x, const double *restrict y, int64_t k)
+{
+    double lane[LANES] = {0}, sum = 0;
+    int64_t q = 0;
+    for (; q + LANES <= k; q += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
+    for (; q < k; q++) sum += x[q] * y[q];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return sum + lane[0];
+}
+
+/* Both operands run along k in memory: dots. Else rows of B are added to a row of C. */
+static bool runs_along_k(const product *p) { return p->csa == 1 && p->rsb == 1 && p->k >= LANES; }
+
+static void loop_f32(const product *p, const float *a, const float *b, float *restrict c)
+{
+    const float alpha = (float)p->alpha, beta = (float)p->beta;
+    for (int64_t i = 0; i < p->m; i++) {
+        float *row = c + i * p->rsc;
+        if (p->beta == 0.0)
+            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] = 0.0f;
+        else if (p->beta != 1.0)
+            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= beta;
+        if (runs_along_k(p)) {
+            for (int64_t j = 0; j < p->n; j++)
+                row[j * p->csc] += alpha * dot_f32(a + i * p->rsa, b + j * p->csb, p->k);
+            continue;
+        }
+        for (int64_t q = 0; q < p->k; q++) {
+            const float x = alpha * a[i * p->rsa + q * p->csa], *y = b + q * p->rsb;
+            if (p->csb == 1 && p->csc == 1)
+                for (int64_t j = 0; j < p->n; j++) row[j] += x * y[j];
+            else
+                for (int64_t j = 0; j < p->n; j++) row[j * p->csc] += x * y[j * p->csb];
+        }
+    }
+}
+
+static void loop_f64(const product *p, const double *a, const double *b, double *restrict c)
+{
+    for (int64_t i = 0; i < p->m; i++) {
+        double *row = c + i * p->rsc;
+        if (p->beta == 0.0)
+            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] = 0.0;
+        else if (p->beta != 1.0)
+            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= p->beta;
+        if (runs_along_k(p)) {
+            for (int64_t j = 0; j < p->n; j++)
+                row[j * p->csc] += p->alpha * dot_f64(a + i * p->rsa, b + j * p->csb, p->k);
+            continue;
+        }
+        for (int64_t q = 0; q < p->k; q++) {
+            const double x = p->alpha * a[i * p->rsa + q * p->csa], *y = b + q * p->rsb;
+            if (p->csb == 1 && p->csc == 1)
+                for (int64_t j = 0; j < p->n; j++) row[j] += x * y[j];
+            else
+                for (int64_t j = 0; j < p->n; j++) row[j * p->csc] += x * y[j * p->csb];
+        }
+    }
+}
+
+static void run_loop(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
+{
+    if (dtype == PAL_F32)
+        loop_f32(p, a, b, c);
+    else
+        loop_f64(p, a, b, c);
+}
+
+/* One row times a matrix: blocks of its elements over the team. */
+static void run_vector(pal_dtype dtype, const product *p, const void *a, const void *b, void *c,
+                       int threads)
+{
+    const int64_t size = (int64_t)pal_dtype_size(dtype);
+    const int64_t blocks = (p->n + VECTOR_BLOCK - 1) / VECTOR_BLOCK;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && blocks > 1)
+    for (int64_t block = 0; block < blocks; block++) {
+        product part = *p;
+        int64_t j = block * VECTOR_BLOCK;
+        part.n = p->n - j < VECTOR_BLOCK ? p->n - j : VECTOR_BLOCK;
+        run_loop(dtype, &part, a, (const char *)b + j * p->csb * size,
+                 (char *)c + j * p->csc * size);
+    }
+}
+
+static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c,
+                     int threads)
+{
+    rntm_t rntm;
+    ensure_blis();
+    /* BLIS waits by spinning: threads without a processor would cost a time slice at each barrier.
+     */
+    int processors = omp_get_num_procs();
+    if (threads > processors) threads = processors;
+    bli_rntm_init(&rntm);
+    bli_rntm_set_num_threads(threads, &rntm);
+    bli_rntm_disable_l3_sup(&rntm);
+    /* The interface takes operands without const, and writes none but c. */
+    void *x = (void *)(uintptr_t)a, *y = (void *)(uintptr_t)b;
+    if (dtype == PAL_F32) {
+        float alpha = (float)p->alpha, beta = (float)p->beta;
+        bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha, x, p->rsa,
+                     p->csa, y, p->rsb, p->csb, &beta, c, p->rsc, p->csc, NULL, &rntm);
+    } else {
+        double alpha = p->alpha, beta = p->beta;
+        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha, x, p->rsa,
+                     p->csa, y, p->rsb, p->csb, &beta, c, p->rsc, p->csc, NULL, &rntm);
+    }
+}
+
+/*
+ * BLIS wants strides that could belong to a matrix: not 0 (a broadcast view), not negative, not
+ * equal. The stride of an axis of length 1 is never used, and becomes one that fits.
+ */
+static bool fit_strides(int64_t rows, int64_t cols, int64_t *rs, int64_t *cs)
+{
+    if (rows == 1 && cols == 1) *rs = *cs = 1;
+    if (rows == 1) *rs = cols * (*cs > 0 ? *cs : 1);
+    if (cols == 1) *cs = rows * (*rs > 0 ? *rs : 1);
+    return *rs > 0 && *cs > 0 && (*rs != *cs || rows == 1 || cols == 1);
+}
+
+/* C = A B as C' = B' A'. */
+static product transposed(const product *p)
+{
+    return (product){p->n,   p->m,   p->k,   p->alpha, p->beta, p->csb,
+                     p->rsb, p->csa, p->rsa, p->csc,   p->rsc};
+}
+
+static bool is_small(int64_t m, int64_t n, int64_t k)
+{
+    return m <= SMALL && n <= SMALL && k <= SMALL && m * n <= SMALL && m * n * k <= SMALL;
+}
+
+void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
+              int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
+              void *c, int64_t rsc, int64_t csc, int threads)
+{
+    product p = {m, n, k, alpha, beta, rsa, csa, rsb, csb, rsc, csc};
+    if (m <= 0 || n <= 0) return;
+    if (threads < 1 || omp_in_parallel()) threads = 1;
+    /* A single column is a single row of the transpose; a column-major C is a row-major C'. */
+    if (m > 1 && (n == 1 || (rsc == 1 && csc != 1))) {
+        const void *swap = a;
+        p = transposed(&p);
+        a = b;
+        b = swap;
+    }
+    bool row = p.m == 1 && ((p.csb == 1 && p.csc == 1) || runs_along_k(&p));
+    if (row)
+        run_vector(dtype, &p, a, b, c, threads);
+    else if (k <= 0 || is_small(m, n, k) || !fit_strides(p.m, k, &p.rsa, &p.csa) ||
+             !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc))
+        run_loop(dtype, &p, a, b, c);
+    else
+        run_blis(dtype, &p, a, b, c, threads);
+}
+
+/* ---- Batches ---- */
+
+/* Flops of a product above which BLIS's threads divide it well. */
+enum { LARGE = 1 << 23 };
+
+/* A batch of products over nb leading axes; strides in elements. */
+typedef struct batch {
+    pal_dtype dtype;
+    product p;
+    int nb;
+    int64_t dim[PAL_MAX_DIMS], sa[PAL_MAX_DIMS], sb[PAL_MAX_DIMS], sc[PAL_MAX_DIMS];
+    const char *a, *b;
+    char *c;
+} batch;
+
+/* Stride of x along the axis that c's axis i is aligned with; 0 where x is stretched. */
+static int64_t stride_along(const pal_array *x, const pal_array *c, int i)
+{
+    int j = i - (c->ndim - x->ndim);
+    return j < 0 || x->shape[j] == 1 ? 0 : x->stride[j];
+}
+
+static batch plan_batch(double alpha, const pal_array *a, const pal_array *b, double beta,
+                        const pal_array *c)
+{
+    int i = a->ndim - 2, j = b->ndim - 2, l = c->ndim - 2;
+    batch t = {.dtype = c->dtype, .a = a->data, .b = b->data, .c = c->data};
+    t.p = (product){c->shape[l],
+                    c->shape[l + 1],
+                    a->shape[i + 1],
+                    alpha,
+                    beta,
+                    a->stride[i],
+                    a->stride[i + 1],
+                    b->stride[j],
+                    b->stride[j + 1],
+                    c->stride[l],
+                    c->stride[l + 1]};
+    for (int d = 0; d < l; d++) {
+        if (c->shape[d] == 1) continue;
+        t.dim[t.nb] = c->shape[d];
+        t.sa[t.nb] = stride_along(a, c, d);
+        t.sb[t.nb] = stride_along(b, c, d);
+        t.sc[t.nb++] = stride_along(c, c, d);
+    }
+    return t;
+}
+
+/* x[..., m, k] times one matrix is a product of more rows when the rows of all batches lie evenly:
+ * one large product instead of many small ones. */
+static void fold_rows(batch *t)
+{
+    while (t->nb > 0) {
+        int d = t->nb - 1;
+        bool even = t->sa[d] == t->p.m * t->p.rsa && t->sc[d] == t->p.m * t->p.rsc;
+        if (t->p.m == 1) { /* its row strides mean nothing */
+            t->p.rsa = t->sa[d];
+            t->p.rsc = t->sc[d];
+            even = t->sa[d] != 0;
+        }
+        if (t->sb[d] != 0 || !even) return;
+        t->p.m *= t->dim[d];
+        t->nb--;
+    }
+}
+
+static void run_item(const batch *t, int64_t item, int threads)
+{
+    int64_t a = 0, b = 0, c = 0, size = (int64_t)pal_dtype_size(t->dtype);
+    const product *p = &t->p;
+    for (int d = t->nb - 1; d >= 0; d--) {
+        int64_t i = item % t->dim[d];
+        item /= t->dim[d];
+        a += i * t->sa[d];
+        b += i * t->sb[d];
+        c += i * t->sc[d];
+    }
+    pal_gemm(t->dtype, p->m, p->n, p->k, p->alpha, t->a + a * size, p->rsa, p->csa, t->b + b * size,
+             p->rsb, p->csb, p->beta, t->c + c * size, p->rsc, p->csc, threads);
+}
+
+void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
+                       const pal_array *c)
+{
+    if (pal_array_count(c) == 0) return;
+    batch t = plan_batch(alpha, a, b, beta, c);
+    fold_rows(&t);
+    int64_t items = 1;
+    for (int d = 0; d < t.nb; d++) items *= t.dim[d];
+    int64_t flops;
+    if (__builtin_mul_overflow(items * t.p.m * t.p.n, 2 * t.p.k, &flops)) flops = INT64_MAX;
+    int team = pal_team(flops);
+    if (team <= 1 || items == 1 || (items < team && flops / items > LARGE)) {
+        for (int64_t i = 0; i < items; i++) run_item(&t, i, team);
+        return;
+    }
+    ensure_blis(); /* before the region, where it could not be asked for safely */
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (int64_t i = 0; i < items; i++) run_item(&t, i, 1);
+}
