@@ -294,6 +294,52 @@ START_TEST(conversion_to_integers)
 }
 END_TEST
 
+/* ---- Printing ---- */
+
+static void assert_prints(const char *name, const pal_array *a, const char *want)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+    pal_array_print(file, name, a);
+    fclose(file);
+    ck_assert_str_eq(text, want);
+    free(text);
+}
+
+START_TEST(printing)
+{
+    double x[] = {1, -2.5, NAN, INFINITY, 0.125, 10}, large[] = {1, 1e6}, zero = 0;
+    int64_t i[] = {1, -20, 300}, index[] = {0};
+    float line[100];
+    pal_array a = pal_array_of(PAL_F64, PAL_SHAPE(2, 3), x);
+    assert_prints("x", &a, "x f64[2,3]\n[[ 1.0000 -2.5000     nan]\n [    inf  0.1250 10.0000]]\n");
+    int axes[] = {1, 0};
+    ck_assert_int_eq(pal_array_permute(&a, axes, &a, NULL), PAL_OK);
+    assert_prints(NULL, &a,
+                  "f64[3,2]\n[[ 1.0000     inf]\n [-2.5000  0.1250]\n [    nan 10.0000]]\n");
+    a = pal_array_of(PAL_F64, PAL_SHAPE(2), large);
+    assert_prints("", &a, "f64[2]\n[1.0000e+00 1.0000e+06]\n");
+    a = pal_array_of(PAL_I64, PAL_SHAPE(3), i);
+    assert_prints("i", &a, "i i64[3]\n[  1 -20 300]\n");
+    a = pal_array_of(PAL_F64, PAL_SCALAR, &zero);
+    assert_prints("s", &a, "s f64[]\n0.\n");
+    a = pal_array_of(PAL_F64, PAL_SHAPE(2, 0), NULL);
+    assert_prints("e", &a, "e f64[2,0]\n[]\n");
+    a = pal_array_of(PAL_F32, PAL_SHAPE(100), line);
+    for (index[0] = 0; index[0] < 100; index[0]++) pal_array_set(&a, index, (double)index[0]);
+    assert_prints("t", &a, "t f32[100]\n[ 0.  1.  2. ... 97. 98. 99.]\n");
+    ck_assert_int_eq(pal_array_reshape(&a, PAL_SHAPE(2, 1, 50), &a, NULL), PAL_OK);
+    assert_prints("t", &a,
+                  "t f32[2,1,50]\n[[[ 0.  1.  2. ... 47. 48. 49.]]\n\n"
+                  " [[50. 51. 52. ... 97. 98. 99.]]]\n");
+    ck_assert_int_eq(pal_array_reshape(&a, PAL_SHAPE(50, 2), &a, NULL), PAL_OK);
+    assert_prints("t", &a,
+                  "t f32[50,2]\n[[ 0.  1.]\n [ 2.  3.]\n [ 4.  5.]\n ...\n [94. 95.]\n [96. 97.]\n"
+                  " [98. 99.]]\n");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tensor");
@@ -312,6 +358,7 @@ int main(void)
     tcase_add_test(tc, copy_broadcasts);
     tcase_add_loop_test(tc, copy_large_at_every_thread_count, 0, 4);
     tcase_add_test(tc, conversion_to_integers);
+    tcase_add_test(tc, printing);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
