@@ -53,7 +53,7 @@ LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 
 .PHONY: all lib check check-all check-asan check-ubsan bench examples demo docs install uninstall format format-check \
-        clean help FORCE
+        check-isa clean help FORCE
 all: lib $(TESTS) examples bench
 lib: $(LIB_A) $(LIB_SO)
 examples: $(EXAMPLES)
@@ -98,6 +98,11 @@ $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 
 -include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d)
 .SECONDARY:
+
+# Base objects must run on any processor of the architecture: no wide register, no VEX-coded instruction.
+check-isa: $(filter %.base.o,$(KOBJ))
+	$(Q)objdump -d --no-show-raw-insn $^ > $(B)/base.asm
+	$(Q)! grep -nE '%[yz]mm|\bv[a-z0-9]+[sp][sd]\b' $(B)/base.asm
 
 clean:
 	rm -rf $(B)

@@ -15,7 +15,6 @@
 #define PAL_SIMD_H
 
 #include <stdint.h>
-#include <string.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -60,16 +59,31 @@ static inline V from_bits(VW a) { return (V)a; }
 
 /* ---- Loads and stores ---- */
 
-/* The first `count` lanes (0 < count < VL) of memory; the others are 0 and are not read. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* All bits of the first `count` lanes. */
+static inline __m256i first_lanes(int64_t count)
+{
+    VI lane;
+    for (int l = 0; l < VL; l++) lane[l] = l;
+    return (__m256i)(lane < (VI){0} + (Int)count);
+}
+#endif
+
+/* The first `count` lanes (0 < count < VL) of memory; the others are 0 and are not read. No call,
+ * so that the loop around it keeps its registers. */
 static inline V ld_part(const R *x, int64_t count)
 {
 #if defined(__AVX512F__)
     unsigned mask = (1u << count) - 1;
     if (sizeof(R) == 4) return (V)_mm512_maskz_loadu_ps((__mmask16)mask, x);
     return (V)_mm512_maskz_loadu_pd((__mmask8)mask, x);
+#elif defined(__AVX2__)
+    if (sizeof(R) == 4) return (V)_mm256_maskload_ps((const float *)x, first_lanes(count));
+    return (V)_mm256_maskload_pd((const double *)x, first_lanes(count));
 #else
     V v = {0};
-    memcpy(&v, x, (size_t)count * sizeof(R));
+    for (int l = 0; l < VL - 1; l++)
+        if (l < count) v[l] = x[l];
     return v;
 #endif
 }
@@ -82,8 +96,14 @@ static inline void st_part(R *x, int64_t count, V v)
         _mm512_mask_storeu_ps(x, (__mmask16)mask, (__m512)v);
     else
         _mm512_mask_storeu_pd(x, (__mmask8)mask, (__m512d)v);
+#elif defined(__AVX2__)
+    if (sizeof(R) == 4)
+        _mm256_maskstore_ps((float *)x, first_lanes(count), (__m256)v);
+    else
+        _mm256_maskstore_pd((double *)x, first_lanes(count), (__m256d)v);
 #else
-    memcpy(x, &v, (size_t)count * sizeof(R));
+    for (int l = 0; l < VL - 1; l++)
+        if (l < count) x[l] = v[l];
 #endif
 }
 
@@ -105,16 +125,21 @@ static inline void st(void *p, int64_t i, int64_t n, V v)
         st_part(x, n - i, v);
 }
 
-/* Elements i..i+DL-1 as doubles; 0 past the end. */
+/* Elements i..i+DL-1 of an array that has them all, as doubles. */
+static inline VD ld_double_full(const void *p, int64_t i)
+{
+    return __builtin_convertvector(*(const VNU *)((const R *)p + i), VD);
+}
+
+/* The same, and 0 past the end. */
 static inline VD ld_double(const void *p, int64_t i, int64_t n)
 {
     const R *x = (const R *)p + i;
-    VN h = {0};
-    if (n - i >= DL)
-        h = *(const VNU *)x;
-    else
-        for (int64_t j = 0; j < n - i; j++) h[j] = x[j];
-    return __builtin_convertvector(h, VD);
+    if (n - i >= DL) return ld_double_full(p, i);
+    VD part = {0};
+    for (int l = 0; l < DL - 1; l++)
+        if (l < n - i) part[l] = (double)x[l];
+    return part;
 }
 
 /* ---- Selection ---- */
@@ -192,11 +217,17 @@ enum { MANTISSA = sizeof(R) == 4 ? 23 : 52, BIAS = sizeof(R) == 4 ? 127 : 1023 }
 /* 2^k for an exponent in the normal range. */
 static inline V exp2_int(VW k) { return from_bits((k + BIAS) << MANTISSA); }
 
-/* a 2^k for |k| < 2 BIAS, in two steps so that overflow and denormal results come out right. */
+/* a 2^k for |k| < 2 BIAS, in two steps so that overflow and denormal results come out right (one
+ * instruction does the same in AVX-512). */
 static inline V scale(V a, VW k)
 {
+#if defined(__AVX512F__)
+    if (sizeof(R) == 4) return (V)_mm512_scalef_ps((__m512)a, (__m512)to_real(k));
+    return (V)_mm512_scalef_pd((__m512d)a, (__m512d)to_real(k));
+#else
     VW half = ((k + 4096) >> 1) - 2048;
     return a * exp2_int(half) * exp2_int(k - half);
+#endif
 }
 
 /* ---- Across the lanes, in a fixed order ---- */

@@ -4,6 +4,7 @@
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
+#include <string.h>
 
 static inline V one_where(VI mask) { return only(mask, splat(1)); }
 

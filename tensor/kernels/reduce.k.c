@@ -15,8 +15,9 @@ double K(sum)(int64_t n, const void *x)
     VD s[4] = {{0}};
     int64_t i = 0;
     for (; i + 4 * DL <= n; i += 4 * DL)
-        for (int j = 0; j < 4; j++) s[j] += ld_double(x, i + j * DL, n);
-    for (int j = 0; i < n; i += DL, j++) s[j] += ld_double(x, i, n);
+        for (int j = 0; j < 4; j++) s[j] += ld_double_full(x, i + j * DL);
+    for (int j = 0; j < 4; j++, i += DL)
+        if (i < n) s[j] += ld_double(x, i, n);
     return total(s);
 }
 
@@ -26,8 +27,9 @@ double K(dot)(int64_t n, const void *a, const void *b)
     int64_t i = 0;
     for (; i + 4 * DL <= n; i += 4 * DL)
         for (int j = 0; j < 4; j++)
-            s[j] += ld_double(a, i + j * DL, n) * ld_double(b, i + j * DL, n);
-    for (int j = 0; i < n; i += DL, j++) s[j] += ld_double(a, i, n) * ld_double(b, i, n);
+            s[j] += ld_double_full(a, i + j * DL) * ld_double_full(b, i + j * DL);
+    for (int j = 0; j < 4; j++, i += DL)
+        if (i < n) s[j] += ld_double(a, i, n) * ld_double(b, i, n);
     return total(s);
 }
 
@@ -35,10 +37,13 @@ double K(sum_square)(int64_t n, const void *x) { return K(dot)(n, x, x); }
 
 double K(max)(int64_t n, const void *x)
 {
-    V m = splat((R)-INFINITY);
+    V m[4];
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) m = vmax(m, ld(x, i, n));
-    R last = hmax(m);
+    for (int j = 0; j < 4; j++) m[j] = splat((R)-INFINITY);
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        for (int j = 0; j < 4; j++) m[j] = vmax(m[j], ld(x, i + j * VL, n));
+    for (; i + VL <= n; i += VL) m[0] = vmax(m[0], ld(x, i, n));
+    R last = hmax(vmax(vmax(m[0], m[1]), vmax(m[2], m[3])));
     for (; i < n; i++) {
         R v = ((const R *)x)[i];
         last = last > v || last != last ? last : v;
@@ -48,10 +53,13 @@ double K(max)(int64_t n, const void *x)
 
 double K(min)(int64_t n, const void *x)
 {
-    V m = splat((R)INFINITY);
+    V m[4];
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) m = vmin(m, ld(x, i, n));
-    R last = hmin(m);
+    for (int j = 0; j < 4; j++) m[j] = splat((R)INFINITY);
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        for (int j = 0; j < 4; j++) m[j] = vmin(m[j], ld(x, i + j * VL, n));
+    for (; i + VL <= n; i += VL) m[0] = vmin(m[0], ld(x, i, n));
+    R last = hmin(vmin(vmin(m[0], m[1]), vmin(m[2], m[3])));
     for (; i < n; i++) {
         R v = ((const R *)x)[i];
         last = last < v || last != last ? last : v;

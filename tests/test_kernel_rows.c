@@ -1,0 +1,281 @@
+/*
+ * test_kernel_rows.c - reductions, sums into a vector, and the row kernels of softmax and the norms
+ * on every instruction set and type, for all short lengths and a long one: against plain loops in
+ * long double, with guards behind the end, and at the values where they have special cases.
+ */
+#include "tests/support/kernel_test.h"
+
+typedef long double real;
+enum { LONG = 5000, GUARD = 32, SHORT = 3 * 16 + 1 };
+
+/* Arrays of one test; elements of the variant's type, out followed by a guard. */
+typedef struct arrays {
+    double x[LONG], w[LONG], b[LONG], dy[LONG], out[LONG + GUARD];
+} arrays;
+
+static void fill(const variant *v, arrays *t, int64_t n, real centre)
+{
+    uint64_t state = (uint64_t)n + 3;
+    for (int64_t i = 0; i < n; i++) {
+        put(v->dtype, t->x, i, centre + 3 * noise(&state));
+        put(v->dtype, t->w, i, 1 + noise(&state) / 2);
+        put(v->dtype, t->b, i, noise(&state));
+        put(v->dtype, t->dy, i, noise(&state));
+    }
+    memset(t->out, 0xa5, sizeof t->out);
+}
+
+/* |got - exact| <= roundings u scale, and nothing behind the end has changed. */
+static void expect(const variant *v, const char *what, int64_t n, real got, real exact,
+                   double roundings, real scale)
+{
+    if (!(fabsl(got - exact) <= (real)roundings * unit_roundoff(v->dtype) * scale))
+        ck_abort_msg("%s %s of %d: %La, exactly %La", v->name, what, (int)n, got, exact);
+}
+
+static void expect_guard(const variant *v, const char *what, int64_t n, arrays *t)
+{
+    const unsigned char *end = at(v, t->out, n);
+    for (size_t i = 0; i < GUARD * sizeof(double); i++)
+        ck_assert_msg(end[i] == 0xa5, "%s %s of %d writes behind the end", v->name, what, (int)n);
+}
+
+#define X(i)   get(v->dtype, t->x, i)
+#define W(i)   get(v->dtype, t->w, i)
+#define B(i)   get(v->dtype, t->b, i)
+#define DY(i)  get(v->dtype, t->dy, i)
+#define OUT(i) get(v->dtype, t->out, i)
+
+/* ---- Reductions ---- */
+
+static void check_reductions(const variant *v, int64_t n, arrays *t)
+{
+    real sum = 0, size = 0, square = 0, dot = 0, dots = 0, max = -INFINITY, min = INFINITY;
+    fill(v, t, n, 0);
+    for (int64_t i = 0; i < n; i++) {
+        sum += X(i);
+        size += fabsl(X(i));
+        square += X(i) * X(i);
+        dot += X(i) * DY(i);
+        dots += fabsl(X(i) * DY(i));
+        max = fmaxl(max, X(i));
+        min = fminl(min, X(i));
+    }
+    /* Sums are in double: exact to the eye of f32. */
+    double r = v->dtype == PAL_F64 ? 40 : 1e-4;
+    expect(v, "sum", n, v->kernels->sum(n, t->x), sum, r, size);
+    expect(v, "sum_square", n, v->kernels->sum_square(n, t->x), square, r, square);
+    expect(v, "dot", n, v->kernels->dot(n, t->x, t->dy), dot, r, dots);
+    ck_assert(v->kernels->max(n, t->x) == max);
+    ck_assert(v->kernels->min(n, t->x) == min);
+    for (int64_t i = 0; i < n && n <= SHORT; i++) { /* NaN wins from every place */
+        put(v->dtype, t->x, i, NAN);
+        ck_assert(isnan(v->kernels->max(n, t->x)) && isnan(v->kernels->min(n, t->x)));
+        ck_assert(isnan(v->kernels->sum(n, t->x)));
+        put(v->dtype, t->x, i, 0);
+    }
+}
+
+static void check_sums_into(const variant *v, int64_t n, arrays *t)
+{
+    const pal_kernels *k = v->kernels;
+    fill(v, t, n, 0);
+    k->fill(n, 0.5, t->out);
+    for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == 0.5L);
+    k->accumulate(n, t->x, t->out);
+    for (int64_t i = 0; i < n; i++) expect(v, "accumulate", n, OUT(i), 0.5L + X(i), 1, 4);
+    k->axpy(n, -2, t->x, t->out);
+    for (int64_t i = 0; i < n; i++) expect(v, "axpy", n, OUT(i), 0.5L - X(i), 4, 4);
+    k->axmuly(n, 0.25, t->x, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "axmuly", n, OUT(i), 0.5L - X(i) + 0.25L * X(i) * DY(i), 8, 4);
+    expect_guard(v, "sums", n, t);
+}
+
+/* ---- Softmax ---- */
+
+static void check_softmax(const variant *v, int64_t n, arrays *t, real centre)
+{
+    const pal_kernels *k = v->kernels;
+    real max = -INFINITY, sum = 0, dot = 0, plain = 0;
+    fill(v, t, n, centre);
+    for (int64_t i = 0; i < n; i++) max = fmaxl(max, X(i));
+    for (int64_t i = 0; i < n; i++) sum += expl(X(i) - max);
+    real lse = max + logl(sum);
+    expect(v, "logsumexp", n, k->logsumexp_row(n, t->x), lse, 4, 1 + fabsl(lse));
+    /* The shift is a double: in f64 its own rounding shows. */
+    double units = v->dtype == PAL_F64 ? 16 + (double)fabsl(lse) : 16;
+    k->exp_row(n, t->x, k->logsumexp_row(n, t->x), 3, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "exp_row", n, OUT(i), 3 * expl(X(i) - lse), units, 3 * expl(X(i) - lse));
+    k->softmax_row(n, t->x, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "softmax", n, OUT(i), expl(X(i) - max) / sum, 16, expl(X(i) - max) / sum);
+    expect_guard(v, "softmax", n, t);
+
+    memcpy(t->b, t->out, sizeof t->b);
+    for (int64_t i = 0; i < n; i++) dot += B(i) * DY(i);
+    k->d_softmax_row(n, t->b, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "d_softmax", n, OUT(i), B(i) * (DY(i) - dot), 6, B(i));
+
+    k->log_softmax_row(n, t->x, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "log_softmax", n, OUT(i), X(i) - lse, 4, 1 + fabsl(X(i) - lse));
+    memcpy(t->b, t->out, sizeof t->b);
+    for (int64_t i = 0; i < n; i++) plain += DY(i);
+    k->d_log_softmax_row(n, t->b, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "d_log_softmax", n, OUT(i), DY(i) - expl(B(i)) * plain, 8, 1 + fabsl(plain));
+    expect_guard(v, "log_softmax", n, t);
+}
+
+START_TEST(softmax_special)
+{
+    variant at_i = variant_at(_i), *v = &at_i;
+    static arrays arena, *t = &arena;
+    const pal_kernels *k = v->kernels;
+    for (int64_t n = 1; k && n <= SHORT; n++) {
+        fill(v, t, n, 0);
+        for (int64_t i = 0; i < n; i++) put(v->dtype, t->x, i, -INFINITY);
+        ck_assert(k->logsumexp_row(n, t->x) == -(double)INFINITY);
+        k->softmax_row(n, t->x, t->out);
+        for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == 0);
+        k->exp_row(n, t->x, -(double)INFINITY, 1, t->out);
+        for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == 0);
+        k->log_softmax_row(n, t->x, t->out);
+        for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == -(real)INFINITY);
+        put(v->dtype, t->x, n - 1, 7); /* the only entry that is not masked */
+        k->softmax_row(n, t->x, t->x);
+        for (int64_t i = 0; i < n; i++) ck_assert(X(i) == (i == n - 1));
+        put(v->dtype, t->x, n - 1, NAN);
+        k->softmax_row(n, t->x, t->out);
+        for (int64_t i = 0; i < n; i++) ck_assert(isnan(OUT(i)));
+        ck_assert(isnan(k->logsumexp_row(n, t->x)));
+        expect_guard(v, "special rows", n, t);
+    }
+    if (k) ck_assert(k->logsumexp_row(0, NULL) == -(double)INFINITY);
+}
+END_TEST
+
+/* ---- Norms ---- */
+
+static void check_root_norms(const variant *v, int64_t n, arrays *t, const void *weight, bool l2)
+{
+    const pal_kernels *k = v->kernels;
+    const double eps = 1e-5;
+    const char *what = l2 ? "l2_norm" : "rms_norm";
+    real square = 0, dot = 0, count = l2 ? 1 : (real)n;
+    fill(v, t, n, 0);
+    for (int64_t i = 0; i < n; i++) {
+        square += X(i) * X(i);
+        dot += X(i) * DY(i) * (weight ? W(i) : 1);
+    }
+    real r = 1 / sqrtl(square / count + eps);
+    double got = (l2 ? k->l2_norm_row : k->rms_norm_row)(n, t->x, weight, eps, t->out);
+    expect(v, what, n, got, r, v->dtype == PAL_F64 ? 40 : 1e-4, r);
+    for (int64_t i = 0; i < n; i++) {
+        real y = X(i) * r * (weight ? W(i) : 1);
+        expect(v, what, n, OUT(i), y, v->dtype == PAL_F64 ? 40 : 4, fabsl(y));
+    }
+    (l2 ? k->d_l2_norm_row : k->d_rms_norm_row)(n, t->x, weight, got, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++) {
+        real g = DY(i) * (weight ? W(i) : 1), c = X(i) * r * r * dot / count;
+        expect(v, what, n, OUT(i), r * (g - c), 80, r * (fabsl(g) + fabsl(c) + 1));
+    }
+    expect_guard(v, what, n, t);
+}
+
+static void check_layer_norm(const variant *v, int64_t n, arrays *t, const void *weight,
+                             const void *bias, real centre)
+{
+    const pal_kernels *k = v->kernels;
+    const double eps = 1e-5;
+    real mean = 0, square = 0, plain = 0, dot = 0;
+    double stats[2];
+    fill(v, t, n, centre);
+    for (int64_t i = 0; i < n; i++) mean += X(i) / (real)n;
+    for (int64_t i = 0; i < n; i++) square += (X(i) - mean) * (X(i) - mean) / (real)n;
+    real r = 1 / sqrtl(square + eps), units = 80 * (1 + fabsl(centre) * (v->dtype == PAL_F64));
+    k->layer_norm_row(n, t->x, weight, bias, eps, t->out, stats);
+    for (int64_t i = 0; i < n; i++) {
+        real z = (X(i) - mean) * r, g = DY(i) * (weight ? W(i) : 1);
+        expect(v, "layer_norm", n, OUT(i), z * (weight ? W(i) : 1) + (bias ? B(i) : 0),
+               (double)units, r + 2);
+        plain += g / (real)n;
+        dot += g * z / (real)n;
+    }
+    k->d_layer_norm_row(n, t->x, weight, stats, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++) {
+        real z = (X(i) - mean) * r, g = DY(i) * (weight ? W(i) : 1);
+        expect(v, "d_layer_norm", n, OUT(i), r * (g - plain - z * dot), (double)units,
+               (r + 1) * (r + 4));
+    }
+    k->fill(n, 1, t->out);
+    k->d_layer_norm_weight(n, t->x, stats, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++)
+        expect(v, "d_layer_norm_weight", n, OUT(i), 1 + DY(i) * (X(i) - mean) * r, (double)units,
+               r + 4);
+    expect_guard(v, "layer_norm", n, t);
+}
+
+/* ---- All lengths ---- */
+
+static void check_length(const variant *v, int64_t n, arrays *t)
+{
+    check_reductions(v, n, t);
+    check_sums_into(v, n, t);
+    if (n == 0) return; /* softmax_special has the empty row; a norm has none */
+    check_softmax(v, n, t, 0);
+    check_softmax(v, n, t, 300);
+    for (int l2 = 0; l2 < 2; l2++) {
+        check_root_norms(v, n, t, NULL, l2);
+        check_root_norms(v, n, t, t->w, l2);
+    }
+    check_layer_norm(v, n, t, NULL, NULL, 0);
+    check_layer_norm(v, n, t, t->w, t->b, 0);
+    if (n > 1) check_layer_norm(v, n, t, t->w, t->b, 1000);
+}
+
+START_TEST(rows)
+{
+    variant v = variant_at(_i);
+    static arrays t;
+    if (!v.kernels) return;
+    for (int64_t n = 0; n <= 3 * v.lanes + 1; n++) check_length(&v, n, &t);
+    check_length(&v, 515, &t);
+    check_length(&v, LONG, &t);
+}
+END_TEST
+
+/* Squares of a float beyond 1e19 leave its range; sums of squares do not. */
+START_TEST(large_and_small_norms)
+{
+    variant v = variant_at(_i);
+    if (!v.kernels) return;
+    double x[8], y[8];
+    for (int i = 0; i < 8; i++) put(v.dtype, x, i, 1e30L);
+    ck_assert_double_eq_tol(v.kernels->sum_square(8, x), 8e60, 1e54);
+    v.kernels->l2_norm_row(8, x, NULL, 1e-6, y);
+    ck_assert_double_eq_tol((double)get(v.dtype, y, 3), sqrt(0.125), 1e-7);
+    for (int i = 0; i < 8; i++) put(v.dtype, x, i, 0);
+    v.kernels->l2_norm_row(8, x, NULL, 1e-6, y);
+    ck_assert(get(v.dtype, y, 0) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernel rows");
+    TCase *tc = tcase_create("rows");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, rows, 0, VARIANTS);
+    tcase_add_loop_test(tc, softmax_special, 0, VARIANTS);
+    tcase_add_loop_test(tc, large_and_small_norms, 0, VARIANTS);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
