@@ -3,8 +3,8 @@
  * place: at most 2 for exp, log, sigmoid, softplus, silu and tanh in f32 on every instruction set.
  *
  * f32 is sampled over its whole space of bit patterns (one in each run of 2^14, at a place that
- * varies), so that denormal, huge, infinite and NaN arguments take part; f64 by random bit patterns
- * and by random numbers at the scales where the functions bend.
+ * varies), so that denormal, huge and NaN arguments take part (infinities: see limits); f64 by
+ * random bit patterns and by random numbers at the scales where the functions bend.
  */
 #include "tests/support/kernel_test.h"
 #include <stddef.h>
