@@ -219,8 +219,8 @@ bool pal_gradcheck(pal_gradcheck_fn *f, void *context, int nin, const pal_array 
                    pal_gradcheck_opts *opts, pal_error *error)
 {
     pal_gradcheck_opts o = opts ? *opts : (pal_gradcheck_opts){0};
-    if (!o.tolerance) o.tolerance = 1e-7;
-    if (!o.step) o.step = 1e-3;
+    if (o.tolerance == 0) o.tolerance = 1e-7;
+    if (o.step == 0) o.step = 1e-3;
     if (!o.directions) o.directions = 2;
     if (!o.entries) o.entries = 8;
     o.worst = 0;
