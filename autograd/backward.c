@@ -192,15 +192,6 @@ size_t pal_plan_bytes(const pal_plan *plan)
 
 /* ---- Running ---- */
 
-void pal_array_add(const pal_array *dst, const pal_array *src)
-{
-    int64_t n = pal_array_count(dst), index[PAL_MAX_DIMS] = {0};
-    for (int64_t i = 0; i < n; i++) {
-        pal_array_set(dst, index, pal_array_get(dst, index) + pal_array_get(src, index));
-        for (int d = dst->ndim - 1; d >= 0 && ++index[d] == dst->shape[d]; d--) index[d] = 0;
-    }
-}
-
 /* The gradient memory of a reached base. */
 static void *buffer_of(pal_node *base, unsigned char *block)
 {

@@ -177,7 +177,8 @@ pal_status pal_segment_backward(pal_record *r);
 
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
 
-/* Adds src to dst (same shape and dtype, any strides). */
+/* dst += src (ops/map.c): dst is f32 or f64, src of the same dtype broadcasts to it, any strides.
+ */
 void pal_array_add(const pal_array *dst, const pal_array *src);
 
 #endif

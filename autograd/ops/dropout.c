@@ -1,0 +1,92 @@
+/*
+ * dropout.c - zeros at random.
+ *
+ * A call takes a generator of its own from the tape's and keeps only that: backward draws the same
+ * numbers again, so no mask is stored. A recomputed segment starts from the tape's generator as it
+ * was, and so repeats its masks. Source: Srivastava et al., JMLR 15 (2014).
+ */
+#include "autograd/ops/map.h"
+
+typedef struct dropout {
+    double p;
+    pal_rng rng;
+} dropout;
+
+/* y = 0 where u < p, else x scale; numbers = {p, scale}. */
+static void drop_f32(int64_t n, const void *u, const void *x, const double *numbers, void *y)
+{
+    const float *from = x, *draw = u;
+    float p = (float)numbers[0], scale = (float)numbers[1];
+    for (int64_t i = 0; i < n; i++) ((float *)y)[i] = draw[i] < p ? 0 : from[i] * scale;
+}
+
+static void drop_f64(int64_t n, const void *u, const void *x, const double *numbers, void *y)
+{
+    const double *from = x, *draw = u;
+    double p = numbers[0], scale = numbers[1];
+    for (int64_t i = 0; i < n; i++) ((double *)y)[i] = draw[i] < p ? 0 : from[i] * scale;
+}
+
+static pal_status infer(pal_call *call)
+{
+    const dropout *d = call->opts;
+    pal_status status = pal_map_need(call, 0, true, false);
+    if (status != PAL_OK) return status;
+    if (!(d->p >= 0 && d->p < 1))
+        return pal_call_error(call, PAL_EVALUE, "probability %g is not in [0, 1)", d->p);
+    status = pal_map_broadcast(call, 1);
+    if (status != PAL_OK) return status;
+    return pal_call_scratch(call, 0,
+                            pal_shape_bytes(call->in[0]->dtype, pal_array_shape(call->out[0])));
+}
+
+static pal_map_fn drop_fn(const pal_call *call)
+{
+    double p = ((const dropout *)call->opts)->p;
+    pal_map_fn fn = {.nin = 2, .numbers = true, .p = {p, 1 / (1 - p)}};
+    fn.f.two_p = call->out[0]->dtype == PAL_F32 ? drop_f32 : drop_f64;
+    return fn;
+}
+
+/* One uniform number for every element of the result. */
+static pal_array draw(const pal_call *call, void *memory)
+{
+    pal_rng rng = ((const dropout *)call->opts)->rng;
+    pal_array u = pal_array_of(call->out[0]->dtype, pal_array_shape(call->out[0]), memory);
+    if (pal_array_count(&u)) pal_rng_uniform(&rng, &u, 0, 1);
+    return u;
+}
+
+static void forward(const pal_call *call)
+{
+    pal_map_fn fn = drop_fn(call);
+    pal_array u = draw(call, call->out[0]->data); /* each number makes way for its result */
+    pal_map_forward(&fn, (const pal_array *[]){&u, call->in[0]}, call->out[0], call->team);
+}
+
+static void backward(const pal_call *call)
+{
+    pal_map_fn fn = drop_fn(call);
+    pal_array u = draw(call, call->scratch);
+    pal_map_backward(call, 0, &fn, (const pal_array *[]){&u, call->dout[0]});
+}
+
+static const pal_op dropout_op = {.name = "dropout",
+                                  .args = "x",
+                                  .infer = infer,
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .unread_in = 1,
+                                  .unread_out = 1,
+                                  .overwrites = 1};
+
+pal_tensor pal_dropout(pal_tensor x, double p)
+{
+    pal_tensor y;
+    const pal_node *n = p == 0 ? pal_node_of(x, "dropout", "x") : NULL;
+    if (n && n->a.dtype != PAL_I64) return x;
+    pal_tape *tape = x.node && !pal_handle_problem(x) ? pal_tape_of(x.node) : NULL;
+    dropout d = {.p = p, .rng = tape ? pal_rng_split(pal_tape_rng(tape)) : pal_rng_new(0, 0)};
+    pal_apply(&dropout_op, &d, sizeof d, 1, &x, 1, &y);
+    return y;
+}

@@ -1,0 +1,114 @@
+/*
+ * scalar.c - functions of one operand and two numbers: clamp and affine.
+ */
+#include "autograd/ops/map.h"
+
+#include <math.h>
+
+/* Toward the nearest; what does not fit becomes the nearest end. */
+static int64_t rounded(double x)
+{
+    if (!(x == x)) return 0;
+    if (x >= 0x1p63) return INT64_MAX;
+    if (x < -0x1p63) return INT64_MIN;
+    return llround(x);
+}
+
+static void affine_i64(int64_t n, const void *x, const double *p, void *y)
+{
+    uint64_t scale = (uint64_t)rounded(p[0]), shift = (uint64_t)rounded(p[1]);
+    const int64_t *from = x;
+    for (int64_t i = 0; i < n; i++)
+        ((int64_t *)y)[i] = (int64_t)(scale * (uint64_t)from[i] + shift);
+}
+
+static pal_map_fn with_numbers(const pal_call *call, int nin)
+{
+    const double *p = call->opts;
+    return (pal_map_fn){.nin = nin, .numbers = true, .p = {p[0], p[1]}};
+}
+
+static pal_tensor apply(const pal_op *op, pal_tensor x, double p0, double p1)
+{
+    pal_tensor y;
+    double p[2] = {p0, p1};
+    pal_apply(op, p, sizeof p, 1, &x, 1, &y);
+    return y;
+}
+
+/* ---- clamp ---- */
+
+static pal_status clamp_infer(pal_call *call)
+{
+    const double *p = call->opts;
+    pal_status status = pal_map_need(call, 0, true, false);
+    if (status != PAL_OK) return status;
+    if (!(p[0] <= p[1]))
+        return pal_call_error(call, PAL_EVALUE, "low %g is not at most high %g", p[0], p[1]);
+    return pal_map_broadcast(call, 1);
+}
+
+static void clamp_forward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 1);
+    fn.f.one_p = pal_kernels_for(call->out[0]->dtype)->clamp;
+    pal_map_forward(&fn, call->in, call->out[0], call->team);
+}
+
+static void clamp_backward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 2);
+    fn.f.two_p = pal_kernels_for(call->out[0]->dtype)->d_clamp;
+    pal_map_backward(call, 0, &fn, (const pal_array *[]){call->in[0], call->dout[0]});
+}
+
+static const pal_op clamp_op = {.name = "clamp",
+                                .args = "x",
+                                .infer = clamp_infer,
+                                .forward = clamp_forward,
+                                .backward = clamp_backward,
+                                .unread_out = 1,
+                                .overwrites = 1};
+
+pal_tensor pal_clamp(pal_tensor x, double low, double high)
+{
+    return apply(&clamp_op, x, low, high);
+}
+
+/* ---- affine ---- */
+
+static pal_status affine_infer(pal_call *call)
+{
+    pal_status status = pal_map_need(call, 0, true, true);
+    return status == PAL_OK ? pal_map_broadcast(call, 1) : status;
+}
+
+static void affine_forward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 1);
+    pal_dtype dtype = call->out[0]->dtype;
+    fn.f.one_p = dtype == PAL_I64 ? affine_i64 : pal_kernels_for(dtype)->affine;
+    pal_map_forward(&fn, call->in, call->out[0], call->team);
+}
+
+static void affine_backward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 1);
+    fn.f.one_p = pal_kernels_for(call->out[0]->dtype)->affine;
+    fn.p[1] = 0;
+    pal_map_backward(call, 0, &fn, call->dout);
+}
+
+static const pal_op affine_op = {.name = "affine",
+                                 .args = "x",
+                                 .infer = affine_infer,
+                                 .forward = affine_forward,
+                                 .backward = affine_backward,
+                                 .unread_in = 1,
+                                 .unread_out = 1,
+                                 .overwrites = 1};
+
+pal_tensor pal_affine(pal_tensor x, double scale, double shift)
+{
+    return apply(&affine_op, x, scale, shift);
+}
