@@ -1,0 +1,144 @@
+/*
+ * hdf5_write.c - adding arrays and attributes to a file that is being built.
+ *
+ * Datasets are contiguous, little-endian and without time stamps, so that equal contents give equal
+ * files. Text attributes are UTF-8 of fixed length (bytes in h5py): they lie in checked
+ * metadata, where text of variable length lies in a heap that has no checksum, and HDF5 1.10
+ * corrupts its memory when that heap is damaged.
+ */
+#include "tensor/hdf5_private.h"
+
+#include <string.h>
+
+static hid_t memory_type(pal_dtype dtype)
+{
+    return dtype == PAL_F32   ? H5T_NATIVE_FLOAT
+           : dtype == PAL_F64 ? H5T_NATIVE_DOUBLE
+                              : H5T_NATIVE_INT64;
+}
+
+static hid_t file_type(pal_dtype dtype)
+{
+    return dtype == PAL_F32 ? H5T_IEEE_F32LE : dtype == PAL_F64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
+}
+
+static hid_t make_space(const pal_array *a)
+{
+    hsize_t dim[PAL_MAX_DIMS];
+    if (a->ndim == 0) return H5Screate(H5S_SCALAR);
+    for (int i = 0; i < a->ndim; i++) dim[i] = (hsize_t)a->shape[i];
+    return H5Screate_simple(a->ndim, dim, NULL);
+}
+
+static pal_status not_building(const pal_h5 *file, pal_error *error)
+{
+    return pal_error_set(error, PAL_EVALUE, "%s: was opened for reading and cannot be changed",
+                         file->path);
+}
+
+/* ---- Attributes ---- */
+
+/* Replaces what has that name. */
+static pal_status put_attribute(pal_h5 *file, const char *object, const char *name, hid_t type,
+                                hid_t in_memory, const void *value, pal_error *error)
+{
+    if (!file->building) return not_building(file, error);
+    if (name[0] == '\0' || !pal_h5_reachable(file, object))
+        return pal_error_set(error, PAL_EVALUE, "%s: no object '%s' to give the attribute '%s'",
+                             file->path, object, name);
+    if (H5Aexists_by_name(file->id, object, name, H5P_DEFAULT) > 0)
+        H5Adelete_by_name(file->id, object, name, H5P_DEFAULT);
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t id = H5Acreate_by_name(file->id, object, name, type, space, H5P_DEFAULT, H5P_DEFAULT,
+                                 H5P_DEFAULT);
+    pal_status status = PAL_OK;
+    if (id < 0 || H5Awrite(id, in_memory, value) < 0)
+        status = pal_error_set(error, PAL_EVALUE, "%s: cannot set attribute '%s' of '%s': %s",
+                               file->path, name, object, pal_h5_why().text);
+    pal_h5_drop(id);
+    pal_h5_drop(space);
+    return status;
+}
+
+pal_status pal_h5_put_text(pal_h5 *file, const char *object, const char *attribute,
+                           const char *text, pal_error *error)
+{
+    pal_h5_voice voice = pal_h5_hush();
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, strlen(text) + 1);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    pal_status status = put_attribute(file, object, attribute, type, type, text, error);
+    pal_h5_drop(type);
+    pal_h5_speak(voice);
+    return status;
+}
+
+pal_status pal_h5_put_number(pal_h5 *file, const char *object, const char *attribute, double value,
+                             pal_error *error)
+{
+    pal_h5_voice voice = pal_h5_hush();
+    pal_status status =
+        put_attribute(file, object, attribute, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value, error);
+    pal_h5_speak(voice);
+    return status;
+}
+
+/* ---- Arrays ---- */
+
+/* A new dataset with the values of a contiguous array; false with the reason if HDF5 refuses. */
+static bool write_dataset(pal_h5 *file, const char *name, const pal_array *a, pal_h5_reason *reason)
+{
+    hid_t space = make_space(a), links = H5Pcreate(H5P_LINK_CREATE),
+          how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
+    if (H5Pset_create_intermediate_group(links, 1) >= 0 &&
+        H5Pset_char_encoding(links, H5T_CSET_UTF8) >= 0 &&
+        H5Pset_obj_track_times(how, false) >= 0 && H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0)
+        id = H5Dcreate2(file->id, name, file_type(a->dtype), space, links, how, H5P_DEFAULT);
+    bool good = id >= 0;
+    if (good && pal_array_count(a) > 0)
+        good = H5Dwrite(id, memory_type(a->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, a->data) >= 0;
+    if (!good) *reason = pal_h5_why();
+    pal_h5_drop(id);
+    pal_h5_drop(how);
+    pal_h5_drop(links);
+    pal_h5_drop(space);
+    return good;
+}
+
+static pal_status put_dense(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
+{
+    char text[200];
+    pal_h5_reason reason;
+    if (write_dataset(file, name, a, &reason))
+        return pal_h5_put_text(file, name, "dtype", pal_dtype_name(a->dtype), error);
+    return pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' %s: %s", file->path, name,
+                         pal_array_describe(a, text, sizeof text), reason.text);
+}
+
+static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
+{
+    char text[200];
+    size_t length = strlen(name), size = pal_shape_bytes(a->dtype, pal_array_shape(a));
+    if (!file->building) return not_building(file, error);
+    if (length == 0 || name[length - 1] == '/' || pal_h5_reachable(file, name))
+        return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is empty or taken", file->path,
+                             name);
+    if (pal_array_contiguous(a)) return put_dense(file, name, a, error);
+    /* HDF5 wants one run of memory. */
+    pal_array dense = pal_array_of(a->dtype, pal_array_shape(a), pal_malloc(size));
+    if (dense.data == NULL)
+        return pal_error_set(error, PAL_ENOMEM, "%s: no memory to copy '%s' %s", file->path, name,
+                             pal_array_describe(a, text, sizeof text));
+    pal_status status = pal_array_copy(&dense, a, error);
+    if (status == PAL_OK) status = put_dense(file, name, &dense, error);
+    pal_free(dense.data, size);
+    return status;
+}
+
+pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
+{
+    pal_h5_voice voice = pal_h5_hush();
+    pal_status status = put(file, name, a, error);
+    pal_h5_speak(voice);
+    return status;
+}
