@@ -1,0 +1,342 @@
+/*
+ * layers.h - linear attention: the rules, the modules around them, and a small language model.
+ *
+ * From the bottom up:
+ *   rules     pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2: one recurrence each, an
+ * operation on tensors without parameters. modules   linear, norms, short convolution, SwiGLU: a
+ * few parameters and a function. mixers    the layers of the papers: projections, convolutions,
+ * gates, a rule, norm, projection. One function creates any of them from text such as
+ * "gdn2:num_heads=4:head_dim=32". model     embedding, blocks of mixer and MLP, norm, head; a loss,
+ * and logits token by token.
+ *
+ * Letters in shapes: B batch, T time, H key heads, HV value heads (a multiple of H), K key width,
+ * V value width, N packed sequences, d model width. The state S of a head is K x V everywhere.
+ * Parameters carry the names of flash-linear-attention, so that its checkpoints fit.
+ */
+#ifndef PAL_LAYERS_H
+#define PAL_LAYERS_H
+
+#include "autograd/autograd.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Rules ---- */
+
+/* How a rule is computed. All give the same numbers up to rounding. */
+typedef enum pal_rule_mode {
+    PAL_RULE_AUTO = 0, /* the library's choice, by shape and dtype alone */
+    PAL_RULE_COMPOSED  /* token by token from generic operations: slow, and the reference */
+} pal_rule_mode;
+
+/* What every rule takes besides its inputs; all zero is the default. */
+typedef struct pal_rule_opts {
+    pal_rule_mode mode;
+    double scale;       /* of the output; 0: K^-1/2 (Mamba-2: 1) */
+    pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
+    pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+} pal_rule_opts;
+
+typedef struct pal_rule_out {
+    pal_tensor o;     /* [B,T,HV,V] */
+    pal_tensor state; /* after the last token: [B,HV,K,V], or [N,HV,K,V] */
+} pal_rule_out;
+
+/*
+ * Gated DeltaNet-2: decay, erase and write by separate channel-wise gates. Per value head
+ *
+ *     S <- (I - k (b*k)^T) diag(exp g) S + k (w*v)^T        o = scale S^T q
+ *
+ * q, k [B,T,H,K], already normalised; v, w [B,T,HV,V]; g (log-decay, <= 0) and b (erase, 0..1, or
+ * 0..2 for negative eigenvalues) [B,T,H,K] or [B,T,HV,K]; w (write) 0..1. g may be PAL_NONE: no
+ * decay. What has H heads is shared by the HV/H value heads of its group: value head j reads key
+ * head j / (HV/H). f32 or f64, all of one dtype. Packed: sequence n is the tokens offsets[n] ..
+ * offsets[n+1]-1; an empty one leaves its state as it was. T = 0 is allowed.
+ *
+ * Differentiable in every input and in the initial state. Cost: about 8 B T HV K V flops; composed
+ * keeps three states a token for backward.
+ * Errors: PAL_ESHAPE, PAL_EDTYPE, and PAL_EVALUE for offsets that do not fit.
+ * Source: Hatamizadeh, Choi, Kautz 2026 (arXiv 2605.22791), section 3.
+ */
+PAL_API pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal_tensor b,
+                              pal_tensor w, pal_rule_opts opts);
+
+/*
+ * Kimi Delta Attention: channel-wise decay, one gate beta for erase and write.
+ *
+ *     S <- (I - beta k k^T) diag(exp g) S + beta k v^T
+ *
+ * q, k [B,T,H,K]; v [B,T,HV,V]; g [B,T,HV,K] or PAL_NONE; beta [B,T,HV]. Otherwise as pal_gdn2.
+ * Source: Kimi Linear (arXiv 2510.26692).
+ */
+PAL_API pal_rule_out pal_kda(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g,
+                             pal_tensor beta, pal_rule_opts opts);
+
+/*
+ * Gated DeltaNet: one decay and one gate a head.
+ *
+ *     S <- exp(g) (I - beta k k^T) S + beta k v^T
+ *
+ * q, k [B,T,H,K]; v [B,T,HV,V]; g [B,T,HV] or PAL_NONE; beta [B,T,HV]. Otherwise as pal_gdn2.
+ * Source: Yang, Kautz, Hatamizadeh, ICLR 2025 (arXiv 2412.06464).
+ */
+PAL_API pal_rule_out pal_gdn(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g,
+                             pal_tensor beta, pal_rule_opts opts);
+
+/*
+ * DeltaNet: the delta rule without decay.
+ *
+ *     S <- (I - beta k k^T) S + beta k v^T
+ *
+ * q, k [B,T,H,K]; v [B,T,HV,V]; beta [B,T,HV]. Otherwise as pal_gdn2.
+ * Source: Yang et al., NeurIPS 2024 (arXiv 2406.06484).
+ */
+PAL_API pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor beta,
+                                  pal_rule_opts opts);
+
+/*
+ * Mamba-2 (SSD): decay and write, no erase.
+ *
+ *     S <- exp(A dt) S + Bm (dt x)^T        o = scale S^T Cm + D x
+ *
+ * x [B,T,nh,P]; dt [B,T,nh], after its softplus; A [nh], negative; Bm, Cm [B,T,G,N], nh a multiple
+ * of G, head h reads group h / (nh/G); D [nh] or PAL_NONE. The state is [B,nh,N,P] (K = N, V = P).
+ * scale is 1 unless given. Otherwise as pal_gdn2.
+ * Source: Dao, Gu 2024 (arXiv 2405.21060).
+ */
+PAL_API pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_tensor Bm,
+                                pal_tensor Cm, pal_tensor D, pal_rule_opts opts);
+
+/*
+ * Log-decay of the delta rules from a projection f:
+ *
+ *     g = -exp(A_log) softplus(f + dt_bias)                        lower_bound = 0
+ *     g = lower_bound sigmoid(exp(A_log) (f + dt_bias))            lower_bound < 0 (usually -5)
+ *
+ * f [B,T,H] with A_log, dt_bias [H], or f [B,T,H,K] with A_log [H] and dt_bias [H*K]. A_log counts
+ * as 80 where it is larger, so that value and gradient stay finite. Differentiable in all three.
+ */
+PAL_API pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_bias,
+                                 double lower_bound);
+
+/* ---- Modules ---- */
+
+/* The gate of a gated norm. */
+typedef enum pal_gate {
+    PAL_GATE_DEFAULT = 0, /* what the layer's paper has */
+    PAL_GATE_SILU,
+    PAL_GATE_SIGMOID,
+    PAL_GATE_NONE /* no gate at all */
+} pal_gate;
+
+/* Parameters as the papers initialise them. `name` is the full name ("model.norm.weight"). Each is
+ * registered in params and returned. */
+
+/* Linear weight [out, in] for pal_linear, Xavier-uniform with gain 2^-2.5. */
+PAL_API pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, int64_t in,
+                                     pal_dtype dtype, pal_rng *rng);
+/* Zeros [n], without weight decay. */
+PAL_API pal_tensor pal_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype);
+/* Norm weight or Mamba-2's D: ones [n], without weight decay. */
+PAL_API pal_tensor pal_ones_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype);
+/* Embedding table [n, d] for pal_embedding, N(0, 0.02). */
+PAL_API pal_tensor pal_embedding_weight(pal_params *params, const char *name, int64_t n, int64_t d,
+                                        pal_dtype dtype, pal_rng *rng);
+/* Depthwise convolution weight [n, 1, width], U(+-1/sqrt width). */
+PAL_API pal_tensor pal_conv_weight(pal_params *params, const char *name, int64_t n, int64_t width,
+                                   pal_dtype dtype, pal_rng *rng);
+/* log U(low, high) [n] with draws floored at 0.01, without weight decay. */
+PAL_API pal_tensor pal_A_log_new(pal_params *params, const char *name, int64_t n, double low,
+                                 double high, pal_dtype dtype, pal_rng *rng);
+/* Inverse softplus of exp(U(ln 0.001, ln 0.1)), floored at 1e-4; [n], without weight decay. */
+PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype,
+                                   pal_rng *rng);
+
+/*
+ * Gated RMS norm over the last axis: rms_norm(x) * weight * act(gate), or, with gate_first
+ * (Mamba-2), rms_norm(x * act(gate)) * weight. x, gate [.., n]; weight [n] or PAL_NONE. With groups
+ * = G > 1 the mean square is taken over each of G equal parts of the last axis.
+ */
+typedef struct pal_gated_norm_opts {
+    double eps;    /* 0: 1e-5 */
+    pal_gate gate; /* PAL_GATE_DEFAULT: SiLU; with PAL_GATE_NONE, gate may be PAL_NONE */
+    bool gate_first;
+    int64_t groups; /* 0: 1 */
+} pal_gated_norm_opts;
+PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                                      pal_gated_norm_opts opts);
+
+/*
+ * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],
+ * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. tail, if not NULL, is
+ * the W-1 inputs before x, [B,W-1,n] (PAL_NONE: zeros), and becomes the W-1 inputs before what
+ * follows x. 2 B T n W flops.
+ */
+PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias, bool silu,
+                                  pal_tensor *tail);
+
+/* SwiGLU MLP: down_proj(silu(gate_proj x) * up_proj x), without biases; x [.., d], inner width n.
+ * Parameters prefix.gate_proj.weight, up_proj.weight [n,d], down_proj.weight [d,n]. */
+typedef struct pal_mlp {
+    pal_tensor gate_proj, up_proj, down_proj;
+} pal_mlp;
+PAL_API pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n,
+                            pal_dtype dtype, pal_rng *rng);
+PAL_API pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x);
+
+/* ---- Mixers ---- */
+
+/* A layer that mixes along time: [B,T,d] -> [B,T,d]. Owned by the parameters it was made on. */
+typedef struct pal_mixer pal_mixer;
+
+/*
+ * What a mixer carries from one piece of a sequence to the next; all zero (PAL_NONE) is the start
+ * of a sequence. state is the rule's [B,HV,K,V]; conv the tails of the short convolutions.
+ */
+typedef struct pal_mixer_state {
+    pal_tensor state;
+    pal_tensor conv[3];
+} pal_mixer_state;
+
+/* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. */
+PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state);
+PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
+
+/*
+ * Options of the mixers; zero is the default. Each field's text key is its name unless noted.
+ * Defaults of heads follow the width d: head_dim is min(128, d/4) and num_heads is d/head_dim (GDN:
+ * min(256, d/4), and 3/4 of d over head_dim), which at d = 2048 are the papers' 16 heads of 128
+ * (GDN: 6 of 256).
+ */
+typedef struct pal_gdn2_opts {
+    int64_t num_heads;   /* H */
+    int64_t head_dim;    /* K */
+    int64_t num_v_heads; /* HV; 0: H */
+    double expand_v;     /* V = expand_v K; 0: 1 */
+    bool no_conv;        /* key use_short_conv=false: SiLU alone */
+    int64_t conv_size;   /* W; 0: 4 */
+    bool conv_bias;
+    bool allow_neg_eigval; /* the erase gate b runs to 2 */
+    pal_gate output_gate;  /* silu (default), sigmoid or none */
+    bool scalar_erase;     /* key erase=scalar: b is its mean over K; default channel */
+    bool scalar_write;     /* key write=scalar: w is its mean over V */
+    double norm_eps;       /* 0: 1e-5 */
+} pal_gdn2_opts;
+PAL_API pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width,
+                                pal_dtype dtype, pal_gdn2_opts opts, pal_rng *rng);
+
+typedef struct pal_kda_opts {
+    int64_t num_heads, head_dim, num_v_heads;
+    double expand_v; /* 0: 1 */
+    bool no_conv;    /* key use_short_conv=false */
+    int64_t conv_size;
+    bool conv_bias;
+    bool allow_neg_eigval; /* beta runs to 2 */
+    double lower_bound;    /* < 0: the bounded log-decay (pal_log_decay); 0: the softplus form */
+    pal_gate output_gate;  /* sigmoid (default), silu or none */
+    double norm_eps;
+} pal_kda_opts;
+PAL_API pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width,
+                               pal_dtype dtype, pal_kda_opts opts, pal_rng *rng);
+
+typedef struct pal_gdn_opts {
+    int64_t num_heads, head_dim, num_v_heads;
+    double expand_v; /* 0: 2 */
+    bool no_gate;    /* key use_gate=false: a plain RMS norm on the output */
+    bool no_conv;    /* key use_short_conv=false */
+    int64_t conv_size;
+    bool conv_bias;
+    bool allow_neg_eigval; /* beta runs to 2 */
+    double norm_eps;
+} pal_gdn_opts;
+PAL_API pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width,
+                               pal_dtype dtype, pal_gdn_opts opts, pal_rng *rng);
+
+typedef struct pal_mamba2_opts {
+    int64_t head_dim;    /* P; 0: 64, or the inner width where that is smaller */
+    int64_t state_size;  /* N; 0: 128 */
+    double expand;       /* inner width / width; 0: 2 */
+    int64_t n_groups;    /* G; 0: 1 */
+    int64_t conv_kernel; /* 0: 4 */
+    bool no_conv_bias;   /* key use_conv_bias=false */
+    bool use_bias;       /* biases in in_proj and out_proj */
+    bool no_norm;        /* key rmsnorm=false: y * silu(z), no weight */
+    bool norm_before_gate;
+    double norm_eps;
+} pal_mamba2_opts;
+PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
+                                  pal_dtype dtype, pal_mamba2_opts opts, pal_rng *rng);
+
+/*
+ * Mixers by text: `name[:key=value...]`, as in "gdn2:num_heads=4:output_gate=sigmoid"; flags are
+ * true or false. A list is such texts separated by commas; layer i of a model has entry i modulo
+ * their number. The names are those of layers.def.
+ */
+PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width,
+                                 pal_dtype dtype, const char *text, pal_rng *rng);
+/* Checks names and keys of a list without building anything; *error (may be NULL) says what is
+ * unknown and what there is. */
+PAL_API PAL_CHECKED pal_status pal_mixers_check(const char *list, pal_error *error);
+/* Names of all mixers: i from 0; NULL at the end. */
+PAL_API const char *pal_mixers_name(int i);
+
+/* ---- A block and a language model ---- */
+
+typedef struct pal_lm pal_lm;
+
+typedef struct pal_lm_opts {
+    int64_t vocab;      /* tokens are 0 .. vocab-1; 0: 256 (bytes) */
+    int64_t width;      /* d; 0: 128 */
+    int64_t layers;     /* 0: one for each entry of mixers */
+    const char *mixers; /* a list; NULL: "gdn2"; copied */
+    int64_t mlp_width;  /* intermediate size; 0: 8/3 d rounded up to a multiple of 32 */
+    bool tie;           /* the head is the embedding table; no lm_head.weight */
+    double norm_eps;    /* 0: 1e-5 */
+    pal_dtype dtype;    /* 0: f32 */
+    bool recompute;     /* forget each block's insides and recompute them in backward */
+} pal_lm_opts;
+
+/*
+ * A language model on params: embedding, `layers` blocks of
+ *
+ *     x += mixer(rms_norm(x));  x += mlp(rms_norm(x))
+ *
+ * norm and head. Parameters: model.embeddings.weight; model.layers.I.attn_norm.weight, .attn.*,
+ * .mlp_norm.weight, .mlp.*; model.norm.weight; lm_head.weight. Owned by params. NULL after telling
+ * the handler if an option is wrong.
+ */
+PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
+/* The options with every default filled in. */
+PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
+PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
+/* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
+PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens);
+/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T]. */
+PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets);
+
+/*
+ * Decoding: the state of every layer after the tokens seen so far. Its memory is its own and does
+ * not grow, so a loop of
+ *
+ *     pal_tensor logits = pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token));
+ *     token = pal_sample(logits, 0.8, 0, &rng);
+ *     pal_tape_reset(tape);
+ *
+ * costs the same for every token. Run it with gradients off (pal_set_grad).
+ */
+typedef struct pal_lm_state pal_lm_state;
+PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */
+PAL_API void pal_lm_state_free(pal_lm_state *state);
+/* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
+ * last. B must stay the same. */
+PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens);
+
+/* Draws a token from logits (n elements in all): softmax at this temperature among the top_k
+ * largest (0: all). Temperature 0 takes the largest. -1 after an error. */
+PAL_API int64_t pal_sample(pal_tensor logits, double temperature, int64_t top_k, pal_rng *rng);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
