@@ -12,7 +12,8 @@ typedef struct dropout {
     pal_rng rng;
 } dropout;
 
-/* y = 0 where u < p, else x scale; numbers = {p, scale}. */
+/* y = 0 where u < p, else x scale; numbers = {p, scale}. The numbers u are f32 for either type, so
+ * that both drop the same elements. */
 static void drop_f32(int64_t n, const void *u, const void *x, const double *numbers, void *y)
 {
     const float *from = x, *draw = u;
@@ -36,23 +37,23 @@ static pal_status infer(pal_call *call)
         return pal_call_error(call, PAL_EVALUE, "probability %g is not in [0, 1)", d->p);
     status = pal_map_broadcast(call, 1);
     if (status != PAL_OK) return status;
-    return pal_call_scratch(call, 0,
-                            pal_shape_bytes(call->in[0]->dtype, pal_array_shape(call->out[0])));
+    size_t bytes = pal_shape_bytes(PAL_F32, pal_array_shape(call->out[0]));
+    return pal_call_scratch(call, bytes, bytes);
 }
 
 static pal_map_fn drop_fn(const pal_call *call)
 {
     double p = ((const dropout *)call->opts)->p;
-    pal_map_fn fn = {.nin = 2, .numbers = true, .p = {p, 1 / (1 - p)}};
+    pal_map_fn fn = {.nin = 2, .numbers = true, .p = {(double)(float)p, 1 / (1 - p)}};
     fn.f.two_p = call->out[0]->dtype == PAL_F32 ? drop_f32 : drop_f64;
     return fn;
 }
 
-/* One uniform number for every element of the result. */
-static pal_array draw(const pal_call *call, void *memory)
+/* One uniform number for every element of the result, in scratch. */
+static pal_array draw(const pal_call *call)
 {
     pal_rng rng = ((const dropout *)call->opts)->rng;
-    pal_array u = pal_array_of(call->out[0]->dtype, pal_array_shape(call->out[0]), memory);
+    pal_array u = pal_array_of(PAL_F32, pal_array_shape(call->out[0]), call->scratch);
     if (pal_array_count(&u)) pal_rng_uniform(&rng, &u, 0, 1);
     return u;
 }
@@ -60,14 +61,14 @@ static pal_array draw(const pal_call *call, void *memory)
 static void forward(const pal_call *call)
 {
     pal_map_fn fn = drop_fn(call);
-    pal_array u = draw(call, call->out[0]->data); /* each number makes way for its result */
+    pal_array u = draw(call);
     pal_map_forward(&fn, (const pal_array *[]){&u, call->in[0]}, call->out[0], call->team);
 }
 
 static void backward(const pal_call *call)
 {
     pal_map_fn fn = drop_fn(call);
-    pal_array u = draw(call, call->scratch);
+    pal_array u = draw(call);
     pal_map_backward(call, 0, &fn, (const pal_array *[]){&u, call->dout[0]});
 }
 

@@ -26,8 +26,8 @@ typedef struct pal_map_fn {
 } pal_map_fn;
 
 /*
- * out = f(x[0], ...), all of out's dtype but for conditions and copies. The x broadcast to out,
- * which is contiguous.
+ * out = f(x[0], ...). The x broadcast to out, which is contiguous; those of another real dtype are
+ * converted.
  */
 void pal_map_forward(const pal_map_fn *fn, const pal_array *const *x, const pal_array *out,
                      int team);

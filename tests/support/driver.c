@@ -101,6 +101,10 @@ static void free_result(const setting *s, result *r)
 
 /* ---- One run ---- */
 
+/* How inputs reach the operation: as leaves, as views of leaves, or as results of another one,
+ * whose gradient buffer is fresh where that of a leaf is added to. */
+typedef enum route { PLAIN, STRIDED, CHAINED } route;
+
 static pal_status backward(pal_tape *tape, const pal_variant *v, uint64_t seed,
                            const pal_tensor *out)
 {
@@ -120,16 +124,19 @@ static pal_status backward(pal_tape *tape, const pal_variant *v, uint64_t seed,
     return n ? pal_backward_from(n, from, cotangent) : PAL_OK;
 }
 
-static result run(const setting *s, pal_dtype dtype, bool strided)
+static result run(const setting *s, pal_dtype dtype, route how)
 {
     const pal_variant *v = s->v;
     result r = {0};
-    pal_tensor in[PAL_CASE_INPUTS] = {{0}}, out[PAL_CASE_OUTPUTS] = {{0}};
+    pal_tensor in[PAL_CASE_INPUTS] = {{0}}, given[PAL_CASE_INPUTS] = {{0}};
+    pal_tensor out[PAL_CASE_OUTPUTS] = {{0}};
     pal_tape *tape = pal_tape_new();
-    for (int i = 0; i < v->nin; i++)
-        in[i] = pal_input_leaf(tape, &s->x[i], dtype, strided,
-                               s->gradients && pal_input_wants_grad(v, i));
-    v->build(v, in, out);
+    for (int i = 0; i < v->nin; i++) {
+        bool wanted = s->gradients && pal_input_wants_grad(v, i);
+        in[i] = pal_input_leaf(tape, &s->x[i], dtype, how == STRIDED, wanted);
+        given[i] = how == CHAINED && wanted ? pal_affine(in[i], 1, 0) : in[i];
+    }
+    v->build(v, given, out);
     if (s->gradients) backward(tape, v, s->seed, out);
     for (int i = 0; i < v->nout; i++) {
         pal_array a = pal_value(out[i]);
@@ -222,10 +229,10 @@ static void check_threads(const setting *s, pal_dtype dtype)
 {
     static const int threads[] = {2, 3, 16};
     pal_set_threads(1);
-    result one = run(s, dtype, false);
+    result one = run(s, dtype, PLAIN);
     for (int i = 0; i < 3; i++) {
         pal_set_threads(threads[i]);
-        result r = run(s, dtype, false);
+        result r = run(s, dtype, PLAIN);
         check_same_bits(s, threads[i], dtype, &r, &one);
         free_result(s, &r);
     }
@@ -273,7 +280,7 @@ static void check_gradient(const setting *s)
 
 static void check_on_isa(const setting *s, bool strides)
 {
-    result f64 = run(s, PAL_F64, false), f32 = run(s, PAL_F32, false);
+    result f64 = run(s, PAL_F64, PLAIN), f32 = run(s, PAL_F32, PLAIN);
     if (s->v->reference) {
         result ref = reference(s, &f64);
         compare_all(s, "the", PAL_F64, &f64, &ref);
@@ -281,9 +288,12 @@ static void check_on_isa(const setting *s, bool strides)
         free_result(s, &ref);
     }
     compare_all(s, "the", PAL_F32, &f32, &f64);
-    for (int i = 0; i < 2 && strides; i++) {
-        result r = run(s, i ? PAL_F64 : PAL_F32, true);
-        compare_all(s, "the strided", i ? PAL_F64 : PAL_F32, &r, &f64);
+    for (int i = 0; i < 4; i++) {
+        route how = i < 2 ? CHAINED : STRIDED;
+        pal_dtype dtype = i % 2 ? PAL_F64 : PAL_F32;
+        if (how == STRIDED && !strides) continue;
+        result r = run(s, dtype, how);
+        compare_all(s, how == STRIDED ? "the strided" : "the chained", dtype, &r, &f64);
         free_result(s, &r);
     }
     free_result(s, &f64);
