@@ -1,0 +1,397 @@
+/*
+ * test_optim.c - AdamW against its formula, its two groups, clipping, the schedule, saved state.
+ */
+#include "autograd/internal.h"
+#include "optim/internal.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Helpers ---- */
+
+static pal_error last;
+static void note(const pal_error *error, void *user)
+{
+    (void)user;
+    last = *error;
+}
+static void setup(void)
+{
+    last.status = PAL_OK;
+    pal_set_error_handler(note, NULL);
+}
+static void teardown(void)
+{
+    pal_set_error_handler(NULL, NULL);
+    pal_set_threads(0);
+}
+
+/* Fills value (and gradient) of parameter t with numbers that depend on seed alone. */
+static void fill_value(pal_tensor t, uint64_t seed)
+{
+    pal_rng rng = pal_rng_new(seed, 1);
+    pal_array a = pal_edit(t);
+    pal_rng_normal(&rng, &a, 0, 1);
+}
+static void fill_grad(pal_params *p, uint64_t seed)
+{
+    for (int i = 0; i < pal_params_count(p); i++) {
+        pal_span span = pal_params_span(p, i);
+        pal_block b = pal_params_block(p, span.block);
+        if (!b.grad) continue;
+        pal_rng rng = pal_rng_new(seed, (uint64_t)i);
+        pal_array a = pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
+                                   pal_element(b.dtype, b.grad, span.offset));
+        pal_rng_normal(&rng, &a, 0, 1);
+    }
+}
+static double at(pal_array a, int64_t i)
+{
+    return a.dtype == PAL_F32 ? (double)((float *)a.data)[i] : ((double *)a.data)[i];
+}
+static double grad_at(pal_params *p, int i, int64_t j)
+{
+    pal_span span = pal_params_span(p, i);
+    pal_block b = pal_params_block(p, span.block);
+    pal_array a = pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
+                               pal_element(b.dtype, b.grad, span.offset));
+    return at(a, j);
+}
+
+enum { N = 37 };
+
+/* Three parameters: one that decays, one that does not, one that is frozen. */
+static pal_params *three(pal_dtype dtype)
+{
+    pal_params *p = pal_params_new();
+    fill_value(pal_param(p, "w", dtype, PAL_SHAPE(N)), 1);
+    fill_value(pal_no_decay(pal_param(p, "b", dtype, PAL_SHAPE(N))), 2);
+    fill_value(pal_freeze(pal_param(p, "f", dtype, PAL_SHAPE(N)), true), 3);
+    return p;
+}
+
+/* ---- AdamW ---- */
+
+/* The formula as it is printed, in double, one number at a time. */
+typedef struct plain {
+    double x[N], m[N], v[N];
+} plain;
+static void plain_step(plain *s, const double *g, int t, double lr, pal_adamw_opts o, double decay)
+{
+    for (int i = 0; i < N; i++) {
+        s->m[i] = o.beta1 * s->m[i] + (1 - o.beta1) * g[i];
+        s->v[i] = o.beta2 * s->v[i] + (1 - o.beta2) * g[i] * g[i];
+        double m_hat = s->m[i] / (1 - pow(o.beta1, t)), v_hat = s->v[i] / (1 - pow(o.beta2, t));
+        s->x[i] = s->x[i] - lr * decay * s->x[i] - lr * m_hat / (sqrt(v_hat) + o.eps);
+    }
+}
+
+static void against_the_formula(pal_dtype dtype, double tolerance)
+{
+    pal_adamw_opts o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1};
+    pal_params *p = three(dtype);
+    pal_adamw *adamw = pal_adamw_new(p, o);
+    plain want[3] = {{{0}}};
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < N; j++) want[i].x[j] = at(pal_params_array(p, i), j);
+    for (int t = 1; t <= 10; t++) {
+        double lr = 0.01 * t;
+        fill_grad(p, (uint64_t)t);
+        for (int i = 0; i < 2; i++) {
+            double g[N];
+            for (int j = 0; j < N; j++) g[j] = grad_at(p, i, j);
+            plain_step(&want[i], g, t, lr, o, i == 0 ? o.decay : 0);
+        }
+        ck_assert_int_eq(pal_adamw_step(adamw, lr), PAL_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < N; j++) {
+            double got = at(pal_params_array(p, i), j), error = fabs(got - want[i].x[j]);
+            if (!(error <= (i == 2 ? 0 : tolerance)))
+                ck_abort_msg("%s[%d] is %.17g where the formula gives %.17g", pal_params_name(p, i),
+                             j, got, want[i].x[j]);
+        }
+    ck_assert_int_eq(pal_adamw_steps(adamw), 10);
+    pal_adamw_free(adamw);
+    pal_params_free(p);
+}
+
+START_TEST(ten_steps_follow_the_formula)
+{
+    for (int isa = PAL_ISA_BASE; isa <= PAL_ISA_AVX512; isa++) {
+        if (!pal_kernels_select((pal_isa)isa)) continue;
+        against_the_formula(PAL_F64, 1e-13);
+        against_the_formula(PAL_F32, 3e-6);
+    }
+    pal_kernels_select(pal_isa_best());
+}
+END_TEST
+
+/* With a zero gradient only the decay moves a parameter. */
+START_TEST(decay_is_real_and_has_two_groups)
+{
+    pal_params *p = three(PAL_F64);
+    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.5});
+    double w = at(pal_params_array(p, 0), 3), b = at(pal_params_array(p, 1), 3);
+    ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_OK);
+    ck_assert_double_eq_tol(at(pal_params_array(p, 0), 3), w * (1 - 0.1 * 0.5), 1e-15);
+    ck_assert(at(pal_params_array(p, 1), 3) == b);
+    pal_adamw_free(adamw);
+    pal_params_free(p);
+}
+END_TEST
+
+START_TEST(padding_stays_zero)
+{
+    pal_params *p = three(PAL_F32);
+    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
+    for (int t = 0; t < 3; t++) {
+        fill_grad(p, 7);
+        pal_clip_grad_norm(p, 0.1);
+        ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_OK);
+    }
+    pal_block b = pal_params_block(p, 0);
+    pal_span first = pal_params_span(p, 0), second = pal_params_span(p, 1);
+    ck_assert_int_gt(second.offset, first.offset + first.count);
+    for (int64_t i = first.offset + first.count; i < second.offset; i++)
+        ck_assert(((float *)b.value)[i] == 0 && ((float *)b.grad)[i] == 0);
+    pal_adamw_free(adamw);
+    pal_params_free(p);
+}
+END_TEST
+
+/* Large enough that a team works on it; the sizes are no multiple of a piece. */
+static pal_params *large(void)
+{
+    pal_params *p = pal_params_new();
+    fill_value(pal_param(p, "w", PAL_F32, PAL_SHAPE(301, 517)), 1);
+    fill_value(pal_no_decay(pal_param(p, "b", PAL_F32, PAL_SHAPE(517))), 2);
+    fill_value(pal_param(p, "u", PAL_F32, PAL_SHAPE(517, 211)), 3);
+    return p;
+}
+
+START_TEST(threads_do_not_change_a_bit)
+{
+    static const int teams[] = {1, 2, 3, 16};
+    pal_params *all[4];
+    double norm[4] = {0};
+    for (int k = 0; k < 4; k++) {
+        pal_set_threads(teams[k]);
+        pal_params *p = all[k] = large();
+        pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
+        for (int t = 0; t < 3; t++) {
+            fill_grad(p, (uint64_t)t);
+            norm[k] = pal_clip_grad_norm(p, 1);
+            pal_adamw_step(adamw, 0.01);
+        }
+        pal_adamw_free(adamw);
+        ck_assert(norm[k] > 1 && norm[k] == norm[0]);
+        for (int i = 0; i < pal_params_blocks(p); i++) {
+            pal_block a = pal_params_block(all[0], i), b = pal_params_block(p, i);
+            ck_assert(!memcmp(a.value, b.value, (size_t)b.count * sizeof(float)));
+        }
+    }
+    for (int k = 0; k < 4; k++) pal_params_free(all[k]);
+}
+END_TEST
+
+START_TEST(wrong_uses_are_named)
+{
+    pal_params *p = three(PAL_F32);
+    ck_assert(!pal_adamw_new(p, (pal_adamw_opts){.beta1 = 1}));
+    ck_assert(last.status == PAL_EVALUE && strstr(last.message, "beta1"));
+    ck_assert(!pal_adamw_new(p, (pal_adamw_opts){.decay = (double)NAN}));
+    ck_assert(strstr(last.message, "decay"));
+    ck_assert(!pal_adamw_new(NULL, (pal_adamw_opts){0}));
+    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
+    double before = at(pal_params_array(p, 0), 0);
+    pal_param(p, "late", PAL_F32, PAL_SHAPE(2));
+    fill_grad(p, 1);
+    ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_EVALUE);
+    ck_assert(strstr(last.message, "3 parameters") && at(pal_params_array(p, 0), 0) == before);
+    ck_assert_int_eq(pal_adamw_steps(adamw), 0);
+    pal_adamw_free(adamw);
+    pal_params_free(p);
+}
+END_TEST
+
+/* ---- Failing allocations ---- */
+
+typedef struct budget {
+    int64_t left, live;
+} budget;
+static void *meagre(void *memory, size_t old_size, size_t size, void *user)
+{
+    budget *b = user;
+    if (size == 0) {
+        b->live -= (int64_t)old_size;
+        free(memory);
+        return NULL;
+    }
+    if (b->left-- <= 0) return NULL;
+    b->live += (int64_t)size;
+    return aligned_alloc(PAL_ALIGN, pal_round_up(size, PAL_ALIGN));
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    int failures = 0;
+    budget b = {.left = 1000};
+    pal_set_allocator(meagre, &b);
+    pal_params *p = large();
+    int64_t base = b.live;
+    for (int64_t n = 0;; n++) {
+        b.left = n;
+        last.status = PAL_OK;
+        pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
+        if (adamw) {
+            pal_adamw_free(adamw);
+            ck_assert(b.live == base);
+            break;
+        }
+        failures++;
+        ck_assert(last.status == PAL_ENOMEM && b.live == base);
+    }
+    ck_assert_int_ge(failures, 4);
+    pal_params_free(p);
+    ck_assert(b.live == 0);
+    pal_set_allocator(NULL, NULL);
+}
+END_TEST
+
+/* ---- State in a file ---- */
+
+START_TEST(saved_state_continues_bit_for_bit)
+{
+    char path[] = "/tmp/palimpsest-optim-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    pal_error error = {0};
+    pal_params *p = three(PAL_F32), *q = three(PAL_F32);
+    pal_adamw_opts o = {.decay = 0.1};
+    pal_adamw *a = pal_adamw_new(p, o), *b = pal_adamw_new(q, o);
+    for (int t = 0; t < 6; t++) {
+        if (t == 3) {
+            pal_h5 *file = NULL;
+            ck_assert(pal_h5_create(&file, path, &error) == PAL_OK);
+            ck_assert(pal_params_put(p, file, "/params", &error) == PAL_OK);
+            ck_assert(pal_adamw_put(a, file, "/adamw", &error) == PAL_OK);
+            ck_assert_msg(pal_h5_commit(file, &error) == PAL_OK, "%s", error.message);
+            ck_assert(pal_h5_open(&file, path, &error) == PAL_OK);
+            ck_assert(pal_params_get(q, file, "/params", &error) == PAL_OK);
+            ck_assert_msg(pal_adamw_get(b, file, "/adamw", &error) == PAL_OK, "%s", error.message);
+            pal_h5_close(file);
+            ck_assert_int_eq(pal_adamw_steps(b), 3);
+        }
+        fill_grad(p, (uint64_t)t);
+        pal_adamw_step(a, 0.01);
+        if (t < 3) continue;
+        fill_grad(q, (uint64_t)t);
+        pal_adamw_step(b, 0.01);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert(
+            !memcmp(pal_params_array(p, i).data, pal_params_array(q, i).data, N * sizeof(float)));
+
+    /* A state that does not fit is refused and changes nothing. */
+    pal_params *other = pal_params_new();
+    pal_param(other, "w", PAL_F32, PAL_SHAPE(N + 1));
+    pal_adamw *c = pal_adamw_new(other, o);
+    pal_h5 *file = NULL;
+    ck_assert(pal_h5_open(&file, path, &error) == PAL_OK);
+    ck_assert(pal_adamw_get(c, file, "/adamw", &error) == PAL_EFORMAT);
+    ck_assert_msg(strstr(error.message, "/adamw/m/w") && strstr(error.message, "f32[38]"), "%s",
+                  error.message);
+    ck_assert(pal_adamw_get(c, file, "/nothing", &error) == PAL_EFORMAT);
+    ck_assert_int_eq(pal_adamw_steps(c), 0);
+    pal_h5_close(file);
+    pal_adamw_free(a);
+    pal_adamw_free(b);
+    pal_adamw_free(c);
+    pal_params_free(p);
+    pal_params_free(q);
+    pal_params_free(other);
+    remove(path);
+}
+END_TEST
+
+/* ---- Clipping and schedule ---- */
+
+START_TEST(clipping_scales_to_the_norm)
+{
+    pal_params *p = three(PAL_F64);
+    fill_grad(p, 5);
+    double sum = 0;
+    for (int i = 0; i < 2; i++) /* the third is frozen */
+        for (int j = 0; j < N; j++) sum += grad_at(p, i, j) * grad_at(p, i, j);
+    double first = grad_at(p, 0, 4), frozen = grad_at(p, 2, 4), norm = sqrt(sum);
+    ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0), norm, 1e-13 * norm);
+    ck_assert(grad_at(p, 0, 4) == first);
+    pal_clip_grad_norm(p, 2 * norm);
+    ck_assert(grad_at(p, 0, 4) == first);
+    ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0.25), norm, 1e-13 * norm);
+    ck_assert_double_eq_tol(grad_at(p, 0, 4), first * 0.25 / norm, 1e-15);
+    ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0), 0.25, 1e-14);
+    ck_assert(grad_at(p, 2, 4) == frozen);
+    pal_params_free(p);
+}
+END_TEST
+
+START_TEST(clipping_has_edges)
+{
+    pal_params *p = pal_params_new();
+    ck_assert(pal_clip_grad_norm(p, 1) == 0);
+    pal_tensor w = pal_param(p, "w", PAL_F32, PAL_SHAPE(3));
+    ck_assert(pal_clip_grad_norm(p, 1) == 0);
+    pal_block b = pal_params_block(p, 0);
+    ((float *)b.grad)[0] = 1e30f; /* its square is beyond f32 */
+    ck_assert_double_eq_tol(pal_clip_grad_norm(p, 1), 1e30, 1e24);
+    ck_assert_double_eq_tol(((float *)b.grad)[0], 1, 1e-6);
+    ((float *)b.grad)[1] = (float)NAN;
+    ck_assert(isnan(pal_clip_grad_norm(p, 0.5)) && ((float *)b.grad)[0] > 0.9f);
+    pal_freeze(w, true);
+    ck_assert(pal_clip_grad_norm(p, 1) == 0);
+    pal_params_free(p);
+}
+END_TEST
+
+START_TEST(the_rate_warms_up_and_decays)
+{
+    pal_cosine s = {.lr = 3e-3, .min_lr = 3e-4, .warmup = 2, .steps = 8};
+    static const double want[] = {1.5e-3, 3e-3, 3e-3};
+    for (int i = 0; i < 3; i++) ck_assert_double_eq_tol(pal_cosine_lr(&s, i), want[i], 1e-18);
+    ck_assert_double_eq_tol(pal_cosine_lr(&s, 5), 3e-4 + (3e-3 - 3e-4) / 2, 1e-17);
+    ck_assert_double_eq_tol(pal_cosine_lr(&s, 7), 3e-4 + 1.35e-3 * (1 + cos(M_PI * 5 / 6)), 1e-17);
+    ck_assert(pal_cosine_lr(&s, 8) == 3e-4 && pal_cosine_lr(&s, 1000) == 3e-4);
+    pal_cosine flat = {.lr = 1, .min_lr = 0.1, .steps = 0};
+    ck_assert(pal_cosine_lr(&flat, 0) == 0.1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("optim");
+    TCase *c = tcase_create("optim");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, ten_steps_follow_the_formula);
+    tcase_add_test(c, decay_is_real_and_has_two_groups);
+    tcase_add_test(c, padding_stays_zero);
+    tcase_add_test(c, threads_do_not_change_a_bit);
+    tcase_add_test(c, wrong_uses_are_named);
+    tcase_add_test(c, every_allocation_may_fail);
+    tcase_add_test(c, saved_state_continues_bit_for_bit);
+    tcase_add_test(c, clipping_scales_to_the_norm);
+    tcase_add_test(c, clipping_has_edges);
+    tcase_add_test(c, the_rate_warms_up_and_decays);
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
