@@ -3,7 +3,9 @@
 #   make B=DIR          another build folder          make SAN=address  a sanitizer (address, undefined)
 B      ?= build
 PREFIX ?= /usr/local
-CC     ?= gcc
+ifeq ($(origin CC),default)
+CC     := gcc
+endif
 Q      := $(if $(V),,@)
 
 VERSION   := 0.1.0
@@ -20,7 +22,8 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fopenmp -fvisibility=hidden \
               -fno-math-errno -fno-trapping-math -ffp-contract=off -I. $(SANFLAGS) $(CFLAGS)
 LIB_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKGS))) -isystem $(BLIS_INC)
-LDLIBS     := $(shell pkg-config --libs $(PKGS)) -lblis -lm
+BLIS_LIB   := -lblis
+LDLIBS     := $(shell pkg-config --libs $(PKGS)) $(BLIS_LIB) -lm
 ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
@@ -45,40 +48,51 @@ endef
 KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
+# Public headers; the others stay in the tree.
+HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h optim/optim.h)
+
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
+# What the example language model reads by default: the sources and texts of this project, in byte order of their names.
+CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(foreach d,$(FLOORS) examples examples/lm tests bench,$(d)/*.c $(d)/*.h) \
+                              $(FLOORS:%=%/kernels/*.c)))
 
-.PHONY: all lib check check-all check-asan check-ubsan bench examples demo docs install uninstall format format-check \
-        check-isa clean help FORCE
-all: lib $(TESTS) examples bench
-lib: $(LIB_A) $(LIB_SO)
-examples: $(EXAMPLES)
-bench: $(BENCHES)
+.PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
+        format-check check-isa clean help FORCE
+all: lib $(TESTS) examples bench ## everything, into build/
+lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
+examples: $(EXAMPLES) $(B)/corpus.txt ## build/examples/*
+bench: $(BENCHES) ## build/bench/*
 
 # ---- Rules --------------------------------------------------------------------------------------------------------
 # A change of compiler or flags rebuilds everything.
+FLAGS = $(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(ALL_LDFLAGS) $(LDLIBS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
-	@echo '$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || \
-	 echo '$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(ALL_LDFLAGS)' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || \
+	 echo '$(FLAGS)' > $@
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC      $<")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(CPPFLAGS_$(firstword $(subst /, ,$<))) -MMD -MP -c $< -o $@
 
+# q, not r: files of one name in different folders are different members.
 $(LIB_A): $(OBJ) $(KOBJ)
 	@rm -f $@
 	$(if $(V),,@echo "  AR      $@")
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
+# Sanitizers leave their symbols to the program.
+NO_UNDEFINED := $(if $(SAN),,-Wl,--no-undefined)
 $(LIB_SO): $(OBJ) $(KOBJ)
 	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) -shared -Wl,-soname,libpalimpsest.so.$(SOVERSION) $(ALL_LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) -shared -Wl,-soname,libpalimpsest.so.$(SOVERSION) $(NO_UNDEFINED) $(ALL_LDFLAGS) $^ $(LDLIBS) -o $@
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so.$(SOVERSION)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so
 
@@ -88,26 +102,80 @@ $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CHECK_LIBS) $(LDLIBS) -o $@
 
-$(B)/examples/% $(B)/bench/%: LDLIBS += $(LIBS_$(*F))
+# Examples and benches are linked as a user's program is: against the library and what it needs.
+$(B)/examples/train_lm: $(LM_OBJ)
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(LDLIBS) -o $@
 
--include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d)
+$(B)/corpus.txt: $(CORPUS) Makefile
+	@mkdir -p $(B)
+	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
+
+-include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d)
 .SECONDARY:
+
+# ---- Tests ------------------------------------------------------------------------------------------------------------
+# tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
+SCRIPTS  := $(wildcard tests/test_*.sh)
+NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
+check: lib $(TESTS) examples ## tests on this machine's instruction set, under a minute
+	$(Q)B='$(B)' CC='$(CC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
+
+check-asan: ## the same under the address sanitizer, in build/asan
+	+$(Q)$(MAKE) B=$(B)/asan SAN=address OPT=-O1 check
+check-ubsan: ## the same under the undefined-behaviour sanitizer, in build/ubsan
+	+$(Q)$(MAKE) B=$(B)/ubsan SAN=undefined OPT=-O1 check
+check-clang: ## the same built by clang, in build/clang
+	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
+
+check-all: all ## every case, instruction set, sanitizer and compiler: about 20 minutes
+	+$(Q)B='$(B)' MAKE='$(MAKE)' sh tests/check_all.sh
 
 # Base objects must run on any processor of the architecture: no wide register, no VEX-coded instruction.
 check-isa: $(filter %.base.o,$(KOBJ))
 	$(Q)objdump -d --no-show-raw-insn $^ > $(B)/base.asm
 	$(Q)! grep -nE '%[yz]mm|\bv[a-z0-9]+[sp][sd]\b' $(B)/base.asm
 
-clean:
-	rm -rf $(B)
+# ---- Demonstration and documentation ------------------------------------------------------------------------------
+DEMO := --mixers gdn2 --layers 2 --width 64 --batch 8 --len 64 --steps 200 --lr 4e-3 --seed 1
+demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text, about a minute
+	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
+
+docs: ## build/docs/html, from the comments of the public headers
+	@mkdir -p $(B)/docs
+	$(Q)(cat docs/Doxyfile; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
+
+# ---- Installation -----------------------------------------------------------------------------------------------------
+LIBDIR     := $(PREFIX)/lib
+INCLUDEDIR := $(PREFIX)/include
+install: lib ## to PREFIX (/usr/local), below DESTDIR if that is set
+	install -d $(addprefix $(DESTDIR)$(INCLUDEDIR)/palimpsest/,$(sort $(dir $(HEADERS)))) $(DESTDIR)$(LIBDIR)/pkgconfig
+	$(Q)for h in $(HEADERS); do install -m 644 $$h $(DESTDIR)$(INCLUDEDIR)/palimpsest/$$h || exit 1; done
+	install -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)/
+	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpalimpsest.so.$(SOVERSION)
+	ln -sf libpalimpsest.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpalimpsest.so
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' -e 's|@BLIS@|$(BLIS_LIB)|' \
+	    palimpsest.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/palimpsest.pc
+	@if [ -z '$(DESTDIR)' ] && [ '$(PREFIX)' = /usr/local ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+uninstall: ## removes what install put there
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/palimpsest
+	rm -f $(DESTDIR)$(LIBDIR)/libpalimpsest.* $(DESTDIR)$(LIBDIR)/pkgconfig/palimpsest.pc
+
+# ---- Housekeeping ---------------------------------------------------------------------------------------------------
+CLANG_FORMAT = $(shell command -v clang-format-14 || echo clang-format)
 FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
-format:
-	clang-format -i $(FORMATTED)
-format-check:
-	clang-format --dry-run -Werror $(FORMATTED)
+format: ## clang-format on every source
+	$(CLANG_FORMAT) -i $(FORMATTED)
+format-check: ## fails if clang-format would change a source
+	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+clean: ## removes build/
+	rm -rf $(B)
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	    awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'

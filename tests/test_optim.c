@@ -94,7 +94,8 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
     pal_adamw_opts o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1};
     pal_params *p = three(dtype);
     pal_adamw *adamw = pal_adamw_new(p, o);
-    plain want[3] = {{{0}}};
+    plain want[3];
+    memset(want, 0, sizeof want);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < N; j++) want[i].x[j] = at(pal_params_array(p, i), j);
     for (int t = 1; t <= 10; t++) {

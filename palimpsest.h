@@ -1,0 +1,14 @@
+/*
+ * palimpsest.h - everything of the library: tensors with gradients, layers, optimisers.
+ *
+ *     cc -std=c11 program.c $(pkg-config --cflags --libs palimpsest)
+ */
+#ifndef PALIMPSEST_H
+#define PALIMPSEST_H
+
+#include "tensor/tensor.h"
+#include "autograd/autograd.h"
+#include "layers/layers.h"
+#include "optim/optim.h"
+
+#endif

@@ -1,0 +1,34 @@
+#!/bin/sh
+# check_all.sh - everything that `make check` leaves out for time: every case of every test on each
+# instruction set, the sanitizers, the other compiler, and the checks of the tree itself. All parts run,
+# whatever became of the ones before; the exit status is that of the worst.
+B=${B:-build}
+MAKE=${MAKE:-make}
+failed=0
+passed=0
+
+part() { # name command...
+    echo "== $1"
+    name=$1
+    shift
+    begin=$(date +%s)
+    if env "$@"; then
+        passed=$((passed + 1))
+        echo "== $name: passed, $(($(date +%s) - begin)) s"
+    else
+        failed=$((failed + 1))
+        echo "== $name: FAILED, $(($(date +%s) - begin)) s"
+    fi
+}
+
+for isa in avx512 avx2 base; do
+    part "all cases, $isa at most" PAL_TEST_ALL=1 PAL_ISA=$isa "$MAKE" B="$B" check
+done
+part "base kernels are base" "$MAKE" B="$B" check-isa
+part "clang" "$MAKE" B="$B" check-clang
+part "address and undefined-behaviour sanitizers" \
+    "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
+part "format" "$MAKE" format-check
+part "documentation" "$MAKE" B="$B" docs
+echo "check-all: $passed parts passed, $failed failed"
+[ $failed = 0 ]
