@@ -25,7 +25,8 @@ void pal_owner_init(pal_owner *owner, bool is_tape)
 }
 
 /* Before anything has an owner; never written to. */
-static pal_owner nobody = {.poison = {.owner = &nobody, .base = &nobody.poison, .param = -1}};
+static pal_owner nobody = {
+    .poison = {.a = {.ndim = 1}, .owner = &nobody, .base = &nobody.poison, .param = -1}};
 
 pal_tensor pal_poison_nowhere(void) { return (pal_tensor){&nobody.poison, 0}; }
 

@@ -311,6 +311,7 @@ void pal_case_run(const pal_case *c, const pal_variant *v)
     setting s = {.c = c, .v = v, .x = x, .seed = hash, .gradients = !v->no_gradient};
     for (int i = 0; i < v->nin; i++) s.gradients = s.gradients && !v->in[i].special;
     pal_set_error_handler(complain, &s);
+    pal_set_allocator(pal_dirty_allocate, NULL);
     pal_set_threads(2);
     const char *all = getenv("PAL_TEST_ALL");
     pal_isa best = pal_isa_best();

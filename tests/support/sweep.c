@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Counts what is alive, and refuses the fail_at-th request, or all from there on. */
 typedef struct memory {
@@ -15,22 +16,33 @@ typedef struct memory {
     bool from_there_on, failed;
 } memory;
 
+void *pal_dirty_allocate(void *block, size_t old_size, size_t size, void *user)
+{
+    (void)old_size, (void)user;
+    if (size == 0) {
+        free(block);
+        return NULL;
+    }
+    size_t bytes = (size + 63) / 64 * 64;
+    void *p = aligned_alloc(64, bytes);
+    return p ? memset(p, 0xff, bytes) : NULL; /* NaN, -1 */
+}
+
 static void *allocate(void *block, size_t old_size, size_t size, void *user)
 {
     memory *m = user;
     if (size == 0) {
         m->live -= (int64_t)old_size;
-        free(block);
-        return NULL;
+    } else {
+        m->requests++;
+        bool now = m->from_there_on ? m->requests >= m->fail_at : m->requests == m->fail_at;
+        if (m->fail_at && now) {
+            m->failed = true;
+            return NULL;
+        }
+        m->live += (int64_t)size;
     }
-    m->requests++;
-    if (m->fail_at && (m->from_there_on ? m->requests >= m->fail_at : m->requests == m->fail_at)) {
-        m->failed = true;
-        return NULL;
-    }
-    void *p = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (p) m->live += (int64_t)size;
-    return p;
+    return pal_dirty_allocate(block, old_size, size, NULL);
 }
 
 typedef struct heard {

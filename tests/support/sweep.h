@@ -19,4 +19,8 @@ typedef pal_status pal_sweep_backward(pal_tape *tape, const pal_variant *v, uint
 void pal_case_sweep(const pal_case *c, const pal_variant *v, const pal_array *x,
                     pal_sweep_backward *backward);
 
+/* An allocator for pal_set_allocator whose memory is NaN at first, to see what is read unwritten.
+ */
+void *pal_dirty_allocate(void *block, size_t old_size, size_t size, void *user);
+
 #endif

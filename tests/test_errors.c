@@ -1,0 +1,299 @@
+/*
+ * test_errors.c - what operations say when they are misused, and the sticky tape that follows.
+ */
+#include "autograd/autograd.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Fixtures ---- */
+
+static pal_error first;
+static int errors;
+
+static void remember(const pal_error *e, void *user)
+{
+    (void)user;
+    if (errors++ == 0) first = *e;
+}
+
+static pal_tape *tape;
+static pal_params *params;
+
+static void setup(void)
+{
+    errors = 0;
+    pal_set_error_handler(remember, NULL);
+    tape = pal_tape_new();
+    params = pal_params_new();
+}
+
+static void teardown(void)
+{
+    pal_tape_free(tape);
+    pal_params_free(params);
+    pal_set_error_handler(NULL, NULL);
+}
+
+static pal_tensor zeros(pal_dtype dtype, pal_shape shape) { return pal_zeros(tape, dtype, shape); }
+static pal_tensor f32(pal_shape shape) { return zeros(PAL_F32, shape); }
+
+/* The result is poison, and one error was heard that says all of this; the tape starts anew. */
+static void expect_status(pal_status status, const char *a, const char *b, const char *c)
+{
+    ck_assert_int_eq(errors, 1);
+    ck_assert_msg(first.status == status, "status %s: %s", pal_status_name(first.status),
+                  first.message);
+    const char *parts[] = {a, b, c};
+    for (int i = 0; i < 3; i++)
+        ck_assert_msg(!parts[i] || strstr(first.message, parts[i]), "\"%s\" lacks \"%s\"",
+                      first.message, parts[i]);
+    errors = 0;
+    pal_tape_reset(tape);
+}
+
+static void expect(pal_tensor result, pal_status status, const char *a, const char *b,
+                   const char *c)
+{
+    ck_assert(result.node != NULL);
+    ck_assert(pal_value(result).data == NULL);
+    expect_status(status, a, b, c);
+}
+
+/* ---- Elementwise operations ---- */
+
+typedef pal_tensor binary_fn(pal_tensor a, pal_tensor b);
+typedef pal_tensor unary_fn(pal_tensor x);
+
+START_TEST(operands_of_two_dtypes)
+{
+    static const struct {
+        binary_fn *op;
+        const char *name;
+    } table[] = {
+        {pal_add, "add:"}, {pal_sub, "sub:"},         {pal_mul, "mul:"},         {pal_div, "div:"},
+        {pal_pow, "pow:"}, {pal_maximum, "maximum:"}, {pal_minimum, "minimum:"}, {pal_eq, "eq:"},
+        {pal_ne, "ne:"},   {pal_lt, "lt:"},           {pal_le, "le:"},           {pal_gt, "gt:"},
+        {pal_ge, "ge:"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        expect(table[i].op(f32(PAL_SHAPE(2, 3)), zeros(PAL_F64, PAL_SHAPE(3))), PAL_EDTYPE,
+               table[i].name, "dtypes differ", "(a f32[2,3], b f64[3])");
+        expect(table[i].op(f32(PAL_SHAPE(2, 3)), f32(PAL_SHAPE(4, 2))), PAL_ESHAPE, table[i].name,
+               "do not broadcast", "(a f32[2,3], b f32[4,2])");
+        expect(table[i].op(f32(PAL_SHAPE(2, 3)), PAL_NONE), PAL_EVALUE, table[i].name,
+               "argument b is missing", "b none");
+    }
+}
+END_TEST
+
+START_TEST(reals_only)
+{
+    static const struct {
+        unary_fn *op;
+        const char *name;
+    } table[] = {{pal_sqrt, "sqrt:"}, {pal_rsqrt, "rsqrt:"},     {pal_exp, "exp:"},
+                 {pal_log, "log:"},   {pal_sin, "sin:"},         {pal_cos, "cos:"},
+                 {pal_tanh, "tanh:"}, {pal_sigmoid, "sigmoid:"}, {pal_softplus, "softplus:"},
+                 {pal_silu, "silu:"}, {pal_relu, "relu:"},       {pal_gelu, "gelu:"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        expect(table[i].op(zeros(PAL_I64, PAL_SHAPE(2, 3))), PAL_EDTYPE, table[i].name,
+               "argument x is i64, but must be f32 or f64", "(x i64[2,3])");
+    pal_tensor n = zeros(PAL_I64, PAL_SHAPE(2));
+    expect(pal_pow(n, n), PAL_EDTYPE, "pow: argument a is i64", NULL, NULL);
+    expect(pal_clamp(zeros(PAL_I64, PAL_SHAPE(2)), 0, 1), PAL_EDTYPE, "clamp: argument x", NULL,
+           NULL);
+    expect(pal_dropout(zeros(PAL_I64, PAL_SHAPE(2)), 0), PAL_EDTYPE, "dropout: argument x", NULL,
+           NULL);
+    expect(pal_mod(f32(PAL_SHAPE(2)), f32(PAL_SHAPE(2))), PAL_EDTYPE,
+           "mod: argument a is f32, but must be i64", NULL, NULL);
+}
+END_TEST
+
+START_TEST(options_out_of_range)
+{
+    expect(pal_clamp(f32(PAL_SHAPE(2)), 2, 1), PAL_EVALUE, "clamp: low 2", "high 1", "(x f32[2])");
+    expect(pal_clamp(f32(PAL_SHAPE(2)), NAN, 1), PAL_EVALUE, "clamp: low", NULL, NULL);
+    expect(pal_dropout(f32(PAL_SHAPE(2)), 1), PAL_EVALUE, "dropout: probability 1", "[0, 1)", NULL);
+    expect(pal_dropout(f32(PAL_SHAPE(2)), -0.5), PAL_EVALUE, "dropout: probability -0.5", NULL,
+           NULL);
+    expect(pal_dropout(f32(PAL_SHAPE(2)), NAN), PAL_EVALUE, "dropout: probability", NULL, NULL);
+    expect(pal_tril(f32(PAL_SHAPE(5)), 0), PAL_ESHAPE, "tril: x has fewer than two axes",
+           "(x f32[5])", NULL);
+    expect(pal_triu(f32(PAL_SCALAR), 0), PAL_ESHAPE, "triu:", "(x f32[])", NULL);
+    expect(pal_cast(f32(PAL_SHAPE(2)), (pal_dtype)9), PAL_EDTYPE, "cast: 9 is not a dtype", NULL,
+           NULL);
+}
+END_TEST
+
+START_TEST(where_and_masks)
+{
+    pal_shape s = PAL_SHAPE(2, 3);
+    expect(pal_where(f32(s), f32(s), zeros(PAL_F64, s)), PAL_EDTYPE, "where:", "a and b differ",
+           "b f64[2,3]");
+    expect(pal_where(f32(PAL_SHAPE(4)), f32(s), f32(s)), PAL_ESHAPE, "where:", "do not broadcast",
+           "condition f32[4]");
+    expect(pal_where(PAL_NONE, f32(s), f32(s)), PAL_EVALUE, "where: argument condition is missing",
+           NULL, NULL);
+    expect(pal_masked_fill(f32(s), f32(PAL_SHAPE(4, 2, 3)), 0), PAL_ESHAPE,
+           "masked_fill: the mask does not broadcast to x", "mask f32[4,2,3]", NULL);
+}
+END_TEST
+
+START_TEST(copies)
+{
+    expect(pal_expand(f32(PAL_SHAPE(2, 3)), PAL_SHAPE(2, 4)), PAL_ESHAPE, "expand:", "[2,4]",
+           "(x f32[2,3])");
+    expect(pal_expand(f32(PAL_SHAPE(2, 3)), PAL_SHAPE(3)), PAL_ESHAPE, "expand:", NULL, NULL);
+    expect(pal_expand(f32(PAL_SHAPE(1)), PAL_SHAPE(-1)), PAL_ESHAPE, "expand:", NULL, NULL);
+    int64_t huge = (int64_t)1 << 40;
+    expect(pal_expand(f32(PAL_SHAPE(1)), PAL_SHAPE(huge, huge)), PAL_ESHAPE, "expand:", NULL, NULL);
+    expect(pal_add(pal_expand(f32(PAL_SCALAR), PAL_SHAPE(0, huge, 1)),
+                   pal_expand(f32(PAL_SCALAR), PAL_SHAPE(0, 1, huge))),
+           PAL_ESHAPE, "add:", NULL, NULL);
+}
+END_TEST
+
+/* ---- Views ---- */
+
+START_TEST(views_that_do_not_exist)
+{
+    pal_shape s = PAL_SHAPE(2, 3);
+    expect(pal_reshape(f32(s), PAL_SHAPE(4, 2)), PAL_ESHAPE, "reshape:", "[4,2]", "(x f32[2,3])");
+    expect(pal_reshape(f32(s), PAL_SHAPE(-1, -1)), PAL_ESHAPE, "reshape:", "(x f32[2,3])", NULL);
+    expect(pal_reshape(f32(PAL_SHAPE(0)), PAL_SHAPE(0, -1)), PAL_ESHAPE, "reshape:", NULL, NULL);
+    expect(pal_permute(f32(s), (const int[]){0, 0}), PAL_EVALUE, "permute:", "axes[1] = 0",
+           "(x f32[2,3])");
+    expect(pal_permute(f32(s), (const int[]){0, 2}), PAL_EVALUE, "permute:", "axes[1] = 2", NULL);
+    expect(pal_transpose(f32(s), 0, 2), PAL_EVALUE, "transpose: axis 2", "(x f32[2,3])", NULL);
+    expect(pal_slice(f32(s), 0, 0, 2, 0), PAL_EVALUE, "slice:", "step 0", "(x f32[2,3])");
+    expect(pal_slice(f32(s), -3, 0, 2, 1), PAL_EVALUE, "slice:", "axis -3", "(x f32[2,3])");
+    expect(pal_select(f32(s), 1, 3), PAL_EVALUE, "select: index 3 of axis 1", "(x f32[2,3])", NULL);
+    expect(pal_select(f32(s), 1, -4), PAL_EVALUE, "select: index -4", NULL, NULL);
+    expect(pal_squeeze(f32(s), 1), PAL_ESHAPE, "squeeze: axis 1 has 3", "(x f32[2,3])", NULL);
+    expect(pal_unsqueeze(f32(s), 3), PAL_EVALUE, "unsqueeze: axis 3", "(x f32[2,3])", NULL);
+    expect(pal_unsqueeze(f32(PAL_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)), 0), PAL_ESHAPE,
+           "unsqueeze:", "more than 8", NULL);
+    pal_tensor part[2];
+    pal_split(f32(s), 1, 2, (const int64_t[]){1, 1}, part);
+    ck_assert(pal_value(part[0]).data == NULL);
+    expect(part[1], PAL_ESHAPE, "split: the 2 sizes do not add up", "(x f32[2,3])", NULL);
+    pal_split(f32(s), 1, 2, (const int64_t[]){4, -1}, part);
+    expect(part[0], PAL_ESHAPE, "split:", NULL, NULL);
+}
+END_TEST
+
+/* ---- Handles ---- */
+
+START_TEST(handles_that_are_no_tensor_of_this_tape)
+{
+    pal_tensor old = f32(PAL_SHAPE(2));
+    pal_tape_reset(tape);
+    expect(pal_exp(old), PAL_ESTALE, "exp: argument x is stale", NULL, NULL);
+    old = f32(PAL_SHAPE(2));
+    pal_tape_reset(tape);
+    expect(pal_mul(f32(PAL_SHAPE(2)), old), PAL_ESTALE, "mul: argument b is stale", NULL, NULL);
+    expect(pal_dropout(old, 0), PAL_ESTALE, "dropout: argument x is stale", NULL, NULL);
+    expect(pal_contiguous(old), PAL_ESTALE, "contiguous: argument x is stale", NULL, NULL);
+
+    pal_tape *other = pal_tape_new();
+    expect(pal_add(f32(PAL_SHAPE(2)), pal_zeros(other, PAL_F32, PAL_SHAPE(2))), PAL_ESTALE,
+           "add: argument b", "another tape", NULL);
+    pal_tape_free(other);
+
+    pal_tensor w = pal_param(params, "w", PAL_F32, PAL_SHAPE(2));
+    /* No tape turns sticky where none is named. */
+    pal_add(w, w);
+    expect_status(PAL_EVALUE, "add:", "pal_on", NULL);
+    pal_neg(PAL_NONE);
+    expect_status(PAL_EVALUE, "neg:", NULL, NULL);
+}
+END_TEST
+
+/* ---- Changes between forward and backward ---- */
+
+START_TEST(a_change_of_what_backward_reads)
+{
+    pal_tensor w = pal_label(pal_param(params, "w", PAL_F32, PAL_SCALAR), "w");
+    pal_fill(w, 2);
+    pal_tensor loss = pal_log(pal_on(tape, w));
+    pal_fill(w, 3);
+    ck_assert_int_eq(pal_backward(loss), PAL_ECHANGED);
+    ck_assert(pal_item(pal_grad(w)) == 0);
+    expect_status(PAL_ECHANGED, "log: argument x \"w\" was changed", NULL, NULL);
+
+    pal_tensor y = pal_exp(pal_on(tape, w));
+    loss = pal_neg(y);
+    pal_fill(y, 1);
+    ck_assert_int_eq(pal_backward(loss), PAL_ECHANGED);
+    expect_status(PAL_ECHANGED, "exp: its result was changed", NULL, NULL);
+}
+END_TEST
+
+START_TEST(a_change_of_what_backward_does_not_read)
+{
+    pal_tensor w = pal_param(params, "w", PAL_F64, PAL_SCALAR), on = pal_on(tape, w);
+    pal_fill(w, 2);
+    pal_tensor y = pal_exp(on); /* its gradient follows from y */
+    pal_tensor z = pal_affine(pal_add(on, on), 3, 1);
+    pal_tensor loss = pal_add(y, z);
+    pal_fill(w, 3);
+    pal_fill(z, 0);
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+    ck_assert(fabs(pal_item(pal_grad(w)) - (exp(2) + 6)) < 1e-12);
+    ck_assert_int_eq(errors, 0);
+}
+END_TEST
+
+/* ---- The sticky tape ---- */
+
+START_TEST(a_failure_poisons_the_tape_until_reset)
+{
+    pal_tensor x = pal_want_grad(f32(PAL_SHAPE(2, 3)));
+    pal_tensor bad = pal_add(x, f32(PAL_SHAPE(4)));
+    ck_assert_int_eq(errors, 1);
+    pal_tensor next = pal_exp(bad), fine = pal_mul(x, x), view = pal_transpose(x, 0, 1);
+    ck_assert_int_eq(errors, 1);
+    ck_assert(pal_value(next).data == NULL && pal_value(fine).data == NULL);
+    ck_assert(pal_value(view).data == NULL);
+    ck_assert_int_eq(pal_count(next), 0);
+    ck_assert(isnan(pal_item(bad)));
+    ck_assert_int_eq(pal_tape_status(tape), PAL_ESHAPE);
+    ck_assert(strstr(pal_tape_message(tape), "add:") != NULL);
+    ck_assert_int_eq(pal_backward(fine), PAL_ESHAPE);
+    ck_assert_int_eq(errors, 1);
+
+    pal_tape_reset(tape);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+    ck_assert_str_eq(pal_tape_message(tape), "");
+    x = pal_want_grad(pal_full(tape, PAL_F32, PAL_SCALAR, 3));
+    ck_assert_int_eq(pal_backward(pal_mul(x, x)), PAL_OK);
+    ck_assert(pal_item(pal_grad(x)) == 6);
+    ck_assert_int_eq(errors, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("errors");
+    TCase *tc = tcase_create("errors");
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, operands_of_two_dtypes);
+    tcase_add_test(tc, reals_only);
+    tcase_add_test(tc, options_out_of_range);
+    tcase_add_test(tc, where_and_masks);
+    tcase_add_test(tc, copies);
+    tcase_add_test(tc, views_that_do_not_exist);
+    tcase_add_test(tc, handles_that_are_no_tensor_of_this_tape);
+    tcase_add_test(tc, a_change_of_what_backward_reads);
+    tcase_add_test(tc, a_change_of_what_backward_does_not_read);
+    tcase_add_test(tc, a_failure_poisons_the_tape_until_reset);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
