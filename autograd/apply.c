@@ -294,6 +294,7 @@ void pal_apply(const pal_op *op, const void *opts, size_t size, int nin, const p
         pal_fail(&tape->owner, PAL_EVALUE, "%s: %d outputs; at most %d", op->name, nout, FEW);
     if (tape->owner.error.status == PAL_OK) {
         pal_level *level = pal_tape_level(tape);
+        pal_arena_mark nodes = pal_arena_save(&level->nodes);
         pal_arena_mark heads = pal_arena_save(&level->heads);
         pal_arena_mark values = pal_arena_save(&level->values);
         pal_node *newest = level->newest;
@@ -304,6 +305,7 @@ void pal_apply(const pal_op *op, const void *opts, size_t size, int nin, const p
         pal_nodes_forget(level, newest);
         pal_arena_rewind(&level->values, values);
         pal_arena_rewind(&level->heads, heads);
+        pal_arena_rewind(&level->nodes, nodes);
     }
     for (int i = 0; i < nout; i++) out[i] = pal_poison(&tape->owner);
 }

@@ -321,7 +321,8 @@ static bool reserve(pal_tape *tape, const pal_plan *plan)
     bool enough = pal_arena_reserve(&tape->level[0].grads, pal_plan_bytes(plan));
     for (int i = 1; i < PAL_MAX_LEVELS && enough; i++) {
         pal_level *l = &tape->level[i];
-        enough = (!l->need_heads || pal_arena_reserve(&l->heads, l->need_heads)) &&
+        enough = (!l->need_nodes || pal_arena_reserve(&l->nodes, l->need_nodes)) &&
+                 (!l->need_heads || pal_arena_reserve(&l->heads, l->need_heads)) &&
                  (!l->need_values || pal_arena_reserve(&l->values, l->need_values)) &&
                  (!l->need_grads || pal_arena_reserve(&l->grads, l->need_grads));
     }

@@ -77,13 +77,17 @@ struct pal_record {
 /* Values and records of one depth of recomputation; level 0 is the step itself. */
 enum { PAL_MAX_LEVELS = 8 };
 typedef struct pal_level {
-    pal_arena heads;  /* nodes and records: never poisoned, so that a stale handle can be told */
+    /* Nodes alone: slots of one size, so that whatever a stale handle points at is a node, and can
+     * tell that the handle is stale. Readable for the same reason. */
+    pal_arena nodes;
+    pal_arena heads;  /* records and what belongs to them */
     pal_arena values; /* memory of tensors */
     pal_arena grads;  /* the block of a running backward pass */
     pal_record *first, *last;
-    pal_node *newest;                           /* the start of the chain of nodes */
-    size_t need_heads, need_values, need_grads; /* the most that a segment at this level takes */
-    uint64_t first_id;                          /* older nodes are outside the running segment */
+    pal_node *newest; /* the start of the chain of nodes */
+    size_t need_nodes, need_heads, need_values,
+        need_grads;    /* the most that a segment at this level takes */
+    uint64_t first_id; /* older nodes are outside the running segment */
 } pal_level;
 
 struct pal_tape {

@@ -42,7 +42,7 @@ static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *sta
     }
     tape->depth++;
     pal_level *l = pal_tape_level(tape);
-    l->heads.peak = l->values.peak = 0;
+    l->nodes.peak = l->heads.peak = l->values.peak = 0;
     l->first_id = tape->owner.next_id;
     size_t nin = (size_t)s->nin;
     state->proxy = pal_arena_zeroed(&l->heads, (nin + 1) * sizeof(pal_node *));
@@ -66,6 +66,7 @@ static void leave(pal_tape *tape)
 {
     pal_level *l = pal_tape_level(tape);
     pal_nodes_forget(l, NULL);
+    pal_arena_reset(&l->nodes);
     pal_arena_reset(&l->heads);
     pal_arena_reset(&l->values);
     pal_arena_reset(&l->grads);
@@ -167,6 +168,8 @@ static bool measure(pal_tape *tape, int nout, const pal_tensor *out)
     if (pal_plan_backward(tape, n, seeds, &plan) != PAL_OK) return false;
     /* Backward also hands over nout cotangents; twice the heads is more than it will take. */
     size_t heads = 2 * l->heads.peak, bytes = pal_plan_bytes(&plan);
+    size_t nodes = 2 * l->nodes.peak;
+    if (nodes > l->need_nodes) l->need_nodes = nodes;
     if (heads > l->need_heads) l->need_heads = heads;
     if (l->values.peak > l->need_values) l->need_values = l->values.peak;
     if (bytes > l->need_grads) l->need_grads = bytes;

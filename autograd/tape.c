@@ -92,6 +92,7 @@ pal_tape *pal_tape_new(void)
     memset(tape, 0, sizeof *tape);
     pal_owner_init(&tape->owner, true);
     tape->grad = true;
+    for (int i = 0; i < PAL_MAX_LEVELS; i++) tape->level[i].nodes.readable = true;
     tape->rng = pal_rng_new(0, 0);
     const char *check = getenv("PAL_CHECK");
     tape->check_numerics = check && strstr(check, "numerics");
@@ -102,12 +103,13 @@ void pal_tape_reset(pal_tape *tape)
 {
     for (int i = 0; i < PAL_MAX_LEVELS; i++) {
         pal_level *l = &tape->level[i];
+        pal_arena_reset(&l->nodes);
         pal_arena_reset(&l->heads);
         pal_arena_reset(&l->values);
         pal_arena_reset(&l->grads);
         l->first = l->last = NULL;
         l->newest = NULL;
-        l->need_heads = l->need_values = l->need_grads = 0;
+        l->need_nodes = l->need_heads = l->need_values = l->need_grads = 0;
         l->first_id = 0;
     }
     tape->depth = 0;
@@ -125,6 +127,7 @@ void pal_tape_free(pal_tape *tape)
 {
     if (!tape) return;
     for (int i = 0; i < PAL_MAX_LEVELS; i++) {
+        pal_arena_free(&tape->level[i].nodes);
         pal_arena_free(&tape->level[i].heads);
         pal_arena_free(&tape->level[i].values);
         pal_arena_free(&tape->level[i].grads);
@@ -148,7 +151,8 @@ static size_t live_bytes(const pal_tape *tape)
 {
     size_t live = 0;
     for (int i = 0; i < PAL_MAX_LEVELS; i++)
-        live += tape->level[i].values.live + tape->level[i].grads.live + tape->level[i].heads.live;
+        live += tape->level[i].values.live + tape->level[i].grads.live + tape->level[i].heads.live +
+                tape->level[i].nodes.live;
     return live;
 }
 
@@ -163,7 +167,7 @@ pal_memory pal_tape_memory(const pal_tape *tape)
     pal_memory m = {.live = live_bytes(tape), .peak = tape->peak, .ops = tape->ops};
     for (int i = 0; i < PAL_MAX_LEVELS; i++)
         m.reserved += tape->level[i].values.reserved + tape->level[i].grads.reserved +
-                      tape->level[i].heads.reserved;
+                      tape->level[i].heads.reserved + tape->level[i].nodes.reserved;
     if (m.live > m.peak) m.peak = m.live;
     return m;
 }
@@ -179,7 +183,7 @@ void pal_memory_print(FILE *file, pal_memory m)
 
 pal_node *pal_node_new(pal_tape *tape, const char *op)
 {
-    pal_node *n = pal_arena_zeroed(&pal_tape_level(tape)->heads, sizeof *n);
+    pal_node *n = pal_arena_zeroed(&pal_tape_level(tape)->nodes, sizeof *n);
     if (!n) {
         pal_fail(&tape->owner, PAL_ENOMEM, "%s: out of memory for a tensor of the tape", op);
         return NULL;

@@ -75,7 +75,7 @@ static pal_arena_block *add_block(pal_arena *arena, size_t size)
         b = pal_malloc(sizeof *b + capacity);
     }
     if (!b) return NULL;
-    ASAN_POISON_MEMORY_REGION(b->memory, capacity);
+    if (!arena->readable) ASAN_POISON_MEMORY_REGION(b->memory, capacity);
     b->used = 0;
     b->capacity = capacity;
     if (arena->current) {
@@ -134,7 +134,7 @@ void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark)
     pal_arena_block *from = mark.block ? mark.block : arena->first;
     for (pal_arena_block *b = from; b; b = b->next) {
         size_t keep = b == mark.block ? mark.used : 0;
-        ASAN_POISON_MEMORY_REGION(b->memory + keep, b->capacity - keep);
+        if (!arena->readable) ASAN_POISON_MEMORY_REGION(b->memory + keep, b->capacity - keep);
         b->used = keep;
         if (b == arena->current) break; /* blocks behind it have not been used */
     }
@@ -151,5 +151,5 @@ void pal_arena_free(pal_arena *arena)
         ASAN_UNPOISON_MEMORY_REGION(b->memory, b->capacity);
         pal_free(b, sizeof *b + b->capacity);
     }
-    *arena = (pal_arena){0};
+    *arena = (pal_arena){.readable = arena->readable};
 }

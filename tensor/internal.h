@@ -23,6 +23,8 @@ void pal_free(void *memory, size_t size);
 typedef struct pal_arena_block pal_arena_block;
 typedef struct pal_arena {
     pal_arena_block *first, *current; /* current is the block that allocations come from */
+    bool
+        readable; /* set before use: what is given back may still be looked at, so never poisoned */
     size_t live, peak,
         reserved; /* bytes handed out, the most there ever was, and held from the allocator */
 } pal_arena;

@@ -211,6 +211,26 @@ START_TEST(handles_that_are_no_tensor_of_this_tape)
 }
 END_TEST
 
+START_TEST(every_stale_handle_is_told_whatever_came_after_it)
+{
+    enum { N = 200 };
+    pal_tensor old[N];
+    for (int i = 0; i < N; i++) old[i] = f32(PAL_SHAPE(2)); /* nodes only */
+    for (int step = 0; step < 3; step++) {
+        pal_tape_reset(tape);
+        pal_tensor x = pal_want_grad(f32(PAL_SHAPE(2))); /* nodes and records */
+        for (int i = 0; i < N; i++) x = pal_affine(pal_add(x, x), step, 1);
+        for (int i = 0; i < N; i++) {
+            ck_assert(pal_f32(pal_add(x, old[i])) == NULL);
+            ck_assert_int_eq(pal_tape_status(tape), PAL_ESTALE);
+            errors = 0;
+            pal_tape_reset(tape);
+            x = pal_affine(pal_want_grad(f32(PAL_SHAPE(2))), 1, i);
+        }
+    }
+}
+END_TEST
+
 /* ---- Changes between forward and backward ---- */
 
 START_TEST(a_change_of_what_backward_reads)
@@ -287,6 +307,7 @@ int main(void)
     tcase_add_test(tc, copies);
     tcase_add_test(tc, views_that_do_not_exist);
     tcase_add_test(tc, handles_that_are_no_tensor_of_this_tape);
+    tcase_add_test(tc, every_stale_handle_is_told_whatever_came_after_it);
     tcase_add_test(tc, a_change_of_what_backward_reads);
     tcase_add_test(tc, a_change_of_what_backward_does_not_read);
     tcase_add_test(tc, a_failure_poisons_the_tape_until_reset);
