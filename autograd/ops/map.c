@@ -20,6 +20,7 @@ enum { BLOCK = 512, OPERANDS = 3 };
 typedef struct lane {
     char *data;
     pal_dtype dtype;
+    int64_t size; /* bytes of one element */
     int64_t stride[PAL_MAX_DIMS];
     bool dense;    /* element i of the loop is data[i] */
     bool constant; /* all strides are 0 */
@@ -36,7 +37,7 @@ typedef struct loop {
     int64_t dim[PAL_MAX_DIMS], count;
     int nin;
     lane in[OPERANDS], dst;
-    bool add;
+    bool add; /* else dst is written, and dense */
 } loop;
 
 /* ---- Making a loop ---- */
@@ -47,6 +48,7 @@ static void set_lane(lane *l, const pal_array *a, const loop *p, int ndim, bool 
     int added = ndim - a->ndim;
     l->data = a->data;
     l->dtype = a->dtype;
+    l->size = (int64_t)pal_dtype_size(a->dtype);
     l->condition = condition && a->dtype != p->dtype;
     l->convert = a->dtype != p->dtype;
     for (int d = 0; d < ndim; d++)
@@ -202,7 +204,7 @@ static char *locate(const loop *p, const lane *l, const int64_t *index)
 {
     int64_t offset = 0;
     for (int d = 0; d < p->ndim; d++) offset += index[d] * l->stride[d];
-    return l->data + offset * (int64_t)pal_dtype_size(l->dtype);
+    return l->data + offset * l->size;
 }
 
 /* Is the block of n elements at index one run of memory? */
@@ -212,52 +214,51 @@ static bool in_row(const loop *p, const lane *l, const int64_t *index, int64_t n
     return !l->convert && l->stride[last] == 1 && index[last] + n <= p->dim[last];
 }
 
-/* Moves index from the innermost axis' end to the next row. */
-static void next_row(const loop *p, int64_t *index)
+/* Moves index to the start of the next row; `row` and the result are where the rows start. */
+static char *next_row(const loop *p, const lane *l, int64_t *index, char *row)
 {
-    int d = p->ndim - 1;
-    index[d] = 0;
-    while (--d >= 0 && ++index[d] == p->dim[d]) index[d] = 0;
+    int d = p->ndim - 2;
+    index[d + 1] = 0;
+    if (d >= 0 && ++index[d] < p->dim[d]) return row + l->stride[d] * l->size;
+    for (; d >= 0 && index[d] == p->dim[d]; d--) {
+        index[d] = 0;
+        if (d > 0) index[d - 1]++;
+    }
+    return locate(p, l, index);
 }
 
 /* The n elements at `start` as a run; in `buffer` if they are none. */
 static const void *fetch(const loop *p, const lane *l, const int64_t *start, int64_t n,
                          char *buffer)
 {
-    int64_t index[PAL_MAX_DIMS];
-    int last = p->ndim - 1;
+    int64_t index[PAL_MAX_DIMS], length = p->dim[p->ndim - 1], stride = l->stride[p->ndim - 1];
     memcpy(index, start, (size_t)p->ndim * sizeof *index);
-    for (int64_t done = 0; done < n;) {
-        int64_t run = p->dim[last] - index[last];
-        if (run > n - done) run = n - done;
-        load(p, l, run, locate(p, l, index), l->stride[last], buffer + done * (int64_t)p->size);
+    int64_t at = index[p->ndim - 1];
+    index[p->ndim - 1] = 0;
+    char *row = locate(p, l, index);
+    for (int64_t done = 0; done < n; at = 0) {
+        int64_t run = length - at < n - done ? length - at : n - done;
+        load(p, l, run, row + at * stride * l->size, stride, buffer + done * (int64_t)p->size);
         done += run;
-        next_row(p, index);
+        row = next_row(p, l, index, row);
     }
     return buffer;
 }
 
-/* Adds or writes the run src to the n elements of dst at `start`. */
-static void deliver(const loop *p, const int64_t *start, int64_t n, const char *src)
+/* Adds the run src to the n elements of dst at `start`. */
+static void add_block(const loop *p, const int64_t *start, int64_t n, const char *src)
 {
-    int64_t index[PAL_MAX_DIMS];
-    int last = p->ndim - 1;
-    int64_t stride = p->dst.stride[last];
+    const lane *l = &p->dst;
+    int64_t index[PAL_MAX_DIMS], length = p->dim[p->ndim - 1], stride = l->stride[p->ndim - 1];
     memcpy(index, start, (size_t)p->ndim * sizeof *index);
-    for (int64_t done = 0; done < n;) {
-        int64_t run = p->dim[last] - index[last];
-        if (run > n - done) run = n - done;
-        const char *from = src + done * (int64_t)p->size;
-        char *to = locate(p, &p->dst, index);
-        if (p->add)
-            add_run(p, run, from, to, stride);
-        else if (stride == 1)
-            memcpy(to, from, (size_t)run * p->size);
-        else
-            for (int64_t i = 0; i < run; i++)
-                memcpy(to + i * stride * (int64_t)p->size, from + i * (int64_t)p->size, p->size);
+    int64_t at = index[p->ndim - 1];
+    index[p->ndim - 1] = 0;
+    char *row = locate(p, l, index);
+    for (int64_t done = 0; done < n; at = 0) {
+        int64_t run = length - at < n - done ? length - at : n - done;
+        add_run(p, run, src + done * (int64_t)p->size, row + at * stride * l->size, stride);
         done += run;
-        next_row(p, index);
+        row = next_row(p, l, index, row);
     }
 }
 
@@ -301,14 +302,15 @@ static void run_range(const loop *p, int64_t first, int64_t last)
         char *run = p->dst.dense                   ? p->dst.data + at * (int64_t)p->size
                     : in_row(p, &p->dst, index, n) ? locate(p, &p->dst, index)
                                                    : NULL;
-        const char *y = copies ? x[0] : p->add || !run ? buffer[OPERANDS] : run;
-        if (!copies) call_kernel(p->fn, n, x, p->add || !run ? buffer[OPERANDS] : run);
-        if (run && p->add)
-            p->k->accumulate(n, y, run);
-        else if (run && copies)
+        char *target = p->add ? buffer[OPERANDS] : run;
+        const void *y = copies ? x[0] : target;
+        if (!copies) call_kernel(p->fn, n, x, target);
+        if (!p->add && copies)
             memcpy(run, y, (size_t)n * p->size);
-        else if (!run)
-            deliver(p, index, n, y);
+        else if (p->add && run)
+            p->k->accumulate(n, y, run);
+        else if (p->add)
+            add_block(p, index, n, y);
     }
 }
 
@@ -456,8 +458,12 @@ void pal_map_backward(const pal_call *call, int i, const pal_map_fn *fn, const p
         return;
     }
     if (n == 0) return;
-    bool direct = pal_array_contiguous(din) && (fresh || n <= BLOCK) && call->team <= 1;
-    if (direct && plain(fn, x, din, n)) {
+    bool dense = pal_array_contiguous(din);
+    if (fresh && !dense) {
+        pal_array_fill(din, 0);
+        fresh = false;
+    }
+    if (dense && (fresh || n <= BLOCK) && call->team <= 1 && plain(fn, x, din, n)) {
         double buffer[BLOCK];
         call_plain(fn, x, n, fresh ? din->data : buffer);
         if (!fresh) pal_kernels_for(din->dtype)->accumulate(n, buffer, din->data);
