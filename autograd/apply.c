@@ -106,18 +106,19 @@ static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
     if (tape->owner.error.status != PAL_OK) return tape;
     for (int i = 0; i < nin; i++) {
         if (!in[i].node) continue; /* infer decides whether it may be left out */
-        char name[32];
-        pal_arg_name(op->args, i, name);
+        char name[32]; /* found only when it is needed: this runs for every operand of every call */
         const char *problem = pal_handle_problem(in[i]);
         if (!problem && pal_tape_of(in[i].node) && pal_tape_of(in[i].node) != tape)
             problem = "lives on another tape; bring it over by pal_on";
         if (problem) {
+            pal_arg_name(op->args, i, name);
             pal_fail(&tape->owner, PAL_ESTALE, "%s: argument %s %s", op->name, name, problem);
             break;
         }
         const pal_node *base = in[i].node->base;
         if (tape->depth && tape->grad && in[i].node->needs_grad && base->owner->is_tape &&
             base->id < pal_tape_level(tape)->first_id) {
+            pal_arg_name(op->args, i, name);
             pal_fail(&tape->owner, PAL_EGRAD,
                      "%s: argument %s comes from outside the recomputed segment and wants a "
                      "gradient; pass it as one of the segment's inputs",

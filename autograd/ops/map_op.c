@@ -23,13 +23,13 @@ static const pal_map_op *op_of(const pal_call *call)
 
 pal_status pal_map_need(pal_call *call, int i, bool reals, bool integers)
 {
+    const pal_array *in = call->in[i];
+    if (in && (in->dtype == PAL_I64 ? integers : reals)) return PAL_OK;
     char name[32];
     pal_arg_name(call->op->args, i, name);
-    if (!call->in[i]) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
-    pal_dtype dtype = call->in[i]->dtype;
-    if (dtype == PAL_I64 ? integers : reals) return PAL_OK;
+    if (!in) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
     return pal_call_error(call, PAL_EDTYPE, "argument %s is %s, but must be %s", name,
-                          pal_dtype_name(dtype),
+                          pal_dtype_name(in->dtype),
                           !reals     ? "i64"
                           : integers ? "f32, f64 or i64"
                                      : "f32 or f64");
