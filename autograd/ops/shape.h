@@ -1,5 +1,5 @@
 /*
- * shape.h - small helpers on shapes and axes that several operations share.
+ * shape.h - small helpers on shapes, axes and gradients that several operations share.
  */
 #ifndef PAL_OPS_SHAPE_H
 #define PAL_OPS_SHAPE_H
@@ -12,5 +12,21 @@ static inline int pal_axis(int axis, int ndim)
     int i = axis < 0 ? axis + ndim : axis;
     return i >= 0 && i < ndim ? i : -1;
 }
+
+/* For infer: the error for an axis that x does not have. */
+pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x);
+
+/* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else the error naming one. */
+pal_status pal_check_indices(pal_call *call, int i, int64_t n);
+
+/* dst = src, which broadcasts to it (infer has seen to that). */
+void pal_array_assign(const pal_array *dst, const pal_array *src);
+
+/* Adds g, which broadcasts to in[i], to din[i], or overwrites it if it is fresh. Does nothing if it
+ * is not wanted. */
+void pal_give_gradient(const pal_call *call, int i, const pal_array *g);
+
+/* Entries start, start + step, ... of one axis, `count` of them; step may be negative. */
+pal_array pal_axis_range(const pal_array *a, int axis, int64_t start, int64_t count, int64_t step);
 
 #endif

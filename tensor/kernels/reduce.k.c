@@ -10,6 +10,11 @@
 
 static inline double total(const VD s[4]) { return hsum((s[0] + s[1]) + (s[2] + s[3])); }
 
+/* Doubles at any address. */
+typedef double VDU __attribute__((vector_size(VBYTES), aligned(8), may_alias));
+static inline VD load_double(const double *x) { return *(const VDU *)x; }
+static inline void store_double(double *x, VD v) { *(VDU *)x = v; }
+
 double K(sum)(int64_t n, const void *x)
 {
     VD s[4] = {{0}};
@@ -91,4 +96,39 @@ void K(axmuly)(int64_t n, double a, const void *x, const void *z, void *y)
     const V factor = splat((R)a);
     for (int64_t i = 0; i < n; i += VL)
         st(y, i, n, vfma(factor * ld(x, i, n), ld(z, i, n), ld(y, i, n)));
+}
+
+/* ---- Sums into doubles ---- */
+
+void K(widen_add)(int64_t n, const void *x, void *y)
+{
+    double *sum = y;
+    int64_t i = 0;
+    for (; i + DL <= n; i += DL) store_double(sum + i, load_double(sum + i) + ld_double_full(x, i));
+    for (; i < n; i++) sum[i] += (double)((const R *)x)[i];
+}
+
+void K(widen_add_square)(int64_t n, const void *x, void *y)
+{
+    double *sum = y;
+    int64_t i = 0;
+    for (; i + DL <= n; i += DL) {
+        VD v = ld_double_full(x, i);
+        store_double(sum + i, load_double(sum + i) + v * v);
+    }
+    for (; i < n; i++) sum[i] += (double)((const R *)x)[i] * (double)((const R *)x)[i];
+}
+
+void K(widen_scan)(int64_t n, const void *x, double *sum, void *y)
+{
+    int64_t i = 0;
+    for (; i + DL <= n; i += DL) {
+        VD s = load_double(sum + i) + ld_double_full(x, i);
+        store_double(sum + i, s);
+        *(VNU *)((R *)y + i) = __builtin_convertvector(s, VN);
+    }
+    for (; i < n; i++) {
+        sum[i] += (double)((const R *)x)[i];
+        ((R *)y)[i] = (R)sum[i];
+    }
 }

@@ -1,0 +1,54 @@
+/*
+ * lines.h - an array seen as lines along one axis: what reductions and row operations loop over.
+ */
+#ifndef PAL_OPS_LINES_H
+#define PAL_OPS_LINES_H
+
+#include "autograd/internal.h"
+#include "tensor/kernels.h"
+
+typedef struct pal_lines {
+    char *data;
+    size_t size;      /* of one element */
+    int64_t count, n; /* lines, and elements of each */
+    int64_t step;     /* between neighbours of a line, in elements */
+    int ndim;         /* the other axes, merged, in row-major order */
+    int64_t dim[PAL_MAX_DIMS], stride[PAL_MAX_DIMS];
+} pal_lines;
+
+/*
+ * Line i belongs to the i-th element, in row-major order, of a without the axis. PAL_ALL: the lines
+ * one after the other are all elements in row-major order; a contiguous array is a single line.
+ */
+pal_lines pal_lines_of(const pal_array *a, int axis);
+
+/* The first element of line i. */
+char *pal_line(const pal_lines *l, int64_t i);
+
+/* Elements start..start+n-1 of a line as one run: in place if they are one, else in buffer. */
+const void *pal_line_read(const pal_lines *l, const char *line, int64_t start, int64_t n,
+                          void *buffer);
+/* The run x into elements start.. of a line; x may be its memory. */
+void pal_line_write(const pal_lines *l, char *line, int64_t start, int64_t n, const void *x);
+/* The same, added (f32 and f64). */
+void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t start, int64_t n,
+                  const void *x);
+
+/* Element i of a run of reals or integers as a double; a double into element i of a run of reals.
+ */
+static inline double pal_run_get(pal_dtype dtype, const void *x, int64_t i)
+{
+    return dtype == PAL_F32   ? (double)((const float *)x)[i]
+           : dtype == PAL_F64 ? ((const double *)x)[i]
+                              : (double)((const int64_t *)x)[i];
+}
+
+static inline void pal_run_set(pal_dtype dtype, void *x, int64_t i, double value)
+{
+    if (dtype == PAL_F32)
+        ((float *)x)[i] = (float)value;
+    else
+        ((double *)x)[i] = value;
+}
+
+#endif

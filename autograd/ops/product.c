@@ -1,0 +1,90 @@
+/*
+ * product.c - products of matrices whose batch axes broadcast, and their sums over those axes.
+ *
+ * The gradient of a matrix that served a whole batch is a sum of products. Where strides allow, the
+ * batch joins the inner axis of the product, so that the gradient of a weight is one large product;
+ * otherwise the products are added one after the other.
+ */
+#include "autograd/ops/product.h"
+
+pal_array pal_array_transposed(const pal_array *a)
+{
+    pal_array t = *a;
+    int i = a->ndim - 2, j = a->ndim - 1;
+    t.shape[i] = a->shape[j], t.shape[j] = a->shape[i];
+    t.stride[i] = a->stride[j], t.stride[j] = a->stride[i];
+    return t;
+}
+
+/* New axes of size 1 in front, up to ndim. */
+static pal_array padded(const pal_array *a, int ndim)
+{
+    pal_array p = *a;
+    int added = ndim - a->ndim;
+    p.ndim = ndim;
+    for (int d = ndim - 1; d >= 0; d--) {
+        p.shape[d] = d < added ? 1 : a->shape[d - added];
+        p.stride[d] = d < added ? 0 : a->stride[d - added];
+    }
+    return p;
+}
+
+/* Entry i of an axis, which stays with size 1; of a stretched axis, its only entry. */
+static pal_array entry(const pal_array *a, int axis, int64_t i)
+{
+    pal_array e = *a;
+    if (a->shape[axis] != 1)
+        e.data = (char *)a->data + i * a->stride[axis] * (int64_t)pal_dtype_size(a->dtype);
+    e.shape[axis] = 1;
+    return e;
+}
+
+/* Makes axis d part of the inner axis of the product if both operands are laid out for it. */
+static bool join(pal_array *a, pal_array *b, int d)
+{
+    int row = a->ndim - 2, column = a->ndim - 1;
+    int64_t k = a->shape[column], n = a->shape[d];
+    if (b->shape[d] != n) return false;
+    if (k == 1) { /* the inner axis has no stride of its own */
+        a->stride[column] = a->stride[d];
+        b->stride[row] = b->stride[d];
+    } else if (a->stride[d] != k * a->stride[column] || b->stride[d] != k * b->stride[row]) {
+        return false;
+    }
+    a->shape[column] = b->shape[row] = k * n;
+    a->shape[d] = b->shape[d] = 1;
+    return true;
+}
+
+/* The last leading axis that c does not have and one of the operands has, or -1. */
+static int summed_axis(const pal_array *a, const pal_array *b, const pal_array *c)
+{
+    for (int d = c->ndim - 3; d >= 0; d--)
+        if (c->shape[d] == 1 && (a->shape[d] != 1 || b->shape[d] != 1)) return d;
+    return -1;
+}
+
+static void sum_products(const pal_array *a, const pal_array *b, bool add, const pal_array *c)
+{
+    pal_array left = *a, right = *b;
+    int d = summed_axis(&left, &right, c);
+    while (d >= 0 && join(&left, &right, d)) d = summed_axis(&left, &right, c);
+    if (d < 0) {
+        pal_matmul_arrays(1, &left, &right, add, c);
+        return;
+    }
+    int64_t n = left.shape[d] != 1 ? left.shape[d] : right.shape[d];
+    if (n == 0 && !add) pal_array_fill(c, 0);
+    for (int64_t i = 0; i < n; i++) {
+        pal_array ai = entry(&left, d, i), bi = entry(&right, d, i);
+        sum_products(&ai, &bi, add || i > 0, c);
+    }
+}
+
+void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal_array *c)
+{
+    int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
+    if (c->ndim > ndim) ndim = c->ndim;
+    pal_array pa = padded(a, ndim), pb = padded(b, ndim), pc = padded(c, ndim);
+    if (pal_array_count(c) > 0) sum_products(&pa, &pb, add, &pc);
+}

@@ -1,0 +1,18 @@
+/*
+ * product.h - products of matrices whose batch axes broadcast, and their sums over those axes.
+ */
+#ifndef PAL_OPS_PRODUCT_H
+#define PAL_OPS_PRODUCT_H
+
+#include "autograd/internal.h"
+
+/* The last two axes exchanged. */
+pal_array pal_array_transposed(const pal_array *a);
+
+/*
+ * c = a b, or c += a b, over batches: the last two axes are matrices. Leading axes that c lacks, or
+ * has with size 1, are summed over in a fixed order.
+ */
+void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal_array *c);
+
+#endif
