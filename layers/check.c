@@ -1,0 +1,107 @@
+/*
+ * check.c - argument checks of composed operations.
+ *
+ * An operation composed from others has no infer of its own, and an error that named one of its
+ * inner steps would say nothing to the caller. So its arguments are checked first, against a small
+ * language: a letter an axis, equal letters for equal sizes.
+ */
+#include "layers/internal.h"
+
+#include <string.h>
+
+void pal_frame_init(pal_frame *f, const char *op)
+{
+    *f = (pal_frame){.op = op};
+    for (size_t i = 0; i < sizeof f->size / sizeof *f->size; i++) f->size[i] = -1;
+}
+
+pal_tensor pal_frame_poison(const pal_frame *f)
+{
+    return f->tape ? pal_poison(&f->tape->owner) : pal_poison_nowhere();
+}
+
+bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (f->tape)
+        pal_fail(&f->tape->owner, status, "%s: %s", f->op, text);
+    else
+        pal_fail_nowhere(status, "%s: %s", f->op, text);
+    return false;
+}
+
+/* "[B=2,T=5,HV,K=8]": sizes where they are known. */
+static void describe_dims(const pal_frame *f, const char *dims, char *text, size_t room)
+{
+    size_t n = (size_t)snprintf(text, room, "[");
+    for (const char *c = dims; *c && n < room; c++) {
+        const char letter[2] = {*c, 0};
+        const char *name = *c == 'J' ? "HV" : *c == 'h' ? "nh" : letter;
+        n += (size_t)snprintf(text + n, room - n, "%s%s", c == dims ? "" : ",", name);
+        if (f->size[(int)*c] >= 0 && n < room)
+            n += (size_t)snprintf(text + n, room - n, "=%lld", (long long)f->size[(int)*c]);
+    }
+    if (n < room) snprintf(text + n, room - n, "]");
+}
+
+static bool fit(pal_frame *f, const pal_arg *arg, const pal_array *a)
+{
+    bool good = a->ndim == (int)strlen(arg->dims);
+    for (int d = 0; d < a->ndim && good; d++) {
+        int64_t size = f->size[(int)arg->dims[d]];
+        good = size < 0 || size == a->shape[d];
+    }
+    if (!good) {
+        char have[128], want[128];
+        describe_dims(f, arg->dims, want, sizeof want);
+        return pal_frame_fail(f, PAL_ESHAPE, "argument %s is %s and should be %s", arg->name,
+                              pal_array_describe(a, have, sizeof have), want);
+    }
+    for (int d = 0; d < a->ndim; d++) f->size[(int)arg->dims[d]] = a->shape[d];
+    return true;
+}
+
+static bool add(pal_frame *f, pal_arg *arg, bool first)
+{
+    if (pal_is_none(arg->t)) {
+        return arg->optional ||
+               pal_frame_fail(f, PAL_ESTALE, "argument %s is empty (PAL_NONE)", arg->name);
+    }
+    if (!pal_node_of(arg->t, f->op, arg->name)) return false;
+    arg->t = pal_on(f->tape, arg->t);
+    if (f->tape->owner.error.status != PAL_OK) return false;
+    const pal_array *a = &arg->t.node->a;
+    if (first) f->dtype = a->dtype;
+    if (a->dtype != f->dtype || a->dtype == PAL_I64) {
+        return pal_frame_fail(f, PAL_EDTYPE, "argument %s is %s; all must be %s", arg->name,
+                              pal_dtype_name(a->dtype),
+                              f->dtype == PAL_I64 ? "f32 or f64" : pal_dtype_name(f->dtype));
+    }
+    return fit(f, arg, a);
+}
+
+bool pal_frame_add(pal_frame *f, int n, pal_arg *args)
+{
+    bool first = !f->tape;
+    for (int i = 0; i < n && !f->tape; i++)
+        if (args[i].t.node) f->tape = pal_tape_of(args[i].t.node);
+    if (!f->tape)
+        return pal_frame_fail(f, PAL_EVALUE,
+                              "no operand is on a tape; bring a parameter onto one by pal_on");
+    if (f->tape->owner.error.status != PAL_OK) return false;
+    for (int i = 0; i < n; i++)
+        if (!add(f, &args[i], first && i == 0)) return false;
+    return true;
+}
+
+bool pal_frame_groups(pal_frame *f, char many, char few)
+{
+    int64_t m = f->size[(int)many], g = f->size[(int)few];
+    if (g > 0 && m % g == 0) return true;
+    return pal_frame_fail(f, PAL_ESHAPE, "%lld heads cannot share %lld evenly", (long long)m,
+                          (long long)g);
+}

@@ -1,0 +1,147 @@
+/*
+ * internal.h - what the files of this floor share: argument checks, the scan over tokens, and what
+ * stands behind a mixer.
+ */
+#ifndef PAL_LAYERS_INTERNAL_H
+#define PAL_LAYERS_INTERNAL_H
+
+#include "autograd/internal.h"
+#include "layers/layers.h"
+
+/* ---- Arguments of a rule or module (check.c) ---- */
+
+/*
+ * One argument and what its axes stand for: a letter an axis, equal letters meaning equal sizes.
+ * The letters are those of layers.h, with J for HV (value heads), and for Mamba-2 h heads, G
+ * groups.
+ */
+typedef struct pal_arg {
+    const char *name, *dims;
+    pal_tensor t; /* in: as given; out: on the tape */
+    bool optional;
+} pal_arg;
+
+typedef struct pal_frame {
+    const char *op;
+    pal_tape *tape;
+    pal_dtype dtype;       /* of all real arguments */
+    int64_t size['z' + 1]; /* of each letter; -1 while unknown */
+} pal_frame;
+
+void pal_frame_init(pal_frame *f, const char *op);
+/* Checks handles, dtype and shapes and brings parameters onto the tape. false after reporting. May
+ * be called again with more arguments. */
+bool pal_frame_add(pal_frame *f, int n, pal_arg *args);
+/* Reports on behalf of the frame's operation; returns false. */
+bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...) PAL_PRINTF(3, 4);
+/* Checks that `many` heads are shared evenly among `few`. */
+bool pal_frame_groups(pal_frame *f, char many, char few);
+/* The poison tensor of whatever owner is known. */
+pal_tensor pal_frame_poison(const pal_frame *f);
+
+/* ---- Token by token (scan.c) ---- */
+
+/* [B,T,H,..] as [B,T,H n,..]: head j of the result is head j / n of x (not j modulo H). */
+pal_tensor pal_share_heads(pal_tensor x, int64_t n);
+
+typedef struct pal_scan {
+    pal_tensor state;       /* [S,heads,K,V] with S = B, or N when packed */
+    const int64_t *offsets; /* NULL: not packed */
+    int64_t sequences, T;
+} pal_scan;
+
+/* Checks mode, initial state and offsets. The letters of batch, time, heads, key and value width
+ * are given in this order: "BTJKV". */
+bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, pal_rule_opts opts);
+/* One token of a rule: replaces the state *S [B,heads,K,V] and returns the output [B,heads,V]. */
+typedef pal_tensor pal_token_fn(const void *rule, int64_t t, pal_tensor *S);
+/* Every token of every sequence; none_out [B,0,heads,V] is the output when there is no token. */
+pal_rule_out pal_scan_run(const pal_scan *s, pal_token_fn *token, const void *rule,
+                          pal_tensor none_out);
+pal_rule_out pal_scan_failed(const pal_frame *f);
+
+/* ---- Mixers (mixer.c) ---- */
+
+enum { PAL_NAME_MAX = 256 };
+
+/* The first member of every mixer. */
+struct pal_mixer {
+    const char *name;
+    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state);
+};
+
+/* A text key and the field of the options that it sets. */
+typedef enum pal_key_kind {
+    PAL_KEY_INT,  /* int64_t > 0 */
+    PAL_KEY_REAL, /* double */
+    PAL_KEY_FLAG, /* bool: true or false */
+    PAL_KEY_NOT,  /* bool that holds the opposite */
+    PAL_KEY_GATE, /* pal_gate: silu, sigmoid, none */
+    PAL_KEY_SCOPE /* bool: scalar is true, channel false */
+} pal_key_kind;
+typedef struct pal_key {
+    const char *name;
+    pal_key_kind kind;
+    size_t offset;
+} pal_key;
+
+typedef struct pal_mixer_kind {
+    const char *name;
+    int keys;
+    const pal_key *key;
+    pal_mixer *(*create)(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const void *opts, pal_rng *rng);
+} pal_mixer_kind;
+
+typedef union pal_any_opts {
+    pal_gdn2_opts gdn2;
+    pal_kda_opts kda;
+    pal_gdn_opts gdn;
+    pal_mamba2_opts mamba2;
+} pal_any_opts;
+
+extern const pal_mixer_kind pal_mixer_kind_gdn2, pal_mixer_kind_kda, pal_mixer_kind_gdn,
+    pal_mixer_kind_mamba2;
+
+/* ---- Building layers (build.c) ---- */
+
+/* A layer under construction: where its parameters go and how they are drawn. */
+typedef struct pal_build {
+    pal_params *params;
+    const char *prefix;
+    pal_dtype dtype;
+    pal_rng *rng;
+    char name[PAL_NAME_MAX];
+} pal_build;
+
+/* "prefix.suffix"; valid until the next call. */
+const char *pal_build_name(pal_build *b, const char *suffix);
+/* Reports a wrong option of the layer; returns false. */
+bool pal_build_fail(const pal_build *b, const char *layer, const char *format, ...)
+    PAL_PRINTF(3, 4);
+pal_tensor pal_build_linear(pal_build *b, const char *suffix, int64_t out, int64_t in);
+
+/* What the three delta layers have in common: sizes, and the path to q, k and v. */
+typedef struct pal_heads {
+    int64_t d, H, HV, K, V, conv; /* conv 0: none */
+    bool conv_bias;
+    double eps;
+} pal_heads;
+typedef struct pal_qkv {
+    pal_tensor q_proj, k_proj, v_proj;
+    pal_tensor conv[3], conv_bias[3]; /* q, k, v */
+} pal_qkv;
+
+/* Fills in defaults (width * share over head_dim heads of at most most_K) and checks. */
+bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand_v, int64_t most_K,
+                    double share);
+void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
+void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
+/* q, k [B,T,H,K] with unit rows and v [B,T,HV,V] of x [B,T,d]. */
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, pal_mixer_state *state,
+                     pal_tensor qkv[3]);
+/* x W^T as heads: [B,T,heads,width]. */
+pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,
+                             int64_t width);
+
+#endif

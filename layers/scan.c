@@ -1,0 +1,91 @@
+/*
+ * scan.c - the walk over tokens and packed sequences that the composed rules have in common.
+ *
+ * What a token does is the rule's own; here is only the order in which tokens come, where states
+ * start and end, and how outputs are put together.
+ */
+#include "layers/internal.h"
+
+pal_tensor pal_share_heads(pal_tensor x, int64_t n)
+{
+    if (n == 1) return x;
+    pal_shape shape = pal_shape_of(x), wide = shape;
+    if (shape.ndim != 4) return x; /* a failure's poison */
+    wide.ndim = 5;
+    wide.dim[3] = n, wide.dim[4] = shape.dim[3];
+    shape.dim[2] *= n;
+    return pal_reshape(pal_expand(pal_unsqueeze(x, 3), wide), shape);
+}
+
+/* Offsets must be 0 = o_0 <= o_1 <= ... <= o_N = T. */
+static bool read_offsets(pal_scan *s, pal_frame *f, pal_tensor offsets, int64_t batch)
+{
+    if (!pal_node_of(offsets, f->op, "offsets")) return false;
+    const pal_array *a = &offsets.node->a;
+    char text[128];
+    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a))
+        return pal_frame_fail(f, PAL_ESHAPE, "argument offsets is %s and should be i64[N+1]",
+                              pal_array_describe(a, text, sizeof text));
+    if (batch != 1)
+        return pal_frame_fail(f, PAL_ESHAPE, "packed sequences need B = 1, and B is %lld",
+                              (long long)batch);
+    s->sequences = a->shape[0] - 1;
+    s->offsets = a->data;
+    bool good = s->offsets[0] == 0 && s->offsets[s->sequences] == s->T;
+    for (int64_t n = 0; n < s->sequences; n++) good = good && s->offsets[n] <= s->offsets[n + 1];
+    return good ||
+           pal_frame_fail(f, PAL_EVALUE, "offsets must run from 0 to T = %lld without a decrease",
+                          (long long)s->T);
+}
+
+bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, pal_rule_opts opts)
+{
+    const char dims[] = {'S', letters[2], letters[3], letters[4], 0};
+    int64_t batch = f->size[(int)letters[0]];
+    *s = (pal_scan){.sequences = 1, .T = f->size[(int)letters[1]]};
+    if (opts.mode != PAL_RULE_AUTO && opts.mode != PAL_RULE_COMPOSED)
+        return pal_frame_fail(f, PAL_EVALUE, "there is no mode %d", (int)opts.mode);
+    if (!pal_is_none(opts.offsets) && !read_offsets(s, f, opts.offsets, batch)) return false;
+    f->size['S'] = s->offsets ? s->sequences : batch;
+    pal_arg state = {"state", dims, opts.state, true};
+    if (!pal_frame_add(f, 1, &state)) return false;
+    if (pal_is_none(state.t)) {
+        pal_shape shape = {.ndim = 4};
+        for (int d = 0; d < 4; d++) shape.dim[d] = f->size[(int)dims[d]];
+        state.t = pal_zeros(f->tape, f->dtype, shape);
+    }
+    s->state = state.t;
+    return f->tape->owner.error.status == PAL_OK;
+}
+
+pal_rule_out pal_scan_failed(const pal_frame *f)
+{
+    return (pal_rule_out){pal_frame_poison(f), pal_frame_poison(f)};
+}
+
+pal_rule_out pal_scan_run(const pal_scan *s, pal_token_fn *token, const void *rule,
+                          pal_tensor none_out)
+{
+    const int64_t whole[2] = {0, s->T}, *offsets = s->offsets ? s->offsets : whole;
+    pal_tape *tape = pal_tape_of(s->state.node);
+    size_t size = (size_t)(s->T + s->sequences) * sizeof(pal_tensor);
+    pal_tensor *o = pal_malloc(size), *final = o + s->T;
+    pal_rule_out out = {pal_poison(&tape->owner), pal_poison(&tape->owner)};
+    if (!o) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "rule: out of memory for %lld tokens", (long long)s->T);
+        return out;
+    }
+    for (int64_t n = 0; n < s->sequences; n++) {
+        pal_tensor S = s->offsets ? pal_slice(s->state, 0, n, n + 1, 1) : s->state;
+        for (int64_t t = offsets[n]; t < offsets[n + 1]; t++) {
+            o[t] = token(rule, t, &S);
+            if (pal_tape_status(tape) != PAL_OK) goto done;
+        }
+        final[n] = S;
+    }
+    out.o = s->T ? pal_stack((int)s->T, o, 1) : none_out;
+    out.state = s->offsets ? pal_concat((int)s->sequences, final, 0) : final[0];
+done:
+    pal_free(o, size);
+    return out;
+}
