@@ -1,0 +1,36 @@
+/*
+ * case_layers.c - the mixers with the options that change what they compute.
+ */
+#include "tests/support/layer_case.h"
+
+static const char *const gdn2[] = {
+    "gdn2",
+    "gdn2:num_heads=2:head_dim=4:num_v_heads=4:expand_v=1.5:output_gate=sigmoid",
+    "gdn2:num_heads=1:head_dim=3:allow_neg_eigval=true:erase=scalar:conv_bias=true:conv_size=2",
+    "gdn2:num_heads=1:head_dim=4:use_short_conv=false:write=scalar:output_gate=none",
+};
+const pal_layer_case pal_layer_case_gdn2 = {"gdn2", sizeof gdn2 / sizeof *gdn2, gdn2};
+
+static const char *const kda[] = {
+    "kda",
+    "kda:num_heads=1:head_dim=4:num_v_heads=3:lower_bound=-5:output_gate=silu",
+    "kda:num_heads=2:head_dim=3:expand_v=2:allow_neg_eigval=true:conv_bias=true",
+    "kda:num_heads=1:head_dim=4:use_short_conv=false:output_gate=none:norm_eps=1e-3",
+};
+const pal_layer_case pal_layer_case_kda = {"kda", sizeof kda / sizeof *kda, kda};
+
+static const char *const gdn[] = {
+    "gdn",
+    "gdn:num_heads=2:head_dim=3:num_v_heads=4:expand_v=1:use_gate=false",
+    "gdn:num_heads=1:head_dim=4:allow_neg_eigval=true:conv_bias=true:conv_size=1",
+    "gdn:num_heads=1:head_dim=4:use_short_conv=false",
+};
+const pal_layer_case pal_layer_case_gdn = {"gdn", sizeof gdn / sizeof *gdn, gdn};
+
+static const char *const mamba2[] = {
+    "mamba2:state_size=5",
+    "mamba2:head_dim=6:state_size=3:n_groups=2:use_bias=true",
+    "mamba2:head_dim=3:state_size=4:n_groups=4:norm_before_gate=true:use_conv_bias=false",
+    "mamba2:head_dim=6:state_size=4:expand=1:rmsnorm=false:conv_kernel=3",
+};
+const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};

@@ -1,0 +1,169 @@
+/*
+ * case_modules.c - log_decay, gated_rms_norm and short_conv against loops.
+ */
+#include "layers/layers.h"
+#include "tests/support/case.h"
+
+#include <math.h>
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* ---- log_decay: f, A_log, dt_bias; option: lower_bound ---- */
+
+static void decay_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    out[0] = pal_log_decay(in[0], in[1], in[2], v->option[0]);
+}
+
+static void decay_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    int64_t H = in[1].shape[0], K = in[0].ndim == 4 ? in[0].shape[3] : 1;
+    pal_ref_shape(out, pal_array_shape(&in[0]));
+    for (int64_t i = 0; i < pal_array_count(out); i++) {
+        double x = pal_ref_get(&in[0], i) + pal_ref_get(&in[2], i % (H * K));
+        double rate = exp(pal_ref_get(&in[1], i / K % H));
+        ((double *)out->data)[i] =
+            v->option[0] < 0 ? v->option[0] * sigmoid(rate * x) : -rate * log1p(exp(x));
+    }
+}
+
+#define DECAY(n) .name = n, .nin = 3, .nout = 1, .build = decay_build, .reference = decay_reference
+static const pal_variant log_decay[] = {
+    {DECAY("one number a head"),
+     .in = {{.shape = PAL_DIMS(2, 3, 4)}, {.shape = PAL_DIMS(4)}, {.shape = PAL_DIMS(4)}}},
+    {DECAY("channels"),
+     .in = {{.shape = PAL_DIMS(2, 3, 2, 5)}, {.shape = PAL_DIMS(2)}, {.shape = PAL_DIMS(10)}}},
+    {DECAY("bounded"),
+     .in = {{.shape = PAL_DIMS(2, 3, 2, 5)}, {.shape = PAL_DIMS(2)}, {.shape = PAL_DIMS(10)}},
+     .option = {-5}},
+    {DECAY("T = 0"),
+     .in = {{.shape = PAL_DIMS(2, 0, 2, 5)}, {.shape = PAL_DIMS(2)}, {.shape = PAL_DIMS(10)}}},
+};
+const pal_case pal_case_log_decay = {"log_decay", sizeof log_decay / sizeof *log_decay, log_decay};
+
+/* ---- gated_rms_norm: x, gate, weight; options: gate, gate_first, groups ---- */
+
+static void norm_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    pal_gated_norm_opts opts = {.eps = 1e-3,
+                                .gate = (pal_gate)v->option[0],
+                                .gate_first = v->option[1] != 0,
+                                .groups = (int64_t)v->option[2]};
+    out[0] = pal_gated_rms_norm(in[0], in[1], in[2], opts);
+}
+
+static double gate_of(const pal_variant *v, const pal_array *gate, int64_t i)
+{
+    if ((pal_gate)v->option[0] == PAL_GATE_NONE) return 1;
+    double z = pal_ref_get(gate, i);
+    return (pal_gate)v->option[0] == PAL_GATE_SIGMOID ? sigmoid(z) : z * sigmoid(z);
+}
+
+static void norm_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    int64_t n = in[0].shape[in[0].ndim - 1], G = v->option[2] > 0 ? (int64_t)v->option[2] : 1;
+    bool first = v->option[1] != 0;
+    pal_ref_shape(out, pal_array_shape(&in[0]));
+    for (int64_t i = 0; i < pal_array_count(out); i++) {
+        int64_t start = i / (n / G) * (n / G);
+        double square = 0;
+        for (int64_t j = start; j < start + n / G; j++) {
+            double x = pal_ref_get(&in[0], j) * (first ? gate_of(v, &in[1], j) : 1);
+            square += x * x;
+        }
+        ((double *)out->data)[i] = pal_ref_get(&in[0], i) * gate_of(v, &in[1], i) *
+                                   (in[2].data ? pal_ref_get(&in[2], i % n) : 1) /
+                                   sqrt(square / (double)(n / G) + 1e-3);
+    }
+}
+
+#define NORM(n) .name = n, .nin = 3, .nout = 1, .build = norm_build, .reference = norm_reference
+#define ROWS                        \
+    {                               \
+        .shape = PAL_DIMS(2, 3, 12) \
+    }
+static const pal_variant gated_rms_norm[] = {
+    {NORM("norm, then SiLU"), .in = {ROWS, ROWS, {.shape = PAL_DIMS(12)}}},
+    {NORM("norm, then sigmoid"), .in = {ROWS, ROWS, {.shape = PAL_DIMS(12)}},
+     .option = {PAL_GATE_SIGMOID}},
+    {NORM("no gate"), .in = {ROWS, {.shape = PAL_DIMS(1), .absent = true}, {.shape = PAL_DIMS(12)}},
+     .option = {PAL_GATE_NONE}},
+    {NORM("gate, then norm"), .in = {ROWS, ROWS, {.shape = PAL_DIMS(12)}}, .option = {0, 1}},
+    {NORM("gate, then norm in 3 groups"), .in = {ROWS, ROWS, {.shape = PAL_DIMS(12)}},
+     .option = {0, 1, 3}},
+    {NORM("norm in 2 groups, then gate, no weight"),
+     .in = {ROWS, ROWS, {.shape = PAL_DIMS(1), .absent = true}}, .option = {0, 0, 2}},
+};
+const pal_case pal_case_gated_rms_norm = {
+    "gated_rms_norm", sizeof gated_rms_norm / sizeof *gated_rms_norm, gated_rms_norm};
+
+/* ---- short_conv: x, weight, bias, tail; options: silu, pieces ---- */
+
+static void conv_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor tail = in[3], part[2];
+    bool silu = v->option[0] != 0;
+    int64_t cut = (int64_t)v->option[1], T = v->in[0].shape.dim[1];
+    if (cut == 0) {
+        out[0] = pal_short_conv(in[0], in[1], in[2], silu, &tail);
+    } else {
+        part[0] = pal_short_conv(pal_slice(in[0], 1, 0, cut, 1), in[1], in[2], silu, &tail);
+        part[1] = pal_short_conv(pal_slice(in[0], 1, cut, T, 1), in[1], in[2], silu, &tail);
+        out[0] = pal_concat(2, part, 1);
+    }
+    out[1] = tail;
+}
+
+/* Input t of channel c, where t < 0 reaches into the tail. */
+static double input(const pal_array *in, int64_t b, int64_t t, int64_t c)
+{
+    int64_t T = in[0].shape[1], C = in[0].shape[2], W = in[1].shape[2];
+    if (t >= 0) return pal_ref_get(&in[0], (b * T + t) * C + c);
+    return in[3].data ? pal_ref_get(&in[3], (b * (W - 1) + W - 1 + t) * C + c) : 0;
+}
+
+static void conv_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    int64_t B = in[0].shape[0], T = in[0].shape[1], C = in[0].shape[2], W = in[1].shape[2];
+    double *y = out[0].data, *tail = out[1].data;
+    pal_ref_shape(&out[0], PAL_SHAPE(B, T, C));
+    pal_ref_shape(&out[1], PAL_SHAPE(B, W - 1, C));
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t c = 0; c < C; c++) {
+            for (int64_t t = 0; t < T; t++) {
+                double sum = in[2].data ? pal_ref_get(&in[2], c) : 0;
+                for (int64_t j = 0; j < W; j++)
+                    sum += pal_ref_get(&in[1], c * W + j) * input(in, b, t - W + 1 + j, c);
+                y[(b * T + t) * C + c] = v->option[0] != 0 ? sum * sigmoid(sum) : sum;
+            }
+            for (int64_t j = 0; j < W - 1; j++)
+                tail[(b * (W - 1) + j) * C + c] = input(in, b, T - W + 1 + j, c);
+        }
+}
+
+#define CONV(n) .name = n, .nin = 4, .nout = 2, .build = conv_build, .reference = conv_reference
+#define NONE                                 \
+    {                                        \
+        .shape = PAL_DIMS(1), .absent = true \
+    }
+static const pal_variant short_conv[] = {
+    {CONV("bias and SiLU"),
+     .in =
+         {{.shape = PAL_DIMS(2, 7, 3)}, {.shape = PAL_DIMS(3, 1, 4)}, {.shape = PAL_DIMS(3)}, NONE},
+     .option = {1}},
+    {CONV("T < W, with a tail"), .in = {{.shape = PAL_DIMS(2, 2, 3)},
+                                        {.shape = PAL_DIMS(3, 1, 4)},
+                                        NONE,
+                                        {.shape = PAL_DIMS(2, 3, 3)}}},
+    {CONV("in pieces"),
+     .in =
+         {{.shape = PAL_DIMS(1, 5, 3)}, {.shape = PAL_DIMS(3, 1, 4)}, {.shape = PAL_DIMS(3)}, NONE},
+     .option = {1, 1}},
+    {CONV("W = 1"), .in = {{.shape = PAL_DIMS(1, 5, 3)}, {.shape = PAL_DIMS(3, 1, 1)}, NONE, NONE}},
+    {CONV("T = 0"), .in = {{.shape = PAL_DIMS(1, 0, 3)},
+                           {.shape = PAL_DIMS(3, 1, 4)},
+                           NONE,
+                           {.shape = PAL_DIMS(1, 3, 3)}}},
+};
+const pal_case pal_case_short_conv = {"short_conv", sizeof short_conv / sizeof *short_conv,
+                                      short_conv};

@@ -1,0 +1,52 @@
+/*
+ * golden.h - reference files: inputs, outputs and gradients of a slow float64 implementation.
+ *
+ * A file has inputs under in/, outputs under out/ with cotangents of the same names under cot/, and
+ * under grad/ the gradients of sum(cot * out). tests/replay computes the same and compares every
+ * dataset of out/ and grad/.
+ */
+#ifndef PAL_TESTS_GOLDEN_H
+#define PAL_TESTS_GOLDEN_H
+
+#include "layers/layers.h"
+
+typedef enum golden_verdict { GOLDEN_PASS = 0, GOLDEN_FAIL = 1, GOLDEN_CANNOT = 2 } golden_verdict;
+
+typedef struct golden {
+    pal_h5 *file;
+    const char *path;
+    pal_dtype dtype; /* to compute in */
+    pal_rule_mode mode;
+    double f32, f64,
+        f64_stored_f32; /* tolerances: in f32; in f64 by the type of the stored array */
+    pal_tape *tape;
+    int compared, failed;
+} golden;
+
+/* A computed array and the dataset that it is compared with. */
+typedef struct golden_result {
+    const char *name; /* relative to the group */
+    pal_array value;
+} golden_result;
+
+/* Prints a reason and counts a failure. */
+void golden_fail(golden *g, const char *format, ...) PAL_PRINTF(2, 3);
+/* A dataset as a leaf in the file's dtype for this run (i64 stays); PAL_NONE if there is none. */
+pal_tensor golden_leaf(golden *g, const char *name, bool want_grad);
+/* Backward from outputs with the cotangents stored under cot/ (outputs without one are left out).
+ */
+void golden_backward(golden *g, int n, const char *const *names, const pal_tensor *outputs);
+/* Compares every dataset below group with the result of its name; a missing one is a failure. */
+void golden_compare(golden *g, const char *group, int n, const golden_result *results);
+/* Counts a failure for every dataset below group whose name is not among the n. */
+void golden_expect_only(golden *g, const char *group, int n, const char *const *names);
+/* The gradient of a leaf or parameter; zeros if none has reached it. */
+pal_array golden_gradient(golden *g, pal_tensor t);
+/* A text attribute of the file; false if there is none. */
+bool golden_text(golden *g, const char *attribute, char *text, size_t size);
+
+/* The kinds of files. */
+golden_verdict golden_op(golden *g);
+golden_verdict golden_layer(golden *g);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * golden_op.c - files of one rule: inputs as they are, output o and final state ht.
+ */
+#include "tests/support/golden.h"
+#include "tests/support/rules.h"
+
+#include <string.h>
+
+enum { INPUTS = PAL_TEST_RULE_INPUTS + 2 };
+
+static pal_tensor transposed_if(bool yes, pal_tensor t)
+{
+    return yes && !pal_is_none(t) ? pal_transpose(t, -1, -2) : t;
+}
+
+/* The inputs of the rule, then the initial state and the offsets. */
+static void read_inputs(golden *g, const pal_test_rule *r, const char *names[INPUTS],
+                        pal_tensor in[INPUTS])
+{
+    for (int i = 0; i < r->nin; i++) names[i] = r->input[i];
+    names[r->nin] = "h0", names[r->nin + 1] = "cu_seqlens";
+    golden_expect_only(g, "in", r->nin + 2, names);
+    for (int i = 0; i < r->nin + 2; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "in/%s", names[i]);
+        in[i] = golden_leaf(g, path, i <= r->nin);
+    }
+}
+
+golden_verdict golden_op(golden *g)
+{
+    char name[64] = "";
+    const pal_test_rule *r = NULL;
+    golden_text(g, "rule", name, sizeof name);
+    for (int i = 0; i < RULES; i++)
+        if (strcmp(pal_test_rules[i].name, name) == 0) r = &pal_test_rules[i];
+    if (!r) {
+        printf("  there is no rule \"%s\"\n", name);
+        return GOLDEN_CANNOT;
+    }
+    pal_rule_opts opts = {.mode = g->mode};
+    if (pal_h5_get_number(g->file, "/", "scale", &opts.scale, NULL) != PAL_OK) opts.scale = 0;
+    const char *inputs[INPUTS];
+    pal_tensor in[INPUTS];
+    read_inputs(g, r, inputs, in);
+    bool transposed = strcmp(name, "mamba2") == 0; /* these files have states as [..,P,N] */
+    opts.state = transposed_if(transposed, in[r->nin]);
+    opts.offsets = in[r->nin + 1];
+    pal_rule_out out = r->run(in, opts);
+
+    const char *const names[2] = {"o", "ht"};
+    const pal_tensor outputs[2] = {out.o, transposed_if(transposed, out.state)};
+    golden_backward(g, 2, names, outputs);
+    golden_result results[INPUTS];
+    for (int i = 0; i < 2; i++) results[i] = (golden_result){names[i], pal_value(outputs[i])};
+    golden_compare(g, "out", 2, results);
+    int n = 0;
+    for (int i = 0; i <= r->nin; i++)
+        if (!pal_is_none(in[i]))
+            results[n++] = (golden_result){inputs[i], golden_gradient(g, in[i])};
+    golden_compare(g, "grad", n, results);
+    return g->failed ? GOLDEN_FAIL : GOLDEN_PASS;
+}

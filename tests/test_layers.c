@@ -1,0 +1,347 @@
+/*
+ * test_layers.c - the mixers: gradients of every parameter, sizes and names, options as text.
+ */
+#include "tests/support/inputs.h"
+#include "tests/support/layer_case.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAL_LAYER(name, test) extern const pal_layer_case pal_layer_case_##test;
+#include "layers/layers.def"
+
+static const pal_layer_case *const cases[] = {
+#define PAL_LAYER(name, test) &pal_layer_case_##test,
+#include "layers/layers.def"
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static int variants(void)
+{
+    int n = 0;
+    for (int i = 0; i < CASES; i++) n += cases[i]->count;
+    return n;
+}
+
+static const char *variant(int i)
+{
+    for (int c = 0; c < CASES; i -= cases[c++]->count)
+        if (i < cases[c]->count) return cases[c]->texts[i];
+    ck_abort_msg("there is no such variant");
+    return NULL;
+}
+
+/* ---- One layer ---- */
+
+enum { B = 2, T = 6, WIDTH = 12 };
+
+typedef struct layer {
+    pal_dtype dtype;
+    pal_params *params;
+    pal_mixer *mixer;
+    double *x; /* [B,T,WIDTH] */
+} layer;
+
+/* The same parameters in either type: drawn in f64, from values exact in f32. */
+static layer make(const char *text, pal_dtype dtype)
+{
+    layer l = {.dtype = dtype, .params = pal_params_new()};
+    pal_rng rng = pal_rng_new(5, 0);
+    l.mixer = pal_mixer_new(l.params, "", WIDTH, dtype, text, &rng);
+    ck_assert(l.mixer != NULL);
+    for (int i = 0; i < pal_params_count(l.params); i++) {
+        pal_array value = pal_params_array(l.params, i);
+        int64_t n = pal_array_count(&value);
+        double *draws = malloc((size_t)n * sizeof *draws);
+        pal_draw_cotangent(40 + (uint64_t)i, n, draws);
+        for (int64_t j = 0; j < n; j++) draws[j] = (float)(0.5 * tanh(draws[j]) + 0.1);
+        pal_array source = pal_array_of(PAL_F64, pal_array_shape(&value), draws);
+        pal_assign(pal_params_at(l.params, i), &source);
+        free(draws);
+    }
+    l.x = malloc(B * T * WIDTH * sizeof *l.x);
+    pal_draw_cotangent(3, B * T * WIDTH, l.x);
+    for (int i = 0; i < B * T * WIDTH; i++) l.x[i] = (float)tanh(l.x[i]);
+    return l;
+}
+
+static void drop(layer *l)
+{
+    pal_params_free(l->params);
+    free(l->x);
+}
+
+static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const double *x)
+{
+    pal_array a = pal_array_of(PAL_F64, shape, (void *)(uintptr_t)x);
+    return pal_input_leaf(tape, &a, dtype, false, true);
+}
+
+/* A weighted sum of everything that comes out. */
+static pal_tensor loss_of(pal_tape *tape, const layer *l, pal_tensor x, pal_tensor *y)
+{
+    pal_mixer_state state = {{0}, {{0}}};
+    *y = pal_mixer_forward(l->mixer, x, &state);
+    const pal_tensor out[2] = {*y, state.state};
+    pal_tensor sum = pal_scalar(tape, l->dtype, 0);
+    for (int i = 0; i < 2; i++) {
+        double *w = malloc((size_t)pal_count(out[i]) * sizeof *w);
+        pal_draw_cotangent(60 + (uint64_t)i, pal_count(out[i]), w);
+        pal_tensor c = pal_detach(leaf(tape, l->dtype, pal_shape_of(out[i]), w));
+        sum = pal_add(sum, pal_sum(pal_mul(c, out[i]), PAL_ALL, false));
+        free(w);
+    }
+    return sum;
+}
+
+static double loss_value(const layer *l)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_set_grad(tape, false);
+    pal_tensor y;
+    double value = pal_item(
+        loss_of(tape, l, pal_detach(leaf(tape, l->dtype, PAL_SHAPE(B, T, WIDTH), l->x)), &y));
+    pal_tape_free(tape);
+    return value;
+}
+
+/* The derivative of the loss along direction u of n doubles at p, by four points. */
+static double difference(const layer *l, double *p, const double *u, int64_t n)
+{
+    static const double at[] = {-2, -1, 1, 2}, weight[] = {1, -8, 8, -1};
+    double h = 1e-4, sum = 0, *keep = malloc((size_t)n * sizeof *keep);
+    memcpy(keep, p, (size_t)n * sizeof *p);
+    for (int i = 0; i < 4; i++) {
+        for (int64_t j = 0; j < n; j++) p[j] = keep[j] + h * at[i] * u[j];
+        sum += weight[i] * loss_value(l);
+    }
+    memcpy(p, keep, (size_t)n * sizeof *p);
+    free(keep);
+    return sum / (12 * h);
+}
+
+static void check_direction(const char *text, const char *name, const layer *l, double *p,
+                            const double *gradient, int64_t n)
+{
+    double *u = malloc((size_t)n * sizeof *u), norm = 0, analytic = 0, square = 0;
+    pal_draw_cotangent(90, n, u);
+    for (int64_t i = 0; i < n; i++) norm += u[i] * u[i];
+    for (int64_t i = 0; i < n; i++) {
+        u[i] /= sqrt(norm);
+        analytic += u[i] * gradient[i];
+        square += gradient[i] * gradient[i];
+    }
+    double numeric = difference(l, p, u, n);
+    double scale = fmax(fmax(fabs(numeric), fabs(analytic)), sqrt(square / (double)n));
+    ck_assert_msg(fabs(numeric - analytic) <= 1e-7 * scale, "%s: d %s is %.12g, not %.12g", text,
+                  name, analytic, numeric);
+    free(u);
+}
+
+START_TEST(gradients)
+{
+    const char *text = variant(_i);
+    layer l = make(text, PAL_F64);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor x = leaf(tape, PAL_F64, PAL_SHAPE(B, T, WIDTH), l.x), y;
+    ck_assert(pal_backward(loss_of(tape, &l, x, &y)) == PAL_OK);
+    check_direction(text, "x", &l, l.x, pal_f64(pal_grad(x)), B * T * WIDTH);
+    for (int i = 0; i < pal_params_count(l.params); i++) {
+        pal_array value = pal_params_array(l.params, i);
+        check_direction(text, pal_params_name(l.params, i), &l, value.data,
+                        pal_f64(pal_grad(pal_params_at(l.params, i))), pal_array_count(&value));
+    }
+    pal_tape_free(tape);
+    drop(&l);
+}
+END_TEST
+
+/* Output and all parameter gradients in doubles, one after another. */
+static double *everything(const char *text, pal_dtype dtype, int threads, int64_t *n)
+{
+    pal_set_threads(threads);
+    layer l = make(text, dtype);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor x = leaf(tape, dtype, PAL_SHAPE(B, T, WIDTH), l.x), y;
+    ck_assert(pal_backward(loss_of(tape, &l, x, &y)) == PAL_OK);
+    *n = 0;
+    double *all = malloc((size_t)(2 * B * T * WIDTH + pal_params_size(l.params)) * sizeof *all);
+    for (int i = -2; i < pal_params_count(l.params); i++) {
+        pal_tensor t = i == -2 ? y : pal_grad(i == -1 ? x : pal_params_at(l.params, i));
+        pal_array from = pal_value(t);
+        pal_array to = pal_array_of(PAL_F64, pal_array_shape(&from), all + *n);
+        ck_assert(pal_array_copy(&to, &from, NULL) == PAL_OK);
+        *n += pal_array_count(&to);
+    }
+    pal_tape_free(tape);
+    drop(&l);
+    return all;
+}
+
+START_TEST(types_and_threads)
+{
+    const char *text = variant(_i);
+    int64_t n;
+    double *f64 = everything(text, PAL_F64, 1, &n), *f32 = everything(text, PAL_F32, 1, &n);
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        error += (f32[i] - f64[i]) * (f32[i] - f64[i]);
+        norm += f64[i] * f64[i];
+    }
+    ck_assert_msg(sqrt(error) <= 1e-4 * sqrt(norm), "%s: f32 is off by %g", text,
+                  sqrt(error / norm));
+    for (int i = 0; i < 3; i++) {
+        static const int threads[] = {2, 3, 16};
+        double *other = everything(text, PAL_F32, threads[i], &n);
+        ck_assert_msg(memcmp(other, f32, (size_t)n * sizeof *f32) == 0,
+                      "%s: other bits with %d threads", text, threads[i]);
+        free(other);
+    }
+    free(f64);
+    free(f32);
+}
+END_TEST
+
+START_TEST(pieces_carry_their_state)
+{
+    static const int64_t cut[] = {0, 1, 2, 2, 6};
+    const char *text = variant(_i);
+    layer l = make(text, PAL_F64);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor x = leaf(tape, PAL_F64, PAL_SHAPE(B, T, WIDTH), l.x), part[4];
+    pal_mixer_state whole = {{0}, {{0}}}, state = {{0}, {{0}}};
+    pal_tensor y = pal_mixer_forward(l.mixer, x, &whole);
+    for (int i = 0; i < 4; i++)
+        part[i] = pal_mixer_forward(l.mixer, pal_slice(x, 1, cut[i], cut[i + 1], 1), &state);
+    const pal_tensor pairs[2][2] = {{y, pal_concat(4, part, 1)}, {whole.state, state.state}};
+    for (int i = 0; i < 2; i++) {
+        pal_tensor off = pal_max(pal_abs(pal_sub(pairs[i][0], pairs[i][1])), PAL_ALL, false);
+        ck_assert_msg(pal_item(off) <= 1e-12, "%s: pieces differ by %g", text, pal_item(off));
+    }
+    pal_tape_free(tape);
+    drop(&l);
+}
+END_TEST
+
+/* ---- Parameters ---- */
+
+static const struct {
+    const char *name;
+    int64_t count;
+} sizes[] = {{"gdn", 25215500}, {"kda", 17887376}, {"gdn2", 26243216}, {"mamba2", 25847232}};
+
+/* The defaults at the papers' width; what decays and what does not; the draws' ranges. */
+START_TEST(parameters_of_the_papers)
+{
+    static const char *const fixed[] = {"A_log", "dt_bias", "D", ".bias", "norm.weight"};
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(1, 0);
+    ck_assert(pal_mixer_new(params, "m", 2048, PAL_F32, sizes[_i].name, &rng) != NULL);
+    ck_assert_int_eq(pal_params_size(params), sizes[_i].count);
+    for (int i = 0; i < pal_params_count(params); i++) {
+        const char *name = pal_params_name(params, i);
+        pal_array a = pal_params_array(params, i);
+        bool decays = true;
+        for (int j = 0; j < 5; j++) {
+            size_t n = strlen(name), tail = strlen(fixed[j]);
+            decays = decays && !(n > tail && strcmp(name + n - tail, fixed[j]) == 0);
+        }
+        ck_assert(strncmp(name, "m.", 2) == 0);
+        ck_assert_msg(pal_params_decays(params, i) == decays, "%s: wrong decay", name);
+        const float *x = a.data;
+        for (int64_t j = 0; j < pal_array_count(&a) && !decays; j++) {
+            ck_assert(isfinite(x[j]));
+            if (strstr(name, "A_log")) ck_assert(x[j] >= -4.61f && x[j] <= 2.78f);
+            if (strstr(name, "dt_bias")) {
+                double dt = log1p(exp((double)x[j]));
+                ck_assert(dt >= 0.00099 && dt <= 0.101);
+            }
+            if (strstr(name, ".bias")) ck_assert(x[j] == 0);
+            if (strstr(name, "norm.weight") || strcmp(name, "m.D") == 0) ck_assert(x[j] == 1);
+        }
+    }
+    pal_params_free(params);
+}
+END_TEST
+
+/* ---- Options as text ---- */
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+static const struct {
+    const char *text, *words;
+} wrong_texts[] = {
+    {"gdn3", "there is no mixer \"gdn3\"; there are mamba2, gdn, kda, gdn2"},
+    {"", "there is no mixer \"\""},
+    {"gdn2,", "there is no mixer \"\""},
+    {"gdn2:heads=3", "mixer gdn2 has no key \"heads\"; its keys are num_heads, head_dim"},
+    {"kda,gdn2:num_heads=x", "num_heads should be a whole number above 0"},
+    {"gdn2:num_heads=0", "num_heads should be a whole number above 0"},
+    {"gdn2:num_heads", "num_heads should be a whole number above 0"},
+    {"gdn2:conv_bias=yes", "conv_bias should be true or false"},
+    {"gdn2:output_gate=relu", "output_gate should be silu, sigmoid or none"},
+    {"gdn2:erase=both", "erase should be scalar or channel"},
+    {"gdn2:expand_v=nan", "expand_v should be a number"},
+    {"kda:lower_bound=", "lower_bound should be a number"},
+};
+
+START_TEST(wrong_text)
+{
+    pal_error error = {PAL_OK, ""}, heard = {PAL_OK, ""};
+    ck_assert(pal_mixers_check(wrong_texts[_i].text, &error) == PAL_EVALUE);
+    ck_assert_msg(strstr(error.message, wrong_texts[_i].words) != NULL, "%s", error.message);
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(1, 0);
+    pal_set_error_handler(hear, &heard);
+    ck_assert(pal_mixer_new(params, "", 8, PAL_F32, wrong_texts[_i].text, &rng) == NULL);
+    ck_assert(heard.status == PAL_EVALUE);
+    ck_assert_int_eq(pal_params_count(params), 0);
+    pal_params_free(params);
+}
+END_TEST
+
+static const struct {
+    const char *text, *words;
+} wrong_options[] = {
+    {"gdn2:num_heads=2:num_v_heads=3", "num_v_heads 3 is no multiple of num_heads 2"},
+    {"gdn2:head_dim=3:expand_v=1.5", "expand_v 1.5 times head_dim 3 is no whole number"},
+    {"gdn2:expand_v=-1", "out of range"},
+    {"kda:lower_bound=2", "lower_bound 2 should be negative"},
+    {"mamba2:head_dim=5", "cannot be cut into heads of 5"},
+    {"mamba2:head_dim=8:n_groups=3", "in 3 groups"},
+    {"mamba2:expand=0.01", "no inner width"},
+};
+
+START_TEST(wrong_option)
+{
+    pal_error error, heard = {PAL_OK, ""};
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(1, 0);
+    ck_assert(pal_mixers_check(wrong_options[_i].text, &error) == PAL_OK);
+    pal_set_error_handler(hear, &heard);
+    ck_assert(pal_mixer_new(params, "a", 16, PAL_F32, wrong_options[_i].text, &rng) == NULL);
+    ck_assert_msg(strstr(heard.message, wrong_options[_i].words) != NULL, "%s", heard.message);
+    pal_params_free(params);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("layers");
+    TCase *tc = tcase_create("mixers");
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, gradients, 0, variants());
+    tcase_add_loop_test(tc, types_and_threads, 0, variants());
+    tcase_add_loop_test(tc, pieces_carry_their_state, 0, variants());
+    tcase_add_loop_test(tc, parameters_of_the_papers, 0, (int)(sizeof sizes / sizeof *sizes));
+    tcase_add_loop_test(tc, wrong_text, 0, (int)(sizeof wrong_texts / sizeof *wrong_texts));
+    tcase_add_loop_test(tc, wrong_option, 0, (int)(sizeof wrong_options / sizeof *wrong_options));
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

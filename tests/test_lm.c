@@ -1,0 +1,211 @@
+/*
+ * test_lm.c - the language model: names, loss, recomputation, decoding and sampling.
+ */
+#include "layers/layers.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const pal_lm_opts SMALL = {.vocab = 11,
+                                  .width = 8,
+                                  .mixers = "mamba2:head_dim=4:state_size=3,gdn,kda,gdn2",
+                                  .mlp_width = 12};
+
+enum { B = 2, T = 7 };
+static const int64_t tokens[B * T] = {1, 2, 3, 4, 5, 6, 7, 10, 9, 0, 8, 1, 1, 2};
+
+static pal_lm *small(pal_params *params, pal_lm_opts opts)
+{
+    pal_rng rng = pal_rng_new(4, 0);
+    pal_lm *lm = pal_lm_new(params, opts, &rng);
+    ck_assert(lm != NULL);
+    return lm;
+}
+
+START_TEST(names)
+{
+    static const char *const some[] = {
+        "model.embeddings.weight",
+        "model.layers.0.attn_norm.weight",
+        "model.layers.0.attn.in_proj.weight",
+        "model.layers.0.mlp_norm.weight",
+        "model.layers.3.attn.f_proj.1.weight",
+        "model.layers.3.mlp.down_proj.weight",
+        "model.layers.4.attn.A_log",
+        "model.norm.weight",
+    };
+    for (int tie = 0; tie < 2; tie++) {
+        pal_params *params = pal_params_new();
+        pal_lm_opts opts = SMALL;
+        opts.layers = 5, opts.tie = tie;
+        pal_lm *lm = small(params, opts);
+        for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+            ck_assert_msg(!pal_is_none(pal_params_find(params, some[i])), "no %s", some[i]);
+        ck_assert(pal_is_none(pal_params_find(params, "lm_head.weight")) == (tie == 1));
+        ck_assert_str_eq(pal_mixer_name(pal_lm_mixer(lm, 4)), "mamba2"); /* the list is cycled */
+        ck_assert(pal_lm_mixer(lm, 5) == NULL);
+        ck_assert_int_eq(pal_lm_options(lm).layers, 5);
+        pal_params_free(params);
+    }
+}
+END_TEST
+
+/* The mean cross-entropy, from the logits by hand. */
+START_TEST(loss)
+{
+    pal_params *params = pal_params_new();
+    pal_lm *lm = small(params, SMALL);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor x = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens);
+    pal_tensor logits = pal_lm_logits(lm, x);
+    double sum = 0, got = pal_item(pal_lm_loss(lm, x, x));
+    ck_assert_int_eq(pal_count(logits), B * T * SMALL.vocab);
+    for (int i = 0; i < B * T; i++) {
+        const float *row = pal_f32(logits) + i * SMALL.vocab;
+        double total = 0;
+        for (int j = 0; j < SMALL.vocab; j++) total += exp((double)row[j]);
+        sum += log(total) - (double)row[tokens[i]];
+    }
+    ck_assert_msg(fabs(got - sum / (B * T)) <= 1e-5, "loss %g, not %g", got, sum / (B * T));
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
+/* Gradients of all parameters, bit for bit, with and without recomputation. */
+START_TEST(recompute)
+{
+    pal_params *params[2];
+    for (int i = 0; i < 2; i++) {
+        pal_lm_opts opts = SMALL;
+        params[i] = pal_params_new();
+        opts.recompute = i == 1;
+        pal_lm *lm = small(params[i], opts);
+        pal_tape *tape = pal_tape_new();
+        pal_tensor x = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens);
+        ck_assert(pal_backward(pal_lm_loss(lm, x, x)) == PAL_OK);
+        pal_tape_free(tape);
+    }
+    for (int b = 0; b < pal_params_blocks(params[0]); b++) {
+        pal_block one = pal_params_block(params[0], b), two = pal_params_block(params[1], b);
+        ck_assert(memcmp(one.grad, two.grad, (size_t)one.count * sizeof(float)) == 0);
+        float most = 0;
+        for (int64_t i = 0; i < one.count; i++) most = fmaxf(most, fabsf(((float *)one.grad)[i]));
+        ck_assert(most > 0);
+    }
+    pal_params_free(params[0]);
+    pal_params_free(params[1]);
+}
+END_TEST
+
+/* A prompt and then single tokens give the logits of the whole sequence, in constant memory. */
+START_TEST(decoding)
+{
+    pal_params *params = pal_params_new();
+    pal_lm *lm = small(params, SMALL);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor all = pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens));
+    float whole[B * T * 11];
+    memcpy(whole, pal_f32(all), sizeof whole);
+    pal_lm_state *state = pal_lm_state_new(lm);
+    size_t reserved = 0;
+    for (int64_t at = 0, next = 3; at < T; at = next++) {
+        int64_t part[B * T];
+        for (int64_t i = 0; i < B * (next - at); i++)
+            part[i] = tokens[i / (next - at) * T + at + i % (next - at)];
+        pal_tape_reset(tape);
+        pal_set_grad(tape, false);
+        pal_tensor y =
+            pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, next - at), part));
+        for (int b = 0; b < B; b++)
+            for (int j = 0; j < 11; j++)
+                ck_assert(fabsf(pal_f32(y)[b * 11 + j] - whole[(b * T + next - 1) * 11 + j]) <=
+                          1e-5f);
+        if (at > 0 && reserved == 0) reserved = pal_tape_memory(tape).reserved;
+        ck_assert(at == 0 || pal_tape_memory(tape).reserved == reserved);
+    }
+    pal_lm_state_free(state);
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
+START_TEST(sampling)
+{
+    static const float logits[] = {1, 3, -INFINITY, 2.5f, NAN, 0};
+    pal_tape *tape = pal_tape_new();
+    pal_tensor t = pal_from(tape, PAL_F32, PAL_SHAPE(1, 6), logits);
+    pal_rng rng = pal_rng_new(9, 0);
+    enum { DRAWS = 4000 };
+    int count[2][6] = {{0}};
+    ck_assert_int_eq(pal_sample(t, 0, 0, &rng), 1);
+    for (int i = 0; i < DRAWS; i++) count[0][pal_sample(t, 0.5, 0, &rng)]++;
+    for (int i = 0; i < DRAWS; i++) count[1][pal_sample(t, 0.5, 2, &rng)]++;
+    double weight[6], sum = 0;
+    for (int j = 0; j < 6; j++)
+        sum += weight[j] = isfinite(logits[j]) ? exp(2.0 * (double)logits[j]) : 0;
+    for (int j = 0; j < 6; j++) {
+        double expected = DRAWS * weight[j] / sum;
+        ck_assert_msg(fabs(count[0][j] - expected) <= 5 * sqrt(expected), "%d drawn %d times", j,
+                      count[0][j]);
+    }
+    ck_assert_int_eq(count[1][1] + count[1][3], DRAWS);
+    ck_assert(count[1][3] > 0);
+    pal_tape_free(tape);
+}
+END_TEST
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+START_TEST(wrong_options)
+{
+    static const struct {
+        pal_lm_opts opts;
+        const char *words;
+    } wrong[] = {
+        {{.mixers = "gdn2,rnn"}, "there is no mixer \"rnn\""},
+        {{.width = -3}, "width -3 is out of range"},
+        {{.layers = -1}, "layers -1 is out of range"},
+        {{.mlp_width = -1}, "mlp_width -1 is out of range"},
+        {{.vocab = -1}, "vocab -1 is out of range"},
+    };
+    pal_error heard;
+    pal_set_error_handler(hear, &heard);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        pal_params *params = pal_params_new();
+        pal_rng rng = pal_rng_new(1, 0);
+        ck_assert(pal_lm_new(params, wrong[i].opts, &rng) == NULL);
+        ck_assert_msg(strstr(heard.message, wrong[i].words) != NULL, "%s", heard.message);
+        pal_params_free(params);
+    }
+    pal_params *params = pal_params_new();
+    pal_lm *lm = small(params, SMALL);
+    pal_tape *tape = pal_tape_new();
+    pal_lm_logits(lm, pal_zeros(tape, PAL_I64, PAL_SHAPE(3)));
+    ck_assert_msg(strstr(heard.message, "tokens is i64[3] and should be i64[B,T]") != NULL, "%s",
+                  heard.message);
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lm");
+    TCase *tc = tcase_create("lm");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, names);
+    tcase_add_test(tc, loss);
+    tcase_add_test(tc, recompute);
+    tcase_add_test(tc, decoding);
+    tcase_add_test(tc, sampling);
+    tcase_add_test(tc, wrong_options);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
