@@ -25,10 +25,11 @@ typedef struct check {
     pal_rng rng;
 } check;
 
-/* Runs f on the present inputs; false with *error set if that fails. */
-static bool evaluate(check *c, pal_tensor *in, pal_tensor *out)
+/* Runs f on the present inputs, recording or not; false with *error set if that fails. */
+static bool evaluate(check *c, pal_tensor *in, pal_tensor *out, bool record)
 {
     pal_tape_reset(c->tape);
+    pal_set_grad(c->tape, record);
     for (int i = 0; i < c->nin; i++) {
         in[i] = pal_from_array(c->tape, &c->x[i]);
         if (c->x[i].dtype == PAL_F64) pal_want_grad(in[i]);
@@ -42,9 +43,7 @@ static bool evaluate(check *c, pal_tensor *in, pal_tensor *out)
 /* difference += weight * outputs at the present inputs. */
 static bool add_outputs(check *c, pal_tensor *in, pal_tensor *out, double weight)
 {
-    bool before = pal_set_grad(c->tape, false);
-    if (!evaluate(c, in, out)) return false;
-    pal_set_grad(c->tape, before);
+    if (!evaluate(c, in, out, false)) return false;
     double *d = c->difference;
     for (int i = 0; i < c->nout; i++) {
         pal_array y = pal_value(pal_contiguous(out[i]));
@@ -132,7 +131,7 @@ static bool check_input(check *c, int i, double *saved, pal_tensor *in, pal_tens
 /* The tape's gradient of <cotangent, out> for input i, in c->gradient. */
 static bool analytic_gradient(check *c, int i, pal_tensor *in, pal_tensor *out)
 {
-    if (!evaluate(c, in, out)) return false;
+    if (!evaluate(c, in, out, true)) return false;
     enum { MOST = 64 };
     pal_tensor output[MOST], weight[MOST];
     const double *cot = c->cotangent;
@@ -162,7 +161,7 @@ static bool analytic_gradient(check *c, int i, pal_tensor *in, pal_tensor *out)
 /* Counts the outputs' elements by running f once. */
 static bool count_outputs(check *c, pal_tensor *in, pal_tensor *out)
 {
-    if (!evaluate(c, in, out)) return false;
+    if (!evaluate(c, in, out, false)) return false;
     c->outputs = 0;
     for (int i = 0; i < c->nout; i++) {
         if (pal_dtype_of(out[i]) == PAL_I64) continue;
