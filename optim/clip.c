@@ -48,7 +48,8 @@ double pal_clip_grad_norm(pal_params *params, double max_norm)
         sum += run_square(pal_params_block(params, run.block), &run);
     double norm = sqrt(sum);
     if (!(max_norm > 0) || !isfinite(norm) || norm <= max_norm) return norm;
+    double factor = max_norm / (norm + 1e-6); /* as PyTorch: runs there and here agree */
     for (pal_run run = {0}; pal_run_next(params, &run);)
-        scale_run(pal_params_block(params, run.block), &run, max_norm / norm);
+        scale_run(pal_params_block(params, run.block), &run, factor);
     return norm;
 }

@@ -68,10 +68,10 @@ PAL_API PAL_CHECKED pal_status pal_adamw_get(pal_adamw *adamw, pal_h5 *file, con
 /* ---- Clipping ---- */
 
 /*
- * Scales all gradients by max_norm / norm if norm, the Euclidean norm of all of them taken
- * together, is larger than max_norm > 0. Returns the norm before that; 0 when there is nothing to
- * train. max_norm = 0 only measures. The sum runs in double. A norm that is not finite is returned
- * and the gradients are left as they are: the caller decides.
+ * Scales all gradients by max_norm / (norm + 1e-6), as PyTorch does, if norm, the Euclidean norm of
+ * all of them taken together, is larger than max_norm > 0. Returns the norm before that; 0 when
+ * there is nothing to train. max_norm = 0 only measures. The sum runs in double. A norm that is not
+ * finite is returned and the gradients are left as they are: the caller decides.
  */
 PAL_API double pal_clip_grad_norm(pal_params *params, double max_norm);
 
