@@ -26,7 +26,7 @@ static void complain(const pal_error *error, void *user)
 static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, bool composed,
                              pal_dtype dtype)
 {
-    bool op = strcmp(kind, "op") == 0;
+    bool op = strcmp(kind, "op") == 0, model = strcmp(kind, "model") == 0;
     golden g = {
         .file = file,
         .path = path,
@@ -34,12 +34,12 @@ static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, b
         .mode = composed ? PAL_RULE_COMPOSED : PAL_RULE_AUTO,
         .f32 = op ? 2e-5 : 1e-4,
         .f64 = 1e-9,
-        .f64_stored_f32 = 1e-7,
+        .f64_stored_f32 = model ? 1e-6 : 1e-7,
         .tape = pal_tape_new(),
     };
     printf("%s  [%s]\n", path, pal_dtype_name(dtype));
     pal_set_error_handler(complain, &g);
-    golden_verdict verdict = op ? golden_op(&g) : golden_layer(&g);
+    golden_verdict verdict = op ? golden_op(&g) : model ? golden_model(&g) : golden_layer(&g);
     if (verdict != GOLDEN_CANNOT) {
         if (!g.compared) golden_fail(&g, "nothing was compared");
         printf("  %d compared, %d failed\n", g.compared, g.failed);
@@ -63,7 +63,7 @@ static golden_verdict replay_file(const char *path, const settings *s)
     golden_verdict verdict = GOLDEN_CANNOT;
     if (status != PAL_OK)
         printf("%s\n  %s\n", path, error.message);
-    else if (strcmp(kind, "op") != 0 && strcmp(kind, "layer") != 0)
+    else if (strcmp(kind, "op") != 0 && strcmp(kind, "layer") != 0 && strcmp(kind, "model") != 0)
         printf("%s\n  files of kind \"%s\" cannot be run\n", path, kind);
     else if (strcmp(s->mode, "auto") != 0 && strcmp(s->mode, "composed") != 0)
         printf("%s\n  there is no mode \"%s\"\n", path, s->mode);

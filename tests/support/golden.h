@@ -45,8 +45,18 @@ pal_array golden_gradient(golden *g, pal_tensor t);
 /* A text attribute of the file; false if there is none. */
 bool golden_text(golden *g, const char *attribute, char *text, size_t size);
 
+/*
+ * The text of a mixer, "name:key=value...", from its options in JSON; "hidden_size" and "mixer" are
+ * passed over. false if an option is of no kind that mixers have, or the text too long.
+ */
+struct cJSON;
+bool golden_mixer_text(const struct cJSON *options, const char *name, char *text, size_t room);
+/* Whether the library has a mixer of this name. */
+bool golden_mixer_known(const char *name);
+
 /* The kinds of files. */
 golden_verdict golden_op(golden *g);
 golden_verdict golden_layer(golden *g);
+golden_verdict golden_model(golden *g);
 
 #endif

@@ -41,32 +41,35 @@ static bool append_defaults(char *text, size_t room, const char *layer, const cJ
     return strlen(text) < room - 1;
 }
 
-/* "name:key=value..." from the options; 0 after reporting, else the width. */
-static int64_t mixer_text(golden *g, const char *layer, const char *options, char *text,
+bool golden_mixer_text(const cJSON *options, const char *name, char *text, size_t room)
+{
+    bool good = cJSON_IsObject(options);
+    snprintf(text, room, "%s", name);
+    for (const cJSON *item = good ? options->child : NULL; item && good; item = item->next)
+        if (strcmp(item->string, "hidden_size") != 0 && strcmp(item->string, "mixer") != 0)
+            good = append(text, room, item);
+    return good && append_defaults(text, room, name, options);
+}
+
+bool golden_mixer_known(const char *name)
+{
+    for (int i = 0; pal_mixers_name(i); i++)
+        if (strcmp(pal_mixers_name(i), name) == 0) return true;
+    return false;
+}
+
+/* The layer's text from the file's options; the width, or 0 after reporting. */
+static int64_t layer_text(golden *g, const char *layer, const char *options, char *text,
                           size_t room)
 {
-    int64_t width = 0;
     cJSON *json = cJSON_Parse(options);
-    bool good = cJSON_IsObject(json);
-    snprintf(text, room, "%s", layer);
-    for (const cJSON *item = good ? json->child : NULL; item && good; item = item->next) {
-        if (strcmp(item->string, "hidden_size") == 0)
-            width = cJSON_IsNumber(item) ? (int64_t)item->valuedouble : 0;
-        else
-            good = append(text, room, item);
-    }
-    good = good && append_defaults(text, room, layer, json);
+    const cJSON *size = cJSON_GetObjectItem(json, "hidden_size");
+    int64_t width = cJSON_IsNumber(size) ? (int64_t)size->valuedouble : 0;
+    bool good = golden_mixer_text(json, layer, text, room);
     cJSON_Delete(json);
     if (good && width > 0) return width;
     golden_fail(g, "the options cannot be read: %s", options);
     return 0;
-}
-
-static bool known(const char *layer)
-{
-    for (int i = 0; pal_mixers_name(i); i++)
-        if (strcmp(pal_mixers_name(i), layer) == 0) return true;
-    return false;
 }
 
 static void compare_gradients(golden *g, pal_params *params, pal_tensor x)
@@ -107,7 +110,7 @@ golden_verdict golden_layer(golden *g)
 {
     char layer[64] = "", options[2048] = "", text[2048];
     golden_text(g, "layer", layer, sizeof layer);
-    if (!known(layer)) {
+    if (!golden_mixer_known(layer)) {
         printf("  there is no layer \"%s\"\n", layer);
         return GOLDEN_CANNOT;
     }
@@ -115,7 +118,7 @@ golden_verdict golden_layer(golden *g)
         printf("  the file has no attribute json\n");
         return GOLDEN_CANNOT;
     }
-    int64_t width = mixer_text(g, layer, options, text, sizeof text);
+    int64_t width = layer_text(g, layer, options, text, sizeof text);
     if (!width) return GOLDEN_FAIL;
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(1, 0);
