@@ -148,7 +148,7 @@ static timing summary(double t[RUNS])
     return (timing){t[RUNS / 2], (t[RUNS * 9 / 10] - t[RUNS / 10]) / t[RUNS / 2]};
 }
 
-/* Runs a subject once; with backward, from a cotangent that is the first operand's shape. */
+/* Runs a subject once; with backward, from a cotangent that is the second operand where it fits. */
 static pal_tensor run(bench *b, const subject *s, bool backward)
 {
     pal_tape_reset(b->tape);
@@ -156,7 +156,9 @@ static pal_tensor run(bench *b, const subject *s, bool backward)
     operands o = {pal_on(b->tape, b->x), pal_on(b->tape, b->y), pal_on(b->tape, b->row)};
     pal_tensor y = s->build(o);
     if (backward) {
-        pal_tensor seed = pal_full(b->tape, b->o.dtype, pal_shape_of(y), 1);
+        pal_tensor seed = pal_shape_equal(pal_shape_of(y), pal_shape_of(o.y))
+                              ? o.y
+                              : pal_full(b->tape, b->o.dtype, pal_shape_of(y), 1);
         pal_backward_from(1, &y, &seed);
     }
     return y;

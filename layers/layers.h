@@ -1,13 +1,14 @@
 /*
  * layers.h - linear attention: the rules, the modules around them, and a small language model.
  *
- * From the bottom up:
- *   rules     pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2: one recurrence each, an
- * operation on tensors without parameters. modules   linear, norms, short convolution, SwiGLU: a
- * few parameters and a function. mixers    the layers of the papers: projections, convolutions,
- * gates, a rule, norm, projection. One function creates any of them from text such as
- * "gdn2:num_heads=4:head_dim=32". model     embedding, blocks of mixer and MLP, norm, head; a loss,
- * and logits token by token.
+ * From the bottom up, each on what is before it:
+ *
+ * - rules: pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2; one recurrence each, an operation
+ *   on tensors without parameters;
+ * - modules: linear, norms, short convolution, SwiGLU; a few parameters and a function;
+ * - mixers: the layers of the papers (projections, convolutions, gates, a rule, a norm, a
+ *   projection), made from text such as "gdn2:num_heads=4:head_dim=32";
+ * - the model: embedding, blocks of mixer and MLP, norm, head; a loss, and logits token by token.
  *
  * Letters in shapes: B batch, T time, H key heads, HV value heads (a multiple of H), K key width,
  * V value width, N packed sequences, d model width. The state S of a head is K x V everywhere.
