@@ -2,9 +2,10 @@
  * autograd.h - tensors with a history: tape, parameters, gradients, and the generic operations.
  *
  * There are two owners, and nobody frees a tensor:
- *   pal_tape    owns one step. Operations run at once and record themselves; pal_backward walks the
- * record in reverse; pal_tape_reset forgets the step and keeps the memory for the next one.
- *   pal_params  owns parameters, their gradients, and the layers built on them.
+ *
+ * - pal_tape owns one step. Operations run at once and record themselves; pal_backward walks the
+ *   record in reverse; pal_tape_reset forgets the step and keeps the memory for the next one.
+ * - pal_params owns parameters, their gradients, and the layers built on them.
  *
  * A training step:
  *
