@@ -123,7 +123,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
 check: lib $(TESTS) examples ## tests on this machine's instruction set, under a minute
-	$(Q)B='$(B)' CC='$(CC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
+	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan
 	+$(Q)$(MAKE) B=$(B)/asan SAN=address OPT=-O1 check

@@ -1,0 +1,90 @@
+#!/bin/sh
+# test_install.sh - the library as a stranger meets it: installed under a prefix, found by pkg-config,
+# used by a C and a C++ program outside the tree, through the shared and the static library.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+
+${MAKE:-make} B="$B" PREFIX="$dir/usr" install >"$dir/log" 2>&1 || fail "make install: $(cat "$dir/log")"
+found=$(cd "$dir/usr/include/palimpsest" && find . -type f | sort | tr '\n' ' ')
+[ "$found" = "./autograd/autograd.h ./layers/layers.h ./optim/optim.h ./palimpsest.h ./tensor/tensor.h " ] ||
+    fail "installed headers: $found"
+
+# y = 2 x0 - 3 x1 + 1, learnt from 64 points. The text is C and C++.
+cat >"$dir/linear.c" <<'END'
+#include <palimpsest.h>
+#include <math.h>
+
+int main(void)
+{
+    pal_rng rng = pal_rng_new(1, 0);
+    pal_params *params = pal_params_new();
+    pal_tensor w = pal_param(params, "w", PAL_F32, PAL_SHAPE(2, 1));
+    pal_tensor b = pal_param(params, "b", PAL_F32, PAL_SHAPE(1));
+    pal_adamw_opts opts = {};
+    pal_adamw *adamw = pal_adamw_new(params, opts);
+    pal_tape *tape = pal_tape_new();
+    const float truth[] = {2, -3};
+    double loss = 1;
+    for (int step = 0; step < 400; step++) {
+        pal_tensor x = pal_normal(tape, PAL_F32, PAL_SHAPE(64, 2), 0, 1, &rng);
+        pal_tensor y = pal_affine(pal_matmul(x, pal_from(tape, PAL_F32, PAL_SHAPE(2, 1), truth)), 1, 1);
+        pal_tensor guess = pal_add(pal_matmul(x, w), b);
+        pal_tensor error = pal_mean(pal_square(pal_sub(guess, y)), PAL_ALL, false);
+        pal_backward(error);
+        pal_clip_grad_norm(params, 0);
+        pal_adamw_step(adamw, 0.05);
+        pal_params_zero_grad(params);
+        loss = pal_item(error);
+        pal_tape_reset(tape);
+    }
+    const float *got = pal_f32(w);
+    printf("w %.4f %.4f b %.4f loss %.2g\n", (double)got[0], (double)got[1], pal_item(b), loss);
+    pal_tape_free(tape);
+    pal_adamw_free(adamw);
+    pal_params_free(params);
+    return loss < 1e-4 ? 0 : 1;
+}
+END
+cp "$dir/linear.c" "$dir/linear.cc"
+
+PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+LD_LIBRARY_PATH=$dir/usr/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export PKG_CONFIG_PATH LD_LIBRARY_PATH
+cd "$dir" || exit 1
+
+try() { # name command...
+    name=$1
+    shift
+    if "$@" -o "$name" >log 2>&1; then
+        if [ -s log ]; then fail "$name: warnings: $(cat log)"; fi
+        "./$name" >log 2>&1 || fail "$name: $(cat log)"
+        echo "$name: $(cat log)"
+    else
+        fail "$name: $* : $(cat log)"
+    fi
+}
+flags=$(pkg-config --cflags --libs palimpsest) || fail "pkg-config does not find palimpsest"
+static=$(pkg-config --static --cflags --libs palimpsest)
+sanitize=${SAN:+-fsanitize=$SAN}
+# shellcheck disable=SC2086 # the flags are to be split
+{
+    try linear_c ${CC:-gcc} -Wall -Wextra $sanitize linear.c $flags
+    try linear_cxx ${CXX:-g++} -Wall -Wextra -pedantic -std=c++11 $sanitize linear.cc $flags
+    rm usr/lib/libpalimpsest.so*
+    try linear_static ${CC:-gcc} -Wall -Wextra $sanitize linear.c $static
+}
+
+cd - >/dev/null || exit 1
+${MAKE:-make} B="$B" PREFIX="$dir/usr" uninstall >"$dir/log" 2>&1 || fail "make uninstall"
+left=$(find "$dir/usr" -type f)
+[ -z "$left" ] || fail "uninstall left $left"
+exit $failed
