@@ -55,7 +55,7 @@ static double seconds(void)
 /* Makes the folder and those it lies in. */
 static void make_folder(const char *dir)
 {
-    char path[sizeof((lm_options *)0)->out];
+    char path[sizeof((lm_options *)0)->out + 1];
     snprintf(path, sizeof path, "%s/", dir);
     for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';

@@ -96,7 +96,11 @@ static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
         H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
         H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) < 0)
         return -1;
-    return H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
+    hid_t how = H5Pcreate(H5P_FILE_CREATE);
+    hid_t id =
+        H5Pset_obj_track_times(how, false) < 0 ? -1 : H5Fcreate(name, H5F_ACC_TRUNC, how, fapl);
+    pal_h5_drop(how);
+    return id;
 }
 
 pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)

@@ -85,11 +85,32 @@ pal_status pal_h5_put_number(pal_h5 *file, const char *object, const char *attri
 
 /* ---- Arrays ---- */
 
+/* The groups that `name` lies in. HDF5 would make them by itself, but with time stamps (and does so
+ * for a name too long for here). What cannot be made, adding the dataset will report. */
+static void make_groups(hid_t file, const char *name)
+{
+    char path[1024];
+    size_t length = strlen(name);
+    if (length >= sizeof path) return;
+    memcpy(path, name, length + 1);
+    hid_t how = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(how, false);
+    for (size_t i = 1; i < length; i++) {
+        if (path[i] != '/') continue;
+        path[i] = '\0';
+        if (H5Lexists(file, path, H5P_DEFAULT) == 0)
+            pal_h5_drop(H5Gcreate2(file, path, H5P_DEFAULT, how, H5P_DEFAULT));
+        path[i] = '/';
+    }
+    pal_h5_drop(how);
+}
+
 /* A new dataset with the values of a contiguous array; false with the reason if HDF5 refuses. */
 static bool write_dataset(pal_h5 *file, const char *name, const pal_array *a, pal_h5_reason *reason)
 {
     hid_t space = make_space(a), links = H5Pcreate(H5P_LINK_CREATE),
           how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
+    make_groups(file->id, name);
     if (H5Pset_create_intermediate_group(links, 1) >= 0 &&
         H5Pset_char_encoding(links, H5T_CSET_UTF8) >= 0 &&
         H5Pset_obj_track_times(how, false) >= 0 && H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0)

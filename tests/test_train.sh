@@ -45,7 +45,7 @@ cat >"$dir/id.c" <<'END'
 #include <stdio.h>
 int main(void) { return printf("%d\n", (int)BLIS_ARCH_HASWELL) < 0; }
 END
-${CC:-gcc} -isystem "${BLIS_INC:-/usr/include/blis}" "$dir/id.c" -o "$dir/id" || fail "blis.h gives no number"
+${CC:-gcc} -isystem "${BLIS_INC:-/usr/include/blis}" "$dir/id.c" -lblis -lm -o "$dir/id" || fail "blis.h gives no number"
 haswell=$("$dir/id")
 for setting in "BLIS_ARCH_TYPE=$haswell" "BLIS_ARCH_TYPE=$haswell PAL_ISA=avx2" "PAL_ISA=base"; do
     for threads in 1 3; do
@@ -69,17 +69,10 @@ lm cut $small --steps 7 --cosine 12 --save-every 5 --seed 7 --threads 2 || fail 
 # As after a kill at step 7: the last checkpoint is older than the last row, which is torn.
 rm "$dir/cut/step-00000007.h5"
 printf '8,1.2' >>"$dir/cut/log.csv"
-lm cut --resume --steps 12 --save-every 6 --threads 1 || fail "$(cat "$dir/cut.txt")"
+lm cut --resume --steps 12 --threads 1 || fail "$(cat "$dir/cut.txt")"
 same whole cut || fail "a run that was continued has other losses than one that was not stopped"
-cmp -s "$dir/whole/step-00000012.h5" "$dir/cut/step-00000012.h5" || {
-    # The files differ by --save-every, which may change; the parameters may not.
-    for name in /params /adamw; do
-        for run in whole cut; do
-            h5dump -g $name -d $name "$dir/$run/step-00000012.h5" 2>/dev/null | tail -n +2 >"$dir/$run.dump"
-        done
-        cmp -s "$dir/whole.dump" "$dir/cut.dump" || fail "$name of a continued run differs"
-    done
-}
+cmp -s "$dir/whole/step-00000012.h5" "$dir/cut/step-00000012.h5" ||
+    fail "a run that was continued has another checkpoint than one that was not stopped"
 
 refuses() { # what flags...
     what=$1
