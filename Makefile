@@ -172,9 +172,9 @@ uninstall: ## removes what install put there
 CLANG_FORMAT = $(shell command -v clang-format-14 || echo clang-format)
 FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 format: ## clang-format on every source
-	$(CLANG_FORMAT) -i $(FORMATTED)
+	$(Q)$(CLANG_FORMAT) -i $(FORMATTED)
 format-check: ## fails if clang-format would change a source
-	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 clean: ## removes build/
 	rm -rf $(B)
 help: ## this list
