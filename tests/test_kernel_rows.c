@@ -92,6 +92,25 @@ static void check_sums_into(const variant *v, int64_t n, arrays *t)
     expect_guard(v, "sums", n, t);
 }
 
+/* Sums of n doubles, whatever the type of what is added. */
+static void check_widened(const variant *v, int64_t n, arrays *t)
+{
+    fill(v, t, n, 0);
+    for (int64_t i = 0; i < n; i++) t->out[i] = 0.25;
+    v->kernels->widen_add(n, t->x, t->out);
+    v->kernels->widen_add_square(n, t->dy, t->out);
+    for (int64_t i = 0; i < n; i++) {
+        real exact = 0.25L + X(i) + DY(i) * DY(i);
+        ck_assert_msg(fabsl(t->out[i] - exact) <= 4 * 0x1p-53L * (1 + fabsl(X(i)) + DY(i) * DY(i)),
+                      "%s widened sums of %d: %La, exactly %La", v->name, (int)n, (real)t->out[i],
+                      exact);
+    }
+    const unsigned char *end = (const unsigned char *)(t->out + n);
+    for (size_t i = 0; i < GUARD * sizeof(double); i++)
+        ck_assert_msg(end[i] == 0xa5, "%s widened sums of %d write behind the end", v->name,
+                      (int)n);
+}
+
 /* ---- Softmax ---- */
 
 static void check_softmax(const variant *v, int64_t n, arrays *t, real centre)
@@ -225,6 +244,7 @@ static void check_length(const variant *v, int64_t n, arrays *t)
 {
     check_reductions(v, n, t);
     check_sums_into(v, n, t);
+    check_widened(v, n, t);
     if (n == 0) return; /* softmax_special has the empty row; a norm has none */
     check_softmax(v, n, t, 0);
     check_softmax(v, n, t, 300);

@@ -184,7 +184,7 @@ static void along(const pal_call *call, const division *d)
 /* ---- Forward, across the inner axis ---- */
 
 /* Sums of rows of one part into its row of doubles, for one tile of columns. */
-static void sum_rows(const pal_call *call, const division *d, pal_map1 *kernel, int64_t item,
+static void sum_rows(const pal_call *call, const division *d, pal_widen *kernel, int64_t item,
                      int64_t tiles)
 {
     int64_t tile = item % tiles, part = item / tiles % d->parts, outer = item / tiles / d->parts;
@@ -200,7 +200,7 @@ static void across(const pal_call *call, const division *d)
 {
     const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
     const char *table = (const char *)pal_kernels_for(call->in[0]->dtype);
-    pal_map1 *kernel = *(pal_map1 *const *)(const void *)(table + op->across);
+    pal_widen *kernel = *(pal_widen *const *)(const void *)(table + op->across);
     int64_t tiles = above(d->inner, COLUMNS), items = d->outer * d->parts * tiles;
     const double *sum = call->scratch;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)

@@ -100,35 +100,19 @@ void K(axmuly)(int64_t n, double a, const void *x, const void *z, void *y)
 
 /* ---- Sums into doubles ---- */
 
-void K(widen_add)(int64_t n, const void *x, void *y)
+void K(widen_add)(int64_t n, const void *x, double *sum)
 {
-    double *sum = y;
     int64_t i = 0;
     for (; i + DL <= n; i += DL) store_double(sum + i, load_double(sum + i) + ld_double_full(x, i));
     for (; i < n; i++) sum[i] += (double)((const R *)x)[i];
 }
 
-void K(widen_add_square)(int64_t n, const void *x, void *y)
+void K(widen_add_square)(int64_t n, const void *x, double *sum)
 {
-    double *sum = y;
     int64_t i = 0;
     for (; i + DL <= n; i += DL) {
         VD v = ld_double_full(x, i);
         store_double(sum + i, load_double(sum + i) + v * v);
     }
     for (; i < n; i++) sum[i] += (double)((const R *)x)[i] * (double)((const R *)x)[i];
-}
-
-void K(widen_scan)(int64_t n, const void *x, double *sum, void *y)
-{
-    int64_t i = 0;
-    for (; i + DL <= n; i += DL) {
-        VD s = load_double(sum + i) + ld_double_full(x, i);
-        store_double(sum + i, s);
-        *(VNU *)((R *)y + i) = __builtin_convertvector(s, VN);
-    }
-    for (; i < n; i++) {
-        sum[i] += (double)((const R *)x)[i];
-        ((R *)y)[i] = (R)sum[i];
-    }
 }
