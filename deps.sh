@@ -43,7 +43,19 @@ else
     echo "deps.sh: needs root (or sudo) to install:$missing" >&2
     exit 1
 fi
-echo "deps.sh: installing$missing"
 $as_root apt-get update -q
+wanted=""
+for package in $missing; do # a release may lack what only formatting or documentation needs
+    case " $extra " in
+    *" $package "*)
+        if ! apt-cache show "$package" >/dev/null 2>&1; then
+            echo "deps.sh: this release has no $package; what needs it will say so"
+            continue
+        fi
+        ;;
+    esac
+    wanted="$wanted $package"
+done
+echo "deps.sh: installing$wanted"
 # shellcheck disable=SC2086 # the list is to be split
-$as_root DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+$as_root DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $wanted

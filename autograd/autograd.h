@@ -69,8 +69,8 @@ PAL_API const char *pal_tape_message(const pal_tape *tape);
 
 /*
  * Gradients on or off; returns what it was, so that a region ends with pal_set_grad(tape, before).
- * With gradients off nothing is recorded and no operation keeps anything for a backward pass. On by
- * default, and after a reset.
+ * With gradients off nothing is recorded and no operation keeps anything for a backward pass. On at
+ * first; a reset leaves it as it is.
  */
 PAL_API bool pal_set_grad(pal_tape *tape, bool on);
 

@@ -114,7 +114,6 @@ void pal_tape_reset(pal_tape *tape)
     }
     tape->depth = 0;
     tape->ops = 0;
-    tape->grad = true;
     tape->in_backward = false;
     tape->owner.first_live = tape->owner.next_id;
     /* A reset makes every handle stale, that of the poison node too. */

@@ -191,6 +191,7 @@ static void write_sample(run *r)
     pal_rng rng = pal_rng_new(r->o.seed, SAMPLE);
     pal_lm_state *state = pal_lm_state_new(r->lm);
     int64_t n = 0, prompt[80];
+    pal_set_grad(r->tape, false);
     for (int64_t i = 0; i < 80 && i < r->text.size; i++) {
         prompt[n++] = r->text.byte[i];
         if (r->text.byte[i] == '\n') break;
@@ -198,7 +199,6 @@ static void write_sample(run *r)
     printf("\nThe model goes on after the first line:\n\n");
     for (int64_t i = 0; i < n; i++) putchar((int)prompt[i]);
     for (int64_t i = 0; i < r->o.sample; i++) {
-        pal_set_grad(r->tape, false); /* a reset switches gradients on */
         pal_tensor tokens = pal_from(r->tape, PAL_I64, PAL_SHAPE(1, n), prompt);
         int64_t byte = pal_sample(pal_lm_step(r->lm, state, tokens), 0.8, 40, &rng);
         pal_tape_reset(r->tape);

@@ -223,6 +223,12 @@ START_TEST(nothing_is_recorded_without_gradients)
     pal_set_grad(tape, before);
     ck_assert_int_eq(pal_tape_memory(tape).ops, 0);
     ck_assert_int_eq(pal_backward(total(y)), PAL_EGRAD);
+    pal_set_grad(tape, false);
+    pal_tape_reset(tape); /* leaves it as it is, for a decode loop */
+    x = pal_want_grad(leaf6());
+    times(x, x);
+    ck_assert_int_eq(pal_tape_memory(tape).ops, 0);
+    ck_assert(!pal_set_grad(tape, true));
 }
 END_TEST
 
