@@ -155,6 +155,123 @@ START_TEST(copies)
 }
 END_TEST
 
+/* ---- Reductions and rows ---- */
+
+typedef pal_tensor reduction_fn(pal_tensor x, int axis, bool keep);
+
+START_TEST(axes_that_are_not_there)
+{
+    static const struct {
+        reduction_fn *op;
+        const char *name;
+    } table[] = {{pal_sum, "sum:"},   {pal_mean, "mean:"},          {pal_max, "max:"},
+                 {pal_min, "min:"},   {pal_argmax, "argmax:"},      {pal_argmin, "argmin:"},
+                 {pal_norm, "norm:"}, {pal_logsumexp, "logsumexp:"}};
+    pal_shape s = PAL_SHAPE(2, 3);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        expect(table[i].op(f32(s), 2, false), PAL_EVALUE, table[i].name,
+               "axis 2 is not between -2 and 1", "(x f32[2,3])");
+        expect(table[i].op(f32(PAL_SCALAR), 0, false), PAL_EVALUE, table[i].name,
+               "a scalar has no axis 0", "(x f32[])");
+    }
+    expect(pal_max(f32(PAL_SHAPE(2, 0)), 1, false), PAL_EVALUE, "max:", "is empty", "x f32[2,0]");
+    expect(pal_argmin(f32(PAL_SHAPE(0)), PAL_ALL, false), PAL_EVALUE, "argmin:", "empty", NULL);
+    expect(pal_softmax(f32(s), -3), PAL_EVALUE, "softmax: axis -3", "(x f32[2,3])", NULL);
+    expect(pal_log_softmax(f32(s), 5), PAL_EVALUE, "log_softmax: axis 5", NULL, NULL);
+    expect(pal_cumsum(f32(s), 2, true), PAL_EVALUE, "cumsum: axis 2", "(x f32[2,3])", NULL);
+    expect(pal_mean(zeros(PAL_I64, s), 0, false), PAL_EDTYPE, "mean: argument x is i64", NULL,
+           NULL);
+    expect(pal_softmax(zeros(PAL_I64, s), 0), PAL_EDTYPE, "softmax: argument x is i64", NULL, NULL);
+}
+END_TEST
+
+START_TEST(rows_that_do_not_fit)
+{
+    pal_shape s = PAL_SHAPE(2, 3);
+    expect(pal_rms_norm(f32(s), f32(PAL_SHAPE(2)), 1e-5), PAL_ESHAPE, "rms_norm: weight", "[3]",
+           "weight f32[2]");
+    expect(pal_layer_norm(f32(s), PAL_NONE, f32(s), 1e-5), PAL_ESHAPE, "layer_norm: bias", NULL,
+           "bias f32[2,3]");
+    expect(pal_l2_norm(f32(s), -1), PAL_EVALUE, "l2_norm: eps -1", NULL, NULL);
+    expect(pal_rms_norm(f32(PAL_SCALAR), PAL_NONE, 0), PAL_ESHAPE, "rms_norm: a scalar", NULL,
+           NULL);
+    pal_tensor k[2];
+    pal_topk(f32(s), 4, k);
+    ck_assert(pal_value(k[1]).data == NULL);
+    expect(k[0], PAL_EVALUE, "topk: k = 4", "(x f32[2,3])", NULL);
+    pal_cross_entropy_opts plain = {0}, smooth = {.label_smoothing = 1};
+    pal_tensor targets = zeros(PAL_I64, PAL_SHAPE(2));
+    expect(pal_cross_entropy(f32(PAL_SHAPE(2, 3)), f32(PAL_SHAPE(2)), plain), PAL_EDTYPE,
+           "cross_entropy: argument targets is f32", NULL, NULL);
+    targets = zeros(PAL_I64, PAL_SHAPE(3));
+    expect(pal_cross_entropy(f32(s), targets, plain), PAL_ESHAPE, "cross_entropy:", "f32[2,3]",
+           "targets i64[3]");
+    targets = pal_full(tape, PAL_I64, PAL_SHAPE(2), 3);
+    expect(pal_cross_entropy(f32(s), targets, plain), PAL_EVALUE, "cross_entropy:", "3", NULL);
+    targets = zeros(PAL_I64, PAL_SHAPE(2));
+    expect(pal_cross_entropy(f32(s), targets, smooth), PAL_EVALUE,
+           "cross_entropy:", "label_smoothing 1", NULL);
+}
+END_TEST
+
+/* ---- Products ---- */
+
+START_TEST(products_that_do_not_exist)
+{
+    pal_shape s = PAL_SHAPE(2, 3);
+    expect(pal_matmul(f32(s), f32(s)), PAL_ESHAPE, "matmul: the inner sizes 3 and 2 differ",
+           "(a f32[2,3], b f32[2,3])", NULL);
+    expect(pal_matmul(f32(s), f32(PAL_SHAPE(3))), PAL_ESHAPE, "matmul:", "two axes", "b f32[3]");
+    expect(pal_matmul(f32(s), zeros(PAL_F64, PAL_SHAPE(3, 2))), PAL_EDTYPE, "matmul:", "dtypes",
+           NULL);
+    expect(pal_matmul(f32(PAL_SHAPE(2, 2, 3)), f32(PAL_SHAPE(4, 3, 2))), PAL_ESHAPE,
+           "matmul:", "leading axes", NULL);
+    expect(pal_linear(f32(s), f32(PAL_SHAPE(4, 2)), PAL_NONE), PAL_ESHAPE,
+           "linear:", "weight f32[4,2]", NULL);
+    expect(pal_linear(f32(s), f32(PAL_SHAPE(4, 3)), f32(PAL_SHAPE(3))), PAL_ESHAPE, "linear: bias",
+           "[4]", "bias f32[3]");
+    pal_solve_opts lower = {0};
+    expect(pal_triangular_solve(f32(s), f32(s), lower), PAL_ESHAPE,
+           "triangular_solve: t is not square", "(t f32[2,3], b f32[2,3])", NULL);
+    expect(pal_triangular_solve(f32(PAL_SHAPE(3, 3)), f32(s), lower), PAL_ESHAPE,
+           "triangular_solve: t has 3 rows and b 2", NULL, NULL);
+}
+END_TEST
+
+/* ---- Copies along an axis, and indices ---- */
+
+START_TEST(parts_and_indices_that_do_not_fit)
+{
+    pal_shape s = PAL_SHAPE(2, 3);
+    pal_tensor parts[2] = {f32(s), f32(PAL_SHAPE(2, 4))};
+    expect(pal_concat(2, parts, 0), PAL_ESHAPE, "concat: parts 0 and 1", "part f32[2,4]", NULL);
+    pal_tensor mixed[2] = {f32(s), zeros(PAL_F64, s)};
+    expect(pal_stack(2, mixed, 0), PAL_EDTYPE, "stack: parts 0 and 1", NULL, NULL);
+    expect(pal_repeat(f32(s), 0, -1), PAL_EVALUE, "repeat: -1 is negative", "(x f32[2,3])", NULL);
+    expect(pal_repeat_interleave(f32(s), 2, 2), PAL_EVALUE, "repeat_interleave: axis 2", NULL,
+           NULL);
+    expect(pal_repeat(f32(s), 0, INT64_MAX), PAL_ESHAPE, "repeat: the result has too many", NULL,
+           NULL);
+    expect(pal_pad(f32(s), 1, 0, -2, 0), PAL_EVALUE, "pad: -2 is negative", NULL, NULL);
+    expect(pal_pad(f32(s), 1, INT64_MAX, 1, 0), PAL_ESHAPE, "pad: the result has too many", NULL,
+           NULL);
+    expect(pal_flip(f32(PAL_SCALAR), 0), PAL_EVALUE, "flip: a scalar has no axis 0", NULL, NULL);
+    pal_tensor at = pal_full(tape, PAL_I64, s, 3);
+    expect(pal_gather(f32(s), 1, at), PAL_EVALUE, "gather: index 3 is not between 0 and 2", NULL,
+           NULL);
+    at = zeros(PAL_I64, PAL_SHAPE(3, 3));
+    expect(pal_gather(f32(s), 1, at), PAL_ESHAPE, "gather: x and index differ", "index i64[3,3]",
+           NULL);
+    expect(pal_gather(f32(s), 1, f32(s)), PAL_EDTYPE, "gather: argument index is f32", NULL, NULL);
+    at = pal_full(tape, PAL_I64, PAL_SHAPE(4), -1);
+    expect(pal_embedding(f32(s), at), PAL_EVALUE, "embedding: index -1 is not between 0 and 1",
+           NULL, NULL);
+    at = pal_full(tape, PAL_I64, PAL_SHAPE(4), 5);
+    expect(pal_one_hot(at, 5, PAL_F32), PAL_EVALUE, "one_hot: index 5 is not between 0 and 4", NULL,
+           NULL);
+}
+END_TEST
+
 /* ---- Views ---- */
 
 START_TEST(views_that_do_not_exist)
@@ -305,6 +422,10 @@ int main(void)
     tcase_add_test(tc, options_out_of_range);
     tcase_add_test(tc, where_and_masks);
     tcase_add_test(tc, copies);
+    tcase_add_test(tc, axes_that_are_not_there);
+    tcase_add_test(tc, rows_that_do_not_fit);
+    tcase_add_test(tc, products_that_do_not_exist);
+    tcase_add_test(tc, parts_and_indices_that_do_not_fit);
     tcase_add_test(tc, views_that_do_not_exist);
     tcase_add_test(tc, handles_that_are_no_tensor_of_this_tape);
     tcase_add_test(tc, every_stale_handle_is_told_whatever_came_after_it);
