@@ -225,6 +225,10 @@ pal_tensor pal_keep(pal_params *p, const char *name, pal_tensor t)
     }
     if (!e) e = add_entry(p, "keep", name, n->a.dtype, shape, true);
     if (!e) return pal_poison(&p->owner);
+    /* A transposed view of what is there would be read while it is written. */
+    if (n->base == &e->value && !pal_array_contiguous(&n->a))
+        n = pal_node_of(pal_contiguous(t), "keep", "t");
+    if (!n) return pal_poison(&p->owner);
     e->value.version++;
     pal_status same_shape = pal_array_copy(&e->value.a, &n->a, NULL);
     (void)same_shape; /* cannot fail */

@@ -525,6 +525,16 @@ START_TEST(kept_tensors_survive_the_reset)
 }
 END_TEST
 
+/* The new state may be a transposed view of the old one: it is read before it is written. */
+START_TEST(a_kept_tensor_is_kept_transposed)
+{
+    pal_tensor s =
+        pal_keep(params, "s", pal_reshape(pal_arange(tape, PAL_F64, 9), PAL_SHAPE(3, 3)));
+    s = pal_keep(params, "s", pal_transpose(pal_on(tape, s), 0, 1));
+    for (int i = 0; i < 9; i++) ck_assert_double_eq(pal_f64(s)[i], 3 * (i % 3) + i / 3);
+}
+END_TEST
+
 START_TEST(parameters_load_strictly)
 {
     char path[] = "/tmp/palimpsest-params-XXXXXX";
@@ -714,6 +724,7 @@ int main(void)
     tcase_add_test(c, wrong_leaves_are_errors);
     tcase_add_test(c, parameters_lie_in_blocks);
     tcase_add_test(c, kept_tensors_survive_the_reset);
+    tcase_add_test(c, a_kept_tensor_is_kept_transposed);
     tcase_add_test(c, parameters_load_strictly);
     tcase_add_test(c, the_record_can_be_read);
     tcase_add_test(c, every_allocation_may_fail);
