@@ -91,6 +91,21 @@ pal_status pal_call_error(pal_call *call, pal_status status, const char *format,
 
 /* ---- Running ---- */
 
+const char *pal_operand_problem(const pal_tape *tape, pal_tensor t)
+{
+    const char *problem = pal_handle_problem(t);
+    if (problem) return problem;
+    if (pal_tape_of(t.node) && pal_tape_of(t.node) != tape)
+        return "lives on another tape; bring it over by pal_on";
+    return NULL;
+}
+
+bool pal_comes_from_outside(const pal_tape *tape, const pal_node *n)
+{
+    return tape->depth && n->needs_grad && n->base->owner->is_tape &&
+           n->base->id < tape->level[tape->depth].first_id;
+}
+
 /* The tape that the operands name; NULL after reporting if there is none, or a handle is bad. */
 static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
 {
@@ -107,17 +122,13 @@ static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
     for (int i = 0; i < nin; i++) {
         if (!in[i].node) continue; /* infer decides whether it may be left out */
         char name[32]; /* found only when it is needed: this runs for every operand of every call */
-        const char *problem = pal_handle_problem(in[i]);
-        if (!problem && pal_tape_of(in[i].node) && pal_tape_of(in[i].node) != tape)
-            problem = "lives on another tape; bring it over by pal_on";
+        const char *problem = pal_operand_problem(tape, in[i]);
         if (problem) {
             pal_arg_name(op->args, i, name);
             pal_fail(&tape->owner, PAL_ESTALE, "%s: argument %s %s", op->name, name, problem);
             break;
         }
-        const pal_node *base = in[i].node->base;
-        if (tape->depth && tape->grad && in[i].node->needs_grad && base->owner->is_tape &&
-            base->id < pal_tape_level(tape)->first_id) {
+        if (tape->grad && pal_comes_from_outside(tape, in[i].node)) {
             pal_arg_name(op->args, i, name);
             pal_fail(&tape->owner, PAL_EGRAD,
                      "%s: argument %s comes from outside the recomputed segment and wants a "
@@ -255,7 +266,11 @@ static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size,
     pal_arena_mark heads = pal_arena_save(&level->heads);
     pal_record *r = pal_record_new(tape, op, opts, size, nin, in, nout, out);
     if (!r) return out_of_memory(tape, r, op);
-    if (op->infer(&r->call) != PAL_OK) return false;
+    pal_status status = op->infer(&r->call);
+    if (status != PAL_OK) { /* an operation may return a status without having said why */
+        pal_call_error(&r->call, status, "the arguments do not fit");
+        return false;
+    }
 
     bool record = tape->grad && op->backward && any_needs_grad(nin, in);
     pal_arena_mark after_outputs, before_scratch;

@@ -106,7 +106,7 @@ PAL_API pal_tensor pal_uniform(pal_tape *tape, pal_dtype dtype, pal_shape shape,
 PAL_API pal_tensor pal_normal(pal_tape *tape, pal_dtype dtype, pal_shape shape, double mean,
                               double deviation, pal_rng *rng);
 /* Marks a leaf (f32 or f64, made by one of the above) as one whose gradient is wanted; returns it.
- */
+ * An error inside a recomputed segment, whose tensors do not outlive it. */
 PAL_API pal_tensor pal_want_grad(pal_tensor leaf);
 /* A parameter (or a tensor of another owner) as a leaf of this tape, for when no other operand
  * names a tape. */

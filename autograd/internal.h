@@ -147,6 +147,12 @@ pal_array pal_gradient_view(const pal_node *n, void *base_buffer);
 
 /* ---- Records (apply.c) ---- */
 
+/* NULL if the handle can be an operand of an operation on this tape, else the reason as a phrase.
+ */
+const char *pal_operand_problem(const pal_tape *tape, pal_tensor t);
+/* Whether a tensor that wants a gradient is older than the segment that is running: backward of the
+ * segment could not add to its gradient. */
+bool pal_comes_from_outside(const pal_tape *tape, const pal_node *n);
 /* A record on the current level, not yet linked; opts are copied. NULL: out of memory (not
  * reported). */
 pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,

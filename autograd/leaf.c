@@ -123,6 +123,10 @@ pal_tensor pal_want_grad(pal_tensor t)
     } else if (!n->owner->is_tape || (n->base != n && !n->needs_grad)) {
         pal_fail(n->owner, PAL_EGRAD,
                  "want_grad: argument leaf is a parameter or a view of a constant; mark a leaf");
+    } else if (pal_tape_of(n)->depth) {
+        pal_fail(n->owner, PAL_EGRAD,
+                 "want_grad: called inside a recomputed segment, whose tensors do not outlive it; "
+                 "mark the leaf before and pass it as an input");
     } else {
         n->needs_grad = n->base->needs_grad = n->base->wanted = true;
     }

@@ -79,10 +79,34 @@ static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
 {
     for (int i = 0; i < nout; i++) {
         const char *problem = pal_handle_problem(out[i]);
+        pal_status status = PAL_ESTALE;
         if (!problem && pal_tape_of(out[i].node) != tape) problem = "is not on the segment's tape";
+        if (!problem && pal_comes_from_outside(tape, out[i].node)) {
+            status = PAL_EGRAD;
+            problem = "comes from outside the segment and wants a gradient; pass it as one of the "
+                      "segment's inputs";
+        }
         if (problem) {
-            pal_fail(&tape->owner, PAL_ESTALE, "recompute: output %d of the segment %s", i,
-                     problem);
+            pal_fail(&tape->owner, status, "recompute: output %d of the segment %s", i, problem);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The inputs of a segment, checked; false after reporting. */
+static bool check_inputs(pal_tape *tape, int nin, const pal_tensor *in)
+{
+    for (int i = 0; i < nin; i++) {
+        const char *problem = in[i].node ? pal_operand_problem(tape, in[i]) : NULL;
+        pal_status status = PAL_ESTALE;
+        if (!problem && in[i].node && tape->grad && pal_comes_from_outside(tape, in[i].node)) {
+            status = PAL_EGRAD;
+            problem = "comes from outside the recomputed segment around it and wants a gradient; "
+                      "pass it as one of that segment's inputs";
+        }
+        if (problem) {
+            pal_fail(&tape->owner, status, "recompute: argument input %d %s", i, problem);
             return false;
         }
     }
@@ -91,23 +115,36 @@ static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
 
 /* ---- Recording it ---- */
 
-/*
- * The distinct trainable parameters that the records one level below read; written to out unless
- * that is NULL. Returns how many there are.
- */
-static int captured(pal_tape *tape, pal_tensor *out)
+/* Counts the parameter that n shows, if it is trainable and not marked yet; writes it to out. */
+static int capture(pal_node *n, uint64_t mark, int count, pal_tensor *out)
 {
-    uint64_t pass = ++tape->passes; /* marks those already counted */
+    pal_node *base = n && n->needs_grad ? n->base : NULL;
+    if (!base || base->param < 0 || base->pass == mark) return count;
+    base->pass = mark;
+    if (out) out[count] = pal_handle(base);
+    return count + 1;
+}
+
+/* Marks the parameters that the records one level below read, or that are results there. */
+static int mark_parameters(pal_tape *tape, int nout, const pal_tensor *inner, uint64_t mark,
+                           pal_tensor *out)
+{
     int n = 0;
-    for (const pal_record *r = tape->level[tape->depth + 1].first; r; r = r->next) {
-        for (int i = 0; i < r->call.nin; i++) {
-            pal_node *base = r->in[i] && r->in[i]->needs_grad ? r->in[i]->base : NULL;
-            if (!base || base->param < 0 || base->pass == pass) continue;
-            base->pass = pass;
-            if (out) out[n] = pal_handle(base);
-            n++;
-        }
-    }
+    for (const pal_record *r = tape->level[tape->depth + 1].first; r; r = r->next)
+        for (int i = 0; i < r->call.nin; i++) n = capture(r->in[i], mark, n, out);
+    for (int i = 0; i < nout; i++) n = capture(inner[i].node, mark, n, out);
+    return n;
+}
+
+/*
+ * The distinct trainable parameters of the segment one level below; written to out unless that is
+ * NULL. Returns how many there are. Parameters are shared between tapes, and so the mark is not the
+ * number of a pass, which another tape may have reached as well; no mark stays behind.
+ */
+static int captured(pal_tape *tape, int nout, const pal_tensor *inner, pal_tensor *out)
+{
+    int n = mark_parameters(tape, nout, inner, UINT64_MAX, out);
+    mark_parameters(tape, nout, inner, 0, NULL);
     return n;
 }
 
@@ -130,13 +167,13 @@ static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_t
                            pal_tensor *out)
 {
     pal_arena *heads = &pal_tape_level(tape)->heads;
-    int nparam = captured(tape, NULL), nin = s->nin + nparam;
+    int nparam = captured(tape, nout, inner, NULL), nin = s->nin + nparam;
     pal_node **copy = pal_arena_zeroed(heads, (size_t)nout * sizeof(pal_node *));
     pal_tensor *all = pal_arena_zeroed(heads, (size_t)(nin + 1) * sizeof(pal_tensor));
     if (!copy || !all) return false;
     for (int i = 0; i < s->nin; i++) all[i] = s->in[i];
     s->in = all; /* the caller's array may be gone by the time of backward */
-    captured(tape, all + s->nin);
+    captured(tape, nout, inner, all + s->nin);
     bool grad = false;
     for (int i = 0; i < nout; i++) {
         if (!(copy[i] = copy_out(tape, inner[i].node))) return false;
@@ -182,16 +219,12 @@ void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int n
     pal_segment s = {.run = segment, .context = context, .nin = nin, .in = in, .before = tape->rng};
     run_state state = {0};
     bool done = false;
-    for (int i = 0; i < nin && tape->owner.error.status == PAL_OK; i++) {
-        const char *problem = in[i].node ? pal_handle_problem(in[i]) : NULL;
-        if (problem)
-            pal_fail(&tape->owner, PAL_ESTALE, "recompute: argument input %d %s", i, problem);
-    }
-    if (tape->owner.error.status == PAL_OK && !tape->grad) {
+    bool good = tape->owner.error.status == PAL_OK && check_inputs(tape, nin, in);
+    if (good && !tape->grad) {
         segment(context, in, out);
         return;
     }
-    if (tape->owner.error.status == PAL_OK) {
+    if (good) {
         int depth = tape->depth;
         if (enter(tape, &s, nout, &state) && check_outputs(tape, nout, state.out) &&
             measure(tape, nout, state.out)) {

@@ -383,6 +383,26 @@ START_TEST(a_change_of_what_backward_does_not_read)
 }
 END_TEST
 
+/* ---- Operations of one's own ---- */
+
+static pal_status refuse(pal_call *call)
+{
+    (void)call;
+    return PAL_EVALUE;
+}
+static void nothing(const pal_call *call) { (void)call; }
+
+/* infer may hand on a status without a sentence; the failure is told all the same. */
+START_TEST(a_refusal_without_words)
+{
+    static const pal_op op = {.name = "picky", .args = "x", .infer = refuse, .forward = nothing};
+    pal_tensor x = f32(PAL_SHAPE(2, 3)), y;
+    pal_apply(&op, NULL, 0, 1, &x, 1, &y);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_EVALUE);
+    expect(y, PAL_EVALUE, "picky: ", "x f32[2,3]", NULL);
+}
+END_TEST
+
 /* ---- The sticky tape ---- */
 
 START_TEST(a_failure_poisons_the_tape_until_reset)
@@ -431,6 +451,7 @@ int main(void)
     tcase_add_test(tc, every_stale_handle_is_told_whatever_came_after_it);
     tcase_add_test(tc, a_change_of_what_backward_reads);
     tcase_add_test(tc, a_change_of_what_backward_does_not_read);
+    tcase_add_test(tc, a_refusal_without_words);
     tcase_add_test(tc, a_failure_poisons_the_tape_until_reset);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
