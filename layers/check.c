@@ -105,3 +105,18 @@ bool pal_frame_groups(pal_frame *f, char many, char few)
     return pal_frame_fail(f, PAL_ESHAPE, "%lld heads cannot share %lld evenly", (long long)m,
                           (long long)g);
 }
+
+bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts)
+{
+    if (pal_is_none(opts->A_log) || pal_is_none(opts->dt_bias))
+        return true; /* or scan.c says why */
+    if (pal_is_none(g))
+        return pal_frame_fail(f, PAL_EVALUE,
+                              "A_log and dt_bias make a decay of g, and there is none");
+    const char heads[] = {dims[2], 0};
+    pal_arg a[] = {{"A_log", heads, opts->A_log, false}, {"dt_bias", "D", opts->dt_bias, false}};
+    f->size['D'] = f->size[(int)dims[2]] * (dims[3] ? f->size[(int)dims[3]] : 1);
+    if (!pal_frame_add(f, 2, a)) return false;
+    opts->A_log = a[0].t, opts->dt_bias = a[1].t;
+    return true;
+}

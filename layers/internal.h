@@ -36,6 +36,9 @@ bool pal_frame_add(pal_frame *f, int n, pal_arg *args);
 bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...) PAL_PRINTF(3, 4);
 /* Checks that `many` heads are shared evenly among `few`. */
 bool pal_frame_groups(pal_frame *f, char many, char few);
+/* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
+ * axes dims, and brings them onto the tape. */
+bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts);
 /* The poison tensor of whatever owner is known. */
 pal_tensor pal_frame_poison(const pal_frame *f);
 
@@ -47,12 +50,20 @@ pal_tensor pal_share_heads(pal_tensor x, int64_t n);
 typedef struct pal_scan {
     pal_tensor state;       /* [S,heads,K,V] with S = B, or N when packed */
     const int64_t *offsets; /* NULL: not packed */
-    int64_t sequences, T;
+    int64_t sequences, T;   /* packed sequences (1 if not packed), and tokens of all of them */
+    pal_frame *frame;
+    pal_shape shape; /* of the state */
 } pal_scan;
 
-/* Checks mode, initial state and offsets. The letters of batch, time, heads, key and value width
- * are given in this order: "BTJKV". */
-bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, pal_rule_opts opts);
+/* Checks mode, chunk, initial state and offsets. The letters of batch, time, heads, key and value
+ * width are given in this order: "BTJKV". The state stays PAL_NONE if none is given. */
+bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts);
+/* Whether the rule is to be composed: because it was asked for, or there is nothing to compute. */
+bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts);
+/* What a composed delta rule does before its tokens: unit length of q and k, the activation of g,
+ * and zeros where there is no initial state. g may be NULL. */
+void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
+                      pal_tensor *g);
 /* One token of a rule: replaces the state *S [B,heads,K,V] and returns the output [B,heads,V]. */
 typedef pal_tensor pal_token_fn(const void *rule, int64_t t, pal_tensor *S);
 /* Every token of every sequence; none_out [B,0,heads,V] is the output when there is no token. */

@@ -27,8 +27,10 @@ extern "C" {
 
 /* How a rule is computed. All give the same numbers up to rounding. */
 typedef enum pal_rule_mode {
-    PAL_RULE_AUTO = 0, /* the library's choice, by shape and dtype alone */
-    PAL_RULE_COMPOSED  /* token by token from generic operations: slow, and the reference */
+    PAL_RULE_AUTO = 0,  /* chunk or recurrent, by the length of the sequences alone */
+    PAL_RULE_COMPOSED,  /* token by token from generic operations: slow, and the reference */
+    PAL_RULE_RECURRENT, /* one fused pass, token by token: for decoding; its gradient is chunk's */
+    PAL_RULE_CHUNK      /* chunks of tokens at once, as matrix products: for training */
 } pal_rule_mode;
 
 /* What every rule takes besides its inputs; all zero is the default. */
@@ -37,6 +39,15 @@ typedef struct pal_rule_opts {
     double scale;       /* of the output; 0: K^-1/2 (Mamba-2: 1) */
     pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
     pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+    int64_t chunk;      /* tokens of a chunk: a multiple of 16 up to 256; 0: the library's choice */
+    bool normalize;     /* q and k are x / sqrt(sum x^2 + 1e-6) of what is given (delta rules) */
+    /* With both of these the argument g is the pre-activation f of pal_log_decay (not for DeltaNet
+     * and Mamba-2): A_log [heads of g], dt_bias [heads of g, or heads * K]. */
+    pal_tensor A_log, dt_bias;
+    double lower_bound; /* as in pal_log_decay */
+    /* Decoding: the final state is written over `state`, which must be a contiguous parameter or
+     * kept tensor, and .state of the result is that tensor. Gradients must be off. */
+    bool in_place;
 } pal_rule_opts;
 
 typedef struct pal_rule_out {

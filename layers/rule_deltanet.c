@@ -4,7 +4,7 @@
  * S <- (I - beta k k^T) S + beta k v^T takes beta of what the state holds at key k away and puts
  * beta v there: S <- S - k (beta S^T k)^T + k (beta v)^T.
  */
-#include "layers/internal.h"
+#include "layers/fused.h"
 
 #include <math.h>
 
@@ -36,10 +36,17 @@ pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor b
     };
     pal_frame_init(&f, "deltanet");
     if (!pal_frame_add(&f, 4, a) || !pal_frame_groups(&f, 'J', 'H') ||
-        !pal_scan_init(&scan, &f, "BTJKV", opts))
+        !pal_frame_decay(&f, PAL_NONE, "", &opts) || !pal_scan_init(&scan, &f, "BTJKV", &opts))
         return pal_scan_failed(&f);
-    q = a[0].t, k = a[1].t, v = a[2].t, beta = pal_unsqueeze(a[3].t, -1); /* [B,T,HV,1] */
+    q = a[0].t, k = a[1].t, v = a[2].t, beta = a[3].t;
 
+    if (!pal_scan_composed(&scan, &opts))
+        return pal_fused_rule(&f, &scan, PAL_GDN,
+                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, PAL_NONE, beta, PAL_NONE,
+                                                             scan.state, opts.offsets},
+                              &opts);
+    pal_scan_prepare(&scan, &opts, &q, &k, NULL);
+    beta = pal_unsqueeze(beta, -1);            /* [B,T,HV,1] */
     int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
     q = pal_share_heads(q, group), k = pal_share_heads(k, group);
     double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);

@@ -7,7 +7,7 @@
  *
  * reads the state as it is, m = S^T k, and becomes S <- a S + k (beta (v - a m))^T.
  */
-#include "layers/internal.h"
+#include "layers/fused.h"
 
 #include <math.h>
 
@@ -43,10 +43,17 @@ pal_rule_out pal_gdn(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal
     };
     pal_frame_init(&f, "gdn");
     if (!pal_frame_add(&f, 5, a) || !pal_frame_groups(&f, 'J', 'H') ||
-        !pal_scan_init(&scan, &f, "BTJKV", opts))
+        !pal_frame_decay(&f, g, "BTJ", &opts) || !pal_scan_init(&scan, &f, "BTJKV", &opts))
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, g = a[3].t, beta = a[4].t;
 
+    if (!pal_scan_composed(&scan, &opts))
+        return pal_fused_rule(&f, &scan, PAL_GDN,
+                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, g, beta, PAL_NONE, scan.state,
+                                                             opts.offsets, opts.A_log,
+                                                             opts.dt_bias},
+                              &opts);
+    pal_scan_prepare(&scan, &opts, &q, &k, &g);
     int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
     q = pal_share_heads(q, group), k = pal_share_heads(k, group);
     double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);

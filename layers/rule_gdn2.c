@@ -8,7 +8,7 @@
  * needs no K x K matrix: decay the state to D = diag(exp g) S, read it along e, and write at k what
  * is to be there minus what was read: S = D + k (z - D^T e)^T.
  */
-#include "layers/internal.h"
+#include "layers/fused.h"
 
 #include <math.h>
 
@@ -51,10 +51,18 @@ pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pa
     int64_t HV = f.size['J'], n = HV / f.size['H']; /* n value heads share a key head */
     a[4].dims = gate_dims(g, HV);
     a[5].dims = gate_dims(b, HV);
-    if (!pal_frame_add(&f, 2, a + 4) || !pal_scan_init(&scan, &f, "BTJKV", opts))
+    if (!pal_frame_add(&f, 2, a + 4) || !pal_frame_decay(&f, a[4].t, a[4].dims, &opts) ||
+        !pal_scan_init(&scan, &f, "BTJKV", &opts))
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, w = a[3].t, g = a[4].t, b = a[5].t;
 
+    if (!pal_scan_composed(&scan, &opts))
+        return pal_fused_rule(&f, &scan, PAL_GDN2,
+                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, g, b, w, scan.state,
+                                                             opts.offsets, opts.A_log,
+                                                             opts.dt_bias},
+                              &opts);
+    pal_scan_prepare(&scan, &opts, &q, &k, &g);
     int64_t n_g = a[4].dims[2] == 'J' ? 1 : n, n_b = a[5].dims[2] == 'J' ? 1 : n;
     double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);
     pal_tensor e = pal_mul(pal_share_heads(b, n_b), pal_share_heads(k, n));

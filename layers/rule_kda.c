@@ -5,7 +5,7 @@
  * = diag(exp g) S predicts the value D^T k for key k, and the state moves by beta along the error:
  * S = D + k (beta (v - D^T k))^T.
  */
-#include "layers/internal.h"
+#include "layers/fused.h"
 
 #include <math.h>
 
@@ -39,10 +39,17 @@ pal_rule_out pal_kda(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal
     };
     pal_frame_init(&f, "kda");
     if (!pal_frame_add(&f, 5, a) || !pal_frame_groups(&f, 'J', 'H') ||
-        !pal_scan_init(&scan, &f, "BTJKV", opts))
+        !pal_frame_decay(&f, g, "BTJK", &opts) || !pal_scan_init(&scan, &f, "BTJKV", &opts))
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, g = a[3].t, beta = a[4].t;
 
+    if (!pal_scan_composed(&scan, &opts))
+        return pal_fused_rule(&f, &scan, PAL_KDA,
+                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, g, beta, PAL_NONE, scan.state,
+                                                             opts.offsets, opts.A_log,
+                                                             opts.dt_bias},
+                              &opts);
+    pal_scan_prepare(&scan, &opts, &q, &k, &g);
     int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
     q = pal_share_heads(q, group), k = pal_share_heads(k, group);
     double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);

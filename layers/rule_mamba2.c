@@ -5,7 +5,7 @@
  *
  *     S <- exp(A dt) S + Bm (dt x)^T        o = S^T Cm + D x
  */
-#include "layers/internal.h"
+#include "layers/fused.h"
 
 typedef struct mamba2 {
     pal_tensor decay; /* exp(A dt) [B,T,nh,1,1] */
@@ -33,10 +33,16 @@ pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_tensor Bm
     };
     pal_frame_init(&f, "mamba2");
     if (!pal_frame_add(&f, 6, a) || !pal_frame_groups(&f, 'h', 'G') ||
-        !pal_scan_init(&scan, &f, "BThNP", opts))
+        !pal_frame_decay(&f, PAL_NONE, "", &opts) || !pal_scan_init(&scan, &f, "BThNP", &opts))
         return pal_scan_failed(&f);
     x = a[0].t, dt = a[1].t, A = a[2].t, Bm = a[3].t, Cm = a[4].t, D = a[5].t;
 
+    if (!pal_scan_composed(&scan, &opts))
+        return pal_fused_rule(&f, &scan, PAL_MAMBA2,
+                              (pal_tensor[PAL_FUSED_INPUTS]){Cm, Bm, x, dt, PAL_NONE, PAL_NONE,
+                                                             scan.state, opts.offsets, A, D},
+                              &opts);
+    pal_scan_prepare(&scan, &opts, &Cm, &Bm, NULL);
     int64_t group = f.size['h'] / f.size['G']; /* heads that read one group */
     if (opts.scale != 0) Cm = pal_affine(Cm, opts.scale, 0);
     Bm = pal_share_heads(Bm, group), Cm = pal_share_heads(Cm, group);

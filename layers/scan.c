@@ -38,24 +38,58 @@ static bool read_offsets(pal_scan *s, pal_frame *f, pal_tensor offsets, int64_t 
                           (long long)s->T);
 }
 
-bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, pal_rule_opts opts)
+/* Options that do not go together, or with the rule; delta rules have letters with J. */
+static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
+{
+    const bool A = !pal_is_none(o->A_log), bias = !pal_is_none(o->dt_bias);
+    if (o->mode < PAL_RULE_AUTO || o->mode > PAL_RULE_CHUNK)
+        return pal_frame_fail(f, PAL_EVALUE, "there is no mode %d", (int)o->mode);
+    if (o->chunk < 0 || o->chunk % 16 || o->chunk > 256)
+        return pal_frame_fail(f, PAL_EVALUE,
+                              "chunk is %lld and should be a multiple of 16 up to 256",
+                              (long long)o->chunk);
+    if (o->normalize && !delta)
+        return pal_frame_fail(f, PAL_EVALUE, "normalize is for the delta rules");
+    if (A != bias)
+        return pal_frame_fail(f, PAL_EVALUE, "A_log and dt_bias are given together or not at all");
+    if (!(o->lower_bound <= 0) || (o->lower_bound < 0 && !A))
+        return pal_frame_fail(f, PAL_EVALUE,
+                              "lower_bound is %g and should be below 0 (0: none), and needs A_log",
+                              o->lower_bound);
+    if (o->in_place && (pal_is_none(o->state) || o->mode == PAL_RULE_COMPOSED))
+        return pal_frame_fail(f, PAL_EVALUE, "in_place needs a state and a fused mode");
+    return true;
+}
+
+bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts)
 {
     const char dims[] = {'S', letters[2], letters[3], letters[4], 0};
     int64_t batch = f->size[(int)letters[0]];
-    *s = (pal_scan){.sequences = 1, .T = f->size[(int)letters[1]]};
-    if (opts.mode != PAL_RULE_AUTO && opts.mode != PAL_RULE_COMPOSED)
-        return pal_frame_fail(f, PAL_EVALUE, "there is no mode %d", (int)opts.mode);
-    if (!pal_is_none(opts.offsets) && !read_offsets(s, f, opts.offsets, batch)) return false;
+    *s = (pal_scan){.sequences = 1, .T = f->size[(int)letters[1]], .frame = f};
+    if (!fit_options(f, opts, letters[2] == 'J')) return false;
+    if (!pal_is_none(opts->offsets) && !read_offsets(s, f, opts->offsets, batch)) return false;
     f->size['S'] = s->offsets ? s->sequences : batch;
-    pal_arg state = {"state", dims, opts.state, true};
+    pal_arg state = {"state", dims, opts->state, true};
     if (!pal_frame_add(f, 1, &state)) return false;
-    if (pal_is_none(state.t)) {
-        pal_shape shape = {.ndim = 4};
-        for (int d = 0; d < 4; d++) shape.dim[d] = f->size[(int)dims[d]];
-        state.t = pal_zeros(f->tape, f->dtype, shape);
-    }
+    s->shape = (pal_shape){.ndim = 4};
+    for (int d = 0; d < 4; d++) s->shape.dim[d] = f->size[(int)dims[d]];
     s->state = state.t;
     return f->tape->owner.error.status == PAL_OK;
+}
+
+bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
+{
+    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0;
+}
+
+void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
+                      pal_tensor *g)
+{
+    const double eps = 1e-6;
+    if (pal_is_none(s->state)) s->state = pal_zeros(s->frame->tape, s->frame->dtype, s->shape);
+    if (opts->normalize) *q = pal_l2_norm(*q, eps), *k = pal_l2_norm(*k, eps);
+    if (g && !pal_is_none(opts->A_log))
+        *g = pal_log_decay(*g, opts->A_log, opts->dt_bias, opts->lower_bound);
 }
 
 pal_rule_out pal_scan_failed(const pal_frame *f)

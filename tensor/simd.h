@@ -39,7 +39,8 @@ enum { VBYTES = 16 };
 enum { VL = VBYTES / sizeof(R) };
 typedef R V __attribute__((vector_size(VBYTES)));
 typedef R VU __attribute__((vector_size(VBYTES), aligned(sizeof(R)), may_alias));
-typedef Int VI __attribute__((vector_size(VBYTES))); /* masks */
+typedef R VA __attribute__((vector_size(VBYTES), may_alias)); /* whole and aligned in memory */
+typedef Int VI __attribute__((vector_size(VBYTES)));          /* masks */
 typedef UInt VW
     __attribute__((vector_size(VBYTES))); /* words: bit patterns and exponents; they wrap around */
 
@@ -231,6 +232,75 @@ static inline V scale(V a, VW k)
 }
 
 /* ---- Across the lanes, in a fixed order ---- */
+
+/* Before a loop of constant length that has to become straight code, so that what it indexes stays
+ * in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Shuffles want literal lane numbers, as many as there are lanes: these are macros over the number
+ * of lanes, which is VL for the preprocessor. */
+#define PAL_SIZE_float  4
+#define PAL_SIZE_double 8
+#if defined(__AVX512F__)
+#define PAL_LANES (64 / PAL_JOIN(PAL_SIZE_, REAL))
+#elif defined(__AVX2__)
+#define PAL_LANES (32 / PAL_JOIN(PAL_SIZE_, REAL))
+#else
+#define PAL_LANES (16 / PAL_JOIN(PAL_SIZE_, REAL))
+#endif
+#define PAL_LANES_2(f, h, s) f(0, h, s), f(1, h, s)
+#define PAL_LANES_4(f, h, s) PAL_LANES_2(f, h, s), f(2, h, s), f(3, h, s)
+#define PAL_LANES_8(f, h, s) PAL_LANES_4(f, h, s), f(4, h, s), f(5, h, s), f(6, h, s), f(7, h, s)
+#define PAL_LANES_16(f, h, s)                                                            \
+    PAL_LANES_8(f, h, s), f(8, h, s), f(9, h, s), f(10, h, s), f(11, h, s), f(12, h, s), \
+        f(13, h, s), f(14, h, s), f(15, h, s)
+#if PAL_LANES == 16
+#define PAL_EACH_LANE PAL_LANES_16
+#elif PAL_LANES == 8
+#define PAL_EACH_LANE PAL_LANES_8
+#elif PAL_LANES == 4
+#define PAL_EACH_LANE PAL_LANES_4
+#else
+#define PAL_EACH_LANE PAL_LANES_2
+#endif
+
+/* For vectors cut into groups of 2 h lanes: the first (s = 0) or second (s = 1) half of each group
+ * of a, followed by that of b. */
+#define PAL_HALF_LANE(l, h, s) \
+    (((l) % (2 * (h)) < (h) ? (l) + (s) * (h) : VL + (l) - (h) + (s) * (h)) % (2 * VL))
+#define PAL_HALVES(a, b, h, s)   __builtin_shufflevector(a, b, PAL_EACH_LANE(PAL_HALF_LANE, h, s))
+#define PAL_TURNED_LANE(l, h, s) (((l) + (h)) % VL)
+#define PAL_TURNED(a, h)         __builtin_shufflevector(a, a, PAL_EACH_LANE(PAL_TURNED_LANE, h, 0))
+
+/* h = 1, 2, 4, 8 below VL, a constant where it is used. */
+static inline V first_halves(V a, V b, int h)
+{
+    return h == 8   ? PAL_HALVES(a, b, 8, 0)
+           : h == 4 ? PAL_HALVES(a, b, 4, 0)
+           : h == 2 ? PAL_HALVES(a, b, 2, 0)
+                    : PAL_HALVES(a, b, 1, 0);
+}
+static inline V second_halves(V a, V b, int h)
+{
+    return h == 8   ? PAL_HALVES(a, b, 8, 1)
+           : h == 4 ? PAL_HALVES(a, b, 4, 1)
+           : h == 2 ? PAL_HALVES(a, b, 2, 1)
+                    : PAL_HALVES(a, b, 1, 1);
+}
+
+/* The sum of the lanes, halves added to halves. */
+static inline R sum_lanes(V a)
+{
+    if (VL > 8) a += PAL_TURNED(a, 8);
+    if (VL > 4) a += PAL_TURNED(a, 4);
+    if (VL > 2) a += PAL_TURNED(a, 2);
+    a += PAL_TURNED(a, 1);
+    return a[0];
+}
 
 static inline double hsum(VD a)
 {

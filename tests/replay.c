@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef struct settings {
-    const char *mode;
+    pal_rule_mode mode;
     bool f32, f64;
 } settings;
 
@@ -23,7 +23,7 @@ static void complain(const pal_error *error, void *user)
     golden_fail(user, "%s", error->message);
 }
 
-static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, bool composed,
+static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, pal_rule_mode mode,
                              pal_dtype dtype)
 {
     bool op = strcmp(kind, "op") == 0, model = strcmp(kind, "model") == 0;
@@ -31,7 +31,7 @@ static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, b
         .file = file,
         .path = path,
         .dtype = dtype,
-        .mode = composed ? PAL_RULE_COMPOSED : PAL_RULE_AUTO,
+        .mode = mode,
         .f32 = op ? 2e-5 : 1e-4,
         .f64 = 1e-9,
         .f64_stored_f32 = model ? 1e-6 : 1e-7,
@@ -65,14 +65,11 @@ static golden_verdict replay_file(const char *path, const settings *s)
         printf("%s\n  %s\n", path, error.message);
     else if (strcmp(kind, "op") != 0 && strcmp(kind, "layer") != 0 && strcmp(kind, "model") != 0)
         printf("%s\n  files of kind \"%s\" cannot be run\n", path, kind);
-    else if (strcmp(s->mode, "auto") != 0 && strcmp(s->mode, "composed") != 0)
-        printf("%s\n  there is no mode \"%s\"\n", path, s->mode);
     else {
         verdict = GOLDEN_PASS;
         for (int i = 0; i < 2 && verdict != GOLDEN_CANNOT; i++) {
             if (!(i ? s->f64 : s->f32)) continue;
-            golden_verdict v =
-                replay(path, file, kind, strcmp(s->mode, "composed") == 0, i ? PAL_F64 : PAL_F32);
+            golden_verdict v = replay(path, file, kind, s->mode, i ? PAL_F64 : PAL_F32);
             if (v != GOLDEN_PASS) verdict = v;
         }
     }
@@ -92,12 +89,15 @@ static bool option(settings *s, int argc, char **argv, int *i)
 {
     const char *name = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : "";
     if (strcmp(name, "--mode") == 0) {
-        static const char *const modes[] = {"auto", "composed", "recurrent", "chunk"};
-        s->mode = NULL;
-        for (int m = 0; m < 4; m++)
-            if (strcmp(value, modes[m]) == 0) s->mode = modes[m];
+        static const char *const modes[] = {[PAL_RULE_AUTO] = "auto",
+                                            [PAL_RULE_COMPOSED] = "composed",
+                                            [PAL_RULE_RECURRENT] = "recurrent",
+                                            [PAL_RULE_CHUNK] = "chunk"};
+        int m = PAL_RULE_CHUNK;
+        while (m >= 0 && strcmp(value, modes[m]) != 0) m--;
+        s->mode = (pal_rule_mode)m;
         (*i)++;
-        return s->mode != NULL;
+        return m >= 0;
     }
     if (strcmp(name, "--dtype") == 0) {
         bool both = strcmp(value, "both") == 0;
@@ -111,7 +111,7 @@ static bool option(settings *s, int argc, char **argv, int *i)
 
 int main(int argc, char **argv)
 {
-    settings s = {.mode = "auto", .f32 = true, .f64 = true};
+    settings s = {.mode = PAL_RULE_AUTO, .f32 = true, .f64 = true};
     int count[3] = {0}, files = 0;
     for (int i = 1; i < argc; i++) {
         if (argv[i][0] == '-') {

@@ -1,0 +1,176 @@
+/*
+ * fused.c - geometry and memory of a fused rule's problem.
+ */
+#include "layers/fused.h"
+
+/* Tables of all types and instruction sets (kernels/table.k.c). */
+extern const pal_rule_table pal_k_rules_f32_base, pal_k_rules_f32_avx2, pal_k_rules_f32_avx512;
+extern const pal_rule_table pal_k_rules_f64_base, pal_k_rules_f64_avx2, pal_k_rules_f64_avx512;
+
+const pal_rule_table *pal_rule_table_for(pal_dtype dtype)
+{
+    static const pal_rule_table *const tables[2][3] = {
+        {&pal_k_rules_f32_base, &pal_k_rules_f32_avx2, &pal_k_rules_f32_avx512},
+        {&pal_k_rules_f64_base, &pal_k_rules_f64_avx2, &pal_k_rules_f64_avx512}};
+    return tables[dtype == PAL_F64][pal_isa_selected()];
+}
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/* Chunks that the team prepares at once when there are fewer lanes than threads: enough that every
+ * thread has a few, and whole segments between kept states. */
+static int64_t window_of(const pal_fused *f)
+{
+    if (f->lanes == 0 || f->lanes >= f->team || f->opts->recurrent) return 0;
+    int64_t longest = 0;
+    for (int64_t n = 0; n < f->sequences; n++)
+        if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
+    int64_t wanted = (4 * f->team + f->lanes - 1) / f->lanes;
+    wanted = round_up(wanted < longest ? wanted : longest, f->opts->every);
+    return wanted > f->opts->every ? wanted : f->opts->every;
+}
+
+pal_fused pal_fused_of(const pal_call *call, int team)
+{
+    const pal_array *q = call->in[PAL_Q], *v = call->in[PAL_V];
+    const pal_fused_opts *o = call->opts;
+    const pal_rule_table *table = pal_rule_table_for(q->dtype);
+    pal_fused f = {.call = call,
+                   .opts = o,
+                   .table = table,
+                   .rule = &table->rule[o->kind],
+                   .size = pal_dtype_size(q->dtype),
+                   .HV = v->shape[2],
+                   .H = q->shape[2],
+                   .T = v->shape[1],
+                   .sequences = v->shape[0],
+                   .team = team};
+    if (call->in[PAL_IN_OFFSETS]) {
+        f.offsets = call->in[PAL_IN_OFFSETS]->data;
+        f.sequences = call->in[PAL_IN_OFFSETS]->shape[0] - 1;
+    }
+    f.lanes = f.sequences * f.HV;
+    f.shape = (pal_rule_shape){.C = o->C,
+                               .K = q->shape[3],
+                               .V = v->shape[3],
+                               .Kp = round_up(q->shape[3], table->pad),
+                               .Vp = round_up(v->shape[3], table->pad),
+                               .Cp = round_up(o->C, table->pad),
+                               .scale = o->scale,
+                               .erase = o->kind != PAL_MAMBA2,
+                               .decay = call->in[PAL_G] != NULL,
+                               .channel_decay = o->kind == PAL_GDN2 || o->kind == PAL_KDA,
+                               .normalize = o->normalize,
+                               .activate = o->activate,
+                               .lower_bound = o->lower_bound};
+    f.window = window_of(&f);
+    return f;
+}
+
+/* ---- Where things are ---- */
+
+int64_t pal_fused_kept(const pal_fused *f, int64_t sequence)
+{
+    return (pal_fused_chunks(f, sequence) + f->opts->every - 1) / f->opts->every;
+}
+
+int64_t pal_fused_kept_all(const pal_fused *f)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < f->sequences; i++) n += pal_fused_kept(f, i);
+    return n * f->HV;
+}
+
+void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
+{
+    int64_t sequence = lane / f->HV, before = 0;
+    for (int64_t i = 0; i < sequence; i++) before += pal_fused_kept(f, i);
+    int64_t i =
+        before * f->HV + lane % f->HV * pal_fused_kept(f, sequence) + chunk / f->opts->every;
+    return (char *)f->call->saved[0].data + (size_t)i * pal_fused_state_bytes(f);
+}
+
+pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    int64_t sequence = lane / f->HV, head = lane % f->HV / (f->HV / x->shape[2]);
+    int64_t batch = f->offsets ? 0 : sequence, token = f->offsets ? f->offsets[sequence] : 0;
+    int64_t at = batch * x->stride[0] + token * x->stride[1] + head * x->stride[2];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
+                      x->ndim == 4 ? x->stride[3] : 1};
+}
+
+pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[2], x->stride[3]};
+}
+
+/* Element i of a vector of f32 or f64. */
+static double number(const pal_array *x, int64_t i) { return pal_array_get(x, &i); }
+
+pal_head pal_fused_head(const pal_fused *f, int64_t lane)
+{
+    pal_head h = {.A_log = 0};
+    const pal_array *const *in = f->call->in;
+    int64_t head = lane % f->HV;
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) h.in[i] = pal_fused_array_rows(f, in[i], lane);
+    if (f->opts->kind == PAL_MAMBA2) {
+        h.A = number(in[PAL_IN_A], head);
+        h.D = in[PAL_IN_D] ? number(in[PAL_IN_D], head) : 0;
+    } else if (f->opts->activate) {
+        int64_t gate = head / (f->HV / in[PAL_G]->shape[2]);
+        int64_t width = f->shape.channel_decay ? f->shape.K : 1;
+        h.A_log = number(in[PAL_IN_A_LOG], gate);
+        h.dt_bias = (char *)in[PAL_IN_DT_BIAS]->data + (size_t)(gate * width) * f->size;
+    }
+    return h;
+}
+
+/* ---- Memory ---- */
+
+/* Three lines between pieces, so that the same column of many buffers is not in the same set of the
+ * first-level cache. */
+void *pal_carve(pal_carver *c, size_t bytes)
+{
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += pal_round_up(bytes, PAL_ALIGN) + 3 * PAL_ALIGN;
+    return p;
+}
+
+pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
+{
+    const pal_rule_shape *s = &f->shape;
+    size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
+    size_t line = (size_t)s->C * f->size;
+    pal_chunk x = {.q = pal_carve(c, rows), .k = pal_carve(c, rows), .Qg = pal_carve(c, rows)};
+    x.Kt = pal_carve(c, rows);
+    if (s->erase) x.e = pal_carve(c, rows), x.En = pal_carve(c, rows);
+    x.alpha = pal_carve(c, s->channel_decay ? rows : line);
+    if (s->channel_decay) x.rho = pal_carve(c, rows), x.sigma = pal_carve(c, rows);
+    x.p = pal_carve(c, square + line);
+    x.A = pal_carve(c, square);
+    if (s->erase) x.T = pal_carve(c, square), x.inverse = pal_carve(c, square);
+    x.Z = pal_carve(c, (size_t)(s->C * s->Vp) * f->size);
+    x.gamma = pal_carve(c, (size_t)s->Kp * f->size);
+    x.norm = pal_carve(c, 2 * line);
+    return x;
+}
+
+pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f)
+{
+    const pal_rule_shape *s = &f->shape;
+    size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
+    size_t turned = (size_t)(s->Cp * s->Vp) * f->size;
+    pal_chunk_back x = {.wide = pal_carve(c, (size_t)(s->Kp * s->Cp) * f->size)};
+    for (int i = 0; i < 3; i++) x.turned[i] = pal_carve(c, turned);
+    x.q0 = pal_carve(c, rows), x.k0 = pal_carve(c, rows), x.e0 = pal_carve(c, rows);
+    x.dA = pal_carve(c, square), x.dT = pal_carve(c, square);
+    x.dg = pal_carve(c, rows), x.x = pal_carve(c, rows);
+    if (!s->channel_decay) return x;
+    x.dq = pal_carve(c, rows), x.de = pal_carve(c, rows), x.dk = pal_carve(c, rows);
+    x.kappa = pal_carve(c, rows), x.kk = pal_carve(c, rows);
+    x.rq = pal_carve(c, rows), x.re = pal_carve(c, rows);
+    return x;
+}

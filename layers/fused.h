@@ -1,0 +1,118 @@
+/*
+ * fused.h - the fused rules as one problem: sequences x heads, each cut into chunks.
+ *
+ * A lane is one value head of one sequence: lane i is head i mod HV of sequence i / HV. Lanes share
+ * nothing but inputs, and the gradients of shared inputs.
+ *
+ * There are two schedules. With lanes enough for the team each thread takes whole lanes, and what a
+ * chunk needs stays in its caches. With fewer, the team goes together through windows of chunks:
+ * preparing and gradients are divided over lanes x chunks, the scans over lanes x panels. Both do
+ * the same arithmetic in the same order, so the number of threads does not show in the results.
+ */
+#ifndef PAL_FUSED_H
+#define PAL_FUSED_H
+
+#include "layers/internal.h"
+#include "layers/kernels.h"
+
+/* Operands of the operation behind every rule: the head's arguments in the order of kernels.h, then
+ * these. Mamba-2 has A and D in the places of A_log and dt_bias. */
+enum {
+    PAL_IN_STATE = PAL_HEAD_ARGS,
+    PAL_IN_OFFSETS,
+    PAL_IN_A,
+    PAL_IN_D,
+    PAL_FUSED_INPUTS,
+    PAL_IN_A_LOG = PAL_IN_A,
+    PAL_IN_DT_BIAS = PAL_IN_D
+};
+
+typedef struct pal_fused_opts {
+    pal_rule_kind kind;
+    bool recurrent, in_place, normalize, activate;
+    int64_t C;     /* tokens a chunk */
+    int64_t every; /* a state is kept for backward at every so many chunks */
+    double scale, lower_bound;
+    bool records; /* backward will come: keep states */
+} pal_fused_opts;
+
+typedef struct pal_fused {
+    const pal_call *call;
+    const pal_fused_opts *opts;
+    const pal_rule_table *table;
+    const pal_rule_kernels *rule;
+    pal_rule_shape shape;
+    size_t size; /* of an element */
+    int64_t HV, H, T, sequences, lanes;
+    const int64_t *offsets; /* NULL: a sequence is a batch row of T tokens */
+    int64_t window; /* chunks a lane goes through between two barriers; 0: lanes by threads */
+    int team;
+} pal_fused;
+
+pal_fused pal_fused_of(const pal_call *call, int team);
+
+/* ---- Geometry ---- */
+
+static inline int64_t pal_fused_length(const pal_fused *f, int64_t sequence)
+{
+    return f->offsets ? f->offsets[sequence + 1] - f->offsets[sequence] : f->T;
+}
+static inline int64_t pal_fused_chunks(const pal_fused *f, int64_t sequence)
+{
+    return (pal_fused_length(f, sequence) + f->shape.C - 1) / f->shape.C;
+}
+static inline int64_t pal_fused_rows(const pal_fused *f, int64_t sequence, int64_t chunk)
+{
+    int64_t left = pal_fused_length(f, sequence) - chunk * f->shape.C;
+    return left < f->shape.C ? left : f->shape.C;
+}
+static inline int64_t pal_fused_panels(const pal_fused *f) { return f->shape.Vp / f->table->panel; }
+/* Bytes of a state in panels, and of one panel. */
+static inline size_t pal_fused_state_bytes(const pal_fused *f)
+{
+    return (size_t)(f->shape.Kp * f->shape.Vp) * f->size;
+}
+static inline size_t pal_fused_panel_bytes(const pal_fused *f)
+{
+    return (size_t)(f->shape.Kp * f->table->panel) * f->size;
+}
+/* States kept of one lane of a sequence, and of all lanes. */
+int64_t pal_fused_kept(const pal_fused *f, int64_t sequence);
+int64_t pal_fused_kept_all(const pal_fused *f);
+/* Where the state before `chunk`, a multiple of opts->every, is kept. */
+void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk);
+
+/* Rows of x [B,T,heads(,channels)] for a lane, from its sequence's first token on. */
+pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+/* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
+pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+pal_head pal_fused_head(const pal_fused *f, int64_t lane);
+/* The same rows from token t on. */
+static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
+{
+    if (x.data) x.data = (char *)x.data + (size_t)(t * x.step) * f->size;
+    return x;
+}
+
+/* ---- Memory ---- */
+
+/* Hands out pieces of a block; with base == NULL it only counts. */
+typedef struct pal_carver {
+    char *base;
+    size_t used;
+} pal_carver;
+void *pal_carve(pal_carver *c, size_t bytes);
+pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f);
+pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f);
+
+/* The operation on checked arguments that are on the frame's tape. */
+pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
+                            const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts);
+
+size_t pal_fused_forward_scratch(const pal_fused *f);
+size_t pal_fused_backward_scratch(const pal_fused *f);
+
+void pal_fused_forward(const pal_call *call);
+void pal_fused_backward(const pal_call *call);
+
+#endif

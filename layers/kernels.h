@@ -1,0 +1,136 @@
+/*
+ * kernels.h - the fused rules: what their kernels are told, and the table of them.
+ *
+ * A sequence is cut into chunks of C tokens. For one chunk of one head, `prepare` (a kernel of each
+ * rule) makes the matrices that do not depend on the state; `scan` carries the state S over the
+ * chunk; `scan_back` carries the gradient dS back over it; `gradient` (again of each rule) turns
+ * what the two left behind into gradients of the inputs. The scans are shared by all rules, and the
+ * columns of S are independent in them, so they work on panels of a few columns.
+ *
+ * With e = b*k, z = w*v, q carrying the scale, G the sum of g from the chunk's start, gamma = exp
+ * G, p_rs = exp(g_{s+1} + ... + g_r) and tail_s = p_Cs (docs/rules.md derives them):
+ *
+ *     T_rs = sum_c e_r p_rs k_s (s < r)        A_rs = sum_c q_r p_rs k_s (s <= r)
+ *     U = (I + T)^-1 (Z - gamma*e S)           what each token really writes
+ *     O = gamma*q S + A U                      S <- gamma_C S + (tail*k)^T U
+ *
+ * Layouts, all in the kernels' own padded widths Kp and Vp:
+ *   rows    [C][Kp], a token a row
+ *   panels  a matrix of Vp columns as Vp / panel matrices of `panel` columns, one after the other,
+ *           so that the products walk memory with step one
+ *
+ * The table has one entry for each element type and instruction set, as tensor/kernels.h.
+ */
+#ifndef PAL_RULE_KERNELS_H
+#define PAL_RULE_KERNELS_H
+
+#include "tensor/internal.h"
+
+/* Channels of one head along time: entry (t, c) is element t * step + c * channel of data. NULL: no
+ * such argument. */
+typedef struct pal_rows {
+    void *data;
+    int64_t step, channel;
+} pal_rows;
+
+typedef struct pal_rule_shape {
+    int64_t C, K, V;    /* tokens a chunk (a multiple of 16), key and value width */
+    int64_t Kp, Vp, Cp; /* K, V and C as the buffers have them: multiples of the table's pad */
+    double scale;       /* of q */
+    bool erase;         /* false: nothing is erased (Mamba-2), U = Z */
+    bool decay;         /* false: g is absent */
+    bool channel_decay; /* g by channel rather than by head */
+    bool normalize;     /* q and k are brought to unit length first */
+    bool activate;      /* g is made from a pre-activation (pal_log_decay) */
+    double lower_bound; /* of its bounded form; 0: the softplus form */
+} pal_rule_shape;
+
+/* Indices of a head's arguments, and of their gradients. Mamba-2 calls them Cm, Bm, x, dt. */
+enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_HEAD_ARGS };
+
+/* One value head of one sequence. */
+typedef struct pal_head {
+    pal_rows in[PAL_HEAD_ARGS];
+    double A_log;        /* activate */
+    const void *dt_bias; /* activate: one element, or K of them */
+    double A, D;         /* Mamba-2; D = 0 when there is none */
+} pal_head;
+
+/* Where a head's gradients go; bit i of add: to what is there. Rows with data == NULL are not
+ * wanted. */
+typedef struct pal_head_grad {
+    pal_rows out[PAL_HEAD_ARGS];
+    uint32_t add;
+    /* Of this chunk alone: the gradients of A_log, then of dt_bias (K of them or one); Mamba-2: of
+     * A and D. NULL: not wanted. */
+    double *sums;
+} pal_head_grad;
+
+/* One prepared chunk; the memory is the caller's (pal_chunk_carve). */
+typedef struct pal_chunk {
+    int64_t rows;              /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
+    void *q, *k, *e;           /* rows; q scaled, q and k normalised if asked for */
+    void *En, *Qg, *Kt;        /* rows: -gamma*e, gamma*q, tail*k */
+    void *alpha, *rho, *sigma; /* channel decay, rows; see channel.k.h */
+    void *p;                   /* scalar decay: p_rs [C][C], then gamma [C] */
+    void *T, *A, *inverse;     /* [C][C], (I + T)^-1 the last; all lower triangular */
+    void *Z;                   /* panels [C] */
+    void *gamma;               /* [Kp], of the whole chunk */
+    void *norm;                /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
+} pal_chunk;
+
+/* What backward needs besides, for the chunk it is at. */
+typedef struct pal_chunk_back {
+    void *dO, *dX, *U;              /* panels [C]; dX is the gradient of Z */
+    void *turned[3];                /* dO, dX, U with tokens as columns: [Vp][Cp] */
+    void *wide;                     /* [Kp][Cp] */
+    void *q0, *e0, *k0;             /* rows: the parts of dq, de, dk that come through the state */
+    void *dA, *dT;                  /* [C][C] */
+    void *dq, *de, *dk, *dg;        /* rows */
+    void *kappa, *kk, *rq, *re, *x; /* rows, used between blocks of a chunk */
+} pal_chunk_back;
+
+typedef void pal_prepare_fn(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c);
+typedef void pal_scan_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S,
+                         void *U, const pal_rows *o, const pal_rows *skip, double D, bool update);
+typedef void pal_scan_back_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t panel,
+                              const pal_rows *dout, const void *dS, void *dS0, pal_chunk_back *b);
+typedef void pal_gradient_fn(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                             const pal_chunk *c, pal_chunk_back *b, const void *S0, const void *dS,
+                             const pal_head_grad *g);
+/* Columns from .. to - 1 of a state [K][V] as it is in tensors; S0 is the state before, S after. */
+typedef void pal_tokens_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
+                           const void *S0, void *S, const pal_rows *o, const pal_rows *skip,
+                           double D);
+typedef enum pal_panels_way {
+    PAL_PANELS_READ,  /* x into panels */
+    PAL_PANELS_CLEAR, /* zeros into panels */
+    PAL_PANELS_WRITE, /* panels over x */
+    PAL_PANELS_ADD    /* panels added to x */
+} pal_panels_way;
+typedef void pal_panels_fn(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded,
+                           void *panels, int64_t from, int64_t to, pal_panels_way way);
+
+/* The kernels of one rule. */
+typedef struct pal_rule_kernels {
+    pal_prepare_fn *prepare; /* the chunk form's matrices */
+    pal_prepare_fn *pack;    /* what the recurrent form reads: q, k, e, alpha, Z */
+    pal_gradient_fn *gradient;
+} pal_rule_kernels;
+
+typedef enum pal_rule_kind { PAL_GDN2, PAL_KDA, PAL_GDN, PAL_MAMBA2, PAL_RULE_KINDS } pal_rule_kind;
+
+typedef struct pal_rule_table {
+    int64_t pad;   /* Kp, Vp and Cp are multiples of it */
+    int64_t panel; /* columns of a panel */
+    int64_t group; /* columns that `tokens` takes at once; from and to are multiples of it, or V */
+    pal_rule_kernels rule[PAL_RULE_KINDS];
+    pal_scan_fn *scan;
+    pal_scan_back_fn *scan_back;
+    pal_tokens_fn *tokens;
+    pal_panels_fn *panels;
+} pal_rule_table;
+
+const pal_rule_table *pal_rule_table_for(pal_dtype dtype);
+
+#endif

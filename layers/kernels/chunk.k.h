@@ -1,0 +1,251 @@
+/*
+ * chunk.k.h - the vocabulary of the chunk kernels: register-blocked products, dot products of rows,
+ * transposes, and a decay's exponential.
+ *
+ * BLIS is made for large matrices; on the 32 x 128 x 128 products of a chunk it reaches half of
+ * what the registers can do, and it would want the triangles filled up. So a product here is a tile
+ * of MR x NR vectors that stays in registers while the depth runs: MR broadcasts and NR loads feed
+ * MR NR fused multiply-adds. AVX-512: 8 x 2 of 32 registers; AVX2 and base: 4 x 2 of 16, the eight
+ * independent sums that two units of latency four need. Right operands and results are rows of
+ * whole vectors, so nothing has a tail.
+ *
+ * Sums run along the depth in order, one fused multiply-add after the other, whatever the tile: an
+ * element does not depend on how the work was divided. Triangles are cut exactly: no element of a
+ * later token is read, so a NaN there cannot reach an earlier one.
+ */
+#ifndef PAL_CHUNK_K_H
+#define PAL_CHUNK_K_H
+
+#include "layers/kernels.h"
+#include "tensor/simd_math.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    MR = VBYTES == 64 ? 8 : 4,
+    NR = 2,
+    PANEL = NR * VL,
+    BLOCK = 16 /* rows between two anchors of a channel-wise decay */
+};
+
+/* Vectors of a padded buffer: aligned and whole. */
+INLINE V load(const R *x) { return (V) * (const VA *)(const void *)x; }
+INLINE void store(R *x, V v) { *(VA *)(void *)x = (VA)v; }
+
+/* ---- Products ---- */
+
+typedef struct tile {
+    V sum[MR][NR];
+} tile;
+
+/* The left operand: element (row r, depth d) is a[r * row + d * step]. One of the two is 1. */
+typedef struct left {
+    const R *a;
+    int64_t row, step;
+} left;
+
+INLINE left left_of(const void *a, int64_t row, int64_t step)
+{
+    return (left){(const R *)a, row, step};
+}
+INLINE left left_at(left x, int64_t r, int64_t d)
+{
+    return (left){x.a + r * x.row + d * x.step, x.row, x.step};
+}
+
+INLINE tile tile_zero(void) { return (tile){{{{0}}}}; }
+
+INLINE tile tile_load(const R *c, int64_t ld)
+{
+    tile t;
+    UNROLL
+    for (int r = 0; r < MR; r++) UNROLL
+    for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL);
+    return t;
+}
+
+/* Row r times factor[r]. */
+INLINE tile tile_load_scaled(const R *c, int64_t ld, const R *factor)
+{
+    tile t;
+    UNROLL
+    for (int r = 0; r < MR; r++) UNROLL
+    for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL) * factor[r];
+    return t;
+}
+
+INLINE void tile_store(const tile *t, R *c, int64_t ld)
+{
+    UNROLL
+    for (int r = 0; r < MR; r++) UNROLL
+    for (int j = 0; j < NR; j++) store(c + r * ld + j * VL, t->sum[r][j]);
+}
+
+/* One step of the depth for rows first .. last - 1. */
+INLINE void tile_step(tile *t, int first, int last, left x, const R *b)
+{
+    V y[NR];
+    UNROLL
+    for (int j = 0; j < NR; j++) y[j] = load(b + j * VL);
+    UNROLL
+    for (int r = 0; r < MR; r++) {
+        if (r < first || r >= last) continue;
+        V a = splat(x.a[r * x.row]);
+        UNROLL
+        for (int j = 0; j < NR; j++) t->sum[r][j] = vfma(a, y[j], t->sum[r][j]);
+    }
+}
+
+/* t += x b over `depth`; row d of b is at b + d * ld. */
+INLINE void tile_madd(tile *t, left x, int64_t depth, const R *b, int64_t ld)
+{
+    if (x.row == 1) /* the two forms address their broadcasts differently */
+        for (int64_t d = 0; d < depth; d++)
+            tile_step(t, 0, MR, left_of(x.a + d * x.step, 1, 0), b + d * ld);
+    else
+        for (int64_t d = 0; d < depth; d++)
+            tile_step(t, 0, MR, left_of(x.a + d, x.row, 0), b + d * ld);
+}
+
+/* The MR deep piece on the diagonal of a lower (upper) triangular left operand. */
+INLINE void tile_madd_lower(tile *t, left x, const R *b, int64_t ld)
+{
+    UNROLL
+    for (int d = 0; d < MR; d++) tile_step(t, d, MR, left_at(x, 0, d), b + d * ld);
+}
+INLINE void tile_madd_upper(tile *t, left x, const R *b, int64_t ld)
+{
+    UNROLL
+    for (int d = 0; d < MR; d++) tile_step(t, 0, d + 1, left_at(x, 0, d), b + d * ld);
+}
+
+/* t += rows r .. r + MR of a lower (upper) triangular matrix x of n rows, times b. */
+INLINE void tile_triangle(tile *t, left x, bool upper, int64_t r, int64_t n, const R *b, int64_t ld)
+{
+    if (!upper) {
+        tile_madd(t, left_at(x, r, 0), r, b, ld);
+        tile_madd_lower(t, left_at(x, r, r), b + r * ld, ld);
+    } else {
+        tile_madd_upper(t, left_at(x, r, r), b + r * ld, ld);
+        tile_madd(t, left_at(x, r, r + MR), n - r - MR, b + (r + MR) * ld, ld);
+    }
+}
+
+/* ---- Across lanes ---- */
+
+/* Lane i is the sum of the lanes of x[i], i < VL. */
+INLINE V sums_of(const V *x)
+{
+    V y[VL];
+    UNROLL
+    for (int i = 0; i < VL; i++) y[i] = x[i];
+    UNROLL
+    for (int h = VL / 2; h >= 1; h /= 2) UNROLL
+    for (int i = 0; i < h; i++)
+        y[i] = first_halves(y[i], y[i + h], h) + second_halves(y[i], y[i + h], h);
+    return y[0];
+}
+
+/* y [cols][ldy] = transpose of x [rows][ldx]; both counts are multiples of VL. Swaps halves of
+ * pairs of rows, then quarters, and so on. */
+static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx, R *y, int64_t ldy)
+{
+    for (int64_t i = 0; i < rows; i += VL)
+        for (int64_t j = 0; j < cols; j += VL) {
+            V a[VL];
+            UNROLL
+            for (int r = 0; r < VL; r++) a[r] = load(x + (i + r) * ldx + j);
+            UNROLL
+            for (int h = VL / 2; h >= 1; h /= 2) UNROLL
+            for (int r = 0; r < VL; r++) {
+                if (r & h) continue;
+                V first = first_halves(a[r], a[r + h], h);
+                a[r + h] = second_halves(a[r], a[r + h], h);
+                a[r] = first;
+            }
+            UNROLL
+            for (int r = 0; r < VL; r++) store(y + (j + r) * ldy + i, a[r]);
+        }
+}
+
+/* ---- Dot products of rows ---- */
+
+/* Rows of a matrix in panels, or of plain rows (then `panel` is PANEL): PANEL columns of row r of
+ * panel j at x + r * row + j * panel. */
+typedef struct strip {
+    const R *x;
+    int64_t row, panel;
+} strip;
+
+enum { DOT_ROWS = 4, DOT_COLS = VL >= 16 ? 4 : 2, DOTS = DOT_ROWS * DOT_COLS };
+
+/* out[i * ld + j] = <row i of a, row j of b> for DOT_ROWS x DOT_COLS rows of `panels` panels. */
+INLINE void dots(strip a, strip b, int64_t panels, R *out, int64_t ld)
+{
+    V sum[DOTS];
+    UNROLL
+    for (int i = 0; i < DOTS; i++) sum[i] = (V){0};
+    for (int64_t p = 0; p < panels; p++) UNROLL
+    for (int u = 0; u < NR; u++) {
+        V y[DOT_COLS];
+        UNROLL
+        for (int j = 0; j < DOT_COLS; j++) y[j] = load(b.x + j * b.row + p * b.panel + u * VL);
+        UNROLL
+        for (int i = 0; i < DOT_ROWS; i++) {
+            V x = load(a.x + i * a.row + p * a.panel + u * VL);
+            UNROLL
+            for (int j = 0; j < DOT_COLS; j++)
+                sum[i * DOT_COLS + j] = vfma(x, y[j], sum[i * DOT_COLS + j]);
+        }
+    }
+    union {
+        V v[DOTS / VL];
+        R r[DOTS];
+    } s;
+    UNROLL
+    for (int i = 0; i < DOTS / VL; i++) s.v[i] = sums_of(sum + i * VL);
+    UNROLL
+    for (int i = 0; i < DOTS; i++) out[i / DOT_COLS * ld + i % DOT_COLS] = s.r[i];
+}
+
+/* out[r][s] = <a_r, b_s> for r < rows, s < cols, and only what a lower triangle needs if asked for
+ * (blocks that reach the diagonal are whole). rows and cols are multiples of 4. */
+static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, strip b,
+                            int64_t panels, R *out, int64_t ld)
+{
+    for (int64_t r = 0; r < rows; r += DOT_ROWS) {
+        int64_t end = lower && r + DOT_ROWS < cols ? r + DOT_ROWS : cols;
+        for (int64_t s = 0; s < end; s += DOT_COLS)
+            dots((strip){a.x + r * a.row, a.row, a.panel}, (strip){b.x + s * b.row, b.row, b.panel},
+                 panels, out + r * ld + s, ld);
+    }
+}
+
+/* ---- A decay's exponential ---- */
+
+/*
+ * e^x for x <= 0, within 2 ulp; 0 for -infinity, NaN for NaN. Shorter than vexp (simd_math.h): no
+ * overflow, and below the normal numbers it may be 0.
+ */
+INLINE V exp_decay(V x)
+{
+    static const double c32[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
+                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
+    static const double c64[] = {1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800,
+                                 1. / 362880,     1. / 40320,     1. / 5040,     1. / 720,
+                                 1. / 120,        1. / 24,        1. / 6,        1. / 2};
+    const R least = pick(-87, -708);
+    VI gone = (VI)(x < splat(least));
+    x = sel(gone, splat(least), x);
+    V t = vfma(x, splat(pick(0x1.715476p0, 0x1.71547652b82fep0)), splat(round_magic()));
+    V n = t - round_magic();
+    V r = vfma(n, splat(pick(-0x1.62e4p-1, -0x1.62e42feep-1)), x);
+    r = vfma(n, splat(pick(-0x1.7f7d1cp-20, -0x1.a39ef35793c76p-33)), r);
+    V q = sizeof(R) == 4 ? horner(c32, 6, r) : horner(c64, 12, r);
+    q = vfma(q, r * r, r) + 1;
+    /* 2^n by the exponent's bits: n is at least -126 (-1022). */
+    V y = q * exp2_int(bits(t) - bits(splat(round_magic())));
+    return sel(gone, (V){0}, y);
+}
+
+#endif

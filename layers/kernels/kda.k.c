@@ -1,0 +1,36 @@
+/*
+ * kda.k.c - Kimi Delta Attention: decay by channel, one gate beta a head.
+ *
+ *     S <- (I - beta k k^T) diag(exp g) S + beta k v^T      o = scale S^T q
+ */
+#include "layers/kernels/channel.k.h"
+#include "layers/kernels/gate.k.h"
+
+static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+{
+    read_keys(s, h, t, c);
+    read_decay_rows(s, h, t, c->rows, c->alpha);
+    scalar_gate(s, h, t, c);
+}
+
+void K(kda_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+{
+    inputs(s, h, t, c);
+    channel_decay(s, c);
+    channel_matrices(s, c);
+}
+
+void K(kda_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+{
+    inputs(s, h, t, c);
+    token_rows(s, true, c);
+}
+
+void K(kda_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, const pal_chunk *c,
+                     pal_chunk_back *b, const void *S0, const void *dS, const pal_head_grad *to)
+{
+    channel_gradient(s, c, b, S0, dS);
+    scalar_gate_back(s, h, t, c, b, b->de, b->dk, to);
+    put_both_keys(s, c, b->dq, b->dk, to, t);
+    put_decay_rows(s, h, t, c->rows, b->dg, to);
+}

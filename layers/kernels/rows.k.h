@@ -1,0 +1,291 @@
+/*
+ * rows.k.h - a head's tokens in and out of the kernels' row buffers, with the steps that may be
+ * fused into it: unit length of q and k, and the log-decay from its pre-activation.
+ */
+#ifndef PAL_ROWS_K_H
+#define PAL_ROWS_K_H
+
+#include "layers/kernels/rules.k.h"
+
+/* The same small constants as pal_l2_norm's callers and pal_log_decay use. */
+static const double NORM_EPS = 1e-6, LARGEST_A_LOG = 80;
+
+/* Element (t, c) of x. */
+static inline R element(const pal_rows *x, int64_t t, int64_t c)
+{
+    return ((const R *)x->data)[t * x->step + c * x->channel];
+}
+/* Elements c .. c + VL of a row of n; zero past the end. */
+static inline V row_part(const pal_rows *x, int64_t t, int64_t c, int64_t n)
+{
+    if (c >= n) return (V){0};
+    if (x->channel == 1) return ld((const R *)x->data + t * x->step, c, n);
+    V v = {0};
+    for (int l = 0; l < VL; l++)
+        if (c + l < n) v[l] = element(x, t, c + l);
+    return v;
+}
+
+/* Adds v to, or puts it over, elements c .. c + VL of a row of n. */
+static inline void put_part(const pal_rows *x, bool add, int64_t t, int64_t c, int64_t n, V v)
+{
+    if (c >= n) return;
+    R *row = (R *)x->data + t * x->step;
+    if (x->channel == 1) {
+        if (add) v += ld(row, c, n);
+        st(row, c, n, v);
+        return;
+    }
+    for (int l = 0; l < VL && c + l < n; l++) {
+        R *to = row + (c + l) * x->channel;
+        *to = add ? *to + v[l] : v[l];
+    }
+}
+
+/* to [C][padded] = x from token t on, zeros for what is no token and no channel. */
+static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
+                             int64_t n, int64_t padded, R *to)
+{
+    for (int64_t r = 0; r < s->C; r++)
+        for (int64_t c = 0; c < padded; c += VL)
+            store(to + r * padded + c, r < rows ? row_part(x, t + r, c, n) : (V){0});
+}
+
+/* VL columns of token r in panels of C rows. */
+static inline V panel_part(const pal_rule_shape *s, const R *panels, int64_t r, int64_t col)
+{
+    return load(panels + col / PANEL * s->C * PANEL + r * PANEL + col % PANEL);
+}
+
+/* ---- Unit length ---- */
+
+static inline R row_dot(const R *a, const R *b, int64_t n)
+{
+    V sum = {0};
+    for (int64_t c = 0; c < n; c += VL) sum = vfma(load(a + c), load(b + c), sum);
+    return sum_lanes(sum);
+}
+
+/* Rows of x times scale, after making them of unit length if asked for; norm[r] is then 1 / |x_r|.
+ */
+static inline void finish_rows(const pal_rule_shape *s, R *x, R scale, R *norm)
+{
+    for (int64_t r = 0; r < s->C; r++) {
+        R *row = x + r * s->Kp, factor = scale;
+        if (s->normalize) {
+            norm[r] = (R)(1 / sqrt((double)row_dot(row, row, s->Kp) + NORM_EPS));
+            factor *= norm[r];
+        }
+        if (factor == 1) continue;
+        for (int64_t c = 0; c < s->Kp; c += VL) store(row + c, load(row + c) * factor);
+    }
+}
+
+/* q and k of a chunk into c->q and c->k. */
+static inline void read_keys(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+{
+    read_rows(s, c->rows, &h->in[PAL_Q], t, s->K, s->Kp, c->q);
+    read_rows(s, c->rows, &h->in[PAL_K], t, s->K, s->Kp, c->k);
+    finish_rows(s, c->q, (R)s->scale, c->norm);
+    finish_rows(s, c->k, 1, (R *)c->norm + s->C);
+}
+
+/*
+ * The gradient d of rows y (scale times unit rows, or the rows themselves) becomes that of what was
+ * read, and is handed out: with y = scale r x, dx = scale r (d - y <y, d> / scale^2).
+ */
+static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R *d, R scale,
+                            const R *norm, const pal_rows *out, bool add, int64_t t)
+{
+    if (!out->data) return;
+    for (int64_t r = 0; r < rows; r++) {
+        const R *yr = y + r * s->Kp;
+        R *dr = d + r * s->Kp, factor = scale, along = 0;
+        if (s->normalize) {
+            factor *= norm[r];
+            along = row_dot(yr, dr, s->Kp) / (scale * scale);
+        }
+        for (int64_t c = 0; c < s->K; c += VL) {
+            V v = load(dr + c);
+            if (s->normalize) v = vfma(load(yr + c), splat(-along), v);
+            put_part(out, add, t + r, c, s->K, v * factor);
+        }
+    }
+}
+
+/* The gradients of q and k, from those of c->q and c->k. */
+static inline void put_both_keys(const pal_rule_shape *s, const pal_chunk *c, R *dq, R *dk,
+                                 const pal_head_grad *to, int64_t t)
+{
+    put_keys(s, c->rows, c->q, dq, (R)s->scale, c->norm, &to->out[PAL_Q], to->add >> PAL_Q & 1, t);
+    put_keys(s, c->rows, c->k, dk, 1, (const R *)c->norm + s->C, &to->out[PAL_K],
+             to->add >> PAL_K & 1, t);
+}
+
+/* ---- Log-decay ---- */
+
+/* exp(A_log), which counts as LARGEST_A_LOG where it is larger. */
+static inline double decay_rate(double A_log)
+{
+    return exp(A_log > LARGEST_A_LOG ? LARGEST_A_LOG : A_log);
+}
+
+/* g of a pre-activation x = f + dt_bias. */
+static inline V activate(const pal_rule_shape *s, R rate, V x)
+{
+    if (s->lower_bound < 0) return vsigmoid(x * rate) * (R)s->lower_bound;
+    return -(vsoftplus(x) * rate);
+}
+
+/* What dg gives x and log A_log. */
+static inline V activate_back(const pal_rule_shape *s, R rate, V x, V dg, V *dA_log)
+{
+    if (s->lower_bound < 0) {
+        V y = vsigmoid(x * rate), slope = y * (1 - y) * dg * (R)s->lower_bound;
+        V dx = slope * rate;
+        *dA_log = dx * x;
+        return dx;
+    }
+    V slope = sel((VI)(x > 20), splat(1), vsigmoid(x));
+    *dA_log = -(vsoftplus(x) * rate * dg);
+    return -(slope * rate * dg);
+}
+
+static inline V bias_part(const pal_head *h, int64_t c, int64_t n)
+{
+    return c >= n ? (V){0} : ld(h->dt_bias, c, n);
+}
+
+/* Rows of g by channel, activated if asked for; zeros where there is no token. */
+static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                                   int64_t rows, R *g)
+{
+    if (!s->decay) {
+        for (int64_t i = 0; i < s->C * s->Kp; i += VL) store(g + i, (V){0});
+        return;
+    }
+    read_rows(s, rows, &h->in[PAL_G], t, s->K, s->Kp, g);
+    if (!s->activate) return;
+    const R rate = (R)decay_rate(h->A_log);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < s->Kp; c += VL) {
+            V x = load(g + r * s->Kp + c) + bias_part(h, c, s->K);
+            store(g + r * s->Kp + c, activate(s, rate, x));
+        }
+}
+
+/* The same for one g a token; g has C elements. */
+static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
+                              R *g)
+{
+    for (int64_t r = 0; r < s->C; r++)
+        g[r] = r < rows && s->decay ? element(&h->in[PAL_G], t + r, 0) : 0;
+    if (!s->decay || !s->activate) return;
+    const R rate = (R)decay_rate(h->A_log), bias = *(const R *)h->dt_bias;
+    for (int64_t r = 0; r < rows; r += VL) st(g, r, rows, activate(s, rate, ld(g, r, rows) + bias));
+}
+
+/* dA_log counts only while A_log is not cut off. */
+static inline double dA_log_of(const pal_head *h, double sum)
+{
+    return h->A_log > LARGEST_A_LOG ? 0 : sum;
+}
+
+/* Hands out dg [C][Kp], through the activation if there is one. */
+static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                                  int64_t rows, const R *dg, const pal_head_grad *to)
+{
+    const pal_rows *out = &to->out[PAL_G];
+    const bool add = to->add >> PAL_G & 1;
+    if (!s->decay || (!out->data && !to->sums)) return;
+    const R rate = s->activate ? (R)decay_rate(h->A_log) : 0;
+    double rates = 0;
+    for (int64_t c = 0; c < s->K; c += VL) {
+        V bias = s->activate ? bias_part(h, c, s->K) : (V){0}, sum = {0}, sum_rate = {0};
+        for (int64_t r = 0; r < rows; r++) {
+            V d = load(dg + r * s->Kp + c), dA = {0};
+            if (s->activate) {
+                V x = row_part(&h->in[PAL_G], t + r, c, s->K) + bias;
+                d = activate_back(s, rate, x, d, &dA);
+                sum += d;
+                sum_rate += dA;
+            }
+            if (out->data) put_part(out, add, t + r, c, s->K, d);
+        }
+        for (int l = 0; l < VL && c + l < s->K && to->sums; l++) {
+            to->sums[1 + c + l] = (double)sum[l];
+            rates += (double)sum_rate[l];
+        }
+    }
+    if (to->sums) to->sums[0] = dA_log_of(h, rates);
+}
+
+/* The same for one dg a token. */
+static inline void put_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
+                             const R *dg, const pal_head_grad *to)
+{
+    const pal_rows *out = &to->out[PAL_G];
+    const bool add = to->add >> PAL_G & 1;
+    if (!s->decay) return;
+    double sum = 0, rates = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        R d = dg[r];
+        if (s->activate) {
+            V dA, x = splat(element(&h->in[PAL_G], t + r, 0) + *(const R *)h->dt_bias);
+            d = activate_back(s, (R)decay_rate(h->A_log), x, splat(d), &dA)[0];
+            sum += (double)d;
+            rates += (double)dA[0];
+        }
+        if (!out->data) continue;
+        R *at = (R *)out->data + (t + r) * out->step;
+        *at = add ? *at + d : d;
+    }
+    if (to->sums) to->sums[0] = dA_log_of(h, rates), to->sums[1] = sum;
+}
+
+/*
+ * What the recurrent form reads instead of a chunk's matrices: alpha = exp g in place of g, the
+ * rows -alpha*e and alpha*q, and <q, k> in c->p. By channel alpha is rows, else an element a token.
+ */
+INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
+{
+    const int64_t n = s->Kp;
+    R *alpha = c->alpha;
+    const int64_t size = channel ? c->rows * n : s->C;
+    for (int64_t i = 0; i < size; i += VL)
+        store(alpha + i, s->decay ? exp_decay(load(alpha + i)) : splat(1));
+    for (int64_t r = 0; r < c->rows; r++) {
+        const R *q = (const R *)c->q + r * n, *e = (const R *)c->e + r * n;
+        for (int64_t j = 0; j < n; j += VL) {
+            V by = channel ? load(alpha + r * n + j) : splat(alpha[r]);
+            store((R *)c->Qg + r * n + j, by * load(q + j));
+            if (s->erase) store((R *)c->En + r * n + j, -(by * load(e + j)));
+        }
+        ((R *)c->p)[r] = row_dot(q, (const R *)c->k + r * n, n);
+    }
+}
+
+/* ---- The inverse ---- */
+
+/*
+ * (I + T)^-1 by forward substitution: row r is the unit row minus sum_{s<r} T_rs row s. C^3 / 6
+ * multiply-adds. Two sums a vector, of even and odd s, halve the wait for the one before.
+ */
+static inline void invert(int64_t n, const R *T, R *inverse)
+{
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t j = 0; j < n; j += VL) {
+            V sum[2] = {{0}, {0}};
+            int64_t i = j;
+            for (; i + 1 < r; i += 2) {
+                sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
+                sum[1] = vfma(splat(T[r * n + i + 1]), load(inverse + (i + 1) * n + j), sum[1]);
+            }
+            if (i < r) sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
+            V row = -(sum[0] + sum[1]);
+            if (j <= r && r < j + VL) row[r - j] = 1;
+            store(inverse + r * n + j, row);
+        }
+}
+
+#endif

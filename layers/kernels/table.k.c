@@ -1,0 +1,22 @@
+/* table.k.c - the table of this element type and instruction set. */
+#include "layers/kernels/rules.k.h"
+
+#define PAL_RULE(name)                                        \
+    {                                                         \
+        K(name##_prepare), K(name##_pack), K(name##_gradient) \
+    }
+
+extern const pal_rule_table K(rules);
+const pal_rule_table K(rules) = {
+    .pad = PANEL > BLOCK ? PANEL : BLOCK,
+    .panel = PANEL,
+    .group = 4 * VL,
+    .rule = {[PAL_GDN2] = PAL_RULE(gdn2),
+             [PAL_KDA] = PAL_RULE(kda),
+             [PAL_GDN] = PAL_RULE(gdn),
+             [PAL_MAMBA2] = PAL_RULE(mamba2)},
+    .scan = K(scan),
+    .scan_back = K(scan_back),
+    .tokens = K(tokens),
+    .panels = K(panels),
+};
