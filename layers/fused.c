@@ -128,6 +128,27 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
     return h;
 }
 
+void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t, int64_t channels)
+{
+    if (!x.data || x.channel != 1) return;
+    a->data[a->arrays] = (char *)x.data + t * x.step * (int64_t)f->size;
+    a->step[a->arrays] = x.step * (int64_t)f->size;
+    a->bytes[a->arrays++] = channels * (int64_t)f->size;
+}
+
+void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+                          int64_t t)
+{
+    const pal_rule_shape *s = &f->shape;
+    const int64_t channels[PAL_HEAD_ARGS] = {[PAL_Q] = s->K,
+                                             [PAL_K] = s->K,
+                                             [PAL_V] = s->V,
+                                             [PAL_G] = s->channel_decay ? s->K : 1,
+                                             [PAL_B] = f->opts->kind == PAL_GDN2 ? s->K : 1,
+                                             [PAL_W] = s->V};
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, channels[i]);
+}
+
 /* ---- Memory ---- */
 
 /* Three lines between pieces, so that the same column of many buffers is not in the same set of the

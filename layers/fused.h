@@ -94,6 +94,12 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
     return x;
 }
 
+/* Adds the rows of x from token t on to what a chunk's scans ask for ahead of time. */
+void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t, int64_t channels);
+/* The same for all of a head's arguments or gradients. */
+void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+                          int64_t t);
+
 /* ---- Memory ---- */
 
 /* Hands out pieces of a block; with base == NULL it only counts. */

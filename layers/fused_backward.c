@@ -78,11 +78,42 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 
 /* ---- The four steps ---- */
 
+/* Which gradients of a lane are added to what is there: all but those that nobody wrote before. */
+static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
+{
+    pal_head_grad g = {.add = 0};
+    const pal_call *call = f->call;
+    int64_t member = lane % f->HV % (f->HV / f->H);
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        if (!call->in[i] || !call->din[i]) continue;
+        bool shared = call->in[i]->shape[2] != f->HV;
+        g.out[i] = pal_fused_array_rows(f, call->din[i], lane);
+        if (!pal_call_fresh(call, i) || (shared && member > 0)) g.add |= 1u << i;
+    }
+    return g;
+}
+
+/* While this chunk is scanned: the rows its gradients go to, and all that the one before it reads.
+ */
+static void ask_ahead(const pal_fused *f, int64_t lane, int64_t chunk, const pal_head *h,
+                      pal_ahead *a)
+{
+    const int64_t t = chunk * f->shape.C;
+    pal_head_grad g = gradient_rows(f, lane);
+    pal_fused_ahead_head(f, a, g.out, t);
+    if (chunk == 0) return;
+    pal_fused_ahead_head(f, a, h->in, t - f->shape.C);
+    pal_fused_ahead(f, a, pal_fused_array_rows(f, f->call->dout[0], lane), t - f->shape.C,
+                    f->shape.V);
+}
+
 static void prepare(const problem *p, int64_t lane, int64_t chunk, slot *s)
 {
     const pal_fused *f = &p->f;
     pal_head h = pal_fused_head(f, lane);
     s->chunk.rows = pal_fused_rows(f, lane / f->HV, chunk);
+    s->chunk.ahead = (pal_ahead){.rows = f->window ? 0 : f->shape.C};
+    if (!f->window) ask_ahead(f, lane, chunk, &h, &s->chunk.ahead);
     f->rule->prepare(&f->shape, &h, chunk * f->shape.C, &s->chunk);
 }
 
@@ -120,21 +151,6 @@ static void carry_back(const problem *p, int64_t lane, int64_t first, int64_t co
             f->table->scan_back(&f->shape, &s->chunk, j, dout.data ? &rows : NULL, l->dS[i + 1],
                                 l->dS[i], &b);
     }
-}
-
-/* Which gradients of a lane are added to what is there: all but those that nobody wrote before. */
-static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
-{
-    pal_head_grad g = {.add = 0};
-    const pal_call *call = f->call;
-    int64_t member = lane % f->HV % (f->HV / f->H);
-    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
-        if (!call->in[i] || !call->din[i]) continue;
-        bool shared = call->in[i]->shape[2] != f->HV;
-        g.out[i] = pal_fused_array_rows(f, call->din[i], lane);
-        if (!pal_call_fresh(call, i) || (shared && member > 0)) g.add |= 1u << i;
-    }
-    return g;
 }
 
 static void gradient(const problem *p, int64_t lane, int64_t chunk, slot *s, const void *dS,

@@ -50,6 +50,11 @@ static void scan(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, co
 static void prepare(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, pal_chunk *c)
 {
     c->rows = pal_fused_rows(f, i / f->HV, chunk);
+    c->ahead = (pal_ahead){.rows = f->window ? 0 : pal_fused_rows(f, i / f->HV, chunk + 1)};
+    if (c->ahead.rows > 0) {
+        pal_fused_ahead_head(f, &c->ahead, l->head.in, (chunk + 1) * f->shape.C);
+        pal_fused_ahead(f, &c->ahead, l->o, (chunk + 1) * f->shape.C, f->shape.V);
+    }
     f->rule->prepare(&f->shape, &l->head, chunk * f->shape.C, c);
 }
 

@@ -37,6 +37,7 @@ static inline void scalar_gate_back(const pal_rule_shape *s, const pal_head *h, 
     for (int64_t r = 0; r < c->rows; r++) {
         const R beta = element(&h->in[PAL_B], t + r, 0);
         const R *k = (const R *)c->k + r * s->Kp;
+        const token_row v = row_of(&h->in[PAL_V], t + r, s->V), to_v = row_of(dv, t + r, s->V);
         V sum = {0};
         for (int64_t j = 0; j < s->Kp; j += VL) {
             V d = load(de + r * s->Kp + j);
@@ -45,8 +46,8 @@ static inline void scalar_gate_back(const pal_rule_shape *s, const pal_head *h, 
         }
         for (int64_t j = 0; j < s->V; j += VL) {
             V dz = panel_part(s, b->dX, r, j);
-            if (dv->data) put_part(dv, to->add >> PAL_V & 1, t + r, j, s->V, dz * beta);
-            sum = vfma(dz, row_part(&h->in[PAL_V], t + r, j, s->V), sum);
+            if (dv->data) row_put(to_v, to->add >> PAL_V & 1, j, dz * beta);
+            sum = vfma(dz, row_get(v, j), sum);
         }
         if (!dbeta->data) continue;
         R *at = (R *)dbeta->data + (t + r) * dbeta->step, d = sum_lanes(sum);

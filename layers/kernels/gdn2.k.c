@@ -11,18 +11,19 @@
 /* e and Z of a chunk. */
 static void gates(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
-    const pal_rows *b = &h->in[PAL_B], *v = &h->in[PAL_V], *w = &h->in[PAL_W];
-    for (int64_t r = 0; r < s->C; r++) {
-        const bool token = r < c->rows;
-        for (int64_t j = 0; j < s->Kp; j += VL) {
-            V e = token ? row_part(b, t + r, j, s->K) * load((const R *)c->k + r * s->Kp + j)
-                        : (V){0};
-            store((R *)c->e + r * s->Kp + j, e);
-        }
-        for (int64_t j = 0; j < s->Vp; j += VL) {
-            V z = token ? row_part(w, t + r, j, s->V) * row_part(v, t + r, j, s->V) : (V){0};
-            store((R *)c->Z + j / PANEL * s->C * PANEL + r * PANEL + j % PANEL, z);
-        }
+    for (int64_t r = 0; r < c->rows; r++) {
+        const token_row b = row_of(&h->in[PAL_B], t + r, s->K);
+        const token_row v = row_of(&h->in[PAL_V], t + r, s->V),
+                        w = row_of(&h->in[PAL_W], t + r, s->V);
+        const R *k = (const R *)c->k + r * s->Kp;
+        R *e = (R *)c->e + r * s->Kp;
+        for (int64_t j = 0; j < s->Kp; j += VL) store(e + j, row_get(b, j) * load(k + j));
+        for (int64_t j = 0; j < s->Vp; j += VL)
+            store(panel_entry(s, c->Z, r, j), row_get(w, j) * row_get(v, j));
+    }
+    for (int64_t r = c->rows; r < s->C; r++) {
+        for (int64_t j = 0; j < s->Kp; j += VL) store((R *)c->e + r * s->Kp + j, (V){0});
+        for (int64_t j = 0; j < s->Vp; j += VL) store(panel_entry(s, c->Z, r, j), (V){0});
     }
 }
 
@@ -50,24 +51,24 @@ void K(gdn2_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chu
 static void gates_back(const pal_rule_shape *s, const pal_head *h, int64_t t, const pal_chunk *c,
                        pal_chunk_back *b, const pal_head_grad *to)
 {
-    const pal_rows *db = &to->out[PAL_B], *dv = &to->out[PAL_V], *dw = &to->out[PAL_W];
+    const bool db = to->out[PAL_B].data, dv = to->out[PAL_V].data, dw = to->out[PAL_W].data;
     for (int64_t r = 0; r < c->rows; r++) {
+        const token_row x_b = row_of(&h->in[PAL_B], t + r, s->K),
+                        to_b = row_of(&to->out[PAL_B], t + r, s->K);
+        const token_row x_v = row_of(&h->in[PAL_V], t + r, s->V),
+                        to_v = row_of(&to->out[PAL_V], t + r, s->V);
+        const token_row x_w = row_of(&h->in[PAL_W], t + r, s->V),
+                        to_w = row_of(&to->out[PAL_W], t + r, s->V);
         for (int64_t j = 0; j < s->K; j += VL) {
             const int64_t i = r * s->Kp + j;
             V de = load((const R *)b->de + i);
-            V dk = vfma(de, row_part(&h->in[PAL_B], t + r, j, s->K), load((const R *)b->dk + i));
-            store((R *)b->dk + i, dk);
-            if (db->data)
-                put_part(db, to->add >> PAL_B & 1, t + r, j, s->K, de * load((const R *)c->k + i));
+            store((R *)b->dk + i, vfma(de, row_get(x_b, j), load((const R *)b->dk + i)));
+            if (db) row_put(to_b, to->add >> PAL_B & 1, j, de * load((const R *)c->k + i));
         }
         for (int64_t j = 0; j < s->V; j += VL) {
             V dz = panel_part(s, b->dX, r, j);
-            if (dv->data)
-                put_part(dv, to->add >> PAL_V & 1, t + r, j, s->V,
-                         dz * row_part(&h->in[PAL_W], t + r, j, s->V));
-            if (dw->data)
-                put_part(dw, to->add >> PAL_W & 1, t + r, j, s->V,
-                         dz * row_part(&h->in[PAL_V], t + r, j, s->V));
+            if (dv) row_put(to_v, to->add >> PAL_V & 1, j, dz * row_get(x_w, j));
+            if (dw) row_put(to_w, to->add >> PAL_W & 1, j, dz * row_get(x_v, j));
         }
     }
 }

@@ -14,11 +14,10 @@ static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_ch
     read_keys(s, h, t, c);
     for (int64_t r = 0; r < s->C; r++) {
         const R dt = r < c->rows ? element(&h->in[PAL_G], t + r, 0) : 0;
+        const token_row xr = row_of(x, t + r, s->V);
         g[r] = (R)h->A * dt;
-        for (int64_t j = 0; j < s->Vp; j += VL) {
-            V z = r < c->rows ? row_part(x, t + r, j, s->V) * dt : (V){0};
-            store((R *)c->Z + j / PANEL * s->C * PANEL + r * PANEL + j % PANEL, z);
-        }
+        for (int64_t j = 0; j < s->Vp; j += VL)
+            store(panel_entry(s, c->Z, r, j), r < c->rows ? row_get(xr, j) * dt : (V){0});
     }
 }
 
@@ -44,15 +43,14 @@ static void step_back(const pal_rule_shape *s, const pal_head *h, int64_t t, con
     double dA = 0, dD = 0;
     for (int64_t r = 0; r < c->rows; r++) {
         const R dt = element(&h->in[PAL_G], t + r, 0);
+        const token_row x_row = row_of(&h->in[PAL_V], t + r, s->V), to_x = row_of(dx, t + r, s->V);
         V into_dt = {0}, into_D = {0};
         for (int64_t j = 0; j < s->V; j += VL) {
-            V x = row_part(&h->in[PAL_V], t + r, j, s->V);
+            V x = row_get(x_row, j);
             V dz = panel_part(s, b->dX, r, j), dO = panel_part(s, b->dO, r, j);
             into_dt = vfma(dz, x, into_dt);
             into_D = vfma(dO, x, into_D);
-            if (dx->data)
-                put_part(dx, to->add >> PAL_V & 1, t + r, j, s->V,
-                         vfma(dO, splat((R)h->D), dz * dt));
+            if (dx->data) row_put(to_x, to->add >> PAL_V & 1, j, vfma(dO, splat((R)h->D), dz * dt));
         }
         dA += (double)dt * (double)dg[r];
         dD += (double)sum_lanes(into_D);

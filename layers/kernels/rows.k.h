@@ -15,46 +15,70 @@ static inline R element(const pal_rows *x, int64_t t, int64_t c)
 {
     return ((const R *)x->data)[t * x->step + c * x->channel];
 }
-/* Elements c .. c + VL of a row of n; zero past the end. */
-static inline V row_part(const pal_rows *x, int64_t t, int64_t c, int64_t n)
+
+/* One row of n elements. Whole vectors of step 1 are read and written where they lie; ends and
+ * other steps go through a call, so that they do not weigh on the loops. */
+typedef struct token_row {
+    R *x;
+    int64_t n, step;
+} token_row;
+
+INLINE token_row row_of(const pal_rows *x, int64_t t, int64_t n)
 {
-    if (c >= n) return (V){0};
-    if (x->channel == 1) return ld((const R *)x->data + t * x->step, c, n);
+    return (token_row){x->data ? (R *)x->data + t * x->step : NULL, n, x->channel};
+}
+INLINE bool row_whole(token_row x, int64_t c) { return x.step == 1 && c + VL <= x.n; }
+
+static __attribute__((noinline)) V row_get_rest(token_row x, int64_t c)
+{
     V v = {0};
     for (int l = 0; l < VL; l++)
-        if (c + l < n) v[l] = element(x, t, c + l);
+        if (c + l < x.n) v[l] = x.x[(c + l) * x.step];
     return v;
 }
-
-/* Adds v to, or puts it over, elements c .. c + VL of a row of n. */
-static inline void put_part(const pal_rows *x, bool add, int64_t t, int64_t c, int64_t n, V v)
+static __attribute__((noinline)) void row_put_rest(token_row x, bool add, int64_t c, V v)
 {
-    if (c >= n) return;
-    R *row = (R *)x->data + t * x->step;
-    if (x->channel == 1) {
-        if (add) v += ld(row, c, n);
-        st(row, c, n, v);
-        return;
-    }
-    for (int l = 0; l < VL && c + l < n; l++) {
-        R *to = row + (c + l) * x->channel;
+    for (int l = 0; l < VL && c + l < x.n; l++) {
+        R *to = x.x + (c + l) * x.step;
         *to = add ? *to + v[l] : v[l];
     }
 }
 
-/* to [C][padded] = x from token t on, zeros for what is no token and no channel. */
-static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
-                             int64_t n, int64_t padded, R *to)
+/* Elements c .. c + VL; zero past the end. */
+INLINE V row_get(token_row x, int64_t c)
 {
-    for (int64_t r = 0; r < s->C; r++)
-        for (int64_t c = 0; c < padded; c += VL)
-            store(to + r * padded + c, r < rows ? row_part(x, t + r, c, n) : (V){0});
+    return row_whole(x, c) ? (V) * (const VU *)(x.x + c) : row_get_rest(x, c);
+}
+/* Adds v to, or puts it over, elements c .. c + VL. */
+INLINE void row_put(token_row x, bool add, int64_t c, V v)
+{
+    if (row_whole(x, c))
+        *(VU *)(x.x + c) = (VU)(add ? (V) * (const VU *)(x.x + c) + v : v);
+    else
+        row_put_rest(x, add, c, v);
 }
 
-/* VL columns of token r in panels of C rows. */
-static inline V panel_part(const pal_rule_shape *s, const R *panels, int64_t r, int64_t col)
+/* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
+static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
+                             int64_t n, int64_t padded, R factor, R *to)
 {
-    return load(panels + col / PANEL * s->C * PANEL + r * PANEL + col % PANEL);
+    for (int64_t r = 0; r < rows; r++) {
+        const token_row from = row_of(x, t + r, n);
+        for (int64_t c = 0; c < padded; c += VL)
+            store(to + r * padded + c, row_get(from, c) * factor);
+    }
+    for (int64_t i = rows * padded; i < s->C * padded; i += VL) store(to + i, (V){0});
+}
+
+/* The VL columns from col on of token r, in panels of C rows. */
+INLINE R *panel_entry(const pal_rule_shape *s, void *panels, int64_t r, int64_t col)
+{
+    const int64_t u = col & (PANEL - 1);
+    return (R *)panels + (col - u) * s->C + r * PANEL + u;
+}
+INLINE V panel_part(const pal_rule_shape *s, void *panels, int64_t r, int64_t col)
+{
+    return load(panel_entry(s, panels, r, col));
 }
 
 /* ---- Unit length ---- */
@@ -66,28 +90,25 @@ static inline R row_dot(const R *a, const R *b, int64_t n)
     return sum_lanes(sum);
 }
 
-/* Rows of x times scale, after making them of unit length if asked for; norm[r] is then 1 / |x_r|.
- */
-static inline void finish_rows(const pal_rule_shape *s, R *x, R scale, R *norm)
+/* Makes rows of x unit length, times scale; norm[r] is 1 / |x_r| of what it was. */
+static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *norm)
 {
     for (int64_t r = 0; r < s->C; r++) {
-        R *row = x + r * s->Kp, factor = scale;
-        if (s->normalize) {
-            norm[r] = (R)(1 / sqrt((double)row_dot(row, row, s->Kp) + NORM_EPS));
-            factor *= norm[r];
-        }
-        if (factor == 1) continue;
-        for (int64_t c = 0; c < s->Kp; c += VL) store(row + c, load(row + c) * factor);
+        R *at = x + r * s->Kp;
+        norm[r] = (R)(1 / sqrt((double)row_dot(at, at, s->Kp) + NORM_EPS));
+        for (int64_t c = 0; c < s->Kp; c += VL) store(at + c, load(at + c) * (norm[r] * scale));
     }
 }
 
 /* q and k of a chunk into c->q and c->k. */
 static inline void read_keys(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
-    read_rows(s, c->rows, &h->in[PAL_Q], t, s->K, s->Kp, c->q);
-    read_rows(s, c->rows, &h->in[PAL_K], t, s->K, s->Kp, c->k);
-    finish_rows(s, c->q, (R)s->scale, c->norm);
-    finish_rows(s, c->k, 1, (R *)c->norm + s->C);
+    const R scale = (R)s->scale;
+    read_rows(s, c->rows, &h->in[PAL_Q], t, s->K, s->Kp, s->normalize ? 1 : scale, c->q);
+    read_rows(s, c->rows, &h->in[PAL_K], t, s->K, s->Kp, 1, c->k);
+    if (!s->normalize) return;
+    normalize_rows(s, c->q, scale, c->norm);
+    normalize_rows(s, c->k, 1, (R *)c->norm + s->C);
 }
 
 /*
@@ -99,6 +120,7 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
 {
     if (!out->data) return;
     for (int64_t r = 0; r < rows; r++) {
+        const token_row to = row_of(out, t + r, s->K);
         const R *yr = y + r * s->Kp;
         R *dr = d + r * s->Kp, factor = scale, along = 0;
         if (s->normalize) {
@@ -108,7 +130,7 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
         for (int64_t c = 0; c < s->K; c += VL) {
             V v = load(dr + c);
             if (s->normalize) v = vfma(load(yr + c), splat(-along), v);
-            put_part(out, add, t + r, c, s->K, v * factor);
+            row_put(to, add, c, v * factor);
         }
     }
 }
@@ -164,7 +186,7 @@ static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, i
         for (int64_t i = 0; i < s->C * s->Kp; i += VL) store(g + i, (V){0});
         return;
     }
-    read_rows(s, rows, &h->in[PAL_G], t, s->K, s->Kp, g);
+    read_rows(s, rows, &h->in[PAL_G], t, s->K, s->Kp, 1, g);
     if (!s->activate) return;
     const R rate = (R)decay_rate(h->A_log);
     for (int64_t r = 0; r < rows; r++)
@@ -205,12 +227,12 @@ static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, in
         for (int64_t r = 0; r < rows; r++) {
             V d = load(dg + r * s->Kp + c), dA = {0};
             if (s->activate) {
-                V x = row_part(&h->in[PAL_G], t + r, c, s->K) + bias;
+                V x = row_get(row_of(&h->in[PAL_G], t + r, s->K), c) + bias;
                 d = activate_back(s, rate, x, d, &dA);
                 sum += d;
                 sum_rate += dA;
             }
-            if (out->data) put_part(out, add, t + r, c, s->K, d);
+            if (out->data) row_put(row_of(out, t + r, s->K), add, c, d);
         }
         for (int l = 0; l < VL && c + l < s->K && to->sums; l++) {
             to->sums[1 + c + l] = (double)sum[l];

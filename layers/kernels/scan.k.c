@@ -69,12 +69,41 @@ void K(panels)(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded, vo
     }
 }
 
+/* ---- Looking ahead ---- */
+
+/* A panel's share of the rows to ask for, spread over its steps. */
+typedef struct ahead {
+    const pal_ahead *a;
+    int64_t row, end, steps;
+} ahead;
+
+static inline ahead ahead_of(const pal_rule_shape *s, const pal_chunk *c, int64_t panel,
+                             int64_t steps)
+{
+    const int64_t panels = s->Vp / PANEL, all = c->ahead.arrays * c->ahead.rows;
+    return (ahead){&c->ahead, all * panel / panels, all * (panel + 1) / panels, steps};
+}
+
+static inline void look_ahead(ahead *x)
+{
+    int64_t rows = (x->end - x->row + x->steps - 1) / x->steps;
+    x->steps--;
+    for (; rows > 0; rows--, x->row++) {
+        const int64_t i = x->row / x->a->rows;
+        const char *at = x->a->data[i] + x->row % x->a->rows * x->a->step[i];
+        for (int64_t byte = 0; byte < x->a->bytes[i]; byte += 64)
+            __builtin_prefetch(at + byte, 0, 2);
+    }
+}
+
 /* ---- Forward ---- */
 
 /* X = Z - gamma*e S, then U = (I + T)^-1 X. */
-static void solve(const pal_rule_shape *s, const pal_chunk *c, const R *Z, const R *S, R *X, R *U)
+static void solve(const pal_rule_shape *s, const pal_chunk *c, const R *Z, const R *S, R *X, R *U,
+                  ahead *next)
 {
     for (int64_t r = 0; r < s->C; r += MR) {
+        look_ahead(next);
         tile t = tile_load(Z + r * PANEL, PANEL);
         tile_madd(&t, left_of((const R *)c->En + r * s->Kp, s->Kp, 1), s->K, S, PANEL);
         tile_store(&t, X + r * PANEL, PANEL);
@@ -88,10 +117,11 @@ static void solve(const pal_rule_shape *s, const pal_chunk *c, const R *Z, const
 
 /* O = gamma*q S + A U, and D x on top of it. */
 static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const R *S,
-                   const R *U, const pal_rows *o, const pal_rows *skip, R D)
+                   const R *U, const pal_rows *o, const pal_rows *skip, R D, ahead *next)
 {
     R rows[MR * PANEL] __attribute__((aligned(64))), x[PANEL] __attribute__((aligned(64)));
     for (int64_t r = 0; r < c->rows; r += MR) {
+        look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Qg + r * s->Kp, s->Kp, 1), s->K, S, PANEL);
         tile_triangle(&t, left_of(c->A, s->C, 1), false, r, s->C, U, PANEL);
@@ -110,9 +140,10 @@ static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, c
 }
 
 /* S <- gamma_C S + (tail*k)^T U. */
-static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U, R *S)
+static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U, R *S, ahead *next)
 {
     for (int64_t i = 0; i < s->Kp; i += MR) {
+        look_ahead(next);
         tile t = tile_load_scaled(S + i * PANEL, PANEL, (const R *)c->gamma + i);
         tile_madd(&t, left_of((const R *)c->Kt + i, 1, s->Kp), c->rows, U, PANEL);
         tile_store(&t, S + i * PANEL, PANEL);
@@ -127,25 +158,28 @@ void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S
     R X[s->C * PANEL] __attribute__((aligned(64))), u[s->C * PANEL] __attribute__((aligned(64)));
     const R *Z = panel_of(c->Z, s->C, panel), *written = Z;
     R *state = panel_at(S, s->Kp, panel);
+    ahead next = ahead_of(s, c, panel,
+                          ((s->erase ? s->C : 0) + (o ? s->C : 0) + (update ? s->Kp : 0)) / MR + 1);
     if (s->erase) {
         R *to = U ? panel_at(U, s->C, panel) : u;
-        solve(s, c, Z, state, X, to);
+        solve(s, c, Z, state, X, to, &next);
         written = to;
     } else if (U) {
         R *to = panel_at(U, s->C, panel);
         for (int64_t i = 0; i < s->C * PANEL; i += VL) store(to + i, load(Z + i));
     }
-    if (o) output(s, c, panel, state, written, o, skip, (R)D);
-    if (update) update_state(s, c, written, state);
+    if (o) output(s, c, panel, state, written, o, skip, (R)D, &next);
+    if (update) update_state(s, c, written, state, &next);
 }
 
 /* ---- Backward ---- */
 
 /* dU = A^T dO + tail*k dS, then dX = (I + T)^-T dU. */
 static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO, const R *dS, R *dU,
-                       R *dX)
+                       R *dX, ahead *next)
 {
     for (int64_t r = 0; r < s->C; r += MR) {
+        look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Kt + r * s->Kp, s->Kp, 1), s->K, dS, PANEL);
         tile_triangle(&t, left_of(c->A, 1, s->C), true, r, s->C, dO, PANEL);
@@ -169,8 +203,10 @@ void K(scan_back)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, co
     R *dO = panel_at(b->dO, s->C, panel), *dX = panel_at(b->dX, s->C, panel);
     K(panels)
     (c->rows, s->V, dout, s->C, b->dO, panel, panel + 1, dout ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
-    solve_back(s, c, dO, after, dU, dX);
+    ahead next = ahead_of(s, c, panel, (s->C + s->Kp) / MR);
+    solve_back(s, c, dO, after, dU, dX, &next);
     for (int64_t i = 0; i < s->Kp; i += MR) {
+        look_ahead(&next);
         tile t = tile_load_scaled(after + i * PANEL, PANEL, (const R *)c->gamma + i);
         tile_madd(&t, left_of((const R *)c->Qg + i, 1, s->Kp), c->rows, dO, PANEL);
         if (s->erase) tile_madd(&t, left_of((const R *)c->En + i, 1, s->Kp), c->rows, dX, PANEL);

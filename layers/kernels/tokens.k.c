@@ -72,8 +72,9 @@ INLINE void group_tokens(const pal_rule_shape *s, const pal_chunk *c, bool chann
         UNROLL
         for (int i = 0; i < VECTORS; i++) {
             const int64_t col = j + i * VL;
-            if (skip) out[i] = vfma(splat(D), row_part(skip, r, col, s->V), out[i]);
-            put_part(o, false, r, col, s->V, out[i]);
+            if (col >= s->V) continue;
+            if (skip) out[i] = vfma(splat(D), row_get(row_of(skip, r, s->V), col), out[i]);
+            row_put(row_of(o, r, s->V), false, col, out[i]);
         }
     }
 }
