@@ -1,0 +1,85 @@
+/*
+ * measure.c - the clock, runs in pairs, and the matrix product that everything is compared with.
+ *
+ * A machine's clock is not the same from one minute to the next, and a neighbour may take a part of
+ * it for a while. So a rate is never compared with one that was measured at another time: what is
+ * timed and its reference take turns, each pair gives a ratio, and the median of these is reported.
+ */
+#include "bench/rules_parts/rules.h"
+#include "tensor/internal.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The value below which a share of n sorted ones lie, between neighbours on a straight line. */
+static double quantile(const double *sorted, int n, double share)
+{
+    double place = share * (n - 1);
+    int i = (int)place, next = i + 1 < n ? i + 1 : i;
+    return sorted[i] + (place - i) * (sorted[next] - sorted[i]);
+}
+
+static quartiles summary(double *t, int n)
+{
+    qsort(t, (size_t)n, sizeof *t, by_value);
+    return (quartiles){quantile(t, n, 0.25), quantile(t, n, 0.5), quantile(t, n, 0.75)};
+}
+
+double measure(timed_fn *run, void *context, int runs)
+{
+    double t[MAX_RUNS];
+    run(context);
+    for (int i = 0; i < runs; i++) t[i] = run(context);
+    return summary(t, runs).median;
+}
+
+bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_context, int runs,
+                   pairs *out)
+{
+    double t[MAX_RUNS], ratio[MAX_RUNS];
+    if (run(context) < 0) return false;
+    reference(its_context);
+    double before = reference(its_context);
+    for (int i = 0; i < runs; i++) {
+        t[i] = run(context);
+        if (t[i] < 0) return false;
+        double after = reference(its_context);
+        ratio[i] = (before + after) / 2 / t[i]; /* the run lies between these two */
+        before = after;
+    }
+    *out = (pairs){summary(t, runs), summary(ratio, runs).median};
+    return true;
+}
+
+sgemm sgemm_new(pal_tape *data)
+{
+    pal_rng rng = pal_rng_new(2, 0);
+    pal_shape square = PAL_SHAPE(SGEMM_SIZE, SGEMM_SIZE);
+    return (sgemm){.a = pal_uniform(data, PAL_F32, square, -1, 1, &rng),
+                   .b = pal_uniform(data, PAL_F32, square, -1, 1, &rng),
+                   .c = pal_zeros(data, PAL_F32, square)};
+}
+
+double sgemm_run(void *context)
+{
+    const sgemm *g = context;
+    const void *a = pal_value(g->a).data, *b = pal_value(g->b).data;
+    void *c = pal_edit(g->c).data;
+    double start = seconds();
+    pal_gemm(PAL_F32, SGEMM_SIZE, SGEMM_SIZE, SGEMM_SIZE, 1, a, SGEMM_SIZE, 1, b, SGEMM_SIZE, 1, 0,
+             c, SGEMM_SIZE, 1, g->threads);
+    return seconds() - start;
+}

@@ -1,0 +1,146 @@
+/*
+ * rules.h - what the parts of bench/rules share.
+ *
+ * From the bottom up: subject.c is what can be timed (rules and their inputs), options.c the
+ * command line, measure.c clock and reference rates, timed.c one run of a rule or of decoding,
+ * validate.c the comparison with f64 that comes first. bench/rules.c puts them together.
+ */
+#ifndef PAL_BENCH_RULES_H
+#define PAL_BENCH_RULES_H
+
+#include "layers/layers.h"
+
+/* ---- Rules and their inputs (subject.c) ---- */
+
+/* For Mamba-2 K is the state size N, V the head's width P, and there is one group. */
+typedef struct dims {
+    int64_t B, T, H, K, V;
+} dims;
+
+enum { GDN2, KDA, GDN, DELTANET, MAMBA2, RULES };
+enum { INPUTS = 6 };
+
+typedef enum draw { UNIT, NORMAL, UNIFORM } draw;
+typedef struct input {
+    const char *name, *axes; /* a letter of dims for each axis; 1: one */
+    draw draw;
+    double low, high; /* of UNIFORM; mean and deviation of NORMAL; UNIT has rows of length one */
+} input;
+
+typedef struct rule {
+    const char *name;
+    pal_rule_out (*call)(const pal_tensor *in, pal_rule_opts opts);
+    int nin;
+    input in[INPUTS];
+} rule;
+extern const rule rules[RULES];
+
+/* A rule with numbers to run it on; all f32, on a tape for data. */
+typedef struct subject {
+    const rule *rule;
+    dims d;
+    pal_tensor in[INPUTS], state;
+    pal_tensor cotangent[2]; /* of o and of the final state */
+} subject;
+subject subject_draw(pal_tape *data, const rule *r, dims d);
+
+/* A leaf with the values of x, on another tape or of another dtype; want: its gradient is wanted.
+ */
+pal_tensor leaf(pal_tape *tape, pal_tensor x, pal_dtype dtype, bool want);
+/* A leaf for each input of the rule. */
+void leaves(pal_tape *tape, const subject *s, pal_dtype dtype, bool want, pal_tensor in[INPUTS]);
+
+/* ---- The command line (options.c) ---- */
+
+typedef enum direction { FORWARD, FORWARD_TRAIN, FORWARD_BACKWARD, DECODE, DIRECTIONS } direction;
+enum { MODES = PAL_RULE_CHUNK + 1, MAX_LIST = 8, MAX_RUNS = 999 };
+
+/* NULL: there is no such mode or direction. */
+const char *mode_name(int i);
+const char *direction_name(int i);
+
+typedef struct list {
+    int n;
+    int64_t at[MAX_LIST];
+} list;
+
+typedef struct options {
+    unsigned rules, modes, directions; /* bit i: number i of its table is asked for */
+    int64_t B, H, K, V;                /* 0: not given */
+    list T;                            /* empty: not given */
+    list chunk, threads;
+    int runs;
+    const char *csv;
+    bool directions_given, shape_given;
+} options;
+/* Reads the command line and fills in defaults; ends the program if it makes no sense. */
+options options_parse(int argc, char **argv);
+
+/* ---- Clock and reference rates (measure.c) ---- */
+
+double seconds(void);
+
+/* One run: its seconds, or a negative number if it failed. */
+typedef double timed_fn(void *context);
+
+typedef struct quartiles {
+    double low, median, high;
+} quartiles;
+
+/* Times runs of two things in turn. */
+typedef struct pairs {
+    quartiles seconds; /* of the first */
+    double ratio;      /* median over the pairs of (seconds of the second / seconds of the first) */
+} pairs;
+bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_context, int runs,
+                   pairs *out);
+/* Median seconds of one thing; not to be used for what can fail. */
+double measure(timed_fn *run, void *context, int runs);
+
+/* The product of two SGEMM_SIZE x SGEMM_SIZE matrices, by the library's own BLIS. */
+enum { SGEMM_SIZE = 2048 };
+#define SGEMM_FLOPS (2.0 * SGEMM_SIZE * SGEMM_SIZE * SGEMM_SIZE)
+typedef struct sgemm {
+    pal_tensor a, b, c;
+    int threads;
+} sgemm;
+sgemm sgemm_new(pal_tape *data);
+timed_fn sgemm_run;
+
+/* ---- A rule, timed (timed.c) ---- */
+
+/* One call of a rule in one direction, on a tape that is reset between runs. */
+typedef struct job {
+    const subject *s;
+    direction direction;
+    pal_rule_opts opts;
+    pal_tape *tape;
+    size_t bytes; /* out: the most that the call has added to the tape */
+} job;
+timed_fn job_run;
+
+/* Decoding: one token through each of LAYERS states in turn, PASSES times in a run. */
+enum { LAYERS = 24, PASSES = 8 };
+typedef struct decoder {
+    const subject *s;
+    int threads;
+    pal_tape *tape;
+    pal_params *store;
+    pal_tensor state[LAYERS];
+} decoder;
+decoder decoder_new(const subject *s, int threads);
+void decoder_free(decoder *d);
+timed_fn decoder_run;
+/* What memory allows: x = a x + b over the same states, as often as decoder_run goes over them. */
+timed_fn decoder_sweep;
+
+/* ---- Validation (validate.c) ---- */
+
+/*
+ * Whether a mode of a rule (auto stands for decoding in place, token by token) agrees with the
+ * composed rule in f64: outputs and final state with gradients off, and outputs, state and all
+ * gradients with gradients on; at 1e-10 in f64 and 2e-5 in f32, for each chunk size. Prints a line.
+ */
+bool validate(const rule *r, pal_rule_mode mode, const list *chunk);
+
+#endif
