@@ -89,26 +89,42 @@ static inline void gated_rows(const pal_rule_shape *s, pal_chunk *c)
 
 /* ---- T and A ---- */
 
-enum { SLAB = 8 }; /* vectors of a key that stay in registers */
+/* `vectors` vectors of token s, from channel j on, against the tokens r >= s of its block: p_rs k_s
+ * stays in registers and is carried from r to r + 1. */
+INLINE void diagonal_part(const pal_rule_shape *sh, const pal_chunk *c, int64_t a, int64_t s,
+                          int64_t j, int vectors, V t[BLOCK], V z[BLOCK])
+{
+    const int64_t n = sh->Kp;
+    const R *alpha = (const R *)c->alpha + j, *q = (const R *)c->q + j, *e = (const R *)c->e + j;
+    V kk[8], sum = {0};
+    UNROLL
+    for (int i = 0; i < vectors; i++) {
+        kk[i] = load((const R *)c->k + s * n + j + i * VL);
+        sum = vfma(load(q + s * n + i * VL), kk[i], sum);
+    }
+    z[s - a] += sum;
+    for (int64_t r = s + 1; r < a + BLOCK; r++) {
+        V erase = {0}, read = {0};
+        UNROLL
+        for (int i = 0; i < vectors; i++) {
+            kk[i] *= load(alpha + r * n + i * VL);
+            erase = vfma(load(e + r * n + i * VL), kk[i], erase);
+            read = vfma(load(q + r * n + i * VL), kk[i], read);
+        }
+        t[r - a] += erase;
+        z[r - a] += read;
+    }
+}
 
-/* Token s of block a against the tokens r >= s of its block, pair by pair: p_rs k_s, carried from r
- * to r + 1, meets q_r and e_r. Sums of lanes come last, VL of them at once. */
+/* Column s of block a, pair by pair. Sums over lanes come last, VL of them at once. */
 static inline void diagonal_column(const pal_rule_shape *sh, const pal_chunk *c, int64_t a,
                                    int64_t s)
 {
-    const int64_t n = sh->Kp;
-    const R *alpha = c->alpha, *q = c->q, *k = c->k, *e = c->e;
     V t[BLOCK], z[BLOCK];
     for (int i = 0; i < BLOCK; i++) t[i] = z[i] = (V){0};
-    for (int64_t j = 0; j < n; j += VL) {
-        V kk = load(k + s * n + j);
-        z[s - a] = vfma(load(q + s * n + j), kk, z[s - a]);
-        for (int64_t r = s + 1; r < a + BLOCK; r++) {
-            kk *= load(alpha + r * n + j);
-            t[r - a] = vfma(load(e + r * n + j), kk, t[r - a]);
-            z[r - a] = vfma(load(q + r * n + j), kk, z[r - a]);
-        }
-    }
+    int64_t j = 0;
+    for (; j + 8 * VL <= sh->Kp; j += 8 * VL) diagonal_part(sh, c, a, s, j, 8, t, z);
+    for (; j < sh->Kp; j += PANEL) diagonal_part(sh, c, a, s, j, NR, t, z);
     R sums[2][BLOCK] __attribute__((aligned(64)));
     for (int i = 0; i < BLOCK; i += VL) {
         store(sums[0] + i, sums_of(t + i));

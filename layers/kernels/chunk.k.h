@@ -59,8 +59,8 @@ INLINE tile tile_load(const R *c, int64_t ld)
 {
     tile t;
     UNROLL
-    for (int r = 0; r < MR; r++) UNROLL
-    for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL);
+    for (int r = 0; r < MR; r++)
+        for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL);
     return t;
 }
 
@@ -69,54 +69,57 @@ INLINE tile tile_load_scaled(const R *c, int64_t ld, const R *factor)
 {
     tile t;
     UNROLL
-    for (int r = 0; r < MR; r++) UNROLL
-    for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL) * factor[r];
+    for (int r = 0; r < MR; r++)
+        for (int j = 0; j < NR; j++) t.sum[r][j] = load(c + r * ld + j * VL) * factor[r];
     return t;
 }
 
 INLINE void tile_store(const tile *t, R *c, int64_t ld)
 {
     UNROLL
-    for (int r = 0; r < MR; r++) UNROLL
-    for (int j = 0; j < NR; j++) store(c + r * ld + j * VL, t->sum[r][j]);
+    for (int r = 0; r < MR; r++)
+        for (int j = 0; j < NR; j++) store(c + r * ld + j * VL, t->sum[r][j]);
 }
 
-/* One step of the depth for rows first .. last - 1. */
-INLINE void tile_step(tile *t, int first, int last, left x, const R *b)
+/* One step of the depth for rows first .. last - 1 and the first `cols` vectors of columns. */
+INLINE void tile_step(tile *t, int first, int last, int cols, left x, const R *b)
 {
     V y[NR];
-    UNROLL
-    for (int j = 0; j < NR; j++) y[j] = load(b + j * VL);
+    for (int j = 0; j < cols; j++) y[j] = load(b + j * VL);
     UNROLL
     for (int r = 0; r < MR; r++) {
         if (r < first || r >= last) continue;
         V a = splat(x.a[r * x.row]);
-        UNROLL
-        for (int j = 0; j < NR; j++) t->sum[r][j] = vfma(a, y[j], t->sum[r][j]);
+        for (int j = 0; j < cols; j++) t->sum[r][j] = vfma(a, y[j], t->sum[r][j]);
     }
 }
 
 /* t += x b over `depth`; row d of b is at b + d * ld. */
-INLINE void tile_madd(tile *t, left x, int64_t depth, const R *b, int64_t ld)
+INLINE void tile_madd_cols(tile *t, int cols, left x, int64_t depth, const R *b, int64_t ld)
 {
     if (x.row == 1) /* the two forms address their broadcasts differently */
         for (int64_t d = 0; d < depth; d++)
-            tile_step(t, 0, MR, left_of(x.a + d * x.step, 1, 0), b + d * ld);
+            tile_step(t, 0, MR, cols, left_of(x.a + d * x.step, 1, 0), b + d * ld);
     else
         for (int64_t d = 0; d < depth; d++)
-            tile_step(t, 0, MR, left_of(x.a + d, x.row, 0), b + d * ld);
+            tile_step(t, 0, MR, cols, left_of(x.a + d, x.row, 0), b + d * ld);
+}
+
+INLINE void tile_madd(tile *t, left x, int64_t depth, const R *b, int64_t ld)
+{
+    tile_madd_cols(t, NR, x, depth, b, ld);
 }
 
 /* The MR deep piece on the diagonal of a lower (upper) triangular left operand. */
 INLINE void tile_madd_lower(tile *t, left x, const R *b, int64_t ld)
 {
     UNROLL
-    for (int d = 0; d < MR; d++) tile_step(t, d, MR, left_at(x, 0, d), b + d * ld);
+    for (int d = 0; d < MR; d++) tile_step(t, d, MR, NR, left_at(x, 0, d), b + d * ld);
 }
 INLINE void tile_madd_upper(tile *t, left x, const R *b, int64_t ld)
 {
     UNROLL
-    for (int d = 0; d < MR; d++) tile_step(t, 0, d + 1, left_at(x, 0, d), b + d * ld);
+    for (int d = 0; d < MR; d++) tile_step(t, 0, d + 1, NR, left_at(x, 0, d), b + d * ld);
 }
 
 /* t += rows r .. r + MR of a lower (upper) triangular matrix x of n rows, times b. */
@@ -140,9 +143,11 @@ INLINE V sums_of(const V *x)
     UNROLL
     for (int i = 0; i < VL; i++) y[i] = x[i];
     UNROLL
-    for (int h = VL / 2; h >= 1; h /= 2) UNROLL
-    for (int i = 0; i < h; i++)
-        y[i] = first_halves(y[i], y[i + h], h) + second_halves(y[i], y[i + h], h);
+    for (int h = VL / 2; h >= 1; h /= 2) {
+        UNROLL
+        for (int i = 0; i < h; i++)
+            y[i] = first_halves(y[i], y[i + h], h) + second_halves(y[i], y[i + h], h);
+    }
     return y[0];
 }
 
@@ -156,12 +161,14 @@ static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx
             UNROLL
             for (int r = 0; r < VL; r++) a[r] = load(x + (i + r) * ldx + j);
             UNROLL
-            for (int h = VL / 2; h >= 1; h /= 2) UNROLL
-            for (int r = 0; r < VL; r++) {
-                if (r & h) continue;
-                V first = first_halves(a[r], a[r + h], h);
-                a[r + h] = second_halves(a[r], a[r + h], h);
-                a[r] = first;
+            for (int h = VL / 2; h >= 1; h /= 2) {
+                UNROLL
+                for (int r = 0; r < VL; r++) {
+                    if (r & h) continue;
+                    V first = first_halves(a[r], a[r + h], h);
+                    a[r + h] = second_halves(a[r], a[r + h], h);
+                    a[r] = first;
+                }
             }
             UNROLL
             for (int r = 0; r < VL; r++) store(y + (j + r) * ldy + i, a[r]);
@@ -185,19 +192,19 @@ INLINE void dots(strip a, strip b, int64_t panels, R *out, int64_t ld)
     V sum[DOTS];
     UNROLL
     for (int i = 0; i < DOTS; i++) sum[i] = (V){0};
-    for (int64_t p = 0; p < panels; p++) UNROLL
-    for (int u = 0; u < NR; u++) {
-        V y[DOT_COLS];
-        UNROLL
-        for (int j = 0; j < DOT_COLS; j++) y[j] = load(b.x + j * b.row + p * b.panel + u * VL);
-        UNROLL
-        for (int i = 0; i < DOT_ROWS; i++) {
-            V x = load(a.x + i * a.row + p * a.panel + u * VL);
+    for (int64_t p = 0; p < panels; p++)
+        for (int u = 0; u < NR; u++) {
+            V y[DOT_COLS];
             UNROLL
-            for (int j = 0; j < DOT_COLS; j++)
-                sum[i * DOT_COLS + j] = vfma(x, y[j], sum[i * DOT_COLS + j]);
+            for (int j = 0; j < DOT_COLS; j++) y[j] = load(b.x + j * b.row + p * b.panel + u * VL);
+            UNROLL
+            for (int i = 0; i < DOT_ROWS; i++) {
+                V x = load(a.x + i * a.row + p * a.panel + u * VL);
+                UNROLL
+                for (int j = 0; j < DOT_COLS; j++)
+                    sum[i * DOT_COLS + j] = vfma(x, y[j], sum[i * DOT_COLS + j]);
+            }
         }
-    }
     union {
         V v[DOTS / VL];
         R r[DOTS];

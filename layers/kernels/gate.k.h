@@ -20,11 +20,11 @@ static inline void scalar_gate(const pal_rule_shape *s, const pal_head *h, int64
         const R beta = r < c->rows ? element(&h->in[PAL_B], t + r, 0) : 0;
         for (int64_t j = 0; j < s->Kp; j += VL)
             store((R *)c->e + r * s->Kp + j, load((const R *)c->k + r * s->Kp + j) * beta);
-        for (int64_t p = 0; p < s->Vp * s->C; p += s->C * PANEL) UNROLL
-        for (int u = 0; u < NR; u++) {
-            R *z = (R *)c->Z + p + r * PANEL + u * VL;
-            store(z, load(z) * beta);
-        }
+        for (int64_t p = 0; p < s->Vp * s->C; p += s->C * PANEL)
+            for (int u = 0; u < NR; u++) {
+                R *z = (R *)c->Z + p + r * PANEL + u * VL;
+                store(z, load(z) * beta);
+            }
     }
 }
 

@@ -26,9 +26,13 @@ static inline void times_state(const pal_rule_shape *s, const R *S, const R *xt,
     for (int64_t j = 0; j < s->C; j += PANEL)
         for (int64_t i = 0; i < s->Kp; i += MR) {
             tile t = tile_zero();
-            for (int64_t v = 0; v < s->Vp; v += PANEL)
-                tile_madd(&t, left_of(S + v * s->Kp + i * PANEL, PANEL, 1), PANEL,
-                          xt + v * s->Cp + j, s->Cp);
+            for (int64_t v = 0; v < s->Vp; v += PANEL) {
+                const left x = left_of(S + v * s->Kp + i * PANEL, PANEL, 1);
+                if (j + PANEL <= s->C)
+                    tile_madd(&t, x, PANEL, xt + v * s->Cp + j, s->Cp);
+                else /* the chunk ends in the middle of the tile */
+                    tile_madd_cols(&t, NR / 2, x, PANEL, xt + v * s->Cp + j, s->Cp);
+            }
             tile_store(&t, wide + i * s->Cp + j, s->Cp);
         }
     transpose(s->Kp, s->C, wide, s->Cp, to, s->Kp);
