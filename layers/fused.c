@@ -50,12 +50,14 @@ pal_fused pal_fused_of(const pal_call *call, int team)
         f.sequences = call->in[PAL_IN_OFFSETS]->shape[0] - 1;
     }
     f.lanes = f.sequences * f.HV;
-    f.shape = (pal_rule_shape){.C = o->C,
+    int64_t C = o->C; /* a few tokens need no room for a chunk, unless backward counts in chunks */
+    if (o->recurrent && !o->records && f.T < C) C = f.T > 1 ? f.T : 1;
+    f.shape = (pal_rule_shape){.C = C,
                                .K = q->shape[3],
                                .V = v->shape[3],
                                .Kp = round_up(q->shape[3], table->pad),
                                .Vp = round_up(v->shape[3], table->pad),
-                               .Cp = round_up(o->C, table->pad),
+                               .Cp = round_up(C, table->pad),
                                .scale = o->scale,
                                .erase = o->kind != PAL_MAMBA2,
                                .decay = call->in[PAL_G] != NULL,

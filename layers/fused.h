@@ -23,6 +23,7 @@ enum {
     PAL_IN_A,
     PAL_IN_D,
     PAL_FUSED_INPUTS,
+    PAL_IN_DO = PAL_FUSED_INPUTS, /* of pal_rule_map_back alone */
     PAL_IN_A_LOG = PAL_IN_A,
     PAL_IN_DT_BIAS = PAL_IN_D
 };
@@ -114,6 +115,20 @@ pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f);
 /* The operation on checked arguments that are on the frame's tape. */
 pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
                             const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts);
+
+pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+                                 const pal_rule_opts *opts);
+
+/*
+ * The tokens of each sequence as one map of its state, S_out = M S_in + N: M [S,HV,K,K] and N
+ * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape;
+ * the state is not read). Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V].
+ * Constants: nothing is recorded. About 6 K (K + V) and 10 K V flops a token and head.
+ */
+void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
+                  pal_tensor *M, pal_tensor *N);
+pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+                             pal_rule_opts opts, pal_tensor dO);
 
 size_t pal_fused_forward_scratch(const pal_fused *f);
 size_t pal_fused_backward_scratch(const pal_fused *f);

@@ -179,6 +179,9 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
 /* Some columns of a lane; all of them if states are kept. */
 static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, pal_chunk *c)
 {
+    /* A single token is over before the caches know the state: decoding looks one lane ahead. */
+    const bool one = f->T == f->sequences && i + 1 < f->lanes;
+    const void *next = one ? pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], i + 1).data : NULL;
     const pal_rule_shape *s = &f->shape;
     lane l = lane_of(f, i);
     const void *S = start_columns(f, &l, i, from, to);
@@ -191,7 +194,8 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
                    chunk || l.before.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
         c->rows = pal_fused_rows(f, i / f->HV, chunk);
         f->rule->pack(s, &l.head, t, c);
-        f->table->tokens(s, c, from, to, S, l.after.data, &o, l.head.D != 0 ? &x : NULL, l.head.D);
+        f->table->tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL,
+                         l.head.D);
         S = l.after.data;
     }
 }

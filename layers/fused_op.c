@@ -82,19 +82,26 @@ static bool can_overwrite(pal_frame *f, pal_tensor state)
     return true;
 }
 
-pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
-                            const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
+pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+                                 const pal_rule_opts *opts)
 {
     pal_fused_opts o = {.kind = kind,
                         .in_place = opts->in_place,
                         .normalize = opts->normalize,
-                        .activate = !pal_is_none(opts->A_log),
+                        .activate = kind != PAL_MAMBA2 && !pal_is_none(opts->A_log),
                         .lower_bound = opts->lower_bound,
                         .C = opts->chunk ? opts->chunk : DEFAULT_CHUNK,
                         .every = KEEP_EVERY,
                         .scale = opts->scale};
-    pal_tensor out[2];
     if (o.scale == 0) o.scale = kind == PAL_MAMBA2 ? 1 : 1 / sqrt((double)pal_dim(in[PAL_Q], -1));
+    return o;
+}
+
+pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
+                            const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
+{
+    pal_fused_opts o = pal_fused_options(kind, in, opts);
+    pal_tensor out[2];
     o.recurrent = opts->mode == PAL_RULE_RECURRENT ||
                   (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
     o.records = records(f->tape, in);

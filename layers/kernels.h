@@ -112,10 +112,11 @@ typedef void pal_scan_back_fn(const pal_rule_shape *s, const pal_chunk *c, int64
 typedef void pal_gradient_fn(const pal_rule_shape *s, const pal_head *h, int64_t t,
                              const pal_chunk *c, pal_chunk_back *b, const void *S0, const void *dS,
                              const pal_head_grad *g);
-/* Columns from .. to - 1 of a state [K][V] as it is in tensors; S0 is the state before, S after. */
+/* Columns from .. to - 1 of a state [K][V] as it is in tensors; S0 is the state before, S after.
+ * next is the state that the caller will turn to after this call, for the cache; NULL: unknown. */
 typedef void pal_tokens_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
-                           const void *S0, void *S, const pal_rows *o, const pal_rows *skip,
-                           double D);
+                           const void *S0, void *S, const void *next, const pal_rows *o,
+                           const pal_rows *skip, double D);
 typedef enum pal_panels_way {
     PAL_PANELS_READ,  /* x into panels */
     PAL_PANELS_CLEAR, /* zeros into panels */
@@ -137,7 +138,7 @@ typedef enum pal_rule_kind { PAL_GDN2, PAL_KDA, PAL_GDN, PAL_MAMBA2, PAL_RULE_KI
 typedef struct pal_rule_table {
     int64_t pad;   /* Kp, Vp and Cp are multiples of it */
     int64_t panel; /* columns of a panel */
-    int64_t group; /* columns that `tokens` takes at once; from and to are multiples of it, or V */
+    int64_t group; /* columns from and to of `tokens` are multiples of it, or V */
     pal_rule_kernels rule[PAL_RULE_KINDS];
     pal_scan_fn *scan;
     pal_scan_back_fn *scan_back;

@@ -3,94 +3,104 @@
  *
  *     D = diag(alpha) S      u = z - D^T e      o = D^T q + <q, k> u      S = D + k u^T
  *
- * so one sweep over S gives both what is erased and what is read, and a second one writes. It goes
- * by groups of GROUP columns, which do not depend on each other, and takes all tokens of a group
- * before the next: K x GROUP of the state stay in the first-level cache. Each sweep is two
- * multiply-adds an element; a single token (decoding) is bound by the memory that holds the state,
- * which is read once and written once.
+ * so one sweep over S gives both what is erased and what is read, and a second one writes: two
+ * multiply-adds an element each. Sweeps go row by row, as the state lies: a single token (decoding)
+ * is bound by the memory that holds it, and that likes to be read in order. Rows are read ROWS at a
+ * time, so that the sums of a column are fetched once for all of them. While one head's state is
+ * written, the next one's is asked for.
  */
 #include "layers/kernels/rows.k.h"
 
-enum { VECTORS = 4, GROUP = VECTORS * VL };
+enum { ROWS = 4 };
 
-INLINE V column_load(bool whole, const R *row, int64_t j, int64_t n)
-{
-    if (whole) return (V) * (const VU *)(row + j);
-    return j < n ? ld(row, j, n) : (V){0};
-}
-INLINE void column_store(bool whole, R *row, int64_t j, int64_t n, V v)
-{
-    if (whole)
-        *(VU *)(row + j) = (VU)v;
-    else if (j < n)
-        st(row, j, n, v);
-}
+/* Sums of the columns from .. to - 1: what is left to write, and what is read. */
+typedef struct sums {
+    R *u, *o;
+    int64_t from, to;
+} sums;
 
-/* Token r on the columns from j on. */
-INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, bool channel,
-                      bool whole, int64_t j, const R *S0, R *S, V o[VECTORS])
+/* `rows` rows of S (x, `width` apart) meet -alpha*e and alpha*q. */
+INLINE void read_rows_of(int rows, bool erase, const R *x, int64_t width, const R *En, const R *Qg,
+                         sums s)
 {
-    const int64_t n = s->Kp;
-    const R *En = (const R *)c->En + r * n, *Qg = (const R *)c->Qg + r * n;
-    const R *k = (const R *)c->k + r * n;
-    const R *alpha = (const R *)c->alpha + (channel ? r * n : r);
-    V u[VECTORS], read[VECTORS];
+    V e[ROWS], q[ROWS];
     UNROLL
-    for (int i = 0; i < VECTORS; i++) {
-        const int64_t col = j + i * VL;
-        u[i] = whole || col < s->Vp ? panel_part(s, c->Z, r, col) : (V){0};
-        read[i] = (V){0};
-    }
-    for (int64_t i = 0; i < s->K; i++) {
-        const V q = splat(Qg[i]), e = s->erase ? splat(En[i]) : (V){0};
+    for (int i = 0; i < rows; i++) e[i] = erase ? splat(En[i]) : (V){0}, q[i] = splat(Qg[i]);
+    for (int64_t j = s.from; j < s.to; j += VL) {
+        const bool whole = j + VL <= s.to;
+        V u = load(s.u + j), o = load(s.o + j);
         UNROLL
-        for (int l = 0; l < VECTORS; l++) {
-            V x = column_load(whole, S0 + i * s->V, j + l * VL, s->V);
-            if (s->erase) u[l] = vfma(e, x, u[l]);
-            read[l] = vfma(q, x, read[l]);
+        for (int i = 0; i < rows; i++) {
+            V y = whole ? (V) * (const VU *)(x + i * width + j)
+                        : ld_part(x + i * width + j, s.to - j);
+            if (erase) u = vfma(e[i], y, u);
+            o = vfma(q[i], y, o);
         }
+        if (erase) store(s.u + j, u);
+        store(s.o + j, o);
     }
-    for (int64_t i = 0; i < s->K; i++) {
-        const V a = splat(alpha[channel ? i : 0]), y = splat(k[i]);
-        UNROLL
-        for (int l = 0; l < VECTORS; l++) {
-            V x = column_load(whole, S0 + i * s->V, j + l * VL, s->V);
-            column_store(whole, S + i * s->V, j + l * VL, s->V, vfma(y, u[l], a * x));
-        }
+}
+
+/* One row of S becomes a x + k u. */
+INLINE void write_row(R a, R k, const R *x, R *to, const R *next, sums s)
+{
+    const V decay = splat(a), key = splat(k);
+    for (int64_t j = s.from; j < s.to; j += VL) {
+        if (next && (j - s.from) * (int64_t)sizeof(R) % 64 == 0) __builtin_prefetch(next + j, 0, 2);
+        if (j + VL <= s.to)
+            *(VU *)(to + j) = (VU)vfma(key, load(s.u + j), decay * (V) * (const VU *)(x + j));
+        else
+            st_part(to + j, s.to - j, vfma(key, load(s.u + j), decay * ld_part(x + j, s.to - j)));
     }
+}
+
+/* Token r, whose alpha is a number (step 0) or a row (step 1). */
+INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int64_t step,
+                      bool erase, const R *S0, R *S, const R *next, sums sum)
+{
+    const int64_t K = s->K, width = s->V;
+    const R *En = (const R *)c->En + r * s->Kp, *Qg = (const R *)c->Qg + r * s->Kp;
+    const R *k = (const R *)c->k + r * s->Kp;
+    const R *alpha = (const R *)c->alpha + (step ? r * s->Kp : r);
+    for (int64_t j = sum.from; j < sum.to; j += VL) {
+        store(sum.u + j, panel_part(s, c->Z, r, j));
+        store(sum.o + j, (V){0});
+    }
+    int64_t i = 0;
+    for (; i + ROWS <= K; i += ROWS)
+        read_rows_of(ROWS, erase, S0 + i * width, width, En + i, Qg + i, sum);
+    for (; i < K; i++) read_rows_of(1, erase, S0 + i * width, width, En + i, Qg + i, sum);
+    for (i = 0; i < K; i++)
+        write_row(alpha[i * step], k[i], S0 + i * width, S + i * width,
+                  next ? next + i * width : NULL, sum);
+}
+
+static void write_output(const pal_rule_shape *s, const pal_chunk *c, int64_t r, const pal_rows *o,
+                         const pal_rows *skip, R D, sums sum)
+{
+    const token_row to = row_of(o, r, sum.to);
     const V qk = splat(((const R *)c->p)[r]);
-    UNROLL
-    for (int i = 0; i < VECTORS; i++) o[i] = vfma(qk, u[i], read[i]);
-}
-
-INLINE void group_tokens(const pal_rule_shape *s, const pal_chunk *c, bool channel, bool whole,
-                         int64_t j, const R *S0, R *S, const pal_rows *o, const pal_rows *skip, R D)
-{
-    for (int64_t r = 0; r < c->rows; r++) {
-        V out[VECTORS];
-        one_token(s, c, r, channel, whole, j, r ? S : S0, S, out);
-        UNROLL
-        for (int i = 0; i < VECTORS; i++) {
-            const int64_t col = j + i * VL;
-            if (col >= s->V) continue;
-            if (skip) out[i] = vfma(splat(D), row_get(row_of(skip, r, s->V), col), out[i]);
-            row_put(row_of(o, r, s->V), false, col, out[i]);
-        }
+    for (int64_t j = sum.from; j < sum.to; j += VL) {
+        V out = vfma(qk, load(sum.u + j), load(sum.o + j));
+        if (skip) out = vfma(splat(D), row_get(row_of(skip, r, s->V), j), out);
+        row_put(to, false, j, out);
     }
 }
 
 void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
-               const void *S0, void *S, const pal_rows *o, const pal_rows *skip, double D)
+               const void *S0, void *S, const void *next, const pal_rows *o, const pal_rows *skip,
+               double D)
 {
-    for (int64_t j = from; j < to; j += GROUP) {
-        const bool whole = j + GROUP <= s->V;
-        if (s->channel_decay && whole)
-            group_tokens(s, c, true, true, j, S0, S, o, skip, (R)D);
-        else if (s->channel_decay)
-            group_tokens(s, c, true, false, j, S0, S, o, skip, (R)D);
-        else if (whole)
-            group_tokens(s, c, false, true, j, S0, S, o, skip, (R)D);
+    R u[s->Vp] __attribute__((aligned(64))), read[s->Vp] __attribute__((aligned(64)));
+    const sums sum = {u, read, from, to};
+    for (int64_t r = 0; r < c->rows; r++) {
+        const R *x = r ? S : S0, *ask = r + 1 == c->rows ? next : NULL;
+        if (s->channel_decay)
+            one_token(s, c, r, 1, true, x, S, ask, sum);
+        else if (s->erase)
+            one_token(s, c, r, 0, true, x, S, ask, sum);
         else
-            group_tokens(s, c, false, false, j, S0, S, o, skip, (R)D);
+            one_token(s, c, r, 0, false, x, S, ask, sum);
+        write_output(s, c, r, o, skip, (R)D, sum);
     }
 }
