@@ -117,6 +117,7 @@ bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts
     pal_arg a[] = {{"A_log", heads, opts->A_log, false}, {"dt_bias", "D", opts->dt_bias, false}};
     f->size['D'] = f->size[(int)dims[2]] * (dims[3] ? f->size[(int)dims[3]] : 1);
     if (!pal_frame_add(f, 2, a)) return false;
-    opts->A_log = a[0].t, opts->dt_bias = a[1].t;
+    opts->A_log = a[0].t;
+    opts->dt_bias = pal_contiguous(a[1].t); /* kernels read it as a row */
     return true;
 }
