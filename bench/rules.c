@@ -27,6 +27,9 @@
  * plain x = a x + b over the same states. The last column is the most that a call adds to the tape,
  * in bytes a token and head: outputs, what is saved, scratch, and the gradients.
  *
+ * After the rows of a shape a line says which part of the time of forward and backward each kernel
+ * of the chunk form takes (stages.c).
+ *
  * The default set is the table below; --long is 8192 to 65536 tokens instead. A chunk of 0 is the
  * library's choice. --csv FILE gets a row for each line.
  */
@@ -227,6 +230,10 @@ static void shape_rows(bench *b, const rule *r, dims d, unsigned modes)
             mode_rows(b, &s, at, modes);
         }
     }
+    FILE *const files[] = {stdout, b->csv};
+    for (int c = 0; c < b->o.chunk.n && modes >> PAL_RULE_CHUNK & 1; c++)
+        if (b->valid[r - rules][PAL_RULE_CHUNK])
+            b->failed |= !stages_print(files, b->csv ? 2 : 1, &s, b->o.chunk.at[c]);
 }
 
 static void decode_rows(bench *b, const rule *r, dims d)

@@ -57,6 +57,7 @@ static const pal_op ops[PAL_RULE_KINDS] = {
     [PAL_GDN2] = PAL_FUSED_OP("gdn2", "q k v g b w state offsets A_log dt_bias"),
     [PAL_KDA] = PAL_FUSED_OP("kda", "q k v g beta - state offsets A_log dt_bias"),
     [PAL_GDN] = PAL_FUSED_OP("gdn", "q k v g beta - state offsets A_log dt_bias"),
+    [PAL_DELTANET] = PAL_FUSED_OP("deltanet", "q k v - beta - state offsets"),
     [PAL_MAMBA2] = PAL_FUSED_OP("mamba2", "Cm Bm x dt - - state offsets A D"),
 };
 
@@ -77,8 +78,9 @@ static bool can_overwrite(pal_frame *f, pal_tensor state)
     if (f->tape->grad)
         return pal_frame_fail(f, PAL_EGRAD, "in_place needs gradients off (pal_set_grad)");
     const pal_node *n = state.node;
-    if (!n || !pal_array_contiguous(&n->a))
-        return pal_frame_fail(f, PAL_EVALUE, "in_place needs a contiguous state");
+    if (!n || n->owner->is_tape || !pal_array_contiguous(&n->a))
+        return pal_frame_fail(
+            f, PAL_EVALUE, "in_place needs a state that is a contiguous parameter or kept tensor");
     return true;
 }
 

@@ -133,7 +133,14 @@ typedef struct pal_rule_kernels {
     pal_gradient_fn *gradient;
 } pal_rule_kernels;
 
-typedef enum pal_rule_kind { PAL_GDN2, PAL_KDA, PAL_GDN, PAL_MAMBA2, PAL_RULE_KINDS } pal_rule_kind;
+typedef enum pal_rule_kind {
+    PAL_GDN2,
+    PAL_KDA,
+    PAL_GDN,
+    PAL_DELTANET,
+    PAL_MAMBA2,
+    PAL_RULE_KINDS
+} pal_rule_kind;
 
 typedef struct pal_rule_table {
     int64_t pad;   /* Kp, Vp and Cp are multiples of it */

@@ -41,7 +41,7 @@ pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor b
     q = a[0].t, k = a[1].t, v = a[2].t, beta = a[3].t;
 
     if (!pal_scan_composed(&scan, &opts))
-        return pal_fused_rule(&f, &scan, PAL_GDN,
+        return pal_fused_rule(&f, &scan, PAL_DELTANET,
                               (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, PAL_NONE, beta, PAL_NONE,
                                                              scan.state, opts.offsets},
                               &opts);

@@ -11,7 +11,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { RULE, PACKED, SCALE }; /* what option[i] of a variant is */
+/* What option[i] of a variant is. Mode 0 is composed here. */
+enum { RULE, PACKED, SCALE, MODE, CHUNK, NORMALIZE, LOWER_BOUND };
 
 /* An empty sequence in front, one of a single token, one of four, an empty one, one of two. */
 static const int64_t offsets[] = {0, 0, 1, 5, 5, 7};
@@ -19,10 +20,21 @@ enum { SEQUENCES = sizeof offsets / sizeof *offsets - 1 };
 
 /* ---- The library ---- */
 
+/* Where the inputs are that every rule has: the initial state, then perhaps A_log and dt_bias. */
+static int state_of(const pal_variant *v) { return pal_test_rules[(int)v->option[RULE]].nin; }
+static bool has_A_log(const pal_variant *v) { return v->nin > state_of(v) + 1; }
+
 static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
-    pal_rule_opts opts = {.mode = PAL_RULE_COMPOSED, .scale = v->option[SCALE]};
-    opts.state = in[v->nin - 1];
+    int state = state_of(v);
+    pal_rule_opts opts = {.mode = (pal_rule_mode)v->option[MODE],
+                          .scale = v->option[SCALE],
+                          .state = in[state],
+                          .chunk = (int64_t)v->option[CHUNK],
+                          .normalize = v->option[NORMALIZE] != 0,
+                          .lower_bound = v->option[LOWER_BOUND]};
+    if (opts.mode == PAL_RULE_AUTO) opts.mode = PAL_RULE_COMPOSED;
+    if (has_A_log(v)) opts.A_log = in[state + 1], opts.dt_bias = in[state + 2];
     if (v->option[PACKED] != 0)
         opts.offsets =
             pal_from(pal_tape_of(in[0].node), PAL_I64, PAL_SHAPE(SEQUENCES + 1), offsets);
@@ -34,13 +46,14 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 /* ---- The reference ---- */
 
 /* One token of one head: vectors of K and V entries. */
+enum { MOST = 64 };
 typedef struct step {
-    double k[16], e[16], g[16], q[16], z[16];
+    double k[MOST], e[MOST], g[MOST], q[MOST], z[MOST];
 } step;
 
 static void advance(double *S, int64_t K, int64_t V, const step *s, double *o)
 {
-    double next[16 * 16];
+    double next[MOST * MOST];
     for (int64_t i = 0; i < K; i++)
         for (int64_t c = 0; c < V; c++) {
             double sum = s->k[i] * s->z[c];
@@ -63,18 +76,39 @@ static double at(const pal_array *x, int64_t bt, int64_t j, int64_t HV, int64_t 
     return pal_ref_get(x, (bt * heads + head) * channels + (x->ndim == 4 ? c : 0));
 }
 
-static void delta_step(int rule, const pal_array *in, int64_t bt, int64_t j, int64_t HV, int64_t K,
-                       int64_t V, step *s)
+/* g itself, or of the pre-activation f that is given in its place. */
+static double decay(const pal_variant *v, const pal_array *in, double f, int64_t head, int64_t c)
 {
+    const pal_array *A_log = &in[state_of(v) + 1], *dt_bias = A_log + 1;
+    if (!has_A_log(v)) return f;
+    int64_t per = pal_array_count(dt_bias) / pal_array_count(A_log);
+    double x = f + pal_ref_get(dt_bias, head * per + c % per);
+    double rate = exp(pal_ref_get(A_log, head)), bound = v->option[LOWER_BOUND];
+    return bound < 0 ? bound / (1 + exp(-rate * x)) : -rate * log1p(exp(x));
+}
+
+static void normalize(double *x, int64_t n)
+{
+    double sum = 1e-6;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    for (int64_t i = 0; i < n; i++) x[i] /= sqrt(sum);
+}
+
+static void delta_step(const pal_variant *v, const pal_array *in, int64_t bt, int64_t j, int64_t HV,
+                       int64_t K, int64_t V, step *s)
+{
+    int rule = (int)v->option[RULE];
     const pal_array *g = rule == RULE_DELTANET ? NULL : &in[3];
     const pal_array *b = rule == RULE_DELTANET ? &in[3] : &in[4];
     const pal_array *w = rule == RULE_GDN2 ? &in[5] : b;
     for (int64_t c = 0; c < K; c++) {
         s->q[c] = at(&in[0], bt, j, HV, c);
         s->k[c] = at(&in[1], bt, j, HV, c);
-        s->g[c] = g && g->data ? at(g, bt, j, HV, c) : 0;
-        s->e[c] = at(b, bt, j, HV, c) * s->k[c];
+        s->g[c] = 0;
+        if (g && g->data) s->g[c] = decay(v, in, at(g, bt, j, HV, c), j / (HV / g->shape[2]), c);
     }
+    if (v->option[NORMALIZE] != 0) normalize(s->q, K), normalize(s->k, K);
+    for (int64_t c = 0; c < K; c++) s->e[c] = at(b, bt, j, HV, c) * s->k[c];
     for (int64_t c = 0; c < V; c++) s->z[c] = at(w, bt, j, HV, c) * at(&in[2], bt, j, HV, c);
 }
 
@@ -96,7 +130,7 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
     int rule = (int)v->option[RULE];
     const pal_array *value = rule == RULE_MAMBA2 ? &in[0] : &in[2],
                     *key = rule == RULE_MAMBA2 ? &in[3] : in;
-    const pal_array *h0 = &in[v->nin - 1];
+    const pal_array *h0 = &in[state_of(v)];
     int64_t B = value->shape[0], T = value->shape[1], HV = value->shape[2], V = value->shape[3];
     int64_t K = key->shape[3], N = v->option[PACKED] != 0 ? SEQUENCES : B;
     double scale = v->option[SCALE];
@@ -116,7 +150,7 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
                 if (rule == RULE_MAMBA2)
                     mamba2_step(in, bt, j, HV, K, V, &s);
                 else
-                    delta_step(rule, in, bt, j, HV, K, V, &s);
+                    delta_step(v, in, bt, j, HV, K, V, &s);
                 advance(S, K, V, &s, o);
                 for (int64_t c = 0; c < V; c++) {
                     o[c] *= scale;
@@ -153,6 +187,71 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
         .shape = PAL_DIMS(1), .absent = true \
     }
 
+/* The inputs of each rule, S states. */
+#define GDN2(B, T, H, HV, K, V, S)                                                            \
+    KEY(B, T, H, K), KEY(B, T, H, K), REAL(B, T, HV, V), DECAY(B, T, H, K), GATE(B, T, H, K), \
+        GATE(B, T, HV, V), REAL(S, HV, K, V)
+#define KDA(B, T, H, HV, K, V, S)                                                            \
+    KEY(B, T, H, K), KEY(B, T, H, K), REAL(B, T, HV, V), DECAY(B, T, HV, K), GATE(B, T, HV), \
+        REAL(S, HV, K, V)
+#define GDN(B, T, H, HV, K, V, S)                                                         \
+    KEY(B, T, H, K), KEY(B, T, H, K), REAL(B, T, HV, V), DECAY(B, T, HV), GATE(B, T, HV), \
+        REAL(S, HV, K, V)
+#define DELTANET(B, T, H, HV, K, V, S) \
+    KEY(B, T, H, K), KEY(B, T, H, K), REAL(B, T, HV, V), GATE(B, T, HV), REAL(S, HV, K, V)
+#define MAMBA2(B, T, H, HV, K, V, S)                                                          \
+    REAL(B, T, HV, V), GATE(B, T, HV), DECAY(HV), KEY(B, T, H, K), KEY(B, T, H, K), REAL(HV), \
+        REAL(S, HV, K, V)
+
+/* Every rule in both fused modes: over the border of a chunk, packed, and large enough for threads.
+ * n is the number of inputs. */
+#define FUSED(rule, inputs, n)                                                            \
+    {COMMON("chunk", n), .in = {inputs(1, 19, 1, 2, 3, 5, 1)},                            \
+     .option = {rule, 0, 0, PAL_RULE_CHUNK, 16}},                                         \
+        {COMMON("recurrent", n), .in = {inputs(1, 19, 1, 2, 3, 5, 1)},                    \
+         .option = {rule, 0, 0.7, PAL_RULE_RECURRENT, 16}},                               \
+        {COMMON("chunk, packed", n), .in = {inputs(1, 7, 2, 2, 4, 3, SEQUENCES)},         \
+         .option = {rule, 1, 0.7, PAL_RULE_CHUNK}},                                       \
+        {COMMON("recurrent, packed", n), .in = {inputs(1, 7, 2, 2, 4, 3, SEQUENCES)},     \
+         .option = {rule, 1, 0, PAL_RULE_RECURRENT}},                                     \
+        {COMMON("chunk, no token", n), .in = {inputs(2, 0, 1, 1, 3, 4, 2)},               \
+         .option = {rule, 0, 0, PAL_RULE_CHUNK}},                                         \
+        {COMMON("recurrent, no token", n), .in = {inputs(2, 0, 1, 1, 3, 4, 2)},           \
+         .option = {rule, 0, 0, PAL_RULE_RECURRENT}},                                     \
+        {COMMON("chunk, large", n), .in = {inputs(2, 34, 4, 8, 6, 64, 2)},                \
+         .option = {rule, 0, 0, PAL_RULE_CHUNK, 16}},                                     \
+    {                                                                                     \
+        COMMON("recurrent, large", n), .in = {inputs(2, 34, 4, 8, 6, 64, 2)}, .option = { \
+            rule,                                                                         \
+            0,                                                                            \
+            0,                                                                            \
+            PAL_RULE_RECURRENT,                                                           \
+            16                                                                            \
+        }                                                                                 \
+    }
+
+/* With q and k normalised inside, and the decay from a pre-activation; gh and gk are its heads and
+ * its entries a head. */
+#define INSIDE(rule, inputs, n, gh, gk)                                                    \
+    {COMMON("composed, norm and decay inside", n + 2),                                     \
+     .in = {inputs(1, 5, 2, 4, 3, 2, 1), REAL(gh), REAL((gh) * (gk))},                     \
+     .option = {rule, 0, 0, PAL_RULE_COMPOSED, 0, 1}},                                     \
+        {COMMON("chunk, norm and decay inside", n + 2),                                    \
+         .in = {inputs(1, 19, 2, 4, 3, 2, 1), REAL(gh), REAL((gh) * (gk))},                \
+         .option = {rule, 0, 0, PAL_RULE_CHUNK, 16, 1}},                                   \
+    {                                                                                      \
+        COMMON("recurrent, norm and bounded decay inside", n + 2),                         \
+            .in = {inputs(1, 19, 2, 4, 3, 2, 1), REAL(gh), REAL((gh) * (gk))}, .option = { \
+                rule,                                                                      \
+                0,                                                                         \
+                0,                                                                         \
+                PAL_RULE_RECURRENT,                                                        \
+                16,                                                                        \
+                1,                                                                         \
+                -5                                                                         \
+            }                                                                              \
+    }
+
 static const pal_variant gdn2[] = {
     {COMMON("initial state", 7),
      .in = {KEY(2, 5, 2, 3), KEY(2, 5, 2, 3), REAL(2, 5, 2, 4), DECAY(2, 5, 2, 3), GATE(2, 5, 2, 3),
@@ -178,6 +277,8 @@ static const pal_variant gdn2[] = {
      .in = {KEY(2, 0, 1, 3), KEY(2, 0, 1, 3), REAL(2, 0, 1, 4), DECAY(2, 0, 1, 3), GATE(2, 0, 1, 3),
             GATE(2, 0, 1, 4), REAL(2, 1, 3, 4)},
      .option = {RULE_GDN2}},
+    FUSED(RULE_GDN2, GDN2, 7),
+    INSIDE(RULE_GDN2, GDN2, 7, 2, 3),
 };
 const pal_case pal_case_gdn2 = {"gdn2", sizeof gdn2 / sizeof *gdn2, gdn2};
 
@@ -201,6 +302,8 @@ static const pal_variant kda[] = {
      .in = {KEY(1, 0, 1, 3), KEY(1, 0, 1, 3), REAL(1, 0, 1, 4), DECAY(1, 0, 1, 3), GATE(1, 0, 1),
             REAL(1, 1, 3, 4)},
      .option = {RULE_KDA}},
+    FUSED(RULE_KDA, KDA, 6),
+    INSIDE(RULE_KDA, KDA, 6, 4, 3),
 };
 const pal_case pal_case_kda = {"kda", sizeof kda / sizeof *kda, kda};
 
@@ -220,6 +323,8 @@ static const pal_variant gdn[] = {
     {COMMON("no decay", 6),
      .in = {KEY(1, 3, 1, 3), KEY(1, 3, 1, 3), REAL(1, 3, 1, 2), NONE, GATE(1, 3, 1), NONE},
      .option = {RULE_GDN}},
+    FUSED(RULE_GDN, GDN, 6),
+    INSIDE(RULE_GDN, GDN, 6, 4, 1),
 };
 const pal_case pal_case_gdn = {"gdn", sizeof gdn / sizeof *gdn, gdn};
 
@@ -230,6 +335,7 @@ static const pal_variant deltanet[] = {
     {COMMON("packed", 5),
      .in = {KEY(1, 7, 1, 2), KEY(1, 7, 1, 2), REAL(1, 7, 1, 2), GATE(1, 7, 1), NONE},
      .option = {RULE_DELTANET, 1}},
+    FUSED(RULE_DELTANET, DELTANET, 5),
 };
 const pal_case pal_case_deltanet = {"deltanet", sizeof deltanet / sizeof *deltanet, deltanet};
 
@@ -250,5 +356,6 @@ static const pal_variant mamba2[] = {
      .in = {REAL(2, 0, 2, 3), GATE(2, 0, 2), DECAY(2), REAL(2, 0, 1, 4), REAL(2, 0, 1, 4), REAL(2),
             REAL(2, 2, 4, 3)},
      .option = {RULE_MAMBA2}},
+    FUSED(RULE_MAMBA2, MAMBA2, 7),
 };
 const pal_case pal_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};

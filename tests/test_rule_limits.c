@@ -1,109 +1,156 @@
 /*
- * test_rule_limits.c - the rules on inputs that broke other implementations, and on wrong ones.
+ * test_rule_limits.c - what must stay where it is and what must stay finite, and wrong arguments.
  */
 #include "tests/support/inputs.h"
-#include "tests/support/rules.h"
+#include "tests/support/rule_compare.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct result {
-    pal_tape *tape;
-    pal_array value[PAL_CASE_OUTPUTS + PAL_CASE_INPUTS];
-    int n;
-} result;
+static const pal_rule_mode modes[] = {PAL_RULE_COMPOSED, PAL_RULE_CHUNK, PAL_RULE_RECURRENT};
+enum { MODES = sizeof modes / sizeof *modes };
 
-/* GDN-2 on inputs x: outputs, then gradients. */
-static result run(const pal_variant *v, const pal_array *x, pal_dtype dtype)
+/* ---- Not a number ---- */
+
+/* What one wrong number may reach: a batch row or packed sequence, a range of value heads, and the
+ * key head that they read. */
+typedef struct reach {
+    const rule_problem *p;
+    int64_t row, first_head, last_head, key_head;
+} reach;
+
+/* Whether the wrong number may reach this entry of a run's value. A parameter of the rule, which
+ * has no time axis, is in every row. */
+static bool reached(const reach *to, const run_result *r, int value, int64_t i)
 {
-    result r = {.tape = pal_tape_new()};
-    pal_tensor in[PAL_CASE_INPUTS] = {{0}}, out[PAL_CASE_OUTPUTS] = {{0}}, c[PAL_CASE_OUTPUTS];
-    for (int i = 0; i < v->nin; i++) in[i] = pal_input_leaf(r.tape, &x[i], dtype, false, true);
-    pal_rule_out o = pal_test_rules[RULE_GDN2].run(in, (pal_rule_opts){0});
-    out[0] = o.o, out[1] = o.state;
-    for (int i = 0; i < v->nout; i++) {
-        r.value[r.n++] = pal_value(out[i]);
-        double *draws = malloc((size_t)pal_count(out[i]) * sizeof *draws + 8);
-        pal_draw_cotangent(100 + (uint64_t)i, pal_count(out[i]), draws);
-        pal_array a = pal_array_of(PAL_F64, pal_shape_of(out[i]), draws);
-        c[i] = pal_input_leaf(r.tape, &a, dtype, false, false);
-        free(draws);
-    }
-    ck_assert(pal_backward_from(v->nout, out, c) == PAL_OK);
-    for (int i = 0; i < v->nin; i++)
-        if (!pal_is_none(in[i])) r.value[r.n++] = pal_value(pal_grad(in[i]));
-    return r;
+    const pal_array *x = &r->value[value];
+    int input = value == 1 ? IN_STATE : value - RUN_OUTPUTS;
+    int time = value == 0 ? 1 : rule_time_axis(input, x);
+    int heads = value == 0 ? 2 : rule_head_axis(input, x);
+    int64_t at[PAL_MAX_DIMS] = {0};
+    for (int d = x->ndim - 1; d >= 0; i /= x->shape[d--]) at[d] = i % x->shape[d];
+    int64_t row = at[0];
+    for (int n = 0; time == 1 && n < to->p->sequences; n++)
+        if (at[1] >= to->p->offsets[n] && at[1] < to->p->offsets[n + 1]) row = n;
+    bool everywhere = time < 0 && input != IN_STATE;
+    bool keys = x->shape[heads] == to->p->H;
+    bool head = keys ? at[heads] == to->key_head
+                     : at[heads] >= to->first_head && at[heads] <= to->last_head;
+    return head && (everywhere || to->row < 0 || row == to->row);
 }
 
-static double *doubles(const pal_array *a)
+static const rule_problem rows = {"rows",  .B = 3,  .T = 20, .H = 2,
+                                  .HV = 4, .K = 20, .V = 12, .chunk = 16};
+static const rule_problem packed = {
+    "packed", .B = 1,  .T = 30,     .H = 2,         .HV = 4,
+    .K = 20,  .V = 12, .chunk = 16, .sequences = 3, .offsets = {0, 3, 21, 30}};
+
+/* Puts a wrong number into input i: at the first or last token of the middle row or sequence, in
+ * the last head. */
+static reach spoil(const rule_problem *p, int i, pal_array *x, double wrong, bool last)
 {
-    double *x = malloc((size_t)pal_array_count(a) * sizeof *x + 8);
-    pal_array to = pal_array_of(PAL_F64, pal_array_shape(a), x);
-    ck_assert(pal_array_copy(&to, a, NULL) == PAL_OK);
-    return x;
+    int heads = rule_head_axis(i, x), time = rule_time_axis(i, x);
+    int64_t at[PAL_MAX_DIMS] = {0}, flat = 0;
+    reach to = {.p = p, .row = -1, .key_head = p->H - 1, .first_head = p->HV - p->HV / p->H};
+    to.last_head = p->HV - 1;
+    at[heads] = x->shape[heads] - 1;
+    if (x->shape[heads] == p->HV) to.first_head = to.last_head;
+    if (time == 1 || i == IN_STATE) to.row = 1;
+    if (time == 1 ? !p->sequences : i == IN_STATE) at[0] = 1;
+    if (time == 1 && p->sequences) at[1] = last ? p->offsets[2] - 1 : p->offsets[1];
+    if (time == 1 && !p->sequences) at[1] = last ? p->T - 1 : 0;
+    for (int d = 0; d < x->ndim; d++) flat = flat * x->shape[d] + at[d];
+    ((double *)x->data)[flat] = wrong;
+    return to;
 }
 
-/* ---- Numerics ---- */
-
-/* Strong decay and none, over lengths around 16 and 64: f32 against f64, every gradient, no floor.
- */
-static const int64_t lengths[] = {1, 2, 15, 16, 17, 65, 130};
-enum { LENGTHS = sizeof lengths / sizeof *lengths };
-
-START_TEST(decay_extremes)
+static void check_reach(const reach *to, const run_result *clean, const run_result *spoilt,
+                        const char *text)
 {
-    pal_variant v = {"gdn2", 6, 2,
-                     .in = {{.low = -0.7, .high = 0.7},
-                            {.low = -0.7, .high = 0.7},
-                            {.low = -1, .high = 1},
-                            {.low = -1, .high = 1},
-                            {.low = 0, .high = 1},
-                            {.low = 0, .high = 1}}};
-    pal_array x[PAL_CASE_INPUTS];
-    double g = _i < LENGTHS ? -20 : 0;
-    for (int i = 0; i < v.nin; i++)
-        v.in[i].shape = PAL_SHAPE(1, lengths[_i % LENGTHS], i == 2 || i == 5 ? 4 : 2, 4);
-    pal_inputs_draw(&v, 11, x);
-    pal_array_fill(&x[3], g);
-    result f64 = run(&v, x, PAL_F64), f32 = run(&v, x, PAL_F32);
-    for (int i = 0; i < f64.n; i++) {
-        double *p = doubles(&f32.value[i]), *q = doubles(&f64.value[i]), d = 0, norm = 0;
-        for (int64_t j = 0; j < pal_array_count(&f64.value[i]); j++)
-            d += (p[j] - q[j]) * (p[j] - q[j]), norm += q[j] * q[j];
-        ck_assert_msg(sqrt(d) <= 2e-6 * sqrt(norm), "T = %lld, g = %g: result %d is off by %g",
-                      (long long)lengths[_i % LENGTHS], g, i, sqrt(d / norm));
-        free(p);
-        free(q);
+    bool any = false;
+    for (int v = 0; v < RUN_VALUES; v++) {
+        const double *x = clean->value[v].data, *y = spoilt->value[v].data;
+        for (int64_t i = 0; x && i < pal_array_count(&clean->value[v]); i++) {
+            if (reached(to, clean, v, i))
+                any = any || (v == 0 && !isfinite(y[i]));
+            else if (!(x[i] == y[i]))
+                ck_abort_msg("%s: entry %lld of %s was %g and is %g", text, (long long)i,
+                             clean->name[v], x[i], y[i]);
+        }
     }
-    pal_tape_free(f64.tape);
-    pal_tape_free(f32.tape);
-    pal_inputs_free(&v, x);
+    ck_assert_msg(any, "%s: it did not even reach its own output", text);
+}
+
+/* The inputs of all rules, each with its initial state. */
+static int inputs(void)
+{
+    int n = 0;
+    for (int rule = 0; rule < RULES; rule++) n += pal_test_rules[rule].nin + 1;
+    return n;
+}
+
+/* A NaN or infinity in one sequence reaches no other row, packed neighbour or group of heads,
+ * forward or backward: everything else keeps its bits. */
+START_TEST(nan_stays)
+{
+    int rule = 0, which = _i;
+    while (which > pal_test_rules[rule].nin) which -= pal_test_rules[rule++].nin + 1;
+    if (which == pal_test_rules[rule].nin) which = IN_STATE;
+    for (int i = 0; i < 4 * MODES; i++) {
+        const rule_problem *p = i % 2 ? &packed : &rows;
+        bool last = i / 2 % 2;
+        double wrong = last ? INFINITY : NAN;
+        pal_rule_mode mode = modes[i / 4];
+        pal_array x[RULE_INPUTS];
+        char text[128];
+        snprintf(text, sizeof text, "%s, %s, mode %s, %g in input %d", pal_test_rules[rule].name,
+                 p->name, rule_mode_name(mode), wrong, which);
+        rule_draw(p, rule, 3, x);
+        run_result clean = run_rule(p, rule, x, PAL_F32, mode);
+        reach to = spoil(p, which, &x[which], wrong, last);
+        run_result spoilt = run_rule(p, rule, x, PAL_F32, mode);
+        check_reach(&to, &clean, &spoilt, text);
+        run_free(&clean);
+        run_free(&spoilt);
+        rule_inputs_free(x);
+    }
 }
 END_TEST
 
-/* I - 2 k k^T is a reflection: the state must not grow, whatever the number of tokens. */
-START_TEST(erase_of_two_is_stable)
+/* ---- Nothing to do ---- */
+
+/* An empty sequence leaves its state as it was, and hands the state's gradient through, bit for
+ * bit. */
+START_TEST(empty_sequences_pass_the_state_on)
 {
-    enum { LONG = 4096, N = 4 };
-    pal_tape *tape = pal_tape_new();
-    pal_set_grad(tape, false);
-    double unit[N] = {0.5, 0.5, -0.5, 0.5};
-    pal_tensor k =
-        pal_expand(pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1, N), unit), PAL_SHAPE(1, LONG, 1, N));
-    k = pal_cast(k, PAL_F32);
-    pal_rng rng = pal_rng_new(1, 0);
-    pal_tensor S = pal_normal(tape, PAL_F32, PAL_SHAPE(1, 1, N, N), 0, 1, &rng);
-    pal_tensor zero = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, LONG, 1, N));
-    pal_tensor two = pal_full(tape, PAL_F32, PAL_SHAPE(1, LONG, 1, N), 2);
-    pal_rule_out r = pal_gdn2(k, k, zero, PAL_NONE, two, zero, (pal_rule_opts){.state = S});
-    double before = pal_item(pal_sum(pal_square(S), PAL_ALL, false));
-    double after = pal_item(pal_sum(pal_square(r.state), PAL_ALL, false));
-    ck_assert_msg(fabs(after - before) <= 1e-3 * before, "|S|^2 went from %g to %g", before, after);
-    pal_tape_free(tape);
+    static const rule_problem p = {"empty", .B = 1,         .T = 20,
+                                   .H = 1,  .HV = 2,        .K = 20,
+                                   .V = 12, .sequences = 4, .offsets = {0, 0, 5, 5, 20}};
+    int rule = _i % RULES;
+    int64_t n = p.HV * p.K * p.V;
+    double *dS = malloc((size_t)(p.sequences * n) * sizeof *dS);
+    pal_array x[RULE_INPUTS];
+    rule_draw(&p, rule, 3, x);
+    pal_draw_cotangent(101, p.sequences * n, dS);
+    run_result r = run_rule(&p, rule, x, PAL_F32, modes[_i / RULES]);
+    const double *S0 = x[IN_STATE].data, *S = r.value[1].data,
+                 *dS0 = r.value[RUN_OUTPUTS + IN_STATE].data;
+    for (int64_t i = 0; i < p.sequences * n; i++) {
+        bool empty = i / n % 2 == 0 && i / n < 3;
+        if (empty && !(S[i] == S0[i] && dS0[i] == dS[i]))
+            ck_abort_msg("entry %lld went from %g to %g, its gradient from %g to %g", (long long)i,
+                         S0[i], S[i], dS[i], dS0[i]);
+    }
+    ck_assert(memcmp(S + n, S0 + n, (size_t)n * sizeof *S) != 0);
+    free(dS);
+    run_free(&r);
+    rule_inputs_free(x);
 }
 END_TEST
+
+/* ---- Decay from a projection ---- */
 
 START_TEST(log_decay_is_finite)
 {
@@ -187,19 +234,12 @@ START_TEST(wrong_arguments)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tc)
 {
-    Suite *s = suite_create("rule limits");
-    TCase *tc = tcase_create("rule limits");
-    tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, decay_extremes, 0, 2 * LENGTHS);
-    tcase_add_test(tc, erase_of_two_is_stable);
+    tcase_add_loop_test(tc, nan_stays, 0, inputs());
+    tcase_add_loop_test(tc, empty_sequences_pass_the_state_on, 0, MODES * RULES);
     tcase_add_test(tc, log_decay_is_finite);
     tcase_add_test(tc, wrong_arguments);
-    suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
+
+int main(void) { return rule_test_main("rule limits", add); }

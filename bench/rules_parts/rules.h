@@ -3,12 +3,15 @@
  *
  * From the bottom up: subject.c is what can be timed (rules and their inputs), options.c the
  * command line, measure.c clock and reference rates, timed.c one run of a rule or of decoding,
- * validate.c the comparison with f64 that comes first. bench/rules.c puts them together.
+ * stages.c where the time of a chunk goes, validate.c the comparison with f64 that comes first.
+ * bench/rules.c puts them together.
  */
 #ifndef PAL_BENCH_RULES_H
 #define PAL_BENCH_RULES_H
 
 #include "layers/layers.h"
+
+#include <stdio.h>
 
 /* ---- Rules and their inputs (subject.c) ---- */
 
@@ -133,6 +136,12 @@ void decoder_free(decoder *d);
 timed_fn decoder_run;
 /* What memory allows: x = a x + b over the same states, as often as decoder_run goes over them. */
 timed_fn decoder_sweep;
+
+/* ---- Stages (stages.c) ---- */
+
+/* A line on which part of forward and backward each kernel takes, on one thread; false: no memory.
+ */
+bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk);
 
 /* ---- Validation (validate.c) ---- */
 

@@ -1,5 +1,5 @@
 /*
- * gdn.k.c - Gated DeltaNet (and DeltaNet, which has no g): one decay and one gate beta a head.
+ * gdn.k.c - Gated DeltaNet: one decay and one gate beta a head.
  *
  *     S <- exp(g) (I - beta k k^T) S + beta k v^T           o = scale S^T q
  */

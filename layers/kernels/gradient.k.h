@@ -80,4 +80,17 @@ static inline void whole_path(const pal_rule_shape *s, const pal_chunk *c, const
     }
 }
 
+/* to += x y (and z w, if z.a) for a lower (upper) triangular x and plain rows y. */
+static inline void triangle_product(const pal_rule_shape *s, bool upper, left x, const R *y, left z,
+                                    const R *w, R *to)
+{
+    for (int64_t j = 0; j < s->Kp; j += PANEL)
+        for (int64_t r = 0; r < s->C; r += MR) {
+            tile t = tile_load(to + r * s->Kp + j, s->Kp);
+            tile_triangle(&t, x, upper, r, s->C, y + j, s->Kp);
+            if (z.a) tile_triangle(&t, z, upper, r, s->C, w + j, s->Kp);
+            tile_store(&t, to + r * s->Kp + j, s->Kp);
+        }
+}
+
 #endif

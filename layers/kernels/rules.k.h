@@ -15,6 +15,7 @@ pal_tokens_fn K(tokens);
 PAL_RULE_KERNELS(gdn2)
 PAL_RULE_KERNELS(kda)
 PAL_RULE_KERNELS(gdn)
+PAL_RULE_KERNELS(deltanet)
 PAL_RULE_KERNELS(mamba2)
 #undef PAL_RULE_KERNELS
 

@@ -14,6 +14,7 @@ const pal_rule_table K(rules) = {
     .rule = {[PAL_GDN2] = PAL_RULE(gdn2),
              [PAL_KDA] = PAL_RULE(kda),
              [PAL_GDN] = PAL_RULE(gdn),
+             [PAL_DELTANET] = PAL_RULE(deltanet),
              [PAL_MAMBA2] = PAL_RULE(mamba2)},
     .scan = K(scan),
     .scan_back = K(scan_back),

@@ -19,7 +19,7 @@
 
 #include "autograd/autograd.h"
 
-enum { PAL_CASE_INPUTS = 8, PAL_CASE_OUTPUTS = 4 };
+enum { PAL_CASE_INPUTS = 10, PAL_CASE_OUTPUTS = 4 };
 
 /* PAL_SHAPE for tables of variants, which must be constant. A scalar has no shape at all. */
 #define PAL_DIMS(...)                                                                             \
@@ -52,7 +52,7 @@ typedef struct pal_variant {
      * and contiguous f64 memory. NULL only where gradients and invariants are the whole test.
      */
     void (*reference)(const struct pal_variant *v, const pal_array *in, const pal_array *out);
-    double option[4];  /* for build and reference: an axis, a scale, ... */
+    double option[8];  /* for build and reference: an axis, a scale, ... */
     bool no_gradient;  /* the operation is not differentiable */
     bool keep_strides; /* do not try strided inputs (layers that take contiguous ones) */
     double f32;        /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,

@@ -1,0 +1,287 @@
+/*
+ * test_rule_options.c - the options of a rule: normalisation and decay inside it are the generic
+ * operations in front of it, decoding in place is the functional call, and options that do not go
+ * together are named.
+ */
+#include "tests/support/inputs.h"
+#include "tests/support/rule_compare.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const pal_rule_mode modes[] = {PAL_RULE_COMPOSED, PAL_RULE_CHUNK, PAL_RULE_RECURRENT};
+enum { MODES = sizeof modes / sizeof *modes };
+
+/* ---- Inside the rule or in front of it ---- */
+
+typedef struct call {
+    const rule_problem *p;
+    int rule;
+    pal_rule_mode mode;
+    bool in_front; /* q, k and g through pal_l2_norm and pal_log_decay, and to the bare rule */
+} call;
+
+static void run_call(const void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const call *c = context;
+    pal_tensor all[RULE_INPUTS];
+    memcpy(all, in, sizeof all);
+    rule_problem p = *c->p;
+    if (c->in_front && p.normalize) {
+        all[0] = pal_l2_norm(in[0], 1e-6);
+        all[1] = pal_l2_norm(in[1], 1e-6);
+        p.normalize = false;
+    }
+    if (c->in_front && !pal_is_none(in[IN_A_LOG])) {
+        all[3] = pal_log_decay(in[3], in[IN_A_LOG], in[IN_DT_BIAS], p.lower_bound);
+        all[IN_A_LOG] = all[IN_DT_BIAS] = PAL_NONE;
+        p.lower_bound = 0;
+    }
+    pal_rule_out r = pal_test_rules[c->rule].run(all, rule_options(&p, c->mode, all));
+    out[0] = r.o, out[1] = r.state;
+}
+
+/* Every row of the gradient by itself: one of a short row of q is a thousand times that of others.
+ */
+static void rows_agree(const run_result *r, const run_result *truth, int input, int64_t width)
+{
+    const double *x = r->value[RUN_OUTPUTS + input].data,
+                 *y = truth->value[RUN_OUTPUTS + input].data;
+    for (int64_t i = 0; i < pal_array_count(&r->value[RUN_OUTPUTS + input]); i += width) {
+        double error = run_error(width, x + i, y + i);
+        ck_assert_msg(error <= 1e-9, "row %lld of the gradient of %s is off by %.3g",
+                      (long long)(i / width), r->name[RUN_OUTPUTS + input], error);
+    }
+}
+
+/* The rule with the option, in every mode and both types, against the composed rule behind the
+ * generic operations in f64. */
+static void inside_is_in_front(const rule_problem *p, int rule, const pal_array *x)
+{
+    call c = {p, rule, PAL_RULE_COMPOSED, true};
+    run_setup s = {.fn = run_call, .context = &c, .x = x, .input = pal_test_rules[rule].input};
+    s.dtype = PAL_F64;
+    run_result truth = run(&s);
+    c.in_front = false;
+    for (int i = 0; i < 2 * MODES * ISAS; i++) {
+        if (!test_isa(i % ISAS, p->name)) continue;
+        c.mode = modes[i / ISAS / 2];
+        s.dtype = i / ISAS % 2 ? PAL_F32 : PAL_F64;
+        run_result r = run(&s);
+        run_agree(&r, &truth, s.dtype == PAL_F32 ? 1e-5 : 1e-10, "%s, %s, mode %s, %s on %s",
+                  pal_test_rules[rule].name, p->name, rule_mode_name(c.mode),
+                  pal_dtype_name(s.dtype), pal_isa_name(pal_isa_selected()));
+        for (int q = 0; q < 2 && p->normalize && s.dtype == PAL_F64; q++)
+            rows_agree(&r, &truth, q, p->K);
+        run_free(&r);
+    }
+    run_free(&truth);
+}
+
+static const rule_problem norms[] = {
+    {"normalize", .B = 1, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12, .keys = KEYS_RAW,
+     .normalize = true},
+    {"normalize rows of 0 and of norm 1e-4", .B = 1, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12,
+     .keys = KEYS_TINY, .normalize = true},
+    {"normalize, packed", .B = 1, .T = 40, .H = 2, .HV = 2, .K = 33, .V = 12, .keys = KEYS_RAW,
+     .normalize = true, .sequences = 3, .offsets = {0, 19, 19, 40}},
+};
+static const rule_problem decays[] = {
+    {"decay by softplus", .B = 2, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12,
+     .decay = DECAY_ACTIVATION},
+    {"bounded decay", .B = 2, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12, .decay = DECAY_ACTIVATION,
+     .lower_bound = -5},
+    {"decay, packed", .B = 1, .T = 40, .H = 2, .HV = 2, .K = 33, .V = 12, .decay = DECAY_ACTIVATION,
+     .sequences = 3, .offsets = {0, 19, 19, 40}},
+    {"decay of value heads", .B = 1, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12,
+     .decay = DECAY_ACTIVATION, .gate_heads = 4},
+    {"normalize and bounded decay", .B = 1, .T = 70, .H = 2, .HV = 6, .K = 20, .V = 12,
+     .keys = KEYS_RAW, .normalize = true, .decay = DECAY_ACTIVATION, .lower_bound = -5},
+};
+enum { NORMS = sizeof norms / sizeof *norms, DECAYS = sizeof decays / sizeof *decays };
+
+/* Of the delta rules. */
+START_TEST(normalisation_inside)
+{
+    pal_array x[RULE_INPUTS];
+    rule_draw(&norms[_i % NORMS], _i / NORMS, 3, x);
+    inside_is_in_front(&norms[_i % NORMS], _i / NORMS, x);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* Of GDN-2, KDA and GDN, in both forms, with the gradients of A_log and dt_bias. */
+START_TEST(decay_inside)
+{
+    pal_array x[RULE_INPUTS];
+    rule_draw(&decays[_i % DECAYS], _i / DECAYS, 3, x);
+    inside_is_in_front(&decays[_i % DECAYS], _i / DECAYS, x);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* dt = 25 and -200, A_log = 100 on a pre-activation of -200: finite, and the same numbers. */
+START_TEST(extreme_activations)
+{
+    static const double f[] = {25, -200, 0, -200, 25}, A_log[] = {1, 100, 100, 1, -30};
+    rule_problem p = {"extreme activations",    .B = 1, .T = 40, .H = 5, .HV = 5, .K = 7, .V = 5,
+                      .decay = DECAY_ACTIVATION};
+    int rule = _i / 2; /* GDN-2, KDA, GDN */
+    p.lower_bound = _i % 2 ? -5 : 0;
+    pal_array x[RULE_INPUTS];
+    rule_draw(&p, rule, 3, x);
+    int64_t per = pal_array_count(&x[3]) / (p.T * p.H);
+    for (int64_t i = 0; i < pal_array_count(&x[3]); i++) ((double *)x[3].data)[i] = f[i / per % 5];
+    memcpy(x[IN_A_LOG].data, A_log, sizeof A_log);
+    memset(x[IN_DT_BIAS].data, 0, (size_t)pal_array_count(&x[IN_DT_BIAS]) * sizeof(double));
+    inside_is_in_front(&p, rule, x);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- In place ---- */
+
+/* Tokens from..to-1 of inputs drawn as x, as leaves of a tape that is reset after every step. */
+static void tokens(pal_tape *tape, const pal_array *x, int64_t from, int64_t to, pal_tensor *in)
+{
+    for (int i = 0; i < RULE_INPUTS; i++) {
+        in[i] = i == IN_STATE ? PAL_NONE : pal_input_leaf(tape, &x[i], PAL_F32, false, false);
+        if (rule_time_axis(i, &x[i]) == 1) in[i] = pal_slice(in[i], 1, from, to, 1);
+    }
+}
+
+static void check_equal(pal_tensor a, pal_tensor b, const char *what, int64_t from)
+{
+    int64_t n = pal_count(a);
+    ck_assert_int_eq(n, pal_count(b));
+    ck_assert_msg(memcmp(pal_f32(a), pal_f32(b), (size_t)n * sizeof(float)) == 0,
+                  "%s at token %lld is not that of the functional call", what, (long long)from);
+}
+
+/* Decoding, a prompt and then token by token: the state that is overwritten has the bits of the one
+ * that the functional call returns, and stays where it is. */
+START_TEST(in_place_is_functional)
+{
+    static const int64_t cut[] = {0, 21, 22, 23, 23, 24, 30};
+    static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
+    rule_problem p = {"in place", .B = 2, .T = 30, .H = 1, .HV = 2, .K = 20, .V = 12};
+    int rule = _i / 3;
+    pal_array x[RULE_INPUTS];
+    rule_draw(&p, rule, 3, x);
+    pal_tape *tape = pal_tape_new();
+    pal_params *store = pal_params_new();
+    pal_set_grad(tape, false);
+    pal_tensor drawn = pal_input_leaf(tape, &x[IN_STATE], PAL_F32, false, false);
+    pal_tensor functional = pal_keep(store, "functional", drawn);
+    pal_tensor S = pal_keep(store, "in place", drawn);
+    const void *where = pal_value(S).data;
+    for (size_t i = 0; i + 1 < sizeof cut / sizeof *cut; i++) {
+        pal_tensor in[RULE_INPUTS];
+        pal_tape_reset(tape);
+        tokens(tape, x, cut[i], cut[i + 1], in);
+        in[IN_STATE] = functional;
+        pal_rule_opts opts = rule_options(&p, mode[_i % 3], in);
+        pal_rule_out a = pal_test_rules[rule].run(in, opts);
+        opts.state = S, opts.in_place = true;
+        pal_rule_out b = pal_test_rules[rule].run(in, opts);
+        check_equal(b.o, a.o, "the output", cut[i]);
+        check_equal(b.state, a.state, "the state", cut[i]);
+        check_equal(S, a.state, "the tensor given", cut[i]);
+        ck_assert_msg(pal_value(b.state).data == where, "the state is another tensor");
+        functional = pal_keep(store, "functional", a.state);
+    }
+    pal_tape_free(tape);
+    pal_params_free(store);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- Errors ---- */
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+static pal_tensor ones(pal_tape *tape, pal_shape shape)
+{
+    return pal_full(tape, PAL_F32, shape, 1);
+}
+
+/* A rule and options that do not go together: the error names both. */
+typedef struct wrong {
+    const char *rule, *option;
+    pal_rule_opts opts;
+    bool A_log, dt_bias, state; /* which of these are given besides */
+    bool kept;                  /* the state outlives the tape */
+    bool gradients;             /* are on */
+} wrong;
+
+static const wrong wrongs[] = {
+    {"gdn2", "chunk", .opts = {.mode = PAL_RULE_CHUNK, .chunk = 17}},
+    {"kda", "chunk", .opts = {.mode = PAL_RULE_CHUNK, .chunk = 512}},
+    {"gdn", "chunk", .opts = {.mode = PAL_RULE_CHUNK, .chunk = -16}},
+    {"deltanet", "chunk", .opts = {.mode = PAL_RULE_RECURRENT, .chunk = 17}},
+    {"mamba2", "chunk", .opts = {.chunk = 8}},
+    {"gdn2", "mode", .opts = {.mode = (pal_rule_mode)77}},
+    {"mamba2", "mode", .opts = {.mode = (pal_rule_mode)-1}},
+    {"mamba2", "normalize", .opts = {.normalize = true}},
+    {"mamba2", "A_log", .A_log = true, .dt_bias = true},
+    {"deltanet", "A_log", .A_log = true, .dt_bias = true},
+    {"gdn2", "dt_bias", .A_log = true},
+    {"kda", "A_log", .dt_bias = true},
+    {"gdn", "lower_bound", .opts = {.lower_bound = 5}, .A_log = true, .dt_bias = true},
+    {"gdn2", "in_place", .opts = {.in_place = true}, .state = true, .kept = true,
+     .gradients = true},
+    {"gdn2", "in_place", .opts = {.in_place = true, .mode = PAL_RULE_COMPOSED}, .state = true,
+     .kept = true},
+    {"kda", "in_place", .opts = {.in_place = true}},
+    {"gdn", "in_place", .opts = {.in_place = true}, .state = true},
+};
+enum { WRONGS = sizeof wrongs / sizeof *wrongs };
+
+START_TEST(wrong_options)
+{
+    const wrong *w = &wrongs[_i];
+    rule_problem p = {.B = 1, .T = 3, .H = 2, .HV = 2, .K = 4, .V = 5, .decay = DECAY_ACTIVATION};
+    int rule = 0;
+    while (strcmp(pal_test_rules[rule].name, w->rule) != 0) rule++;
+    pal_array x[RULE_INPUTS];
+    rule_draw(&p, rule, 3, x);
+    pal_tape *t = pal_tape_new();
+    pal_params *store = pal_params_new();
+    pal_tensor in[RULE_INPUTS];
+    for (int i = 0; i < RULE_INPUTS; i++) in[i] = pal_input_leaf(t, &x[i], PAL_F32, false, false);
+    pal_set_grad(t, w->gradients);
+    pal_rule_opts o = w->opts;
+    if (w->A_log) o.A_log = ones(t, PAL_SHAPE(2));
+    if (w->dt_bias) o.dt_bias = ones(t, PAL_SHAPE(rule == RULE_GDN ? 2 : 8));
+    if (w->state) o.state = w->kept ? pal_keep(store, "S", in[IN_STATE]) : in[IN_STATE];
+    pal_error heard = {PAL_OK, ""};
+    pal_set_error_handler(hear, &heard);
+    pal_rule_out r = pal_test_rules[rule].run(in, o);
+    char begin[32];
+    snprintf(begin, sizeof begin, "%s: ", w->rule);
+    ck_assert_msg(strncmp(heard.message, begin, strlen(begin)) == 0 &&
+                      strstr(heard.message, w->option) != NULL,
+                  "got \"%s\" for %s in %s", heard.message, w->option, w->rule);
+    pal_status status = w->gradients ? PAL_EGRAD : PAL_EVALUE;
+    ck_assert_msg(heard.status == status && pal_tape_status(t) == status,
+                  "\"%s\" has status %d, the tape %d", heard.message, (int)heard.status,
+                  (int)pal_tape_status(t));
+    ck_assert(pal_count(r.o) == 0 && pal_count(r.state) == 0);
+    pal_tape_free(t);
+    pal_params_free(store);
+    rule_inputs_free(x);
+}
+END_TEST
+
+static void add(TCase *tc)
+{
+    tcase_add_loop_test(tc, normalisation_inside, 0, NORMS * RULE_MAMBA2);
+    tcase_add_loop_test(tc, decay_inside, 0, DECAYS * RULE_DELTANET);
+    tcase_add_loop_test(tc, extreme_activations, 0, 2 * RULE_DELTANET);
+    tcase_add_loop_test(tc, in_place_is_functional, 0, 3 * RULES);
+    tcase_add_loop_test(tc, wrong_options, 0, WRONGS);
+}
+
+int main(void) { return rule_test_main("rule options", add); }
