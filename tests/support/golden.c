@@ -2,6 +2,7 @@
  * golden.c - reading reference files and comparing with them.
  */
 #include "tests/support/golden.h"
+#include "tensor/hdf5_private.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -22,6 +23,16 @@ void golden_fail(golden *g, const char *format, ...)
 bool golden_text(golden *g, const char *attribute, char *text, size_t size)
 {
     return pal_h5_get_text(g->file, "/", attribute, text, size, NULL) == PAL_OK;
+}
+
+double golden_number(golden *g, const char *attribute)
+{
+    double value = 0;
+    pal_error error;
+    if (H5Aexists(g->file->id, attribute) <= 0) return 0;
+    if (pal_h5_get_number(g->file, "/", attribute, &value, &error) != PAL_OK)
+        golden_fail(g, "%s", error.message);
+    return value;
 }
 
 /* A dataset in double precision (i64 as it is), allocated; data is NULL if it cannot be read. */
@@ -114,30 +125,13 @@ static double relative_error(const pal_array *x, const pal_array *ref)
     return sqrt(difference) / fmax(sqrt(norm), 0.01 * sqrt((double)n));
 }
 
-typedef struct visit {
-    golden *g;
-    const char *group;
-    int n;
-    const golden_result *results;
-    const char *const *names;
-} visit;
-
-static bool compare_one(const char *name, void *user)
+static void compare_one(golden *g, const char *group, const golden_result *r)
 {
-    visit *v = user;
-    golden *g = v->g;
     char full[256], have[128], want[128];
-    snprintf(full, sizeof full, "%s/%s", v->group, name);
-    const golden_result *r = NULL;
-    for (int i = 0; i < v->n; i++)
-        if (strcmp(v->results[i].name, name) == 0) r = &v->results[i];
-    if (!r) {
-        golden_fail(g, "%s: nothing was computed under this name", full);
-        return true;
-    }
+    snprintf(full, sizeof full, "%s/%s", group, r->name);
     pal_dtype stored;
     pal_array ref = read_array(g, full, &stored);
-    if (!ref.data) return true;
+    if (!ref.data) return;
     if (!pal_shape_equal(pal_array_shape(&ref), pal_array_shape(&r->value))) {
         golden_fail(g, "%s: computed %s, stored %s", full,
                     pal_array_describe(&r->value, have, sizeof have),
@@ -151,33 +145,75 @@ static bool compare_one(const char *name, void *user)
         g->failed += !good;
     }
     free(ref.data);
-    return true;
 }
 
 void golden_compare(golden *g, const char *group, int n, const golden_result *results)
 {
-    visit v = {g, group, n, results, NULL};
-    pal_error error;
-    int before = g->compared;
-    if (pal_h5_each(g->file, group, compare_one, &v, &error) != PAL_OK)
-        golden_fail(g, "%s: %s", group, error.message);
-    else if (g->compared == before)
-        golden_fail(g, "%s: nothing was compared", group);
+    const char **names = calloc((size_t)n + 1, sizeof *names);
+    for (int i = 0; i < n; i++) {
+        compare_one(g, group, &results[i]);
+        names[i] = results[i].name;
+    }
+    golden_expect_only(g, group, n, names);
+    free(names);
 }
+
+golden_result golden_result_of(const char *name, pal_array value)
+{
+    golden_result r = {.value = value};
+    snprintf(r.name, sizeof r.name, "%s", name);
+    return r;
+}
+
+void golden_param_results(golden *g, pal_params *params, const char *prefix, bool gradients,
+                          golden_result *results)
+{
+    for (int i = 0; i < pal_params_count(params); i++) {
+        pal_tensor p = pal_params_at(params, i);
+        results[i].value = gradients ? golden_gradient(g, p) : pal_value(p);
+        snprintf(results[i].name, sizeof results[i].name, "%s%s", prefix,
+                 pal_params_name(params, i));
+    }
+}
+
+/* ---- What the file has and nobody asks for ---- */
+
+typedef struct visit {
+    golden *g;
+    const char *group; /* NULL: attributes */
+    int n;
+    const char *const *names;
+} visit;
 
 static bool expect_one(const char *name, void *user)
 {
     visit *v = user;
     for (int i = 0; i < v->n; i++)
         if (strcmp(v->names[i], name) == 0) return true;
-    golden_fail(v->g, "%s/%s: unknown name", v->group, name);
+    if (v->group)
+        golden_fail(v->g, "%s/%s: nothing of this name is read or computed", v->group, name);
+    else
+        golden_fail(v->g, "unknown attribute %s", name);
     return true;
 }
 
 void golden_expect_only(golden *g, const char *group, int n, const char *const *names)
 {
-    visit v = {g, group, n, NULL, names};
+    visit v = {g, group, n, names};
     pal_error error;
     if (pal_h5_each(g->file, group, expect_one, &v, &error) != PAL_OK)
         golden_fail(g, "%s: %s", group, error.message);
+}
+
+static herr_t expect_attribute(hid_t object, const char *name, const H5A_info_t *info, void *user)
+{
+    (void)object, (void)info;
+    return expect_one(name, user) ? 0 : 1;
+}
+
+void golden_expect_attributes(golden *g, int n, const char *const *names)
+{
+    visit v = {g, NULL, n, names};
+    if (H5Aiterate2(g->file->id, H5_INDEX_NAME, H5_ITER_INC, NULL, expect_attribute, &v) < 0)
+        golden_fail(g, "the attributes cannot be listed");
 }

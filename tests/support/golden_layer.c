@@ -9,13 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether the mixer has this key; no key takes the value "?". */
+static bool has_key(const char *name, const char *key)
+{
+    char text[128];
+    pal_error error;
+    snprintf(text, sizeof text, "%s:%s=?", name, key);
+    return pal_mixers_check(text, &error) != PAL_OK && !strstr(error.message, "has no key");
+}
+
 /* Appends ":key=value" to the mixer's text. false if the value is of no kind that options have. */
-static bool append(char *text, size_t room, const cJSON *item)
+static bool append(char *text, size_t room, const char *name, const cJSON *item)
 {
     size_t n = strlen(text);
     char *at = text + n;
     room -= n;
-    if (cJSON_IsNull(item)) return true; /* as if absent */
+    if (cJSON_IsNull(item)) return has_key(name, item->string); /* as if absent */
     if (cJSON_IsBool(item))
         snprintf(at, room, ":%s=%s", item->string, cJSON_IsTrue(item) ? "true" : "false");
     else if (cJSON_IsNumber(item))
@@ -41,14 +50,31 @@ static bool append_defaults(char *text, size_t room, const char *layer, const cJ
     return strlen(text) < room - 1;
 }
 
-bool golden_mixer_text(const cJSON *options, const char *name, char *text, size_t room)
+/* What the options say besides keys of the mixer agrees with what is known of it. */
+static bool agrees(golden *g, const cJSON *item, const char *name, int64_t width)
+{
+    bool good;
+    if (strcmp(item->string, "mixer") == 0)
+        good = cJSON_IsString(item) && strcmp(item->valuestring, name) == 0;
+    else
+        good = cJSON_IsNumber(item) && item->valuedouble == (double)width;
+    if (!good)
+        golden_fail(g, "option %s contradicts %s of width %d", item->string, name, (int)width);
+    return good;
+}
+
+bool golden_mixer_text(golden *g, const cJSON *options, const char *name, int64_t width, char *text,
+                       size_t room)
 {
     bool good = cJSON_IsObject(options);
     snprintf(text, room, "%s", name);
-    for (const cJSON *item = good ? options->child : NULL; item && good; item = item->next)
-        if (strcmp(item->string, "hidden_size") != 0 && strcmp(item->string, "mixer") != 0)
-            good = append(text, room, item);
-    return good && append_defaults(text, room, name, options);
+    for (const cJSON *item = good ? options->child : NULL; item && good; item = item->next) {
+        bool extra = strcmp(item->string, "hidden_size") == 0 || strcmp(item->string, "mixer") == 0;
+        good = extra ? agrees(g, item, name, width) : append(text, room, name, item);
+    }
+    good = good && append_defaults(text, room, name, options);
+    if (!good) golden_fail(g, "the options of the mixer %s cannot be read", name);
+    return good;
 }
 
 bool golden_mixer_known(const char *name)
@@ -65,25 +91,20 @@ static int64_t layer_text(golden *g, const char *layer, const char *options, cha
     cJSON *json = cJSON_Parse(options);
     const cJSON *size = cJSON_GetObjectItem(json, "hidden_size");
     int64_t width = cJSON_IsNumber(size) ? (int64_t)size->valuedouble : 0;
-    bool good = golden_mixer_text(json, layer, text, room);
+    if (width <= 0) golden_fail(g, "no hidden_size in the options: %s", options);
+    bool good = width > 0 && golden_mixer_text(g, json, layer, width, text, room);
     cJSON_Delete(json);
-    if (good && width > 0) return width;
-    golden_fail(g, "the options cannot be read: %s", options);
-    return 0;
+    return good ? width : 0;
 }
 
 static void compare_gradients(golden *g, pal_params *params, pal_tensor x)
 {
-    enum { MOST = 64 };
-    golden_result results[MOST];
-    char names[MOST][96];
-    int n = 0;
-    results[n++] = (golden_result){"x", golden_gradient(g, x)};
-    for (int i = 0; i < pal_params_count(params) && n < MOST; i++, n++) {
-        snprintf(names[n], sizeof names[n], "params/%s", pal_params_name(params, i));
-        results[n] = (golden_result){names[n], golden_gradient(g, pal_params_at(params, i))};
-    }
+    int n = 1 + pal_params_count(params);
+    golden_result *results = calloc((size_t)n, sizeof *results);
+    results[0] = golden_result_of("x", golden_gradient(g, x));
+    golden_param_results(g, params, "params/", true, results + 1);
     golden_compare(g, "grad", n, results);
+    free(results);
 }
 
 static void run(golden *g, const pal_mixer *mixer, pal_params *params)
@@ -100,9 +121,11 @@ static void run(golden *g, const pal_mixer *mixer, pal_params *params)
     /* The file has Mamba-2's state as [B,nh,P,N]. */
     bool transposed = strcmp(pal_mixer_name(mixer), "mamba2") == 0;
     const pal_tensor out[2] = {y, transposed ? pal_transpose(state.state, -1, -2) : state.state};
-    golden_backward(g, 2, names, out);
-    const golden_result results[2] = {{"y", pal_value(out[0])}, {"ht", pal_value(out[1])}};
-    golden_compare(g, "out", 2, results);
+    int n = pal_is_none(out[1]) ? 1 : 2; /* attention keeps no state of this kind */
+    golden_backward(g, n, names, out);
+    golden_result results[2];
+    for (int i = 0; i < n; i++) results[i] = golden_result_of(names[i], pal_value(out[i]));
+    golden_compare(g, "out", n, results);
     compare_gradients(g, params, x);
 }
 

@@ -27,10 +27,58 @@ static double number(const cJSON *json, const char *name)
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
+static cJSON_bool is_count(const cJSON *item)
+{
+    return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 1e15 &&
+           item->valuedouble == (double)(int64_t)item->valuedouble;
+}
+
+static cJSON_bool is_pair(const cJSON *item)
+{
+    return cJSON_GetArraySize(item) == 2 && cJSON_IsNumber(cJSON_GetArrayItem(item, 0)) &&
+           cJSON_IsNumber(cJSON_GetArrayItem(item, 1));
+}
+
+/* Every key is one that is read below, and of its kind. */
+static bool keys_are_known(golden *g, const cJSON *json)
+{
+    static const struct {
+        const char *name;
+        cJSON_bool (*fits)(const cJSON *item);
+    } keys[] = {{"vocab_size", is_count},
+                {"hidden_size", is_count},
+                {"intermediate_size", is_count},
+                {"norm_eps", cJSON_IsNumber},
+                {"tie_word_embeddings", cJSON_IsBool},
+                {"mixers", cJSON_IsArray},
+                {"lr", cJSON_IsNumber},
+                {"min_lr", cJSON_IsNumber},
+                {"warmup_steps", is_count},
+                {"steps", is_count},
+                {"weight_decay", cJSON_IsNumber},
+                {"betas", is_pair},
+                {"eps", cJSON_IsNumber},
+                {"clip", cJSON_IsNumber}};
+    enum { KEYS = sizeof keys / sizeof *keys };
+    const cJSON *item;
+    int before = g->failed;
+    cJSON_ArrayForEach(item, json)
+    {
+        int i = 0;
+        while (i < KEYS && strcmp(keys[i].name, item->string ? item->string : "") != 0) i++;
+        if (i == KEYS)
+            golden_fail(g, "unknown key %s in json", item->string ? item->string : "");
+        else if (!keys[i].fits(item) || cJSON_GetObjectItem(json, item->string) != item)
+            golden_fail(g, "%s in json is not what it should be, or is there twice", item->string);
+    }
+    return g->failed == before;
+}
+
 /* The list of mixers; CANNOT if the library lacks one of them. */
 static golden_verdict mixers(golden *g, const cJSON *json, char *text, size_t room)
 {
     const cJSON *list = cJSON_GetObjectItem(json, "mixers"), *item;
+    int64_t width = (int64_t)number(json, "hidden_size");
     size_t n = 0;
     text[0] = '\0';
     cJSON_ArrayForEach(item, list)
@@ -41,7 +89,7 @@ static golden_verdict mixers(golden *g, const cJSON *json, char *text, size_t ro
             printf("  there is no mixer \"%s\"\n", cJSON_IsString(name) ? name->valuestring : "");
             return GOLDEN_CANNOT;
         }
-        if (!golden_mixer_text(item, name->valuestring, one, sizeof one)) n = room;
+        if (!golden_mixer_text(g, item, name->valuestring, width, one, sizeof one)) n = room;
         if (n < room) n += (size_t)snprintf(text + n, room - n, "%s%s", n ? "," : "", one);
     }
     if (n && n < room) return GOLDEN_PASS;
@@ -66,16 +114,12 @@ static recipe read_recipe(const cJSON *json)
     };
 }
 
-/* Values, or with `gradients` the gradients, of all parameters against the datasets of a group. */
-static void compare_parameters(golden *g, const char *group, pal_params *params, bool gradients)
+static void compare_parameters(golden *g, const char *group, const char *prefix, pal_params *params,
+                               bool gradients)
 {
     int n = pal_params_count(params);
     golden_result *results = calloc((size_t)n, sizeof *results);
-    for (int i = 0; i < n; i++) {
-        pal_tensor p = pal_params_at(params, i);
-        results[i].name = pal_params_name(params, i);
-        results[i].value = gradients ? golden_gradient(g, p) : pal_value(p);
-    }
+    golden_param_results(g, params, prefix, gradients, results);
     golden_compare(g, group, n, results);
     free(results);
 }
@@ -96,7 +140,7 @@ static void step(golden *g, const pal_lm *lm, pal_params *params, pal_adamw *ada
         h->logits = malloc((size_t)pal_array_count(&value) * sizeof *h->logits);
         pal_array copy = pal_array_of(PAL_F64, h->logits_shape, h->logits);
         if (pal_array_copy(&copy, &value, NULL) != PAL_OK) golden_fail(g, "no logits");
-        compare_parameters(g, "grad/params", params, true);
+        compare_parameters(g, "grad", "params/", params, true);
     }
     h->losses[i] = pal_item(loss);
     h->norms[i] = pal_clip_grad_norm(params, r->clip);
@@ -123,7 +167,7 @@ static void train(golden *g, const pal_lm *lm, pal_params *params, const recipe 
     };
     if (h.logits) {
         golden_compare(g, "out", 4, results);
-        compare_parameters(g, "final", params, false);
+        compare_parameters(g, "final", "", params, false);
     }
     pal_adamw_free(adamw);
     free(h.logits);
@@ -133,9 +177,11 @@ static void train(golden *g, const pal_lm *lm, pal_params *params, const recipe 
 static void run(golden *g, const cJSON *json, const char *list)
 {
     recipe r = read_recipe(json);
+    static const char *const inputs[] = {"tokens"};
     pal_shape shape = {0};
     pal_dtype stored;
     pal_error error = {PAL_OK, ""};
+    golden_expect_only(g, "in", 1, inputs);
     if (pal_h5_info(g->file, "in/tokens", &stored, &shape, &error) != PAL_OK || shape.ndim != 3 ||
         r.schedule.steps < 1 || shape.dim[0] != r.schedule.steps) {
         golden_fail(g, "in/tokens does not fit the recipe: %s", error.message);
@@ -165,9 +211,13 @@ static void run(golden *g, const cJSON *json, const char *list)
 golden_verdict golden_model(golden *g)
 {
     char options[8192] = "", list[4096];
-    golden_text(g, "json", options, sizeof options);
+    if (!golden_text(g, "json", options, sizeof options)) {
+        printf("  the file has no attribute json\n");
+        return GOLDEN_CANNOT;
+    }
     cJSON *json = cJSON_Parse(options);
     golden_verdict verdict = mixers(g, json, list, sizeof list);
+    if (verdict == GOLDEN_PASS && !keys_are_known(g, json)) verdict = GOLDEN_FAIL;
     if (verdict == GOLDEN_PASS) {
         run(g, json, list);
         verdict = g->failed ? GOLDEN_FAIL : GOLDEN_PASS;

@@ -38,8 +38,9 @@ golden_verdict golden_op(golden *g)
         printf("  there is no rule \"%s\"\n", name);
         return GOLDEN_CANNOT;
     }
-    pal_rule_opts opts = {.mode = g->mode};
-    if (pal_h5_get_number(g->file, "/", "scale", &opts.scale, NULL) != PAL_OK) opts.scale = 0;
+    static const char *const attributes[] = {"kind", "note", "rule", "scale"};
+    golden_expect_attributes(g, 4, attributes);
+    pal_rule_opts opts = {.mode = g->mode, .scale = golden_number(g, "scale")};
     const char *inputs[INPUTS];
     pal_tensor in[INPUTS];
     read_inputs(g, r, inputs, in);
@@ -52,12 +53,12 @@ golden_verdict golden_op(golden *g)
     const pal_tensor outputs[2] = {out.o, transposed_if(transposed, out.state)};
     golden_backward(g, 2, names, outputs);
     golden_result results[INPUTS];
-    for (int i = 0; i < 2; i++) results[i] = (golden_result){names[i], pal_value(outputs[i])};
+    for (int i = 0; i < 2; i++) results[i] = golden_result_of(names[i], pal_value(outputs[i]));
     golden_compare(g, "out", 2, results);
     int n = 0;
     for (int i = 0; i <= r->nin; i++)
         if (!pal_is_none(in[i]))
-            results[n++] = (golden_result){inputs[i], golden_gradient(g, in[i])};
+            results[n++] = golden_result_of(inputs[i], golden_gradient(g, in[i]));
     golden_compare(g, "grad", n, results);
     return g->failed ? GOLDEN_FAIL : GOLDEN_PASS;
 }
