@@ -92,12 +92,13 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
 }
 
 #define S(...) .shape = PAL_DIMS(__VA_ARGS__)
-/* Small steps for differences of extremes: the values are distinct, but close in the large shapes.
- */
+/* Small steps for differences of extremes, whose values are distinct, but close in the large
+ * shapes; large ones for logsumexp: of a long line it is a large number that a single entry hardly
+ * moves. */
+#define STEP(op) ((op) == MAX || (op) == MIN ? 2e-6 : (op) == LOGSUMEXP ? 2e-2 : 0)
 #define V(n, op, axis, keep)                                                \
     .name = n, .nin = 1, .nout = 1, .build = build, .reference = reference, \
-    .option = {op, axis, keep}, .step = op == MAX || op == MIN ? 2e-6 : 0,  \
-    .gradient = op == LOGSUMEXP ? 1e-6 : 0
+    .option = {op, axis, keep}, .step = STEP(op)
 /* The layouts that every reduction goes through. */
 #define LAYOUTS(n, op)                                                              \
     {V(n " last", op, -1, 0), .in = {{S(3, 4, 7), .distinct = true}}},              \
