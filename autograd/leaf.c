@@ -8,13 +8,26 @@
 
 /* ---- Making leaves ---- */
 
+static void refuse_shape(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape)
+{
+    if (shape.ndim < 0 || shape.ndim > PAL_MAX_DIMS) {
+        pal_fail(&tape->owner, PAL_ESHAPE, "%s: a shape of %d dimensions; there may be %d", op,
+                 shape.ndim, PAL_MAX_DIMS);
+        return;
+    }
+    char text[256];
+    pal_array a = {.dtype = dtype, .ndim = shape.ndim}; /* its strides might not fit */
+    memcpy(a.shape, shape.dim, sizeof a.shape);
+    pal_fail(&tape->owner, PAL_ESHAPE, "%s: %s has a negative size or too many elements", op,
+             pal_array_describe(&a, text, sizeof text));
+}
+
 /* A leaf with uninitialised memory, or NULL with the tape sticky. */
 static pal_node *leaf(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape)
 {
     if (tape->owner.error.status != PAL_OK) return NULL;
     if (pal_shape_count(shape) < 0) {
-        pal_fail(&tape->owner, PAL_ESHAPE,
-                 "%s: a shape of %d dimensions with a negative or too large size", op, shape.ndim);
+        refuse_shape(tape, op, dtype, shape);
         return NULL;
     }
     pal_node *n = pal_node_new(tape, op);
@@ -30,22 +43,29 @@ static pal_node *leaf(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape
     return n;
 }
 
-pal_tensor pal_full(pal_tape *tape, pal_dtype dtype, pal_shape shape, double value)
+/* `op` is the function that was called. */
+static pal_tensor full(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape,
+                       double value)
 {
-    pal_node *n = leaf(tape, "full", dtype, shape);
+    pal_node *n = leaf(tape, op, dtype, shape);
     if (!n) return pal_poison(&tape->owner);
     pal_array_fill(&n->a, value);
     return pal_handle(n);
 }
 
+pal_tensor pal_full(pal_tape *tape, pal_dtype dtype, pal_shape shape, double value)
+{
+    return full(tape, "full", dtype, shape, value);
+}
+
 pal_tensor pal_zeros(pal_tape *tape, pal_dtype dtype, pal_shape shape)
 {
-    return pal_full(tape, dtype, shape, 0);
+    return full(tape, "zeros", dtype, shape, 0);
 }
 
 pal_tensor pal_scalar(pal_tape *tape, pal_dtype dtype, double value)
 {
-    return pal_full(tape, dtype, PAL_SCALAR, value);
+    return full(tape, "scalar", dtype, PAL_SCALAR, value);
 }
 
 pal_tensor pal_arange(pal_tape *tape, pal_dtype dtype, int64_t count)
@@ -77,13 +97,13 @@ pal_tensor pal_from_array(pal_tape *tape, const pal_array *a)
 pal_tensor pal_uniform(pal_tape *tape, pal_dtype dtype, pal_shape shape, double low, double high,
                        pal_rng *rng)
 {
-    return pal_fill_uniform(pal_zeros(tape, dtype, shape), low, high, rng);
+    return pal_fill_uniform(full(tape, "uniform", dtype, shape, 0), low, high, rng);
 }
 
 pal_tensor pal_normal(pal_tape *tape, pal_dtype dtype, pal_shape shape, double mean,
                       double deviation, pal_rng *rng)
 {
-    return pal_fill_normal(pal_zeros(tape, dtype, shape), mean, deviation, rng);
+    return pal_fill_normal(full(tape, "normal", dtype, shape, 0), mean, deviation, rng);
 }
 
 pal_tensor pal_on(pal_tape *tape, pal_tensor t)

@@ -62,6 +62,24 @@ static void expect(pal_tensor result, pal_status status, const char *a, const ch
     expect_status(status, a, b, c);
 }
 
+/* ---- Leaves ---- */
+
+START_TEST(shapes_that_do_not_exist)
+{
+    pal_shape bad = PAL_SHAPE(3, -1), huge = PAL_SHAPE(INT64_MAX / 2, 3), deep = {.ndim = 9};
+    pal_rng rng = pal_rng_new(1, 0);
+    expect(f32(bad), PAL_ESHAPE, "zeros: f32[3,-1] has a negative size", NULL, NULL);
+    expect(f32(huge), PAL_ESHAPE, "zeros: f32[4611686018427387903,3]", "too many elements", NULL);
+    expect(f32(deep), PAL_ESHAPE, "zeros: a shape of 9 dimensions; there may be 8", NULL, NULL);
+    expect(pal_full(tape, PAL_F64, bad, 1), PAL_ESHAPE, "full: f64[3,-1]", NULL, NULL);
+    expect(pal_arange(tape, PAL_I64, -2), PAL_ESHAPE, "arange: i64[-2]", NULL, NULL);
+    expect(pal_from(tape, PAL_F32, bad, NULL), PAL_ESHAPE, "from: f32[3,-1]", NULL, NULL);
+    expect(pal_uniform(tape, PAL_F32, bad, 0, 1, &rng), PAL_ESHAPE, "uniform: f32[3,-1]", NULL,
+           NULL);
+    expect(pal_normal(tape, PAL_F32, bad, 0, 1, &rng), PAL_ESHAPE, "normal: f32[3,-1]", NULL, NULL);
+}
+END_TEST
+
 /* ---- Elementwise operations ---- */
 
 typedef pal_tensor binary_fn(pal_tensor a, pal_tensor b);
@@ -437,6 +455,7 @@ int main(void)
     TCase *tc = tcase_create("errors");
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, shapes_that_do_not_exist);
     tcase_add_test(tc, operands_of_two_dtypes);
     tcase_add_test(tc, reals_only);
     tcase_add_test(tc, options_out_of_range);
