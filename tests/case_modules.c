@@ -1,5 +1,5 @@
 /*
- * case_modules.c - log_decay, gated_rms_norm and short_conv against loops.
+ * case_modules.c - log_decay, gated_rms_norm, short_conv and the MLP against loops.
  */
 #include "layers/layers.h"
 #include "tests/support/case.h"
@@ -167,3 +167,49 @@ static const pal_variant short_conv[] = {
 };
 const pal_case pal_case_short_conv = {"short_conv", sizeof short_conv / sizeof *short_conv,
                                       short_conv};
+
+/* ---- mlp: x, gate_proj, up_proj, down_proj ---- */
+
+static void mlp_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    (void)v;
+    pal_mlp mlp = {.gate_proj = in[1], .up_proj = in[2], .down_proj = in[3]};
+    out[0] = pal_mlp_forward(&mlp, in[0]);
+}
+
+/* Row i of w [..,d] times row r of x [..,d]. */
+static double product(const pal_array *w, int64_t i, const pal_array *x, int64_t r, int64_t d)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < d; c++) sum += pal_ref_get(w, i * d + c) * pal_ref_get(x, r * d + c);
+    return sum;
+}
+
+static void mlp_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    int64_t n = in[1].shape[0], d = in[1].shape[1];
+    pal_ref_shape(out, v->in[0].shape);
+    double *y = out->data;
+    for (int64_t r = 0; r < pal_array_count(out) / d; r++) {
+        for (int64_t c = 0; c < d; c++) y[r * d + c] = 0;
+        for (int64_t j = 0; j < n; j++) {
+            double gate = product(&in[1], j, &in[0], r, d), up = product(&in[2], j, &in[0], r, d);
+            for (int64_t c = 0; c < d; c++)
+                y[r * d + c] += pal_ref_get(&in[3], c * n + j) * gate * sigmoid(gate) * up;
+        }
+    }
+}
+
+#define MLP(n, d, inner, ...)                                                       \
+    .name = n, .nin = 4, .nout = 1, .build = mlp_build, .reference = mlp_reference, \
+    .in = {{.shape = PAL_DIMS(__VA_ARGS__)},                                        \
+           {.shape = PAL_DIMS(inner, d)},                                           \
+           {.shape = PAL_DIMS(inner, d)},                                           \
+           {.shape = PAL_DIMS(d, inner)}}
+static const pal_variant mlp[] = {
+    {MLP("a batch", 3, 5, 2, 4, 3)},
+    {MLP("one row", 4, 7, 4)},
+    {MLP("T = 0", 3, 5, 2, 0, 3)},
+    {MLP("large", 24, 40, 3, 300, 24)},
+};
+const pal_case pal_case_mlp = {"mlp", sizeof mlp / sizeof *mlp, mlp};
