@@ -90,6 +90,8 @@ refuses "not a value" --steps 0
 echo changed >>"$dir/text"
 refuses "--data is another text" --resume
 if lm empty --resume; then fail "--resume without a run was accepted"; fi
+if lm store --data "$dir/whole/step-00000012.h5"; then fail "an HDF5 file was taken for a text"; fi
+grep -q -e "--data .*it is an HDF5 file" "$dir/store.txt" || fail "no word of HDF5: $(cat "$dir/store.txt")"
 
 [ $failed = 0 ] && echo "train_lm keeps its promises"
 exit $failed

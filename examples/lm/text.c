@@ -25,6 +25,12 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
         if (n == 0) break;
     }
     if (ferror(file)) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
+    static const char hdf5[] = "\x89HDF\r\n\x1a\n"; /* how such a file begins */
+    if (size >= strlen(hdf5) && memcmp(text->byte, hdf5, strlen(hdf5)) == 0)
+        return pal_error_set(error, PAL_EFORMAT,
+                             "%s: it is an HDF5 file, whose bytes are no text; files of tokens "
+                             "cannot be read yet",
+                             path);
     text->size = (int64_t)size;
     text->checksum = 0xcbf29ce484222325u;
     for (size_t i = 0; i < size; i++)
