@@ -63,6 +63,9 @@ done
 # ---- Continuing ----
 small="--mixers gdn --layers 1 --width 32 --batch 2 --len 16"
 # shellcheck disable=SC2086
+lm one $small --steps 1 || fail "$(cat "$dir/one.txt")"
+grep -i warning "$dir/one.txt" && fail "a run of one step is not plotted in silence"
+# shellcheck disable=SC2086
 lm whole $small --steps 12 --cosine 12 --save-every 5 --seed 7 || fail "$(cat "$dir/whole.txt")"
 # shellcheck disable=SC2086
 lm cut $small --steps 7 --cosine 12 --save-every 5 --seed 7 --threads 2 || fail "$(cat "$dir/cut.txt")"

@@ -76,7 +76,8 @@ void lm_plot(const char *dir, double entropy)
     put_quoted(to, dir, "loss.svg.tmp");
     fprintf(to,
             "\nset datafile separator ','\nset xlabel 'step'\nset ylabel 'bits per byte'\n"
-            "set grid\nset yrange [0:]\nset key top right\nset border 3\nset tics nomirror\n"
+            "set grid\nset xrange [0:]\nset yrange [0:]\n"
+            "set key top right\nset border 3\nset tics nomirror\n"
             "plot %.6g title 'the text''s byte entropy' with lines lw 2 dt 2 lc rgb '#999999', ",
             entropy);
     put_quoted(to, dir, "log.csv");
