@@ -48,16 +48,22 @@ END
 ${CC:-gcc} -isystem "${BLIS_INC:-/usr/include/blis}" "$dir/id.c" -lblis -lm -o "$dir/id" || fail "blis.h gives no number"
 haswell=$("$dir/id")
 for setting in "BLIS_ARCH_TYPE=$haswell" "BLIS_ARCH_TYPE=$haswell PAL_ISA=avx2" "PAL_ISA=base"; do
-    for threads in 1 3; do
+    for threads in 1 2 3 16; do
         # shellcheck disable=SC2086
         env $setting "$B/examples/train_lm" --data "$dir/text" --out "$dir/a$threads" --sample 0 \
-            $model --steps 4 --threads $threads >"$dir/a.txt" 2>&1 || fail "$setting: $(cat "$dir/a.txt")"
+            $model --steps 3 --threads $threads >"$dir/a.txt" 2>&1 || fail "$setting: $(cat "$dir/a.txt")"
+        same a1 a$threads || fail "the losses of 1 and $threads threads differ with $setting"
+        cmp -s "$dir/a1/step-00000003.h5" "$dir/a$threads/step-00000003.h5" ||
+            fail "the parameters of 1 and $threads threads differ with $setting"
     done
     case $setting in
-    BLIS*) grep -q 'BLIS haswell' "$dir/a.txt" || grep -q avx2 /proc/cpuinfo || fail "not haswell: $(cat "$dir/a.txt")" ;;
+    BLIS*)
+        if grep -q avx2 /proc/cpuinfo && ! grep -q 'BLIS haswell' "$dir/a.txt"; then
+            fail "not haswell: $(cat "$dir/a.txt")"
+        fi
+        ;;
     esac
-    same a1 a3 || fail "the losses of 1 and 3 threads differ with $setting"
-    rm -rf "$dir/a1" "$dir/a3"
+    rm -rf "$dir"/a1 "$dir"/a2 "$dir"/a3 "$dir"/a16
 done
 
 # ---- Continuing ----
