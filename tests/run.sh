@@ -3,7 +3,7 @@
 #
 # A Check suite counts its checks, any other program counts as one. A program that ends badly without
 # having counted a failure (a crash, a sanitizer's report) counts as one failure. What a program
-# printed is shown when it failed; it stays in $B/logs.
+# printed is shown when it failed, and lines that begin with "note: " always; it stays in $B/logs.
 B=${B:-build}
 mkdir -p "$B/logs"
 passed=0
@@ -32,6 +32,7 @@ run() { # name command...
         tail -n 60 "$log" | sed 's/^/      /'
     else
         printf 'ok    %-24s %4d checks %4d s\n' "$name" "$checks" $(($(date +%s) - begin))
+        sed -n 's/^note: /      /p' "$log"
     fi
 }
 

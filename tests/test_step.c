@@ -148,7 +148,7 @@ START_TEST(every_allocation_of_a_training_step_may_fail)
     pal_set_allocator(NULL, NULL);
     pal_set_error_handler(NULL, NULL);
     unlink(path);
-    printf("test_step: %lld allocations of a training step failed in turn, alone and with all "
+    printf("note: %lld allocations of a training step failed in turn, alone and with all "
            "that follow; %lld went wrong\n",
            (long long)points - 1, (long long)wrong);
     ck_assert_int_gt(points, 20);

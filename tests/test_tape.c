@@ -645,7 +645,7 @@ START_TEST(every_allocation_may_fail)
         ck_assert_msg(gradient == 0 || gradient == whole, "half a gradient: %g", gradient);
     }
     pal_set_allocator(NULL, NULL);
-    printf("test_tape: %lld allocations failed in turn\n", (long long)points);
+    printf("note: %lld allocations failed in turn\n", (long long)points);
     ck_assert_int_gt(points, 10);
 }
 END_TEST
