@@ -186,6 +186,36 @@ START_TEST(gradcheck_sees_wrong_gradients)
 }
 END_TEST
 
+typedef struct product {
+    fault fault;
+    int input; /* that has it */
+} product;
+
+static void build_product(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const product *p = context;
+    pal_tensor x = apply(p->input == 0 ? p->fault : NONE, in[0]);
+    out[0] = pal_mul(x, apply(p->input == 1 ? p->fault : NONE, in[1]));
+}
+
+START_TEST(gradcheck_looks_at_every_input)
+{
+    double a[6] = {1, -2, 3, 0.5, 0.25, -1}, b[6] = {2, 1, -1, 0.5, 3, 1};
+    const pal_array in[2] = {pal_array_of(PAL_F64, PAL_SHAPE(2, 3), a),
+                             pal_array_of(PAL_F64, PAL_SHAPE(2, 3), b)};
+    for (int i = 0; i < 4; i++) {
+        product p = {i % 2 ? PERCENT : NONE, i / 2};
+        pal_error e = {0};
+        pal_gradcheck_opts o = {.seed = 7};
+        ck_assert_msg(pal_gradcheck(build_product, &p, 2, in, 1, &o, &e) == (i % 2 == 0), "%d: %s",
+                      i, e.message);
+        if (i % 2) continue;
+        ck_assert_int_eq(o.compared, 16); /* every entry, and two directions of each input */
+        ck_assert_msg(o.worst < 1e-9, "%g", o.worst);
+    }
+}
+END_TEST
+
 START_TEST(the_error_measure)
 {
     double a[3] = {1, 2, 3}, b[3] = {1, 2, 3};
@@ -227,6 +257,7 @@ int main(void)
     tcase_add_test(tc, the_driver_sees_every_fault);
     tcase_add_test(tc, the_driver_passes_what_is_right);
     tcase_add_test(tc, gradcheck_sees_wrong_gradients);
+    tcase_add_test(tc, gradcheck_looks_at_every_input);
     tcase_add_test(tc, the_error_measure);
     sr = runner_of(tc);
     srunner_run_all(sr, CK_NORMAL);

@@ -1,12 +1,11 @@
 /*
- * test_recompute.c - what a recomputed segment may be given, may do, and may hand back.
- *
- * Memory and values of recomputation are tested in test_tape.c; here is the border of a segment,
- * where a gradient could get lost.
+ * test_recompute.c - recomputed segments: the same numbers in less memory, and what a segment may
+ * be given, may do, and may hand back, for at its border a gradient could get lost.
  */
 #include "autograd/internal.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +51,125 @@ static void expect(pal_status status, const char *what)
     ck_assert_int_eq(pal_tape_status(tape), status);
 }
 
-/* ---- Segments ---- */
+static int ready;
+static void note_ready(pal_params *p, int i, void *user)
+{
+    (void)p, (void)i, (void)user;
+    ready++;
+}
+
+/* 1 to 6 as [2,3], a leaf whose gradient is wanted. */
+static pal_tensor leaf6(void)
+{
+    return pal_want_grad(pal_from(tape, PAL_F64, PAL_SHAPE(2, 3), (double[]){1, 2, 3, 4, 5, 6}));
+}
+
+/* ---- The same numbers in less memory ---- */
+
+static int runs;
+static void cube(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const pal_tensor *w = context;
+    runs++;
+    out[0] = pal_mul(pal_mul(in[0], in[0]), pal_mul(in[0], *w));
+    out[1] = pal_mul(in[1], out[0]);
+}
+
+static void nested(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor y[2];
+    pal_recompute(tape, cube, context, 2, in, 2, y);
+    pal_recompute(tape, cube, context, 2, y, 2, out);
+}
+
+/* Loss and gradients with the segment run directly or recomputed. */
+static double segment_loss(pal_segment_fn *f, bool again, pal_tensor w, double *gx, double *gw)
+{
+    pal_tape_reset(tape);
+    pal_params_zero_grad(params);
+    pal_tensor x = leaf6(), one = pal_full(tape, PAL_F64, PAL_SHAPE(2, 3), 1);
+    pal_tensor in[2] = {pal_mul(x, one), pal_transpose(pal_reshape(x, PAL_SHAPE(3, 2)), 0, 1)};
+    pal_tensor out[2];
+    if (again)
+        pal_recompute(tape, f, &w, 2, in, 2, out);
+    else
+        f(&w, in, out);
+    pal_tensor loss = pal_sum(pal_mul(out[0], out[1]), PAL_ALL, false);
+    ck_assert_msg(pal_backward(loss) == PAL_OK, "%s", first.message);
+    memcpy(gx, pal_f64(pal_grad(x)), 6 * sizeof *gx);
+    memcpy(gw, pal_f64(pal_grad(w)), 6 * sizeof *gw);
+    return pal_item(loss);
+}
+
+START_TEST(recomputation_changes_nothing)
+{
+    pal_segment_fn *segments[2] = {cube, nested};
+    pal_tensor w = pal_param(params, "w", PAL_F64, PAL_SHAPE(2, 3));
+    pal_array wa = pal_edit(w);
+    for (int i = 0; i < 6; i++) ((double *)wa.data)[i] = 1 - 0.25 * i;
+    pal_params_on_grad(params, note_ready, NULL);
+    for (int s = 0; s < 2; s++) {
+        double gx[2][6], gw[2][6], loss[2];
+        loss[0] = segment_loss(segments[s], false, w, gx[0], gw[0]);
+        runs = ready = 0;
+        loss[1] = segment_loss(segments[s], true, w, gx[1], gw[1]);
+        ck_assert_int_eq(runs, s == 0 ? 2 : 6); /* nested: 2 forward, 2 again, each again */
+        ck_assert_int_eq(ready, 1);
+        ck_assert_double_eq(loss[0], loss[1]);
+        ck_assert_mem_eq(gx[0], gx[1], sizeof gx[0]);
+        ck_assert_mem_eq(gw[0], gw[1], sizeof gw[0]);
+    }
+}
+END_TEST
+
+static void reaches_out(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    (void)context;
+    out[0] = pal_mul(in[0], outside);
+}
+
+START_TEST(a_segment_must_name_its_inputs)
+{
+    pal_tensor x = leaf6(), y;
+    outside = pal_square(x);
+    pal_recompute(tape, reaches_out, NULL, 1, &x, 1, &y);
+    expect(PAL_EGRAD, "mul: argument b comes from outside the recomputed segment");
+    ck_assert_int_eq(pal_backward(y), PAL_EGRAD);
+    pal_tape_reset(tape);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+}
+END_TEST
+
+static void many(void *context, const pal_tensor *in, pal_tensor *out)
+{
+    int n = *(int *)context;
+    out[0] = in[0];
+    for (int i = 0; i < n; i++) out[0] = pal_mul(out[0], in[0]);
+}
+
+START_TEST(recomputation_saves_memory)
+{
+    size_t live[2];
+    int n = 50;
+    for (int again = 0; again < 2; again++) {
+        pal_tape_reset(tape);
+        pal_tensor x = pal_want_grad(pal_full(tape, PAL_F64, PAL_SHAPE(1000), 1)), y = x;
+        for (int i = 0; i < 4; i++) {
+            pal_tensor x_i = y;
+            if (again)
+                pal_recompute(tape, many, &n, 1, &x_i, 1, &y);
+            else
+                many(&n, &x_i, &y);
+        }
+        live[again] = pal_tape_memory(tape).live;
+        ck_assert_int_eq(pal_backward(pal_sum(y, PAL_ALL, false)), PAL_OK);
+        ck_assert_double_eq(pal_f64(pal_grad(x))[7], pow(n + 1, 4));
+    }
+    ck_assert_msg(live[1] * 20 < live[0], "%zu against %zu bytes", live[1], live[0]);
+}
+END_TEST
+
+/* ---- The border of a segment ---- */
 
 static void squares(void *context, const pal_tensor *in, pal_tensor *out)
 {
@@ -95,8 +212,6 @@ static void returns_parameter(void *context, const pal_tensor *in, pal_tensor *o
     (void)in;
     out[0] = pal_on(tape, *(const pal_tensor *)context);
 }
-
-/* ---- Tests ---- */
 
 START_TEST(a_result_may_not_come_from_outside)
 {
@@ -174,13 +289,6 @@ START_TEST(parameters_of_two_tapes_are_all_counted)
 }
 END_TEST
 
-static int ready;
-static void note_ready(pal_params *p, int i, void *user)
-{
-    (void)p, (void)i, (void)user;
-    ready++;
-}
-
 START_TEST(a_parameter_may_be_the_result)
 {
     pal_tensor w = pal_fill(pal_param(params, "w", PAL_F64, PAL_SHAPE(3)), 2), x = leaf(tape), y;
@@ -199,6 +307,9 @@ int main(void)
     TCase *tc = tcase_create("recompute");
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, recomputation_changes_nothing);
+    tcase_add_test(tc, recomputation_saves_memory);
+    tcase_add_test(tc, a_segment_must_name_its_inputs);
     tcase_add_test(tc, a_result_may_not_come_from_outside);
     tcase_add_test(tc, an_inner_segment_takes_nothing_from_outside_the_outer);
     tcase_add_test(tc, constants_may_come_from_outside);
