@@ -266,7 +266,7 @@ START_TEST(parameters_of_two_tapes_are_all_counted)
 {
     pal_tensor w[MANY];
     for (int i = 0; i < MANY; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "w%d", i);
         w[i] = pal_fill(pal_param(params, name, PAL_F64, PAL_SHAPE(3)), 1);
     }
