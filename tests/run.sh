@@ -40,7 +40,12 @@ for program in "$@"; do
     name=$(basename "$program" .sh)
     case $program in
     *.sh) run "$name" sh "$program" ;;
-    */replay) run replay "$program" tests/data/*.h5 ;;
+    */replay)
+        run replay "$program" tests/data/*.h5
+        for mode in composed recurrent chunk; do
+            run "replay_$mode" "$program" --mode $mode tests/data/op_*.h5
+        done
+        ;;
     *) run "$name" "$program" ;;
     esac
 done
