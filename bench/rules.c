@@ -30,11 +30,11 @@
  * After the rows of a shape a line says which part of the time of forward and backward each kernel
  * of the chunk form takes (stages.c).
  *
- * The default set is the table below; --long is 8192 to 65536 tokens instead. A chunk of 0 is the
- * library's choice. --csv FILE gets a row for each line.
+ * The default set is the table below; --long is 8192 to 65536 tokens instead. The column chunk is
+ * what was asked for, or the library's choice. --csv FILE gets a row for each line.
  */
 #include "bench/rules_parts/rules.h"
-#include "tensor/internal.h"
+#include "layers/fused.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -127,7 +127,8 @@ static void report(const bench *b, const row *r, quartiles ns, double share, dou
 {
     int threads = (int)b->o.threads.at[r->thread_index];
     const char *mode = mode_name((int)r->mode), *way = direction_name((int)r->direction);
-    long long B = r->d.B, H = r->d.H, K = r->d.K, V = r->d.V, T = r->d.T, chunk = r->chunk;
+    long long B = r->d.B, H = r->d.H, K = r->d.K, V = r->d.V, T = r->d.T;
+    long long chunk = r->chunk ? r->chunk : PAL_DEFAULT_CHUNK;
     double gflops = flops(r) / ns.median;
     printf("%-8s %-9s %-16s %3d %3lld %3lld %4lld %4lld %6lld %5lld %9.2f %9.2f %9.2f %8.2f %6.3f "
            "%9.0f\n",

@@ -28,6 +28,9 @@ enum {
     PAL_IN_DT_BIAS = PAL_IN_D
 };
 
+/* Tokens of a chunk unless the caller says otherwise; measured (docs/kernels.md). */
+enum { PAL_DEFAULT_CHUNK = 16 };
+
 typedef struct pal_fused_opts {
     pal_rule_kind kind;
     bool recurrent, in_place, normalize, activate;

@@ -159,20 +159,22 @@ static void by_windows(const pal_fused *f, lane_space *space)
 /* Columns of the state before, where the kernel can read them: in place if they lie as the result
  * does, else copied there. */
 static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, int64_t from,
-                                 int64_t to)
+                                 int64_t end)
 {
     const pal_rule_shape *s = &f->shape;
     const bool alike = l->before.channel == 1 && l->before.step == s->V;
     if (l->before.data && alike && pal_fused_length(f, i / f->HV) > 0) return l->before.data;
-    for (int64_t r = 0; r < s->K && l->before.data != l->after.data; r++)
-        for (int64_t j = from; j < to; j++) {
-            char *x = (char *)l->after.data + (size_t)(r * s->V + j) * f->size;
-            int64_t at = r * l->before.step + j * l->before.channel;
-            if (l->before.data)
-                memcpy(x, (char *)l->before.data + at * (int64_t)f->size, f->size);
-            else
-                memset(x, 0, f->size);
-        }
+    for (int64_t r = 0; r < s->K && l->before.data != l->after.data; r++) {
+        char *to = (char *)l->after.data + (size_t)(r * s->V + from) * f->size;
+        const char *x = pal_rows_from(f, l->before, r).data;
+        if (!x)
+            memset(to, 0, (size_t)(end - from) * f->size);
+        else if (l->before.channel == 1)
+            memcpy(to, x + (size_t)from * f->size, (size_t)(end - from) * f->size);
+        else
+            for (int64_t j = from; j < end; j++, to += f->size)
+                memcpy(to, x + j * l->before.channel * (int64_t)f->size, f->size);
+    }
     return l->after.data;
 }
 

@@ -9,9 +9,8 @@
 
 /* Measured by bench/rules: see docs/kernels.md. */
 enum {
-    DEFAULT_CHUNK = 32,
-    KEEP_EVERY = 1,
-    SHORT = 16 /* sequences below this are done token by token */
+    KEEP_EVERY = 2,
+    SHORT = 8 /* sequences below this are done token by token */
 };
 
 /* ---- The operation ---- */
@@ -92,7 +91,7 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
                         .normalize = opts->normalize,
                         .activate = kind != PAL_MAMBA2 && !pal_is_none(opts->A_log),
                         .lower_bound = opts->lower_bound,
-                        .C = opts->chunk ? opts->chunk : DEFAULT_CHUNK,
+                        .C = opts->chunk ? opts->chunk : PAL_DEFAULT_CHUNK,
                         .every = KEEP_EVERY,
                         .scale = opts->scale};
     if (o.scale == 0) o.scale = kind == PAL_MAMBA2 ? 1 : 1 / sqrt((double)pal_dim(in[PAL_Q], -1));
