@@ -17,17 +17,18 @@ const pal_rule_table *pal_rule_table_for(pal_dtype dtype)
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/* Chunks that the team prepares at once when there are fewer lanes than threads: enough that every
- * thread has a few, and whole segments between kept states. */
-static int64_t window_of(const pal_fused *f)
+int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
 {
-    if (f->lanes == 0 || f->lanes >= f->team || f->opts->recurrent) return 0;
-    int64_t longest = 0;
+    int64_t longest = 1, whole = round_up(chunks, f->opts->every);
     for (int64_t n = 0; n < f->sequences; n++)
         if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
-    int64_t wanted = (4 * f->team + f->lanes - 1) / f->lanes;
-    wanted = round_up(wanted < longest ? wanted : longest, f->opts->every);
-    return wanted > f->opts->every ? wanted : f->opts->every;
+    return whole < longest ? whole : longest;
+}
+
+int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks)
+{
+    if (units == 0 || units >= f->team) return 0;
+    return pal_fused_segment(f, (chunks + units - 1) / units);
 }
 
 pal_fused pal_fused_of(const pal_call *call, int team)
@@ -65,30 +66,30 @@ pal_fused pal_fused_of(const pal_call *call, int team)
                                .normalize = o->normalize,
                                .activate = o->activate,
                                .lower_bound = o->lower_bound};
-    f.window = window_of(&f);
+    /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
+    if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
     return f;
 }
 
 /* ---- Where things are ---- */
 
-int64_t pal_fused_kept(const pal_fused *f, int64_t sequence)
+/* Where a sequence's states begin, by head. A packed one at token t has at least t / segment + n
+ * before it, whatever the lengths: ceil(length / segment) is at most the difference of two such
+ * numbers. So no sum over sequences is needed. */
+static int64_t first_kept(const pal_fused *f, int64_t sequence)
 {
-    return (pal_fused_chunks(f, sequence) + f->opts->every - 1) / f->opts->every;
+    const int64_t segment = f->shape.C * f->opts->every;
+    if (!f->offsets) return sequence * ((f->T + segment - 1) / segment);
+    return f->offsets[sequence] / segment + sequence;
 }
 
-int64_t pal_fused_kept_all(const pal_fused *f)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < f->sequences; i++) n += pal_fused_kept(f, i);
-    return n * f->HV;
-}
+int64_t pal_fused_kept(const pal_fused *f) { return first_kept(f, f->sequences) * f->HV; }
 
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
 {
-    int64_t sequence = lane / f->HV, before = 0;
-    for (int64_t i = 0; i < sequence; i++) before += pal_fused_kept(f, i);
-    int64_t i =
-        before * f->HV + lane % f->HV * pal_fused_kept(f, sequence) + chunk / f->opts->every;
+    int64_t sequence = lane / f->HV, first = first_kept(f, sequence);
+    int64_t each = first_kept(f, sequence + 1) - first;
+    int64_t i = first * f->HV + lane % f->HV * each + chunk / f->opts->every;
     return (char *)f->call->saved[0].data + (size_t)i * pal_fused_state_bytes(f);
 }
 
@@ -187,13 +188,18 @@ pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f)
     size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
     size_t turned = (size_t)(s->Cp * s->Vp) * f->size;
     pal_chunk_back x = {.wide = pal_carve(c, (size_t)(s->Kp * s->Cp) * f->size)};
-    for (int i = 0; i < 3; i++) x.turned[i] = pal_carve(c, turned);
-    x.q0 = pal_carve(c, rows), x.k0 = pal_carve(c, rows), x.e0 = pal_carve(c, rows);
-    x.dA = pal_carve(c, square), x.dT = pal_carve(c, square);
+    x.turned[0] = pal_carve(c, turned), x.turned[2] = pal_carve(c, turned);
+    x.q0 = pal_carve(c, rows), x.k0 = pal_carve(c, rows);
+    x.dA = pal_carve(c, square);
+    if (s->erase) {
+        x.turned[1] = pal_carve(c, turned);
+        x.e0 = pal_carve(c, rows);
+        x.dT = pal_carve(c, square);
+    }
     x.dg = pal_carve(c, rows), x.x = pal_carve(c, rows);
     if (!s->channel_decay) return x;
     x.dq = pal_carve(c, rows), x.de = pal_carve(c, rows), x.dk = pal_carve(c, rows);
     x.kappa = pal_carve(c, rows), x.kk = pal_carve(c, rows);
-    x.rq = pal_carve(c, rows), x.re = pal_carve(c, rows);
+    x.rq = pal_carve(c, rows / (size_t)s->C * 16), x.re = pal_carve(c, rows / (size_t)s->C * 16);
     return x;
 }

@@ -54,6 +54,11 @@ typedef struct pal_fused {
 } pal_fused;
 
 pal_fused pal_fused_of(const pal_call *call, int team);
+/* At least so many chunks: whole segments between kept states, or the longest sequence. */
+int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
+/* The window for a pass whose work is divided over so many units (lanes, or families of lanes that
+ * share gradients), when it wants about `chunks` of them at once; 0 if units are enough. */
+int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks);
 
 /* ---- Geometry ---- */
 
@@ -80,9 +85,8 @@ static inline size_t pal_fused_panel_bytes(const pal_fused *f)
 {
     return (size_t)(f->shape.Kp * f->table->panel) * f->size;
 }
-/* States kept of one lane of a sequence, and of all lanes. */
-int64_t pal_fused_kept(const pal_fused *f, int64_t sequence);
-int64_t pal_fused_kept_all(const pal_fused *f);
+/* Room for kept states, in states. */
+int64_t pal_fused_kept(const pal_fused *f);
 /* Where the state before `chunk`, a multiple of opts->every, is kept. */
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk);
 

@@ -45,7 +45,9 @@ static int64_t sum_count(const pal_fused *f)
 static problem problem_of(const pal_call *call, int team)
 {
     problem p = {.f = pal_fused_of(call, team)};
-    p.window = p.f.window ? p.f.window : p.f.opts->every;
+    /* Families of lanes are what can be done apart; a window gives each thread a chunk of one. */
+    p.f.window = pal_fused_window(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
+    p.window = p.f.window ? p.f.window : pal_fused_segment(&p.f, 1);
     p.count = sum_count(&p.f);
     return p;
 }

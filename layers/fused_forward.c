@@ -178,12 +178,18 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
     return l->after.data;
 }
 
+/* A single token is over before the caches know the state: decoding looks one lane ahead. */
+static const void *next_state(const pal_fused *f, int64_t i)
+{
+    if (pal_fused_length(f, i / f->HV) != 1 || i + 1 >= f->lanes) return NULL;
+    pal_rows next = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], i + 1);
+    return next.channel == 1 && next.step == f->shape.V ? next.data : NULL;
+}
+
 /* Some columns of a lane; all of them if states are kept. */
 static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, pal_chunk *c)
 {
-    /* A single token is over before the caches know the state: decoding looks one lane ahead. */
-    const bool one = f->T == f->sequences && i + 1 < f->lanes;
-    const void *next = one ? pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], i + 1).data : NULL;
+    const void *next = next_state(f, i);
     const pal_rule_shape *s = &f->shape;
     lane l = lane_of(f, i);
     const void *S = start_columns(f, &l, i, from, to);

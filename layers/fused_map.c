@@ -149,7 +149,7 @@ static void back_forward(const pal_call *call)
 static pal_status infer(pal_call *call, bool back)
 {
     pal_fused f = pal_fused_of(call, 1);
-    const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * f.T * K * (V + (back ? 0 : K)) * 6;
+    const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.T) * K * (V + K);
     pal_dtype dtype = call->in[PAL_V]->dtype;
     pal_call_work(call, work);
     pal_shape wide = PAL_SHAPE(f.sequences, f.HV, K, V);

@@ -6,6 +6,7 @@
 #include "layers/fused.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Measured by bench/rules: see docs/kernels.md. */
 enum {
@@ -19,8 +20,7 @@ enum {
 static pal_status keep_states(pal_call *call, const pal_fused *f)
 {
     const pal_rule_shape *s = &f->shape;
-    return pal_call_save(call, call->in[PAL_Q]->dtype,
-                         PAL_SHAPE(pal_fused_kept_all(f), s->Kp, s->Vp));
+    return pal_call_save(call, call->in[PAL_Q]->dtype, PAL_SHAPE(pal_fused_kept(f), s->Kp, s->Vp));
 }
 
 static pal_status infer(pal_call *call)
@@ -56,7 +56,7 @@ static const pal_op ops[PAL_RULE_KINDS] = {
     [PAL_GDN2] = PAL_FUSED_OP("gdn2", "q k v g b w state offsets A_log dt_bias"),
     [PAL_KDA] = PAL_FUSED_OP("kda", "q k v g beta - state offsets A_log dt_bias"),
     [PAL_GDN] = PAL_FUSED_OP("gdn", "q k v g beta - state offsets A_log dt_bias"),
-    [PAL_DELTANET] = PAL_FUSED_OP("deltanet", "q k v - beta - state offsets"),
+    [PAL_DELTANET] = PAL_FUSED_OP("deltanet", "q k v - beta - state offsets - -"),
     [PAL_MAMBA2] = PAL_FUSED_OP("mamba2", "Cm Bm x dt - - state offsets A D"),
 };
 
@@ -69,6 +69,52 @@ static bool records(const pal_tape *tape, const pal_tensor in[PAL_FUSED_INPUTS])
         wanted = wanted || (in[i].node && in[i].node->needs_grad);
     return tape->grad && wanted;
 }
+
+/* The least and the largest offset of a token's elements from its first one. */
+static void token_span(const pal_array *a, int64_t span[2])
+{
+    span[0] = span[1] = 0;
+    for (int d = 2; d < a->ndim; d++) {
+        int64_t reach = (a->shape[d] - 1) * a->stride[d];
+        span[reach > 0] += reach;
+    }
+}
+
+/*
+ * Whether two views of one memory can have their gradients written by different threads: tokens lie
+ * alike, and what they hold of a token is the same or has nothing in common (slices of one
+ * projection), so that an element belongs to one token and head.
+ */
+static bool apart(const pal_array *a, const pal_array *b)
+{
+    int64_t x[2], y[2], shift = (const char *)b->data - (const char *)a->data;
+    shift /= (int64_t)pal_dtype_size(a->dtype);
+    if (a->ndim < 3 || b->ndim < 3 || a->stride[1] != b->stride[1] || a->stride[0] != b->stride[0])
+        return false;
+    if (shift == 0 && a->ndim == b->ndim && memcmp(a->shape, b->shape, sizeof a->shape) == 0 &&
+        memcmp(a->stride, b->stride, sizeof a->stride) == 0)
+        return true;
+    token_span(a, x);
+    token_span(b, y);
+    y[0] += shift, y[1] += shift;
+    int64_t least = x[0] < y[0] ? x[0] : y[0], most = x[1] > y[1] ? x[1] : y[1];
+    int64_t step = a->stride[1] < 0 ? -a->stride[1] : a->stride[1];
+    return most - least < step && (x[1] < y[0] || y[1] < x[0]);
+}
+
+/* Copies operands that share memory with an earlier one in a way that threads could collide in. */
+static void keep_apart(pal_tensor in[PAL_FUSED_INPUTS])
+{
+    for (int i = 0; i < PAL_HEAD_ARGS; i++)
+        for (int j = 0; j < i; j++) {
+            const pal_node *a = in[i].node, *b = in[j].node;
+            if (!a || !b || a->base != b->base || !a->needs_grad || apart(&a->a, &b->a)) continue;
+            in[i] = pal_affine(in[i], 1, 0);
+            break;
+        }
+}
+
+/* ---- In place ---- */
 
 /* The state of an in-place call has to be memory that outlives the step, laid out as results are.
  */
@@ -83,6 +129,31 @@ static bool can_overwrite(pal_frame *f, pal_tensor state)
     return true;
 }
 
+static bool all_finite(const pal_tensor in[PAL_FUSED_INPUTS])
+{
+    bool finite = true;
+    for (int i = 0; i < PAL_FUSED_INPUTS; i++)
+        finite = finite && (!in[i].node || pal_array_finite(&in[i].node->a));
+    return finite;
+}
+
+/* The checks of apply.c look at the inputs after the fact, when the state has been overwritten. */
+static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_opts *o,
+                              const pal_tensor in[PAL_FUSED_INPUTS], pal_tensor state)
+{
+    pal_tensor out;
+    if (!can_overwrite(f, state)) return pal_scan_failed(f);
+    bool finite = f->tape->check_numerics && all_finite(in);
+    pal_apply(op, o, sizeof *o, PAL_FUSED_INPUTS, in, 1, &out);
+    if (pal_tape_status(f->tape) != PAL_OK) return pal_scan_failed(f);
+    state.node->base->version++;
+    if (finite && !(pal_array_finite(&out.node->a) && pal_array_finite(&state.node->a))) {
+        pal_frame_fail(f, PAL_ENUMERIC, "the result holds a number that is not finite");
+        return pal_scan_failed(f);
+    }
+    return (pal_rule_out){out, state};
+}
+
 pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
                                  const pal_rule_opts *opts)
 {
@@ -92,7 +163,7 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
                         .activate = kind != PAL_MAMBA2 && !pal_is_none(opts->A_log),
                         .lower_bound = opts->lower_bound,
                         .C = opts->chunk ? opts->chunk : PAL_DEFAULT_CHUNK,
-                        .every = KEEP_EVERY,
+                        .every = opts->keep_every ? opts->keep_every : KEEP_EVERY,
                         .scale = opts->scale};
     if (o.scale == 0) o.scale = kind == PAL_MAMBA2 ? 1 : 1 / sqrt((double)pal_dim(in[PAL_Q], -1));
     return o;
@@ -102,15 +173,13 @@ pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
                             const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
 {
     pal_fused_opts o = pal_fused_options(kind, in, opts);
-    pal_tensor out[2];
+    pal_tensor out[2], operands[PAL_FUSED_INPUTS];
     o.recurrent = opts->mode == PAL_RULE_RECURRENT ||
                   (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
     o.records = records(f->tape, in);
-    if (o.in_place && !can_overwrite(f, opts->state)) return pal_scan_failed(f);
-    pal_apply(&ops[kind], &o, sizeof o, PAL_FUSED_INPUTS, in, o.in_place ? 1 : 2, out);
-    if (o.in_place) {
-        out[1] = opts->state;
-        opts->state.node->base->version++;
-    }
+    memcpy(operands, in, sizeof operands);
+    if (o.in_place) return overwrite(f, &ops[kind], &o, operands, opts->state);
+    if (o.records) keep_apart(operands);
+    pal_apply(&ops[kind], &o, sizeof o, PAL_FUSED_INPUTS, operands, 2, out);
     return (pal_rule_out){out[0], out[1]};
 }

@@ -47,6 +47,11 @@ pal_tensor pal_frame_poison(const pal_frame *f);
 /* [B,T,H,..] as [B,T,H n,..]: head j of the result is head j / n of x (not j modulo H). */
 pal_tensor pal_share_heads(pal_tensor x, int64_t n);
 
+/* The widest heads that the fused modes take: their kernels keep a row or panel of one on the
+ * stack.
+ */
+enum { PAL_FUSED_WIDTH = 512 };
+
 typedef struct pal_scan {
     pal_tensor state;       /* [S,heads,K,V] with S = B, or N when packed */
     const int64_t *offsets; /* NULL: not packed */

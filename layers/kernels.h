@@ -8,7 +8,7 @@
  * columns of S are independent in them, so they work on panels of a few columns.
  *
  * With e = b*k, z = w*v, q carrying the scale, G the sum of g from the chunk's start, gamma = exp
- * G, p_rs = exp(g_{s+1} + ... + g_r) and tail_s = p_Cs (docs/rules.md derives them):
+ * G, p_rs = exp(g_{s+1} + ... + g_r) and tail_s = p_Cs (docs/kernels.md derives them):
  *
  *     T_rs = sum_c e_r p_rs k_s (s < r)        A_rs = sum_c q_r p_rs k_s (s <= r)
  *     U = (I + T)^-1 (Z - gamma*e S)           what each token really writes
@@ -81,27 +81,30 @@ typedef struct pal_ahead {
 
 /* One prepared chunk; the memory is the caller's (pal_chunk_carve). */
 typedef struct pal_chunk {
-    pal_ahead ahead;           /* of the chunk after this one */
-    int64_t rows;              /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
-    void *q, *k, *e;           /* rows; q scaled, q and k normalised if asked for */
-    void *En, *Qg, *Kt;        /* rows: -gamma*e, gamma*q, tail*k */
-    void *alpha, *rho, *sigma; /* channel decay, rows; see channel.k.h */
-    void *p;                   /* scalar decay: p_rs [C][C], then gamma [C] */
-    void *T, *A, *inverse;     /* [C][C], (I + T)^-1 the last; all lower triangular */
-    void *Z;                   /* panels [C] */
-    void *gamma;               /* [Kp], of the whole chunk */
-    void *norm;                /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
+    pal_ahead ahead;    /* of the chunk after this one */
+    int64_t rows;       /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
+    void *q, *k, *e;    /* rows; q scaled, q and k normalised if asked for */
+    void *En, *Qg, *Kt; /* rows: -gamma*e, gamma*q, tail*k */
+    /* Channel decay: rows, see channel.k.h; scalar decay: alpha alone, [C]. alpha holds g until
+     * exp g takes its place. */
+    void *alpha, *rho, *sigma;
+    void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C] */
+    void *T, *A, *inverse; /* [C][C], (I + T)^-1 the last; all lower triangular */
+    void *Z;               /* panels [C] */
+    void *gamma;           /* [Kp], of the whole chunk */
+    void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
 } pal_chunk;
 
 /* What backward needs besides, for the chunk it is at. */
 typedef struct pal_chunk_back {
-    void *dO, *dX, *U;              /* panels [C]; dX is the gradient of Z */
-    void *turned[3];                /* dO, dX, U with tokens as columns: [Vp][Cp] */
-    void *wide;                     /* [Kp][Cp] */
-    void *q0, *e0, *k0;             /* rows: the parts of dq, de, dk that come through the state */
-    void *dA, *dT;                  /* [C][C] */
-    void *dq, *de, *dk, *dg;        /* rows */
-    void *kappa, *kk, *rq, *re, *x; /* rows, used between blocks of a chunk */
+    void *dO, *dX, *U;       /* panels [C]; dX is the gradient of Z */
+    void *turned[3];         /* dO, dX, U with tokens as columns: [Vp][Cp] */
+    void *wide;              /* [Kp][Cp] */
+    void *q0, *e0, *k0;      /* rows: the parts of dq, de, dk that come through the state */
+    void *dA, *dT;           /* [C][C] */
+    void *dq, *de, *dk, *dg; /* rows */
+    void *kappa, *kk, *x;    /* rows, used between blocks of a chunk */
+    void *rq, *re;           /* 16 rows */
 } pal_chunk_back;
 
 typedef void pal_prepare_fn(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c);
@@ -154,5 +157,13 @@ typedef struct pal_rule_table {
 } pal_rule_table;
 
 const pal_rule_table *pal_rule_table_for(pal_dtype dtype);
+
+/*
+ * Numbers that the composed text and the kernels have in common. What is added to a row's sum of
+ * squares before it is brought to unit length; and the largest A_log that counts: exp(A_log) would
+ * overflow in f32 at 88, and infinity times a softplus that has underflowed to 0 is no number. A
+ * head with A_log beyond 80 forgets everything anyway.
+ */
+static const double PAL_NORM_EPS = 1e-6, PAL_LARGEST_A_LOG = 80;
 
 #endif

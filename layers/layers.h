@@ -40,6 +40,7 @@ typedef struct pal_rule_opts {
     pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
     pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
     int64_t chunk;      /* tokens of a chunk: a multiple of 16 up to 256; 0: the library's choice */
+    int64_t keep_every; /* a state is kept for backward at every so many chunks; 0: chosen */
     bool normalize;     /* q and k are x / sqrt(sum x^2 + 1e-6) of what is given (delta rules) */
     /* With both of these the argument g is the pre-activation f of pal_log_decay (not for DeltaNet
      * and Mamba-2): A_log [heads of g], dt_bias [heads of g, or heads * K]. */

@@ -2,14 +2,9 @@
  * log_decay.c - the log-decay of the delta rules from a projection, A_log and dt_bias.
  */
 #include "layers/internal.h"
+#include "layers/kernels.h"
 
 #include <math.h>
-
-/*
- * exp(A_log) would overflow in f32 at 88, and infinity times a softplus that has underflowed to 0
- * is no number. A head with A_log beyond 80 forgets everything anyway.
- */
-static const double LARGEST_A_LOG = 80;
 
 pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_bias, double lower_bound)
 {
@@ -31,8 +26,8 @@ pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_bias, dou
         return pal_frame_poison(&frame);
     }
 
-    pal_tensor rate = pal_exp(pal_clamp(a[1].t, -HUGE_VAL, LARGEST_A_LOG)); /* [H] */
-    pal_tensor bias = a[2].t;                                               /* [H*K] */
+    pal_tensor rate = pal_exp(pal_clamp(a[1].t, -HUGE_VAL, PAL_LARGEST_A_LOG)); /* [H] */
+    pal_tensor bias = a[2].t;                                                   /* [H*K] */
     if (channels) {
         rate = pal_unsqueeze(rate, -1);            /* [H,1] */
         bias = pal_reshape(bias, PAL_SHAPE(H, K)); /* [H,K] */

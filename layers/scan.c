@@ -5,6 +5,7 @@
  * start and end, and how outputs are put together.
  */
 #include "layers/internal.h"
+#include "layers/kernels.h"
 
 pal_tensor pal_share_heads(pal_tensor x, int64_t n)
 {
@@ -48,6 +49,9 @@ static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
         return pal_frame_fail(f, PAL_EVALUE,
                               "chunk is %lld and should be a multiple of 16 up to 256",
                               (long long)o->chunk);
+    if (o->keep_every < 0)
+        return pal_frame_fail(f, PAL_EVALUE, "keep_every is %lld and should be above 0 (0: chosen)",
+                              (long long)o->keep_every);
     if (o->normalize && !delta)
         return pal_frame_fail(f, PAL_EVALUE, "normalize is for the delta rules");
     if (A != bias)
@@ -59,6 +63,11 @@ static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
     if (o->in_place && (pal_is_none(o->state) || o->mode == PAL_RULE_COMPOSED))
         return pal_frame_fail(f, PAL_EVALUE, "in_place needs a state and a fused mode");
     return true;
+}
+
+static bool too_wide(const pal_scan *s)
+{
+    return s->shape.dim[2] > PAL_FUSED_WIDTH || s->shape.dim[3] > PAL_FUSED_WIDTH;
 }
 
 bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts)
@@ -74,20 +83,25 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rul
     s->shape = (pal_shape){.ndim = 4};
     for (int d = 0; d < 4; d++) s->shape.dim[d] = f->size[(int)dims[d]];
     s->state = state.t;
+    const bool fused =
+        opts->mode == PAL_RULE_CHUNK || opts->mode == PAL_RULE_RECURRENT || opts->in_place;
+    if (fused && too_wide(s))
+        return pal_frame_fail(f, PAL_ESHAPE, "heads are %lld x %lld; fused modes take up to %d",
+                              (long long)s->shape.dim[2], (long long)s->shape.dim[3],
+                              PAL_FUSED_WIDTH);
     return f->tape->owner.error.status == PAL_OK;
 }
 
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
 {
-    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0;
+    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0 || too_wide(s);
 }
 
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
                       pal_tensor *g)
 {
-    const double eps = 1e-6;
     if (pal_is_none(s->state)) s->state = pal_zeros(s->frame->tape, s->frame->dtype, s->shape);
-    if (opts->normalize) *q = pal_l2_norm(*q, eps), *k = pal_l2_norm(*k, eps);
+    if (opts->normalize) *q = pal_l2_norm(*q, PAL_NORM_EPS), *k = pal_l2_norm(*k, PAL_NORM_EPS);
     if (g && !pal_is_none(opts->A_log))
         *g = pal_log_decay(*g, opts->A_log, opts->dt_bias, opts->lower_bound);
 }
@@ -106,7 +120,8 @@ pal_rule_out pal_scan_run(const pal_scan *s, pal_token_fn *token, const void *ru
     pal_tensor *o = pal_malloc(size), *final = o + s->T;
     pal_rule_out out = {pal_poison(&tape->owner), pal_poison(&tape->owner)};
     if (!o) {
-        pal_fail(&tape->owner, PAL_ENOMEM, "rule: out of memory for %lld tokens", (long long)s->T);
+        pal_fail(&tape->owner, PAL_ENOMEM, "%s: out of memory for %lld tokens", s->frame->op,
+                 (long long)s->T);
         return out;
     }
     for (int64_t n = 0; n < s->sequences; n++) {

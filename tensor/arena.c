@@ -30,7 +30,7 @@
 
 /*
  * Large blocks begin at a large page and ask for such pages: a kernel that walks along time touches
- * another small page with every row, and spends a quarter of its time on looking them up.
+ * another small page with every row, and spent a tenth of its time on looking them up.
  */
 static void *large_block(size_t size)
 {

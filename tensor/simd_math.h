@@ -25,6 +25,17 @@ static inline V horner(const double *c, int n, V x)
 
 /* ---- Exponential ---- */
 
+/* (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2. */
+static inline V exp_tail(V r)
+{
+    static const double c32[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
+                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
+    static const double c64[] = {1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800,
+                                 1. / 362880,     1. / 40320,     1. / 5040,     1. / 720,
+                                 1. / 120,        1. / 24,        1. / 6,        1. / 2};
+    return sizeof(R) == 4 ? horner(c32, 6, r) : horner(c64, 12, r);
+}
+
 /*
  * e^x = 2^k (1 + r + p) with |r| <= ln 2 / 2 (Cody and Waite: k ln 2 is subtracted in two parts,
  * the first of which has so few bits that its product with k is exact). p is e^r - 1 - r and the
@@ -33,17 +44,12 @@ static inline V horner(const double *c, int n, V x)
  */
 static inline V exp_reduce(V x, V *p, VW *k)
 {
-    static const double c32[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
-                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
-    static const double c64[] = {1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800,
-                                 1. / 362880,     1. / 40320,     1. / 5040,     1. / 720,
-                                 1. / 120,        1. / 24,        1. / 6,        1. / 2};
     x = vclamp(x, pick(-120, -760), pick(89, 710));
     V n = nearest(x * pick(0x1.715476p0, 0x1.71547652b82fep0), k);
     V high = x - n * pick(0x1.62e4p-1, 0x1.62e42feep-1);
     V low = n * pick(0x1.7f7d1cp-20, 0x1.a39ef35793c76p-33);
     V r = high - low;
-    V q = sizeof(R) == 4 ? horner(c32, 6, r) : horner(c64, 12, r);
+    V q = exp_tail(r);
     *p = vfma(r * r, q, (high - r) - low);
     return r;
 }

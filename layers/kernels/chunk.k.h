@@ -236,11 +236,6 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
  */
 INLINE V exp_decay(V x)
 {
-    static const double c32[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
-                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
-    static const double c64[] = {1. / 6227020800, 1. / 479001600, 1. / 39916800, 1. / 3628800,
-                                 1. / 362880,     1. / 40320,     1. / 5040,     1. / 720,
-                                 1. / 120,        1. / 24,        1. / 6,        1. / 2};
     const R least = pick(-87, -708);
     VI gone = (VI)(x < splat(least));
     x = sel(gone, splat(least), x);
@@ -248,8 +243,7 @@ INLINE V exp_decay(V x)
     V n = t - round_magic();
     V r = vfma(n, splat(pick(-0x1.62e4p-1, -0x1.62e42feep-1)), x);
     r = vfma(n, splat(pick(-0x1.7f7d1cp-20, -0x1.a39ef35793c76p-33)), r);
-    V q = sizeof(R) == 4 ? horner(c32, 6, r) : horner(c64, 12, r);
-    q = vfma(q, r * r, r) + 1;
+    V q = vfma(exp_tail(r), r * r, r) + 1;
     /* 2^n by the exponent's bits: n is at least -126 (-1022). */
     V y = q * exp2_int(bits(t) - bits(splat(round_magic())));
     return sel(gone, (V){0}, y);

@@ -7,9 +7,6 @@
 
 #include "layers/kernels/rules.k.h"
 
-/* The same small constants as pal_l2_norm's callers and pal_log_decay use. */
-static const double NORM_EPS = 1e-6, LARGEST_A_LOG = 80;
-
 /* Element (t, c) of x. */
 static inline R element(const pal_rows *x, int64_t t, int64_t c)
 {
@@ -95,7 +92,7 @@ static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *nor
 {
     for (int64_t r = 0; r < s->C; r++) {
         R *at = x + r * s->Kp;
-        norm[r] = (R)(1 / sqrt((double)row_dot(at, at, s->Kp) + NORM_EPS));
+        norm[r] = (R)(1 / sqrt((double)row_dot(at, at, s->Kp) + PAL_NORM_EPS));
         for (int64_t c = 0; c < s->Kp; c += VL) store(at + c, load(at + c) * (norm[r] * scale));
     }
 }
@@ -146,10 +143,10 @@ static inline void put_both_keys(const pal_rule_shape *s, const pal_chunk *c, R 
 
 /* ---- Log-decay ---- */
 
-/* exp(A_log), which counts as LARGEST_A_LOG where it is larger. */
+/* exp(A_log), which counts as PAL_LARGEST_A_LOG where it is larger. */
 static inline double decay_rate(double A_log)
 {
-    return exp(A_log > LARGEST_A_LOG ? LARGEST_A_LOG : A_log);
+    return exp(A_log > PAL_LARGEST_A_LOG ? PAL_LARGEST_A_LOG : A_log);
 }
 
 /* g of a pre-activation x = f + dt_bias. */
@@ -210,7 +207,7 @@ static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_
 /* dA_log counts only while A_log is not cut off. */
 static inline double dA_log_of(const pal_head *h, double sum)
 {
-    return h->A_log > LARGEST_A_LOG ? 0 : sum;
+    return h->A_log > PAL_LARGEST_A_LOG ? 0 : sum;
 }
 
 /* Hands out dg [C][Kp], through the activation if there is one. */
@@ -277,11 +274,11 @@ INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
     for (int64_t i = 0; i < size; i += VL)
         store(alpha + i, s->decay ? exp_decay(load(alpha + i)) : splat(1));
     for (int64_t r = 0; r < c->rows; r++) {
-        const R *q = (const R *)c->q + r * n, *e = (const R *)c->e + r * n;
+        const R *q = (const R *)c->q + r * n;
         for (int64_t j = 0; j < n; j += VL) {
             V by = channel ? load(alpha + r * n + j) : splat(alpha[r]);
             store((R *)c->Qg + r * n + j, by * load(q + j));
-            if (s->erase) store((R *)c->En + r * n + j, -(by * load(e + j)));
+            if (s->erase) store((R *)c->En + r * n + j, -(by * load((const R *)c->e + r * n + j)));
         }
         ((R *)c->p)[r] = row_dot(q, (const R *)c->k + r * n, n);
     }

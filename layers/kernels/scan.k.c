@@ -9,7 +9,8 @@
  *
  * and reads the chunk's rows (3 K) once a panel from the second-level cache while the panel of S,
  * K x PANEL, stays in the first. Without an erase (Mamba-2) a third of it falls away.
- * The share of the machine's peak is printed by bench/rules --stages.
+ * bench/rules prints which part of a rule's time it takes, and docs/kernels.md its share of the
+ * peak.
  */
 #include "layers/kernels/rules.k.h"
 

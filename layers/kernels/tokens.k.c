@@ -59,7 +59,7 @@ INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, in
                       bool erase, const R *S0, R *S, const R *next, sums sum)
 {
     const int64_t K = s->K, width = s->V;
-    const R *En = (const R *)c->En + r * s->Kp, *Qg = (const R *)c->Qg + r * s->Kp;
+    const R *Qg = (const R *)c->Qg + r * s->Kp, *En = erase ? (const R *)c->En + r * s->Kp : Qg;
     const R *k = (const R *)c->k + r * s->Kp;
     const R *alpha = (const R *)c->alpha + (step ? r * s->Kp : r);
     for (int64_t j = sum.from; j < sum.to; j += VL) {
