@@ -11,7 +11,8 @@
 /* Measured by bench/rules: see docs/kernels.md. */
 enum {
     KEEP_EVERY = 2,
-    SHORT = 8 /* sequences below this are done token by token */
+    KEEP_MOST = 1 << 20, /* beyond the chunks of any sequence */
+    SHORT = 8            /* sequences below this are done token by token */
 };
 
 /* ---- The operation ---- */
@@ -165,6 +166,7 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
                         .C = opts->chunk ? opts->chunk : PAL_DEFAULT_CHUNK,
                         .every = opts->keep_every ? opts->keep_every : KEEP_EVERY,
                         .scale = opts->scale};
+    if (o.every > KEEP_MOST) o.every = KEEP_MOST;
     if (o.scale == 0) o.scale = kind == PAL_MAMBA2 ? 1 : 1 / sqrt((double)pal_dim(in[PAL_Q], -1));
     return o;
 }

@@ -39,8 +39,9 @@ typedef struct pal_rule_opts {
     double scale;       /* of the output; 0: K^-1/2 (Mamba-2: 1) */
     pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
     pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
-    int64_t chunk;      /* tokens of a chunk: a multiple of 16 up to 256; 0: the library's choice */
-    int64_t keep_every; /* a state is kept for backward at every so many chunks; 0: chosen */
+    int64_t chunk;      /* tokens of a chunk: a multiple of 16 up to 256; 0: 16 */
+    int64_t keep_every; /* chunks from one kept state to the next: less memory, more to do again; 0:
+                           2 */
     bool normalize;     /* q and k are x / sqrt(sum x^2 + 1e-6) of what is given (delta rules) */
     /* With both of these the argument g is the pre-activation f of pal_log_decay (not for DeltaNet
      * and Mamba-2): A_log [heads of g], dt_bias [heads of g, or heads * K]. */
@@ -67,10 +68,12 @@ typedef struct pal_rule_out {
  * head j / (HV/H). f32 or f64, all of one dtype. Packed: sequence n is the tokens offsets[n] ..
  * offsets[n+1]-1; an empty one leaves its state as it was. T = 0 is allowed.
  *
- * Differentiable in every input and in the initial state. Cost: about 8 B T HV K V flops; composed
- * keeps three states a token for backward.
- * Errors: PAL_ESHAPE, PAL_EDTYPE, and PAL_EVALUE for offsets that do not fit.
- * Source: Hatamizadeh, Choi, Kautz 2026 (arXiv 2605.22791), section 3.
+ * Differentiable in every input and in the initial state. Cost: about 7 B T HV K V flops, and twice
+ * that backward. Fused modes take K and V up to 512 (auto composes what is wider) and keep the
+ * state before every keep_every-th chunk for backward, K V / 32 numbers a token and value head by
+ * default; composed keeps three states a token. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for
+ * offsets that do not fit and for options that do not, PAL_EGRAD for in_place with gradients on,
+ * PAL_ENOMEM. Source: Hatamizadeh, Choi, Kautz 2026 (arXiv 2605.22791), section 3.
  */
 PAL_API pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal_tensor b,
                               pal_tensor w, pal_rule_opts opts);

@@ -13,6 +13,10 @@
  *     rho_r   = p_ra                                           rho_a = 1
  *     sigma_s = p_ns, n the next block's first row (for the last block: the chunk's last row)
  *
+ * Cost of a token, in vector operations a channel vector: about 45 for the exponentials, C / 2
+ * pairs of its block at 3 each, and C multiply-adds across blocks of a longer chunk; backward 10 a
+ * pair.
+ *
  * sigma_a then is the decay from one anchor to the next, and what spans several blocks is a product
  * of factors that are at most 1.
  */

@@ -3,7 +3,8 @@
  *
  * p_rs is a number for each pair of tokens, so T and A are plain products of rows, weighed
  * afterwards: nothing here is done by channel that need not be. Its exponents too are sums of g
- * from s + 1 to r, carried from row to row, never differences.
+ * from s + 1 to r, carried from row to row, never differences. A token
+ * costs C K multiply-adds (half of two C x C products) and C / 2 exponentials.
  */
 #ifndef PAL_SCALAR_K_H
 #define PAL_SCALAR_K_H
