@@ -99,17 +99,22 @@ static bool apart(const pal_array *a, const pal_array *b)
     token_span(b, y);
     y[0] += shift, y[1] += shift;
     int64_t least = x[0] < y[0] ? x[0] : y[0], most = x[1] > y[1] ? x[1] : y[1];
-    int64_t step = a->stride[1] < 0 ? -a->stride[1] : a->stride[1];
+    int64_t step = INT64_MAX; /* from a token to the nearest other one, in time or batch */
+    for (int d = 0; d < 2; d++) {
+        int64_t stride = a->stride[d] < 0 ? -a->stride[d] : a->stride[d];
+        if (a->shape[d] > 1 && stride < step) step = stride;
+    }
     return most - least < step && (x[1] < y[0] || y[1] < x[0]);
 }
 
 /* Copies operands that share memory with an earlier one in a way that threads could collide in. */
 static void keep_apart(pal_tensor in[PAL_FUSED_INPUTS])
 {
-    for (int i = 0; i < PAL_HEAD_ARGS; i++)
+    for (int i = 0; i <= PAL_IN_STATE; i++)
         for (int j = 0; j < i; j++) {
             const pal_node *a = in[i].node, *b = in[j].node;
-            if (!a || !b || a->base != b->base || !a->needs_grad || apart(&a->a, &b->a)) continue;
+            if (!a || !b || a->base != b->base || !a->needs_grad) continue;
+            if (i != PAL_IN_STATE && apart(&a->a, &b->a)) continue;
             in[i] = pal_affine(in[i], 1, 0);
             break;
         }

@@ -62,7 +62,7 @@ static const rule_problem table[] = {
      .decay = DECAY_ZERO},
     {"one key", SIZES(70, 1, 2, 20, 12), .keys = KEYS_SAME},
 
-    /* Widths: each of 8 16 24 33 48 64 100 128 192 256 as K and as V */
+    /* Widths: each of 8 16 24 33 48 64 100 128 192 256 as K and as V, the least and the most */
     WIDTH(8, 16),
     WIDTH(16, 8),
     WIDTH(24, 33),
@@ -76,6 +76,12 @@ static const rule_problem table[] = {
     WIDTH(64, 64),
     WIDTH(1, 24),
     WIDTH(24, 1),
+    /* Eight heads: a gradient that is one number may happen to cancel. */
+    {"K = 1, V = 1", SIZES(21, 8, 8, 1, 1), .chunk = 16},
+    WIDTH(1, 40),
+    WIDTH(40, 1),
+    WIDTH(512, 40),
+    WIDTH(40, 512),
 
     /* Heads, and (as Mamba-2 has it) groups of B and C */
     {"one head", SIZES(40, 1, 1, 20, 12)},

@@ -3,8 +3,10 @@
  * operations in front of it, decoding in place is the functional call, and options that do not go
  * together are named.
  */
+#include "autograd/internal.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
+#include "tests/support/sweep.h"
 
 #include <check.h>
 #include <math.h>
@@ -198,9 +200,144 @@ START_TEST(in_place_is_functional)
 }
 END_TEST
 
-/* ---- Errors ---- */
+/* ---- In place, when it fails ---- */
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+/* A functional or in-place call on a fresh tape, from the initial state x[IN_STATE]. */
+typedef struct attempt {
+    const rule_problem *p;
+    int rule;
+    pal_rule_mode mode;
+    const pal_array *x;
+    bool in_place, checked; /* checked: PAL_CHECK=numerics */
+    int64_t fail_at;        /* the allocation that fails, from 1; 0: none */
+    bool from_there_on;     /* with all that follow */
+} attempt;
+
+typedef struct outcome {
+    pal_status status;
+    bool finite;   /* the state is: that given if in place, else that returned */
+    bool poison;   /* output and state are */
+    bool moved;    /* the state given has changed */
+    int64_t asked; /* allocations asked for */
+} outcome;
+
+typedef struct refusal {
+    int64_t asked, fail_at;
+    bool from_there_on;
+} refusal;
+
+static void *refusing(void *block, size_t old_size, size_t size, void *user)
+{
+    refusal *r = user;
+    bool counted = size && ++r->asked >= r->fail_at && r->fail_at;
+    if (counted && (r->from_there_on || r->asked == r->fail_at)) return NULL;
+    return pal_dirty_allocate(block, old_size, size, NULL);
+}
+
+static outcome try_call(const attempt *a)
+{
+    if (a->checked) setenv("PAL_CHECK", "numerics", 1);
+    pal_tape *tape = pal_tape_new();
+    unsetenv("PAL_CHECK");
+    pal_params *store = pal_params_new();
+    pal_tensor in[RULE_INPUTS];
+    pal_set_grad(tape, false);
+    for (int i = 0; i < RULE_INPUTS; i++)
+        in[i] = pal_input_leaf(tape, &a->x[i], PAL_F32, false, false);
+    pal_tensor S = pal_keep(store, "S", in[IN_STATE]);
+    pal_rule_opts opts = rule_options(a->p, a->mode, in);
+    if (a->in_place) opts.state = S, opts.in_place = true;
+    pal_error heard = {PAL_OK, ""};
+    refusal memory = {.fail_at = a->fail_at, .from_there_on = a->from_there_on};
+    pal_set_error_handler(hear, &heard);
+    pal_set_allocator(refusing, &memory);
+    pal_rule_out r = pal_test_rules[a->rule].run(in, opts);
+    pal_set_allocator(pal_dirty_allocate, NULL);
+    ck_assert_int_eq(heard.status, pal_tape_status(tape));
+    outcome o = {.status = heard.status, .asked = memory.asked};
+    o.poison = pal_count(r.o) == 0 && pal_count(r.state) == 0;
+    pal_array now = pal_value(a->in_place ? S : r.state), given = pal_value(in[IN_STATE]);
+    o.finite = pal_array_finite(&now);
+    o.moved =
+        memcmp(pal_value(S).data, given.data, (size_t)pal_array_count(&given) * sizeof(float)) != 0;
+    pal_set_error_handler(NULL, NULL);
+    pal_tape_free(tape);
+    pal_params_free(store);
+    return o;
+}
+
+static void fill(const pal_array *x, double value)
+{
+    for (int64_t i = 0; i < pal_array_count(x); i++) ((double *)x->data)[i] = value;
+}
+
+/* PAL_CHECK=numerics says of an in-place call what it says of the functional one, though the state
+ * it read is overwritten by then: finite numbers that overflow in state and output are an error, a
+ * NaN among the tokens is data. */
+START_TEST(in_place_is_checked)
+{
+    static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
+    int rule = _i / 3, q = rule == RULE_MAMBA2 ? 4 : 0, k = rule == RULE_MAMBA2 ? 3 : 1;
+    int v = rule == RULE_MAMBA2 ? 0 : 2;
+    for (int i = 0; i < 4; i++) {
+        rule_problem p = {"", .B = 2, .T = i / 2 ? 20 : 1, .H = 1, .HV = 2, .K = 20, .V = 12};
+        p.gates = GATES_ONE;
+        bool nan = i % 2;
+        pal_array x[RULE_INPUTS];
+        rule_draw(&p, rule, 3, x);
+        if (nan) {
+            ((double *)x[v].data)[1] = NAN;
+        } else {
+            fill(&x[q], 1), fill(&x[k], 1);
+            fill(&x[v], 3e38), fill(&x[IN_STATE], 3e38);
+        }
+        attempt a = {.p = &p, .rule = rule, .mode = mode[_i % 3], .x = x};
+        outcome plain = try_call(&a);
+        ck_assert(plain.status == PAL_OK && !plain.finite);
+        for (int in_place = 0; in_place < 2; in_place++) {
+            a.checked = true, a.in_place = in_place;
+            outcome o = try_call(&a);
+            ck_assert_msg(o.status == (nan ? PAL_OK : PAL_ENUMERIC) && o.poison == !nan,
+                          "%s, mode %s, T = %lld, %s, %s: status %d, %spoison",
+                          pal_test_rules[rule].name, rule_mode_name(a.mode), (long long)p.T,
+                          nan ? "NaN" : "overflow", in_place ? "in place" : "functional",
+                          (int)o.status, o.poison ? "" : "not ");
+        }
+        rule_inputs_free(x);
+    }
+}
+END_TEST
+
+/* An in-place call that finds no memory leaves the state as it was and returns poison. Each of its
+ * allocations fails in turn: with all that follow, or alone, when there may be another way. */
+START_TEST(in_place_without_memory)
+{
+    static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
+    rule_problem p = {"", .B = 2, .T = 100, .H = 1, .HV = 2, .K = 64, .V = 64, .chunk = 64};
+    pal_array x[RULE_INPUTS];
+    attempt a = {.p = &p, .rule = _i / 3, .mode = mode[_i % 3], .x = x, .in_place = true};
+    rule_draw(&p, a.rule, 3, x);
+    int64_t points = try_call(&a).asked;
+    ck_assert_msg(points > 0, "there is no allocation to fail");
+    for (int64_t i = 0; i <= 2 * points; i++) {
+        a.fail_at = (i + 1) / 2, a.from_there_on = i % 2;
+        outcome o = try_call(&a);
+        bool failed = o.status == PAL_ENOMEM && o.poison && !o.moved;
+        bool good = o.status == PAL_OK && !o.poison && o.moved;
+        ck_assert_msg(failed || (good && !a.from_there_on),
+                      "%s, mode %s, allocation %lld of %lld%s: status %d, %spoison, %smoved",
+                      pal_test_rules[a.rule].name, rule_mode_name(a.mode), (long long)a.fail_at,
+                      (long long)points, a.from_there_on ? " and all that follow" : "",
+                      (int)o.status, o.poison ? "" : "not ", o.moved ? "" : "not ");
+        ck_assert(a.fail_at || good);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- Errors ---- */
 
 static pal_tensor ones(pal_tape *tape, pal_shape shape)
 {
@@ -222,6 +359,8 @@ static const wrong wrongs[] = {
     {"gdn", "chunk", .opts = {.mode = PAL_RULE_CHUNK, .chunk = -16}},
     {"deltanet", "chunk", .opts = {.mode = PAL_RULE_RECURRENT, .chunk = 17}},
     {"mamba2", "chunk", .opts = {.chunk = 8}},
+    {"gdn", "keep_every", .opts = {.mode = PAL_RULE_CHUNK, .keep_every = -1}},
+    {"mamba2", "keep_every", .opts = {.keep_every = -2}},
     {"gdn2", "mode", .opts = {.mode = (pal_rule_mode)77}},
     {"mamba2", "mode", .opts = {.mode = (pal_rule_mode)-1}},
     {"mamba2", "normalize", .opts = {.normalize = true}},
@@ -281,6 +420,8 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, decay_inside, 0, DECAYS * RULE_DELTANET);
     tcase_add_loop_test(tc, extreme_activations, 0, 2 * RULE_DELTANET);
     tcase_add_loop_test(tc, in_place_is_functional, 0, 3 * RULES);
+    tcase_add_loop_test(tc, in_place_is_checked, 0, 3 * RULES);
+    tcase_add_loop_test(tc, in_place_without_memory, 0, 3 * RULES);
     tcase_add_loop_test(tc, wrong_options, 0, WRONGS);
 }
 

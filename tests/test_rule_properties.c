@@ -19,6 +19,17 @@ static void leave_out(run_result *r, int value)
     r->value[value].data = NULL;
 }
 
+/* The output and the final state, bit for bit. */
+static bool same_outputs(const run_result *a, const run_result *b)
+{
+    bool same = true;
+    for (int i = 0; i < RUN_OUTPUTS; i++) {
+        size_t size = (size_t)pal_array_count(&a->value[i]) * sizeof(double);
+        same = same && memcmp(a->value[i].data, b->value[i].data, size) == 0;
+    }
+    return same;
+}
+
 /* ---- Linear in v and the initial state together ---- */
 
 static int value_input(int rule) { return rule == RULE_MAMBA2 ? 0 : 2; }
@@ -157,6 +168,49 @@ START_TEST(chunk_size_does_not_matter)
                       (long long)p.chunk);
             run_free(&r);
         }
+        run_free(&base);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
+static const rule_problem kept[] = {
+    {"one row", .B = 1, .T = 130, .H = 1, .HV = 2, .K = 20, .V = 12, .chunk = 16},
+    {"packed", .B = 1, .T = 130, .H = 1, .HV = 2, .K = 20, .V = 12, .chunk = 16, .sequences = 5,
+     .offsets = {0, 0, 17, 96, 97, 130}},
+};
+enum { KEPT = sizeof kept / sizeof *kept };
+
+/* Which states are kept for backward changes no output, and in mode chunk no bit of a gradient:
+ * those between are computed again by the same arithmetic. In mode recurrent they were made token
+ * by token, and gradients agree up to rounding. */
+START_TEST(kept_states_do_not_matter)
+{
+    static const int64_t every[] = {1, 2, 3, 4, 100, INT64_MAX, 0};
+    const rule_problem *first = &kept[_i / RULES];
+    int rule = _i % RULES;
+    pal_array x[RULE_INPUTS];
+    rule_draw(first, rule, 3, x);
+    for (int d = 0; d < 4; d++) {
+        pal_dtype dtype = d % 2 ? PAL_F32 : PAL_F64;
+        pal_rule_mode mode = d / 2 ? PAL_RULE_RECURRENT : PAL_RULE_CHUNK;
+        rule_problem p = *first;
+        p.keep_every = 1;
+        run_result base = run_rule(&p, rule, x, dtype, mode);
+        for (int i = 0; i < 2 * (int)(sizeof every / sizeof *every); i++) {
+            char text[128];
+            p.keep_every = every[i / 2];
+            pal_set_threads(i % 2 ? 16 : 1);
+            snprintf(text, sizeof text, "%s, %s, mode %s, %s, keep_every %lld and 1",
+                     pal_test_rules[rule].name, p.name, rule_mode_name(mode), pal_dtype_name(dtype),
+                     (long long)p.keep_every);
+            run_result r = run_rule(&p, rule, x, dtype, mode);
+            if (mode == PAL_RULE_CHUNK) run_identical(&r, &base, "%s", text);
+            run_agree(&r, &base, d % 2 ? F32 : F64, "%s", text);
+            ck_assert_msg(same_outputs(&r, &base), "%s: the outputs differ", text);
+            run_free(&r);
+        }
+        pal_set_threads(1);
         run_free(&base);
     }
     rule_inputs_free(x);
@@ -342,16 +396,21 @@ static const rule_problem threaded[] = {
     {"packed", .B = 1, .T = 600, .H = 1, .HV = 2, .K = 24, .V = 40, .sequences = 5,
      .offsets = {0, 0, 37, 300, 301, 600}},
     {"many heads", .B = 2, .T = 70, .H = 2, .HV = 6, .K = 24, .V = 40},
+    {"one key head of many", .B = 1, .T = 200, .H = 1, .HV = 8, .K = 24, .V = 40},
+    {"the same, gates of value heads (GDN-2)", .B = 1, .T = 200, .H = 1, .HV = 8, .K = 24, .V = 40,
+     .gate_heads = 8},
 };
 enum { THREADED = sizeof threaded / sizeof *threaded };
 
-/* 1, 2, 3 and 16 threads: the same bits, also where there are fewer heads than threads. */
+/* 1, 2, 3 and 16 threads: the same bits, also where there are fewer heads than threads, and where
+ * many value heads (Mamba-2: heads of one group) add to the gradients of one key head. */
 START_TEST(threads_change_no_bit)
 {
     static const int threads[] = {2, 3, 16};
     const rule_problem *p = &threaded[_i / RULES];
     int rule = _i % RULES;
     pal_array x[RULE_INPUTS];
+    if (p->gate_heads && rule != RULE_GDN2) return; /* have no others */
     rule_draw(p, rule, 3, x);
     for (int i = 0; i < 4 * ISAS; i++) {
         if (!test_isa(i / 4, p->name)) continue;
@@ -373,12 +432,6 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
-static bool same_output(const run_result *a, const run_result *b)
-{
-    size_t size = (size_t)pal_array_count(&a->value[0]) * sizeof(double);
-    return memcmp(a->value[0].data, b->value[0].data, size) == 0;
-}
-
 /* Mode auto is chunk or recurrent, and which of them depends on the length alone. */
 START_TEST(auto_goes_by_length)
 {
@@ -393,8 +446,8 @@ START_TEST(auto_goes_by_length)
         run_result a = run_rule(&p, rule, x, PAL_F32, PAL_RULE_AUTO);
         run_result c = run_rule(&p, rule, x, PAL_F32, PAL_RULE_CHUNK);
         run_result r = run_rule(&p, rule, x, PAL_F32, PAL_RULE_RECURRENT);
-        chunk = chunk && same_output(&a, &c);
-        recurrent = recurrent && same_output(&a, &r);
+        chunk = chunk && same_outputs(&a, &c);
+        recurrent = recurrent && same_outputs(&a, &r);
         run_free(&a), run_free(&c), run_free(&r);
         rule_inputs_free(x);
     }
@@ -408,6 +461,7 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, linear_in_values_and_state, 0, RULES * MODES);
     tcase_add_loop_test(tc, causal, 0, RULES * MODES);
     tcase_add_loop_test(tc, chunk_size_does_not_matter, 0, RULES * 2);
+    tcase_add_loop_test(tc, kept_states_do_not_matter, 0, RULES * KEPT);
     tcase_add_loop_test(tc, carried_state_is_whole, 0, RULES * MODES);
     tcase_add_loop_test(tc, packed_is_one_by_one, 0, RULES * MODES);
     tcase_add_loop_test(tc, no_decay_is_decay_of_zero, 0, RULE_DELTANET * MODES);

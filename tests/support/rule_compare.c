@@ -13,7 +13,7 @@
 
 /* ---- Running ---- */
 
-static pal_array doubles(pal_tensor t)
+pal_array run_doubles(pal_tensor t)
 {
     pal_array a = pal_value(t);
     double *x = malloc((size_t)pal_array_count(&a) * sizeof *x + 8);
@@ -56,13 +56,13 @@ run_result run(const run_setup *s)
         in[i] = pal_input_leaf(tape, &s->x[i], s->dtype, false, !(s->constant >> i & 1));
     s->fn(s->context, in, out);
     backward(s, tape, out);
-    for (int i = 0; i < RUN_OUTPUTS; i++) r.value[i] = doubles(out[i]);
+    for (int i = 0; i < RUN_OUTPUTS; i++) r.value[i] = run_doubles(out[i]);
     for (int i = 0; i < RULE_INPUTS; i++) {
         r.name[RUN_OUTPUTS + i] = i < IN_STATE ? s->input[i] : more[i - IN_STATE];
         if (pal_is_none(in[i]) || !in[i].node->wanted) continue;
         pal_tensor g = pal_grad(in[i]);
         if (pal_is_none(g)) g = pal_zeros(tape, s->dtype, pal_shape_of(in[i]));
-        r.value[RUN_OUTPUTS + i] = doubles(g);
+        r.value[RUN_OUTPUTS + i] = run_doubles(g);
     }
     pal_tape_free(tape);
     return r;

@@ -41,6 +41,9 @@ void run_free(run_result *r);
 run_result run_rule(const rule_problem *p, int rule, const pal_array *x, pal_dtype dtype,
                     pal_rule_mode mode);
 
+/* A tensor as a contiguous f64 array, whose data is for the caller to free. */
+pal_array run_doubles(pal_tensor t);
+
 /* ||x - ref|| / ||ref||, without any floor: 0 if they are equal, infinite or NaN if ref is 0
  * throughout or one has a number that is not finite. */
 double run_error(int64_t n, const double *x, const double *ref);

@@ -54,7 +54,7 @@ typedef struct rule_problem {
     bool state_constant; /* its gradient is not wanted */
     bool state_loss;     /* a loss on the final state alone */
     bool output_loss;    /* a loss on the output alone */
-    int64_t chunk;
+    int64_t chunk, keep_every;
     double scale, lower_bound;
     bool normalize;
 } rule_problem;
