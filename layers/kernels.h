@@ -69,7 +69,7 @@ typedef struct pal_head_grad {
 /*
  * Rows that the next chunk will read or write. A lane's rows lie heads apart in memory, where no
  * hardware prefetcher follows; the scans ask for them a few at a time, so that they arrive while
- * products run. Without it a third of a training step is spent waiting.
+ * products run. Without it a sixth of forward and backward was spent waiting.
  */
 enum { PAL_AHEAD = 2 * PAL_HEAD_ARGS + 1 };
 typedef struct pal_ahead {
