@@ -31,6 +31,37 @@ int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks)
     return pal_fused_segment(f, (chunks + units - 1) / units);
 }
 
+/* Measured: 8 states of 128 x 128 side by side are 13% faster than one, and still fit a
+ * second-level cache of this size. */
+enum { SIDE_BYTES = 1 << 19 };
+
+int64_t pal_fused_side(const pal_fused *f, int64_t members)
+{
+    int64_t families = f->HV / members, bytes = (int64_t)pal_fused_state_bytes(f) * members;
+    int64_t each = (f->sequences * families + f->team - 1) / f->team;
+    int64_t most =
+        PAL_SIDE / members < SIDE_BYTES / bytes ? PAL_SIDE / members : SIDE_BYTES / bytes;
+    if (most > families) most = families;
+    if (most < 1 || each < 1) return 1;
+    int64_t parts = (each + most - 1) / most; /* of a thread's share, all alike */
+    return (each + parts - 1) / parts;
+}
+
+static int64_t groups_of_sequence(const pal_fused *f, int64_t members, int64_t side)
+{
+    return (f->HV / members + side - 1) / side;
+}
+int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side)
+{
+    return f->sequences * groups_of_sequence(f, members, side);
+}
+pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i)
+{
+    int64_t groups = groups_of_sequence(f, members, side), first = i % groups * side * members;
+    int64_t left = f->HV - first, count = side * members;
+    return (pal_group){i / groups * f->HV + first, left < count ? left : count};
+}
+
 pal_fused pal_fused_of(const pal_call *call, int team)
 {
     const pal_array *q = call->in[PAL_Q], *v = call->in[PAL_V];
@@ -172,7 +203,6 @@ pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
     x.Kt = pal_carve(c, rows);
     if (s->erase) x.e = pal_carve(c, rows), x.En = pal_carve(c, rows);
     x.alpha = pal_carve(c, s->channel_decay ? rows : line);
-    if (s->channel_decay) x.rho = pal_carve(c, rows), x.sigma = pal_carve(c, rows);
     x.p = pal_carve(c, square + line);
     x.A = pal_carve(c, square);
     if (s->erase) x.T = pal_carve(c, square), x.inverse = pal_carve(c, square);
@@ -189,17 +219,15 @@ pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f)
     size_t turned = (size_t)(s->Cp * s->Vp) * f->size;
     pal_chunk_back x = {.wide = pal_carve(c, (size_t)(s->Kp * s->Cp) * f->size)};
     x.turned[0] = pal_carve(c, turned), x.turned[2] = pal_carve(c, turned);
-    x.q0 = pal_carve(c, rows), x.k0 = pal_carve(c, rows);
+    x.dq = pal_carve(c, rows), x.dk = pal_carve(c, rows);
     x.dA = pal_carve(c, square);
     if (s->erase) {
         x.turned[1] = pal_carve(c, turned);
-        x.e0 = pal_carve(c, rows);
+        x.de = pal_carve(c, rows);
         x.dT = pal_carve(c, square);
     }
     x.dg = pal_carve(c, rows), x.x = pal_carve(c, rows);
     if (!s->channel_decay) return x;
-    x.dq = pal_carve(c, rows), x.de = pal_carve(c, rows), x.dk = pal_carve(c, rows);
     x.kappa = pal_carve(c, rows), x.kk = pal_carve(c, rows);
-    x.rq = pal_carve(c, rows / (size_t)s->C * 16), x.re = pal_carve(c, rows / (size_t)s->C * 16);
     return x;
 }

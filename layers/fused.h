@@ -4,8 +4,9 @@
  * A lane is one value head of one sequence: lane i is head i mod HV of sequence i / HV. Lanes share
  * nothing but inputs, and the gradients of shared inputs.
  *
- * There are two schedules. With lanes enough for the team each thread takes whole lanes, and what a
- * chunk needs stays in its caches. With fewer, the team goes together through windows of chunks:
+ * There are two schedules. With lanes enough for the team each thread takes whole lanes, several
+ * heads side by side: a chunk of each in turn, so that memory, where heads are neighbours, is read
+ * as it lies. With fewer, the team goes together through windows of chunks:
  * preparing and gradients are divided over lanes x chunks, the scans over lanes x panels. Both do
  * the same arithmetic in the same order, so the number of threads does not show in the results.
  */
@@ -59,6 +60,16 @@ int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
 /* The window for a pass whose work is divided over so many units (lanes, or families of lanes that
  * share gradients), when it wants about `chunks` of them at once; 0 if units are enough. */
 int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks);
+/* Lanes side by side are of one sequence, in whole families of `members` lanes that belong
+ * together; so many families. At most PAL_SIDE lanes unless a family is larger. */
+enum { PAL_SIDE = 8 };
+int64_t pal_fused_side(const pal_fused *f, int64_t members);
+/* The lanes of group `i` when `side` families are side by side, and how many groups there are. */
+typedef struct pal_group {
+    int64_t first, count;
+} pal_group;
+pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i);
+int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side);
 
 /* ---- Geometry ---- */
 

@@ -95,27 +95,11 @@ static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
     return g;
 }
 
-/* While this chunk is scanned: the rows its gradients go to, and all that the one before it reads.
- */
-static void ask_ahead(const pal_fused *f, int64_t lane, int64_t chunk, const pal_head *h,
-                      pal_ahead *a)
-{
-    const int64_t t = chunk * f->shape.C;
-    pal_head_grad g = gradient_rows(f, lane);
-    pal_fused_ahead_head(f, a, g.out, t);
-    if (chunk == 0) return;
-    pal_fused_ahead_head(f, a, h->in, t - f->shape.C);
-    pal_fused_ahead(f, a, pal_fused_array_rows(f, f->call->dout[0], lane), t - f->shape.C,
-                    f->shape.V);
-}
-
 static void prepare(const problem *p, int64_t lane, int64_t chunk, slot *s)
 {
     const pal_fused *f = &p->f;
     pal_head h = pal_fused_head(f, lane);
     s->chunk.rows = pal_fused_rows(f, lane / f->HV, chunk);
-    s->chunk.ahead = (pal_ahead){.rows = f->window ? 0 : f->shape.C};
-    if (!f->window) ask_ahead(f, lane, chunk, &h, &s->chunk.ahead);
     f->rule->prepare(&f->shape, &h, chunk * f->shape.C, &s->chunk);
 }
 
@@ -197,12 +181,11 @@ static void add_sums(const problem *p, int64_t count, const slot *slots, double 
         for (int64_t j = 0; j < p->count; j++) sums[j] += slots[i].sums[j];
 }
 
-/* The gradient before the first slot is that after the last one of the window before. */
-static void swap_ends(lane_space *l, int64_t last)
+static void swap(void **a, void **b)
 {
-    void *carry = l->dS[0];
-    l->dS[0] = l->dS[last];
-    l->dS[last] = carry;
+    void *x = *a;
+    *a = *b;
+    *b = x;
 }
 
 /* ---- Lanes by threads ---- */
@@ -218,39 +201,93 @@ static int64_t windows(const problem *p, int64_t lane)
     return (pal_fused_chunks(&p->f, lane / p->f.HV) + p->window - 1) / p->window;
 }
 
-static void whole_lane(const problem *p, int64_t lane, lane_space *l, const pal_chunk_back *space,
-                       double *sums)
+/* While a window is solved again: the rows its gradients go to. */
+static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int64_t count,
+                              slot *slots)
 {
     const pal_fused *f = &p->f;
-    int64_t all = pal_fused_panels(f), w = windows(p, lane);
-    int64_t end = w ? window_count(p, lane, w - 1) : 0;
-    begin_lane(f, lane, l->dS[end], 0, all);
-    while (w-- > 0) {
-        int64_t first = w * p->window, count = window_count(p, lane, w);
-        for (int64_t i = 0; i < count; i++) prepare(p, lane, first + i, &l->slots[i]);
-        recompute(p, lane, first, count, l->slots, 0, all);
-        carry_back(p, lane, first, count, l, 0, all);
-        for (int64_t i = count - 1; i >= 0; i--)
-            gradient(p, lane, first + i, &l->slots[i], l->dS[i + 1], space);
-        add_sums(p, count, l->slots, sums);
-        if (w) swap_ends(l, p->window);
+    pal_head_grad g = gradient_rows(f, lane);
+    for (int64_t i = 0; i < count; i++) {
+        slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows};
+        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g.out, (first + i) * f->shape.C);
     }
-    end_lane(f, lane, l->dS[0], 0, all);
+}
+
+/* While dS is carried back over a window of `count` chunks: what the next window, w of lane `next`,
+ * reads. */
+static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
+{
+    const pal_fused *f = &p->f;
+    const int64_t there = w < 0 ? 0 : window_count(p, next, w), first = w * p->window;
+    pal_head h = pal_fused_head(f, next);
+    pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], next);
+    for (int64_t i = 0; i < count; i++) {
+        pal_ahead *a = &slots[i].chunk.ahead;
+        *a = (pal_ahead){.rows = i < there ? pal_fused_rows(f, next / f->HV, first + i) : 0};
+        if (a->rows == 0) continue;
+        pal_fused_ahead_head(f, a, h.in, (first + i) * f->shape.C);
+        pal_fused_ahead(f, a, dout, (first + i) * f->shape.C, f->shape.V);
+    }
+}
+
+/* Window w of a lane; then comes window next_w of lane next. */
+static void lane_window(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
+                        lane_space *l, const pal_chunk_back *space, double *sums)
+{
+    const int64_t all = pal_fused_panels(&p->f), first = w * p->window;
+    const int64_t count = window_count(p, lane, w);
+    for (int64_t i = 0; i < count; i++) prepare(p, lane, first + i, &l->slots[i]);
+    ask_for_gradients(p, lane, first, count, l->slots);
+    recompute(p, lane, first, count, l->slots, 0, all);
+    ask_for_inputs(p, next, next_w, count, l->slots);
+    carry_back(p, lane, first, count, l, 0, all);
+    for (int64_t i = count - 1; i >= 0; i--)
+        gradient(p, lane, first + i, &l->slots[i], l->dS[i + 1], space);
+    add_sums(p, count, l->slots, sums);
+}
+
+/* carry[i] is the gradient of the state of lane i of the group between two windows. */
+static void group_lanes(const problem *p, pal_group g, lane_space *l, void **carry,
+                        const pal_chunk_back *space, double *sums)
+{
+    const pal_fused *f = &p->f;
+    const int64_t all = pal_fused_panels(f);
+    for (int64_t i = 0; i < g.count; i++) begin_lane(f, g.first + i, carry[i], 0, all);
+    for (int64_t w = windows(p, g.first) - 1; w >= 0; w--)
+        for (int64_t i = 0; i < g.count; i++) {
+            const bool last = i + 1 == g.count;
+            const int64_t lane = g.first + i, next = last ? g.first : lane + 1;
+            swap(&carry[i], &l->dS[window_count(p, lane, w)]);
+            lane_window(p, lane, w, next, w - last, l, space, sums + lane * p->count);
+            swap(&carry[i], &l->dS[0]);
+        }
+    for (int64_t i = 0; i < g.count; i++) end_lane(f, g.first + i, carry[i], 0, all);
+}
+
+static void **carve_carry(pal_carver *c, const problem *p)
+{
+    const int64_t members = p->f.HV / p->f.H, n = pal_fused_side(&p->f, members) * members;
+    void **carry = pal_carve(c, (size_t)n * sizeof *carry);
+    for (int64_t i = 0; i < n; i++) {
+        void *dS = pal_carve(c, pal_fused_state_bytes(&p->f));
+        if (carry) carry[i] = dS;
+    }
+    return carry;
 }
 
 static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
 {
     const pal_fused *f = &p->f;
-    int64_t members = f->HV / f->H;
+    const int64_t members = f->HV / f->H, side = pal_fused_side(f, members);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         lane_space l = carve_lane(&c, p);
+        void **carry = carve_carry(&c, p);
         pal_chunk_back space = pal_carve_back(&c, f);
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < f->lanes / members; i++)
-            for (int64_t j = i * members; j < (i + 1) * members; j++)
-                whole_lane(p, j, &l, &space, sums + j * p->count);
+        for (int64_t i = 0; i < pal_fused_groups(f, members, side); i++)
+            group_lanes(p, pal_fused_group(f, members, side, i), &l, carry, &space, sums);
     }
 }
 
@@ -297,7 +334,7 @@ static void window_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
     int64_t first, count;
     if (!window_at(p, lane, r, &first, &count)) return;
     add_sums(p, count, l->slots, l->sums);
-    if (first) swap_ends(l, p->window);
+    if (first) swap(&l->dS[0], &l->dS[p->window]); /* the window before goes on from it */
 }
 
 static void by_windows(const problem *p, lane_space *l, char *spaces, size_t each)
@@ -380,6 +417,7 @@ static layout lay_out(const problem *p, char *base)
         }
     } else {
         carve_lane(&thread, p);
+        carve_carry(&thread, p);
     }
     pal_carve_back(&thread, f);
     x.shared = c.used;

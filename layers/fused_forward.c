@@ -50,49 +50,66 @@ static void scan(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, co
 static void prepare(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, pal_chunk *c)
 {
     c->rows = pal_fused_rows(f, i / f->HV, chunk);
-    c->ahead = (pal_ahead){.rows = f->window ? 0 : pal_fused_rows(f, i / f->HV, chunk + 1)};
-    if (c->ahead.rows > 0) {
-        pal_fused_ahead_head(f, &c->ahead, l->head.in, (chunk + 1) * f->shape.C);
-        pal_fused_ahead(f, &c->ahead, l->o, (chunk + 1) * f->shape.C, f->shape.V);
-    }
     f->rule->prepare(&f->shape, &l->head, chunk * f->shape.C, c);
 }
 
 /* ---- Lanes by threads ---- */
 
-static void chunk_lane(const pal_fused *f, int64_t i, pal_chunk *c, void *S)
+/* While this chunk is scanned: what the next one, of lane l, reads and writes. */
+static void ask_ahead(const pal_fused *f, const lane *l, int64_t rows, int64_t chunk, pal_ahead *a)
 {
-    lane l = lane_of(f, i);
-    int64_t all = pal_fused_panels(f), chunks = pal_fused_chunks(f, i / f->HV);
-    load_state(f, &l, S, 0, all);
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        prepare(f, &l, i, chunk, c);
-        scan(f, &l, i, chunk, c, S, 0, all);
-    }
-    panels(f, &l.after, S, 0, all, PAL_PANELS_WRITE);
+    *a = (pal_ahead){.rows = rows > 0 ? rows : 0};
+    if (rows <= 0) return;
+    pal_fused_ahead_head(f, a, l->head.in, chunk * f->shape.C);
+    pal_fused_ahead(f, a, l->o, chunk * f->shape.C, f->shape.V);
 }
 
 /* Memory of one thread. */
 typedef struct thread_space {
     pal_chunk chunk;
-    void *S;
+    char *S; /* the states of a group */
 } thread_space;
 
 static thread_space carve_thread(pal_carver *c, const pal_fused *f)
 {
     thread_space t = {.chunk = pal_carve_chunk(c, f)};
-    t.S = pal_carve(c, f->opts->recurrent ? 0 : pal_fused_state_bytes(f));
+    size_t states = f->opts->recurrent ? 0 : (size_t)pal_fused_side(f, 1);
+    t.S = pal_carve(c, states * pal_fused_state_bytes(f));
     return t;
+}
+
+static void chunk_lanes(const pal_fused *f, pal_group g, thread_space *t)
+{
+    lane l[PAL_SIDE];
+    const size_t size = pal_fused_state_bytes(f);
+    const int64_t all = pal_fused_panels(f), sequence = g.first / f->HV;
+    for (int64_t i = 0; i < g.count; i++) {
+        l[i] = lane_of(f, g.first + i);
+        load_state(f, &l[i], t->S + (size_t)i * size, 0, all);
+    }
+    for (int64_t chunk = 0; chunk < pal_fused_chunks(f, sequence); chunk++)
+        for (int64_t i = 0; i < g.count; i++) {
+            const bool last = i + 1 == g.count;
+            const int64_t next = chunk + last;
+            prepare(f, &l[i], g.first + i, chunk, &t->chunk);
+            ask_ahead(f, &l[last ? 0 : i + 1], pal_fused_rows(f, sequence, next), next,
+                      &t->chunk.ahead);
+            scan(f, &l[i], g.first + i, chunk, &t->chunk, t->S + (size_t)i * size, 0, all);
+        }
+    for (int64_t i = 0; i < g.count; i++)
+        panels(f, &l[i].after, t->S + (size_t)i * size, 0, all, PAL_PANELS_WRITE);
 }
 
 static void by_lanes(const pal_fused *f, char *scratch, size_t each)
 {
+    const int64_t side = pal_fused_side(f, 1);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         thread_space t = carve_thread(&c, f);
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < f->lanes; i++) chunk_lane(f, i, &t.chunk, t.S);
+        for (int64_t i = 0; i < pal_fused_groups(f, 1, side); i++)
+            chunk_lanes(f, pal_fused_group(f, 1, side, i), &t);
     }
 }
 

@@ -81,13 +81,11 @@ typedef struct pal_ahead {
 
 /* One prepared chunk; the memory is the caller's (pal_chunk_carve). */
 typedef struct pal_chunk {
-    pal_ahead ahead;    /* of the chunk after this one */
-    int64_t rows;       /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
-    void *q, *k, *e;    /* rows; q scaled, q and k normalised if asked for */
-    void *En, *Qg, *Kt; /* rows: -gamma*e, gamma*q, tail*k */
-    /* Channel decay: rows, see channel.k.h; scalar decay: alpha alone, [C]. alpha holds g until
-     * exp g takes its place. */
-    void *alpha, *rho, *sigma;
+    pal_ahead ahead;       /* of the chunk after this one */
+    int64_t rows;          /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
+    void *q, *k, *e;       /* rows; q scaled, q and k normalised if asked for */
+    void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k */
+    void *alpha;           /* exp g: rows, or [C] for scalar decay (there `prepare` leaves g) */
     void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C] */
     void *T, *A, *inverse; /* [C][C], (I + T)^-1 the last; all lower triangular */
     void *Z;               /* panels [C] */
@@ -100,11 +98,9 @@ typedef struct pal_chunk_back {
     void *dO, *dX, *U;       /* panels [C]; dX is the gradient of Z */
     void *turned[3];         /* dO, dX, U with tokens as columns: [Vp][Cp] */
     void *wide;              /* [Kp][Cp] */
-    void *q0, *e0, *k0;      /* rows: the parts of dq, de, dk that come through the state */
     void *dA, *dT;           /* [C][C] */
-    void *dq, *de, *dk, *dg; /* rows */
+    void *dq, *de, *dk, *dg; /* rows; first the products with the state alone */
     void *kappa, *kk, *x;    /* rows, used between blocks of a chunk */
-    void *rq, *re;           /* 16 rows */
 } pal_chunk_back;
 
 typedef void pal_prepare_fn(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c);

@@ -1,170 +1,115 @@
 /*
  * channel.k.h - decay by channel: the matrices of a chunk and their gradients, for GDN-2 and KDA.
  *
- * p_rs = exp(g_{s+1} + ... + g_r) is a vector over channels, another for each pair of tokens. A
- * pair far apart is split at an anchor a between them, p_rs = p_ra p_as, so that a block of rows
- * becomes a product of two matrices; pairs inside a block of 16 rows are done one by one. No
- * exponent is positive, and each is a sum of g outward from its anchor, never a difference of two
- * sums: G may be -5000, and with it exp(-G) is infinite and exp(G_r - G_s) has no digits left.
+ * p_rs = alpha_{s+1} ... alpha_r, with alpha = exp(g), is a vector over channels, another for each
+ * pair of tokens. A pair far apart is split at an anchor a between them, p_rs = p_ra p_as, so that
+ * rows after the anchor meet rows before it in a product of two matrices; there is an anchor at
+ * every BLOCK-th row, and pairs inside a block are done one by one. For a block of rows a .. a +
+ * BLOCK - 1
  *
- * Three exponentials an element serve for everything, with a the first row of the element's block:
+ *     rho_r = p_ra        kappa_s = p_as (s < a)        kk = kappa*k
  *
- *     alpha_r = exp(g_r)
- *     rho_r   = p_ra                                           rho_a = 1
- *     sigma_s = p_ns, n the next block's first row (for the last block: the chunk's last row)
+ * and kappa moves on from anchor to anchor; at the chunk's end it is the tail. Every factor is a
+ * product of alphas outward from its anchor, at most 1 and never a quotient or a difference of
+ * sums: G may be -5000, and with it exp(-G) is infinite and exp(G_r - G_s) has no digits left. One
+ * exponential an element serves for everything.
  *
- * Cost of a token, in vector operations a channel vector: about 45 for the exponentials, C / 2
- * pairs of its block at 3 each, and C multiply-adds across blocks of a longer chunk; backward 10 a
- * pair.
- *
- * sigma_a then is the decay from one anchor to the next, and what spans several blocks is a product
- * of factors that are at most 1.
+ * Cost of a token, in vector operations a channel vector: 16 for the exponential, 14 for its rows,
+ * 5 for pairs of its block, C multiply-adds for pairs with earlier blocks, C / (2 BLOCK) to move
+ * kappa; backward the same pairs cost 12 and 2 C.
  */
 #ifndef PAL_CHANNEL_K_H
 #define PAL_CHANNEL_K_H
 
 #include "layers/kernels/gradient.k.h"
 
-/* alpha, rho and sigma of block a .. a + 15 from the rows of g in `alpha`. */
-static inline void block_decay(const pal_rule_shape *s, pal_chunk *c, int64_t a)
+/* ---- Anchors ---- */
+
+/*
+ * kk = kappa*k for all tokens before anchor a, from what they were at the anchor before it; a = C
+ * stands for the chunk's last row. kappa may be NULL.
+ */
+static inline void move_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *kappa,
+                               R *kk)
 {
     const int64_t n = s->Kp;
-    const bool last = a + BLOCK == s->C;
     for (int64_t j = 0; j < n; j += VL) {
-        R *alpha = (R *)c->alpha + a * n + j, *rho = (R *)c->rho + a * n + j;
-        R *sigma = (R *)c->sigma + a * n + j;
-        V down = {0}, up = last ? (V){0} : load(alpha + BLOCK * n);
-        store(rho, splat(1));
-        for (int64_t r = 1; r < BLOCK; r++) {
-            down += load(alpha + r * n);
-            store(rho + r * n, exp_decay(down));
+        const R *alpha = (const R *)c->alpha + j, *k = (const R *)c->k + j;
+        V hop = a < s->C ? load(alpha + a * n) : splat(1);
+        UNROLL
+        for (int64_t r = a - 1; r >= a - BLOCK; r--) {
+            store(kk + r * n + j, hop * load(k + r * n));
+            if (kappa) store(kappa + r * n + j, hop);
+            if (r > a - BLOCK) hop *= load(alpha + r * n);
         }
-        for (int64_t r = BLOCK - 1; r >= 0; r--) {
-            V g = load(alpha + r * n);
-            store(sigma + r * n, exp_decay(up));
-            up += g;
-            store(alpha + r * n, exp_decay(g));
+        for (int64_t r = 0; r < a - BLOCK; r++) {
+            store(kk + r * n + j, hop * load(kk + r * n + j));
+            if (kappa) store(kappa + r * n + j, hop * load(kappa + r * n + j));
         }
     }
 }
 
-static inline void fill_ones(R *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += VL) store(x + i, splat(1));
-}
-
-/* c->alpha holds g; blocks go from first to last, because one looks at the next one's first row. */
-static inline void channel_decay(const pal_rule_shape *s, pal_chunk *c)
-{
-    if (s->decay) {
-        for (int64_t a = 0; a < s->C; a += BLOCK) block_decay(s, c, a);
-        return;
-    }
-    fill_ones(c->alpha, s->C * s->Kp);
-    fill_ones(c->rho, s->C * s->Kp);
-    fill_ones(c->sigma, s->C * s->Kp);
-}
-
-/* En = -gamma*e, Qg = gamma*q, Kt = tail*k, and gamma_C. */
-static inline void gated_rows(const pal_rule_shape *s, pal_chunk *c)
+/* rq = rho*q and re = rho*e of block a. */
+static inline void from_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *rq, R *re)
 {
     const int64_t n = s->Kp;
-    const R *rho = c->rho, *sigma = c->sigma, *q = c->q, *k = c->k, *e = c->e;
     for (int64_t j = 0; j < n; j += VL) {
-        V anchor = load((const R *)c->alpha + j); /* gamma at the block's first row */
-        for (int64_t a = 0; a < s->C; a += BLOCK) {
-            for (int64_t r = a; r < a + BLOCK; r++) {
-                V gamma = anchor * load(rho + r * n + j);
-                store((R *)c->En + r * n + j, -(gamma * load(e + r * n + j)));
-                store((R *)c->Qg + r * n + j, gamma * load(q + r * n + j));
-                if (r == s->C - 1) store((R *)c->gamma + j, gamma);
-            }
-            anchor *= load(sigma + a * n + j);
+        const int64_t first = a * n + j;
+        V rho = splat(1);
+        UNROLL
+        for (int r = 0; r < BLOCK; r++) {
+            const int64_t i = first + r * n;
+            if (r) rho *= load((const R *)c->alpha + i);
+            store(rq + r * n + j, rho * load((const R *)c->q + i));
+            store(re + r * n + j, rho * load((const R *)c->e + i));
         }
-        V beyond = splat(1); /* the decay from the next block's first row to the chunk's end */
-        for (int64_t a = s->C - BLOCK; a >= 0; a -= BLOCK) {
-            for (int64_t r = a; r < a + BLOCK; r++)
-                store((R *)c->Kt + r * n + j,
-                      load(sigma + r * n + j) * beyond * load(k + r * n + j));
-            beyond *= load(sigma + a * n + j);
+    }
+}
+
+/* Qg = gamma*q and En = -gamma*e, and gamma_C. */
+static inline void gated_rows(const pal_rule_shape *s, const pal_chunk *c)
+{
+    const int64_t n = s->Kp;
+    for (int64_t j = 0; j < n; j += VL) {
+        V gamma = splat(1);
+        for (int64_t i = j; i < s->C * n; i += n) {
+            gamma *= load((const R *)c->alpha + i);
+            store((R *)c->Qg + i, gamma * load((const R *)c->q + i));
+            store((R *)c->En + i, -(gamma * load((const R *)c->e + i)));
         }
+        store((R *)c->gamma + j, gamma);
     }
 }
 
 /* ---- T and A ---- */
 
-/* `vectors` vectors of token s, from channel j on, against the tokens r >= s of its block: p_rs k_s
- * stays in registers and is carried from r to r + 1. */
-INLINE void diagonal_part(const pal_rule_shape *sh, const pal_chunk *c, int64_t a, int64_t s,
-                          int64_t j, int vectors, V t[BLOCK], V z[BLOCK])
+/* Column a + s of T and A for the rows of block a: p_rs k_s is carried from row to row. */
+INLINE void column_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t a, int s)
 {
-    const int64_t n = sh->Kp;
-    const R *alpha = (const R *)c->alpha + j, *q = (const R *)c->q + j, *e = (const R *)c->e + j;
-    V kk[8], sum = {0};
+    const int64_t n = sh->Kp, C = sh->C;
+    V sum[2 * BLOCK]; /* of A, then of T */
     UNROLL
-    for (int i = 0; i < vectors; i++) {
-        kk[i] = load((const R *)c->k + s * n + j + i * VL);
-        sum = vfma(load(q + s * n + i * VL), kk[i], sum);
-    }
-    z[s - a] += sum;
-    for (int64_t r = s + 1; r < a + BLOCK; r++) {
-        V erase = {0}, read = {0};
+    for (int r = 0; r < 2 * BLOCK; r++) sum[r] = (V){0};
+    for (int64_t j = 0; j < n; j += VL) {
+        const R *alpha = (const R *)c->alpha + a * n + j;
+        const R *q = (const R *)c->q + a * n + j, *e = (const R *)c->e + a * n + j;
+        V kk = load((const R *)c->k + (a + s) * n + j);
+        sum[s] = vfma(load(q + s * n), kk, sum[s]);
         UNROLL
-        for (int i = 0; i < vectors; i++) {
-            kk[i] *= load(alpha + r * n + i * VL);
-            erase = vfma(load(e + r * n + i * VL), kk[i], erase);
-            read = vfma(load(q + r * n + i * VL), kk[i], read);
+        for (int r = 1; r < BLOCK; r++) {
+            if (r <= s) continue;
+            kk *= load(alpha + r * n);
+            sum[r] = vfma(load(q + r * n), kk, sum[r]);
+            sum[BLOCK + r] = vfma(load(e + r * n), kk, sum[BLOCK + r]);
         }
-        t[r - a] += erase;
-        z[r - a] += read;
     }
-}
-
-/* Column s of block a, pair by pair. Sums over lanes come last, VL of them at once. */
-static inline void diagonal_column(const pal_rule_shape *sh, const pal_chunk *c, int64_t a,
-                                   int64_t s)
-{
-    V t[BLOCK], z[BLOCK];
-    for (int i = 0; i < BLOCK; i++) t[i] = z[i] = (V){0};
-    int64_t j = 0;
-    for (; j + 8 * VL <= sh->Kp; j += 8 * VL) diagonal_part(sh, c, a, s, j, 8, t, z);
-    for (; j < sh->Kp; j += PANEL) diagonal_part(sh, c, a, s, j, NR, t, z);
-    R sums[2][BLOCK] __attribute__((aligned(64)));
-    for (int i = 0; i < BLOCK; i += VL) {
-        store(sums[0] + i, sums_of(t + i));
-        store(sums[1] + i, sums_of(z + i));
-    }
-    for (int64_t r = s; r < a + BLOCK; r++) {
-        ((R *)c->T)[r * sh->C + s] = sums[0][r - a];
-        ((R *)c->A)[r * sh->C + s] = sums[1][r - a];
-    }
-}
-
-/*
- * kappa_s = p_as of all tokens before anchor a, and kk = kappa*k; both move on from anchor to
- * anchor. kappa may be NULL.
- */
-static inline void move_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *kappa,
-                               R *kk)
-{
-    const int64_t n = s->Kp, before = a - BLOCK;
-    const R *sigma = c->sigma, *k = c->k, *hop = sigma + before * n;
-    for (int64_t r = 0; r < a; r++)
-        for (int64_t j = 0; j < n; j += VL) {
-            bool fresh = r >= before;
-            V by = fresh ? load(sigma + r * n + j) : load(hop + j);
-            store(kk + r * n + j, by * (fresh ? load(k + r * n + j) : load(kk + r * n + j)));
-            if (kappa) store(kappa + r * n + j, fresh ? by : by * load(kappa + r * n + j));
-        }
-}
-
-/* y = rho * x for the rows of block a. */
-static inline void from_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, const R *x,
-                               R *y)
-{
-    const R *rho = (const R *)c->rho + a * s->Kp;
-    for (int64_t i = 0; i < BLOCK * s->Kp; i += VL)
-        store(y + i, load(rho + i) * load(x + a * s->Kp + i));
+    R total[2 * BLOCK] __attribute__((aligned(64)));
+    UNROLL
+    for (int r = 0; r < 2 * BLOCK; r += VL) store(total + r, sums_of(sum + r));
+    R *A = (R *)c->A + a * C + a + s, *T = (R *)c->T + a * C + a + s;
+    UNROLL
+    for (int r = 0; r < BLOCK; r++)
+        if (r >= s) A[r * C] = total[r], T[r * C] = total[BLOCK + r];
 }
 
 static inline strip plain_rows(const R *x, const pal_rule_shape *s)
@@ -172,75 +117,58 @@ static inline strip plain_rows(const R *x, const pal_rule_shape *s)
     return (strip){x, s->Kp, PANEL};
 }
 
-/* T and A of a chunk, from q, k, e and the decays; then the inverse. Kt serves as room for kk until
- * gated_rows fills it, Qg and En for the rows of a block. */
+/* T and A of a chunk from q, k, e and alpha, the inverse, and the rows that meet the state. Kt is
+ * kk until the last move makes it the tail's. */
 static inline void channel_matrices(const pal_rule_shape *s, pal_chunk *c)
 {
-    R *kk = c->Kt, *rq = c->Qg, *re = c->En, *T = c->T, *A = c->A;
     const int64_t n = s->C, panels = s->Kp / PANEL;
+    R rq[BLOCK * s->Kp] __attribute__((aligned(64))),
+        re[BLOCK * s->Kp] __attribute__((aligned(64)));
+    R *kk = c->Kt, *T = c->T, *A = c->A;
     for (int64_t a = 0; a < n; a += BLOCK) {
         if (a) {
             move_anchor(s, c, a, NULL, kk);
-            from_anchor(s, c, a, c->q, rq);
-            from_anchor(s, c, a, c->e, re);
-            dot_rows(BLOCK, a, false, plain_rows(re, s), plain_rows(kk, s), panels, T + a * n, n);
+            from_anchor(s, c, a, rq, re);
             dot_rows(BLOCK, a, false, plain_rows(rq, s), plain_rows(kk, s), panels, A + a * n, n);
+            dot_rows(BLOCK, a, false, plain_rows(re, s), plain_rows(kk, s), panels, T + a * n, n);
         }
-        for (int64_t r = a; r < a + BLOCK; r++) diagonal_column(s, c, a, r);
+        UNROLL
+        for (int r = 0; r < BLOCK; r++) column_inside(s, c, a, r);
     }
-    invert(n, T, c->inverse);
+    move_anchor(s, c, n, NULL, kk);
     gated_rows(s, c);
+    invert(n, T, c->inverse);
 }
 
 /* ---- Gradients ---- */
 
-/* gamma*x, tail*x of rows into y: what came through the state. */
-static inline void through_state(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b)
+/*
+ * dq, de and dk come in as the products with the state; here they are weighed by the decay, and dg
+ * begins with the paths that enter or leave the chunk through the state. `whole` [Kp] is the path
+ * from S0 to S.
+ */
+static inline void through_state(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
+                                 const R *whole)
 {
-    const int64_t n = s->Kp;
-    const R *rho = c->rho, *sigma = c->sigma;
-    R *q0 = b->q0, *e0 = b->e0, *k0 = b->k0;
-    for (int64_t j = 0; j < n; j += VL) {
-        V anchor = load((const R *)c->alpha + j);
-        for (int64_t a = 0; a < s->C; a += BLOCK) {
-            for (int64_t r = a; r < a + BLOCK; r++) {
-                V gamma = anchor * load(rho + r * n + j);
-                store(q0 + r * n + j, gamma * load(q0 + r * n + j));
-                store(e0 + r * n + j, -(gamma * load(e0 + r * n + j)));
-            }
-            anchor *= load(sigma + a * n + j);
-        }
-        V beyond = splat(1);
-        for (int64_t a = s->C - BLOCK; a >= 0; a -= BLOCK) {
-            for (int64_t r = a; r < a + BLOCK; r++)
-                store(k0 + r * n + j, load(sigma + r * n + j) * beyond * load(k0 + r * n + j));
-            beyond *= load(sigma + a * n + j);
-        }
-    }
-}
-
-/* dg of the paths that enter or leave the chunk through the state; dq, de, dk begin as q0, e0, k0.
- * `whole` [Kp] is the path from S0 to S. */
-static inline void decay_of_state_paths(const pal_rule_shape *s, const pal_chunk *c,
-                                        pal_chunk_back *b, const R *whole)
-{
-    const int64_t n = s->Kp;
-    const R *q = c->q, *k = c->k, *e = c->e, *q0 = b->q0, *e0 = b->e0, *k0 = b->k0;
+    const int64_t n = s->Kp, end = s->C * n;
+    const R *alpha = c->alpha, *q = c->q, *k = c->k, *e = c->e;
     R *dq = b->dq, *de = b->de, *dk = b->dk, *dg = b->dg;
     for (int64_t j = 0; j < n; j += VL) {
-        V later = load(whole + j), earlier = {0};
-        for (int64_t r = s->C - 1; r >= 0; r--) {
-            const int64_t i = r * n + j;
-            later = vfma(load(q + i), load(q0 + i), vfma(load(e + i), load(e0 + i), later));
-            store(dg + i, later);
-            store(dq + i, load(q0 + i));
-            store(de + i, load(e0 + i));
+        V gamma = splat(1), tail = splat(1), later = load(whole + j), earlier = {0};
+        for (int64_t i = j; i < end; i += n) {
+            gamma *= load(alpha + i);
+            store(dq + i, gamma * load(dq + i));
+            store(de + i, -(gamma * load(de + i)));
         }
-        for (int64_t r = 0; r < s->C; r++) {
-            const int64_t i = r * n + j;
+        for (int64_t i = end - n + j; i >= 0; i -= n) {
+            later = vfma(load(q + i), load(dq + i), vfma(load(e + i), load(de + i), later));
+            store(dg + i, later);
+            store(dk + i, tail * load(dk + i));
+            tail *= load(alpha + i);
+        }
+        for (int64_t i = j; i < end; i += n) {
             store(dg + i, load(dg + i) + earlier);
-            earlier = vfma(load(k + i), load(k0 + i), earlier);
-            store(dk + i, load(k0 + i));
+            earlier = vfma(load(k + i), load(dk + i), earlier);
         }
     }
 }
@@ -258,20 +186,46 @@ static inline void rows_product(const pal_rule_shape *s, int64_t rows, int64_t d
         }
 }
 
-/* x += rho * y for dq or de of a block, and dg_t += sum_{r >= t} source_r * (rho y)_r. */
-static inline void gather_block(const pal_rule_shape *s, const pal_chunk *c, int64_t a, const R *y,
-                                const R *source, R *d, R *dg)
+/* dq += rho*x and de += rho*y for the rows of block a, and dg_t gets what q and e of r >= t make of
+ * it. */
+static inline void gather_rows(const pal_rule_shape *s, const pal_chunk *c, int64_t a, const R *x,
+                               const R *y, pal_chunk_back *b)
 {
     const int64_t n = s->Kp;
-    const R *rho = c->rho;
+    R *dq = b->dq, *de = b->de, *dg = b->dg;
     for (int64_t j = 0; j < n; j += VL) {
-        V later = {0};
-        for (int64_t r = a + BLOCK - 1; r >= a; r--) {
-            const int64_t i = r * n + j;
-            V x = load(rho + i) * load(y + (r - a) * n + j);
-            store(d + i, load(d + i) + x);
-            later = vfma(load(source + i), x, later);
+        const int64_t first = a * n + j;
+        V rho[BLOCK], later = {0};
+        rho[0] = splat(1);
+        UNROLL
+        for (int r = 1; r < BLOCK; r++)
+            rho[r] = rho[r - 1] * load((const R *)c->alpha + first + r * n);
+        UNROLL
+        for (int r = BLOCK - 1; r >= 0; r--) {
+            const int64_t i = first + r * n;
+            const V dx = rho[r] * load(x + r * n + j), dy = rho[r] * load(y + r * n + j);
+            store(dq + i, load(dq + i) + dx);
+            store(de + i, load(de + i) + dy);
+            later = vfma(load((const R *)c->q + i), dx, later);
+            later = vfma(load((const R *)c->e + i), dy, later);
             store(dg + i, load(dg + i) + later);
+        }
+    }
+}
+
+/* dk += kappa*x for the tokens before anchor a, and dg_t gets what k of s < t makes of it. */
+static inline void gather_keys(const pal_rule_shape *s, const pal_chunk *c, int64_t a,
+                               const R *kappa, const R *x, pal_chunk_back *b)
+{
+    const int64_t n = s->Kp;
+    R *dk = b->dk, *dg = b->dg;
+    for (int64_t j = 0; j < n; j += VL) {
+        V earlier = {0};
+        for (int64_t i = j; i < a * n; i += n) {
+            const V d = load(kappa + i) * load(x + i);
+            store(dg + i, load(dg + i) + earlier);
+            store(dk + i, load(dk + i) + d);
+            earlier = vfma(load((const R *)c->k + i), d, earlier);
         }
     }
 }
@@ -280,53 +234,45 @@ static inline void gather_block(const pal_rule_shape *s, const pal_chunk *c, int
 static inline void back_across(const pal_rule_shape *s, const pal_chunk *c, int64_t a,
                                pal_chunk_back *b)
 {
-    const int64_t n = s->Kp, C = s->C;
+    const int64_t C = s->C;
     const R *dA = (const R *)b->dA + a * C, *dT = (const R *)b->dT + a * C;
     const left none = {NULL, 0, 0};
+    R rx[BLOCK * s->Kp] __attribute__((aligned(64))),
+        ry[BLOCK * s->Kp] __attribute__((aligned(64)));
     R *kk = b->kk, *kappa = b->kappa, *x = b->x;
     move_anchor(s, c, a, kappa, kk);
-    rows_product(s, BLOCK, a, left_of(dA, C, 1), kk, none, NULL, x);
-    gather_block(s, c, a, x, c->q, b->dq, b->dg);
-    rows_product(s, BLOCK, a, left_of(dT, C, 1), kk, none, NULL, x);
-    gather_block(s, c, a, x, c->e, b->de, b->dg);
-    from_anchor(s, c, a, c->q, b->rq);
-    from_anchor(s, c, a, c->e, b->re);
-    rows_product(s, a, BLOCK, left_of(dA, 1, C), b->rq, left_of(dT, 1, C), b->re, x);
-    const R *k = c->k;
-    R *dk = b->dk, *dg = b->dg;
-    for (int64_t j = 0; j < n; j += VL) {
-        V earlier = {0};
-        for (int64_t r = 0; r < a; r++) {
-            const int64_t i = r * n + j;
-            V y = load(kappa + i) * load(x + i);
-            store(dg + i, load(dg + i) + earlier);
-            store(dk + i, load(dk + i) + y);
-            earlier = vfma(load(k + i), y, earlier);
-        }
-    }
+    rows_product(s, BLOCK, a, left_of(dA, C, 1), kk, none, NULL, rx);
+    rows_product(s, BLOCK, a, left_of(dT, C, 1), kk, none, NULL, ry);
+    gather_rows(s, c, a, rx, ry, b);
+    from_anchor(s, c, a, rx, ry);
+    rows_product(s, a, BLOCK, left_of(dA, 1, C), rx, left_of(dT, 1, C), ry, x);
+    gather_keys(s, c, a, kappa, x, b);
 }
 
-/* Pairs inside block a, VL channels at a time: p_rs is carried from row to row for every s. */
+/* Pairs inside block a, VL channels at a time. */
 static inline void back_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t a,
                                pal_chunk_back *b)
 {
     const int64_t n = sh->Kp, C = sh->C;
     const R *dA = (const R *)b->dA + a * C + a, *dT = (const R *)b->dT + a * C + a;
     for (int64_t j = 0; j < n; j += VL) {
-        const R *q = (const R *)c->q + a * n + j, *k = (const R *)c->k + a * n + j;
-        const R *e = (const R *)c->e + a * n + j, *alpha = (const R *)c->alpha + a * n + j;
-        R *dq = (R *)b->dq + a * n + j, *de = (R *)b->de + a * n + j;
-        R *dk = (R *)b->dk + a * n + j, *dg = (R *)b->dg + a * n + j;
+        const int64_t first = a * n + j;
+        const R *q = (const R *)c->q + first, *k = (const R *)c->k + first;
+        const R *e = (const R *)c->e + first, *alpha = (const R *)c->alpha + first;
+        R *dq = (R *)b->dq + first, *de = (R *)b->de + first;
+        R *dk = (R *)b->dk + first, *dg = (R *)b->dg + first;
         V p[BLOCK], dks[BLOCK], dgs[BLOCK];
+        UNROLL
         for (int r = 0; r < BLOCK; r++) dks[r] = load(dk + r * n), dgs[r] = load(dg + r * n);
-        for (int64_t r = 0; r < BLOCK; r++) {
-            const V qr = load(q + r * n), er = load(e + r * n), kr = load(k + r * n);
-            const V by = load(alpha + r * n);
+        UNROLL
+        for (int r = 0; r < BLOCK; r++) {
+            const V qr = load(q + r * n), er = load(e + r * n), by = load(alpha + r * n);
             V dqr = load(dq + r * n), der = load(de + r * n), crossing = {0};
             p[r] = splat(1);
-            for (int64_t s = 0; s < r; s++) {
+            UNROLL
+            for (int s = 0; s < r; s++) {
                 const V x = splat(dA[r * C + s]), y = splat(dT[r * C + s]), ks = load(k + s * n);
-                const V prs = p[s] * by, kk = prs * ks;
+                const V prs = s + 1 == r ? by : p[s] * by, kk = prs * ks;
                 const V m = prs * vfma(x, qr, y * er);
                 p[s] = prs;
                 dqr = vfma(x, kk, dqr);
@@ -336,10 +282,11 @@ static inline void back_inside(const pal_rule_shape *sh, const pal_chunk *c, int
                 dgs[s + 1] += crossing;
             }
             const V x = splat(dA[r * C + r]);
-            store(dq + r * n, vfma(x, kr, dqr));
+            store(dq + r * n, vfma(x, load(k + r * n), dqr));
             store(de + r * n, der);
             dks[r] = vfma(x, qr, dks[r]);
         }
+        UNROLL
         for (int r = 0; r < BLOCK; r++) store(dk + r * n, dks[r]), store(dg + r * n, dgs[r]);
     }
 }
@@ -349,9 +296,8 @@ static inline void channel_gradient(const pal_rule_shape *s, const pal_chunk *c,
                                     const void *S0, const void *dS)
 {
     state_products(s, b, S0, dS);
-    through_state(s, c, b);
     whole_path(s, c, S0, dS, b->x);
-    decay_of_state_paths(s, c, b, b->x);
+    through_state(s, c, b, b->x);
     for (int64_t a = 0; a < s->C; a += BLOCK) {
         if (a) back_across(s, c, a, b);
         back_inside(s, c, a, b);

@@ -25,7 +25,7 @@ enum {
     MR = VBYTES == 64 ? 8 : 4,
     NR = 2,
     PANEL = NR * VL,
-    BLOCK = 16 /* rows between two anchors of a channel-wise decay */
+    BLOCK = MR /* rows between two anchors of a channel-wise decay */
 };
 
 /* Vectors of a padded buffer: aligned and whole. */
@@ -232,21 +232,18 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
 
 /*
  * e^x for x <= 0, within 2 ulp; 0 for -infinity, NaN for NaN. Shorter than vexp (simd_math.h): no
- * overflow, and below the normal numbers it may be 0.
+ * overflow, and below the normal numbers it is 0. What the bits of 2^n make of such an x is thrown
+ * away, so nothing keeps it in range.
  */
 INLINE V exp_decay(V x)
 {
-    const R least = pick(-87, -708);
-    VI gone = (VI)(x < splat(least));
-    x = sel(gone, splat(least), x);
+    const VI gone = (VI)(x < splat(pick(-87, -708)));
     V t = vfma(x, splat(pick(0x1.715476p0, 0x1.71547652b82fep0)), splat(round_magic()));
     V n = t - round_magic();
     V r = vfma(n, splat(pick(-0x1.62e4p-1, -0x1.62e42feep-1)), x);
     r = vfma(n, splat(pick(-0x1.7f7d1cp-20, -0x1.a39ef35793c76p-33)), r);
     V q = vfma(exp_tail(r), r * r, r) + 1;
-    /* 2^n by the exponent's bits: n is at least -126 (-1022). */
-    V y = q * exp2_int(bits(t) - bits(splat(round_magic())));
-    return sel(gone, (V){0}, y);
+    return only(~gone, q * exp2_int(bits(t) - bits(splat(round_magic()))));
 }
 
 #endif

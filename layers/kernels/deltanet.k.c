@@ -44,11 +44,11 @@ void K(deltanet_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t,
     const left none = {NULL, 0, 0};
     R *dT = b->dT;
     state_products(s, b, S0, dS);
-    copy_rows(s, -1, b->e0, b->e0);
+    copy_rows(s, -1, b->de, b->de);
     for (int64_t r = 0; r < C; r++) dT[r * C + r] = 0;
-    triangle_product(s, false, left_of(b->dA, C, 1), c->k, none, NULL, b->q0);
-    triangle_product(s, false, left_of(dT, C, 1), c->k, none, NULL, b->e0);
-    triangle_product(s, true, left_of(b->dA, 1, C), c->q, left_of(dT, 1, C), c->e, b->k0);
-    scalar_gate_back(s, h, t, c, b, b->e0, b->k0, to);
-    put_both_keys(s, c, b->q0, b->k0, to, t);
+    triangle_product(s, false, left_of(b->dA, C, 1), c->k, none, NULL, b->dq);
+    triangle_product(s, false, left_of(dT, C, 1), c->k, none, NULL, b->de);
+    triangle_product(s, true, left_of(b->dA, 1, C), c->q, left_of(dT, 1, C), c->e, b->dk);
+    scalar_gate_back(s, h, t, c, b, b->de, b->dk, to);
+    put_both_keys(s, c, b->dq, b->dk, to, t);
 }

@@ -48,13 +48,13 @@ static inline void state_products(const pal_rule_shape *s, pal_chunk_back *b, co
 {
     const int64_t C = s->C, panels = s->Vp / PANEL;
     turn(s, b->dO, b->turned[0]);
-    times_state(s, S0, b->turned[0], b->wide, b->q0);
+    times_state(s, S0, b->turned[0], b->wide, b->dq);
     turn(s, b->U, b->turned[2]);
-    times_state(s, dS, b->turned[2], b->wide, b->k0);
+    times_state(s, dS, b->turned[2], b->wide, b->dk);
     dot_rows(C, C, true, panel_rows(b->dO, C), panel_rows(b->U, C), panels, b->dA, C);
     if (!s->erase) return;
     turn(s, b->dX, b->turned[1]);
-    times_state(s, S0, b->turned[1], b->wide, b->e0);
+    times_state(s, S0, b->turned[1], b->wide, b->de);
     R *dT = b->dT;
     dot_rows(C, C, true, panel_rows(b->dX, C), panel_rows(b->U, C), panels, dT, C);
     for (int64_t r = 0; r < C; r++)

@@ -16,7 +16,6 @@ static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_ch
 void K(kda_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     inputs(s, h, t, c);
-    channel_decay(s, c);
     channel_matrices(s, c);
 }
 

@@ -66,5 +66,5 @@ void K(mamba2_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
 {
     scalar_gradient(s, c, b, S0, dS);
     step_back(s, h, t, c, b, to);
-    put_both_keys(s, c, b->q0, b->k0, to, t);
+    put_both_keys(s, c, b->dq, b->dk, to, t);
 }

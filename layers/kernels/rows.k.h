@@ -175,25 +175,24 @@ static inline V bias_part(const pal_head *h, int64_t c, int64_t n)
     return c >= n ? (V){0} : ld(h->dt_bias, c, n);
 }
 
-/* Rows of g by channel, activated if asked for; zeros where there is no token. */
+/* Rows of alpha = exp g by channel, with g activated if asked for; ones where there is no token. */
 static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
-                                   int64_t rows, R *g)
+                                   int64_t rows, R *alpha)
 {
-    if (!s->decay) {
-        for (int64_t i = 0; i < s->C * s->Kp; i += VL) store(g + i, (V){0});
-        return;
-    }
-    read_rows(s, rows, &h->in[PAL_G], t, s->K, s->Kp, 1, g);
-    if (!s->activate) return;
-    const R rate = (R)decay_rate(h->A_log);
-    for (int64_t r = 0; r < rows; r++)
+    const R rate = s->activate ? (R)decay_rate(h->A_log) : 0;
+    if (!s->decay) rows = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        const token_row from = row_of(&h->in[PAL_G], t + r, s->K);
         for (int64_t c = 0; c < s->Kp; c += VL) {
-            V x = load(g + r * s->Kp + c) + bias_part(h, c, s->K);
-            store(g + r * s->Kp + c, activate(s, rate, x));
+            V g = row_get(from, c);
+            if (s->activate) g = activate(s, rate, g + bias_part(h, c, s->K));
+            store(alpha + r * s->Kp + c, exp_decay(g));
         }
+    }
+    for (int64_t i = rows * s->Kp; i < s->C * s->Kp; i += VL) store(alpha + i, splat(1));
 }
 
-/* The same for one g a token; g has C elements. */
+/* One g a token, in g [C]. */
 static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
                               R *g)
 {
@@ -263,15 +262,14 @@ static inline void put_decay(const pal_rule_shape *s, const pal_head *h, int64_t
 }
 
 /*
- * What the recurrent form reads instead of a chunk's matrices: alpha = exp g in place of g, the
- * rows -alpha*e and alpha*q, and <q, k> in c->p. By channel alpha is rows, else an element a token.
+ * What the recurrent form reads instead of a chunk's matrices: the rows -alpha*e and alpha*q, and
+ * <q, k> in c->p. By channel alpha is rows, else an element a token, made here in place of g.
  */
 INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
 {
     const int64_t n = s->Kp;
     R *alpha = c->alpha;
-    const int64_t size = channel ? c->rows * n : s->C;
-    for (int64_t i = 0; i < size; i += VL)
+    for (int64_t i = 0; !channel && i < s->C; i += VL)
         store(alpha + i, s->decay ? exp_decay(load(alpha + i)) : splat(1));
     for (int64_t r = 0; r < c->rows; r++) {
         const R *q = (const R *)c->q + r * n;

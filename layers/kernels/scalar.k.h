@@ -78,13 +78,13 @@ static inline void scalar_dg(const pal_rule_shape *s, const pal_chunk *c, pal_ch
     whole_path(s, c, S0, dS, whole);
     for (int64_t j = 0; j < n; j++) later += whole[j];
     for (int64_t r = C - 1; r >= 0; r--) {
-        later += row_dot((const R *)c->q + r * n, (const R *)b->q0 + r * n, n);
-        if (s->erase) later += row_dot((const R *)c->e + r * n, (const R *)b->e0 + r * n, n);
+        later += row_dot((const R *)c->q + r * n, (const R *)b->dq + r * n, n);
+        if (s->erase) later += row_dot((const R *)c->e + r * n, (const R *)b->de + r * n, n);
         dg[r] = later;
     }
     for (int64_t r = 0; r < C; r++) {
         dg[r] += earlier;
-        earlier += row_dot((const R *)c->k + r * n, (const R *)b->k0 + r * n, n);
+        earlier += row_dot((const R *)c->k + r * n, (const R *)b->dk + r * n, n);
     }
     for (int64_t r = 1; r < C; r++) {
         R crossing = 0;
@@ -97,18 +97,18 @@ static inline void scalar_dg(const pal_rule_shape *s, const pal_chunk *c, pal_ch
     }
 }
 
-/* dq, de, dk (in q0, e0, k0) and dg. */
+/* dq, de, dk (in dq, de, dk) and dg. */
 static inline void scalar_gradient(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
                                    const void *S0, const void *dS)
 {
     const int64_t C = s->C, n = s->Kp;
     const R *p = c->p, *gamma = p + C * C, *tail = p + (C - 1) * C;
-    R *dA = b->dA, *dT = b->dT, *q0 = b->q0, *k0 = b->k0, *e0 = b->e0;
+    R *dA = b->dA, *dT = b->dT, *dq = b->dq, *dk = b->dk, *de = b->de;
     state_products(s, b, S0, dS);
     for (int64_t r = 0; r < C; r++) {
-        scaled_row(n, gamma[r], q0 + r * n, q0 + r * n);
-        scaled_row(n, tail[r], k0 + r * n, k0 + r * n);
-        if (s->erase) scaled_row(n, -gamma[r], e0 + r * n, e0 + r * n);
+        scaled_row(n, gamma[r], dq + r * n, dq + r * n);
+        scaled_row(n, tail[r], dk + r * n, dk + r * n);
+        if (s->erase) scaled_row(n, -gamma[r], de + r * n, de + r * n);
     }
     scalar_dg(s, c, b, S0, dS);
     for (int64_t r = 0; r < C; r++) /* from here on they meet plain rows: dA*p, dT*p */
@@ -117,9 +117,9 @@ static inline void scalar_gradient(const pal_rule_shape *s, const pal_chunk *c, 
             if (s->erase) dT[i] = i == r * C + r ? 0 : dT[i] * p[i];
         }
     const left none = {NULL, 0, 0}, upper_T = s->erase ? left_of(dT, 1, C) : none;
-    triangle_product(s, false, left_of(dA, C, 1), c->k, none, NULL, q0);
-    triangle_product(s, true, left_of(dA, 1, C), c->q, upper_T, c->e, k0);
-    if (s->erase) triangle_product(s, false, left_of(dT, C, 1), c->k, none, NULL, e0);
+    triangle_product(s, false, left_of(dA, C, 1), c->k, none, NULL, dq);
+    triangle_product(s, true, left_of(dA, 1, C), c->q, upper_T, c->e, dk);
+    if (s->erase) triangle_product(s, false, left_of(dT, C, 1), c->k, none, NULL, de);
 }
 
 #endif

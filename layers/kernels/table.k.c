@@ -8,7 +8,7 @@
 
 extern const pal_rule_table K(rules);
 const pal_rule_table K(rules) = {
-    .pad = PANEL > BLOCK ? PANEL : BLOCK,
+    .pad = PANEL > 16 ? PANEL : 16,
     .panel = PANEL,
     .group = 4 * VL,
     .rule = {[PAL_GDN2] = PAL_RULE(gdn2),
