@@ -53,15 +53,16 @@ static inline void move_anchor(const pal_rule_shape *s, const pal_chunk *c, int6
 static inline void from_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *rq, R *re)
 {
     const int64_t n = s->Kp;
+    const R *alpha = (const R *)c->alpha + a * n;
+    const R *q = (const R *)c->q + a * n, *e = (const R *)c->e + a * n;
     for (int64_t j = 0; j < n; j += VL) {
-        const int64_t first = a * n + j;
         V rho = splat(1);
         UNROLL
         for (int r = 0; r < BLOCK; r++) {
-            const int64_t i = first + r * n;
-            if (r) rho *= load((const R *)c->alpha + i);
-            store(rq + r * n + j, rho * load((const R *)c->q + i));
-            store(re + r * n + j, rho * load((const R *)c->e + i));
+            const int64_t i = r * n + j;
+            if (r) rho *= load(alpha + i);
+            store(rq + i, rho * load(q + i));
+            store(re + i, rho * load(e + i));
         }
     }
 }
@@ -69,15 +70,17 @@ static inline void from_anchor(const pal_rule_shape *s, const pal_chunk *c, int6
 /* Qg = gamma*q and En = -gamma*e, and gamma_C. */
 static inline void gated_rows(const pal_rule_shape *s, const pal_chunk *c)
 {
-    const int64_t n = s->Kp;
+    const int64_t n = s->Kp, end = s->C * n;
+    const R *alpha = c->alpha, *q = c->q, *e = c->e;
+    R *Qg = c->Qg, *En = c->En, *whole = c->gamma;
     for (int64_t j = 0; j < n; j += VL) {
         V gamma = splat(1);
-        for (int64_t i = j; i < s->C * n; i += n) {
-            gamma *= load((const R *)c->alpha + i);
-            store((R *)c->Qg + i, gamma * load((const R *)c->q + i));
-            store((R *)c->En + i, -(gamma * load((const R *)c->e + i)));
+        for (int64_t i = j; i < end; i += n) {
+            gamma *= load(alpha + i);
+            store(Qg + i, gamma * load(q + i));
+            store(En + i, -(gamma * load(e + i)));
         }
-        store((R *)c->gamma + j, gamma);
+        store(whole + j, gamma);
     }
 }
 
@@ -90,10 +93,10 @@ INLINE void column_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t 
     V sum[2 * BLOCK]; /* of A, then of T */
     UNROLL
     for (int r = 0; r < 2 * BLOCK; r++) sum[r] = (V){0};
-    for (int64_t j = 0; j < n; j += VL) {
-        const R *alpha = (const R *)c->alpha + a * n + j;
-        const R *q = (const R *)c->q + a * n + j, *e = (const R *)c->e + a * n + j;
-        V kk = load((const R *)c->k + (a + s) * n + j);
+    const R *alpha = (const R *)c->alpha + a * n, *k = (const R *)c->k + (a + s) * n;
+    const R *q = (const R *)c->q + a * n, *e = (const R *)c->e + a * n;
+    for (int64_t j = 0; j < n; j += VL, alpha += VL, k += VL, q += VL, e += VL) {
+        V kk = load(k);
         sum[s] = vfma(load(q + s * n), kk, sum[s]);
         UNROLL
         for (int r = 1; r < BLOCK; r++) {
@@ -192,22 +195,22 @@ static inline void gather_rows(const pal_rule_shape *s, const pal_chunk *c, int6
                                const R *y, pal_chunk_back *b)
 {
     const int64_t n = s->Kp;
+    const R *alpha = c->alpha, *q = c->q, *e = c->e;
     R *dq = b->dq, *de = b->de, *dg = b->dg;
     for (int64_t j = 0; j < n; j += VL) {
         const int64_t first = a * n + j;
         V rho[BLOCK], later = {0};
         rho[0] = splat(1);
         UNROLL
-        for (int r = 1; r < BLOCK; r++)
-            rho[r] = rho[r - 1] * load((const R *)c->alpha + first + r * n);
+        for (int r = 1; r < BLOCK; r++) rho[r] = rho[r - 1] * load(alpha + first + r * n);
         UNROLL
         for (int r = BLOCK - 1; r >= 0; r--) {
             const int64_t i = first + r * n;
             const V dx = rho[r] * load(x + r * n + j), dy = rho[r] * load(y + r * n + j);
             store(dq + i, load(dq + i) + dx);
             store(de + i, load(de + i) + dy);
-            later = vfma(load((const R *)c->q + i), dx, later);
-            later = vfma(load((const R *)c->e + i), dy, later);
+            later = vfma(load(q + i), dx, later);
+            later = vfma(load(e + i), dy, later);
             store(dg + i, load(dg + i) + later);
         }
     }
@@ -218,6 +221,7 @@ static inline void gather_keys(const pal_rule_shape *s, const pal_chunk *c, int6
                                const R *kappa, const R *x, pal_chunk_back *b)
 {
     const int64_t n = s->Kp;
+    const R *k = c->k;
     R *dk = b->dk, *dg = b->dg;
     for (int64_t j = 0; j < n; j += VL) {
         V earlier = {0};
@@ -225,7 +229,7 @@ static inline void gather_keys(const pal_rule_shape *s, const pal_chunk *c, int6
             const V d = load(kappa + i) * load(x + i);
             store(dg + i, load(dg + i) + earlier);
             store(dk + i, load(dk + i) + d);
-            earlier = vfma(load((const R *)c->k + i), d, earlier);
+            earlier = vfma(load(k + i), d, earlier);
         }
     }
 }

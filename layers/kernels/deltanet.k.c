@@ -49,6 +49,6 @@ void K(deltanet_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t,
     triangle_product(s, false, left_of(b->dA, C, 1), c->k, none, NULL, b->dq);
     triangle_product(s, false, left_of(dT, C, 1), c->k, none, NULL, b->de);
     triangle_product(s, true, left_of(b->dA, 1, C), c->q, left_of(dT, 1, C), c->e, b->dk);
-    scalar_gate_back(s, h, t, c, b, b->de, b->dk, to);
+    scalar_gate_back(s, h, t, c, b, to);
     put_both_keys(s, c, b->dq, b->dk, to, t);
 }

@@ -30,7 +30,7 @@ void K(gdn_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, cons
                      pal_chunk_back *b, const void *S0, const void *dS, const pal_head_grad *to)
 {
     scalar_gradient(s, c, b, S0, dS);
-    scalar_gate_back(s, h, t, c, b, b->de, b->dk, to);
+    scalar_gate_back(s, h, t, c, b, to);
     put_both_keys(s, c, b->dq, b->dk, to, t);
     put_decay(s, h, t, c->rows, b->dg, to);
 }

@@ -11,20 +11,20 @@
 /* e and Z of a chunk. */
 static void gates(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
-    for (int64_t r = 0; r < c->rows; r++) {
-        const token_row b = row_of(&h->in[PAL_B], t + r, s->K);
-        const token_row v = row_of(&h->in[PAL_V], t + r, s->V),
-                        w = row_of(&h->in[PAL_W], t + r, s->V);
-        const R *k = (const R *)c->k + r * s->Kp;
-        R *e = (R *)c->e + r * s->Kp;
-        for (int64_t j = 0; j < s->Kp; j += VL) store(e + j, row_get(b, j) * load(k + j));
+    R x[s->Vp] __attribute__((aligned(64))), y[s->Vp] __attribute__((aligned(64)));
+    const int64_t n = s->Kp;
+    R *e = c->e;
+    const R *k = c->k;
+    for (int64_t r = 0; r < c->rows; r++, e += n, k += n) {
+        const R *b = get_row(&h->in[PAL_B], t + r, s->K, n, e);
+        for (int64_t j = 0; j < n; j += VL) store(e + j, loadu(b + j) * load(k + j));
+        const R *v = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, x);
+        const R *w = get_row(&h->in[PAL_W], t + r, s->V, s->Vp, y);
         for (int64_t j = 0; j < s->Vp; j += VL)
-            store(panel_entry(s, c->Z, r, j), row_get(w, j) * row_get(v, j));
+            store(panel_entry(s, c->Z, r, j), loadu(w + j) * loadu(v + j));
     }
-    for (int64_t r = c->rows; r < s->C; r++) {
-        for (int64_t j = 0; j < s->Kp; j += VL) store((R *)c->e + r * s->Kp + j, (V){0});
-        for (int64_t j = 0; j < s->Vp; j += VL) store(panel_entry(s, c->Z, r, j), (V){0});
-    }
+    for (int64_t i = 0; i < (s->C - c->rows) * n; i += VL) store(e + i, (V){0});
+    clear_panel_rows(s, c->rows, c->Z);
 }
 
 static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
@@ -46,29 +46,42 @@ void K(gdn2_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chu
     token_rows(s, true, c);
 }
 
-/* dk = de*b + what the products gave; db = de*k; dv = dz*w; dw = dz*v. */
-static void gates_back(const pal_rule_shape *s, const pal_head *h, int64_t t, const pal_chunk *c,
-                       pal_chunk_back *b, const pal_head_grad *to)
+/* dk = de*b + what the products gave; db = de*k, over de. */
+static void erase_gate_back(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                            const pal_chunk *c, pal_chunk_back *b, const pal_head_grad *to)
 {
-    const bool db = to->out[PAL_B].data, dv = to->out[PAL_V].data, dw = to->out[PAL_W].data;
+    R room[s->Kp] __attribute__((aligned(64)));
+    const int64_t n = s->Kp;
+    R *de = b->de, *dk = b->dk;
+    const R *k = c->k;
+    for (int64_t r = 0; r < c->rows; r++, de += n, dk += n, k += n) {
+        const R *gate = get_row(&h->in[PAL_B], t + r, s->K, n, room);
+        for (int64_t j = 0; j < n; j += VL) {
+            V d = load(de + j);
+            store(dk + j, vfma(d, loadu(gate + j), load(dk + j)));
+            store(de + j, d * load(k + j));
+        }
+        if (to->out[PAL_B].data) put_row(&to->out[PAL_B], t + r, s->K, to->add >> PAL_B & 1, de);
+    }
+}
+
+/* dv = dz*w, dw = dz*v. */
+static void write_gate_back(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                            const pal_chunk *c, pal_chunk_back *b, const pal_head_grad *to)
+{
+    const pal_rows *dv = &to->out[PAL_V], *dw = &to->out[PAL_W];
+    R x[s->Vp] __attribute__((aligned(64))), y[s->Vp] __attribute__((aligned(64)));
+    R into_v[s->Vp] __attribute__((aligned(64))), into_w[s->Vp] __attribute__((aligned(64)));
     for (int64_t r = 0; r < c->rows; r++) {
-        const token_row x_b = row_of(&h->in[PAL_B], t + r, s->K),
-                        to_b = row_of(&to->out[PAL_B], t + r, s->K);
-        const token_row x_v = row_of(&h->in[PAL_V], t + r, s->V),
-                        to_v = row_of(&to->out[PAL_V], t + r, s->V);
-        const token_row x_w = row_of(&h->in[PAL_W], t + r, s->V),
-                        to_w = row_of(&to->out[PAL_W], t + r, s->V);
-        for (int64_t j = 0; j < s->K; j += VL) {
-            const int64_t i = r * s->Kp + j;
-            V de = load((const R *)b->de + i);
-            store((R *)b->dk + i, vfma(de, row_get(x_b, j), load((const R *)b->dk + i)));
-            if (db) row_put(to_b, to->add >> PAL_B & 1, j, de * load((const R *)c->k + i));
-        }
-        for (int64_t j = 0; j < s->V; j += VL) {
+        const R *v = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, x);
+        const R *w = get_row(&h->in[PAL_W], t + r, s->V, s->Vp, y);
+        for (int64_t j = 0; j < s->Vp; j += VL) {
             V dz = panel_part(s, b->dX, r, j);
-            if (dv) row_put(to_v, to->add >> PAL_V & 1, j, dz * row_get(x_w, j));
-            if (dw) row_put(to_w, to->add >> PAL_W & 1, j, dz * row_get(x_v, j));
+            store(into_v + j, dz * loadu(w + j));
+            store(into_w + j, dz * loadu(v + j));
         }
+        if (dv->data) put_row(dv, t + r, s->V, to->add >> PAL_V & 1, into_v);
+        if (dw->data) put_row(dw, t + r, s->V, to->add >> PAL_W & 1, into_w);
     }
 }
 
@@ -76,7 +89,8 @@ void K(gdn2_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, con
                       pal_chunk_back *b, const void *S0, const void *dS, const pal_head_grad *to)
 {
     channel_gradient(s, c, b, S0, dS);
-    gates_back(s, h, t, c, b, to);
+    erase_gate_back(s, h, t, c, b, to);
+    write_gate_back(s, h, t, c, b, to);
     put_both_keys(s, c, b->dq, b->dk, to, t);
     put_decay_rows(s, h, t, c->rows, b->dg, to);
 }

@@ -9,16 +9,19 @@
 
 static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
+    R room[s->Vp] __attribute__((aligned(64)));
     const pal_rows *x = &h->in[PAL_V];
     R *g = c->alpha;
     read_keys(s, h, t, c);
     for (int64_t r = 0; r < s->C; r++) {
         const R dt = r < c->rows ? element(&h->in[PAL_G], t + r, 0) : 0;
-        const token_row xr = row_of(x, t + r, s->V);
         g[r] = (R)h->A * dt;
+        if (r >= c->rows) continue;
+        const R *from = get_row(x, t + r, s->V, s->Vp, room);
         for (int64_t j = 0; j < s->Vp; j += VL)
-            store(panel_entry(s, c->Z, r, j), r < c->rows ? row_get(xr, j) * dt : (V){0});
+            store(panel_entry(s, c->Z, r, j), loadu(from + j) * dt);
     }
+    clear_panel_rows(s, c->rows, c->Z);
 }
 
 void K(mamba2_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
@@ -39,19 +42,21 @@ static void step_back(const pal_rule_shape *s, const pal_head *h, int64_t t, con
                       const pal_chunk_back *b, const pal_head_grad *to)
 {
     const pal_rows *dx = &to->out[PAL_V], *ddt = &to->out[PAL_G];
+    R room[s->Vp] __attribute__((aligned(64))), into_x[s->Vp] __attribute__((aligned(64)));
     const R *dg = b->dg;
     double dA = 0, dD = 0;
     for (int64_t r = 0; r < c->rows; r++) {
         const R dt = element(&h->in[PAL_G], t + r, 0);
-        const token_row x_row = row_of(&h->in[PAL_V], t + r, s->V), to_x = row_of(dx, t + r, s->V);
+        const R *from = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, room);
         V into_dt = {0}, into_D = {0};
-        for (int64_t j = 0; j < s->V; j += VL) {
-            V x = row_get(x_row, j);
+        for (int64_t j = 0; j < s->Vp; j += VL) {
+            V x = loadu(from + j);
             V dz = panel_part(s, b->dX, r, j), dO = panel_part(s, b->dO, r, j);
             into_dt = vfma(dz, x, into_dt);
             into_D = vfma(dO, x, into_D);
-            if (dx->data) row_put(to_x, to->add >> PAL_V & 1, j, vfma(dO, splat((R)h->D), dz * dt));
+            store(into_x + j, vfma(dO, splat((R)h->D), dz * dt));
         }
+        if (dx->data) put_row(dx, t + r, s->V, to->add >> PAL_V & 1, into_x);
         dA += (double)dt * (double)dg[r];
         dD += (double)sum_lanes(into_D);
         if (!ddt->data) continue;

@@ -13,58 +13,46 @@ static inline R element(const pal_rows *x, int64_t t, int64_t c)
     return ((const R *)x->data)[t * x->step + c * x->channel];
 }
 
-/* One row of n elements. Whole vectors of step 1 are read and written where they lie; ends and
- * other steps go through a call, so that they do not weigh on the loops. */
-typedef struct token_row {
-    R *x;
-    int64_t n, step;
-} token_row;
-
-INLINE token_row row_of(const pal_rows *x, int64_t t, int64_t n)
+static __attribute__((noinline)) const R *copy_row(const R *x, int64_t step, int64_t n,
+                                                   int64_t padded, R *room)
 {
-    return (token_row){x->data ? (R *)x->data + t * x->step : NULL, n, x->channel};
+    for (int64_t c = 0; c < padded; c++) room[c] = c < n ? x[c * step] : 0;
+    return room;
 }
-INLINE bool row_whole(token_row x, int64_t c) { return x.step == 1 && c + VL <= x.n; }
 
-static __attribute__((noinline)) V row_get_rest(token_row x, int64_t c)
+/* The n channels of token t as whole vectors up to `padded`, zeros past the end: where they lie if
+ * they can be read so, else copied into room. Read them by loadu. */
+INLINE const R *get_row(const pal_rows *x, int64_t t, int64_t n, int64_t padded, R *room)
 {
-    V v = {0};
-    for (int l = 0; l < VL; l++)
-        if (c + l < x.n) v[l] = x.x[(c + l) * x.step];
-    return v;
+    const R *row = (const R *)x->data + t * x->step;
+    return x->channel == 1 && n == padded ? row : copy_row(row, x->channel, n, padded, room);
 }
-static __attribute__((noinline)) void row_put_rest(token_row x, bool add, int64_t c, V v)
+INLINE V loadu(const R *x) { return (V) * (const VU *)x; }
+
+/* from [n] over, or added to, the channels of token t. */
+static inline void put_row(const pal_rows *x, int64_t t, int64_t n, bool add, const R *from)
 {
-    for (int l = 0; l < VL && c + l < x.n; l++) {
-        R *to = x.x + (c + l) * x.step;
-        *to = add ? *to + v[l] : v[l];
+    R *to = (R *)x->data + t * x->step;
+    int64_t c = 0;
+    if (x->channel == 1 && add)
+        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)(loadu(to + c) + load(from + c));
+    else if (x->channel == 1)
+        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)load(from + c);
+    for (; c < n; c++) {
+        R *at = to + c * x->channel;
+        *at = add ? *at + from[c] : from[c];
     }
-}
-
-/* Elements c .. c + VL; zero past the end. */
-INLINE V row_get(token_row x, int64_t c)
-{
-    return row_whole(x, c) ? (V) * (const VU *)(x.x + c) : row_get_rest(x, c);
-}
-/* Adds v to, or puts it over, elements c .. c + VL. */
-INLINE void row_put(token_row x, bool add, int64_t c, V v)
-{
-    if (row_whole(x, c))
-        *(VU *)(x.x + c) = (VU)(add ? (V) * (const VU *)(x.x + c) + v : v);
-    else
-        row_put_rest(x, add, c, v);
 }
 
 /* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
 static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
                              int64_t n, int64_t padded, R factor, R *to)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        const token_row from = row_of(x, t + r, n);
-        for (int64_t c = 0; c < padded; c += VL)
-            store(to + r * padded + c, row_get(from, c) * factor);
+    for (int64_t r = 0; r < rows; r++, to += padded) {
+        const R *from = get_row(x, t + r, n, padded, to);
+        for (int64_t c = 0; c < padded; c += VL) store(to + c, loadu(from + c) * factor);
     }
-    for (int64_t i = rows * padded; i < s->C * padded; i += VL) store(to + i, (V){0});
+    for (int64_t i = 0; i < (s->C - rows) * padded; i += VL) store(to + i, (V){0});
 }
 
 /* The VL columns from col on of token r, in panels of C rows. */
@@ -76,6 +64,13 @@ INLINE R *panel_entry(const pal_rule_shape *s, void *panels, int64_t r, int64_t 
 INLINE V panel_part(const pal_rule_shape *s, void *panels, int64_t r, int64_t col)
 {
     return load(panel_entry(s, panels, r, col));
+}
+
+/* Rows from .. C - 1 of panels become zeros. */
+static inline void clear_panel_rows(const pal_rule_shape *s, int64_t from, void *panels)
+{
+    for (int64_t r = from; r < s->C; r++)
+        for (int64_t j = 0; j < s->Vp; j += VL) store(panel_entry(s, panels, r, j), (V){0});
 }
 
 /* ---- Unit length ---- */
@@ -116,19 +111,17 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
                             const R *norm, const pal_rows *out, bool add, int64_t t)
 {
     if (!out->data) return;
-    for (int64_t r = 0; r < rows; r++) {
-        const token_row to = row_of(out, t + r, s->K);
-        const R *yr = y + r * s->Kp;
-        R *dr = d + r * s->Kp, factor = scale, along = 0;
+    for (int64_t r = 0; r < rows; r++, y += s->Kp, d += s->Kp) {
+        R factor = scale, along = 0;
         if (s->normalize) {
             factor *= norm[r];
-            along = row_dot(yr, dr, s->Kp) / (scale * scale);
+            along = row_dot(y, d, s->Kp) / (scale * scale);
+            for (int64_t c = 0; c < s->Kp; c += VL)
+                store(d + c, vfma(load(y + c), splat(-along), load(d + c)) * factor);
+        } else if (factor != 1) {
+            for (int64_t c = 0; c < s->Kp; c += VL) store(d + c, load(d + c) * factor);
         }
-        for (int64_t c = 0; c < s->K; c += VL) {
-            V v = load(dr + c);
-            if (s->normalize) v = vfma(load(yr + c), splat(-along), v);
-            row_put(to, add, c, v * factor);
-        }
+        put_row(out, t + r, s->K, add, d);
     }
 }
 
@@ -181,15 +174,16 @@ static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, i
 {
     const R rate = s->activate ? (R)decay_rate(h->A_log) : 0;
     if (!s->decay) rows = 0;
-    for (int64_t r = 0; r < rows; r++) {
-        const token_row from = row_of(&h->in[PAL_G], t + r, s->K);
-        for (int64_t c = 0; c < s->Kp; c += VL) {
-            V g = row_get(from, c);
-            if (s->activate) g = activate(s, rate, g + bias_part(h, c, s->K));
-            store(alpha + r * s->Kp + c, exp_decay(g));
-        }
+    for (int64_t r = 0; r < rows; r++, alpha += s->Kp) {
+        const R *g = get_row(&h->in[PAL_G], t + r, s->K, s->Kp, alpha);
+        if (s->activate)
+            for (int64_t c = 0; c < s->Kp; c += VL)
+                store(alpha + c,
+                      exp_decay(activate(s, rate, loadu(g + c) + bias_part(h, c, s->K))));
+        else
+            for (int64_t c = 0; c < s->Kp; c += VL) store(alpha + c, exp_decay(loadu(g + c)));
     }
-    for (int64_t i = rows * s->Kp; i < s->C * s->Kp; i += VL) store(alpha + i, splat(1));
+    for (int64_t i = 0; i < (s->C - rows) * s->Kp; i += VL) store(alpha + i, splat(1));
 }
 
 /* One g a token, in g [C]. */
@@ -209,33 +203,38 @@ static inline double dA_log_of(const pal_head *h, double sum)
     return h->A_log > PAL_LARGEST_A_LOG ? 0 : sum;
 }
 
+/* dg [Kp] of token t becomes the gradient of its pre-activation, and adds to the sums over tokens:
+ * of that gradient by channel, and to those of log A_log by lane of the channels. */
+static inline void decay_row_back(const pal_rule_shape *s, const pal_head *h, int64_t t, R *dg,
+                                  R *sum, V *rates)
+{
+    R room[s->Kp] __attribute__((aligned(64)));
+    const R rate = (R)decay_rate(h->A_log), *f = get_row(&h->in[PAL_G], t, s->K, s->Kp, room);
+    for (int64_t c = 0; c < s->Kp; c += VL) {
+        V dA, x = loadu(f + c) + bias_part(h, c, s->K);
+        V d = activate_back(s, rate, x, load(dg + c), &dA);
+        store(dg + c, d);
+        store(sum + c, load(sum + c) + d);
+        *rates += dA;
+    }
+}
+
 /* Hands out dg [C][Kp], through the activation if there is one. */
 static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
-                                  int64_t rows, const R *dg, const pal_head_grad *to)
+                                  int64_t rows, R *dg, const pal_head_grad *to)
 {
     const pal_rows *out = &to->out[PAL_G];
-    const bool add = to->add >> PAL_G & 1;
     if (!s->decay || (!out->data && !to->sums)) return;
-    const R rate = s->activate ? (R)decay_rate(h->A_log) : 0;
-    double rates = 0;
-    for (int64_t c = 0; c < s->K; c += VL) {
-        V bias = s->activate ? bias_part(h, c, s->K) : (V){0}, sum = {0}, sum_rate = {0};
-        for (int64_t r = 0; r < rows; r++) {
-            V d = load(dg + r * s->Kp + c), dA = {0};
-            if (s->activate) {
-                V x = row_get(row_of(&h->in[PAL_G], t + r, s->K), c) + bias;
-                d = activate_back(s, rate, x, d, &dA);
-                sum += d;
-                sum_rate += dA;
-            }
-            if (out->data) row_put(row_of(out, t + r, s->K), add, c, d);
-        }
-        for (int l = 0; l < VL && c + l < s->K && to->sums; l++) {
-            to->sums[1 + c + l] = (double)sum[l];
-            rates += (double)sum_rate[l];
-        }
+    R sum[s->Kp] __attribute__((aligned(64)));
+    V rates = {0};
+    for (int64_t c = 0; c < s->Kp; c += VL) store(sum + c, (V){0});
+    for (int64_t r = 0; r < rows; r++, dg += s->Kp) {
+        if (s->activate) decay_row_back(s, h, t + r, dg, sum, &rates);
+        if (out->data) put_row(out, t + r, s->K, to->add >> PAL_G & 1, dg);
     }
-    if (to->sums) to->sums[0] = dA_log_of(h, rates);
+    if (!to->sums) return;
+    to->sums[0] = dA_log_of(h, (double)sum_lanes(rates));
+    for (int64_t c = 0; c < s->K; c++) to->sums[1 + c] = (double)sum[c];
 }
 
 /* The same for one dg a token. */
@@ -299,9 +298,8 @@ static inline void invert(int64_t n, const R *T, R *inverse)
                 sum[1] = vfma(splat(T[r * n + i + 1]), load(inverse + (i + 1) * n + j), sum[1]);
             }
             if (i < r) sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
-            V row = -(sum[0] + sum[1]);
-            if (j <= r && r < j + VL) row[r - j] = 1;
-            store(inverse + r * n + j, row);
+            const V column = lane_numbers() + (R)j;
+            store(inverse + r * n + j, sel((VI)(column == (R)r), splat(1), -(sum[0] + sum[1])));
         }
 }
 

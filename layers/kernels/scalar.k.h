@@ -11,13 +11,6 @@
 
 #include "layers/kernels/gradient.k.h"
 
-static inline V lane_numbers(void)
-{
-    V n = {0};
-    for (int l = 0; l < VL; l++) n[l] = (R)l;
-    return n;
-}
-
 /* p [C][C] with zeros above the diagonal, and gamma [C] behind it, from g [C] in c->alpha. */
 static inline void scalar_decay(const pal_rule_shape *s, pal_chunk *c)
 {

@@ -75,16 +75,27 @@ INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, in
                   next ? next + i * width : NULL, sum);
 }
 
+/* x from column `from` on. */
+static inline pal_rows columns_from(const pal_rows *x, int64_t from)
+{
+    return (pal_rows){(R *)x->data + from * x->channel, x->step, x->channel};
+}
+
 static void write_output(const pal_rule_shape *s, const pal_chunk *c, int64_t r, const pal_rows *o,
                          const pal_rows *skip, R D, sums sum)
 {
-    const token_row to = row_of(o, r, sum.to);
+    const int64_t n = sum.to - sum.from;
+    const pal_rows to = columns_from(o, sum.from);
+    R x[s->Vp] __attribute__((aligned(64))), *out = sum.o + sum.from, *u = sum.u + sum.from;
     const V qk = splat(((const R *)c->p)[r]);
-    for (int64_t j = sum.from; j < sum.to; j += VL) {
-        V out = vfma(qk, load(sum.u + j), load(sum.o + j));
-        if (skip) out = vfma(splat(D), row_get(row_of(skip, r, s->V), j), out);
-        row_put(to, false, j, out);
+    for (int64_t j = 0; j < n; j += VL) store(out + j, vfma(qk, load(u + j), load(out + j)));
+    if (skip) {
+        const pal_rows from = columns_from(skip, sum.from);
+        copy_row((const R *)from.data + r * from.step, from.channel, n, (n + VL - 1) / VL * VL, x);
+        for (int64_t j = 0; j < n; j += VL)
+            store(out + j, vfma(splat(D), load(x + j), load(out + j)));
     }
+    put_row(&to, r, n, false, out);
 }
 
 void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
