@@ -19,8 +19,7 @@ static inline void scalar_gate(const pal_rule_shape *s, const pal_head *h, int64
         const R beta = element(&h->in[PAL_B], t + r, 0);
         const R *v = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, room);
         for (int64_t j = 0; j < n; j += VL) store(e + j, load(k + j) * beta);
-        for (int64_t j = 0; j < s->Vp; j += VL)
-            store(panel_entry(s, c->Z, r, j), loadu(v + j) * beta);
+        put_panel_row(s, v, beta, r, c->Z);
     }
     for (int64_t i = 0; i < (s->C - c->rows) * n; i += VL) store(e + i, (V){0});
     clear_panel_rows(s, c->rows, c->Z);

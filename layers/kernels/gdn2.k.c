@@ -20,8 +20,9 @@ static void gates(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chu
         for (int64_t j = 0; j < n; j += VL) store(e + j, loadu(b + j) * load(k + j));
         const R *v = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, x);
         const R *w = get_row(&h->in[PAL_W], t + r, s->V, s->Vp, y);
-        for (int64_t j = 0; j < s->Vp; j += VL)
-            store(panel_entry(s, c->Z, r, j), loadu(w + j) * loadu(v + j));
+        R *z = (R *)c->Z + r * PANEL;
+        for (int64_t j = 0; j < s->Vp; j += PANEL, z += s->C * PANEL)
+            for (int u = 0; u < PANEL; u += VL) store(z + u, loadu(w + j + u) * loadu(v + j + u));
     }
     for (int64_t i = 0; i < (s->C - c->rows) * n; i += VL) store(e + i, (V){0});
     clear_panel_rows(s, c->rows, c->Z);

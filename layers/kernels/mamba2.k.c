@@ -17,9 +17,7 @@ static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_ch
         const R dt = r < c->rows ? element(&h->in[PAL_G], t + r, 0) : 0;
         g[r] = (R)h->A * dt;
         if (r >= c->rows) continue;
-        const R *from = get_row(x, t + r, s->V, s->Vp, room);
-        for (int64_t j = 0; j < s->Vp; j += VL)
-            store(panel_entry(s, c->Z, r, j), loadu(from + j) * dt);
+        put_panel_row(s, get_row(x, t + r, s->V, s->Vp, room), dt, r, c->Z);
     }
     clear_panel_rows(s, c->rows, c->Z);
 }

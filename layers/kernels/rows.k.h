@@ -56,21 +56,26 @@ static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_ro
 }
 
 /* The VL columns from col on of token r, in panels of C rows. */
-INLINE R *panel_entry(const pal_rule_shape *s, void *panels, int64_t r, int64_t col)
+INLINE V panel_part(const pal_rule_shape *s, const void *panels, int64_t r, int64_t col)
 {
     const int64_t u = col & (PANEL - 1);
-    return (R *)panels + (col - u) * s->C + r * PANEL + u;
+    return load((const R *)panels + (col - u) * s->C + r * PANEL + u);
 }
-INLINE V panel_part(const pal_rule_shape *s, void *panels, int64_t r, int64_t col)
+
+/* Row r of panels of C rows becomes factor times x [Vp]. */
+INLINE void put_panel_row(const pal_rule_shape *s, const R *x, R factor, int64_t r, void *panels)
 {
-    return load(panel_entry(s, panels, r, col));
+    R *to = (R *)panels + r * PANEL;
+    for (int64_t j = 0; j < s->Vp; j += PANEL, to += s->C * PANEL)
+        for (int u = 0; u < PANEL; u += VL) store(to + u, loadu(x + j + u) * factor);
 }
 
 /* Rows from .. C - 1 of panels become zeros. */
 static inline void clear_panel_rows(const pal_rule_shape *s, int64_t from, void *panels)
 {
-    for (int64_t r = from; r < s->C; r++)
-        for (int64_t j = 0; j < s->Vp; j += VL) store(panel_entry(s, panels, r, j), (V){0});
+    for (int64_t j = 0; j < s->Vp; j += PANEL)
+        for (int64_t i = from * PANEL; i < s->C * PANEL; i += VL)
+            store((R *)panels + j * s->C + i, (V){0});
 }
 
 /* ---- Unit length ---- */

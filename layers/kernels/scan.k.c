@@ -72,28 +72,31 @@ void K(panels)(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded, vo
 
 /* ---- Looking ahead ---- */
 
-/* A panel's share of the rows to ask for, spread over its steps. */
+/* A panel's share of the rows to ask for, some at each of its steps. */
 typedef struct ahead {
     const pal_ahead *a;
-    int64_t row, end, steps;
+    int64_t array, row; /* the next one */
+    int64_t left, each;
 } ahead;
 
 static inline ahead ahead_of(const pal_rule_shape *s, const pal_chunk *c, int64_t panel,
                              int64_t steps)
 {
-    const int64_t panels = s->Vp / PANEL, all = c->ahead.arrays * c->ahead.rows;
-    return (ahead){&c->ahead, all * panel / panels, all * (panel + 1) / panels, steps};
+    const pal_ahead *a = &c->ahead;
+    const int64_t panels = s->Vp / PANEL, all = a->arrays * a->rows;
+    if (all == 0) return (ahead){a, 0, 0, 0, 0};
+    const int64_t first = all * panel / panels, count = all * (panel + 1) / panels - first;
+    return (ahead){a, first / a->rows, first % a->rows, count, (count + steps - 1) / steps};
 }
 
 static inline void look_ahead(ahead *x)
 {
-    int64_t rows = (x->end - x->row + x->steps - 1) / x->steps;
-    x->steps--;
-    for (; rows > 0; rows--, x->row++) {
-        const int64_t i = x->row / x->a->rows;
-        const char *at = x->a->data[i] + x->row % x->a->rows * x->a->step[i];
-        for (int64_t byte = 0; byte < x->a->bytes[i]; byte += 64)
-            __builtin_prefetch(at + byte, 0, 2);
+    const pal_ahead *a = x->a;
+    for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--, x->left--) {
+        const char *at = a->data[x->array] + x->row * a->step[x->array];
+        const int64_t bytes = a->bytes[x->array];
+        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(at + byte, 0, 2);
+        if (++x->row == a->rows) x->row = 0, x->array++;
     }
 }
 
