@@ -10,7 +10,7 @@ extern const pal_rule_table K(rules);
 const pal_rule_table K(rules) = {
     .pad = PANEL > 16 ? PANEL : 16,
     .panel = PANEL,
-    .group = 4 * VL,
+    .group = 4 * VL, /* COLS of tokens.k.c */
     .rule = {[PAL_GDN2] = PAL_RULE(gdn2),
              [PAL_KDA] = PAL_RULE(kda),
              [PAL_GDN] = PAL_RULE(gdn),
