@@ -2,7 +2,7 @@
  * rules.c - what the rules reach on this machine, as a share of its matrix product.
  *
  *     build/bench/rules [--rule LIST] [--mode LIST] [--direction LIST] [--threads LIST]
- *                       [--B N] [--H N] [--K N] [--V N] [--T LIST] [--chunk LIST]
+ *                       [--B N] [--H N] [--K N] [--V N] [--T LIST] [--chunk LIST] [--keep-every N]
  *                       [--long] [--runs N] [--quick] [--csv FILE]
  *
  * Every kernel is first compared with the composed rule in f64; one that is wrong is not timed, and
@@ -166,7 +166,7 @@ static void rule_row(bench *b, const subject *s, row r)
     pairs p;
     job j = {.s = s,
              .direction = r.direction,
-             .opts = {.mode = r.mode, .chunk = r.chunk},
+             .opts = {.mode = r.mode, .chunk = r.chunk, .keep_every = b->o.keep_every},
              .tape = pal_tape_new()};
     double heads = (double)(r.d.B * r.d.T * r.d.H);
     if (measure_pairs(job_run, &j, sgemm_run, &b->gemm, b->o.runs, &p))

@@ -28,7 +28,7 @@ const char *direction_name(int i)
 
 static const char *rule_name(int i) { return i < RULES ? rules[i].name : NULL; }
 
-enum { RULE = 256, MODE, DIRECTION, CHUNK, THREADS, RUNS, CSV, LONG, QUICK };
+enum { RULE = 256, MODE, DIRECTION, CHUNK, KEEP_EVERY, THREADS, RUNS, CSV, LONG, QUICK };
 static const struct argp_option flags[] = {
     {NULL, 0, NULL, 0, "What is timed (lists are separated by commas):", 1},
     {"rule", RULE, "LIST", 0, "gdn2, kda, gdn, deltanet, mamba2 (all)", 0},
@@ -40,6 +40,8 @@ static const struct argp_option flags[] = {
      "forward, forward-train (with gradients on), forward+backward, decode (mode auto); (all, "
      "decode at one shape)",
      0},
+    {"keep-every", KEEP_EVERY, "N", 0,
+     "chunks from one state kept for backward to the next; 0: the library's choice (0)", 0},
     {"threads", THREADS, "LIST", 0, "OpenMP threads (1,2)", 0},
     {"chunk", CHUNK, "LIST", 0, "tokens of a chunk; 0: the library's choice (0)", 0},
     {NULL, 0, NULL, 0, "Shapes; any of these replaces the default set:", 2},
@@ -144,6 +146,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case CHUNK:
         o->chunk = parse_numbers(arg, 0, state);
+        break;
+    case KEEP_EVERY:
+        o->keep_every = parse_number(arg, 0, INT32_MAX, state);
         break;
     case THREADS:
         o->threads = parse_numbers(arg, 1, state);

@@ -72,6 +72,7 @@ typedef struct options {
     int64_t B, H, K, V;                /* 0: not given */
     list T;                            /* empty: not given */
     list chunk, threads;
+    int64_t keep_every;
     int runs;
     const char *csv;
     bool directions_given, shape_given;

@@ -129,10 +129,33 @@ static void backward(stand *x, const pal_head *h, const pal_rows *dO, double tim
     }
 }
 
+/* Flops of a chunk's products in the two scans (scan.k.c), a token and head; 0: no such count. */
+static double flops_of(const pal_rule_shape *s, int stage)
+{
+    const double KV = (double)(s->Kp * s->Vp), CV = (double)(s->C * s->Vp);
+    if (stage == SCAN) return s->erase ? 6 * KV + 2 * CV : 4 * KV + CV;
+    if (stage == SCAN_BACK) return s->erase ? 6 * KV + 2 * CV : 4 * KV + CV;
+    return 0;
+}
+
+static void print_stages(FILE *f, const stand *x, const char *name, const double time[STAGES])
+{
+    const double tokens = (double)(x->f.T * (x->f.HV > 1 ? x->f.HV - 1 : 1));
+    double all = 0;
+    for (int i = 0; i < STAGES; i++) all += time[i];
+    fprintf(f, "# stages: %s C %lld", name, (long long)x->f.shape.C);
+    for (int i = 0; i < STAGES; i++) {
+        const double ns = 1e9 * time[i] / tokens, flops = flops_of(&x->f.shape, i);
+        fprintf(f, "%s %s %.1f%% %.0f ns", i ? "," : ":", names[i], 100 * time[i] / all, ns);
+        if (flops > 0) fprintf(f, " %.1f GFLOP/s", flops / ns);
+    }
+    fprintf(f, "\n");
+}
+
 bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk)
 {
     stand x = {.memory = NULL};
-    double time[STAGES] = {0}, all = 0;
+    double time[STAGES] = {0};
     if (!stand_up(&x, s, chunk)) return false;
     for (int64_t lane = 0; lane < x.f.HV; lane++) {
         pal_head h = pal_fused_head(&x.f, lane);
@@ -141,13 +164,7 @@ bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk)
         forward(&x, &h, &o, time);
         backward(&x, &h, &o, time);
     }
-    for (int i = 0; i < STAGES; i++) all += time[i];
-    for (int i = 0; i < n; i++) {
-        fprintf(files[i], "# stages: %s C %lld", s->rule->name, (long long)x.f.shape.C);
-        for (int j = 0; j < STAGES; j++)
-            fprintf(files[i], "%s %s %.1f%%", j ? "," : ":", names[j], 100 * time[j] / all);
-        fprintf(files[i], "\n");
-    }
+    for (int i = 0; i < n; i++) print_stages(files[i], &x, s->rule->name, time);
     free(x.memory);
     return true;
 }
