@@ -241,7 +241,9 @@ PAL_API void *pal_params_alloc(pal_params *params, size_t size);
 /*
  * Copies a tensor out of its tape under a name in `store` (a pal_params of its own: states,
  * statistics), so that it survives the reset; the copy is a constant. The same name, shape and
- * dtype again writes into the same memory, so a loop runs in constant memory. Returns the copy.
+ * dtype again writes into the same memory, so a loop runs in constant memory. Sizes may change, but
+ * not the number of axes; a tensor that has outgrown its memory moves to one of twice its size, and
+ * what it leaves is given back with the store. Returns the copy.
  */
 PAL_API pal_tensor pal_keep(pal_params *store, const char *name, pal_tensor t);
 

@@ -13,6 +13,7 @@ typedef struct entry {
     struct entry *next;
     pal_node value, grad;
     pal_span span;
+    int64_t room; /* elements that the memory has: more than span.count if it has been resized */
     bool decay, frozen, kept;
     char name[]; /* terminated */
 } entry;
@@ -180,6 +181,7 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
     }
     memcpy(e->name, name, length);
     e->span = span;
+    e->room = count;
     e->kept = e->frozen = kept;
     e->decay = !kept;
     size_t at = (size_t)span.offset * pal_dtype_size(dtype);
@@ -208,6 +210,31 @@ pal_tensor pal_param(pal_params *p, const char *name, pal_dtype dtype, pal_shape
     return e ? pal_handle(&e->value) : pal_poison(&p->owner);
 }
 
+/* Gives a kept tensor another size, and new memory if it does not fit: twice what is needed, so
+ * that what a growing one leaves behind is less than what it has. */
+static bool resize(pal_params *p, entry *e, pal_shape shape)
+{
+    pal_dtype dtype = e->value.a.dtype;
+    int64_t count = pal_shape_count(shape);
+    void *data = e->value.a.data;
+    if (count > e->room) {
+        size_t bytes = pal_round_up(2 * pal_shape_bytes(dtype, shape), PAL_ALIGN);
+        pal_span span = e->span;
+        block *b = find_room(p, dtype, bytes, true, &span);
+        if (!b) {
+            pal_fail(&p->owner, PAL_ENOMEM, "keep: out of memory for \"%s\" (%zu bytes)", e->name,
+                     bytes);
+            return false;
+        }
+        e->span = span;
+        e->room = 2 * count;
+        data = (char *)b->b.value + (size_t)span.offset * pal_dtype_size(dtype);
+    }
+    e->span.count = count;
+    e->value.a = pal_array_of(dtype, shape, data);
+    return true;
+}
+
 pal_tensor pal_keep(pal_params *p, const char *name, pal_tensor t)
 {
     pal_node *n = pal_node_of(t, "keep", "t");
@@ -215,8 +242,7 @@ pal_tensor pal_keep(pal_params *p, const char *name, pal_tensor t)
     pal_shape shape = pal_array_shape(&n->a);
     entry *e = name ? find(p, name) : NULL;
     char have[128], give[128];
-    if (e && (!e->kept || e->value.a.dtype != n->a.dtype ||
-              !pal_shape_equal(pal_array_shape(&e->value.a), shape))) {
+    if (e && (!e->kept || e->value.a.dtype != n->a.dtype || e->value.a.ndim != shape.ndim)) {
         pal_fail(&p->owner, PAL_ESHAPE, "keep: \"%s\" is %s %s, and t is %s", name,
                  e->kept ? "a kept tensor" : "a parameter",
                  pal_array_describe(&e->value.a, have, sizeof have),
@@ -225,10 +251,11 @@ pal_tensor pal_keep(pal_params *p, const char *name, pal_tensor t)
     }
     if (!e) e = add_entry(p, "keep", name, n->a.dtype, shape, true);
     if (!e) return pal_poison(&p->owner);
-    /* A transposed view of what is there would be read while it is written. */
-    if (n->base == &e->value && !pal_array_contiguous(&n->a))
-        n = pal_node_of(pal_contiguous(t), "keep", "t");
-    if (!n) return pal_poison(&p->owner);
+    bool same = pal_shape_equal(pal_array_shape(&e->value.a), shape);
+    /* Another view of what is there would be read while it is written. */
+    if (n->base == &e->value && !(same && pal_array_contiguous(&n->a)))
+        n = pal_node_of(pal_affine(t, 1, 0), "keep", "t");
+    if (!n || (!same && !resize(p, e, shape))) return pal_poison(&p->owner);
     e->value.version++;
     pal_status same_shape = pal_array_copy(&e->value.a, &n->a, NULL);
     (void)same_shape; /* cannot fail */

@@ -95,6 +95,29 @@ START_TEST(kept_tensors_survive_the_reset)
 }
 END_TEST
 
+/* Sizes may change; memory is that of the largest so far, or twice it. */
+START_TEST(a_kept_tensor_grows)
+{
+    const void *before = NULL;
+    int moved = 0;
+    for (int64_t n = 1; n <= 100; n++) {
+        pal_tensor x = pal_reshape(pal_arange(tape, PAL_F64, 3 * n), PAL_SHAPE(n, 3));
+        pal_tensor s = pal_keep(params, "s", x);
+        for (int64_t i = 0; i < 3 * n; i++) ck_assert_double_eq(pal_f64(s)[i], (double)i);
+        moved += pal_f64(s) != before;
+        before = pal_f64(s);
+        /* Less of it, out of itself. */
+        s = pal_keep(params, "s", pal_slice(pal_on(tape, s), 0, n / 2, n, 1));
+        ck_assert_int_eq(pal_dim(s, 0), n - n / 2);
+        for (int64_t i = 0; i < 3 * (n - n / 2); i++)
+            ck_assert_double_eq(pal_f64(s)[i], (double)(3 * (n / 2) + i));
+        pal_tape_reset(tape);
+    }
+    ck_assert_msg(moved <= 8, "moved %d times", moved);
+    ck_assert_int_eq(pal_params_count(params), 1);
+}
+END_TEST
+
 /* The new state may be a transposed view of the old one: it is read before it is written. */
 START_TEST(a_kept_tensor_is_kept_transposed)
 {
@@ -147,6 +170,7 @@ int main(void)
     tcase_add_test(c, parameters_lie_in_blocks);
     tcase_add_test(c, kept_tensors_survive_the_reset);
     tcase_add_test(c, a_kept_tensor_is_kept_transposed);
+    tcase_add_test(c, a_kept_tensor_grows);
     tcase_add_test(c, parameters_load_strictly);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
