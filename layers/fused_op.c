@@ -107,17 +107,14 @@ static bool apart(const pal_array *a, const pal_array *b)
     return most - least < step && (x[1] < y[0] || y[1] < x[0]);
 }
 
-/* Copies operands that share memory with an earlier one in a way that threads could collide in. */
-static void keep_apart(pal_tensor in[PAL_FUSED_INPUTS])
+pal_tensor pal_apart(const pal_tensor *in, int i, bool tokens)
 {
-    for (int i = 0; i <= PAL_IN_STATE; i++)
-        for (int j = 0; j < i; j++) {
-            const pal_node *a = in[i].node, *b = in[j].node;
-            if (!a || !b || a->base != b->base || !a->needs_grad) continue;
-            if (i != PAL_IN_STATE && apart(&a->a, &b->a)) continue;
-            in[i] = pal_affine(in[i], 1, 0);
-            break;
-        }
+    for (int j = 0; j < i; j++) {
+        const pal_node *a = in[i].node, *b = in[j].node;
+        if (!a || !b || a->base != b->base || !a->needs_grad) continue;
+        if (!tokens || !apart(&a->a, &b->a)) return pal_affine(in[i], 1, 0);
+    }
+    return in[i];
 }
 
 /* ---- In place ---- */
@@ -186,7 +183,8 @@ pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
     o.records = records(f->tape, in);
     memcpy(operands, in, sizeof operands);
     if (o.in_place) return overwrite(f, &ops[kind], &o, operands, opts->state);
-    if (o.records) keep_apart(operands);
+    for (int i = 0; i <= PAL_IN_STATE && o.records; i++)
+        operands[i] = pal_apart(operands, i, i != PAL_IN_STATE);
     pal_apply(&ops[kind], &o, sizeof o, PAL_FUSED_INPUTS, operands, 2, out);
     return (pal_rule_out){out[0], out[1]};
 }

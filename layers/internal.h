@@ -39,8 +39,20 @@ bool pal_frame_groups(pal_frame *f, char many, char few);
 /* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
  * axes dims, and brings them onto the tape. */
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts);
+/* Packed sequences: checks offsets i64 [N+1], 0 = o_0 <= .. <= o_N = T with B = 1, and returns
+ * them; NULL after reporting. (scan.c) */
+const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
+                                 int64_t *sequences);
 /* The poison tensor of whatever owner is known. */
 pal_tensor pal_frame_poison(const pal_frame *f);
+
+/*
+ * For operations whose threads write gradients by token and head: in[i] if it shares no memory with
+ * an earlier one, or only in such a way that an element belongs to one token and head in both
+ * (slices of one projection; `tokens` says that axes 0 to 2 are batch, time and heads); else a
+ * copy. (fused_op.c)
+ */
+pal_tensor pal_apart(const pal_tensor *in, int i, bool tokens);
 
 /* ---- Token by token (scan.c) ---- */
 

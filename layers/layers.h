@@ -5,13 +5,15 @@
  *
  * - rules: pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2; one recurrence each, an operation
  *   on tensors without parameters;
+ * - attention: softmax attention, full or in a window, and rotary positions;
  * - modules: linear, norms, short convolution, SwiGLU; a few parameters and a function;
  * - mixers: the layers of the papers (projections, convolutions, gates, a rule, a norm, a
  *   projection), made from text such as "gdn2:num_heads=4:head_dim=32";
  * - the model: embedding, blocks of mixer and MLP, norm, head; a loss, and logits token by token.
  *
  * Letters in shapes: B batch, T time, H key heads, HV value heads (a multiple of H), K key width,
- * V value width, N packed sequences, d model width. The state S of a head is K x V everywhere.
+ * V value width, N packed sequences, d model width; in attention H query heads, HKV heads of keys
+ * and values, D head width, S keys. The state S of a head is K x V everywhere.
  * Parameters carry the names of flash-linear-attention, so that its checkpoints fit.
  */
 #ifndef PAL_LAYERS_H
@@ -135,6 +137,50 @@ PAL_API pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_t
  */
 PAL_API pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_bias,
                                  double lower_bound);
+
+/* ---- Attention ---- */
+
+typedef struct pal_attention_opts {
+    double scale;       /* of the scores; 0: D^-1/2 */
+    int64_t window;     /* query i sees key j when i - window < j <= i; 0: every j <= i */
+    pal_tensor offsets; /* packed sequences, as in pal_rule_opts; then S = T */
+    bool composed;      /* from generic operations: slow, T x S memory, and the reference */
+} pal_attention_opts;
+
+/*
+ * Causal softmax attention. Per query head
+ *
+ *     o_i = sum_j softmax_j(scale <q_i, k_j>) v_j            over the keys j that query i sees
+ *
+ * q [B,T,H,D]; k, v [B,S,HKV,D]; the result is [B,T,H,D]. H is a multiple of HKV: query head h
+ * reads kv head h / (H/HKV). S >= T: the queries are the last T of S positions, so a call with
+ * cached keys before the new ones continues a sequence. f32 or f64, all of one dtype, any strides.
+ *
+ * Differentiable in q, k and v. Cost: 4 D flops a visible pair and head and 10 D backward (14 D
+ * where B HKV is less than the number of threads); keeps one number a query and head for backward,
+ * and never a T x S matrix. No element of a token, finite or not, reaches a query that does not see
+ * it, nor its gradients (composed multiplies it by 0). Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE
+ * for offsets, window and scale, PAL_ENOMEM. Source: Vaswani et al. 2017 (arXiv 1706.03762); the
+ * form without T x S is FlashAttention's (Dao 2023, arXiv 2307.08691).
+ */
+PAL_API pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention_opts opts);
+
+typedef struct pal_rotary_opts {
+    double base;        /* 0: 10000 */
+    int64_t start;      /* position of the first token */
+    pal_tensor offsets; /* packed sequences, as in pal_rule_opts: each begins at start again */
+} pal_rotary_opts;
+
+/*
+ * Rotary positions, the halves of a head as pairs: at position p, for c < D/2,
+ *
+ *     (y_c, y_{c+D/2}) = (x_c, x_{c+D/2}) turned by the angle p base^(-2c/D)
+ *
+ * x [B,T,H,D], D even; any strides. Differentiable in x. 6 flops a pair. Angles are in double, so
+ * that a position of 10^6 is as good as one of 1. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for
+ * offsets, a base or a start below 0. Source: Su et al. 2021 (arXiv 2104.09864).
+ */
+PAL_API pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts);
 
 /* ---- Modules ---- */
 

@@ -18,25 +18,30 @@ pal_tensor pal_share_heads(pal_tensor x, int64_t n)
     return pal_reshape(pal_expand(pal_unsqueeze(x, 3), wide), shape);
 }
 
-/* Offsets must be 0 = o_0 <= o_1 <= ... <= o_N = T. */
-static bool read_offsets(pal_scan *s, pal_frame *f, pal_tensor offsets, int64_t batch)
+const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
+                                 int64_t *sequences)
 {
-    if (!pal_node_of(offsets, f->op, "offsets")) return false;
+    if (!pal_node_of(offsets, f->op, "offsets")) return NULL;
     const pal_array *a = &offsets.node->a;
     char text[128];
-    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a))
-        return pal_frame_fail(f, PAL_ESHAPE, "argument offsets is %s and should be i64[N+1]",
-                              pal_array_describe(a, text, sizeof text));
-    if (batch != 1)
-        return pal_frame_fail(f, PAL_ESHAPE, "packed sequences need B = 1, and B is %lld",
-                              (long long)batch);
-    s->sequences = a->shape[0] - 1;
-    s->offsets = a->data;
-    bool good = s->offsets[0] == 0 && s->offsets[s->sequences] == s->T;
-    for (int64_t n = 0; n < s->sequences; n++) good = good && s->offsets[n] <= s->offsets[n + 1];
-    return good ||
-           pal_frame_fail(f, PAL_EVALUE, "offsets must run from 0 to T = %lld without a decrease",
-                          (long long)s->T);
+    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a)) {
+        pal_frame_fail(f, PAL_ESHAPE, "argument offsets is %s and should be i64[N+1]",
+                       pal_array_describe(a, text, sizeof text));
+        return NULL;
+    }
+    if (batch != 1) {
+        pal_frame_fail(f, PAL_ESHAPE, "packed sequences need B = 1, and B is %lld",
+                       (long long)batch);
+        return NULL;
+    }
+    const int64_t *o = a->data;
+    *sequences = a->shape[0] - 1;
+    bool good = o[0] == 0 && o[*sequences] == T;
+    for (int64_t n = 0; n < *sequences; n++) good = good && o[n] <= o[n + 1];
+    if (good) return o;
+    pal_frame_fail(f, PAL_EVALUE, "offsets must run from 0 to T = %lld without a decrease",
+                   (long long)T);
+    return NULL;
 }
 
 /* Options that do not go together, or with the rule; delta rules have letters with J. */
@@ -76,7 +81,10 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rul
     int64_t batch = f->size[(int)letters[0]];
     *s = (pal_scan){.sequences = 1, .T = f->size[(int)letters[1]], .frame = f};
     if (!fit_options(f, opts, letters[2] == 'J')) return false;
-    if (!pal_is_none(opts->offsets) && !read_offsets(s, f, opts->offsets, batch)) return false;
+    if (!pal_is_none(opts->offsets)) {
+        s->offsets = pal_frame_offsets(f, opts->offsets, batch, s->T, &s->sequences);
+        if (!s->offsets) return false;
+    }
     f->size['S'] = s->offsets ? s->sequences : batch;
     pal_arg state = {"state", dims, opts->state, true};
     if (!pal_frame_add(f, 1, &state)) return false;

@@ -311,16 +311,18 @@ static inline double hsum(VD a)
 
 static inline R hmax(V a)
 {
-    R m = a[0];
-    for (int l = 1; l < VL; l++) m = m > a[l] || m != m ? m : a[l];
-    return m;
+    if (VL > 8) a = vmax(a, PAL_TURNED(a, 8));
+    if (VL > 4) a = vmax(a, PAL_TURNED(a, 4));
+    if (VL > 2) a = vmax(a, PAL_TURNED(a, 2));
+    return vmax(a, PAL_TURNED(a, 1))[0];
 }
 
 static inline R hmin(V a)
 {
-    R m = a[0];
-    for (int l = 1; l < VL; l++) m = m < a[l] || m != m ? m : a[l];
-    return m;
+    if (VL > 8) a = vmin(a, PAL_TURNED(a, 8));
+    if (VL > 4) a = vmin(a, PAL_TURNED(a, 4));
+    if (VL > 2) a = vmin(a, PAL_TURNED(a, 2));
+    return vmin(a, PAL_TURNED(a, 1))[0];
 }
 
 #endif
