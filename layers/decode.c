@@ -2,7 +2,7 @@
  * decode.c - a language model token by token, and drawing from its logits.
  *
  * What a layer remembers outlives the tape's step in a store of its own (pal_keep), which writes
- * into the same memory every time.
+ * into the same memory every time; only the cache of an attention without a window grows.
  */
 #include "layers/lm.h"
 
@@ -63,6 +63,9 @@ pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens)
         if (pal_tape_status(tape) != PAL_OK) return x;
         s->layer[i].state = keep(s, i, "state", after.state);
         for (int j = 0; j < 3; j++) s->layer[i].conv[j] = keep(s, i, conv[j], after.conv[j]);
+        s->layer[i].k = keep(s, i, "k", after.k);
+        s->layer[i].v = keep(s, i, "v", after.v);
+        s->layer[i].seen = after.seen;
     }
     return pal_lm_head(lm, pal_select(x, 1, -1)); /* [B,vocab] */
 }

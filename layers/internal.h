@@ -126,10 +126,11 @@ typedef union pal_any_opts {
     pal_kda_opts kda;
     pal_gdn_opts gdn;
     pal_mamba2_opts mamba2;
+    pal_attn_opts attn;
 } pal_any_opts;
 
 extern const pal_mixer_kind pal_mixer_kind_gdn2, pal_mixer_kind_kda, pal_mixer_kind_gdn,
-    pal_mixer_kind_mamba2;
+    pal_mixer_kind_mamba2, pal_mixer_kind_attn, pal_mixer_kind_swa;
 
 /* ---- Building layers (build.c) ---- */
 

@@ -255,10 +255,14 @@ typedef struct pal_mixer pal_mixer;
 /*
  * What a mixer carries from one piece of a sequence to the next; all zero (PAL_NONE) is the start
  * of a sequence. state is the rule's [B,HV,K,V]; conv the tails of the short convolutions.
+ * Attention has the keys (after rotary) and values [B,n,HKV,D] that later queries may see, the last
+ * min(seen, window - 1) of them, and the number of tokens seen.
  */
 typedef struct pal_mixer_state {
     pal_tensor state;
     pal_tensor conv[3];
+    pal_tensor k, v;
+    int64_t seen;
 } pal_mixer_state;
 
 /* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. */
@@ -331,6 +335,25 @@ PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_
                                   pal_dtype dtype, pal_mamba2_opts opts, pal_rng *rng);
 
 /*
+ * Softmax attention with rotary positions: o_proj(attention(rotary(q_proj x), rotary(k_proj x),
+ * v_proj x)). Text "attn"; "swa" is the same layer with a window of 2048 unless window_size says
+ * otherwise. Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and
+ * k_norm.weight [D].
+ */
+typedef struct pal_attn_opts {
+    int64_t num_heads;    /* H; 0: width / head_dim */
+    int64_t head_dim;     /* D, even; 0: width / num_heads, or if that is 0 too min(128, width/4),
+                             rounded down to an even number */
+    int64_t num_kv_heads; /* HKV, of which H is a multiple; 0: H */
+    int64_t window_size;  /* tokens that a query sees, itself included; 0: all before it */
+    double rope_theta;    /* base of the rotary angles; 0: 10000 */
+    bool qkv_bias;        /* biases in q_proj, k_proj, v_proj */
+    bool qk_norm;         /* RMS norm (eps 1e-5) of q and k by head, before rotary */
+} pal_attn_opts;
+PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t width,
+                                pal_dtype dtype, pal_attn_opts opts, pal_rng *rng);
+
+/*
  * Mixers by text: `name[:key=value...]`, as in "gdn2:num_heads=4:output_gate=sigmoid"; flags are
  * true or false. A list is such texts separated by commas; layer i of a model has entry i modulo
  * their number. The names are those of layers.def.
@@ -379,7 +402,8 @@ PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor t
 
 /*
  * Decoding: the state of every layer after the tokens seen so far. Its memory is its own and does
- * not grow, so a loop of
+ * not grow (but for attention without a window, whose cache is all keys and values so far), so a
+ * loop of
  *
  *     pal_tensor logits = pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token));
  *     token = pal_sample(logits, 0.8, 0, &rng);

@@ -34,3 +34,13 @@ static const char *const mamba2[] = {
     "mamba2:head_dim=6:state_size=4:expand=1:rmsnorm=false:conv_kernel=3",
 };
 const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};
+
+static const char *const attn[] = {
+    "attn",
+    "attn:num_heads=2:num_kv_heads=1:window_size=3:qkv_bias=true",
+    "attn:num_heads=3:head_dim=6:num_kv_heads=1:qk_norm=true:rope_theta=100",
+};
+const pal_layer_case pal_layer_case_attn = {"attn", sizeof attn / sizeof *attn, attn};
+
+static const char *const swa[] = {"swa", "swa:num_heads=3:window_size=2:qk_norm=true"};
+const pal_layer_case pal_layer_case_swa = {"swa", sizeof swa / sizeof *swa, swa};

@@ -79,14 +79,26 @@ static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const d
     return pal_input_leaf(tape, &a, dtype, false, true);
 }
 
+/* What comes out of a mixer: y and, if it has them, its state, keys and values. Their number. */
+enum { OUTPUTS = 4 };
+static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out[OUTPUTS])
+{
+    const pal_tensor all[OUTPUTS] = {y, state->state, state->k, state->v};
+    int n = 0;
+    for (int i = 0; i < OUTPUTS; i++)
+        if (!pal_is_none(all[i])) out[n++] = all[i];
+    ck_assert_int_ge(n, 2);
+    return n;
+}
+
 /* A weighted sum of everything that comes out. */
 static pal_tensor loss_of(pal_tape *tape, const layer *l, pal_tensor x, pal_tensor *y)
 {
-    pal_mixer_state state = {{0}, {{0}}};
+    pal_mixer_state state = {.seen = 0};
+    pal_tensor out[OUTPUTS], sum = pal_scalar(tape, l->dtype, 0);
     *y = pal_mixer_forward(l->mixer, x, &state);
-    const pal_tensor out[2] = {*y, state.state};
-    pal_tensor sum = pal_scalar(tape, l->dtype, 0);
-    for (int i = 0; i < 2; i++) {
+    int n = outputs_of(*y, &state, out);
+    for (int i = 0; i < n; i++) {
         double *w = malloc((size_t)pal_count(out[i]) * sizeof *w);
         pal_draw_cotangent(60 + (uint64_t)i, pal_count(out[i]), w);
         pal_tensor c = pal_detach(leaf(tape, l->dtype, pal_shape_of(out[i]), w));
@@ -211,13 +223,18 @@ START_TEST(pieces_carry_their_state)
     layer l = make(text, PAL_F64);
     pal_tape *tape = pal_tape_new();
     pal_tensor x = leaf(tape, PAL_F64, PAL_SHAPE(B, T, WIDTH), l.x), part[4];
-    pal_mixer_state whole = {{0}, {{0}}}, state = {{0}, {{0}}};
+    pal_tensor all[OUTPUTS], carried[OUTPUTS];
+    pal_mixer_state whole = {.seen = 0}, state = {.seen = 0};
     pal_tensor y = pal_mixer_forward(l.mixer, x, &whole);
     for (int i = 0; i < 4; i++)
         part[i] = pal_mixer_forward(l.mixer, pal_slice(x, 1, cut[i], cut[i + 1], 1), &state);
-    const pal_tensor pairs[2][2] = {{y, pal_concat(4, part, 1)}, {whole.state, state.state}};
-    for (int i = 0; i < 2; i++) {
-        pal_tensor off = pal_max(pal_abs(pal_sub(pairs[i][0], pairs[i][1])), PAL_ALL, false);
+    int n = outputs_of(y, &whole, all);
+    ck_assert_int_eq(outputs_of(pal_concat(4, part, 1), &state, carried), n);
+    ck_assert_int_eq(whole.seen, state.seen);
+    for (int i = 0; i < n; i++) {
+        ck_assert(pal_shape_equal(pal_shape_of(all[i]), pal_shape_of(carried[i])));
+        if (pal_count(all[i]) == 0) continue; /* keys of a window of one token */
+        pal_tensor off = pal_max(pal_abs(pal_sub(all[i], carried[i])), PAL_ALL, false);
         ck_assert_msg(pal_item(off) <= 1e-12, "%s: pieces differ by %g", text, pal_item(off));
     }
     pal_tape_free(tape);
@@ -230,7 +247,8 @@ END_TEST
 static const struct {
     const char *name;
     int64_t count;
-} sizes[] = {{"gdn", 25215500}, {"kda", 17887376}, {"gdn2", 26243216}, {"mamba2", 25847232}};
+} sizes[] = {{"gdn", 25215500},    {"kda", 17887376},  {"gdn2", 26243216},
+             {"mamba2", 25847232}, {"attn", 16777216}, {"swa", 16777216}};
 
 /* The defaults at the papers' width; what decays and what does not; the draws' ranges. */
 START_TEST(parameters_of_the_papers)
@@ -309,6 +327,10 @@ static const struct {
     {"gdn2:head_dim=3:expand_v=1.5", "expand_v 1.5 times head_dim 3 is no whole number"},
     {"gdn2:expand_v=-1", "out of range"},
     {"kda:lower_bound=2", "lower_bound 2 should be negative"},
+    {"attn:num_heads=3", "the width 16 cannot be cut into 3 heads"},
+    {"attn:head_dim=3", "head_dim 3 is odd"},
+    {"swa:num_heads=4:num_kv_heads=3", "swa (a): num_heads 4 is no multiple of num_kv_heads 3"},
+    {"attn:rope_theta=-1", "out of range"},
     {"mamba2:head_dim=5", "cannot be cut into heads of 5"},
     {"mamba2:head_dim=8:n_groups=3", "in 3 groups"},
     {"mamba2:expand=0.01", "no inner width"},

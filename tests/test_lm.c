@@ -132,6 +132,106 @@ START_TEST(decoding)
 }
 END_TEST
 
+/* ---- Attention, whose state is a cache ---- */
+
+enum { LONG = 45 };
+
+/* What the library has taken from the allocator. */
+static void *count_bytes(void *block, size_t old_size, size_t size, void *user)
+{
+    int64_t *live = user;
+    *live -= block ? (int64_t)old_size : 0;
+    *live += (int64_t)size;
+    if (size) return aligned_alloc(64, (size + 63) / 64 * 64);
+    free(block);
+    return NULL;
+}
+
+static void long_tokens(int64_t x[B * LONG])
+{
+    pal_rng rng = pal_rng_new(8, 0);
+    for (int i = 0; i < B * LONG; i++) x[i] = pal_rng_below(&rng, SMALL.vocab);
+}
+
+/* A step with tokens at .. next - 1 of each row, and its logits against those of the whole. */
+static void step(const pal_lm *lm, pal_lm_state *state, pal_tape *tape, const int64_t *x,
+                 const float *whole, int64_t at, int64_t next)
+{
+    int64_t part[B * LONG], n = next - at, vocab = SMALL.vocab;
+    for (int64_t i = 0; i < B * n; i++) part[i] = x[i / n * LONG + at + i % n];
+    pal_tape_reset(tape);
+    pal_tensor y = pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, n), part));
+    for (int64_t i = 0; i < B * vocab; i++) {
+        float want = whole[(i / vocab * LONG + next - 1) * vocab + i % vocab];
+        ck_assert_msg(fabsf(pal_f32(y)[i] - want) <= 1e-5f, "after %lld tokens: %g, not %g",
+                      (long long)next, (double)pal_f32(y)[i], (double)want);
+    }
+}
+
+/* A prompt of any length and then pieces of one or three tokens. */
+START_TEST(decoding_with_attention)
+{
+    static const char mixers[] =
+        "attn:num_heads=2,gdn2,swa:num_heads=4:num_kv_heads=2:window_size=5,"
+        "swa:window_size=1:qk_norm=true";
+    pal_set_threads(1); /* a team would only wait for itself */
+    pal_params *params = pal_params_new();
+    pal_lm_opts opts = SMALL;
+    opts.mixers = mixers;
+    pal_lm *lm = small(params, opts);
+    pal_tape *tape = pal_tape_new();
+    int64_t x[B * LONG];
+    float whole[B * LONG * 11];
+    long_tokens(x);
+    pal_set_grad(tape, false);
+    memcpy(whole, pal_f32(pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, LONG), x))),
+           sizeof whole);
+    for (int64_t prompt = 1; prompt <= LONG; prompt++) {
+        pal_lm_state *state = pal_lm_state_new(lm);
+        step(lm, state, tape, x, whole, 0, prompt);
+        for (int64_t at = prompt, n = prompt % 2 ? 1 : 3; at < LONG; at += n)
+            step(lm, state, tape, x, whole, at, at + n < LONG ? at + n : LONG);
+        pal_lm_state_free(state);
+    }
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
+/* Memory of a window stays what it is; that of full attention at most doubles when it is full. */
+START_TEST(decoding_in_constant_memory)
+{
+    enum { STEPS = 300 };
+    int64_t live = 0, after[STEPS], token = 3;
+    int grown = 0;
+    pal_set_allocator(count_bytes, &live);
+    pal_set_threads(1);
+    pal_params *params = pal_params_new();
+    pal_lm_opts opts = SMALL;
+    opts.width = 64, opts.mixers = _i ? "attn" : "swa:window_size=9";
+    pal_lm *lm = small(params, opts);
+    pal_tape *tape = pal_tape_new();
+    pal_lm_state *state = pal_lm_state_new(lm);
+    pal_set_grad(tape, false);
+    for (int i = 0; i < 6 * STEPS; i++) {
+        pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token));
+        pal_tape_reset(tape);
+        after[i / 6] = live;
+    }
+    for (int i = 10; i < STEPS; i++) grown += after[i] != after[i - 1];
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+    if (_i)
+        ck_assert(grown > 0 && grown <= 12);
+    else
+        ck_assert_int_eq(grown, 0);
+    pal_lm_state_free(state);
+    pal_tape_free(tape);
+    pal_params_free(params);
+    ck_assert_int_eq(live, 0);
+    pal_set_allocator(NULL, NULL);
+}
+END_TEST
+
 START_TEST(sampling)
 {
     static const float logits[] = {1, 3, -INFINITY, 2.5f, NAN, 0};
@@ -200,6 +300,8 @@ int main(void)
     tcase_add_test(tc, loss);
     tcase_add_test(tc, recompute);
     tcase_add_test(tc, decoding);
+    tcase_add_test(tc, decoding_with_attention);
+    tcase_add_loop_test(tc, decoding_in_constant_memory, 0, 2);
     tcase_add_test(tc, sampling);
     tcase_add_test(tc, wrong_options);
     suite_add_tcase(s, tc);

@@ -41,7 +41,7 @@ static bool append_defaults(char *text, size_t room, const char *layer, const cJ
 {
     size_t n = strlen(text);
     bool gdn = strcmp(layer, "gdn") == 0;
-    if (strcmp(layer, "mamba2") == 0) return true;
+    if (strcmp(layer, "mamba2") == 0 || strcmp(layer, "attn") == 0) return true;
     if (!cJSON_HasObjectItem(json, "num_heads"))
         snprintf(text + n, room - n, ":num_heads=%d", gdn ? 6 : 16);
     n = strlen(text);
@@ -116,7 +116,7 @@ static void run(golden *g, const pal_mixer *mixer, pal_params *params)
         golden_fail(g, "in/x is missing");
         return;
     }
-    pal_mixer_state state = {{0}, {{0}}};
+    pal_mixer_state state = {.seen = 0};
     pal_tensor y = pal_mixer_forward(mixer, x, &state);
     /* The file has Mamba-2's state as [B,nh,P,N]. */
     bool transposed = strcmp(pal_mixer_name(mixer), "mamba2") == 0;
