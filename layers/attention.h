@@ -32,6 +32,7 @@ typedef struct pal_queries {
     void *m, *l;                /* running maximum, an element a row; sum, a vector a row */
     void *dO, *lse, *delta, *P; /* backward: rows, an element a row, and P [queries][keys] */
     void *dS, *dQ;              /* the same, and rows */
+    pal_ahead ahead;            /* absorb: the keys and values of the next block */
 } pal_queries;
 
 typedef struct pal_keys {

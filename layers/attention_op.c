@@ -39,6 +39,7 @@ typedef struct problem {
     pal_attention_shape shape;
     size_t size; /* of an element */
     int64_t T, S, HKV, group, sequences;
+    int64_t longest;        /* queries of a sequence */
     int64_t rows;           /* queries of a block */
     const int64_t *offsets; /* NULL: a sequence is a batch row */
 } problem;
@@ -59,6 +60,10 @@ static problem problem_of(const pal_call *call, bool back)
                  .group = q->shape[2] / k->shape[2],
                  .sequences = offsets ? offsets->shape[0] - 1 : q->shape[0],
                  .offsets = offsets ? offsets->data : NULL};
+    p.longest = p.offsets ? 0 : p.T;
+    for (int64_t n = 0; n < p.sequences && p.offsets; n++)
+        if (p.offsets[n + 1] - p.offsets[n] > p.longest)
+            p.longest = p.offsets[n + 1] - p.offsets[n];
     int64_t D = q->shape[3], Dp = round_up(D, table->panel);
     /* A panel more than is needed, so that rows do not all fall into the same sets of a cache. */
     p.shape = (pal_attention_shape){.D = D,
@@ -148,7 +153,7 @@ static pal_keys carve_keys(pal_carver *c, const problem *p, bool back)
 /* Rows that a block has at most, in whole tiles. */
 static int64_t block_rows(const problem *p)
 {
-    return round_up(least(p->rows, p->T), p->table->rows);
+    return round_up(least(p->rows, p->longest), p->table->rows);
 }
 
 typedef struct forward_space {
@@ -177,8 +182,8 @@ typedef struct back_space {
     void *dK, *dV, *dQ; /* dQ of a block, or of all queries of a lane */
 } back_space;
 
-/* Queries of a lane in whole blocks. */
-static int64_t lane_rows(const problem *p) { return round_up(p->T, BACK_ROWS); }
+/* So many queries in whole blocks. */
+static int64_t lane_rows(int64_t T) { return round_up(T, BACK_ROWS); }
 
 static back_space carve_back(pal_carver *c, const problem *p, bool whole_lanes)
 {
@@ -190,7 +195,7 @@ static back_space carve_back(pal_carver *c, const problem *p, bool whole_lanes)
     b.queries.P = pal_carve(c, pairs), b.queries.dS = pal_carve(c, pairs);
     b.queries.lse = pal_carve(c, (size_t)rows * p->size);
     b.queries.delta = pal_carve(c, (size_t)rows * p->size);
-    b.dQ = carve_rows(c, p, whole_lanes ? p->group * lane_rows(p) : rows);
+    b.dQ = carve_rows(c, p, whole_lanes ? p->group * lane_rows(p->longest) : rows);
     return b;
 }
 
@@ -221,6 +226,20 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *
                         rows_of(p, p->call->in[2], l, l->head, first), k);
 }
 
+/* The block of keys from `first` on, if that is before `end`, for the cache. */
+static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
+{
+    pal_ahead a = {.rows = least(KEYS, end - first)};
+    for (int i = 1; i < 3 && first < end; i++) {
+        pal_rows x = rows_of(p, p->call->in[i], l, l->head, first);
+        if (x.channel != 1) continue;
+        a.data[a.arrays] = x.data;
+        a.step[a.arrays] = x.step * (int64_t)p->size;
+        a.bytes[a.arrays++] = p->shape.D * (int64_t)p->size;
+    }
+    return a;
+}
+
 /* The first block of keys that the query at this position sees. */
 static int64_t first_keys(const problem *p, int64_t position)
 {
@@ -238,6 +257,7 @@ static void forward_block(const problem *p, const lane *l, int64_t t, forward_sp
     }
     for (int64_t j = first_keys(p, position); j < position + count; j += KEYS) {
         load_keys(p, l, j, &f->keys);
+        f->queries[0].ahead = keys_ahead(p, l, j + KEYS, position + count);
         for (int64_t g = 0; g < p->group; g++) k->absorb(&p->shape, &f->keys, &f->queries[g]);
     }
     for (int64_t g = 0; g < p->group; g++) {
@@ -298,14 +318,15 @@ static void hand_out(const problem *p, const lane *l, int i, int64_t head, int64
 static void key_block(const problem *p, const lane *l, int64_t j, back_space *b, char *dQ)
 {
     const pal_call *call = p->call;
-    const int64_t past = l->S - l->T, all = lane_rows(p);
+    const int64_t past = l->S - l->T, all = lane_rows(l->T);
     load_keys(p, l, j, &b->keys);
     b->keys.dK = call->din[1] ? b->dK : NULL;
     b->keys.dV = call->din[2] ? b->dV : NULL;
     clear(p, b->dK, KEYS), clear(p, b->dV, KEYS);
-    int64_t end = least(l->T, j + b->keys.count - 1 + p->shape.window - past);
+    const int64_t first = most(0, j - past) / BACK_ROWS * BACK_ROWS;
+    const int64_t end = least(l->T, j + b->keys.count - 1 + p->shape.window - past);
     for (int64_t g = 0; g < p->group; g++)
-        for (int64_t t = most(0, j - past) / BACK_ROWS * BACK_ROWS; t < end; t += BACK_ROWS) {
+        for (int64_t t = first; t < end; t += BACK_ROWS) {
             load_queries(p, l, l->head * p->group + g, t, &b->queries);
             b->queries.dQ = dQ ? dQ + (size_t)((g * all + t) * p->shape.ld) * p->size : NULL;
             p->table->pair(&p->shape, &b->keys, &b->queries);
@@ -332,7 +353,7 @@ static void query_block(const problem *p, const lane *l, int64_t head, int64_t t
 static void whole_lane(const problem *p, const lane *l, back_space *b)
 {
     char *dQ = p->call->din[0] ? b->dQ : NULL;
-    const int64_t all = lane_rows(p);
+    const int64_t all = lane_rows(l->T);
     if (dQ) clear(p, dQ, p->group * all);
     for (int64_t j = 0; j < l->S; j += KEYS) key_block(p, l, j, b, dQ);
     for (int64_t g = 0; g < p->group && dQ; g++)

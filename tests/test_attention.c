@@ -67,6 +67,8 @@ static void attend(const void *context, const pal_tensor *in, pal_tensor *out)
 static run_result run_problem(const problem *p, const pal_array *x, pal_dtype dtype)
 {
     run_setup s = {.fn = attend, .context = p, .x = x, .input = names, .dtype = dtype};
+    /* The weight of a lone key is 1 whatever q and k are: their gradients are but rounding. */
+    if (p->window == 1 || p->S == 1) s.constant = 3;
     return run(&s);
 }
 
@@ -96,14 +98,13 @@ enum { LENGTHS = sizeof lengths / sizeof *lengths, WIDTHS = sizeof widths / size
 
 START_TEST(fused_is_composed)
 {
-    static const int64_t windows[] = {0, 2, 7, 64, 300}, heads[][2] = {{2, 2}, {4, 2}, {3, 1}};
+    static const int64_t windows[] = {0, 1, 2, 7, 64, 300}, heads[][2] = {{2, 2}, {4, 2}, {3, 1}};
     int64_t T = lengths[_i % LENGTHS], D = widths[_i / LENGTHS];
     char text[128];
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         const int64_t *h = heads[(_i + i) % 3];
         problem p = {.B = 1 + (_i + i) % 2, .T = T, .S = T, .H = h[0], .HKV = h[1], .D = D};
         p.window = windows[i];
-        if (T == 1) p.S = 2; /* of a lone key dq and dk are 0 but for rounding */
         snprintf(text, sizeof text, "B %d, T %d, H %d, HKV %d, D %d, window %d", (int)p.B, (int)T,
                  (int)p.H, (int)p.HKV, (int)D, (int)p.window);
         for (int isa = 0; isa < ISAS; isa++)
@@ -253,7 +254,7 @@ static void check_unharmed(const problem *p, const run_result *r, const run_resu
     static const int values[] = {0, RUN_OUTPUTS, RUN_OUTPUTS + 1, RUN_OUTPUTS + 2};
     int64_t w = p->window ? p->window : p->S, spoiled = 0;
     for (int i = 0; i < 4; i++)
-        for (int64_t b = 0; b < p->B; b++)
+        for (int64_t b = 0; b < p->B && r->value[values[i]].data; b++)
             for (int64_t t = 0; t < p->T; t++)
                 for (int64_t h = 0; h < (i < 2 ? p->H : p->HKV); h++) {
                     /* Outputs and dq of queries that do not see it, dk and dv of keys that no such

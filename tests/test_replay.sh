@@ -106,6 +106,11 @@ spoil(layer, 1, "FAIL", empty)
 spoil(layer, 2, 'there is no layer "bogus"', attribute("layer", "bogus"))
 spoil(layer, 2, "no attribute json", lambda f: f.attrs.__delitem__("json"))
 
+layer = "layer_attn_window"  # without a state
+spoil(layer, 0, "0 failed", nothing)
+spoil(layer, 1, "FAIL  grad/params/q_norm.weight: ", remove("grad/params/q_norm.weight"))
+spoil(layer, 1, "FAIL  out/y ", options(lambda o: o.update(window_size=15)))
+
 # ---- A model ----
 model = "model_zoo"
 spoil(model, 0, "0 failed", nothing)

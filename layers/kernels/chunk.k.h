@@ -1,6 +1,6 @@
 /*
  * chunk.k.h - the vocabulary of the chunk kernels: register-blocked products, dot products of rows,
- * transposes, and a decay's exponential.
+ * transposes, asking for memory ahead of time, and a decay's exponential.
  *
  * BLIS is made for large matrices; on the 32 x 128 x 128 products of a chunk it reaches half of
  * what the registers can do, and it would want the triangles filled up. So a product here is a tile
@@ -232,6 +232,35 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
         for (int64_t s = 0; s < end; s += DOT_COLS)
             dots((strip){a.x + r * a.row, a.row, a.panel}, (strip){b.x + s * b.row, b.row, b.panel},
                  panels, out + r * ld + s, ld);
+    }
+}
+
+/* ---- Looking ahead ---- */
+
+/* What is left to ask for of the rows of all arrays together, and how much of it at each step. */
+typedef struct ahead {
+    const pal_ahead *a;
+    int64_t array, row; /* the next one */
+    int64_t left, each;
+} ahead;
+
+/* Part `part` of `parts` of the rows, in so many steps. */
+static inline ahead ahead_of(const pal_ahead *a, int64_t part, int64_t parts, int64_t steps)
+{
+    const int64_t all = a->arrays * a->rows;
+    if (all == 0) return (ahead){a, 0, 0, 0, 0};
+    const int64_t first = all * part / parts, count = all * (part + 1) / parts - first;
+    return (ahead){a, first / a->rows, first % a->rows, count, (count + steps - 1) / steps};
+}
+
+static inline void look_ahead(ahead *x)
+{
+    const pal_ahead *a = x->a;
+    for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--, x->left--) {
+        const char *at = a->data[x->array] + x->row * a->step[x->array];
+        const int64_t bytes = a->bytes[x->array];
+        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(at + byte, 0, 2);
+        if (++x->row == a->rows) x->row = 0, x->array++;
     }
 }
 

@@ -70,36 +70,6 @@ void K(panels)(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded, vo
     }
 }
 
-/* ---- Looking ahead ---- */
-
-/* A panel's share of the rows to ask for, some at each of its steps. */
-typedef struct ahead {
-    const pal_ahead *a;
-    int64_t array, row; /* the next one */
-    int64_t left, each;
-} ahead;
-
-static inline ahead ahead_of(const pal_rule_shape *s, const pal_chunk *c, int64_t panel,
-                             int64_t steps)
-{
-    const pal_ahead *a = &c->ahead;
-    const int64_t panels = s->Vp / PANEL, all = a->arrays * a->rows;
-    if (all == 0) return (ahead){a, 0, 0, 0, 0};
-    const int64_t first = all * panel / panels, count = all * (panel + 1) / panels - first;
-    return (ahead){a, first / a->rows, first % a->rows, count, (count + steps - 1) / steps};
-}
-
-static inline void look_ahead(ahead *x)
-{
-    const pal_ahead *a = x->a;
-    for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--, x->left--) {
-        const char *at = a->data[x->array] + x->row * a->step[x->array];
-        const int64_t bytes = a->bytes[x->array];
-        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(at + byte, 0, 2);
-        if (++x->row == a->rows) x->row = 0, x->array++;
-    }
-}
-
 /* ---- Forward ---- */
 
 /* X = Z - gamma*e S, then U = (I + T)^-1 X. */
@@ -162,7 +132,7 @@ void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S
     R X[s->C * PANEL] __attribute__((aligned(64))), u[s->C * PANEL] __attribute__((aligned(64)));
     const R *Z = panel_of(c->Z, s->C, panel), *written = Z;
     R *state = panel_at(S, s->Kp, panel);
-    ahead next = ahead_of(s, c, panel,
+    ahead next = ahead_of(&c->ahead, panel, s->Vp / PANEL,
                           ((s->erase ? s->C : 0) + (o ? s->C : 0) + (update ? s->Kp : 0)) / MR + 1);
     if (s->erase) {
         R *to = U ? panel_at(U, s->C, panel) : u;
@@ -207,7 +177,7 @@ void K(scan_back)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, co
     R *dO = panel_at(b->dO, s->C, panel), *dX = panel_at(b->dX, s->C, panel);
     K(panels)
     (c->rows, s->V, dout, s->C, b->dO, panel, panel + 1, dout ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
-    ahead next = ahead_of(s, c, panel, (s->C + s->Kp) / MR);
+    ahead next = ahead_of(&c->ahead, panel, s->Vp / PANEL, (s->C + s->Kp) / MR);
     solve_back(s, c, dO, after, dU, dX, &next);
     for (int64_t i = 0; i < s->Kp; i += MR) {
         look_ahead(&next);

@@ -113,11 +113,10 @@ void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_
                double D)
 {
     for (int64_t col = from; col < to; col += COLS) {
-        const R *x = (const R *)S0 + col, *ahead = next;
+        const R *x = (const R *)S0 + col, *then = col + COLS < to ? x + COLS : next;
         R *y = (R *)S + col;
-        if (col + COLS < to) ahead = x + COLS;
         if (col + COLS <= to)
-            columns(s, c, col, COLS, x, y, s->V, ahead, o, skip, (R)D);
+            columns(s, c, col, COLS, x, y, s->V, then, o, skip, (R)D);
         else
             last_columns(s, c, col, to - col, x, y, o, skip, (R)D);
     }
