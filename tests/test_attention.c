@@ -24,7 +24,7 @@ typedef struct problem {
     int64_t prefix; /* only so many of the first outputs come out; 0: all */
 } problem;
 
-static const char *const names[] = {"q", "k", "v"};
+static const char *const names[IN_STATE] = {"q", "k", "v"};
 
 static void draw(pal_shape shape, uint64_t stream, pal_array *x)
 {
