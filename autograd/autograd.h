@@ -367,6 +367,15 @@ typedef struct pal_cross_entropy_opts {
 } pal_cross_entropy_opts;
 PAL_API pal_tensor pal_cross_entropy(pal_tensor logits, pal_tensor targets,
                                      pal_cross_entropy_opts opts);
+/*
+ * pal_cross_entropy(pal_linear(x, weight, bias), targets, opts) without the logits: the head of a
+ * language model and its loss. x [.., d], weight [n, d], bias [n] or PAL_NONE, targets [..].
+ * Differentiable in x, weight and bias. Logits exist for about 8 MB of rows at a time (256 rows at
+ * least). 2 d n flops a row, and 6 d n where a gradient is wanted: those of x, weight and bias are
+ * computed at once and kept, each of the size of what it belongs to, and backward scales them.
+ */
+PAL_API pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal_tensor bias,
+                                            pal_tensor targets, pal_cross_entropy_opts opts);
 
 /* ---- Products ---- */
 

@@ -129,21 +129,31 @@ pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x)
     return pal_linear(pal_rms_norm(x, lm->norm, lm->opts.norm_eps), lm->head, PAL_NONE);
 }
 
+/* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
+static bool run_blocks(const pal_lm *lm, pal_tensor tokens, pal_tensor *x)
+{
+    *x = pal_lm_embed(lm, tokens);
+    pal_tape *tape = pal_tape_of(x->node);
+    if (!tape) return false;
+    for (int64_t i = 0; i < lm->opts.layers && pal_tape_status(tape) == PAL_OK; i++) {
+        if (lm->opts.recompute)
+            pal_recompute(tape, block_segment, &lm->blocks[i], 1, x, 1, x);
+        else
+            *x = pal_block_forward(&lm->blocks[i], *x, NULL);
+    }
+    return pal_tape_status(tape) == PAL_OK;
+}
+
 pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens)
 {
-    pal_tensor x = pal_lm_embed(lm, tokens); /* [B,T,d] */
-    pal_tape *tape = pal_tape_of(x.node);
-    for (int64_t i = 0; i < lm->opts.layers; i++) {
-        if (!tape || pal_tape_status(tape) != PAL_OK) return x;
-        if (lm->opts.recompute)
-            pal_recompute(tape, block_segment, &lm->blocks[i], 1, &x, 1, &x);
-        else
-            x = pal_block_forward(&lm->blocks[i], x, NULL);
-    }
-    return pal_lm_head(lm, x);
+    pal_tensor x;
+    return run_blocks(lm, tokens, &x) ? pal_lm_head(lm, x) : x;
 }
 
 pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets)
 {
-    return pal_cross_entropy(pal_lm_logits(lm, tokens), targets, (pal_cross_entropy_opts){0});
+    pal_tensor x;
+    if (!run_blocks(lm, tokens, &x)) return x;
+    return pal_linear_cross_entropy(pal_rms_norm(x, lm->norm, lm->opts.norm_eps), lm->head,
+                                    PAL_NONE, targets, (pal_cross_entropy_opts){0});
 }

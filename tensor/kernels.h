@@ -40,6 +40,8 @@ typedef double pal_reduce2(int64_t n, const void *a, const void *b);
 
 /* y = scale e^(x - shift); zeros for shift = -infinity. */
 typedef void pal_exp_row(int64_t n, const void *x, double shift, double scale, void *y);
+/* y = scale softmax(x); returns the log-sum-exp, with the bits of logsumexp_row. y may be x. */
+typedef double pal_softmax_row(int64_t n, const void *x, double scale, void *y);
 /* y = x r weight (weight may be NULL); returns r, which backward takes. y may be x. */
 typedef double pal_rms_row(int64_t n, const void *x, const void *weight, double eps, void *y);
 typedef void pal_d_rms_row(int64_t n, const void *x, const void *weight, double r, const void *dy,

@@ -232,6 +232,29 @@ START_TEST(rows_that_do_not_fit)
 }
 END_TEST
 
+START_TEST(heads_that_do_not_fit)
+{
+    pal_tensor x = f32(PAL_SHAPE(2, 3)), w = f32(PAL_SHAPE(4, 3)), t = zeros(PAL_I64, PAL_SHAPE(2));
+    pal_cross_entropy_opts plain = {0};
+    expect(pal_linear_cross_entropy(x, f32(PAL_SHAPE(4, 2)), PAL_NONE, t, plain), PAL_ESHAPE,
+           "linear_cross_entropy: x should be", "x f32[2,3]", "weight f32[4,2]");
+    x = f32(PAL_SHAPE(2, 3)), w = f32(PAL_SHAPE(4, 3)), t = zeros(PAL_I64, PAL_SHAPE(2));
+    expect(pal_linear_cross_entropy(x, w, f32(PAL_SHAPE(3)), t, plain), PAL_ESHAPE,
+           "linear_cross_entropy: bias is not of shape [4]", "bias f32[3]", NULL);
+    x = f32(PAL_SHAPE(2, 3)), w = f32(PAL_SHAPE(4, 3)), t = zeros(PAL_I64, PAL_SHAPE(3));
+    expect(pal_linear_cross_entropy(x, w, PAL_NONE, t, plain), PAL_ESHAPE,
+           "linear_cross_entropy: targets do not have the shape of x", "targets i64[3]", NULL);
+    x = f32(PAL_SHAPE(2, 3)), w = f32(PAL_SHAPE(4, 3));
+    t = pal_full(tape, PAL_I64, PAL_SHAPE(2), 4);
+    expect(pal_linear_cross_entropy(x, w, PAL_NONE, t, plain), PAL_EVALUE,
+           "linear_cross_entropy: target 4 of row 0 is not between 0 and 3", NULL, NULL);
+    x = f32(PAL_SHAPE(2, 3)), w = zeros(PAL_F64, PAL_SHAPE(4, 3));
+    t = zeros(PAL_I64, PAL_SHAPE(2));
+    expect(pal_linear_cross_entropy(x, w, PAL_NONE, t, plain), PAL_EDTYPE,
+           "linear_cross_entropy: the dtypes differ", "weight f64[4,3]", NULL);
+}
+END_TEST
+
 /* ---- Products ---- */
 
 START_TEST(products_that_do_not_exist)
@@ -463,6 +486,7 @@ int main(void)
     tcase_add_test(tc, copies);
     tcase_add_test(tc, axes_that_are_not_there);
     tcase_add_test(tc, rows_that_do_not_fit);
+    tcase_add_test(tc, heads_that_do_not_fit);
     tcase_add_test(tc, products_that_do_not_exist);
     tcase_add_test(tc, parts_and_indices_that_do_not_fit);
     tcase_add_test(tc, views_that_do_not_exist);

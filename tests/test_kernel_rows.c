@@ -131,6 +131,11 @@ static void check_softmax(const variant *v, int64_t n, arrays *t, real centre)
     for (int64_t i = 0; i < n; i++)
         expect(v, "softmax", n, OUT(i), expl(X(i) - max) / sum, 16, expl(X(i) - max) / sum);
     expect_guard(v, "softmax", n, t);
+    memcpy(t->b, t->out, sizeof t->b);
+    ck_assert(k->scaled_softmax_row(n, t->x, 3, t->out) == k->logsumexp_row(n, t->x));
+    for (int64_t i = 0; i < n; i++) expect(v, "scaled softmax", n, OUT(i), 3 * B(i), 4, 3 * B(i));
+    expect_guard(v, "scaled softmax", n, t);
+    k->softmax_row(n, t->x, t->out);
 
     memcpy(t->b, t->out, sizeof t->b);
     for (int64_t i = 0; i < n; i++) dot += B(i) * DY(i);
@@ -160,6 +165,7 @@ START_TEST(softmax_special)
         ck_assert(k->logsumexp_row(n, t->x) == -(double)INFINITY);
         k->softmax_row(n, t->x, t->out);
         for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == 0);
+        ck_assert(k->scaled_softmax_row(n, t->x, 2, t->out) == -(double)INFINITY);
         k->exp_row(n, t->x, -(double)INFINITY, 1, t->out);
         for (int64_t i = 0; i < n; i++) ck_assert(OUT(i) == 0);
         k->log_softmax_row(n, t->x, t->out);

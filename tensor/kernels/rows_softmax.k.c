@@ -7,10 +7,12 @@
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
 
+/* Exponentials are added up in blocks that stay in the first-level cache. */
+enum { BLOCK = 512 };
+
 /* sum e^(x - max) for a finite max, without storing the exponentials of the row. */
 static double sum_exp(int64_t n, const void *x, R max)
 {
-    enum { BLOCK = 512 };
     R buffer[BLOCK];
     double s = 0;
     for (int64_t start = 0; start < n; start += BLOCK) {
@@ -45,14 +47,28 @@ void K(exp_row)(int64_t n, const void *x, double shift, double factor, void *y)
     for (int64_t i = 0; i < n; i += VL) st(y, i, n, f * vexp((ld(x, i, n) - high) - low));
 }
 
-void K(softmax_row)(int64_t n, const void *x, void *y)
+double K(scaled_softmax_row)(int64_t n, const void *x, double factor, void *y)
 {
-    double max = K(max)(n, x);
-    K(exp_row)(n, x, max, 1, y);
-    if (max == -(double)INFINITY) return;
-    const R inverse = (R)(1 / K(sum)(n, y));
-    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(y, i, n) * inverse);
+    const double max = K(max)(n, x);
+    const R m = (R)max;
+    if (max == -(double)INFINITY) {
+        K(fill)(n, 0, y);
+        return max;
+    }
+    double s = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        R *part = (R *)y + start;
+        int64_t count = n - start < BLOCK ? n - start : BLOCK;
+        for (int64_t i = 0; i < count; i += VL)
+            st(part, i, count, vexp(ld((const R *)x + start, i, count) - m));
+        s += K(sum)(count, part);
+    }
+    const R f = (R)(factor / s);
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(y, i, n) * f);
+    return isfinite(max) ? max + log(s) : max;
 }
+
+void K(softmax_row)(int64_t n, const void *x, void *y) { K(scaled_softmax_row)(n, x, 1, y); }
 
 void K(d_softmax_row)(int64_t n, const void *y, const void *dy, void *dx)
 {

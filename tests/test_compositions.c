@@ -1,0 +1,198 @@
+/*
+ * test_compositions.c - operations that do several steps at once against the steps one by one:
+ * outputs and every gradient, in f32 and f64, over sizes that kernels and blocks divide badly.
+ */
+#include "layers/layers.h"
+#include "tests/support/case.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+enum { INPUTS = 6, OUTPUTS = 2, SIZES = 8 };
+
+/* One problem: shapes of the real inputs (ndim -1: left out), integers beside them, and numbers
+ * that both forms understand. */
+typedef struct problem {
+    char name[160];
+    pal_shape in[INPUTS];
+    int64_t size[SIZES];
+    const int64_t *integers;
+    int64_t count;
+} problem;
+
+typedef int form(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out);
+
+typedef struct result {
+    double *x[OUTPUTS + INPUTS];
+    int64_t n[OUTPUTS + INPUTS];
+} result;
+
+static const pal_shape ABSENT = {.ndim = -1};
+
+/* ---- One form ---- */
+
+static void take(result *r, int i, pal_tensor t)
+{
+    pal_array a = pal_value(t);
+    r->n[i] = pal_array_count(&a);
+    r->x[i] = malloc((size_t)r->n[i] * sizeof(double) + 8);
+    pal_array to = pal_array_of(PAL_F64, pal_array_shape(&a), r->x[i]);
+    ck_assert(pal_array_copy(&to, &a, NULL) == PAL_OK);
+}
+
+static result run(const problem *p, form *f, pal_dtype dtype)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in[INPUTS] = {{0}}, out[OUTPUTS] = {{0}}, cotangent[OUTPUTS];
+    pal_rng rng = pal_rng_new(7, 0);
+    result r = {0};
+    for (int i = 0; i < INPUTS; i++) { /* drawn in f32: both types get the same numbers */
+        if (p->in[i].ndim < 0) continue;
+        pal_tensor x = pal_uniform(tape, PAL_F32, p->in[i], -1.5, 1.5, &rng);
+        in[i] = pal_zeros(tape, dtype, p->in[i]);
+        pal_array drawn = pal_value(x);
+        pal_want_grad(pal_assign(in[i], &drawn));
+    }
+    int n = f(p, tape, in, out);
+    for (int i = 0; i < n; i++) {
+        cotangent[i] = pal_zeros(tape, dtype, pal_shape_of(out[i]));
+        pal_fill_uniform(cotangent[i], -1, 1, &rng);
+        take(&r, i, out[i]);
+    }
+    ck_assert(pal_backward_from(n, out, cotangent) == PAL_OK);
+    for (int i = 0; i < INPUTS; i++) {
+        if (p->in[i].ndim < 0) continue;
+        pal_tensor g = pal_grad(in[i]);
+        take(&r, OUTPUTS + i, pal_is_none(g) ? pal_zeros(tape, dtype, p->in[i]) : g);
+    }
+    pal_tape_free(tape);
+    return r;
+}
+
+static void compare(const problem *p, form *fused, form *steps)
+{
+    for (int wide = 0; wide < 2; wide++) {
+        const double tolerance = wide ? 1e-12 : 5e-6;
+        result a = run(p, fused, wide ? PAL_F64 : PAL_F32);
+        result b = run(p, steps, wide ? PAL_F64 : PAL_F32);
+        for (int i = 0; i < OUTPUTS + INPUTS; i++) {
+            ck_assert_msg(a.n[i] == b.n[i], "%s: sizes of %d differ", p->name, i);
+            double error = a.x[i] ? pal_case_error(a.n[i], a.x[i], b.x[i]) : 0;
+            ck_assert_msg(error <= tolerance, "%s in %s: %s %d differs by %.3g", p->name,
+                          wide ? "f64" : "f32", i < OUTPUTS ? "output" : "gradient",
+                          i < OUTPUTS ? i : i - OUTPUTS, error);
+            free(a.x[i]);
+            free(b.x[i]);
+        }
+    }
+}
+
+/* ---- The head and its loss: x, weight, bias; size: smoothing in percent ---- */
+
+static pal_cross_entropy_opts loss_options(const problem *p)
+{
+    return (pal_cross_entropy_opts){
+        .has_ignore = true, .ignore = -1, .label_smoothing = (double)p->size[0] / 100};
+}
+
+static int head_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor targets = pal_from(tape, PAL_I64, PAL_SHAPE(p->count), p->integers);
+    out[0] = pal_linear_cross_entropy(in[0], in[1], in[2], targets, loss_options(p));
+    return 1;
+}
+
+static int head_steps(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor targets = pal_from(tape, PAL_I64, PAL_SHAPE(p->count), p->integers);
+    out[0] = pal_cross_entropy(pal_linear(in[0], in[1], in[2]), targets, loss_options(p));
+    return 1;
+}
+
+START_TEST(head)
+{
+    static const int64_t sizes[][3] = {/* rows, d, classes */
+                                       {1, 1, 2},
+                                       {3, 33, 100},
+                                       {257, 100, 33},
+                                       {700, 5, 4100} /* three blocks in f64, two in f32 */};
+    int64_t targets[700];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int way = 0; way < 4; way++) {
+            const int64_t rows = sizes[i][0], d = sizes[i][1], n = sizes[i][2];
+            for (int64_t r = 0; r < rows; r++) targets[r] = r % 5 == 3 ? -1 : r * 31 % n;
+            problem p = {.in = {PAL_SHAPE(rows, d), PAL_SHAPE(n, d),
+                                way & 1 ? PAL_SHAPE(n) : ABSENT, ABSENT, ABSENT, ABSENT},
+                         .size = {way & 2 ? 10 : 0},
+                         .integers = targets,
+                         .count = rows};
+            snprintf(p.name, sizeof p.name, "%d rows of %d, %d classes, way %d", (int)rows, (int)d,
+                     (int)n, way);
+            compare(&p, head_fused, head_steps);
+        }
+}
+END_TEST
+
+/* With gradients off the loss has the bits that it has with them. */
+START_TEST(head_without_gradients)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_rng rng = pal_rng_new(3, 0);
+    enum { ROWS = 40, D = 17, N = 1300 };
+    int64_t targets[ROWS];
+    for (int i = 0; i < ROWS; i++) targets[i] = 31 * i;
+    pal_tensor x = pal_want_grad(pal_normal(tape, PAL_F32, PAL_SHAPE(ROWS, D), 0, 1, &rng));
+    pal_tensor w = pal_normal(tape, PAL_F32, PAL_SHAPE(N, D), 0, 1, &rng);
+    pal_tensor t = pal_from(tape, PAL_I64, PAL_SHAPE(ROWS), targets);
+    float loss[2];
+    for (int grad = 0; grad < 2; grad++) {
+        pal_set_grad(tape, grad == 1);
+        pal_cross_entropy_opts opts = {0};
+        loss[grad] = pal_f32(pal_linear_cross_entropy(x, w, PAL_NONE, t, opts))[0];
+    }
+    ck_assert(loss[0] == loss[1] && loss[0] > 0);
+    pal_tape_free(tape);
+}
+END_TEST
+
+/* A second pass adds the same gradients again. */
+START_TEST(head_backward_twice)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_rng rng = pal_rng_new(3, 0);
+    enum { ROWS = 6, D = 5, N = 7 };
+    static const int64_t targets[ROWS] = {0, 1, 2, 3, 4, 5};
+    double first[ROWS * D];
+    pal_tensor x = pal_want_grad(pal_normal(tape, PAL_F64, PAL_SHAPE(ROWS, D), 0, 1, &rng));
+    pal_tensor w = pal_normal(tape, PAL_F64, PAL_SHAPE(N, D), 0, 1, &rng);
+    pal_tensor t = pal_from(tape, PAL_I64, PAL_SHAPE(ROWS), targets);
+    pal_cross_entropy_opts opts = {0};
+    pal_tensor loss = pal_affine(pal_linear_cross_entropy(x, w, PAL_NONE, t, opts), 3, 0);
+    for (int pass = 0; pass < 2; pass++) {
+        ck_assert(pal_backward(loss) == PAL_OK);
+        const double *g = pal_f64(pal_grad(x));
+        for (int i = 0; i < ROWS * D; i++) {
+            ck_assert(g[i] != 0 && (pass == 0 || g[i] == 2 * first[i]));
+            first[i] = g[i];
+        }
+    }
+    pal_tape_free(tape);
+}
+END_TEST
+
+int main(void)
+{
+    pal_set_threads(1);
+    Suite *s = suite_create("compositions");
+    TCase *tc = tcase_create("compositions");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, head);
+    tcase_add_test(tc, head_without_gradients);
+    tcase_add_test(tc, head_backward_twice);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
