@@ -39,8 +39,8 @@ bool pal_frame_groups(pal_frame *f, char many, char few);
 /* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
  * axes dims, and brings them onto the tape. */
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts);
-/* Packed sequences: checks offsets i64 [N+1], 0 = o_0 <= .. <= o_N = T with B = 1, and returns
- * them; NULL after reporting. (scan.c) */
+/* The offsets of packed sequences and their number, checked: 0 = o_0 <= o_1 <= ... <= o_N = T, and
+ * batch is 1. NULL after reporting. */
 const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
                                  int64_t *sequences);
 /* The poison tensor of whatever owner is known. */

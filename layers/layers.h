@@ -231,12 +231,20 @@ PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor 
 
 /*
  * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],
- * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. tail, if not NULL, is
- * the W-1 inputs before x, [B,W-1,n] (PAL_NONE: zeros), and becomes the W-1 inputs before what
- * follows x. 2 B T n W flops.
+ * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. Packed: no tap reaches
+ * into another sequence, and an empty one leaves its tail as it was. Differentiable in all of them
+ * and in the tail. 2 B T n W flops, about three times that backward; keeps nothing. x is read where
+ * it lies if its channels are next to each other, as in a slice of a wider projection. Errors:
+ * PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets that do not fit, PAL_ENOMEM.
  */
-PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias, bool silu,
-                                  pal_tensor *tail);
+typedef struct pal_short_conv_opts {
+    bool silu;
+    pal_tensor *tail;   /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
+                           packed (PAL_NONE: zeros); out, those before what follows x */
+    pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+} pal_short_conv_opts;
+PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
+                                  pal_short_conv_opts opts);
 
 /* SwiGLU MLP: down_proj(silu(gate_proj x) * up_proj x), without biases; x [.., d], inner width n.
  * Parameters prefix.gate_proj.weight, up_proj.weight [n,d], down_proj.weight [d,n]. */

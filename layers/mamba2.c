@@ -32,8 +32,8 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, pal_mixer_state 
     pal_tape *tape = pal_tape_of(zxbcdt.node);
     if (!tape || pal_tape_status(tape) != PAL_OK) return zxbcdt;
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
-    pal_tensor conv =
-        pal_short_conv(part[1], m->conv, m->conv_bias, true, state ? &state->conv[0] : NULL);
+    pal_short_conv_opts how = {.silu = true, .tail = state ? &state->conv[0] : NULL};
+    pal_tensor conv = pal_short_conv(part[1], m->conv, m->conv_bias, how);
     pal_split(conv, -1, 3, (int64_t[]){m->di, GN, GN}, xbc);
 
     /* As in pal_log_decay: exp(A_log) stays finite in f32. */

@@ -18,32 +18,6 @@ pal_tensor pal_share_heads(pal_tensor x, int64_t n)
     return pal_reshape(pal_expand(pal_unsqueeze(x, 3), wide), shape);
 }
 
-const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
-                                 int64_t *sequences)
-{
-    if (!pal_node_of(offsets, f->op, "offsets")) return NULL;
-    const pal_array *a = &offsets.node->a;
-    char text[128];
-    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a)) {
-        pal_frame_fail(f, PAL_ESHAPE, "argument offsets is %s and should be i64[N+1]",
-                       pal_array_describe(a, text, sizeof text));
-        return NULL;
-    }
-    if (batch != 1) {
-        pal_frame_fail(f, PAL_ESHAPE, "packed sequences need B = 1, and B is %lld",
-                       (long long)batch);
-        return NULL;
-    }
-    const int64_t *o = a->data;
-    *sequences = a->shape[0] - 1;
-    bool good = o[0] == 0 && o[*sequences] == T;
-    for (int64_t n = 0; n < *sequences; n++) good = good && o[n] <= o[n + 1];
-    if (good) return o;
-    pal_frame_fail(f, PAL_EVALUE, "offsets must run from 0 to T = %lld without a decrease",
-                   (long long)T);
-    return NULL;
-}
-
 /* Options that do not go together, or with the rule; delta rules have letters with J. */
 static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
 {

@@ -54,6 +54,16 @@ typedef void pal_d_layer_row(int64_t n, const void *x, const void *weight, const
 typedef void pal_d_layer_weight(int64_t n, const void *x, const double stats[2], const void *dy,
                                 void *dweight);
 
+/*
+ * One token of a depthwise convolution: y = bias + sum_j weight_j x[j] over n channels, x[j] the
+ * row of tap j < W and weight_j at weight + j step; then SiLU if asked for; added to y if asked
+ * for. bias may be NULL. And its gradients: dweight_j += dy x[j], dbias += dy; either may be NULL.
+ */
+typedef void pal_conv_row(int64_t n, int64_t W, const void *const *x, const void *weight,
+                          int64_t step, const void *bias, bool silu, bool add, void *y);
+typedef void pal_d_conv_row(int64_t n, int64_t W, const void *const *x, const void *dy,
+                            int64_t step, void *dweight, void *dbias);
+
 typedef struct pal_kernels {
 #define PAL_KERNEL(type, name) type *name;
 #include "tensor/kernels/kernels.def"

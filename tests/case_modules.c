@@ -1,7 +1,7 @@
 /*
  * case_modules.c - log_decay, gated_rms_norm, short_conv and the MLP against loops.
  */
-#include "layers/layers.h"
+#include "layers/internal.h"
 #include "tests/support/case.h"
 
 #include <math.h>
@@ -97,48 +97,65 @@ static const pal_variant gated_rms_norm[] = {
 const pal_case pal_case_gated_rms_norm = {
     "gated_rms_norm", sizeof gated_rms_norm / sizeof *gated_rms_norm, gated_rms_norm};
 
-/* ---- short_conv: x, weight, bias, tail; options: silu, pieces ---- */
+/* ---- short_conv: x, weight, bias, tail; options: silu, pieces, packing ---- */
+
+enum { PACKED = 5 };
+static const int64_t packing[][PACKED + 1] = {{0}, {0, 0, 3, 3, 4, 9}, {0, 2, 140, 300, 300, 300}};
 
 static void conv_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     pal_tensor tail = in[3], part[2];
-    bool silu = v->option[0] != 0;
+    pal_short_conv_opts opts = {.silu = v->option[0] != 0, .tail = &tail};
+    pal_tape *tape = pal_tape_of(in[0].node);
     int64_t cut = (int64_t)v->option[1], T = v->in[0].shape.dim[1];
+    if (v->option[2] != 0)
+        opts.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(PACKED + 1), packing[(int)v->option[2]]);
     if (cut == 0) {
-        out[0] = pal_short_conv(in[0], in[1], in[2], silu, &tail);
+        out[0] = pal_short_conv(in[0], in[1], in[2], opts);
     } else {
-        part[0] = pal_short_conv(pal_slice(in[0], 1, 0, cut, 1), in[1], in[2], silu, &tail);
-        part[1] = pal_short_conv(pal_slice(in[0], 1, cut, T, 1), in[1], in[2], silu, &tail);
+        part[0] = pal_short_conv(pal_slice(in[0], 1, 0, cut, 1), in[1], in[2], opts);
+        part[1] = pal_short_conv(pal_slice(in[0], 1, cut, T, 1), in[1], in[2], opts);
         out[0] = pal_concat(2, part, 1);
     }
     out[1] = tail;
 }
 
-/* Input t of channel c, where t < 0 reaches into the tail. */
-static double input(const pal_array *in, int64_t b, int64_t t, int64_t c)
+/* Input t of channel c in sequence s, which starts at `start` of batch b. */
+static double input(const pal_array *in, int64_t b, int64_t s, int64_t start, int64_t t, int64_t c)
 {
     int64_t T = in[0].shape[1], C = in[0].shape[2], W = in[1].shape[2];
-    if (t >= 0) return pal_ref_get(&in[0], (b * T + t) * C + c);
-    return in[3].data ? pal_ref_get(&in[3], (b * (W - 1) + W - 1 + t) * C + c) : 0;
+    if (t >= start) return pal_ref_get(&in[0], (b * T + t) * C + c);
+    return in[3].data ? pal_ref_get(&in[3], (s * (W - 1) + W - 1 + t - start) * C + c) : 0;
+}
+
+static void conv_sequence(const pal_variant *v, const pal_array *in, const pal_array *out,
+                          int64_t b, int64_t s, int64_t start, int64_t end)
+{
+    int64_t T = in[0].shape[1], C = in[0].shape[2], W = in[1].shape[2];
+    double *y = out[0].data, *tail = out[1].data;
+    for (int64_t c = 0; c < C; c++) {
+        for (int64_t t = start; t < end; t++) {
+            double sum = in[2].data ? pal_ref_get(&in[2], c) : 0;
+            for (int64_t j = 0; j < W; j++)
+                sum += pal_ref_get(&in[1], c * W + j) * input(in, b, s, start, t - W + 1 + j, c);
+            y[(b * T + t) * C + c] = v->option[0] != 0 ? sum * sigmoid(sum) : sum;
+        }
+        for (int64_t j = 0; j < W - 1; j++)
+            tail[(s * (W - 1) + j) * C + c] = input(in, b, s, start, end - W + 1 + j, c);
+    }
 }
 
 static void conv_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
 {
     int64_t B = in[0].shape[0], T = in[0].shape[1], C = in[0].shape[2], W = in[1].shape[2];
-    double *y = out[0].data, *tail = out[1].data;
+    int64_t packed = (int64_t)v->option[2], S = packed ? PACKED : B;
     pal_ref_shape(&out[0], PAL_SHAPE(B, T, C));
-    pal_ref_shape(&out[1], PAL_SHAPE(B, W - 1, C));
-    for (int64_t b = 0; b < B; b++)
-        for (int64_t c = 0; c < C; c++) {
-            for (int64_t t = 0; t < T; t++) {
-                double sum = in[2].data ? pal_ref_get(&in[2], c) : 0;
-                for (int64_t j = 0; j < W; j++)
-                    sum += pal_ref_get(&in[1], c * W + j) * input(in, b, t - W + 1 + j, c);
-                y[(b * T + t) * C + c] = v->option[0] != 0 ? sum * sigmoid(sum) : sum;
-            }
-            for (int64_t j = 0; j < W - 1; j++)
-                tail[(b * (W - 1) + j) * C + c] = input(in, b, T - W + 1 + j, c);
-        }
+    pal_ref_shape(&out[1], PAL_SHAPE(S, W - 1, C));
+    for (int64_t s = 0; s < S; s++)
+        if (packed)
+            conv_sequence(v, in, out, 0, s, packing[packed][s], packing[packed][s + 1]);
+        else
+            conv_sequence(v, in, out, s, s, 0, T);
 }
 
 #define CONV(n) .name = n, .nin = 4, .nout = 2, .build = conv_build, .reference = conv_reference
@@ -164,6 +181,27 @@ static const pal_variant short_conv[] = {
                            {.shape = PAL_DIMS(3, 1, 4)},
                            NONE,
                            {.shape = PAL_DIMS(1, 3, 3)}}},
+    {CONV("packed"),
+     .in = {{.shape = PAL_DIMS(1, 9, 3)},
+            {.shape = PAL_DIMS(3, 1, 4)},
+            {.shape = PAL_DIMS(3)},
+            {.shape = PAL_DIMS(5, 3, 3)}},
+     .option = {1, 0, 1}},
+    {CONV("packed, W = 3, no tail"),
+     .in = {{.shape = PAL_DIMS(1, 9, 2)}, {.shape = PAL_DIMS(2, 1, 3)}, NONE, NONE},
+     .option = {1, 0, 1}},
+    {CONV("large"),
+     .in = {{.shape = PAL_DIMS(2, 300, 67)},
+            {.shape = PAL_DIMS(67, 1, 4)},
+            {.shape = PAL_DIMS(67)},
+            {.shape = PAL_DIMS(2, 3, 67)}},
+     .option = {1}},
+    {CONV("large, packed, W = 5"),
+     .in = {{.shape = PAL_DIMS(1, 300, 1030)},
+            {.shape = PAL_DIMS(1030, 1, 5)},
+            NONE,
+            {.shape = PAL_DIMS(5, 4, 1030)}},
+     .option = {1, 0, 2}},
 };
 const pal_case pal_case_short_conv = {"short_conv", sizeof short_conv / sizeof *short_conv,
                                       short_conv};

@@ -180,6 +180,97 @@ START_TEST(head_backward_twice)
 }
 END_TEST
 
+/* ---- Short convolution: x, weight, bias, tail; sizes: SiLU, start of a slice of x; offsets ----
+ */
+
+static pal_tensor sliced(const problem *p, pal_tensor x)
+{
+    return p->size[1] ? pal_slice(x, 2, p->size[1], pal_dim(x, 2) - 1, 1) : x;
+}
+
+static int conv_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    pal_tensor tail = in[3];
+    pal_short_conv_opts opts = {.silu = p->size[0] != 0, .tail = &tail};
+    if (p->integers) opts.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(p->count), p->integers);
+    out[0] = pal_short_conv(sliced(p, in[0]), in[1], in[2], opts);
+    out[1] = tail;
+    return 2;
+}
+
+/* W shifted products; T may be shorter than the tail, the last rows of the padded input are it. */
+static pal_tensor conv_sequence(pal_tensor x, const pal_tensor *in, bool silu, pal_tensor before,
+                                pal_tensor *after)
+{
+    pal_tensor padded = pal_concat(2, (const pal_tensor[]){before, x}, 1), y = in[2];
+    pal_tensor taps = pal_squeeze(in[1], 1); /* [n,W] */
+    int64_t T = pal_dim(x, 1), W = pal_dim(taps, 1);
+    for (int64_t j = 0; j < W; j++) {
+        pal_tensor term = pal_mul(pal_slice(padded, 1, j, j + T, 1), pal_select(taps, 1, j));
+        y = pal_is_none(y) ? term : pal_add(y, term);
+    }
+    *after = pal_slice(padded, 1, T, T + W - 1, 1);
+    return silu ? pal_silu(y) : y;
+}
+
+static int conv_steps(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    enum { MOST = 8 };
+    pal_tensor x = sliced(p, in[0]), tail = in[3], y[MOST], after[MOST];
+    int64_t sequences = p->integers ? p->count - 1 : 1, W = pal_dim(in[1], 2);
+    if (pal_is_none(tail)) {
+        pal_shape s = PAL_SHAPE(p->integers ? sequences : pal_dim(x, 0), W - 1, pal_dim(x, 2));
+        tail = pal_zeros(tape, pal_dtype_of(x), s);
+    }
+    if (!p->integers) {
+        out[0] = conv_sequence(x, in, p->size[0] != 0, tail, &out[1]);
+        return 2;
+    }
+    for (int64_t s = 0; s < sequences; s++)
+        y[s] = conv_sequence(pal_slice(x, 1, p->integers[s], p->integers[s + 1], 1), in,
+                             p->size[0] != 0, pal_slice(tail, 0, s, s + 1, 1), &after[s]);
+    out[0] = pal_concat((int)sequences, y, 1);
+    out[1] = pal_concat((int)sequences, after, 0);
+    return 2;
+}
+
+static void check_conv(int64_t n, int64_t T, int64_t W, int way, const int64_t *offsets,
+                       int64_t sequences)
+{
+    const int64_t B = offsets ? 1 : 2, S = offsets ? sequences : B, start = way & 4 ? 5 : 0;
+    problem p = {.in = {PAL_SHAPE(B, T, n + (start ? start + 1 : 0)), PAL_SHAPE(n, 1, W),
+                        way & 1 ? PAL_SHAPE(n) : ABSENT, way & 2 ? PAL_SHAPE(S, W - 1, n) : ABSENT,
+                        ABSENT, ABSENT},
+                 .size = {way & 1, start},
+                 .integers = offsets,
+                 .count = offsets ? sequences + 1 : 0};
+    snprintf(p.name, sizeof p.name, "convolution of %d channels, T = %d, W = %d, way %d%s", (int)n,
+             (int)T, (int)W, way, offsets ? ", packed" : "");
+    compare(&p, conv_fused, conv_steps);
+}
+
+START_TEST(convolution)
+{
+    static const int64_t widths[] = {1, 3, 33, 100, 257}, times[] = {1, 2, 3, 257};
+    const int64_t n = widths[_i];
+    for (int t = 0; t < 4; t++)
+        for (int64_t W = 1; W <= 5; W++)
+            for (int way = 0; way < 8; way += 1 + (n > 33)) /* the wide ones: half of the ways */
+                check_conv(n, times[t], W, (way + (int)W) % 8, NULL, 0);
+}
+END_TEST
+
+START_TEST(packed_convolution)
+{
+    static const int64_t offsets[][6] = {
+        {0, 0, 5, 5, 70, 70}, {0, 15, 100, 300, 300, 300}, {0, 0, 0, 0, 1, 3}, {0, 0, 0, 0, 0, 0}};
+    for (int i = 0; i < 4; i++)
+        for (int64_t W = 1; W <= 5; W++)
+            for (int way = 0; way < 8; way++)
+                check_conv(way & 1 ? 33 : 3, offsets[i][5], W, way, offsets[i], 5);
+}
+END_TEST
+
 int main(void)
 {
     pal_set_threads(1);
@@ -189,6 +280,8 @@ int main(void)
     tcase_add_test(tc, head);
     tcase_add_test(tc, head_without_gradients);
     tcase_add_test(tc, head_backward_twice);
+    tcase_add_loop_test(tc, convolution, 0, 5);
+    tcase_add_test(tc, packed_convolution);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

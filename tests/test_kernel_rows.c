@@ -183,6 +183,57 @@ START_TEST(softmax_special)
 }
 END_TEST
 
+/* ---- Convolution ---- */
+
+/* W rows that overlap in x, taps at a step of n in w. */
+static void check_conv(const variant *v, int64_t n, int64_t W, arrays *t, bool silu, bool add)
+{
+    const void *rows[8];
+    fill(v, t, LONG, 0);
+    for (int64_t j = 0; j < W; j++) rows[j] = at(v, t->x, 3 * j);
+    memcpy(t->out, t->dy, (size_t)n * v->size);
+    v->kernels->conv_row(n, W, rows, t->w, n, add ? NULL : t->b, silu, add, t->out);
+    for (int64_t i = 0; i < n; i++) {
+        real sum = add ? 0 : B(i), size = fabsl(sum);
+        for (int64_t j = 0; j < W; j++) {
+            sum += W(j * n + i) * X(3 * j + i);
+            size += fabsl(W(j * n + i) * X(3 * j + i));
+        }
+        real exact = (silu ? sum / (1 + expl(-sum)) : sum) + (add ? DY(i) : 0);
+        expect(v, "conv_row", n, OUT(i), exact, 12, 1 + size + fabsl(exact));
+    }
+    expect_guard(v, "conv_row", n, t);
+}
+
+static void check_d_conv(const variant *v, int64_t n, int64_t W, arrays *t)
+{
+    const void *rows[8];
+    fill(v, t, LONG, 0);
+    for (int64_t j = 0; j < W; j++) rows[j] = at(v, t->x, 3 * j);
+    memcpy(t->out, t->w, (size_t)(W * n) * v->size);
+    v->kernels->d_conv_row(n, W, rows, t->dy, n, t->out, NULL);
+    for (int64_t i = 0; i < W * n; i++) {
+        real term = DY(i % n) * X(3 * (i / n) + i % n), exact = W(i) + term;
+        expect(v, "d_conv_row", n, OUT(i), exact, 3, fabsl(W(i)) + fabsl(term));
+    }
+    expect_guard(v, "d_conv_row", W * n, t);
+    memcpy(t->out, t->b, (size_t)n * v->size);
+    v->kernels->d_conv_row(n, W, rows, t->dy, n, NULL, t->out);
+    for (int64_t i = 0; i < n; i++) expect(v, "dbias", n, OUT(i), B(i) + DY(i), 1, fabsl(OUT(i)));
+}
+
+START_TEST(convolution)
+{
+    variant v = variant_at(_i);
+    static arrays t;
+    for (int64_t n = 1; v.kernels && n <= SHORT; n++)
+        for (int64_t W = 1; W <= 6; W++) {
+            for (int how = 0; how < 4; how++) check_conv(&v, n, W, &t, how & 1, how & 2);
+            check_d_conv(&v, n, W, &t);
+        }
+}
+END_TEST
+
 /* ---- Norms ---- */
 
 static void check_root_norms(const variant *v, int64_t n, arrays *t, const void *weight, bool l2)
@@ -297,6 +348,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, rows, 0, VARIANTS);
     tcase_add_loop_test(tc, softmax_special, 0, VARIANTS);
+    tcase_add_loop_test(tc, convolution, 0, VARIANTS);
     tcase_add_loop_test(tc, large_and_small_norms, 0, VARIANTS);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
