@@ -218,7 +218,9 @@ PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t
 /*
  * Gated RMS norm over the last axis: rms_norm(x) * weight * act(gate), or, with gate_first
  * (Mamba-2), rms_norm(x * act(gate)) * weight. x, gate [.., n]; weight [n] or PAL_NONE. With groups
- * = G > 1 the mean square is taken over each of G equal parts of the last axis.
+ * = G > 1 the mean square is taken over each of G equal parts of the last axis. Differentiable in
+ * all three. Keeps one number a row and group; x and gate are read where they lie if the entries of
+ * a row are next to each other. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE, PAL_ENOMEM.
  */
 typedef struct pal_gated_norm_opts {
     double eps;    /* 0: 1e-5 */

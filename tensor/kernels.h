@@ -55,6 +55,19 @@ typedef void pal_d_layer_weight(int64_t n, const void *x, const double stats[2],
                                 void *dweight);
 
 /*
+ * RMS norm of a row with a gate z: y = x r weight act(z), or, with gate_first, y = u r weight with
+ * u = x act(z); r = 1 / sqrt(mean x^2 + eps) (of u), which is returned and which backward takes.
+ * weight may be NULL, and z too unless gate_first: no gate. Backward writes dx and dz (NULL without
+ * a gate) and adds to dweight (may be NULL).
+ */
+typedef enum pal_act { PAL_ACT_SILU, PAL_ACT_SIGMOID } pal_act;
+typedef double pal_gated_row(int64_t n, const void *x, const void *z, const void *weight,
+                             pal_act kind, bool gate_first, double eps, void *y);
+typedef void pal_d_gated_row(int64_t n, const void *x, const void *z, const void *weight,
+                             pal_act kind, bool gate_first, double r, const void *dy, void *dx,
+                             void *dz, void *dweight);
+
+/*
  * One token of a depthwise convolution: y = bias + sum_j weight_j x[j] over n channels, x[j] the
  * row of tap j < W and weight_j at weight + j step; then SiLU if asked for; added to y if asked
  * for. bias may be NULL. And its gradients: dweight_j += dy x[j], dbias += dy; either may be NULL.

@@ -93,6 +93,21 @@ static const pal_variant gated_rms_norm[] = {
      .option = {0, 1, 3}},
     {NORM("norm in 2 groups, then gate, no weight"),
      .in = {ROWS, ROWS, {.shape = PAL_DIMS(1), .absent = true}}, .option = {0, 0, 2}},
+    {NORM("gate, then norm, sigmoid"), .in = {ROWS, ROWS, {.shape = PAL_DIMS(12)}},
+     .option = {PAL_GATE_SIGMOID, 1}},
+    {NORM("no rows"),
+     .in = {{.shape = PAL_DIMS(0, 5)}, {.shape = PAL_DIMS(0, 5)}, {.shape = PAL_DIMS(5)}}},
+    {NORM("strong gates"), .in = {ROWS,
+                                  {.shape = PAL_DIMS(2, 3, 12), .low = -300, .high = 300},
+                                  {.shape = PAL_DIMS(12)}}},
+    {NORM("large"), .in = {{.shape = PAL_DIMS(7, 90, 100)},
+                           {.shape = PAL_DIMS(7, 90, 100)},
+                           {.shape = PAL_DIMS(100)}}},
+    {NORM("large, gate, then norm in 2 groups"),
+     .in = {{.shape = PAL_DIMS(3, 100, 130)},
+            {.shape = PAL_DIMS(3, 100, 130)},
+            {.shape = PAL_DIMS(130)}},
+     .option = {0, 1, 2}},
 };
 const pal_case pal_case_gated_rms_norm = {
     "gated_rms_norm", sizeof gated_rms_norm / sizeof *gated_rms_norm, gated_rms_norm};

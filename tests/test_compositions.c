@@ -271,6 +271,94 @@ START_TEST(packed_convolution)
 }
 END_TEST
 
+/* ---- Gated norm: x, gate, weight; sizes: gate, gate first, groups ---- */
+
+/* Not small: the gradient of a row of one entry is otherwise a difference of nearly equal terms. */
+static const double NORM_EPS = 0.25;
+
+static int norm_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    (void)tape;
+    pal_gated_norm_opts opts = {.eps = NORM_EPS,
+                                .gate = (pal_gate)p->size[0],
+                                .gate_first = p->size[1] != 0,
+                                .groups = p->size[2]};
+    out[0] = pal_gated_rms_norm(in[0], in[1], in[2], opts);
+    return 1;
+}
+
+/* rms_norm of each of G equal parts of the last axis, times weight over all of it. */
+static pal_tensor norm_in_groups(pal_tensor x, pal_tensor weight, int64_t G)
+{
+    pal_shape whole = pal_shape_of(x), parts = whole;
+    parts.dim[whole.ndim - 1] = G;
+    parts.dim[parts.ndim++] = whole.dim[whole.ndim - 1] / G;
+    pal_tensor y = pal_reshape(pal_rms_norm(pal_reshape(x, parts), PAL_NONE, NORM_EPS), whole);
+    return pal_is_none(weight) ? y : pal_mul(y, weight);
+}
+
+static int norm_steps(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    (void)tape;
+    pal_tensor a = p->size[0] == PAL_GATE_NONE      ? PAL_NONE
+                   : p->size[0] == PAL_GATE_SIGMOID ? pal_sigmoid(in[1])
+                                                    : pal_silu(in[1]);
+    if (pal_is_none(a))
+        out[0] = norm_in_groups(in[0], in[2], p->size[2]);
+    else if (p->size[1])
+        out[0] = norm_in_groups(pal_mul(in[0], a), in[2], p->size[2]);
+    else
+        out[0] = pal_mul(norm_in_groups(in[0], in[2], p->size[2]), a);
+    return 1;
+}
+
+START_TEST(gated_norm)
+{
+    static const int64_t widths[] = {1, 3, 33, 100, 257}, rows[] = {1, 2, 3, 257};
+    static const pal_gate gates[] = {PAL_GATE_SILU, PAL_GATE_SIGMOID, PAL_GATE_NONE};
+    for (int w = 0; w < 5; w++)
+        for (int r = 0; r < 4; r++)
+            for (int way = 0; way < 24; way++) {
+                const int64_t G = way / 12 + 1, n = G * widths[w];
+                const pal_gate gate = gates[way % 3];
+                const pal_shape s = PAL_SHAPE(rows[r], n);
+                problem p = {.in = {s, gate == PAL_GATE_NONE ? ABSENT : s,
+                                    way & 1 ? PAL_SHAPE(n) : ABSENT, ABSENT, ABSENT, ABSENT},
+                             .size = {gate, way / 6 % 2, G}};
+                snprintf(p.name, sizeof p.name, "gated norm of %d rows of %d, way %d", (int)rows[r],
+                         (int)n, way);
+                compare(&p, norm_fused, norm_steps);
+            }
+}
+END_TEST
+
+/* x and gate are overlapping views of one memory. */
+static int overlap_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    int64_t rows = pal_dim(in[0], 0);
+    const pal_tensor views[] = {pal_slice(in[0], 0, 0, rows - 1, 1),
+                                pal_slice(in[0], 0, 1, rows, 1), in[2]};
+    return norm_fused(p, tape, views, out);
+}
+
+static int overlap_steps(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    int64_t rows = pal_dim(in[0], 0);
+    const pal_tensor views[] = {pal_slice(in[0], 0, 0, rows - 1, 1),
+                                pal_slice(in[0], 0, 1, rows, 1), in[2]};
+    return norm_steps(p, tape, views, out);
+}
+
+START_TEST(gated_norm_of_overlapping_views)
+{
+    problem p = {.name = "overlapping views",
+                 .in = {PAL_SHAPE(900, 40), ABSENT, PAL_SHAPE(40), ABSENT, ABSENT, ABSENT},
+                 .size = {PAL_GATE_SILU, 0, 1}};
+    pal_set_threads(2);
+    compare(&p, overlap_fused, overlap_steps);
+}
+END_TEST
+
 int main(void)
 {
     pal_set_threads(1);
@@ -282,6 +370,8 @@ int main(void)
     tcase_add_test(tc, head_backward_twice);
     tcase_add_loop_test(tc, convolution, 0, 5);
     tcase_add_test(tc, packed_convolution);
+    tcase_add_test(tc, gated_norm);
+    tcase_add_test(tc, gated_norm_of_overlapping_views);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

@@ -314,6 +314,60 @@ static void check_length(const variant *v, int64_t n, arrays *t)
     if (n > 1) check_layer_norm(v, n, t, t->w, t->b, 1000);
 }
 
+/* way & 1: SiLU, & 2: gate first, & 4: no weight; 8: no gate. */
+static void check_gated(const variant *v, int64_t n, arrays *t, int way)
+{
+    static double dz[SHORT + GUARD];
+    const bool gated = way != 8, first = way & 2;
+    const pal_act kind = way & 1 ? PAL_ACT_SILU : PAL_ACT_SIGMOID;
+    const void *z = gated ? t->b : NULL, *weight = way & 4 ? NULL : t->w;
+    real a[SHORT], slope[SHORT], square = 0, along = 0, size = 0;
+    fill(v, t, n, 0);
+    for (int64_t i = 0; i < n; i++) {
+        real s = 1 / (1 + expl(-B(i)));
+        a[i] = !gated ? 1 : way & 1 ? B(i) * s : s;
+        slope[i] = way & 1 ? s * (1 + B(i) * (1 - s)) : s * (1 - s);
+        square += X(i) * X(i) * (first ? a[i] * a[i] : 1);
+    }
+    const real r = 1 / sqrtl(square / (real)n + 1e-3L);
+    double got = v->kernels->gated_norm_row(n, t->x, z, weight, kind, first, 1e-3, t->out);
+    expect(v, "1 / rms of gated_norm_row", n, got, r, 16, r);
+    for (int64_t i = 0; i < n; i++) {
+        real exact = X(i) * r * a[i] * (weight ? W(i) : 1);
+        expect(v, "gated_norm_row", n, OUT(i), exact, 24, fabsl(exact));
+        real term = exact * DY(i);
+        along += term;
+        size += fabsl(term);
+    }
+    expect_guard(v, "gated_norm_row", n, t);
+    memset(dz, 0xa5, sizeof dz);
+    v->kernels->d_gated_norm_row(n, t->x, z, weight, kind, first, (double)r, t->dy, t->out, dz,
+                                 NULL);
+    expect_guard(v, "d_gated_norm_row", n, t);
+    along /= (real)n, size /= (real)n;
+    for (int64_t i = 0; i < n; i++) {
+        const real g = DY(i) * (weight ? W(i) : 1), w = weight ? W(i) : 1;
+        const real xr = X(i) * r * (first ? a[i] : 1), scale = r * (fabsl(g) + fabsl(xr) * size);
+        const real dx = r * ((first ? g : g * a[i]) - xr * along) * (first ? a[i] : 1);
+        expect(v, "dx of d_gated_norm_row", n, OUT(i), dx, 64, scale);
+        if (!gated) continue;
+        const real exact =
+            first ? r * (g - xr * along) * X(i) * slope[i] : DY(i) * w * X(i) * r * slope[i];
+        expect(v, "dz", n, get(v->dtype, dz, i), exact, 64, scale * (fabsl(X(i)) + 1));
+    }
+    const unsigned char *end = at(v, dz, gated ? n : 0);
+    for (size_t i = 0; i < GUARD * sizeof(double); i++) ck_assert(end[i] == 0xa5);
+}
+
+START_TEST(gated_norms)
+{
+    variant v = variant_at(_i);
+    static arrays t;
+    for (int64_t n = 1; v.kernels && n <= SHORT; n++)
+        for (int way = 0; way <= 8; way++) check_gated(&v, n, &t, way);
+}
+END_TEST
+
 START_TEST(rows)
 {
     variant v = variant_at(_i);
@@ -348,6 +402,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, rows, 0, VARIANTS);
     tcase_add_loop_test(tc, softmax_special, 0, VARIANTS);
+    tcase_add_loop_test(tc, gated_norms, 0, VARIANTS);
     tcase_add_loop_test(tc, convolution, 0, VARIANTS);
     tcase_add_loop_test(tc, large_and_small_norms, 0, VARIANTS);
     suite_add_tcase(suite, tc);

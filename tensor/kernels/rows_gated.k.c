@@ -1,0 +1,99 @@
+/*
+ * rows_gated.k.c - RMS norm with a gate on one row, in both orders, and its gradient.
+ *
+ * With a = act(z): y = x r weight a, r from x (norm, then gate); or y = u r weight, r from u = x a
+ * (gate first). Sums are taken in double, as in rows_norm.k.c. A gate's sigmoid is taken once a
+ * pass, and value and slope are made of it.
+ */
+#include "tensor/kernels/kernels.k.h"
+#include "tensor/simd_math.h"
+#include <math.h>
+
+/* act(z). */
+static inline V act(pal_act kind, V z) { return kind == PAL_ACT_SILU ? vsilu(z) : vsigmoid(z); }
+
+/* Beyond this the ends of act are reached; an infinity must not meet a zero. */
+static inline V held(V z) { return vclamp(z, pick(-120, -760), pick(120, 760)); }
+
+/* act(z) and its derivative, from s = sigmoid(z). */
+static inline V act_of(pal_act kind, V z, V s)
+{
+    return kind == PAL_ACT_SILU ? above(z, pick(-120, -760)) * s : s;
+}
+static inline V slope_of(pal_act kind, V z, V s)
+{
+    return kind == PAL_ACT_SILU ? s * (1 + held(z) * (1 - s)) : s * (1 - s);
+}
+
+/* ld, where there may be no row: ones. */
+static inline V ld_or_one(const void *x, int64_t i, int64_t n)
+{
+    return x ? ld(x, i, n) : splat(1);
+}
+
+double K(gated_norm_row)(int64_t n, const void *x, const void *z, const void *weight, pal_act kind,
+                         bool gate_first, double eps, void *y)
+{
+    const void *normed = x;
+    if (gate_first) {
+        for (int64_t i = 0; i < n; i += VL) st(y, i, n, ld(x, i, n) * act(kind, ld(z, i, n)));
+        normed = y;
+    }
+    const double r = 1 / sqrt(K(dot)(n, normed, normed) / (double)n + eps);
+    for (int64_t i = 0; i < n; i += VL) {
+        V v = ld(normed, i, n) * (R)r * ld_or_one(weight, i, n);
+        if (z && !gate_first) v *= act(kind, ld(z, i, n));
+        st(y, i, n, v);
+    }
+    return r;
+}
+
+/* With g = dy weight a: dx = r (g - x r^2 mean(x g)), dz = dy weight x r a'. */
+static void d_norm_first(int64_t n, const void *x, const void *z, const void *weight, pal_act kind,
+                         double r, const void *dy, void *dx, void *dz, void *dweight)
+{
+    const R f = (R)r;
+    for (int64_t i = 0; i < n; i += VL) {
+        const V w = ld_or_one(weight, i, n), unit = ld(x, i, n) * f;
+        V g = ld(dy, i, n);
+        if (z) {
+            const V v = ld(z, i, n), s = vsigmoid(held(v));
+            st(dz, i, n, g * w * unit * slope_of(kind, v, s));
+            g *= act_of(kind, v, s);
+        }
+        if (dweight) st(dweight, i, n, vfma(g, unit, ld(dweight, i, n)));
+        st(dx, i, n, g * w);
+    }
+    const R along = (R)(r * r * r * K(dot)(n, x, dx) / (double)n);
+    for (int64_t i = 0; i < n; i += VL)
+        st(dx, i, n, vfma(ld(dx, i, n), splat(f), -along * ld(x, i, n)));
+}
+
+/* With du = r (dy weight - u r^2 mean(u dy weight)): dx = du a, dz = du x a'. Between the passes dx
+ * holds u dy weight, and dz the sigmoid. */
+static void d_gate_first(int64_t n, const void *x, const void *z, const void *weight, pal_act kind,
+                         double r, const void *dy, void *dx, void *dz, void *dweight)
+{
+    const R f = (R)r;
+    for (int64_t i = 0; i < n; i += VL) {
+        const V v = ld(z, i, n), s = vsigmoid(held(v)), u = ld(x, i, n) * act_of(kind, v, s);
+        const V g = ld(dy, i, n);
+        if (dweight) st(dweight, i, n, vfma(g * f, u, ld(dweight, i, n)));
+        st(dx, i, n, u * (g * ld_or_one(weight, i, n)));
+        st(dz, i, n, s);
+    }
+    const R along = (R)(r * r * r * K(sum)(n, dx) / (double)n);
+    for (int64_t i = 0; i < n; i += VL) {
+        const V v = ld(z, i, n), s = ld(dz, i, n), a = act_of(kind, v, s), xi = ld(x, i, n);
+        const V g = ld(dy, i, n) * ld_or_one(weight, i, n), du = vfma(g, splat(f), -along * xi * a);
+        st(dx, i, n, du * a);
+        st(dz, i, n, du * xi * slope_of(kind, v, s));
+    }
+}
+
+void K(d_gated_norm_row)(int64_t n, const void *x, const void *z, const void *weight, pal_act kind,
+                         bool gate_first, double r, const void *dy, void *dx, void *dz,
+                         void *dweight)
+{
+    (gate_first ? d_gate_first : d_norm_first)(n, x, z, weight, kind, r, dy, dx, dz, dweight);
+}
