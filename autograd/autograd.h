@@ -298,6 +298,8 @@ PAL_API pal_tensor pal_softplus(pal_tensor x); /* log(1 + e^x); x for x > 20 */
 PAL_API pal_tensor pal_silu(pal_tensor x);     /* x sigmoid(x) */
 PAL_API pal_tensor pal_relu(pal_tensor x);
 PAL_API pal_tensor pal_gelu(pal_tensor x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+PAL_API pal_tensor pal_swiglu(pal_tensor gate,
+                              pal_tensor up); /* silu(gate) up, of one shape; keeps nothing */
 PAL_API pal_tensor pal_clamp(pal_tensor x, double low,
                              double high); /* dx = dy where low <= x <= high */
 PAL_API pal_tensor pal_affine(pal_tensor x, double scale,

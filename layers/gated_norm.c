@@ -153,21 +153,6 @@ static void forward(const pal_call *call)
 
 /* ---- Backward ---- */
 
-/* Where the gradient of a row is computed: in its place if it is a run that is overwritten. */
-static void *target(const pal_lines *d, char *line, bool fresh, void *buffer)
-{
-    return line && fresh && d->step == 1 ? line : buffer;
-}
-
-static void give(const problem *p, const pal_lines *d, char *line, bool fresh, const void *row)
-{
-    if (!line) return;
-    if (fresh)
-        pal_line_write(d, line, 0, p->n, row);
-    else
-        pal_line_add(d, p->k, line, 0, p->n, row);
-}
-
 static void backward_row(const pal_call *call, const problem *p, int64_t i, char *dweight)
 {
     char *own = own_rows(p), *dx = p->dx.data ? pal_line(&p->dx, i) : NULL;
@@ -175,13 +160,13 @@ static void backward_row(const pal_call *call, const problem *p, int64_t i, char
     const char *dy = (const char *)call->dout[0]->data + (size_t)(i * p->n) * p->x.size;
     const void *x = pal_line_read(&p->x, pal_line(&p->x, i), 0, p->n, own);
     const void *z = gate_row(p, i, own + p->row), *w = p->weight ? p->weight + part(p, i) : NULL;
-    void *to_x = target(&p->dx, dx, p->fresh_x, own + 2 * p->row);
-    void *to_gate = target(&p->dgate, dgate, p->fresh_gate, own + 3 * p->row);
+    void *to_x = pal_line_target(&p->dx, dx, p->fresh_x, own + 2 * p->row);
+    void *to_gate = pal_line_target(&p->dgate, dgate, p->fresh_gate, own + 3 * p->row);
     p->k->d_gated_norm_row(p->n, x, z, w, p->o->act, p->o->gate_first,
                            ((const double *)call->saved[0].data)[i], dy, to_x, to_gate,
                            dweight ? dweight + part(p, i) : NULL);
-    give(p, &p->dx, dx, p->fresh_x, to_x);
-    give(p, &p->dgate, dgate, p->fresh_gate, to_gate);
+    pal_line_give(&p->dx, p->k, dx, p->fresh_x, p->n, to_x);
+    pal_line_give(&p->dgate, p->k, dgate, p->fresh_gate, p->n, to_gate);
 }
 
 static void backward(const pal_call *call)

@@ -17,7 +17,7 @@ pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n
 
 pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x)
 {
-    pal_tensor gate = pal_silu(pal_linear(x, mlp->gate_proj, PAL_NONE)); /* [..,n] */
+    pal_tensor gate = pal_linear(x, mlp->gate_proj, PAL_NONE); /* [..,n] */
     pal_tensor up = pal_linear(x, mlp->up_proj, PAL_NONE);
-    return pal_linear(pal_mul(gate, up), mlp->down_proj, PAL_NONE);
+    return pal_linear(pal_swiglu(gate, up), mlp->down_proj, PAL_NONE);
 }

@@ -21,6 +21,10 @@ typedef void pal_map3(int64_t n, const void *a, const void *b, const void *c, vo
 typedef void pal_map1p(int64_t n, const void *x, const double *p, void *y);
 typedef void pal_map2p(int64_t n, const void *a, const void *b, const double *p, void *y);
 
+/* da = dy b silu'(a), db = dy silu(a). */
+typedef void pal_d_swiglu(int64_t n, const void *a, const void *b, const void *dy, void *da,
+                          void *db);
+
 /* ---- Sums into y ---- */
 
 typedef void pal_fill_run(int64_t n, double value, void *y);        /* y = value */

@@ -359,6 +359,34 @@ START_TEST(gated_norm_of_overlapping_views)
 }
 END_TEST
 
+/* ---- SwiGLU: gate, up ---- */
+
+static int swiglu_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    (void)p, (void)tape;
+    out[0] = pal_swiglu(in[0], in[1]);
+    return 1;
+}
+
+static int swiglu_steps(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
+{
+    (void)p, (void)tape;
+    out[0] = pal_mul(pal_silu(in[0]), in[1]);
+    return 1;
+}
+
+START_TEST(swiglu)
+{
+    static const int64_t widths[] = {1, 3, 33, 100, 257}, rows[] = {1, 2, 3, 257};
+    for (int i = 0; i < 20; i++) {
+        const pal_shape s = PAL_SHAPE(rows[i % 4], widths[i / 4]);
+        problem p = {.in = {s, s, ABSENT, ABSENT, ABSENT, ABSENT}};
+        snprintf(p.name, sizeof p.name, "swiglu of [%d,%d]", (int)s.dim[0], (int)s.dim[1]);
+        compare(&p, swiglu_fused, swiglu_steps);
+    }
+}
+END_TEST
+
 int main(void)
 {
     pal_set_threads(1);
@@ -371,6 +399,7 @@ int main(void)
     tcase_add_loop_test(tc, convolution, 0, 5);
     tcase_add_test(tc, packed_convolution);
     tcase_add_test(tc, gated_norm);
+    tcase_add_test(tc, swiglu);
     tcase_add_test(tc, gated_norm_of_overlapping_views);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);

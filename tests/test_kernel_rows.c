@@ -359,12 +359,31 @@ static void check_gated(const variant *v, int64_t n, arrays *t, int way)
     for (size_t i = 0; i < GUARD * sizeof(double); i++) ck_assert(end[i] == 0xa5);
 }
 
-START_TEST(gated_norms)
+static void check_d_swiglu(const variant *v, int64_t n, arrays *t)
+{
+    static double db[SHORT + GUARD];
+    fill(v, t, n, 0);
+    memset(db, 0xa5, sizeof db);
+    v->kernels->d_swiglu(n, t->x, t->w, t->dy, t->out, db);
+    for (int64_t i = 0; i < n; i++) {
+        real s = 1 / (1 + expl(-X(i))), slope = s + X(i) * s * (1 - s);
+        expect(v, "da of d_swiglu", n, OUT(i), DY(i) * W(i) * slope, 12, fabsl(DY(i) * W(i)));
+        expect(v, "db of d_swiglu", n, get(v->dtype, db, i), DY(i) * X(i) * s, 6,
+               fabsl(DY(i) * X(i) * s));
+    }
+    expect_guard(v, "d_swiglu", n, t);
+    const unsigned char *end = at(v, db, n);
+    for (size_t i = 0; i < GUARD * sizeof(double); i++) ck_assert(end[i] == 0xa5);
+}
+
+START_TEST(gates)
 {
     variant v = variant_at(_i);
     static arrays t;
-    for (int64_t n = 1; v.kernels && n <= SHORT; n++)
+    for (int64_t n = 1; v.kernels && n <= SHORT; n++) {
         for (int way = 0; way <= 8; way++) check_gated(&v, n, &t, way);
+        check_d_swiglu(&v, n, &t);
+    }
 }
 END_TEST
 
@@ -402,7 +421,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, rows, 0, VARIANTS);
     tcase_add_loop_test(tc, softmax_special, 0, VARIANTS);
-    tcase_add_loop_test(tc, gated_norms, 0, VARIANTS);
+    tcase_add_loop_test(tc, gates, 0, VARIANTS);
     tcase_add_loop_test(tc, convolution, 0, VARIANTS);
     tcase_add_loop_test(tc, large_and_small_norms, 0, VARIANTS);
     suite_add_tcase(suite, tc);

@@ -106,6 +106,7 @@ static real r_tanh(const args *v) { return tanhl(v->a); }
 static real r_sigmoid(const args *v) { return sigmoid(v->a); }
 static real r_softplus(const args *v) { return v->a > 20 ? v->a : log1pl(expl(v->a)); }
 static real r_silu(const args *v) { return v->a < -1e4L ? 0 : v->a * sigmoid(v->a); }
+static real r_swiglu(const args *v) { return v->a * sigmoid(v->a) * v->b; }
 static real r_relu(const args *v) { return v->a <= 0 ? 0 : v->a; }
 static real r_gelu(const args *v) { return v->a < -1e3L ? 0 : v->a * sigmoid(inner(v->a)); }
 static real r_clamp(const args *v)
@@ -162,6 +163,7 @@ static const struct reference {
     {"le", r_le, 0, 0, true},
     {"gt", r_gt, 0, 0, true},
     {"ge", r_ge, 0, 0, true},
+    {"swiglu", r_swiglu, 5, 0, false},
     {"select", r_select, 0, 0, true},
     {"d_div_b", r_d_div_b, 2, 0, false},
     {"d_pow_a", r_d_pow_a, 20, 0, false},

@@ -112,13 +112,9 @@ static void backward(const pal_call *call)
     for (int64_t i = 0; i < p.rows; i++) {
         char *own = (char *)call->scratch + 2 * (size_t)omp_get_thread_num() * p.row;
         char *line = pal_line(&d, i);
-        bool direct = fresh && d.step == 1;
-        void *to = direct ? line : own + p.row;
+        void *to = pal_line_target(&d, line, fresh, own + p.row);
         d_row(&p, i, pal_target(&p.targets, i), lse[i], g, own, to);
-        if (fresh)
-            pal_line_write(&d, line, 0, p.n, to);
-        else
-            pal_line_add(&d, p.k, line, 0, p.n, to);
+        pal_line_give(&d, p.k, line, fresh, p.n, to);
     }
 }
 

@@ -263,10 +263,7 @@ static void give(const pal_call *call, int i, double g)
             k->affine(from.n, x, (double[]){g, 0}, line);
         } else {
             k->affine(from.n, x, (double[]){g, 0}, own);
-            if (fresh)
-                pal_line_write(&to, line, 0, from.n, own);
-            else
-                pal_line_add(&to, k, line, 0, from.n, own);
+            pal_line_give(&to, k, line, fresh, from.n, own);
         }
     }
 }

@@ -96,3 +96,18 @@ void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t 
     else
         for (int64_t i = 0; i < n; i++) ((double *)to)[i * step] += ((const double *)x)[i];
 }
+
+void *pal_line_target(const pal_lines *l, char *line, bool overwrite, void *buffer)
+{
+    return line && overwrite && l->step == 1 ? line : buffer;
+}
+
+void pal_line_give(const pal_lines *l, const pal_kernels *k, char *line, bool overwrite, int64_t n,
+                   const void *x)
+{
+    if (!line) return;
+    if (overwrite)
+        pal_line_write(l, line, 0, n, x);
+    else
+        pal_line_add(l, k, line, 0, n, x);
+}

@@ -34,6 +34,15 @@ void pal_line_write(const pal_lines *l, char *line, int64_t start, int64_t n, co
 void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t start, int64_t n,
                   const void *x);
 
+/*
+ * For gradients: where a row of n is to be computed (in its place, if it is a run that is to be
+ * overwritten, else in buffer), and what brings it from there into the line. line may be NULL: not
+ * wanted.
+ */
+void *pal_line_target(const pal_lines *l, char *line, bool overwrite, void *buffer);
+void pal_line_give(const pal_lines *l, const pal_kernels *k, char *line, bool overwrite, int64_t n,
+                   const void *x);
+
 /* Element i of a run of reals or integers as a double; a double into element i of a run of reals.
  */
 static inline double pal_run_get(pal_dtype dtype, const void *x, int64_t i)

@@ -131,17 +131,14 @@ static void d_x(const backward_loop *b, int64_t i, const void *x, const void *dy
 {
     const problem *p = &b->p;
     char *line = pal_line(&b->dx, i);
-    void *to = b->fresh && b->dx.step == 1 ? line : buffer;
+    void *to = pal_line_target(&b->dx, line, b->fresh, buffer);
     if (p->kind == LAYER)
         p->k->d_layer_norm_row(p->n, x, p->weight, b->saved + 2 * i, dy, to);
     else if (p->kind == RMS)
         p->k->d_rms_norm_row(p->n, x, p->weight, b->saved[i], dy, to);
     else
         p->k->d_l2_norm_row(p->n, x, p->weight, b->saved[i], dy, to);
-    if (b->fresh)
-        pal_line_write(&b->dx, line, 0, p->n, to);
-    else
-        pal_line_add(&b->dx, p->k, line, 0, p->n, to);
+    pal_line_give(&b->dx, p->k, line, b->fresh, p->n, to);
 }
 
 static void backward_block(const backward_loop *b, int64_t block)

@@ -1,9 +1,10 @@
 /*
- * rows_gated.k.c - RMS norm with a gate on one row, in both orders, and its gradient.
+ * rows_gated.k.c - products with an activated gate: SwiGLU, and RMS norm with a gate on one row, in
+ * both orders.
  *
- * With a = act(z): y = x r weight a, r from x (norm, then gate); or y = u r weight, r from u = x a
- * (gate first). Sums are taken in double, as in rows_norm.k.c. A gate's sigmoid is taken once a
- * pass, and value and slope are made of it.
+ * The norm: with a = act(z): y = x r weight a, r from x (norm, then gate); or y = u r weight, r
+ * from u = x a (gate first). Sums are taken in double, as in rows_norm.k.c. A gate's sigmoid is
+ * taken once a pass, and value and slope are made of it.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -24,6 +25,24 @@ static inline V slope_of(pal_act kind, V z, V s)
 {
     return kind == PAL_ACT_SILU ? s * (1 + held(z) * (1 - s)) : s * (1 - s);
 }
+
+/* ---- SwiGLU ---- */
+
+void K(swiglu)(int64_t n, const void *a, const void *b, void *y)
+{
+    for (int64_t i = 0; i < n; i += VL) st(y, i, n, vsilu(ld(a, i, n)) * ld(b, i, n));
+}
+
+void K(d_swiglu)(int64_t n, const void *a, const void *b, const void *dy, void *da, void *db)
+{
+    for (int64_t i = 0; i < n; i += VL) {
+        const V z = ld(a, i, n), g = ld(dy, i, n), s = vsigmoid(held(z));
+        st(da, i, n, g * ld(b, i, n) * slope_of(PAL_ACT_SILU, z, s));
+        st(db, i, n, g * act_of(PAL_ACT_SILU, z, s));
+    }
+}
+
+/* ---- Gated norm ---- */
 
 /* ld, where there may be no row: ones. */
 static inline V ld_or_one(const void *x, int64_t i, int64_t n)
