@@ -95,6 +95,6 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, pal_mix
         pal_tensor y = pal_linear(x, proj[i], PAL_NONE);
         pal_short_conv_opts how = {.silu = true, .tail = state ? &state->conv[i] : NULL};
         y = h->conv ? pal_short_conv(y, p->conv[i], p->conv_bias[i], how) : pal_silu(y);
-        qkv[i] = i < 2 ? pal_l2_norm(as_heads(y, h->H, h->K), 1e-6) : as_heads(y, h->HV, h->V);
+        qkv[i] = i < 2 ? as_heads(y, h->H, h->K) : as_heads(y, h->HV, h->V);
     }
 }

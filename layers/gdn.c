@@ -23,10 +23,12 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state 
     pal_tensor beta = pal_sigmoid(pal_linear(x, m->b_proj, PAL_NONE)); /* [B,T,HV] */
     if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
     pal_tensor f = pal_linear(x, m->a_proj, PAL_NONE);
-    pal_tensor g = pal_log_decay(f, m->A_log, m->dt_bias, 0); /* [B,T,HV] */
-
-    pal_rule_out out = pal_gdn(qkv[0], qkv[1], qkv[2], g, beta,
-                               (pal_rule_opts){.state = state ? state->state : PAL_NONE});
+    /* f [B,T,HV] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
+    pal_rule_opts opts = {.state = state ? state->state : PAL_NONE,
+                          .normalize = true,
+                          .A_log = m->A_log,
+                          .dt_bias = m->dt_bias};
+    pal_rule_out out = pal_gdn(qkv[0], qkv[1], qkv[2], f, beta, opts);
     if (state) state->state = out.state;
 
     pal_gate kind = m->opts.no_gate ? PAL_GATE_NONE : PAL_GATE_SILU;

@@ -34,10 +34,12 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state 
     w = scalar_if(m->opts.scalar_write, w);
     pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
     f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->H, h->K);
-    pal_tensor g = pal_log_decay(f, m->A_log, m->dt_bias, 0); /* [B,T,H,K] */
-
-    pal_rule_out out = pal_gdn2(qkv[0], qkv[1], qkv[2], g, b, w,
-                                (pal_rule_opts){.state = state ? state->state : PAL_NONE});
+    /* f [B,T,H,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
+    pal_rule_opts opts = {.state = state ? state->state : PAL_NONE,
+                          .normalize = true,
+                          .A_log = m->A_log,
+                          .dt_bias = m->dt_bias};
+    pal_rule_out out = pal_gdn2(qkv[0], qkv[1], qkv[2], f, b, w, opts);
     if (state) state->state = out.state;
 
     pal_tensor gate = PAL_NONE;

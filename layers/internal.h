@@ -166,7 +166,7 @@ bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand
                     double share);
 void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
 void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
-/* q, k [B,T,H,K] with unit rows and v [B,T,HV,V] of x [B,T,d]. */
+/* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
 void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, pal_mixer_state *state,
                      pal_tensor qkv[3]);
 /* x W^T as heads: [B,T,heads,width]. */

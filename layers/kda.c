@@ -24,10 +24,13 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state 
     if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
     pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
     f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->HV, h->K);
-    pal_tensor g = pal_log_decay(f, m->A_log, m->dt_bias, m->opts.lower_bound); /* [B,T,HV,K] */
-
-    pal_rule_out out = pal_kda(qkv[0], qkv[1], qkv[2], g, beta,
-                               (pal_rule_opts){.state = state ? state->state : PAL_NONE});
+    /* f [B,T,HV,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
+    pal_rule_opts opts = {.state = state ? state->state : PAL_NONE,
+                          .normalize = true,
+                          .A_log = m->A_log,
+                          .dt_bias = m->dt_bias,
+                          .lower_bound = m->opts.lower_bound};
+    pal_rule_out out = pal_kda(qkv[0], qkv[1], qkv[2], f, beta, opts);
     if (state) state->state = out.state;
 
     pal_tensor gate = PAL_NONE;
