@@ -407,7 +407,8 @@ PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens);
-/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T]. */
+/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T]; the logits are never all
+ * there at once (pal_linear_cross_entropy). */
 PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets);
 
 /*

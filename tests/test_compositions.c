@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { INPUTS = 6, OUTPUTS = 2, SIZES = 8 };
 
@@ -387,6 +388,60 @@ START_TEST(swiglu)
 }
 END_TEST
 
+/* ---- Wrong arguments ---- */
+
+static pal_error heard;
+static void hear(const pal_error *e, void *user)
+{
+    (void)user;
+    heard = *e;
+}
+
+static void expect(pal_tape *tape, pal_tensor got, const char *words)
+{
+    ck_assert_msg(strstr(heard.message, words) != NULL, "got \"%s\"", heard.message);
+    ck_assert(pal_tape_status(tape) != PAL_OK && pal_count(got) == 0);
+    heard = (pal_error){PAL_OK, ""};
+    pal_tape_reset(tape);
+}
+
+START_TEST(wrong_arguments)
+{
+    pal_tape *t = pal_tape_new();
+    const pal_shape xs = PAL_SHAPE(2, 5, 3), ws = PAL_SHAPE(3, 1, 4), n = PAL_SHAPE(3);
+    pal_set_error_handler(hear, NULL);
+#define F(shape) pal_zeros(t, PAL_F32, shape)
+    pal_short_conv_opts conv = {0};
+    expect(t, pal_short_conv(F(xs), F(PAL_SHAPE(2, 1, 4)), PAL_NONE, conv),
+           "short_conv: argument weight is f32[2,1,4] and should be [C=3,1=1,W]");
+    expect(t, pal_short_conv(F(xs), F(PAL_SHAPE(3, 1, 0)), PAL_NONE, conv),
+           "short_conv: the weight has no taps");
+    pal_tensor tail = F(PAL_SHAPE(2, 2, 3));
+    conv.tail = &tail;
+    expect(t, pal_short_conv(F(xs), F(ws), PAL_NONE, conv),
+           "short_conv: argument tail is f32[2,2,3] and should be [S=2,L=3,C=3]");
+    conv = (pal_short_conv_opts){.offsets = pal_from(t, PAL_I64, PAL_SHAPE(2), (int64_t[]){0, 5})};
+    expect(t, pal_short_conv(F(xs), F(ws), PAL_NONE, conv),
+           "short_conv: packed sequences need B = 1, and B is 2");
+    conv.offsets = pal_from(t, PAL_I64, PAL_SHAPE(3), (int64_t[]){0, 6, 5});
+    expect(t, pal_short_conv(F(PAL_SHAPE(1, 5, 3)), F(ws), PAL_NONE, conv),
+           "short_conv: offsets must run from 0 to T = 5");
+
+    pal_gated_norm_opts norm = {.groups = 2};
+    expect(t, pal_gated_rms_norm(F(xs), F(xs), F(n), norm),
+           "gated_rms_norm: x has no last axis for 2 groups (x f32[2,5,3]");
+    norm.groups = 1;
+    expect(t, pal_gated_rms_norm(F(xs), F(n), F(n), norm), "gate does not have the shape of x");
+    expect(t, pal_gated_rms_norm(F(xs), PAL_NONE, F(n), norm), "argument gate is missing");
+    expect(t, pal_gated_rms_norm(F(xs), F(xs), F(ws), norm), "weight is not of shape [3]");
+    expect(t, pal_gated_rms_norm(F(xs), pal_zeros(t, PAL_F64, xs), F(n), norm), "dtypes differ");
+    expect(t, pal_swiglu(F(xs), F(ws)), "swiglu: the shapes differ (gate f32[2,5,3], up");
+#undef F
+    pal_set_error_handler(NULL, NULL);
+    pal_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     pal_set_threads(1);
@@ -401,6 +456,7 @@ int main(void)
     tcase_add_test(tc, gated_norm);
     tcase_add_test(tc, swiglu);
     tcase_add_test(tc, gated_norm_of_overlapping_views);
+    tcase_add_test(tc, wrong_arguments);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
