@@ -133,7 +133,7 @@ static double train_step(run *r, int64_t step, double lr, double *norm)
     const lm_options *o = &r->o;
     pal_tensor tokens, targets; /* [batch, len] */
     lm_text_batch(&r->text, o->seed, step, o->batch, o->len, r->tape, &tokens, &targets);
-    pal_tensor loss = pal_lm_loss(r->lm, tokens, targets);
+    pal_tensor loss = pal_lm_loss(r->lm, tokens, targets, (pal_run_opts){0});
     pal_backward(loss);
     *norm = pal_clip_grad_norm(r->params, 1);
     pal_adamw_step(r->adamw, lr);
@@ -200,7 +200,8 @@ static void write_sample(run *r)
     for (int64_t i = 0; i < n; i++) putchar((int)prompt[i]);
     for (int64_t i = 0; i < r->o.sample; i++) {
         pal_tensor tokens = pal_from(r->tape, PAL_I64, PAL_SHAPE(1, n), prompt);
-        int64_t byte = pal_sample(pal_lm_step(r->lm, state, tokens), 0.8, 40, &rng);
+        int64_t byte =
+            pal_sample(pal_lm_step(r->lm, state, tokens, (pal_run_opts){0}), 0.8, 40, &rng);
         pal_tape_reset(r->tape);
         bool plain = byte == '\n' || byte == '\t' || (byte >= 32 && byte != 127);
         putchar(plain ? (int)byte : '?');

@@ -24,23 +24,36 @@ static pal_tensor with_past(const attn *m, pal_tensor *past, pal_tensor x)
     return x;
 }
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
 {
     const attn *m = (const attn *)mixer;
-    const pal_rotary_opts rotary = {.base = m->opts.rope_theta, .start = state ? state->seen : 0};
+    pal_mixer_state *state = run->state;
+    const pal_rotary_opts rotary = {
+        .base = m->opts.rope_theta, .start = state ? state->seen : 0, .offsets = run->opts.offsets};
+    const pal_attention_opts how = {.window = m->opts.window_size,
+                                    .offsets = run->opts.offsets,
+                                    .composed = run->opts.mode == PAL_RULE_COMPOSED};
     pal_tensor qkv[3];
     for (int i = 0; i < 3; i++) {
         qkv[i] = pal_project_heads(x, m->weight[i], m->bias[i], i ? m->HKV : m->H, m->D);
         if (i < 2 && m->opts.qk_norm) qkv[i] = pal_rms_norm(qkv[i], m->norm[i], NORM_EPS);
         if (i < 2) qkv[i] = pal_rotary(qkv[i], rotary);
     }
+    static const char *const names[3] = {"q", "k", "v"};
+    for (int i = 0; i < 3; i++) pal_run_show(run, names[i], &qkv[i]);
+    if (state && !pal_is_none(run->opts.offsets)) {
+        pal_node *n = x.node;
+        pal_fail(n->owner, PAL_EVALUE, "%s: packed sequences leave no state to go on from",
+                 mixer->name);
+        return pal_poison(n->owner);
+    }
     if (state) {
         state->seen += pal_dim(x, 1);
         qkv[1] = with_past(m, &state->k, qkv[1]);
         qkv[2] = with_past(m, &state->v, qkv[2]);
     }
-    pal_tensor y =
-        pal_attention(qkv[0], qkv[1], qkv[2], (pal_attention_opts){.window = m->opts.window_size});
+    pal_tensor y = pal_attention(qkv[0], qkv[1], qkv[2], how);
+    pal_run_show(run, "o", &y);
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), m->H * m->D));
     return pal_linear(y, m->o_proj, PAL_NONE);
 }

@@ -87,13 +87,15 @@ pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, i
     return as_heads(pal_linear(x, weight, bias), heads, width);
 }
 
-void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, pal_mixer_state *state,
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
                      pal_tensor qkv[3])
 {
     const pal_tensor proj[3] = {p->q_proj, p->k_proj, p->v_proj};
     for (int i = 0; i < 3; i++) {
         pal_tensor y = pal_linear(x, proj[i], PAL_NONE);
-        pal_short_conv_opts how = {.silu = true, .tail = state ? &state->conv[i] : NULL};
+        pal_short_conv_opts how = {.silu = true,
+                                   .tail = run->state ? &run->state->conv[i] : NULL,
+                                   .offsets = run->opts.offsets};
         y = h->conv ? pal_short_conv(y, p->conv[i], p->conv_bias[i], how) : pal_silu(y);
         qkv[i] = i < 2 ? as_heads(y, h->H, h->K) : as_heads(y, h->HV, h->V);
     }

@@ -51,7 +51,22 @@ static pal_tensor keep(pal_lm_state *s, int64_t layer, const char *what, pal_ten
     return pal_keep(s->store, name, t);
 }
 
-pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens)
+/* [N,d], the last of each sequence of x [B,T,d] or, packed, [1,T,d]. */
+static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
+{
+    if (pal_is_none(offsets)) return pal_select(x, 1, -1);
+    const int64_t n = pal_dim(offsets, 0) - 1, *o = pal_i64(offsets);
+    pal_tape *tape = pal_tape_of(x.node);
+    for (int64_t i = 0; o && i < n; i++)
+        if (o[i] == o[i + 1]) {
+            pal_fail(&tape->owner, PAL_EVALUE, "lm_step: sequence %lld is empty", (long long)i);
+            return pal_poison(&tape->owner);
+        }
+    pal_tensor one = pal_full(tape, PAL_I64, PAL_SHAPE(1), 1);
+    return pal_embedding(pal_select(x, 0, 0), pal_sub(pal_slice(offsets, 0, 1, n + 1, 1), one));
+}
+
+pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
 {
     static const char *const conv[] = {"conv.0", "conv.1", "conv.2"};
     pal_tensor x = pal_lm_embed(lm, tokens); /* [B,T,d] */
@@ -59,7 +74,8 @@ pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens)
     for (int64_t i = 0; i < s->layers; i++) {
         if (!tape || pal_tape_status(tape) != PAL_OK) return x;
         pal_mixer_state after = s->layer[i];
-        x = pal_block_forward(&lm->blocks[i], x, &after);
+        run.layer = i;
+        x = pal_block_forward(&lm->blocks[i], x, &after, run);
         if (pal_tape_status(tape) != PAL_OK) return x;
         s->layer[i].state = keep(s, i, "state", after.state);
         for (int j = 0; j < 3; j++) s->layer[i].conv[j] = keep(s, i, conv[j], after.conv[j]);
@@ -67,7 +83,7 @@ pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens)
         s->layer[i].v = keep(s, i, "v", after.v);
         s->layer[i].seen = after.seen;
     }
-    return pal_lm_head(lm, pal_select(x, 1, -1)); /* [B,vocab] */
+    return pal_lm_head(lm, last_tokens(x, run.offsets)); /* [B,vocab] */
 }
 
 /* ---- Drawing a token ---- */

@@ -92,11 +92,29 @@ pal_rule_out pal_scan_failed(const pal_frame *f);
 
 enum { PAL_NAME_MAX = 256 };
 
+/* One call of a mixer. */
+typedef struct pal_run {
+    pal_mixer_state *state; /* NULL: from the start */
+    pal_run_opts opts;
+} pal_run;
+
 /* The first member of every mixer. */
 struct pal_mixer {
     const char *name;
-    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state);
+    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
 };
+
+/* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone). (run.c)
+ */
+bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t);
+/* The options of a rule in this call. */
+pal_rule_opts pal_run_rule(const pal_run *run);
+/* For the delta rules: opts to bring q and k to unit length and g from its pre-activation on the
+ * way; with a hook that is done here, and shown. */
+void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
+                   pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
+/* Shows o and the state of a rule, and hands the state on. */
+void pal_run_done(const pal_run *run, pal_rule_out *out);
 
 /* A text key and the field of the options that it sets. */
 typedef enum pal_key_kind {
@@ -167,7 +185,7 @@ bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand
 void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
 void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
 /* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
-void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, pal_mixer_state *state,
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
                      pal_tensor qkv[3]);
 /* x W^T as heads: [B,T,heads,width]. */
 pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,

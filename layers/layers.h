@@ -275,8 +275,39 @@ typedef struct pal_mixer_state {
     int64_t seen;
 } pal_mixer_state;
 
-/* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. */
-PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state);
+/*
+ * A look into a running layer: called with what a mixer has just computed, by name, which it may
+ * read or replace (*t, by a tensor of the same shape). In this order, as far as a mixer has them:
+ *
+ *     x                 its input, [B,T,d]; returning false skips the mixer: what *t then is counts
+ *                       as its output, and PAL_NONE adds nothing to the residual stream
+ *     q k v             after convolution, SiLU and unit length (attention: after rotary)
+ *     b w, beta, dt     the gates of erase and write, or the one for both, or Mamba-2's step
+ *     g                 the log-decay (Mamba-2: A dt)
+ *     o state           what the rule returns (attention: o alone)
+ *     gate              the output gate before its activation
+ *     y                 the mixer's output, [B,T,d]
+ *
+ * Other names may come; what is returned for names but x does not count. With a hook the unit
+ * length and the log-decay are operations of their own, so that they can be seen. Replacing g of
+ * Mamba-2 has no effect on its rule, which takes A and dt. Under recomputation a hook sees
+ * everything twice and has to do the same both times.
+ */
+typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor *t);
+
+/* How layers run; all zero: whole sequences from their start. */
+typedef struct pal_run_opts {
+    pal_tensor offsets; /* packed sequences, as in pal_rule_opts: nothing crosses a boundary */
+    pal_rule_mode mode; /* of the rules; attention is composed if they are */
+    pal_hook_fn *hook;
+    void *user;    /* of the hook */
+    int64_t layer; /* what the hook is told of a mixer by itself; a model counts by itself */
+} pal_run_opts;
+
+/* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. With
+ * offsets the rules' states are of the N sequences; attention takes no state then. */
+PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
+                                     pal_run_opts run);
 PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
 
 /*
@@ -335,6 +366,8 @@ typedef struct pal_mamba2_opts {
     double expand;       /* inner width / width; 0: 2 */
     int64_t n_groups;    /* G; 0: 1 */
     int64_t conv_kernel; /* 0: 4 */
+    double dt_min;       /* dt after its softplus is kept within dt_min .. dt_max */
+    double dt_max;       /* 0: no limit */
     bool no_conv_bias;   /* key use_conv_bias=false */
     bool use_bias;       /* biases in in_proj and out_proj */
     bool no_norm;        /* key rmsnorm=false: y * silu(z), no weight */
@@ -406,17 +439,29 @@ PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
-PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens);
-/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T]; the logits are never all
- * there at once (pal_linear_cross_entropy). */
-PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets);
+PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
+/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
+ * not PAL_IGNORE. The logits never exist at once (pal_linear_cross_entropy). */
+enum { PAL_IGNORE = -100 };
+PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets,
+                               pal_run_opts run);
+
+/*
+ * Padded batches are run as packed ones. pal_pack joins the first lengths[b] entries of each row b
+ * of x [B,T,..] (the last ones if left: padding is before them) to [1, sum of lengths, ..], and
+ * *offsets (may be NULL), i64 [B+1], is where each begins. pal_unpack is its inverse, [B,T,..] with
+ * zeros for padding. Both are differentiable in x.
+ */
+PAL_API pal_tensor pal_pack(pal_tensor x, const int64_t *lengths, bool left, pal_tensor *offsets);
+PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool left);
 
 /*
  * Decoding: the state of every layer after the tokens seen so far. Its memory is its own and does
  * not grow (but for attention without a window, whose cache is all keys and values so far), so a
  * loop of
  *
- *     pal_tensor logits = pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token));
+ *     pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token);
+ *     pal_tensor logits = pal_lm_step(lm, state, in, (pal_run_opts){0});
  *     token = pal_sample(logits, 0.8, 0, &rng);
  *     pal_tape_reset(tape);
  *
@@ -426,8 +471,11 @@ typedef struct pal_lm_state pal_lm_state;
 PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */
 PAL_API void pal_lm_state_free(pal_lm_state *state);
 /* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
- * last. B must stay the same. */
-PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens);
+ * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
+ * run.offsets (attention cannot do that); B is N from then on, and so are the logits [N,vocab];
+ * none may be empty. */
+PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
+                               pal_run_opts run);
 
 /* Draws a token from logits (n elements in all): softmax at this temperature among the top_k
  * largest (0: all). Temperature 0 takes the largest. -1 after an error. */

@@ -99,18 +99,40 @@ const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer)
 
 /* ---- Running ---- */
 
-pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state)
+pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
+                             pal_run_opts run)
 {
     pal_tensor y = pal_rms_norm(x, block->attn_norm, block->eps);
-    x = pal_add(x, pal_mixer_forward(block->mixer, y, state));
+    y = pal_mixer_forward(block->mixer, y, state, run);
+    if (!pal_is_none(y)) x = pal_add(x, y);
     y = pal_rms_norm(x, block->mlp_norm, block->eps);
     return pal_add(x, pal_mlp_forward(&block->mlp, y));
 }
 
 /* A block as a segment for pal_recompute. */
+typedef struct segment {
+    const pal_block_layer *block;
+    pal_run_opts run;
+} segment;
+
 static void block_segment(void *context, const pal_tensor *in, pal_tensor *out)
 {
-    out[0] = pal_block_forward(context, in[0], NULL);
+    const segment *s = context;
+    out[0] = pal_block_forward(s->block, in[0], NULL, s->run);
+}
+
+/* The segment's context lives as long as what the tape records. */
+static pal_tensor recomputed_block(pal_tape *tape, const pal_block_layer *block, pal_tensor x,
+                                   pal_run_opts run)
+{
+    segment *s = pal_arena_zeroed(&pal_tape_level(tape)->heads, sizeof *s);
+    if (!s) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "lm: out of memory for a block");
+        return pal_poison(&tape->owner);
+    }
+    *s = (segment){block, run};
+    pal_recompute(tape, block_segment, s, 1, &x, 1, &x);
+    return x;
 }
 
 pal_tensor pal_lm_embed(const pal_lm *lm, pal_tensor tokens)
@@ -130,30 +152,31 @@ pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x)
 }
 
 /* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
-static bool run_blocks(const pal_lm *lm, pal_tensor tokens, pal_tensor *x)
+static bool run_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x)
 {
     *x = pal_lm_embed(lm, tokens);
     pal_tape *tape = pal_tape_of(x->node);
     if (!tape) return false;
-    for (int64_t i = 0; i < lm->opts.layers && pal_tape_status(tape) == PAL_OK; i++) {
-        if (lm->opts.recompute)
-            pal_recompute(tape, block_segment, &lm->blocks[i], 1, x, 1, x);
-        else
-            *x = pal_block_forward(&lm->blocks[i], *x, NULL);
+    for (run.layer = 0; run.layer < lm->opts.layers && pal_tape_status(tape) == PAL_OK;
+         run.layer++) {
+        const pal_block_layer *block = &lm->blocks[run.layer];
+        *x = lm->opts.recompute ? recomputed_block(tape, block, *x, run)
+                                : pal_block_forward(block, *x, NULL, run);
     }
     return pal_tape_status(tape) == PAL_OK;
 }
 
-pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens)
+pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run)
 {
     pal_tensor x;
-    return run_blocks(lm, tokens, &x) ? pal_lm_head(lm, x) : x;
+    return run_blocks(lm, tokens, run, &x) ? pal_lm_head(lm, x) : x;
 }
 
-pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets)
+pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets, pal_run_opts run)
 {
     pal_tensor x;
-    if (!run_blocks(lm, tokens, &x)) return x;
-    return pal_linear_cross_entropy(pal_rms_norm(x, lm->norm, lm->opts.norm_eps), lm->head,
-                                    PAL_NONE, targets, (pal_cross_entropy_opts){0});
+    const pal_cross_entropy_opts opts = {.has_ignore = true, .ignore = PAL_IGNORE};
+    if (!run_blocks(lm, tokens, run, &x)) return x;
+    x = pal_rms_norm(x, lm->norm, lm->opts.norm_eps);
+    return pal_linear_cross_entropy(x, lm->head, PAL_NONE, targets, opts);
 }

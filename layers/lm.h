@@ -20,7 +20,8 @@ struct pal_lm {
 };
 
 pal_tensor pal_lm_embed(const pal_lm *lm, pal_tensor tokens); /* [B,T] to [B,T,d] */
-pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state);
+pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
+                             pal_run_opts run);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
 
 #endif

@@ -24,7 +24,7 @@ static pal_tensor gated_norm(const mamba2 *m, pal_tensor y, pal_tensor z)
     return pal_gated_rms_norm(y, z, m->norm, opts);
 }
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, pal_mixer_state *state)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *run)
 {
     const mamba2 *m = (const mamba2 *)mixer;
     int64_t B = pal_dim(u, 0), T = pal_dim(u, 1), GN = m->G * m->N;
@@ -32,18 +32,31 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, pal_mixer_state 
     pal_tape *tape = pal_tape_of(zxbcdt.node);
     if (!tape || pal_tape_status(tape) != PAL_OK) return zxbcdt;
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
-    pal_short_conv_opts how = {.silu = true, .tail = state ? &state->conv[0] : NULL};
+    pal_short_conv_opts how = {.silu = true,
+                               .tail = run->state ? &run->state->conv[0] : NULL,
+                               .offsets = run->opts.offsets};
     pal_tensor conv = pal_short_conv(part[1], m->conv, m->conv_bias, how);
     pal_split(conv, -1, 3, (int64_t[]){m->di, GN, GN}, xbc);
 
     /* As in pal_log_decay: exp(A_log) stays finite in f32. */
     pal_tensor A = pal_neg(pal_exp(pal_clamp(pal_on(tape, m->A_log), -HUGE_VAL, 80)));
     pal_tensor dt = pal_softplus(pal_add(part[2], m->dt_bias)); /* [B,T,nh] */
-    pal_rule_out out = pal_mamba2(pal_reshape(xbc[0], PAL_SHAPE(B, T, m->nh, m->P)), dt, A,
-                                  pal_reshape(xbc[1], PAL_SHAPE(B, T, m->G, m->N)),
-                                  pal_reshape(xbc[2], PAL_SHAPE(B, T, m->G, m->N)), m->D,
-                                  (pal_rule_opts){.state = state ? state->state : PAL_NONE});
-    if (state) state->state = out.state;
+    if (m->opts.dt_min > 0 || m->opts.dt_max > 0)
+        dt = pal_clamp(dt, m->opts.dt_min, m->opts.dt_max > 0 ? m->opts.dt_max : HUGE_VAL);
+    pal_tensor x = pal_reshape(xbc[0], PAL_SHAPE(B, T, m->nh, m->P));
+    pal_tensor k = pal_reshape(xbc[1], PAL_SHAPE(B, T, m->G, m->N));
+    pal_tensor q = pal_reshape(xbc[2], PAL_SHAPE(B, T, m->G, m->N));
+    pal_run_show(run, "q", &q);
+    pal_run_show(run, "k", &k);
+    pal_run_show(run, "v", &x);
+    pal_run_show(run, "dt", &dt);
+    if (run->opts.hook) {
+        pal_tensor g = pal_mul(dt, A);
+        pal_run_show(run, "g", &g);
+    }
+    pal_rule_out out = pal_mamba2(x, dt, A, k, q, m->D, pal_run_rule(run));
+    pal_run_done(run, &out);
+    pal_run_show(run, "gate", &part[0]);
     pal_tensor y = gated_norm(m, pal_reshape(out.o, PAL_SHAPE(B, T, m->di)), part[0]);
     return pal_linear(y, m->out_proj, m->out_bias);
 }
@@ -124,6 +137,8 @@ static const pal_key keys[] = {
     {"expand", PAL_KEY_REAL, offsetof(pal_mamba2_opts, expand)},
     {"n_groups", PAL_KEY_INT, offsetof(pal_mamba2_opts, n_groups)},
     {"conv_kernel", PAL_KEY_INT, offsetof(pal_mamba2_opts, conv_kernel)},
+    {"dt_min", PAL_KEY_REAL, offsetof(pal_mamba2_opts, dt_min)},
+    {"dt_max", PAL_KEY_REAL, offsetof(pal_mamba2_opts, dt_max)},
     {"use_conv_bias", PAL_KEY_NOT, offsetof(pal_mamba2_opts, no_conv_bias)},
     {"use_bias", PAL_KEY_FLAG, offsetof(pal_mamba2_opts, use_bias)},
     {"rmsnorm", PAL_KEY_NOT, offsetof(pal_mamba2_opts, no_norm)},

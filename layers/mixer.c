@@ -18,13 +18,18 @@ enum { KINDS = sizeof kinds / sizeof *kinds };
 const char *pal_mixers_name(int i) { return i >= 0 && i < KINDS ? kinds[i]->name : NULL; }
 const char *pal_mixer_name(const pal_mixer *mixer) { return mixer->name; }
 
-pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state)
+pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
+                             pal_run_opts opts)
 {
+    const pal_run run = {state, opts};
     pal_frame f;
     pal_arg a = {"x", "BTd", x, false};
     pal_frame_init(&f, mixer->name);
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
-    return mixer->forward(mixer, a.t, state);
+    if (!pal_run_show(&run, "x", &a.t)) return a.t;
+    pal_tensor y = mixer->forward(mixer, a.t, &run);
+    pal_run_show(&run, "y", &y);
+    return y;
 }
 
 /* ---- Text ---- */

@@ -96,7 +96,7 @@ static pal_tensor loss_of(pal_tape *tape, const layer *l, pal_tensor x, pal_tens
 {
     pal_mixer_state state = {.seen = 0};
     pal_tensor out[OUTPUTS], sum = pal_scalar(tape, l->dtype, 0);
-    *y = pal_mixer_forward(l->mixer, x, &state);
+    *y = pal_mixer_forward(l->mixer, x, &state, (pal_run_opts){0});
     int n = outputs_of(*y, &state, out);
     for (int i = 0; i < n; i++) {
         double *w = malloc((size_t)pal_count(out[i]) * sizeof *w);
@@ -225,9 +225,10 @@ START_TEST(pieces_carry_their_state)
     pal_tensor x = leaf(tape, PAL_F64, PAL_SHAPE(B, T, WIDTH), l.x), part[4];
     pal_tensor all[OUTPUTS], carried[OUTPUTS];
     pal_mixer_state whole = {.seen = 0}, state = {.seen = 0};
-    pal_tensor y = pal_mixer_forward(l.mixer, x, &whole);
+    pal_tensor y = pal_mixer_forward(l.mixer, x, &whole, (pal_run_opts){0});
     for (int i = 0; i < 4; i++)
-        part[i] = pal_mixer_forward(l.mixer, pal_slice(x, 1, cut[i], cut[i + 1], 1), &state);
+        part[i] = pal_mixer_forward(l.mixer, pal_slice(x, 1, cut[i], cut[i + 1], 1), &state,
+                                    (pal_run_opts){0});
     int n = outputs_of(y, &whole, all);
     ck_assert_int_eq(outputs_of(pal_concat(4, part, 1), &state, carried), n);
     ck_assert_int_eq(whole.seen, state.seen);

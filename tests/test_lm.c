@@ -59,8 +59,8 @@ START_TEST(loss)
     pal_lm *lm = small(params, SMALL);
     pal_tape *tape = pal_tape_new();
     pal_tensor x = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens);
-    pal_tensor logits = pal_lm_logits(lm, x);
-    double sum = 0, got = pal_item(pal_lm_loss(lm, x, x));
+    pal_tensor logits = pal_lm_logits(lm, x, (pal_run_opts){0});
+    double sum = 0, got = pal_item(pal_lm_loss(lm, x, x, (pal_run_opts){0}));
     ck_assert_int_eq(pal_count(logits), B * T * SMALL.vocab);
     for (int i = 0; i < B * T; i++) {
         const float *row = pal_f32(logits) + i * SMALL.vocab;
@@ -85,7 +85,7 @@ START_TEST(recompute)
         pal_lm *lm = small(params[i], opts);
         pal_tape *tape = pal_tape_new();
         pal_tensor x = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens);
-        ck_assert(pal_backward(pal_lm_loss(lm, x, x)) == PAL_OK);
+        ck_assert(pal_backward(pal_lm_loss(lm, x, x, (pal_run_opts){0})) == PAL_OK);
         pal_tape_free(tape);
     }
     for (int b = 0; b < pal_params_blocks(params[0]); b++) {
@@ -106,7 +106,8 @@ START_TEST(decoding)
     pal_params *params = pal_params_new();
     pal_lm *lm = small(params, SMALL);
     pal_tape *tape = pal_tape_new();
-    pal_tensor all = pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens));
+    pal_tensor all =
+        pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens), (pal_run_opts){0});
     float whole[B * T * 11];
     memcpy(whole, pal_f32(all), sizeof whole);
     pal_lm_state *state = pal_lm_state_new(lm);
@@ -117,8 +118,8 @@ START_TEST(decoding)
             part[i] = tokens[i / (next - at) * T + at + i % (next - at)];
         pal_tape_reset(tape);
         pal_set_grad(tape, false);
-        pal_tensor y =
-            pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, next - at), part));
+        pal_tensor y = pal_lm_step(
+            lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, next - at), part), (pal_run_opts){0});
         for (int b = 0; b < B; b++)
             for (int j = 0; j < 11; j++)
                 ck_assert(fabsf(pal_f32(y)[b * 11 + j] - whole[(b * T + next - 1) * 11 + j]) <=
@@ -160,7 +161,8 @@ static void step(const pal_lm *lm, pal_lm_state *state, pal_tape *tape, const in
     int64_t part[B * LONG], n = next - at, vocab = SMALL.vocab;
     for (int64_t i = 0; i < B * n; i++) part[i] = x[i / n * LONG + at + i % n];
     pal_tape_reset(tape);
-    pal_tensor y = pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, n), part));
+    pal_tensor y =
+        pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, n), part), (pal_run_opts){0});
     for (int64_t i = 0; i < B * vocab; i++) {
         float want = whole[(i / vocab * LONG + next - 1) * vocab + i % vocab];
         ck_assert_msg(fabsf(pal_f32(y)[i] - want) <= 1e-5f, "after %lld tokens: %g, not %g",
@@ -184,7 +186,9 @@ START_TEST(decoding_with_attention)
     float whole[B * LONG * 11];
     long_tokens(x);
     pal_set_grad(tape, false);
-    memcpy(whole, pal_f32(pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, LONG), x))),
+    memcpy(whole,
+           pal_f32(pal_lm_logits(lm, pal_from(tape, PAL_I64, PAL_SHAPE(B, LONG), x),
+                                 (pal_run_opts){0})),
            sizeof whole);
     for (int64_t prompt = 1; prompt <= LONG; prompt++) {
         pal_lm_state *state = pal_lm_state_new(lm);
@@ -214,7 +218,7 @@ START_TEST(decoding_in_constant_memory)
     pal_lm_state *state = pal_lm_state_new(lm);
     pal_set_grad(tape, false);
     for (int i = 0; i < 6 * STEPS; i++) {
-        pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token));
+        pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token), (pal_run_opts){0});
         pal_tape_reset(tape);
         after[i / 6] = live;
     }
@@ -283,7 +287,7 @@ START_TEST(wrong_options)
     pal_params *params = pal_params_new();
     pal_lm *lm = small(params, SMALL);
     pal_tape *tape = pal_tape_new();
-    pal_lm_logits(lm, pal_zeros(tape, PAL_I64, PAL_SHAPE(3)));
+    pal_lm_logits(lm, pal_zeros(tape, PAL_I64, PAL_SHAPE(3)), (pal_run_opts){0});
     ck_assert_msg(strstr(heard.message, "tokens is i64[3] and should be i64[B,T]") != NULL, "%s",
                   heard.message);
     pal_tape_free(tape);

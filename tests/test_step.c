@@ -87,8 +87,8 @@ static bool train(pal_tape *tape, pal_params *params, pal_adamw **adamw, double 
     int64_t text[BATCH][LENGTH + 1];
     for (int64_t i = 0; i < BATCH * (LENGTH + 1); i++) (&text[0][0])[i] = i * i % VOCAB;
     pal_tensor all = pal_from(tape, PAL_I64, PAL_SHAPE(BATCH, LENGTH + 1), text);
-    pal_tensor l =
-        pal_lm_loss(lm, pal_slice(all, 1, 0, LENGTH, 1), pal_slice(all, 1, 1, LENGTH + 1, 1));
+    pal_tensor l = pal_lm_loss(lm, pal_slice(all, 1, 0, LENGTH, 1),
+                               pal_slice(all, 1, 1, LENGTH + 1, 1), (pal_run_opts){0});
     if (pal_backward(l) != PAL_OK) return false;
     *loss = pal_item(l);
     pal_clip_grad_norm(params, 1);

@@ -117,7 +117,7 @@ static void run(golden *g, const pal_mixer *mixer, pal_params *params)
         return;
     }
     pal_mixer_state state = {.seen = 0};
-    pal_tensor y = pal_mixer_forward(mixer, x, &state);
+    pal_tensor y = pal_mixer_forward(mixer, x, &state, (pal_run_opts){.mode = g->mode});
     /* The file has Mamba-2's state as [B,nh,P,N]. */
     bool transposed = strcmp(pal_mixer_name(mixer), "mamba2") == 0;
     const pal_tensor out[2] = {y, transposed ? pal_transpose(state.state, -1, -2) : state.state};

@@ -131,8 +131,10 @@ static void step(golden *g, const pal_lm *lm, pal_params *params, pal_adamw *ada
     pal_tensor tokens = pal_select(golden_leaf(g, "in/tokens", false), 0, i);
     int64_t T = pal_dim(tokens, 1) - 1;
     pal_tensor given = pal_slice(tokens, 1, 0, T, 1);
-    pal_tensor loss = pal_lm_loss(lm, given, pal_slice(tokens, 1, 1, T + 1, 1));
-    pal_tensor logits = i == 0 ? pal_lm_logits(lm, given) : PAL_NONE;
+    pal_tensor loss =
+        pal_lm_loss(lm, given, pal_slice(tokens, 1, 1, T + 1, 1), (pal_run_opts){.mode = g->mode});
+    pal_tensor logits =
+        i == 0 ? pal_lm_logits(lm, given, (pal_run_opts){.mode = g->mode}) : PAL_NONE;
     if (pal_backward(loss) != PAL_OK) return;
     if (i == 0) {
         pal_array value = pal_value(logits);
