@@ -280,7 +280,9 @@ static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size,
 
     int64_t elements = nout ? pal_array_count(&out[0]->a) : 0;
     r->call.team = pal_team(r->work ? r->work : elements);
+    const double start = pal_profile_start(tape);
     op->forward(&r->call);
+    pal_profile_stop(tape, op->name, start, false);
     pal_tape_note_peak(tape);
     if (tape->check_numerics) check_forward(&r->call);
     if (tape->owner.error.status != PAL_OK) return false;

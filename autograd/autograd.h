@@ -91,6 +91,19 @@ typedef struct pal_memory {
 PAL_API pal_memory pal_tape_memory(const pal_tape *tape);
 PAL_API void pal_memory_print(FILE *file, pal_memory memory);
 
+/*
+ * A profile: seconds by operation, of forward and of backward, since it was last turned on. What is
+ * done between operations (finding the tape, shapes, memory) is in none of them. *lines stays valid
+ * until the tape is freed; in the order of first use; names are the operations'.
+ */
+typedef struct pal_profile_line {
+    const char *name;
+    int64_t calls; /* forward */
+    double forward, backward;
+} pal_profile_line;
+PAL_API void pal_tape_profile(pal_tape *tape, bool on);
+PAL_API int pal_tape_profile_lines(const pal_tape *tape, const pal_profile_line **lines);
+
 /* ---- Leaves ---- */
 
 PAL_API pal_tensor pal_full(pal_tape *tape, pal_dtype dtype, pal_shape shape, double value);

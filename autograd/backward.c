@@ -299,10 +299,12 @@ pal_status pal_run_backward(pal_tape *tape, int n, pal_node *const *seeds,
     for (pal_record *r = level->last; r && tape->owner.error.status == PAL_OK; r = r->prev) {
         if (!is_reached(r, plan->pass)) continue;
         bind_gradients(r, plan, block, scratch);
+        const double start = pal_profile_start(tape);
         if (r->segment)
             pal_segment_backward(r);
         else
             r->call.op->backward(&r->call);
+        if (!r->segment) pal_profile_stop(tape, r->call.op->name, start, true);
         if (tape->check_numerics && tape->owner.error.status == PAL_OK) check_numerics(r);
         finish_record(r, plan, outermost);
         r->call.din = NULL;

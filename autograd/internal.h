@@ -101,6 +101,7 @@ struct pal_tape {
     size_t peak;
     int64_t ops;
     pal_rng rng;
+    struct pal_profile *profile; /* NULL: never asked for */
 };
 
 static inline pal_level *pal_tape_level(pal_tape *tape) { return &tape->level[tape->depth]; }
@@ -137,6 +138,14 @@ const char *pal_handle_problem(pal_tensor t);
 pal_node *pal_node_new(pal_tape *tape, const char *op);
 /* Gives node n a contiguous value of this dtype and shape; false: out of memory (not reported). */
 bool pal_node_allocate(pal_tape *tape, pal_node *n);
+
+/* ---- Profile (profile.c) ---- */
+
+typedef struct pal_profile pal_profile;
+/* Around an operation's forward or backward; without a profile they do nothing. */
+double pal_profile_start(const pal_tape *tape);
+void pal_profile_stop(pal_tape *tape, const char *name, double start, bool backward);
+void pal_profile_free(pal_tape *tape);
 /* Makes the handles of all nodes of this level that are newer than `mark` stale. */
 void pal_nodes_forget(pal_level *level, pal_node *mark);
 void pal_tape_note_peak(pal_tape *tape);

@@ -81,47 +81,6 @@ static double flops(const row *r)
     return (r->direction == FORWARD_BACKWARD ? 21.0 : 7.0) * (double)(r->d.K * r->d.V);
 }
 
-/* ---- What is printed ---- */
-
-PAL_PRINTF(2, 3) static void note(const bench *b, const char *format, ...)
-{
-    va_list args;
-    for (int i = 0; i < (b->csv ? 2 : 1); i++) {
-        FILE *file = i ? b->csv : stdout;
-        va_start(args, format);
-        fprintf(file, "# ");
-        vfprintf(file, format, args);
-        fprintf(file, "\n");
-        va_end(args);
-    }
-}
-
-/* The first line that starts so, without that, or "unknown". */
-static void find_line(FILE *file, const char *start, char *text, size_t size)
-{
-    snprintf(text, size, "unknown");
-    for (char line[256]; file && fgets(line, sizeof line, file);) {
-        if (strncmp(line, start, strlen(start))) continue;
-        const char *value = line + strlen(start) + strspn(line + strlen(start), "\t :");
-        snprintf(text, size, "%.*s", (int)strcspn(value, "\n"), value);
-        break;
-    }
-}
-
-static void note_machine(const bench *b)
-{
-    char model[128], commit[128];
-    FILE *info = fopen("/proc/cpuinfo", "r");
-    find_line(info, "model name", model, sizeof model);
-    if (info) fclose(info);
-    FILE *git = popen("git describe --always --dirty 2>/dev/null", "r");
-    find_line(git, "", commit, sizeof commit);
-    if (git) pclose(git);
-    note(b, "machine: %s, %ld cpus", model, sysconf(_SC_NPROCESSORS_ONLN));
-    note(b, "kernels: %s", pal_kernels_in_use());
-    note(b, "commit: %s", commit);
-}
-
 /* One line on the screen and one in the file. */
 static void report(const bench *b, const row *r, quartiles ns, double share, double bytes)
 {
@@ -150,7 +109,7 @@ static void print_head(const bench *b)
 static void row_failed(bench *b, const row *r)
 {
     b->failed = true;
-    note(b, "FAILED: %s %s %s", r->rule->name, mode_name((int)r->mode),
+    note(b->csv, "FAILED: %s %s %s", r->rule->name, mode_name((int)r->mode),
          direction_name((int)r->direction));
 }
 
@@ -185,7 +144,8 @@ static void decode_row(bench *b, const subject *s, row r)
     if (measure_pairs(decoder_run, &d, decoder_sweep, &d, b->o.runs, &p)) {
         double rate = flops(&r) * steps / p.seconds.median;
         report(b, &r, scaled(p.seconds, 1e9 / steps), rate / b->sgemm_rate[r.thread_index], 0);
-        note(b, "decode: %s threads=%d is %.3f of a read-modify-write sweep over the same %.0f MB",
+        note(b->csv,
+             "decode: %s threads=%d is %.3f of a read-modify-write sweep over the same %.0f MB",
              r.rule->name, d.threads, p.ratio, states * (double)(r.d.K * r.d.V) * 4 / (1 << 20));
     } else {
         row_failed(b, &r);
@@ -300,9 +260,7 @@ static void measure_sgemm(bench *b)
 {
     for (int t = 0; t < b->o.threads.n; t++) {
         use_threads(b, t);
-        b->sgemm_rate[t] = SGEMM_FLOPS / measure(sgemm_run, &b->gemm, b->o.runs);
-        note(b, "sgemm threads=%d gflops=%.1f family=%s", b->gemm.threads, 1e-9 * b->sgemm_rate[t],
-             pal_blas_family());
+        b->sgemm_rate[t] = note_sgemm(b->csv, &b->gemm, b->o.runs);
     }
 }
 
@@ -328,7 +286,7 @@ int main(int argc, char **argv)
     pal_set_grad(b.data, false);
     b.gemm = sgemm_new(b.squares);
     use_threads(&b, b.o.threads.n - 1);
-    note_machine(&b);
+    note_machine(b.csv);
     for (int i = 0; i < RULES; i++)
         if (b.o.rules >> i & 1) validate_rule(&b, i);
     measure_sgemm(&b);

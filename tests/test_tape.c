@@ -432,6 +432,28 @@ static pal_status big_step(double *gradient)
     return status;
 }
 
+/* Calls are counted by name while a profile is on, and its time is within that of the step. */
+START_TEST(a_profile_counts_operations)
+{
+    const pal_profile_line *line;
+    ck_assert_int_eq(pal_tape_profile_lines(tape, &line), 0);
+    for (int round = 0; round < 2; round++) { /* turning it on again starts from zero */
+        pal_tape_profile(tape, true);
+        pal_tensor x = pal_want_grad(leaf6());
+        ck_assert(pal_backward(total(times(times(x, x), x))) == PAL_OK);
+        pal_tape_profile(tape, false);
+        times(x, x); /* not counted */
+        ck_assert_int_eq(pal_tape_profile_lines(tape, &line), 2);
+        ck_assert_str_eq(line[0].name, "times");
+        ck_assert_int_eq(line[0].calls, 2);
+        ck_assert_int_eq(line[1].calls, 1);
+        for (int i = 0; i < 2; i++)
+            ck_assert(line[i].forward >= 0 && line[i].backward >= 0 && line[i].forward < 60);
+        pal_tape_reset(tape);
+    }
+}
+END_TEST
+
 START_TEST(every_allocation_may_fail)
 {
     pal_set_allocator(failing, NULL);
@@ -481,6 +503,7 @@ int main(void)
     tcase_add_test(c, the_first_number_that_is_not_finite_is_named);
     tcase_add_test(c, wrong_uses_of_leaves_are_errors);
     tcase_add_test(c, the_record_can_be_read);
+    tcase_add_test(c, a_profile_counts_operations);
     tcase_add_test(c, every_allocation_may_fail);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);

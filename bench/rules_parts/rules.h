@@ -2,14 +2,14 @@
  * rules.h - what the parts of bench/rules share.
  *
  * From the bottom up: subject.c is what can be timed (rules and their inputs), options.c the
- * command line, measure.c clock and reference rates, timed.c one run of a rule or of decoding,
+ * command line, timed.c one run of a rule or of decoding,
  * stages.c where the time of a chunk goes, validate.c the comparison with f64 that comes first.
  * bench/rules.c puts them together.
  */
 #ifndef PAL_BENCH_RULES_H
 #define PAL_BENCH_RULES_H
 
-#include "layers/layers.h"
+#include "bench/measure/measure.h"
 
 #include <stdio.h>
 
@@ -56,7 +56,7 @@ void leaves(pal_tape *tape, const subject *s, pal_dtype dtype, bool want, pal_te
 /* ---- The command line (options.c) ---- */
 
 typedef enum direction { FORWARD, FORWARD_TRAIN, FORWARD_BACKWARD, DECODE, DIRECTIONS } direction;
-enum { MODES = PAL_RULE_CHUNK + 1, MAX_LIST = 8, MAX_RUNS = 999 };
+enum { MODES = PAL_RULE_CHUNK + 1, MAX_LIST = 8 };
 
 /* NULL: there is no such mode or direction. */
 const char *mode_name(int i);
@@ -79,37 +79,6 @@ typedef struct options {
 } options;
 /* Reads the command line and fills in defaults; ends the program if it makes no sense. */
 options options_parse(int argc, char **argv);
-
-/* ---- Clock and reference rates (measure.c) ---- */
-
-double seconds(void);
-
-/* One run: its seconds, or a negative number if it failed. */
-typedef double timed_fn(void *context);
-
-typedef struct quartiles {
-    double low, median, high;
-} quartiles;
-
-/* Times runs of two things in turn. */
-typedef struct pairs {
-    quartiles seconds; /* of the first */
-    double ratio;      /* median over the pairs of (seconds of the second / seconds of the first) */
-} pairs;
-bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_context, int runs,
-                   pairs *out);
-/* Median seconds of one thing; not to be used for what can fail. */
-double measure(timed_fn *run, void *context, int runs);
-
-/* The product of two SGEMM_SIZE x SGEMM_SIZE matrices, by the library's own BLIS. */
-enum { SGEMM_SIZE = 2048 };
-#define SGEMM_FLOPS (2.0 * SGEMM_SIZE * SGEMM_SIZE * SGEMM_SIZE)
-typedef struct sgemm {
-    pal_tensor a, b, c;
-    int threads;
-} sgemm;
-sgemm sgemm_new(pal_tape *data);
-timed_fn sgemm_run;
 
 /* ---- A rule, timed (timed.c) ---- */
 

@@ -5,11 +5,14 @@
  * it for a while. So a rate is never compared with one that was measured at another time: what is
  * timed and its reference take turns, each pair gives a ratio, and the median of these is reported.
  */
-#include "bench/rules_parts/rules.h"
+#include "bench/measure/measure.h"
 #include "tensor/internal.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 double seconds(void)
 {
@@ -82,4 +85,52 @@ double sgemm_run(void *context)
     pal_gemm(PAL_F32, SGEMM_SIZE, SGEMM_SIZE, SGEMM_SIZE, 1, a, SGEMM_SIZE, 1, b, SGEMM_SIZE, 1, 0,
              c, SGEMM_SIZE, 1, g->threads);
     return seconds() - start;
+}
+
+/* ---- Lines about the run ---- */
+
+void note(FILE *csv, const char *format, ...)
+{
+    va_list args;
+    for (int i = 0; i < (csv ? 2 : 1); i++) {
+        FILE *file = i ? csv : stdout;
+        va_start(args, format);
+        fprintf(file, "# ");
+        vfprintf(file, format, args);
+        fprintf(file, "\n");
+        va_end(args);
+    }
+}
+
+/* The first line that starts so, without that, or "unknown". */
+static void find_line(FILE *file, const char *start, char *text, size_t size)
+{
+    snprintf(text, size, "unknown");
+    for (char line[256]; file && fgets(line, sizeof line, file);) {
+        if (strncmp(line, start, strlen(start))) continue;
+        const char *value = line + strlen(start) + strspn(line + strlen(start), "\t :");
+        snprintf(text, size, "%.*s", (int)strcspn(value, "\n"), value);
+        break;
+    }
+}
+
+void note_machine(FILE *csv)
+{
+    char model[128], commit[128];
+    FILE *info = fopen("/proc/cpuinfo", "r");
+    find_line(info, "model name", model, sizeof model);
+    if (info) fclose(info);
+    FILE *git = popen("git describe --always --dirty 2>/dev/null", "r");
+    find_line(git, "", commit, sizeof commit);
+    if (git) pclose(git);
+    note(csv, "machine: %s, %ld cpus", model, sysconf(_SC_NPROCESSORS_ONLN));
+    note(csv, "kernels: %s", pal_kernels_in_use());
+    note(csv, "commit: %s", commit);
+}
+
+double note_sgemm(FILE *csv, sgemm *g, int runs)
+{
+    const double rate = SGEMM_FLOPS / measure(sgemm_run, g, runs);
+    note(csv, "sgemm threads=%d gflops=%.1f family=%s", g->threads, 1e-9 * rate, pal_blas_family());
+    return rate;
 }

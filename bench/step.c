@@ -1,0 +1,314 @@
+/*
+ * step.c - a whole training step of a language model: tokens a second, the share of the machine's
+ * matrix-product rate, and where the time goes by operation.
+ *
+ *     build/bench/step [--mixers LIST] [--width N] [--layers N] [--batch N] [--len N]
+ *                      [--threads LIST] [--runs N] [--csv FILE]
+ *
+ * A step is what examples/train_lm does: tokens in, loss, backward, clipping, AdamW, zeroed
+ * gradients. Its useful flops are counted as
+ *
+ *     6 P tokens + sum over layers of tokens (21 K V HV   linear mixers: 7 K V forward, twice back
+ *                                             12 H D n    attention, n keys seen on average)
+ *
+ * with P the parameters without the embedding table, whose rows are looked up. share is of sgemm
+ * (2048^3) by the library's own BLIS on as many threads, run in turn with the steps; median of the
+ * pairs. First the loss is compared with that of the composed rules. The default set is width 256
+ * with 4 heads of 64, batch 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers
+ * each, SwiGLU 8/3, bytes. Lines that start with # say what it ran on and, after each row, the
+ * profile of one more run: percent of a step, and ms forward and backward.
+ */
+#include "bench/measure/measure.h"
+#include "optim/optim.h"
+
+#include <argp.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_THREADS = 8 };
+
+typedef struct setup {
+    const char *mixers;
+    int64_t width, layers, batch, len;
+} setup;
+static const setup sets[] = {{"gdn2:num_heads=4:head_dim=64", 256, 6, 8, 256},
+                             {"gdn2:num_heads=4:head_dim=128", 512, 6, 4, 512}};
+
+typedef struct options {
+    setup given; /* zero: the set's */
+    bool any;
+    int threads[MOST_THREADS], nthreads, runs;
+    const char *csv;
+} options;
+
+/* ---- The command line ---- */
+
+static const struct argp_option flags[] = {
+    {"mixers", 'm', "LIST", 0, "layers, as in examples/train_lm (gdn2:num_heads=4:head_dim=64)", 0},
+    {"width", 'd', "N", 0, "model width (256)", 0},
+    {"layers", 'l', "N", 0, "blocks (6)", 0},
+    {"batch", 'b', "N", 0, "sequences (8)", 0},
+    {"len", 'n', "N", 0, "tokens of a sequence (256)", 0},
+    {"threads", 't', "LIST", 0, "OpenMP threads, separated by commas (1,2)", 0},
+    {"runs", 'r', "N", 0, "pairs of runs (11)", 0},
+    {"csv", 'c', "FILE", 0, "also write the table to FILE", 0},
+    {0}};
+
+static int64_t number(const char *text, struct argp_state *state)
+{
+    char *end;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || n < 1 || n > 1 << 24)
+        argp_error(state, "'%s' is not a number from 1 to 2^24", text);
+    return n;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    options *o = state->input;
+    int64_t *const field[] = {['d'] = &o->given.width,
+                              ['l'] = &o->given.layers,
+                              ['b'] = &o->given.batch,
+                              ['n'] = &o->given.len};
+    switch (key) {
+    case 'm':
+        o->given.mixers = arg;
+        o->any = true;
+        return 0;
+    case 'd':
+    case 'l':
+    case 'b':
+    case 'n':
+        *field[key] = number(arg, state);
+        o->any = true;
+        return 0;
+    case 't':
+        for (char *rest, *word = strtok_r(arg, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
+            if (o->nthreads < MOST_THREADS) o->threads[o->nthreads++] = (int)number(word, state);
+        return 0;
+    case 'r':
+        o->runs = (int)number(arg, state);
+        if (o->runs > MAX_RUNS) argp_error(state, "at most %d runs", MAX_RUNS);
+        return 0;
+    case 'c':
+        o->csv = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- A model in training ---- */
+
+typedef struct training {
+    setup s;
+    pal_params *params;
+    pal_tape *tape;
+    pal_lm *lm;
+    pal_adamw *adamw;
+    int64_t *text; /* batch x (len + 1) bytes */
+} training;
+
+static training training_new(setup s)
+{
+    pal_rng rng = pal_rng_new(1, 0);
+    training t = {.s = s, .params = pal_params_new(), .tape = pal_tape_new()};
+    t.lm = pal_lm_new(
+        t.params, (pal_lm_opts){.width = s.width, .layers = s.layers, .mixers = s.mixers}, &rng);
+    t.adamw = pal_adamw_new(t.params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
+    const int64_t n = s.batch * (s.len + 1);
+    t.text = malloc((size_t)n * sizeof *t.text);
+    for (int64_t i = 0; i < n; i++) t.text[i] = (int64_t)(256 * pal_rng_next(&rng));
+    return t;
+}
+
+static void training_free(training *t)
+{
+    free(t->text);
+    pal_adamw_free(t->adamw);
+    pal_tape_free(t->tape);
+    pal_params_free(t->params);
+}
+
+static pal_tensor loss_of(training *t, pal_rule_mode mode)
+{
+    const setup *s = &t->s;
+    pal_tensor all = pal_from(t->tape, PAL_I64, PAL_SHAPE(s->batch, s->len + 1), t->text);
+    return pal_lm_loss(t->lm, pal_slice(all, 1, 0, s->len, 1), pal_slice(all, 1, 1, s->len + 1, 1),
+                       (pal_run_opts){.mode = mode});
+}
+
+static double step(void *context)
+{
+    training *t = context;
+    double start = seconds();
+    bool good = pal_backward(loss_of(t, PAL_RULE_AUTO)) == PAL_OK;
+    pal_clip_grad_norm(t->params, 1);
+    good = pal_adamw_step(t->adamw, 1e-4) == PAL_OK && good;
+    pal_params_zero_grad(t->params);
+    pal_tape_reset(t->tape);
+    return good ? seconds() - start : -1;
+}
+
+/* ---- What a step counts ---- */
+
+static int64_t rows_of(const training *t, int64_t layer, const char *name)
+{
+    char full[128];
+    snprintf(full, sizeof full, "model.layers.%lld.attn.%s", (long long)layer, name);
+    pal_tensor p = pal_params_find(t->params, full);
+    return pal_is_none(p) ? 0 : pal_dim(p, 0);
+}
+
+/* Flops a token of the layer's rule, forward and backward. */
+static double rule_flops(training *t, int64_t layer)
+{
+    const setup *s = &t->s;
+    pal_mixer_state state = {.seen = 0};
+    bool before = pal_set_grad(t->tape, false);
+    pal_tensor x = pal_zeros(t->tape, PAL_F32, PAL_SHAPE(1, s->len, s->width));
+    pal_mixer_forward(pal_lm_mixer(t->lm, layer), x, &state, (pal_run_opts){0});
+    double flops = 0;
+    if (!pal_is_none(state.state)) {
+        flops = 21.0 * (double)pal_count(state.state);
+    } else if (!pal_is_none(state.k)) { /* a window leaves window - 1 keys in the state */
+        double kept = (double)pal_dim(state.k, 1), n = (double)s->len;
+        double window = kept < n ? kept + 1 : n;
+        double seen = (window * (window + 1) / 2 + (n - window) * window) / n;
+        flops = 12.0 * (double)rows_of(t, layer, "q_proj.weight") * seen;
+    }
+    pal_set_grad(t->tape, before);
+    pal_tape_reset(t->tape);
+    return flops;
+}
+
+static double step_flops(training *t)
+{
+    const double tokens = (double)(t->s.batch * t->s.len);
+    double P = (double)pal_params_size(t->params) - 256.0 * (double)t->s.width, rules = 0;
+    for (int64_t i = 0; i < t->s.layers; i++) rules += rule_flops(t, i);
+    return tokens * (6 * P + rules);
+}
+
+/* ---- Running ---- */
+
+/* The loss by fused rules is that by composed ones. */
+static bool validate(setup s, FILE *csv)
+{
+    s.batch = 1, s.len = s.len < 40 ? s.len : 40;
+    training t = training_new(s);
+    double got = pal_item(loss_of(&t, PAL_RULE_AUTO));
+    double want = pal_item(loss_of(&t, PAL_RULE_COMPOSED));
+    bool good = fabs(got - want) <= 1e-5 * want;
+    note(csv, "valid: loss %.7f, composed %.7f%s", got, want, good ? "" : ": NOT THE SAME");
+    training_free(&t);
+    return good;
+}
+
+static int slowest_first(const void *a, const void *b)
+{
+    const pal_profile_line *x = a, *y = b;
+    double d = y->forward + y->backward - x->forward - x->backward;
+    return (d > 0) - (d < 0);
+}
+
+static void print_profile(training *t, FILE *csv)
+{
+    const pal_profile_line *lines;
+    pal_tape_profile(t->tape, true);
+    double all = step(t), rest = all;
+    pal_tape_profile(t->tape, false);
+    int n = pal_tape_profile_lines(t->tape, &lines);
+    pal_profile_line *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    memcpy(sorted, lines, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, slowest_first);
+    for (int i = 0; i < n; i++) {
+        const pal_profile_line *l = &sorted[i];
+        double time = l->forward + l->backward;
+        rest -= time;
+        if (time < 0.003 * all) continue;
+        note(csv, "profile: %-22s %5.1f%%  %4lld calls, forward %8.3f ms, backward %8.3f ms",
+             l->name, 100 * time / all, (long long)l->calls, 1e3 * l->forward, 1e3 * l->backward);
+    }
+    note(csv, "profile: %-22s %5.1f%%  optimiser, clipping, recording", "the rest",
+         100 * rest / all);
+    free(sorted);
+}
+
+static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
+{
+    if (!validate(s, csv)) return false;
+    training t = training_new(s);
+    const double flops = step_flops(&t), tokens = (double)(s.batch * s.len);
+    bool good = true;
+    for (int i = 0; i < o->nthreads && good; i++) {
+        pairs p;
+        pal_set_threads(o->threads[i]);
+        gemm->threads = o->threads[i];
+        good = measure_pairs(step, &t, sgemm_run, gemm, o->runs, &p);
+        if (!good) break;
+        const double ms = 1e3 * p.seconds.median, rate = tokens / p.seconds.median;
+        const double gflops = 1e-9 * flops / p.seconds.median;
+        const double share = flops / SGEMM_FLOPS * p.ratio;
+        const long long P = pal_params_size(t.params);
+        printf("%-32s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f\n",
+               s.mixers, o->threads[i], (long long)s.width, (long long)s.layers, (long long)s.batch,
+               (long long)s.len, P, ms, 1e3 * p.seconds.low, 1e3 * p.seconds.high, rate, gflops,
+               share);
+        if (csv)
+            fprintf(csv, "\"%s\",%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g\n", s.mixers,
+                    o->threads[i], (long long)s.width, (long long)s.layers, (long long)s.batch,
+                    (long long)s.len, P, ms, rate, gflops, share);
+        print_profile(&t, csv);
+    }
+    training_free(&t);
+    return good;
+}
+
+/* The set with what was given in its place. */
+static setup chosen(const setup *base, const setup *given)
+{
+    return (setup){given->mixers ? given->mixers : base->mixers,
+                   given->width ? given->width : base->width,
+                   given->layers ? given->layers : base->layers,
+                   given->batch ? given->batch : base->batch, given->len ? given->len : base->len};
+}
+
+int main(int argc, char **argv)
+{
+    options o = {.runs = 11};
+    const struct argp argp = {flags, parse, NULL, "Times a whole training step.", 0, 0, 0};
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    if (!o.nthreads) o.nthreads = 2, o.threads[0] = 1, o.threads[1] = 2;
+    FILE *csv = o.csv ? fopen(o.csv, "w") : NULL;
+    if (o.csv && !csv) {
+        perror(o.csv);
+        return EXIT_FAILURE;
+    }
+    pal_tape *squares = pal_tape_new();
+    sgemm gemm = sgemm_new(squares);
+    pal_set_threads(o.threads[o.nthreads - 1]);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    note_machine(csv);
+    for (int i = 0; i < o.nthreads; i++) {
+        pal_set_threads(o.threads[i]);
+        gemm.threads = o.threads[i];
+        note_sgemm(csv, &gemm, o.runs);
+    }
+    printf("%-32s %3s %5s %6s %5s %5s %10s %9s %9s %9s %9s %8s %6s\n", "mixers", "thr", "width",
+           "layers", "batch", "len", "parameters", "ms", "quartile", "quartile", "tokens/s",
+           "GFLOP/s", "share");
+    if (csv)
+        fprintf(csv, "mixers,threads,width,layers,batch,len,parameters,ms,tokens_per_second,gflops,"
+                     "share\n");
+    bool good = true;
+    for (int i = 0; i < (o.any ? 1 : 2); i++)
+        good = run_set(&o, chosen(&sets[i], &o.given), &gemm, csv) && good;
+    pal_tape_free(squares);
+    if (csv && fclose(csv)) {
+        perror(o.csv);
+        good = false;
+    }
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
