@@ -174,9 +174,10 @@ PAL_API pal_tensor pal_detach(pal_tensor t);
 /*
  * Recomputation: runs segment(context, in, out) without keeping what it computes, and runs it again
  * during backward. Memory falls from all the values inside to the outputs, for one more forward
- * pass of the segment. The segment must compute out from in, parameters and constants alone, the
- * same way each time (dropout repeats its mask); a tensor of the tape that wants a gradient and is
- * not among `in` is an error. Segments nest. context must live until backward.
+ * pass of the segment; with gradients off for nothing. The segment must compute out from in,
+ * parameters and constants alone, the same way each time (dropout repeats its mask); a tensor of
+ * the tape that wants a gradient and is not among `in` is an error. Segments nest. context must
+ * live until backward.
  */
 typedef void pal_segment_fn(void *context, const pal_tensor *in, pal_tensor *out);
 PAL_API void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int nin,

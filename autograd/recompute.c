@@ -81,7 +81,7 @@ static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
         const char *problem = pal_handle_problem(out[i]);
         pal_status status = PAL_ESTALE;
         if (!problem && pal_tape_of(out[i].node) != tape) problem = "is not on the segment's tape";
-        if (!problem && pal_comes_from_outside(tape, out[i].node)) {
+        if (!problem && tape->grad && pal_comes_from_outside(tape, out[i].node)) {
             status = PAL_EGRAD;
             problem = "comes from outside the segment and wants a gradient; pass it as one of the "
                       "segment's inputs";
@@ -155,7 +155,7 @@ static pal_node *copy_out(pal_tape *tape, const pal_node *from)
     if (!n) return NULL;
     n->a = from->a;
     if (!pal_node_allocate(tape, n)) return NULL;
-    n->needs_grad = from->needs_grad;
+    n->needs_grad = tape->grad && from->needs_grad;
     n->is_gradient = from->is_gradient;
     pal_status same_shape = pal_array_copy(&n->a, &from->a, NULL);
     (void)same_shape; /* cannot fail */
@@ -220,14 +220,10 @@ void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int n
     run_state state = {0};
     bool done = false;
     bool good = tape->owner.error.status == PAL_OK && check_inputs(tape, nin, in);
-    if (good && !tape->grad) {
-        segment(context, in, out);
-        return;
-    }
     if (good) {
         int depth = tape->depth;
         if (enter(tape, &s, nout, &state) && check_outputs(tape, nout, state.out) &&
-            measure(tape, nout, state.out)) {
+            (!tape->grad || measure(tape, nout, state.out))) {
             tape->depth--; /* the copies belong to the caller's level */
             done = record_segment(tape, &s, nout, state.out, out);
             tape->depth++;
