@@ -58,6 +58,14 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     return pal_linear(y, m->o_proj, PAL_NONE);
 }
 
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    const attn *m = (const attn *)mixer;
+    const int64_t w = m->opts.window_size, n = w && seen > w - 1 ? w - 1 : seen;
+    shape[PAL_STATE_K] = shape[PAL_STATE_V] = PAL_SHAPE(B, n, m->HKV, m->D);
+}
+
 static void parameters(attn *m, pal_build *b, int64_t d)
 {
     static const char *const weight[] = {"q_proj.weight", "k_proj.weight", "v_proj.weight"};
@@ -105,7 +113,7 @@ static pal_mixer *build(const char *name, pal_params *params, const char *prefix
                         pal_dtype dtype, pal_attn_opts opts, pal_rng *rng)
 {
     pal_build b = {params, prefix, dtype, rng, ""};
-    attn layer = {.mixer = {name, forward}, .opts = opts};
+    attn layer = {.mixer = {name, forward, remembers}, .opts = opts};
     if (!heads(&b, name, width, &layer)) return NULL;
     attn *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;

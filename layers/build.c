@@ -100,3 +100,10 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const p
         qkv[i] = i < 2 ? as_heads(y, h->H, h->K) : as_heads(y, h->HV, h->V);
     }
 }
+
+void pal_heads_remember(const pal_heads *h, int64_t B, pal_shape shape[PAL_STATE_PARTS])
+{
+    shape[PAL_STATE] = PAL_SHAPE(B, h->HV, h->K, h->V);
+    for (int i = 0; i < 3 && h->conv; i++)
+        shape[PAL_STATE_CONV + i] = PAL_SHAPE(B, h->conv - 1, i < 2 ? h->H * h->K : h->HV * h->V);
+}

@@ -1,19 +1,12 @@
 /*
- * decode.c - a language model token by token, and drawing from its logits.
+ * decode.c - a language model token by token, and how likely a text is to it.
  *
  * What a layer remembers outlives the tape's step in a store of its own (pal_keep), which writes
  * into the same memory every time; only the cache of an attention without a window grows.
  */
 #include "layers/lm.h"
 
-#include <math.h>
 #include <string.h>
-
-struct pal_lm_state {
-    int64_t layers;
-    pal_params *store;
-    pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
-};
 
 static size_t state_bytes(int64_t layers)
 {
@@ -29,6 +22,7 @@ pal_lm_state *pal_lm_state_new(const pal_lm *lm)
         return NULL;
     }
     memset(s, 0, size);
+    s->lm = lm;
     s->layers = lm->opts.layers;
     s->store = pal_params_new();
     if (s->store) return s;
@@ -43,12 +37,26 @@ void pal_lm_state_free(pal_lm_state *s)
     pal_free(s, state_bytes(s->layers));
 }
 
-static pal_tensor keep(pal_lm_state *s, int64_t layer, const char *what, pal_tensor t)
+pal_tensor *pal_state_part(pal_mixer_state *s, int i)
+{
+    pal_tensor *const part[PAL_STATE_PARTS] = {&s->state,   &s->conv[0], &s->conv[1],
+                                               &s->conv[2], &s->k,       &s->v};
+    return part[i];
+}
+
+const char *pal_state_part_name(int i)
+{
+    static const char *const name[PAL_STATE_PARTS] = {"state",  "conv.0", "conv.1",
+                                                      "conv.2", "k",      "v"};
+    return name[i];
+}
+
+pal_tensor pal_state_keep(pal_params *store, int64_t layer, int i, pal_tensor t)
 {
     char name[64];
     if (pal_is_none(t)) return t;
-    snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, what);
-    return pal_keep(s->store, name, t);
+    snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, pal_state_part_name(i));
+    return pal_keep(store, name, t);
 }
 
 /* [N,d], the last of each sequence of x [B,T,d] or, packed, [1,T,d]. */
@@ -68,7 +76,6 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
 
 pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
 {
-    static const char *const conv[] = {"conv.0", "conv.1", "conv.2"};
     pal_tensor x = pal_lm_embed(lm, tokens); /* [B,T,d] */
     pal_tape *tape = pal_tape_of(x.node);
     for (int64_t i = 0; i < s->layers; i++) {
@@ -77,69 +84,63 @@ pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal
         run.layer = i;
         x = pal_block_forward(&lm->blocks[i], x, &after, run);
         if (pal_tape_status(tape) != PAL_OK) return x;
-        s->layer[i].state = keep(s, i, "state", after.state);
-        for (int j = 0; j < 3; j++) s->layer[i].conv[j] = keep(s, i, conv[j], after.conv[j]);
-        s->layer[i].k = keep(s, i, "k", after.k);
-        s->layer[i].v = keep(s, i, "v", after.v);
+        for (int j = 0; j < PAL_STATE_PARTS; j++)
+            *pal_state_part(&s->layer[i], j) =
+                pal_state_keep(s->store, i, j, *pal_state_part(&after, j));
         s->layer[i].seen = after.seen;
     }
     return pal_lm_head(lm, last_tokens(x, run.offsets)); /* [B,vocab] */
 }
 
-/* ---- Drawing a token ---- */
+/* ---- How likely a text is ---- */
 
-/* The k-th largest of n values. A selection by counting: n is a vocabulary, k small. */
-static double threshold(const double *x, int64_t n, int64_t k)
+/* Logits of this many bytes at a time, but of 64 rows at least. */
+enum { SCORE_BYTES = 8 << 20, SCORE_ROWS = 64 };
+
+/* In: x [B,n,d] and tokens [B,n]; out: the log-probability [B,n] of each token after its x. */
+static void score_segment(void *context, const pal_tensor *in, pal_tensor *out)
 {
-    double bound = HUGE_VAL;
-    for (int64_t seen = 0; seen < k;) {
-        double next = -HUGE_VAL;
-        int64_t equal = 0;
-        for (int64_t i = 0; i < n; i++) {
-            if (!(x[i] < bound)) continue;
-            equal = x[i] > next ? 1 : equal + (x[i] == next);
-            if (x[i] > next) next = x[i];
-        }
-        if (!equal) break;
-        bound = next, seen += equal;
-    }
-    return bound;
+    pal_tensor logits = pal_lm_head(context, in[0]);
+    pal_tensor picked = pal_squeeze(pal_gather(logits, -1, pal_unsqueeze(in[1], 2)), 2);
+    out[0] = pal_sub(picked, pal_logsumexp(logits, -1, false));
 }
 
-static int64_t draw(double *x, int64_t n, double temperature, int64_t top_k, pal_rng *rng)
+/* Zeros what says how likely a sequence's first token is after another sequence. */
+static pal_tensor without_seams(pal_tensor score, pal_tensor offsets)
 {
-    double most = -HUGE_VAL, sum = 0;
-    int64_t best = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] > most) most = x[i], best = i;
-    if (!(temperature > 0)) return best;
-    double least = top_k > 0 && top_k < n ? threshold(x, n, top_k) : -HUGE_VAL;
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = x[i] >= least ? exp((x[i] - most) / temperature) : 0; /* NaN counts as never */
-        sum += x[i];
+    const pal_array o = pal_value(offsets);
+    pal_tensor seam = pal_zeros(pal_tape_of(score.node), PAL_I64, pal_shape_of(score));
+    int64_t *mark = pal_edit(seam).data;
+    for (int64_t i = 0; i < o.shape[0]; i++) {
+        int64_t first = ((const int64_t *)o.data)[i * o.stride[0]];
+        if (first > 0 && first <= pal_count(score)) mark[first - 1] = 1;
     }
-    double u = pal_rng_next(rng) * sum;
-    for (int64_t i = 0; i < n; i++) {
-        u -= x[i];
-        if (u < 0) return i;
-    }
-    return best; /* rounding left nothing */
+    return pal_masked_fill(score, seam, 0);
 }
 
-int64_t pal_sample(pal_tensor logits, double temperature, int64_t top_k, pal_rng *rng)
+pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run)
 {
-    pal_node *node = pal_node_of(logits, "sample", "logits");
-    if (!node) return -1;
-    int64_t n = pal_array_count(&node->a);
-    double *x = n > 0 ? pal_malloc((size_t)n * sizeof *x) : NULL;
-    if (!x) {
-        pal_fail(node->owner, n > 0 ? PAL_ENOMEM : PAL_ESHAPE, "sample: %s",
-                 n > 0 ? "out of memory" : "argument logits is empty");
-        return -1;
+    pal_tensor x;
+    if (!pal_lm_blocks(lm, tokens, run, &x)) return x;
+    pal_tape *tape = pal_tape_of(x.node);
+    const int64_t B = pal_dim(x, 0), T = pal_dim(x, 1);
+    const int64_t row = lm->opts.vocab * (int64_t)pal_dtype_size(lm->opts.dtype);
+    const int64_t rows = SCORE_BYTES / row < SCORE_ROWS ? SCORE_ROWS : SCORE_BYTES / row;
+    const int64_t step = B > 0 && rows / B > 1 ? rows / B : 1, n = (T - 1 + step - 1) / step;
+    if (T < 2) return pal_zeros(tape, lm->opts.dtype, PAL_SHAPE(B, 0));
+    pal_tensor *part = pal_arena_take(&pal_tape_level(tape)->heads, (size_t)n * sizeof *part);
+    if (!part) {
+        pal_fail(&tape->owner, PAL_ENOMEM, "lm_score: out of memory");
+        return pal_poison(&tape->owner);
     }
-    pal_array copy = pal_array_of(PAL_F64, pal_array_shape(&node->a), x);
-    pal_status status = pal_array_copy(&copy, &node->a, NULL);
-    int64_t token = status == PAL_OK ? draw(x, n, temperature, top_k, rng) : -1;
-    pal_free(x, (size_t)n * sizeof *x);
-    return token;
+    for (int64_t i = 0; i < n && pal_tape_status(tape) == PAL_OK; i++) {
+        const int64_t from = i * step, to = from + step < T - 1 ? from + step : T - 1;
+        const pal_tensor in[2] = {pal_slice(x, 1, from, to, 1),
+                                  pal_slice(tokens, 1, from + 1, to + 1, 1)};
+        /* Its memory is given back, and what backward needs is computed again. */
+        pal_recompute(tape, score_segment, (void *)(uintptr_t)lm, 2, in, 1, &part[i]);
+    }
+    if (pal_tape_status(tape) != PAL_OK) return pal_poison(&tape->owner);
+    pal_tensor score = n > 1 ? pal_concat((int)n, part, 1) : part[0];
+    return pal_is_none(run.offsets) ? score : without_seams(score, run.offsets);
 }

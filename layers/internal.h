@@ -98,10 +98,17 @@ typedef struct pal_run {
     pal_run_opts opts;
 } pal_run;
 
+/* The tensors of a pal_mixer_state in order: state, conv[0], conv[1], conv[2], k, v. */
+enum { PAL_STATE, PAL_STATE_CONV, PAL_STATE_K = PAL_STATE_CONV + 3, PAL_STATE_V, PAL_STATE_PARTS };
+
 /* The first member of every mixer. */
 struct pal_mixer {
     const char *name;
     pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
+    /* The shapes of what it remembers of B sequences after `seen` tokens, for who reads a state
+     * from a file; shape[] comes zeroed, and what has no axes is PAL_NONE. */
+    void (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS]);
 };
 
 /* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone). (run.c)
@@ -187,6 +194,8 @@ void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
 /* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
 void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
                      pal_tensor qkv[3]);
+/* As `remembers` of a mixer. */
+void pal_heads_remember(const pal_heads *h, int64_t B, pal_shape shape[PAL_STATE_PARTS]);
 /* x W^T as heads: [B,T,heads,width]. */
 pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,
                              int64_t width);

@@ -43,6 +43,13 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     return pal_linear(y, m->o_proj, PAL_NONE);
 }
 
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    (void)seen;
+    pal_heads_remember(&((const kda *)mixer)->h, B, shape);
+}
+
 static void parameters(kda *m, pal_build *b)
 {
     const pal_heads *h = &m->h;
@@ -88,7 +95,7 @@ pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width, pa
     if (opts.output_gate == PAL_GATE_DEFAULT) opts.output_gate = PAL_GATE_SIGMOID;
     kda *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (kda){.mixer = {"kda", forward}, .opts = opts, .h = h};
+    *m = (kda){.mixer = {"kda", forward, remembers}, .opts = opts, .h = h};
     parameters(m, &b);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }

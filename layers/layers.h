@@ -447,6 +447,14 @@ PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor t
                                pal_run_opts run);
 
 /*
+ * How likely a text is: the log-probability (nats) of each of tokens [B,T] after those before it,
+ * but of the first: [B,T-1], entry t of token t+1. Its sum is that of the text. Packed, what is
+ * between two sequences is 0. Differentiable in the parameters. Logits exist for about 8 MB at a
+ * time (64 rows at least), and again in backward.
+ */
+PAL_API pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
+
+/*
  * Padded batches are run as packed ones. pal_pack joins the first lengths[b] entries of each row b
  * of x [B,T,..] (the last ones if left: padding is before them) to [1, sum of lengths, ..], and
  * *offsets (may be NULL), i64 [B+1], is where each begins. pal_unpack is its inverse, [B,T,..] with
@@ -462,7 +470,7 @@ PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool 
  *
  *     pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token);
  *     pal_tensor logits = pal_lm_step(lm, state, in, (pal_run_opts){0});
- *     token = pal_sample(logits, 0.8, 0, &rng);
+ *     token = pal_sample(logits, (pal_sample_opts){.temperature = 0.8}, &rng);
  *     pal_tape_reset(tape);
  *
  * costs the same for every token. Run it with gradients off (pal_set_grad).
@@ -477,9 +485,44 @@ PAL_API void pal_lm_state_free(pal_lm_state *state);
 PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
                                pal_run_opts run);
 
-/* Draws a token from logits (n elements in all): softmax at this temperature among the top_k
- * largest (0: all). Temperature 0 takes the largest. -1 after an error. */
-PAL_API int64_t pal_sample(pal_tensor logits, double temperature, int64_t top_k, pal_rng *rng);
+/*
+ * A state as the group `group` of a file that is being built or read; save and load make and read a
+ * file of it alone, which is replaced whole. Everything is kept bit for bit, and a state that has
+ * been read goes on as the one that was written. A state of no tokens is one too.
+ *
+ * Files are untrusted: number and names of the mixers, dtypes, shapes for one batch and a checksum
+ * are compared with the model, all that does not fit is named in one message, and the state stays
+ * as it was unless everything fits. The parameters are not in it and have to be those it was made
+ * with. Tensors of steps before reading are stale: reset their tape. Errors: PAL_EIO, PAL_EFORMAT,
+ * PAL_EVALUE for a state of a model with another number of layers, PAL_ENOMEM (which the handler
+ * may hear too).
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file,
+                                                const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file,
+                                                const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_save(const pal_lm_state *state, const char *path,
+                                                 pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state,
+                                                 const char *path, pal_error *error);
+
+typedef struct pal_sample_opts {
+    double temperature; /* 0: greedy, the largest logit, and nothing is drawn */
+    int64_t top_k;      /* of the k largest logits; 0: of all */
+    double top_p;       /* of the smallest set whose probability reaches p; 0 and 1: of all */
+} pal_sample_opts;
+/*
+ * Draws a token from a row of n logits: from softmax(logits / temperature) among the top_k most
+ * likely, and of these among the fewest that together have a share of top_p of their probability
+ * (the most likely always). Of equals those of smaller number count as more likely. NaN is never
+ * drawn. pal_sample_rows draws one for each of B rows, logits [B,n], in their order; a row takes
+ * one number of rng (greedy none). Cost: n, and log n for each token that is looked at. Errors:
+ * -1 for every token after PAL_EVALUE for an option or a row without a number above -inf,
+ * PAL_ESHAPE, PAL_ENOMEM. Source of top_p: Holtzman et al. 2019 (arXiv 1904.09751).
+ */
+PAL_API int64_t pal_sample(pal_tensor logits, pal_sample_opts opts, pal_rng *rng);
+PAL_API void pal_sample_rows(pal_tensor logits, pal_sample_opts opts, pal_rng *rng, int64_t B,
+                             int64_t *tokens);
 
 #ifdef __cplusplus
 }

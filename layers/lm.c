@@ -151,8 +151,7 @@ pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x)
     return pal_linear(pal_rms_norm(x, lm->norm, lm->opts.norm_eps), lm->head, PAL_NONE);
 }
 
-/* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
-static bool run_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x)
+bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x)
 {
     *x = pal_lm_embed(lm, tokens);
     pal_tape *tape = pal_tape_of(x->node);
@@ -169,14 +168,14 @@ static bool run_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pa
 pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run)
 {
     pal_tensor x;
-    return run_blocks(lm, tokens, run, &x) ? pal_lm_head(lm, x) : x;
+    return pal_lm_blocks(lm, tokens, run, &x) ? pal_lm_head(lm, x) : x;
 }
 
 pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets, pal_run_opts run)
 {
     pal_tensor x;
     const pal_cross_entropy_opts opts = {.has_ignore = true, .ignore = PAL_IGNORE};
-    if (!run_blocks(lm, tokens, run, &x)) return x;
+    if (!pal_lm_blocks(lm, tokens, run, &x)) return x;
     x = pal_rms_norm(x, lm->norm, lm->opts.norm_eps);
     return pal_linear_cross_entropy(x, lm->head, PAL_NONE, targets, opts);
 }

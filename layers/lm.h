@@ -19,9 +19,24 @@ struct pal_lm {
     pal_block_layer *blocks;
 };
 
+struct pal_lm_state {
+    const pal_lm *lm;
+    int64_t layers;
+    pal_params *store;
+    pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
+};
+
 pal_tensor pal_lm_embed(const pal_lm *lm, pal_tensor tokens); /* [B,T] to [B,T,d] */
+/* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
+bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x);
 pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts run);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
+
+/* The tensors of a mixer's state, i of PAL_STATE_PARTS (decode.c). */
+pal_tensor *pal_state_part(pal_mixer_state *s, int i);
+const char *pal_state_part_name(int i);
+/* A copy in the store, in the place of part i of the layer; PAL_NONE of PAL_NONE. */
+pal_tensor pal_state_keep(pal_params *store, int64_t layer, int i, pal_tensor t);
 
 #endif

@@ -61,6 +61,15 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     return pal_linear(y, m->out_proj, m->out_bias);
 }
 
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    const mamba2 *m = (const mamba2 *)mixer;
+    (void)seen;
+    shape[PAL_STATE] = PAL_SHAPE(B, m->nh, m->N, m->P);
+    shape[PAL_STATE_CONV] = PAL_SHAPE(B, m->opts.conv_kernel - 1, m->di + 2 * m->G * m->N);
+}
+
 static void parameters(mamba2 *m, pal_build *b, int64_t d)
 {
     int64_t channels = m->di + 2 * m->G * m->N, rows = m->di + channels + m->nh;
@@ -119,7 +128,7 @@ pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
     pal_build b = {params, prefix, dtype, rng, ""};
     mamba2 *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (mamba2){.mixer = {"mamba2", forward}, .opts = opts};
+    *m = (mamba2){.mixer = {"mamba2", forward, remembers}, .opts = opts};
     if (!sizes(m, &b, width)) return NULL;
     parameters(m, &b, width);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;

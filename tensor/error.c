@@ -4,6 +4,7 @@
 #include "tensor/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Set by the program, read when something fails; nothing else in the library is global but the
  * allocator (arena.c) and the choice of kernels (cpu.c). */
@@ -36,6 +37,16 @@ pal_status pal_error_set(pal_error *error, pal_status status, const char *format
         va_end(args);
     }
     return status;
+}
+
+void pal_error_add(pal_error *error, const char *format, ...)
+{
+    if (!error) return;
+    size_t used = strlen(error->message);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error->message + used, sizeof error->message - used, format, args);
+    va_end(args);
 }
 
 const char *pal_status_name(pal_status status)

@@ -7,6 +7,11 @@
 #include "tensor/tensor.h"
 #include <stdarg.h>
 
+/* ---- Errors ---- */
+
+/* Appends to the message of *error (which may be NULL), as far as there is room. */
+void pal_error_add(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
+
 /* ---- Memory ---- */
 
 enum { PAL_ALIGN = 64 };

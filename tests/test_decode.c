@@ -1,0 +1,265 @@
+/*
+ * test_decode.c - a sequence in pieces is the sequence at once, for every mixer; how likely a text
+ * is.
+ */
+#include "layers/layers.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { B = 2, T = 130, VOCAB = 11 };
+
+static const char *const lists[] = {
+    "mamba2:head_dim=4:state_size=3,mamba2:n_groups=2:head_dim=8:state_size=4",
+    "gdn,gdn:num_heads=2:num_v_heads=4:head_dim=4:use_short_conv=false",
+    "kda,kda:lower_bound=-5:allow_neg_eigval=true",
+    "gdn2,gdn2:num_heads=1:num_v_heads=3:head_dim=4:conv_size=1",
+    "attn:num_heads=2,attn:num_heads=4:num_kv_heads=2",
+    "swa:num_heads=2:window_size=5,swa:num_heads=2:window_size=1,swa:num_heads=2:window_size=200",
+    "gdn2,swa:num_heads=2:window_size=17,gdn2,attn:num_heads=2",
+};
+enum { LISTS = sizeof lists / sizeof *lists, LINEAR = 4 };
+
+static pal_params *params;
+static pal_tape *tape;
+
+static void setup(void)
+{
+    params = pal_params_new();
+    tape = pal_tape_new();
+    pal_set_threads(1); /* a team would only wait for itself */
+    pal_set_grad(tape, false);
+}
+
+static void teardown(void)
+{
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+
+static pal_lm *model(const char *mixers, pal_dtype dtype, int64_t vocab)
+{
+    pal_rng rng = pal_rng_new(4, 0);
+    pal_lm *lm = pal_lm_new(
+        params,
+        (pal_lm_opts){
+            .vocab = vocab, .width = 16, .mixers = mixers, .mlp_width = 24, .dtype = dtype},
+        &rng);
+    ck_assert(lm != NULL);
+    return lm;
+}
+
+static void draw_tokens(int64_t n, int64_t *x)
+{
+    pal_rng rng = pal_rng_new(8, 0);
+    for (int64_t i = 0; i < n; i++) x[i] = pal_rng_below(&rng, VOCAB);
+}
+
+/* All of a tensor's numbers as doubles, in row-major order. */
+static double *values(pal_tensor t)
+{
+    pal_array a = pal_value(t);
+    double *x = malloc(((size_t)pal_count(t) + 1) * sizeof *x);
+    pal_array to = pal_array_of(PAL_F64, pal_shape_of(t), x);
+    ck_assert(pal_array_copy(&to, &a, NULL) == PAL_OK);
+    return x;
+}
+
+static double tolerance(pal_dtype dtype) { return dtype == PAL_F64 ? 1e-11 : 1e-5; }
+
+static void close_to(const double *x, const double *want, int64_t n, pal_dtype dtype,
+                     const char *what, int64_t at)
+{
+    double size = 0;
+    for (int64_t i = 0; i < n; i++) size = fmax(size, fabs(want[i]));
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(fabs(x[i] - want[i]) <= tolerance(dtype) * size,
+                      "%s at %lld: %.17g, not %.17g", what, (long long)at, x[i], want[i]);
+}
+
+/* ---- In pieces ---- */
+
+/* Feeds tokens at .. at + n - 1 of each row; the logits after the last. */
+static double *feed(const pal_lm *lm, pal_lm_state *state, const int64_t *x, int64_t at, int64_t n)
+{
+    int64_t part[B * T];
+    for (int64_t i = 0; i < B * n; i++) part[i] = x[i / n * T + at + i % n];
+    pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(B, n), part);
+    double *y = values(pal_lm_step(lm, state, in, (pal_run_opts){0}));
+    pal_tape_reset(tape);
+    return y;
+}
+
+static void check_split(const pal_lm *lm, const int64_t *x, const double *whole, pal_dtype dtype,
+                        int pieces, const int64_t *sizes, const char *what)
+{
+    pal_lm_state *state = pal_lm_state_new(lm);
+    int64_t at = 0;
+    for (int i = 0; i < pieces; i++) {
+        double *y = feed(lm, state, x, at, sizes[i]);
+        at += sizes[i];
+        for (int b = 0; b < B; b++)
+            close_to(y + b * VOCAB, whole + (b * T + at - 1) * VOCAB, VOCAB, dtype, what, at);
+        free(y);
+    }
+    ck_assert_int_eq(at, T);
+    pal_lm_state_free(state);
+}
+
+START_TEST(splits)
+{
+    static int64_t ones[T];
+    static const struct {
+        int pieces;
+        int64_t size[4];
+    } some[] = {{1, {130}}, {2, {64, 66}}, {2, {3, 127}}, {4, {64, 1, 1, 64}}};
+    const pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
+    const pal_lm *lm = model(lists[_i / 2], dtype, VOCAB);
+    int64_t x[B * T];
+    draw_tokens(B * T, x);
+    pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), x);
+    double *whole = values(pal_lm_logits(lm, in, (pal_run_opts){0}));
+    pal_tape_reset(tape);
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+        check_split(lm, x, whole, dtype, some[i].pieces, some[i].size, lists[_i / 2]);
+    for (int i = 0; i < T; i++) ones[i] = 1;
+    check_split(lm, x, whole, dtype, T, ones, lists[_i / 2]);
+    free(whole);
+}
+END_TEST
+
+/* Prompts of 5, 1 and 70 tokens at once, and then steps of all three. */
+START_TEST(packed_prompts)
+{
+    enum { N = 3, STEPS = 4 };
+    const pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
+    const pal_lm *lm = model(lists[_i / 2], dtype, VOCAB);
+    const int64_t offsets[N + 1] = {0, 5, 6, 76};
+    int64_t x[76 + N * STEPS];
+    double *joint[1 + STEPS];
+    draw_tokens(76 + N * STEPS, x);
+    pal_lm_state *all = pal_lm_state_new(lm);
+    const pal_run_opts packed = {.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(N + 1), offsets)};
+    joint[0] = values(pal_lm_step(lm, all, pal_from(tape, PAL_I64, PAL_SHAPE(1, 76), x), packed));
+    for (int i = 0; i < STEPS; i++) {
+        pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(N, 1), x + 76 + N * i);
+        joint[i + 1] = values(pal_lm_step(lm, all, in, (pal_run_opts){0}));
+        pal_tape_reset(tape);
+    }
+    for (int n = 0; n < N; n++) {
+        pal_lm_state *one = pal_lm_state_new(lm);
+        for (int i = 0; i <= STEPS; i++) {
+            int64_t length = i ? 1 : offsets[n + 1] - offsets[n];
+            const int64_t *from = i ? x + 76 + N * (i - 1) + n : x + offsets[n];
+            pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, length), from);
+            double *alone = values(pal_lm_step(lm, one, in, (pal_run_opts){0}));
+            close_to(joint[i] + n * VOCAB, alone, VOCAB, dtype, lists[_i / 2], i);
+            free(alone);
+            pal_tape_reset(tape);
+        }
+        pal_lm_state_free(one);
+    }
+    for (int i = 0; i <= STEPS; i++) free(joint[i]);
+    pal_lm_state_free(all);
+}
+END_TEST
+
+/* ---- How likely a text is ---- */
+
+/* log_softmax of all logits, and of each token its entry; few of many columns make many blocks. */
+START_TEST(score)
+{
+    const pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
+    const bool large = _i / 2;
+    const int64_t vocab = large ? 40000 : VOCAB, length = large ? 75 : T;
+    const pal_lm *lm = model("gdn2,attn:num_heads=2", dtype, vocab);
+    int64_t x[B * T];
+    draw_tokens(B * T, x);
+    pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(B, length), x);
+    pal_tensor got = pal_lm_score(lm, in, (pal_run_opts){0});
+    const size_t memory = pal_tape_memory(tape).reserved;
+    const size_t logits = (size_t)(B * length * vocab) * pal_dtype_size(dtype);
+    ck_assert_msg(!large || memory < logits, "%zu bytes for logits of %zu", memory, logits);
+    pal_tensor all = pal_log_softmax(pal_lm_logits(lm, in, (pal_run_opts){0}), -1);
+    pal_tensor next = pal_unsqueeze(pal_slice(in, 1, 1, length, 1), 2);
+    all = pal_gather(pal_slice(all, 1, 0, length - 1, 1), -1, next);
+    ck_assert_int_eq(pal_dim(got, 0), B);
+    ck_assert_int_eq(pal_dim(got, 1), length - 1);
+    double *y = values(got), *want = values(all);
+    close_to(y, want, B * (length - 1), dtype, "score", 0);
+    free(y), free(want);
+}
+END_TEST
+
+/* Minus the sum is the loss of the same targets, times their number; so are the gradients. */
+START_TEST(score_gradient)
+{
+    enum { SHORT = 40 };
+    const pal_lm *lm = model("gdn,swa:num_heads=2:window_size=9", PAL_F64, 40000);
+    int64_t x[B * SHORT];
+    draw_tokens(B * SHORT, x);
+    pal_set_grad(tape, true);
+    double *grad[2];
+    for (int i = 0; i < 2; i++) {
+        pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(B, SHORT), x);
+        pal_tensor y = i ? pal_affine(pal_lm_loss(lm, pal_slice(in, 1, 0, SHORT - 1, 1),
+                                                  pal_slice(in, 1, 1, SHORT, 1), (pal_run_opts){0}),
+                                      -B * (SHORT - 1), 0)
+                         : pal_sum(pal_lm_score(lm, in, (pal_run_opts){0}), PAL_ALL, false);
+        ck_assert(pal_backward(y) == PAL_OK);
+        pal_block block = pal_params_block(params, 0);
+        grad[i] = malloc((size_t)block.count * sizeof(double));
+        memcpy(grad[i], block.grad, (size_t)block.count * sizeof(double));
+        pal_params_zero_grad(params);
+        pal_tape_reset(tape);
+    }
+    close_to(grad[0], grad[1], pal_params_block(params, 0).count, PAL_F64, "gradient", 0);
+    free(grad[0]), free(grad[1]);
+}
+END_TEST
+
+/* Packed texts are as likely as each alone, and there is 0 between them. */
+START_TEST(score_packed)
+{
+    enum { N = 4, SUM = 30 };
+    const int64_t offsets[N + 1] = {0, 12, 12, 13, SUM};
+    const pal_lm *lm = model("gdn2,swa:num_heads=2:window_size=5", PAL_F64, VOCAB);
+    int64_t x[SUM];
+    draw_tokens(SUM, x);
+    const pal_run_opts packed = {.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(N + 1), offsets)};
+    double *all = values(pal_lm_score(lm, pal_from(tape, PAL_I64, PAL_SHAPE(1, SUM), x), packed));
+    for (int n = 0; n < N; n++) {
+        int64_t from = offsets[n], length = offsets[n + 1] - from;
+        if (length == 0) continue;
+        if (from > 0) ck_assert(all[from - 1] == 0);
+        pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, length), x + from);
+        pal_tensor y = pal_lm_score(lm, in, (pal_run_opts){0});
+        ck_assert_int_eq(pal_count(y), length - 1);
+        double *alone = values(y);
+        close_to(all + from, alone, length - 1, PAL_F64, "packed score", n);
+        free(alone);
+    }
+    free(all);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("decode");
+    TCase *tc = tcase_create("decode");
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, splits, 0, 2 * LISTS);
+    tcase_add_loop_test(tc, packed_prompts, 0, 2 * LINEAR);
+    tcase_add_loop_test(tc, score, 0, 4);
+    tcase_add_test(tc, score_gradient);
+    tcase_add_test(tc, score_packed);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
