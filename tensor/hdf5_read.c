@@ -190,23 +190,23 @@ static hid_t open_attribute(const pal_h5 *file, const char *object, const char *
 
 enum { FIXED_MAX = 1 << 20 }; /* bytes of a fixed-length text that is worth reading */
 
-/* Copies the attribute's text; false if it cannot be read or has no room. */
-static bool read_text(hid_t id, hid_t type, char *text, size_t size)
+/* Copies the attribute's text. PAL_EFORMAT if it cannot be read or has no room. */
+static pal_status read_text(hid_t id, hid_t type, char *text, size_t size)
 {
     size_t stored = H5Tget_size(type);
-    bool good = false;
+    pal_status status = PAL_EFORMAT;
     if (H5Tis_variable_str(type) > 0) {
         char *value = NULL;
-        if (H5Aread(id, type, &value) < 0) return false;
+        if (H5Aread(id, type, &value) < 0) return status;
         size_t length = value == NULL ? 0 : strlen(value);
         if (length < size) {
             memcpy(text, value == NULL ? "" : value, length + 1);
-            good = true;
+            status = PAL_OK;
         }
         H5free_memory(value);
     } else if (stored > 0 && stored <= FIXED_MAX) {
         char *value = pal_malloc(stored);
-        if (value == NULL) return false;
+        if (value == NULL) return PAL_ENOMEM;
         if (H5Aread(id, type, value) >= 0) {
             size_t length = strnlen(value, stored);
             if (H5Tget_strpad(type) == H5T_STR_SPACEPAD)
@@ -214,12 +214,12 @@ static bool read_text(hid_t id, hid_t type, char *text, size_t size)
             if (length < size) {
                 memcpy(text, value, length);
                 text[length] = '\0';
-                good = true;
+                status = PAL_OK;
             }
         }
         pal_free(value, stored);
     }
-    return good;
+    return status;
 }
 
 pal_status pal_h5_get_text(pal_h5 *file, const char *object, const char *attribute, char *text,
@@ -230,9 +230,11 @@ pal_status pal_h5_get_text(pal_h5 *file, const char *object, const char *attribu
     pal_status status = PAL_EFORMAT;
     hid_t id = open_attribute(file, object, attribute, &type, error);
     if (id >= 0) {
-        if (H5Tget_class(type) == H5T_STRING && read_text(id, type, text, size))
-            status = PAL_OK;
-        else
+        if (H5Tget_class(type) == H5T_STRING) status = read_text(id, type, text, size);
+        if (status == PAL_ENOMEM)
+            pal_error_set(error, status, "%s: no memory to read attribute '%s' of '%s'", file->path,
+                          attribute, object);
+        else if (status != PAL_OK)
             pal_error_set(error, status,
                           "%s: attribute '%s' of '%s' is not a text of less than %zu bytes",
                           file->path, attribute, object, size);
