@@ -203,8 +203,15 @@ PAL_API pal_tensor pal_fill_normal(pal_tensor t, double mean, double deviation, 
 PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
 /* No weight decay on this parameter (A_log, dt_bias, D, norms, biases). Returns it. */
 PAL_API pal_tensor pal_no_decay(pal_tensor param);
-/* A frozen parameter is a constant: no gradient is computed, no optimiser moves it. */
+/* A frozen parameter is a constant in what runs from then on: no gradient is computed for it, no
+ * optimiser or clipping touches it, and its moments rest. Returns it. */
 PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
+/*
+ * The same for every parameter whose whole name matches a shell pattern (fnmatch: * ? [..], where *
+ * crosses dots): "model.layers.*.attn.*". Returns how many matched; if none did, the handler is
+ * told (PAL_EVALUE) and nothing has changed. Calls add up: freeze "*", then free "lm_head.*".
+ */
+PAL_API int pal_params_freeze(pal_params *params, const char *pattern, bool frozen);
 PAL_API pal_tensor pal_params_find(pal_params *params,
                                    const char *name); /* PAL_NONE if there is none */
 PAL_API int pal_params_count(const pal_params *params);
@@ -261,8 +268,13 @@ PAL_API void *pal_params_alloc(pal_params *params, size_t size);
  */
 PAL_API pal_tensor pal_keep(pal_params *store, const char *name, pal_tensor t);
 
-/* Parameters as /params/NAME datasets of an HDF5 file. Loading is strict: every missing, extra or
- * misshapen name is listed in one message, and nothing is changed unless all fit. */
+/*
+ * Parameters as datasets group/NAME of an HDF5 file (docs/files.md). Loading is strict: one message
+ * counts and names the parameters that are missing, the datasets that the model does not have, and
+ * those of another shape or type or that cannot be read (the first of each kind, and how many
+ * more); nothing is changed unless all fit. Floats of another width convert: f32 to f64 exactly,
+ * f64 to f32 rounded to the nearest; integers do not. PAL_EFORMAT, PAL_ENOMEM.
+ */
 PAL_API PAL_CHECKED pal_status pal_params_put(const pal_params *params, pal_h5 *file,
                                               const char *group, pal_error *error);
 PAL_API PAL_CHECKED pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group,

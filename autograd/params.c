@@ -7,6 +7,7 @@
  */
 #include "autograd/internal.h"
 
+#include <fnmatch.h>
 #include <string.h>
 
 typedef struct entry {
@@ -290,6 +291,20 @@ pal_tensor pal_freeze(pal_tensor param, bool frozen)
     e->frozen = frozen;
     e->value.needs_grad = !frozen;
     return param;
+}
+
+int pal_params_freeze(pal_params *p, const char *pattern, bool frozen)
+{
+    int matched = 0;
+    for (int i = 0; i < p->count; i++) {
+        entry *e = p->index[i];
+        if (e->kept || fnmatch(pattern, e->name, 0) != 0) continue;
+        pal_freeze(pal_handle(&e->value), frozen);
+        matched++;
+    }
+    if (!matched)
+        pal_fail_nowhere(PAL_EVALUE, "params_freeze: no parameter's name matches \"%s\"", pattern);
+    return matched;
 }
 
 pal_tensor pal_params_find(pal_params *p, const char *name)

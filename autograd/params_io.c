@@ -30,24 +30,64 @@ pal_status pal_params_put(const pal_params *params, pal_h5 *file, const char *gr
     return PAL_OK;
 }
 
-/* What does not fit, gathered into one message. */
+/* ---- What does not fit, gathered into one message ---- */
+
+typedef enum kind { MISSING, EXTRA, SHAPE, TYPE, UNREADABLE, KINDS } kind;
+static const char *const said[KINDS] = {"missing", "that the model does not have",
+                                        "of another shape", "of another type", "unreadable"};
+
+enum { MOST = 12 }; /* kept of each kind; how many are shown depends on the room */
+
+typedef struct list {
+    int count, kept;
+    size_t end[MOST]; /* where the text of each ends */
+    char text[sizeof(((pal_error *)0)->message)];
+} list;
+
 typedef struct complaints {
     const pal_params *params;
-    pal_error *error;
-    size_t used;
-    int count;
+    list of[KINDS];
 } complaints;
 
-static void PAL_PRINTF(2, 3) complain(complaints *c, const char *format, ...)
+static void PAL_PRINTF(3, 4) complain(complaints *c, kind k, const char *format, ...)
 {
-    c->count++;
-    if (!c->error) return;
-    size_t room = sizeof c->error->message - c->used;
+    list *l = &c->of[k];
+    size_t used = l->kept ? l->end[l->kept - 1] : 0, room = sizeof l->text - used;
     va_list args;
+    l->count++;
+    if (l->kept == MOST || l->kept < l->count - 1) return; /* in order, without gaps */
     va_start(args, format);
-    int n = vsnprintf(c->error->message + c->used, room, format, args);
+    int n = vsnprintf(l->text + used, room, format, args);
     va_end(args);
-    if (n > 0) c->used += (size_t)n < room ? (size_t)n : room - 1;
+    if (n < 0 || ((size_t)n >= room && l->kept)) return;
+    l->end[l->kept++] = used + ((size_t)n < room ? (size_t)n : room - 1);
+}
+
+static pal_status report(const complaints *c, const char *group, pal_error *error)
+{
+    int kinds = 0;
+    for (int k = 0; k < KINDS; k++) kinds += c->of[k].count > 0;
+    if (!kinds) return PAL_OK;
+    if (!error) return PAL_EFORMAT;
+    pal_error_set(error, PAL_EFORMAT, "params_get: the parameters of %.80s do not fit", group);
+    size_t size = sizeof error->message, used = strlen(error->message);
+    size_t share = (size - used) / (size_t)kinds - 64; /* for names; 64 for what is around them */
+    const char *mark = ": ";
+    for (int k = 0; k < KINDS; k++) {
+        const list *l = &c->of[k];
+        int shown = l->kept;
+        if (!l->count) continue;
+        while (shown > 1 && l->end[shown - 1] > share) shown--;
+        size_t length = l->end[shown - 1] < share ? l->end[shown - 1] : share;
+        /* The text of each begins with ", " */
+        used += (size_t)snprintf(error->message + used, size - used, "%s%d %s: %.*s", mark,
+                                 l->count, said[k], (int)length - 2, l->text + 2);
+        if (shown < l->count)
+            used += (size_t)snprintf(error->message + used, size - used, " and %d more",
+                                     l->count - shown);
+        mark = "; ";
+    }
+    return PAL_EFORMAT;
 }
 
 static bool note_extra(const char *name, void *user)
@@ -55,54 +95,50 @@ static bool note_extra(const char *name, void *user)
     complaints *c = user;
     for (int i = 0; i < pal_params_count(c->params); i++)
         if (!strcmp(pal_params_name(c->params, i), name)) return true;
-    complain(c, "; %s is not a parameter", name);
+    complain(c, EXTRA, ", %s", name);
     return true;
 }
 
 static void check_entry(complaints *c, pal_h5 *file, const char *path, int i)
 {
     const char *name = pal_params_name(c->params, i);
-    pal_array have = pal_params_array(c->params, i);
-    pal_array found = have;
-    pal_dtype dtype;
+    pal_array have = pal_params_array(c->params, i), found = have;
     pal_shape shape;
     pal_error why;
     if (!pal_h5_has(file, path)) {
-        complain(c, "; %s is missing", name);
-    } else if (pal_h5_info(file, path, &dtype, &shape, &why) != PAL_OK) {
-        complain(c, "; %s", why.message);
-    } else {
-        char a[128], b[128];
-        bool floats = (dtype == PAL_I64) == (have.dtype == PAL_I64);
-        found = pal_array_of(dtype, shape, NULL);
-        if (!pal_shape_equal(shape, pal_array_shape(&have)) || !floats)
-            complain(c, "; %s is %s where %s is wanted", name,
-                     pal_array_describe(&found, a, sizeof a),
-                     pal_array_describe(&have, b, sizeof b));
+        complain(c, MISSING, ", %s", name);
+        return;
     }
+    if (pal_h5_info(file, path, &found.dtype, &shape, &why) != PAL_OK) {
+        complain(c, UNREADABLE, ", %s", why.message);
+        return;
+    }
+    char a[128], b[128];
+    bool same = pal_shape_equal(shape, pal_array_shape(&have));
+    if (same && (found.dtype == PAL_I64) == (have.dtype == PAL_I64)) return;
+    found = pal_array_of(found.dtype, shape, NULL);
+    complain(c, same ? TYPE : SHAPE, ", %s is %s where %s is wanted", name,
+             pal_array_describe(&found, a, sizeof a), pal_array_describe(&have, b, sizeof b));
 }
 
 static pal_status check_all(const pal_params *params, pal_h5 *file, const char *group,
                             pal_error *error)
 {
-    complaints c = {.params = params, .error = error};
-    if (error) {
-        error->status = PAL_EFORMAT;
-        c.used = (size_t)snprintf(error->message, sizeof error->message,
-                                  "params_get: the parameters of %.200s do not fit", group);
-    }
+    complaints c = {.params = params};
+    pal_error why;
     for (int i = 0; i < pal_params_count(params); i++) {
         char path[PATH_BYTES];
         if (join(path, sizeof path, group, pal_params_name(params, i)))
             check_entry(&c, file, path, i);
         else
-            complain(&c, "; %s is too long a name", pal_params_name(params, i));
+            complain(&c, UNREADABLE, ", %s is too long a name", pal_params_name(params, i));
     }
-    pal_error why;
-    pal_status s = pal_h5_each(file, group, note_extra, &c, &why);
-    if (s != PAL_OK) complain(&c, "; %s", why.message);
-    return c.count ? PAL_EFORMAT : PAL_OK;
+    if (pal_h5_each(file, group, note_extra, &c, &why) != PAL_OK)
+        complain(&c, UNREADABLE, ", %s", why.message);
+    return report(&c, group, error);
 }
+
+/* ---- Loading ---- */
 
 /* Reads everything into one piece of memory; `at` walks over it in the order of the parameters. */
 static pal_status read_all(const pal_params *params, pal_h5 *file, const char *group,

@@ -128,36 +128,192 @@ START_TEST(a_kept_tensor_is_kept_transposed)
 }
 END_TEST
 
-START_TEST(parameters_load_strictly)
+/* ---- Files ---- */
+
+static char path[] = "/tmp/palimpsest-params-XXXXXX";
+
+/* A new file with these parameters, opened. */
+static pal_h5 *saved(const pal_params *from)
 {
-    char path[] = "/tmp/palimpsest-params-XXXXXX";
+    pal_error e = {0};
+    pal_h5 *file = NULL;
+    strcpy(strrchr(path, '-'), "-XXXXXX");
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_msg(pal_h5_create(&file, path, &e) == PAL_OK &&
+                      pal_params_put(from, file, "/params", &e) == PAL_OK &&
+                      pal_h5_commit(file, &e) == PAL_OK && pal_h5_open(&file, path, &e) == PAL_OK,
+                  "%s", e.message);
+    remove(path);
+    return file;
+}
+
+/* Loading is refused with these words, and every value is what it was: 1. */
+static void refuses(pal_params *p, pal_h5 *file, const char *words)
+{
     pal_error e = {0};
-    pal_h5 *file;
+    for (int i = 0; i < pal_params_count(p); i++) pal_fill(pal_params_at(p, i), 1);
+    ck_assert_int_eq(pal_params_get(p, file, "/params", NULL), PAL_EFORMAT);
+    ck_assert_int_eq(pal_params_get(p, file, "/params", &e), PAL_EFORMAT);
+    ck_assert_int_eq(e.status, PAL_EFORMAT);
+    ck_assert_msg(!strcmp(e.message, words), "\"%s\"\nis not\n\"%s\"", e.message, words);
+    for (int i = 0; i < pal_params_count(p); i++) {
+        pal_array a = pal_params_array(p, i);
+        for (int64_t j = 0; j < pal_array_count(&a); j++) {
+            pal_array flat = pal_array_of(a.dtype, PAL_SHAPE(pal_array_count(&a)), a.data);
+            ck_assert(pal_array_get(&flat, &j) == 1);
+        }
+    }
+}
+
+START_TEST(parameters_load_strictly)
+{
+    pal_error e = {0};
     pal_tensor a = pal_fill(pal_param(params, "layer.a", PAL_F64, PAL_SHAPE(2, 3)), 4);
     pal_tensor b = pal_fill(pal_param(params, "b", PAL_F32, PAL_SHAPE(5)), 5);
-    ck_assert_int_eq(pal_h5_create(&file, path, &e), PAL_OK);
-    ck_assert_int_eq(pal_params_put(params, file, "/params", &e), PAL_OK);
-    ck_assert_int_eq(pal_h5_commit(file, &e), PAL_OK);
+    pal_keep(params, "seen", pal_arange(tape, PAL_I64, 2));
+    pal_h5 *file = saved(params);
     pal_fill(a, 0), pal_fill(b, 0);
-    ck_assert_int_eq(pal_h5_open(&file, path, &e), PAL_OK);
     ck_assert_msg(pal_params_get(params, file, "/params", &e) == PAL_OK, "%s", e.message);
     ck_assert_double_eq(pal_f64(a)[5], 4);
     ck_assert(pal_f32(b)[4] == 5);
+    ck_assert_int_eq(pal_i64(pal_params_find(params, "seen"))[1], 1);
 
     pal_params *other = pal_params_new();
-    pal_tensor c = pal_fill(pal_param(other, "layer.a", PAL_F64, PAL_SHAPE(3, 2)), 1);
-    pal_tensor d = pal_fill(pal_param(other, "c", PAL_F32, PAL_SHAPE(5)), 1);
-    ck_assert_int_eq(pal_params_get(other, file, "/params", &e), PAL_EFORMAT);
-    ck_assert_msg(strstr(e.message, "layer.a is f64[2,3] where f64[3,2] is wanted") &&
-                      strstr(e.message, "c is missing") &&
-                      strstr(e.message, "b is not a parameter"),
+    pal_param(other, "layer.a", PAL_F64, PAL_SHAPE(3, 2));
+    pal_param(other, "c", PAL_F32, PAL_SHAPE(5));
+    pal_param(other, "seen", PAL_F32, PAL_SHAPE(2));
+    refuses(other, file,
+            "params_get: the parameters of /params do not fit: 1 missing: c; 1 that the model does "
+            "not have: b; 1 of another shape: layer.a is f64[2,3] where f64[3,2] is wanted; 1 of "
+            "another type: seen is i64[2] where f32[2] is wanted");
+    ck_assert_int_eq(pal_params_get(other, file, "/none", &e), PAL_EFORMAT);
+    ck_assert_msg(strstr(e.message, "of /none do not fit: 3 missing: layer.a, c, seen; 1 unread"),
                   "%s", e.message);
-    ck_assert(pal_f64(c)[0] == 1 && pal_f32(d)[0] == 1);
     pal_params_free(other);
     pal_h5_close(file);
-    remove(path);
+}
+END_TEST
+
+/* Of many names the first of each kind are said, and all are counted. */
+START_TEST(a_long_list_is_cut)
+{
+    pal_params *other = pal_params_new();
+    char name[400];
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "model.layers.%d.attn.A.weight", i);
+        pal_param(params, name, PAL_F32, PAL_SHAPE(2));
+        snprintf(name, sizeof name, "model.layers.%d.attn.B.weight", i);
+        pal_param(other, name, PAL_F32, PAL_SHAPE(2));
+        snprintf(name, sizeof name, "model.layers.%d.attn.C.weight", i);
+        pal_param(params, name, PAL_F32, PAL_SHAPE(2));
+        pal_param(other, name, PAL_F32, PAL_SHAPE(3));
+    }
+    pal_h5 *file = saved(params);
+    refuses(other, file,
+            "params_get: the parameters of /params do not fit: 100 missing: "
+            "model.layers.0.attn.B.weight, model.layers.1.attn.B.weight, "
+            "model.layers.2.attn.B.weight, model.layers.3.attn.B.weight, "
+            "model.layers.4.attn.B.weight, model.layers.5.attn.B.weight, "
+            "model.layers.6.attn.B.weight, model.layers.7.attn.B.weight and 92 more; 100 that"
+            " the model does not have: model.layers.0.attn.A.weight, "
+            "model.layers.1.attn.A.weight, model.layers.10.attn.A.weight, "
+            "model.layers.11.attn.A.weight, model.layers.12.attn.A.weight, "
+            "model.layers.13.attn.A.weight, model.layers.14.attn.A.weight, "
+            "model.layers.15.attn.A.weight and 92 more; 100 of another shape: "
+            "model.layers.0.attn.C.weight is f32[2] where f32[3] is wanted, "
+            "model.layers.1.attn.C.weight is f32[2] where f32[3] is wanted, "
+            "model.layers.2.attn.C.weight is f32[2] where f32[3] is wanted, "
+            "model.layers.3.attn.C.weight is f32[2] where f32[3] is wanted and 96 more");
+    pal_h5_close(file);
+    pal_params_free(other);
+
+    /* Names that alone would fill the message. */
+    other = pal_params_new();
+    for (int i = 0; i < 3; i++) {
+        memset(name, 'a' + i, sizeof name - 1);
+        name[sizeof name - 1] = '\0';
+        pal_param(other, name, PAL_F32, PAL_SCALAR);
+    }
+    pal_error e = {0};
+    file = saved(params);
+    ck_assert_int_eq(pal_params_get(other, file, "/params", &e), PAL_EFORMAT);
+    ck_assert_msg(strstr(e.message, "3 missing: aaa") &&
+                      strstr(e.message, "aaa and 2 more; 200 ") && strstr(e.message, " more") &&
+                      strlen(e.message) < sizeof e.message - 1,
+                  "%s", e.message);
+    pal_h5_close(file);
+    pal_params_free(other);
+}
+END_TEST
+
+/* f32 to f64 is exact; f64 to f32 rounds to the nearest, ties to even, and too large is inf. */
+START_TEST(floats_convert)
+{
+    static const double wide[] = {1.0 / 3, 1 + 0x1p-24, 1 + 3 * 0x1p-24, -1e300, 0x1p-149};
+    pal_error e = {0};
+    pal_params *other = pal_params_new();
+    pal_tensor w = pal_param(params, "w", PAL_F64, PAL_SHAPE(5));
+    pal_tensor n = pal_param(other, "w", PAL_F32, PAL_SHAPE(5));
+    const pal_array from = pal_array_of(PAL_F64, PAL_SHAPE(5), (void *)(uintptr_t)wide);
+    pal_assign(w, &from);
+    pal_h5 *file = saved(params);
+    ck_assert_msg(pal_params_get(other, file, "/params", &e) == PAL_OK, "%s", e.message);
+    for (int i = 0; i < 5; i++) ck_assert(pal_f32(n)[i] == (float)wide[i]);
+    ck_assert(pal_f32(n)[1] == 1 && pal_f32(n)[2] == 1 + 0x1p-22f);
+    pal_h5_close(file);
+    file = saved(other);
+    ck_assert_msg(pal_params_get(params, file, "/params", &e) == PAL_OK, "%s", e.message);
+    for (int i = 0; i < 5; i++) ck_assert(pal_f64(w)[i] == (double)(float)wide[i]);
+    pal_h5_close(file);
+    pal_params_free(other);
+}
+END_TEST
+
+/* ---- Freezing ---- */
+
+static void expect_frozen(const char *names)
+{
+    char list[200] = "";
+    for (int i = 0; i < pal_params_count(params); i++)
+        if (pal_params_frozen(params, i)) strcat(strcat(list, pal_params_name(params, i)), " ");
+    ck_assert_str_eq(list, names);
+}
+
+START_TEST(freezing_by_pattern)
+{
+    static const char *const names[] = {"m.0.attn.q", "m.1.attn.q", "m.10.attn.k", "m.1.mlp.q",
+                                        "n"};
+    for (int i = 0; i < 5; i++) pal_param(params, names[i], PAL_F64, PAL_SHAPE(2, 3));
+    pal_keep(params, "m.kept", leaf6());
+    ck_assert_int_eq(pal_params_freeze(params, "m.*.attn.*", true), 3);
+    expect_frozen("m.0.attn.q m.1.attn.q m.10.attn.k m.kept ");
+    ck_assert_int_eq(pal_params_freeze(params, "m.1*", false), 3); /* m.1.mlp.q was free */
+    expect_frozen("m.0.attn.q m.kept ");
+    ck_assert_int_eq(pal_params_freeze(params, "*", true), 5);
+    ck_assert_int_eq(pal_params_freeze(params, "m.[01].*.?", false), 3);
+    expect_frozen("m.10.attn.k n m.kept ");
+    ck_assert_int_eq(last.status, PAL_OK);
+
+    /* A pattern has to match a whole name of a parameter. */
+    static const char *const nothing[] = {"attn", "m.2.*", "", "m.kept", "N"};
+    for (int i = 0; i < 5; i++) {
+        last = (pal_error){0};
+        ck_assert_int_eq(pal_params_freeze(params, nothing[i], true), 0);
+        expect_error(PAL_EVALUE, "params_freeze: no parameter's name matches \"");
+        expect_error(PAL_EVALUE, nothing[i]);
+    }
+    expect_frozen("m.10.attn.k n m.kept ");
+    ck_assert_int_eq(pal_params_status(params), PAL_OK);
+
+    /* Frozen is a constant; not any more, and there is a gradient. */
+    pal_tensor n = pal_params_find(params, "n");
+    ck_assert_int_eq(pal_backward(pal_sum(pal_mul(leaf6(), n), PAL_ALL, false)), PAL_EGRAD);
+    pal_tape_reset(tape);
+    ck_assert_int_eq(pal_params_freeze(params, "n", false), 1);
+    ck_assert_int_eq(pal_backward(pal_sum(pal_mul(leaf6(), n), PAL_ALL, false)), PAL_OK);
+    ck_assert_double_eq(pal_f64(pal_grad(n))[5], 6);
 }
 END_TEST
 
@@ -172,6 +328,9 @@ int main(void)
     tcase_add_test(c, a_kept_tensor_is_kept_transposed);
     tcase_add_test(c, a_kept_tensor_grows);
     tcase_add_test(c, parameters_load_strictly);
+    tcase_add_test(c, a_long_list_is_cut);
+    tcase_add_test(c, floats_convert);
+    tcase_add_test(c, freezing_by_pattern);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

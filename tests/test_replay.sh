@@ -98,7 +98,7 @@ for name in ("out/y", "out/ht", "grad/x", "grad/params/D", "grad/params/conv1d.w
     spoil(layer, 1, f"FAIL  {name}: ", remove(name))
 spoil(layer, 1, "FAIL  grad/params/D ", scaled("grad/params/D", 1 + 1e-5))
 spoil(layer, 1, "FAIL  grad/params/E: ", lambda f: f.move("grad/params/D", "grad/params/E"))
-spoil(layer, 1, "D is missing", remove("params/D"))
+spoil(layer, 1, "1 missing: D", remove("params/D"))
 spoil(layer, 1, "contradicts", options(lambda o: o.update(mixer="gdn")))
 spoil(layer, 1, 'no key "bogus"', options(lambda o: o.update(bogus=1)))
 spoil(layer, 1, "cannot be read", options(lambda o: o.update(bogus=None)))
