@@ -114,6 +114,7 @@ static void introduce(run *r)
     printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->mixers,
            (long long)o->layers, (long long)o->width, (long long)pal_params_size(r->params),
            pal_dtype_name(o->dtype));
+    pal_lm_print_counts(r->lm, stdout);
     printf("machine %s\n", pal_kernels_in_use());
     if (r->done) printf("goes on after step %lld of %s\n", (long long)r->done, o->out);
 }

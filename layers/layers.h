@@ -438,6 +438,16 @@ PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 /* The options with every default filled in. */
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
+/*
+ * Parameters by part: of one layer, or of the whole model (layer -1), whose norms include the last
+ * one. A tied head is counted once, as embeddings. Frozen parameters count. The second prints a
+ * table, a line a layer.
+ */
+typedef struct pal_lm_counts {
+    int64_t embeddings, mixer, mlp, norms, head, total;
+} pal_lm_counts;
+PAL_API pal_lm_counts pal_lm_count(const pal_lm *lm, int64_t layer);
+PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 /* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
