@@ -77,6 +77,7 @@ static void prepare(run *r)
     if (r->done && !o->resume)
         stop("--out holds a run already: continue it with --resume, or choose another folder");
     if (!r->done && o->resume) stop("--resume: --out holds no checkpoint to continue from");
+    if (r->done && *o->init) stop("--init is for a new run, and --resume continues one");
     if (r->done && lm_load_options(o, r->done, &checksum, &error) != PAL_OK) stop(error.message);
     if (lm_text_read(&r->text, o->data, &error) != PAL_OK) {
         fprintf(stderr, "train_lm: --data %s\n", error.message);
@@ -103,6 +104,8 @@ static void build(run *r)
     r->adamw = pal_adamw_new(r->params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
     pal_error error;
     if (r->done && lm_load(o, r->done, r->params, r->adamw, &error) != PAL_OK) stop(error.message);
+    if (!r->done && *o->init && lm_load_params(o->init, r->params, &error) != PAL_OK)
+        stop(error.message);
 }
 
 static void introduce(run *r)

@@ -38,6 +38,8 @@ static const flag flags[] = {
     {"dtype", DTYPE, FIELD(dtype), 0, false, false, "f32|f64", "of parameters and sums (f32)"},
     {"threads", COUNT, FIELD(threads), 0, true, true, "N", "0: as many as OpenMP gives"},
     {"data", TEXT, TEXT_FIELD(data), 0, false, false, "FILE", "the text (build/corpus.txt)"},
+    {"init", TEXT, TEXT_FIELD(init), 0, true, true, "FILE",
+     "a new run begins with the parameters of this file, a checkpoint or one by convert.py"},
     {"save-every", COUNT, FIELD(save_every), 0, true, false, "N",
      "steps between checkpoints; the last step is always saved (0: only that)"},
     {"out", TEXT, TEXT_FIELD(out), 0, true, true, "DIR", "folder of the run (build/run)"},

@@ -11,7 +11,7 @@
 #include <palimpsest.h>
 
 typedef struct lm_options {
-    char mixers[512], data[1024], out[1024];
+    char mixers[512], data[1024], out[1024], init[1024]; /* init "": drawn by the seed */
     int64_t layers, width, batch, len;
     int64_t steps, save_every; /* save_every 0: the last step only */
     int64_t cosine;            /* the step at which the rate has fallen to a tenth; 0: constant */

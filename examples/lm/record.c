@@ -144,6 +144,16 @@ pal_status lm_load_options(lm_options *o, int64_t step, uint64_t *checksum, pal_
     return s;
 }
 
+pal_status lm_load_params(const char *path, pal_params *params, pal_error *error)
+{
+    pal_h5 *file = NULL;
+    pal_status s = pal_h5_open(&file, path, error);
+    if (s != PAL_OK) return s;
+    s = pal_params_get(params, file, "/params", error);
+    pal_h5_close(file);
+    return s;
+}
+
 pal_status lm_load(const lm_options *o, int64_t step, pal_params *params, pal_adamw *adamw,
                    pal_error *error)
 {
