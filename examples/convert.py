@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """convert.py - parameters between this library's HDF5 files and PyTorch's state dicts.
 
-    convert.py model.safetensors weights.h5      to a file that pal_params_get and train_lm --init read
-    convert.py weights.h5 model.npz              and back
-    convert.py --check model.pt                  names, types and shapes; writes nothing
+    convert.py model.safetensors weights.h5    into a file that train_lm --init and a program can load
+    convert.py weights.h5 model.npz            and back
+    convert.py --check model.pt                names, types and shapes; writes nothing
 
 The suffix says what a file is: .h5 (needs h5py), .npz and .safetensors (NumPy alone), .pt .pth .bin
-(PyTorch). One of the two files is an .h5. Parameters have the names of flash-linear-attention; names
-that begin with backbone, as Mamba-2's, are mapped to them, and back by --style mamba2. docs/files.md
-describes the file and says what is mapped to what.
+(PyTorch). One of the two files is an .h5. Parameters have the names of flash-linear-attention;
+names that begin with backbone, as Mamba-2's, are mapped to them, and back by --style mamba2.
+docs/files.md describes the file and says what is mapped to what.
 """
 import argparse
 import json
@@ -244,7 +244,7 @@ def check_names(tensors, keep_unknown):
 
 
 def tie(tensors, inward, with_head):
-    """A tied head is no parameter of ours; some state dicts repeat the embeddings under its name."""
+    """A tied head is no parameter of ours; some state dicts repeat the embeddings as one."""
     if EMBEDDINGS not in tensors:
         return
     dtype, array = tensors[EMBEDDINGS]
@@ -289,7 +289,7 @@ def options():
     p.add_argument("--style", choices=["fla", "mamba2"], default="fla",
                    help="names of a file that is not .h5 when it is written (fla)")
     p.add_argument("--dtype", choices=["f16", "bf16", "f32", "f64"],
-                   help="of all that is written; else .h5 gets f32 (f64 stays), others what there is")
+                   help="of all that is written; else f32 in an .h5 (f64 stays), and what there is")
     p.add_argument("--check", action="store_true", help="print what would be written, and do not")
     p.add_argument("--keep-unknown", action="store_true", help="take unknown names as they are")
     p.add_argument("--with-head", action="store_true",
