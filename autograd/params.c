@@ -298,12 +298,13 @@ int pal_params_freeze(pal_params *p, const char *pattern, bool frozen)
     int matched = 0;
     for (int i = 0; i < p->count; i++) {
         entry *e = p->index[i];
-        if (e->kept || fnmatch(pattern, e->name, 0) != 0) continue;
+        if (e->kept || !pattern || fnmatch(pattern, e->name, 0) != 0) continue;
         pal_freeze(pal_handle(&e->value), frozen);
         matched++;
     }
     if (!matched)
-        pal_fail_nowhere(PAL_EVALUE, "params_freeze: no parameter's name matches \"%s\"", pattern);
+        pal_fail_nowhere(PAL_EVALUE, "params_freeze: no parameter's name matches \"%s\"",
+                         pattern ? pattern : "");
     return matched;
 }
 

@@ -439,9 +439,9 @@ PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
 /*
- * Parameters by part: of one layer, or of the whole model (layer -1), whose norms include the last
- * one. A tied head is counted once, as embeddings. Frozen parameters count. The second prints a
- * table, a line a layer.
+ * Parameters by part: of one layer (zeros if there is none), or of the whole model (layer -1),
+ * whose norms include the last one. A mixer's own norms belong to the mixer. A tied head is counted
+ * once, as embeddings. Frozen parameters count. The second prints a table, a line a layer.
  */
 typedef struct pal_lm_counts {
     int64_t embeddings, mixer, mlp, norms, head, total;

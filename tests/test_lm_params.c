@@ -32,7 +32,8 @@ static int64_t gdn(sizes s) /* a, b, A_log, dt_bias by head; a full output gate 
 {
     return qkvo(s) + 2 * s.HV * s.d + 2 * s.HV + s.HV * s.V * s.d;
 }
-static int64_t narrow(sizes s) /* the two narrow products; decay_heads are those of f */
+static int64_t narrow(
+    sizes s) /* f_proj.0, and g_proj with its bias: products through a middle of V */
 {
     return 2 * s.V * s.d + s.HV * s.V * s.V + s.HV * s.V;
 }
@@ -211,6 +212,11 @@ START_TEST(what_decays)
     pal_rng rng = pal_rng_new(6, 0);
     model(params, ZOO);
     int64_t decay = 0, want = 2;
+    for (int i = 0; pal_mixers_name(i); i++) {
+        char entry[64];
+        snprintf(entry, sizeof entry, "%s:", pal_mixers_name(i));
+        ck_assert_msg(strstr(ZOO.mixers, entry) != NULL, "%s is not in this test", entry);
+    }
     for (int i = 0; i < 6; i++) want += words(decaying[i]) + 3;
     int n = pal_params_count(params);
     for (int i = 0; i < n; i++) pal_fill_uniform(pal_params_at(params, i), 1, 2, &rng);

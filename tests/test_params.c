@@ -298,6 +298,7 @@ START_TEST(freezing_by_pattern)
 
     /* A pattern has to match a whole name of a parameter. */
     static const char *const nothing[] = {"attn", "m.2.*", "", "m.kept", "N"};
+    ck_assert_int_eq(pal_params_freeze(params, NULL, true), 0);
     for (int i = 0; i < 5; i++) {
         last = (pal_error){0};
         ck_assert_int_eq(pal_params_freeze(params, nothing[i], true), 0);
