@@ -443,7 +443,7 @@ START_TEST(out_of_memory)
         check_unchanged(state, want, size);
         free(want);
     }
-    ck_assert_int_ge(failures, 8);
+    ck_assert_int_ge(failures, 5); /* it was not without memory in vain */
     pal_lm_state_free(state);
     pal_lm_state_free(twin);
     pal_lm_state_free(other);
