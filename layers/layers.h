@@ -277,15 +277,20 @@ typedef struct pal_mixer_state {
 
 /*
  * A look into a running layer: called with what a mixer has just computed, by name, which it may
- * read or replace (*t, by a tensor of the same shape). In this order, as far as a mixer has them:
+ * read or replace (*t, by a tensor of the same shape and dtype; PAL_ESHAPE names layer and tensor
+ * otherwise). In this order, as far as a mixer has them:
  *
  *     x                 its input, [B,T,d]; returning false skips the mixer: what *t then is counts
- *                       as its output, and PAL_NONE adds nothing to the residual stream
- *     q k v             after convolution, SiLU and unit length (attention: after rotary)
- *     b w, beta, dt     the gates of erase and write, or the one for both, or Mamba-2's step
- *     g                 the log-decay (Mamba-2: A dt)
+ *                       as its output, PAL_NONE adds nothing to the residual stream, and a state
+ *                       that is carried stays as it was
+ *     b w, beta, dt     the gates of erase [B,T,H,K] and write [B,T,HV,V], or the one for both, or
+ *                       Mamba-2's step, both [B,T,HV]
+ *     q k v             after convolution, SiLU and unit length (attention: after rotary;
+ *                       Mamba-2: its C, B, x); q and k have H heads, v has HV (attention: k HKV)
+ *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K], GDN, Mamba-2: [B,T,HV]; that of
+ *                       Mamba-2 is A dt)
  *     o state           what the rule returns (attention: o alone)
- *     gate              the output gate before its activation
+ *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2: [B,T,HV V])
  *     y                 the mixer's output, [B,T,d]
  *
  * Other names may come; what is returned for names but x does not count. With a hook the unit

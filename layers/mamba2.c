@@ -46,10 +46,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     pal_tensor x = pal_reshape(xbc[0], PAL_SHAPE(B, T, m->nh, m->P));
     pal_tensor k = pal_reshape(xbc[1], PAL_SHAPE(B, T, m->G, m->N));
     pal_tensor q = pal_reshape(xbc[2], PAL_SHAPE(B, T, m->G, m->N));
+    pal_run_show(run, "dt", &dt);
     pal_run_show(run, "q", &q);
     pal_run_show(run, "k", &k);
     pal_run_show(run, "v", &x);
-    pal_run_show(run, "dt", &dt);
     if (run->opts.hook) {
         pal_tensor g = pal_mul(dt, A);
         pal_run_show(run, "g", &g);

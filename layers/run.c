@@ -6,10 +6,9 @@
 
 #include <string.h>
 
-static bool same_shape(const pal_tensor *a, const pal_tensor *b)
+static bool alike(pal_tensor a, pal_tensor b)
 {
-    pal_shape x = pal_shape_of(*a), y = pal_shape_of(*b);
-    return x.ndim == y.ndim && memcmp(x.dim, y.dim, (size_t)x.ndim * sizeof *x.dim) == 0;
+    return pal_shape_equal(pal_shape_of(a), pal_shape_of(b)) && pal_dtype_of(a) == pal_dtype_of(b);
 }
 
 bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t)
@@ -19,12 +18,13 @@ bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t)
     const pal_tensor before = *t;
     const bool on = run->opts.hook(run->opts.user, run->opts.layer, name, t) || strcmp(name, "x");
     const bool nothing = pal_is_none(*t);
-    if (pal_tape_status(tape) == PAL_OK && (nothing ? on : !same_shape(&before, t))) {
+    if (pal_tape_status(tape) == PAL_OK && (nothing ? on : !alike(before, *t))) {
         char text[128];
         pal_fail(&tape->owner, PAL_ESHAPE, "hook: %s of layer %lld was replaced by %s", name,
                  (long long)run->opts.layer,
                  nothing ? "nothing" : pal_array_describe(&t->node->a, text, sizeof text));
     }
+    if (pal_tape_status(tape) != PAL_OK) *t = pal_poison(&tape->owner); /* one error, not two */
     return on;
 }
 
