@@ -105,7 +105,7 @@ $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CHECK_LIBS) $(LDLIBS) -o $@
 
 # Examples and benches are linked as a user's program is: against the library and what it needs.
-$(B)/examples/train_lm: $(LM_OBJ)
+$(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@

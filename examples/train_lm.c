@@ -205,8 +205,7 @@ static void write_sample(run *r)
     for (int64_t i = 0; i < r->o.sample; i++) {
         pal_tensor tokens = pal_from(r->tape, PAL_I64, PAL_SHAPE(1, n), prompt);
         pal_tensor logits = pal_lm_step(r->lm, state, tokens, (pal_run_opts){0});
-        int64_t byte =
-            pal_sample(logits, (pal_sample_opts){.temperature = 0.8, .top_k = 40}, &rng);
+        int64_t byte = pal_sample(logits, (pal_sample_opts){.temperature = 0.8, .top_k = 40}, &rng);
         pal_tape_reset(r->tape);
         bool plain = byte == '\n' || byte == '\t' || (byte >= 32 && byte != 127);
         putchar(plain ? (int)byte : '?');

@@ -100,6 +100,7 @@ typedef struct reader {
     const char *group;
     pal_error *error;
     int wrong;           /* complaints in *error */
+    bool no_memory;      /* one of them is about that */
     int64_t B;           /* sequences, 0 while no tensor has said how many */
     pal_tape *tape;      /* tensors on their way */
     pal_params *store;   /* what is built */
@@ -136,13 +137,12 @@ static bool fits(reader *r, const char *path, pal_dtype dtype, pal_shape shape)
 }
 
 /* The number of sequences, of which the first tensor of all that is there has the say. */
-static int64_t batch(reader *r, const char *path)
+static void find_batch(reader *r, const char *path)
 {
     pal_dtype dtype;
     pal_shape shape;
     if (r->B == 0 && pal_h5_info(r->file, path, &dtype, &shape, NULL) == PAL_OK && shape.ndim > 0)
         r->B = shape.dim[0];
-    return r->B;
 }
 
 static bool read_seen(reader *r, int64_t i, int64_t *seen)
@@ -154,9 +154,10 @@ static bool read_seen(reader *r, int64_t i, int64_t *seen)
     path_of(path, r->group, i, "seen");
     if (!fits(r, path, PAL_I64, (pal_shape){0})) return false;
     if (pal_h5_get_text(r->file, path, "mixer", name, sizeof name, &why) != PAL_OK ||
-        pal_h5_get(r->file, path, &to, &why) != PAL_OK)
+        pal_h5_get(r->file, path, &to, &why) != PAL_OK) {
+        r->no_memory = r->no_memory || why.status == PAL_ENOMEM;
         complain(r, "%s", why.message);
-    else if (strcmp(name, mixer))
+    } else if (strcmp(name, mixer))
         complain(r, "layer %lld is %s where %s is wanted", (long long)i, name, mixer);
     else if (*seen < 0 || *seen > MOST_SEEN)
         complain(r, "%s is %lld, no number of tokens", path, (long long)*seen);
@@ -175,7 +176,7 @@ static void check_layer(reader *r, int64_t i, bool have[PAL_STATE_PARTS])
     if (!read_seen(r, i, seen)) return;
     for (int j = 0; j < PAL_STATE_PARTS; j++) {
         have[j] = pal_h5_has(r->file, path_of(path, r->group, i, pal_state_part_name(j)));
-        if (have[j]) batch(r, path);
+        if (have[j]) find_batch(r, path);
         any = any || have[j];
     }
     pal_shape shape[PAL_STATE_PARTS] = {{0}};
@@ -251,6 +252,7 @@ static pal_status read_all(reader *r)
     pal_error why;
     if (pal_h5_each(r->file, r->group, note_extra, r, &why) != PAL_OK)
         complain(r, "%s", why.message);
+    if (r->no_memory) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
     if (r->wrong) return PAL_EFORMAT;
     for (int64_t i = 0; i < r->lm->opts.layers; i++)
         for (int j = 0; j < PAL_STATE_PARTS; j++)

@@ -411,7 +411,9 @@ static int64_t allocations, fail_at;
 static void *failing(void *block, size_t old_size, size_t size, void *user)
 {
     (void)old_size, (void)user;
-    if (size) return ++allocations == fail_at ? NULL : aligned_alloc(64, (size + 63) / 64 * 64);
+    if (size)
+        return ++allocations >= fail_at && fail_at ? NULL
+                                                   : aligned_alloc(64, (size + 63) / 64 * 64);
     free(block);
     return NULL;
 }

@@ -32,10 +32,14 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
                              "cannot be read yet",
                              path);
     text->size = (int64_t)size;
-    text->checksum = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < size; i++)
-        text->checksum = (text->checksum ^ text->byte[i]) * 0x100000001b3u;
     return PAL_OK;
+}
+
+static void sum_up(lm_text *text)
+{
+    text->checksum = 0xcbf29ce484222325u;
+    for (int64_t i = 0; i < text->size; i++)
+        text->checksum = (text->checksum ^ text->byte[i]) * 0x100000001b3u;
 }
 
 pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
@@ -45,8 +49,21 @@ pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
     if (!file) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
     pal_status s = read_all(text, file, path, error);
     fclose(file);
-    if (s != PAL_OK) lm_text_free(text);
+    if (s == PAL_OK)
+        sum_up(text);
+    else
+        lm_text_free(text);
     return s;
+}
+
+pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error)
+{
+    const size_t size = strlen(string);
+    *text = (lm_text){.byte = malloc(size + 1), .size = (int64_t)size};
+    if (!text->byte) return pal_error_set(error, PAL_ENOMEM, "out of memory for a text");
+    memcpy(text->byte, string, size);
+    sum_up(text);
+    return PAL_OK;
 }
 
 void lm_text_free(lm_text *text)

@@ -14,6 +14,8 @@ typedef struct lm_text {
 
 /* The whole file. An HDF5 file is PAL_EFORMAT: whoever names one means what is in it. */
 PAL_CHECKED pal_status lm_text_read(lm_text *text, const char *path, pal_error *error);
+/* The bytes of a string. */
+PAL_CHECKED pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error);
 void lm_text_free(lm_text *text);
 /* Bits a byte of a model that knows how often each byte occurs and nothing else. */
 double lm_text_entropy(const lm_text *text);

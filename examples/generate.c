@@ -1,0 +1,311 @@
+/*
+ * generate.c - goes on with a text, by a model that train_lm has trained.
+ *
+ *     generate build/run/step-00000200.h5 "The delta rule" --tokens 500 --temperature 0.8
+ *     generate --score build/run/step-00000200.h5 <book.txt
+ *
+ * The prompt goes through the model in one call, and then one byte after the other, in constant
+ * memory. A state that is saved is one byte behind the text: the last byte has been written, but
+ * the model has not read it yet. It lies in the file too, with the place in the random numbers, so
+ * that who loads it goes on as if nothing had happened.
+ */
+#include <palimpsest.h>
+#include "examples/lm/options.h"
+#include "examples/lm/text.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct options {
+    const char *checkpoint, *prompt, *save, *load;
+    int64_t tokens, top_k, seed, threads;
+    double temperature, top_p;
+    bool seeded, score;
+} options;
+
+typedef struct generator {
+    options o;
+    lm_text prompt;
+    pal_params *params;
+    pal_lm *lm;
+    pal_tape *tape;
+    pal_lm_state *state;
+    pal_rng rng;
+    int64_t next; /* a byte that the model has not read yet; -1: none */
+} generator;
+
+static void stop(const char *what)
+{
+    fprintf(stderr, "generate: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void need(pal_status status, const pal_error *error)
+{
+    if (status != PAL_OK) stop(error->message);
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- The command line ---- */
+
+enum { TOKENS = 'n', TEMPERATURE = 't', TOP_K = 'k', TOP_P = 'p', SEED = 's' };
+enum { SCORE = 256, SAVE, LOAD, THREADS };
+
+static const struct argp_option flags[] = {
+    {"tokens", TOKENS, "N", 0, "bytes to write (300)", 0},
+    {"temperature", TEMPERATURE, "T", 0,
+     "divides the logits: below 1 the likely becomes likelier, 0 always takes the likeliest (0.8)",
+     0},
+    {"top-k", TOP_K, "K", 0, "draw from the K likeliest bytes only; 0: from all (40)", 0},
+    {"top-p", TOP_P, "P", 0,
+     "draw from the fewest bytes that have a share of P together; 0: from all (0)", 0},
+    {"seed", SEED, "N", 0, "of the draws (1, or where the loaded state was)", 0},
+    {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 0},
+    {"score", SCORE, NULL, 0, "write nothing: print how many bits a byte of the text costs", 1},
+    {"save-state", SAVE, "FILE", 0, "at the end, what the model remembers of all this text", 2},
+    {"load-state", LOAD, "FILE", 0, "go on from there; a prompt is read after it", 2},
+    {0},
+};
+
+static int64_t whole(struct argp_state *state, const char *name, const char *text)
+{
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || errno || n < 0 || n > INT32_MAX)
+        argp_error(state, "--%s=%s: a whole number from 0 on is wanted", name, text);
+    return n;
+}
+
+static double real(struct argp_state *state, const char *name, const char *text, double most)
+{
+    char *end;
+    double x = strtod(text, &end);
+    if (end == text || *end || !(x >= 0 && x <= most))
+        argp_error(state, "--%s=%s: a number from 0 to %g is wanted", name, text, most);
+    return x;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    options *o = state->input;
+    switch (key) {
+    case TOKENS:
+        o->tokens = whole(state, "tokens", text);
+        return 0;
+    case TEMPERATURE:
+        o->temperature = real(state, "temperature", text, 1e9);
+        return 0;
+    case TOP_K:
+        o->top_k = whole(state, "top-k", text);
+        return 0;
+    case TOP_P:
+        o->top_p = real(state, "top-p", text, 1);
+        return 0;
+    case SEED:
+        o->seed = whole(state, "seed", text);
+        o->seeded = true;
+        return 0;
+    case THREADS:
+        o->threads = whole(state, "threads", text);
+        return 0;
+    case SCORE:
+        o->score = true;
+        return 0;
+    case SAVE:
+        o->save = text;
+        return 0;
+    case LOAD:
+        o->load = text;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 1)
+            argp_error(state, "the prompt is one argument: put it in quotation marks");
+        *(state->arg_num ? &o->prompt : &o->checkpoint) = text;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_usage(state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void read_options(options *o, int argc, char **argv)
+{
+    const struct argp argp = {
+        .options = flags,
+        .parser = parse,
+        .args_doc = "CHECKPOINT [PROMPT]",
+        .doc = "Goes on with a text by a language model that train_lm has trained, whose "
+               "checkpoints (build/run/step-00000200.h5) say by themselves what the model is. "
+               "Tokens are bytes. Without PROMPT the text is read from standard input, unless a "
+               "state is loaded. Prompt and continuation go to standard output, the time they took "
+               "to standard error."
+               "\vExamples:\n\n"
+               "  generate build/run/step-00000200.h5 \"The delta rule\" --tokens 500\n"
+               "  generate build/run/step-00000200.h5 --temperature 0 <letter.txt\n"
+               "  generate build/run/step-00000200.h5 --score <book.txt\n"
+               "  generate build/run/step-00000200.h5 \"Once\" --save-state once.h5\n"
+               "  generate build/run/step-00000200.h5 --load-state once.h5\n\n"
+               "The same seed gives the same text, on any number of threads. The last two write "
+               "the text that one call of twice the length would."};
+    *o = (options){.tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1};
+    argp_parse(&argp, argc, argv, 0, NULL, o);
+    if (o->score && (o->save || o->load))
+        stop("--score reads a text from its start, without state");
+}
+
+/* ---- Beginning ---- */
+
+/* The model, as the checkpoint's own flags describe it: every parameter has to be there and fit. */
+static void build(generator *g)
+{
+    lm_options o = {0};
+    pal_error error;
+    pal_h5 *file;
+    need(pal_h5_open(&file, g->o.checkpoint, &error), &error);
+    need(lm_options_get(&o, file, &error), &error);
+    need(pal_mixers_check(o.mixers, &error), &error);
+    pal_rng rng = pal_rng_new(0, 0);
+    g->params = pal_params_new();
+    g->lm = pal_lm_new(
+        g->params,
+        (pal_lm_opts){.width = o.width, .layers = o.layers, .mixers = o.mixers, .dtype = o.dtype},
+        &rng);
+    need(pal_params_get(g->params, file, "/params", &error), &error);
+    pal_h5_close(file);
+}
+
+static void read_prompt(generator *g)
+{
+    pal_error error;
+    if (g->o.prompt)
+        need(lm_text_copy(&g->prompt, g->o.prompt, &error), &error);
+    else if (!g->o.load)
+        need(lm_text_read(&g->prompt, "/dev/stdin", &error), &error);
+    if (g->prompt.size == 0 && !g->o.load) stop("the prompt is empty");
+}
+
+static void load(generator *g)
+{
+    pal_error error;
+    pal_h5 *file;
+    double next, counter, seed;
+    need(pal_h5_open(&file, g->o.load, &error), &error);
+    need(pal_lm_state_get(g->lm, g->state, file, "/state", &error), &error);
+    need(pal_h5_get_number(file, "/", "next", &next, &error), &error);
+    need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
+    need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
+    pal_h5_close(file);
+    if (!(next >= 0 && next < 256 && seed >= 0 && seed <= INT32_MAX && counter >= 0 &&
+          counter <= 0x1p53))
+        stop("--load-state: the attributes next, seed or counter are no such numbers");
+    g->next = (int64_t)next;
+    if (g->o.seeded) return;
+    g->rng = pal_rng_new((uint64_t)seed, 0);
+    g->rng.counter = (uint64_t)counter;
+}
+
+static void save(const generator *g)
+{
+    pal_error error;
+    pal_h5 *file;
+    need(pal_h5_create(&file, g->o.save, &error), &error);
+    need(pal_lm_state_put(g->state, file, "/state", &error), &error);
+    need(pal_h5_put_number(file, "/", "next", (double)g->next, &error), &error);
+    need(pal_h5_put_number(file, "/", "seed", (double)g->rng.seed, &error), &error);
+    need(pal_h5_put_number(file, "/", "counter", (double)g->rng.counter, &error), &error);
+    need(pal_h5_commit(file, &error), &error);
+}
+
+/* ---- Going on ---- */
+
+/* The unread byte, if there is one, and the prompt, as tokens [1,T]. */
+static pal_tensor all_tokens(generator *g)
+{
+    const int64_t unread = g->next >= 0, n = g->prompt.size + unread;
+    pal_tensor t = pal_zeros(g->tape, PAL_I64, PAL_SHAPE(1, n));
+    int64_t *to = pal_edit(t).data;
+    if (unread) to[0] = g->next;
+    for (int64_t i = 0; i < g->prompt.size; i++) to[unread + i] = g->prompt.byte[i];
+    return t;
+}
+
+static void score(generator *g)
+{
+    if (g->prompt.size < 2) stop("--score: a text of two bytes or more is wanted");
+    pal_tensor logp = pal_lm_score(g->lm, all_tokens(g), (pal_run_opts){0});
+    printf("%.4f bits per byte over %lld bytes after the first\n",
+           -pal_item(pal_mean(logp, PAL_ALL, false)) / log(2), (long long)pal_count(logp));
+}
+
+/* Reads all of the text but its last byte, so that the state is one byte behind. */
+static void prefill(generator *g)
+{
+    double began = seconds();
+    pal_tensor all = all_tokens(g);
+    const int64_t n = pal_dim(all, 1) - 1;
+    fwrite(g->prompt.byte, 1, (size_t)g->prompt.size, stdout);
+    fflush(stdout);
+    g->next = pal_i64(all)[n];
+    if (n > 0) pal_lm_step(g->lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
+    pal_tape_reset(g->tape);
+    double took = seconds() - began;
+    if (n > 0)
+        fprintf(stderr, "prompt  %lld tokens, %.0f tokens/s\n", (long long)n, (double)n / took);
+}
+
+static void generate(generator *g)
+{
+    const pal_sample_opts how = {
+        .temperature = g->o.temperature, .top_k = g->o.top_k, .top_p = g->o.top_p};
+    double began = seconds();
+    for (int64_t i = 0; i < g->o.tokens; i++) {
+        pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(1, 1), &g->next);
+        g->next = pal_sample(pal_lm_step(g->lm, g->state, in, (pal_run_opts){0}), how, &g->rng);
+        pal_tape_reset(g->tape);
+        putchar((int)g->next);
+    }
+    if (fflush(stdout) != 0) stop("standard output cannot be written");
+    double took = seconds() - began;
+    if (g->o.tokens)
+        fprintf(stderr, "\nwritten %lld tokens, %.0f tokens/s\n", (long long)g->o.tokens,
+                (double)g->o.tokens / took);
+}
+
+int main(int argc, char **argv)
+{
+    generator g = {.next = -1};
+    read_options(&g.o, argc, argv);
+    pal_set_threads((int)g.o.threads);
+    build(&g);
+    read_prompt(&g);
+    g.tape = pal_tape_new();
+    g.state = pal_lm_state_new(g.lm);
+    g.rng = pal_rng_new((uint64_t)g.o.seed, 0);
+    pal_set_grad(g.tape, false);
+    if (g.o.load) load(&g);
+    if (g.o.score) {
+        score(&g);
+    } else {
+        prefill(&g);
+        generate(&g);
+        if (g.o.save) save(&g);
+    }
+    pal_lm_state_free(g.state);
+    pal_tape_free(g.tape);
+    pal_params_free(g.params);
+    lm_text_free(&g.prompt);
+    return 0;
+}

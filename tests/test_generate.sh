@@ -1,0 +1,116 @@
+#!/bin/sh
+# test_generate.sh - what generate promises: the same seed gives the same text, a saved state goes
+# on as if nothing had happened, and a checkpoint or state that does not fit is an error.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+export OMP_NUM_THREADS=1 # models of this size only wait for a team; one call below asks for two
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+i=0
+while [ $i -lt 200 ]; do
+    echo "$i bottles, $((i * i % 97)) labels, $((i % 7)) corks"
+    i=$((i + 1))
+done >"$dir/text"
+
+train() { # OUT steps flags...
+    out=$1
+    steps=$2
+    shift 2
+    "$B/examples/train_lm" --data "$dir/text" --out "$dir/$out" --steps "$steps" --sample 0 --batch 4 --len 48 --threads 1 \
+        "$@" >"$dir/$out.log" 2>&1 || fail "train_lm: $(cat "$dir/$out.log")"
+}
+train hybrid 12 --mixers gdn2:num_heads=2:head_dim=8,swa:num_heads=2:window_size=9,kda,attn:num_heads=2 --layers 4 \
+    --width 32 --lr 1e-2
+train double 3 --mixers mamba2:head_dim=8:state_size=8 --layers 1 --width 16 --dtype f64
+hybrid=$dir/hybrid/step-00000012.h5
+double=$dir/double/step-00000003.h5
+
+gen() { # OUT arguments...; standard input is the prompt if none is given
+    out=$1
+    shift
+    "$B/examples/generate" "$@" >"$dir/$out" 2>"$dir/$out.err" || fail "$*: $(cat "$dir/$out.err")"
+}
+same() { cmp -s "$dir/$1" "$dir/$2" || fail "$3: $(cat "$dir/$1") / $(cat "$dir/$2")"; }
+size() { wc -c <"$dir/$1"; }
+
+for model in "$hybrid" "$double"; do
+    # ---- The same seed, the same text ----
+    gen a "$model" "7 bottles" --tokens 60 --seed 3
+    gen b "$model" "7 bottles" --tokens 60 --seed 3 --threads 2
+    same a b "one seed gives two texts"
+    printf '7 bottles' | gen c "$model" --tokens 60 --seed 3
+    same a c "the prompt from standard input gives another text"
+    gen d "$model" "7 bottles" --tokens 60 --seed 4
+    cmp -s "$dir/a" "$dir/d" && fail "two seeds give one text"
+    [ "$(size a)" = 69 ] || fail "$(size a) bytes of 69"
+    grep -q 'prompt .* tokens/s' "$dir/a.err" && grep -q 'written 60 tokens, [0-9]* tokens/s' "$dir/a.err" ||
+        fail "no tokens per second: $(cat "$dir/a.err")"
+    gen e "$model" "7 bottles" --tokens 60 --seed 3 --top-k 1 --temperature 2
+    gen f "$model" "7 bottles" --tokens 60 --temperature 0
+    same e f "the likeliest of one is not the likeliest"
+    gen g "$model" "7 bottles" --tokens 60 --top-k 0 --top-p 1e-9
+    same g f "a tiny top-p is not greedy"
+
+    # ---- A state in the middle ----
+    for how in "--temperature 0" "--seed 9" "--seed 9 --top-p 0.9 --top-k 0"; do
+        # shellcheck disable=SC2086 # the flags are to be split
+        gen whole "$model" "7 bottles, " --tokens 50 $how
+        # shellcheck disable=SC2086
+        gen one "$model" "7 bottles, " --tokens 20 $how --save-state "$dir/state.h5"
+        rest=$(echo "$how" | sed 's/--seed 9//')
+        # shellcheck disable=SC2086
+        gen two "$model" --tokens 30 $rest --load-state "$dir/state.h5"
+        cat "$dir/one" "$dir/two" >"$dir/joint"
+        same whole joint "a saved state goes on with another text"
+    done
+
+    # ---- A prompt in two parts ----
+    gen whole "$model" "12 bottles, 3 labels" --tokens 40 --temperature 0
+    gen one "$model" "12 bott" --tokens 0 --save-state "$dir/state.h5"
+    gen two "$model" "les, 3 labels" --tokens 40 --temperature 0 --load-state "$dir/state.h5"
+    cat "$dir/one" "$dir/two" >"$dir/joint"
+    same whole joint "a prompt in two parts goes on with another text"
+done
+
+# ---- Scores ----
+gen known "$hybrid" --score <"$dir/text"
+head -c 2000 /dev/urandom >"$dir/random"
+gen noise "$hybrid" --score <"$dir/random"
+grep -q '^[0-9.]* bits per byte over [0-9]* bytes' "$dir/known" || fail "no score: $(cat "$dir/known")"
+awk '{ b[NR] = $1 } END { exit !(b[1] < 7 && b[2] > 7.9 && b[1] > 0) }' "$dir/known" "$dir/noise" ||
+    fail "a known text and noise cost $(cat "$dir/known" "$dir/noise")"
+
+# ---- What is refused ----
+refuses() { # words arguments...
+    words=$1
+    shift
+    if "$B/examples/generate" "$@" >"$dir/out" 2>&1 </dev/null; then fail "accepted: $*"; fi
+    grep -q -e "$words" "$dir/out" || fail "no \"$words\": $(cat "$dir/out")"
+}
+gen one "$hybrid" "x" --tokens 1 --save-state "$dir/hybrid.h5"
+refuses "layer 0 is gdn2 where mamba2 is wanted" "$double" --load-state "$dir/hybrid.h5"
+refuses "no attribute 'mixers'" "$dir/hybrid.h5" "x"
+refuses "cannot be read" "$dir/nothing.h5" "x"
+refuses "cannot be read" "$hybrid" "x" --load-state "$dir/nothing.h5"
+refuses "not a readable HDF5 file" "$dir/text" "x"
+refuses "prompt is empty" "$hybrid"
+refuses "two bytes or more" "$hybrid" x --score
+refuses "without state" "$hybrid" xyz --score --load-state "$dir/hybrid.h5"
+refuses "number from 0" "$hybrid" x --temperature -1
+refuses "number from 0" "$hybrid" x --top-p 2
+refuses "whole number" "$hybrid" x --tokens many
+refuses "quotation marks" "$hybrid" two words
+head -c 3000 "$hybrid" >"$dir/half.h5"
+refuses "not a readable HDF5 file" "$dir/half.h5" x
+gen help --help
+grep -q -e '--load-state' "$dir/help" || fail "--help does not teach"
+
+[ $failed = 0 ] && echo "generate keeps its promises"
+exit $failed
