@@ -32,6 +32,7 @@ static const char *const mamba2[] = {
     "mamba2:head_dim=6:state_size=3:n_groups=2:use_bias=true",
     "mamba2:head_dim=3:state_size=4:n_groups=4:norm_before_gate=true:use_conv_bias=false",
     "mamba2:head_dim=6:state_size=4:expand=1:rmsnorm=false:conv_kernel=3",
+    "mamba2:state_size=3:head_dim=3:dt_min=0.01:dt_max=0.2",
 };
 const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};
 

@@ -43,7 +43,7 @@ for program in "$@"; do
     */replay)
         run replay "$program" tests/data/*.h5
         for mode in composed recurrent chunk; do
-            run "replay_$mode" "$program" --mode $mode tests/data/op_*.h5
+            run "replay_$mode" "$program" --mode $mode tests/data/*.h5
         done
         ;;
     *) run "$name" "$program" ;;
