@@ -94,7 +94,8 @@ PAL_API void pal_memory_print(FILE *file, pal_memory memory);
 /*
  * A profile: seconds by operation, of forward and of backward, since it was last turned on. What is
  * done between operations (finding the tape, shapes, memory) is in none of them. *lines stays valid
- * until the tape is freed; in the order of first use; names are the operations'.
+ * until the tape is freed; in the order of first use; names are the operations'. A recomputed
+ * segment's operations count again, as forward.
  */
 typedef struct pal_profile_line {
     const char *name;

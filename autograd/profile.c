@@ -37,7 +37,7 @@ static pal_profile_line *find(pal_profile *p, const char *name)
 
 void pal_profile_stop(pal_tape *tape, const char *name, double start, bool backward)
 {
-    if (!tape->profile || !tape->profile->on) return;
+    if (!start || !tape->profile->on) return;
     pal_profile_line *line = find(tape->profile, name);
     if (!line) return;
     const double passed = seconds() - start;

@@ -65,7 +65,7 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
     if (pal_is_none(offsets)) return pal_select(x, 1, -1);
     const int64_t n = pal_dim(offsets, 0) - 1, *o = pal_i64(offsets);
     pal_tape *tape = pal_tape_of(x.node);
-    for (int64_t i = 0; o && i < n; i++)
+    for (int64_t i = 0; i < n; i++)
         if (o[i] == o[i + 1]) {
             pal_fail(&tape->owner, PAL_EVALUE, "lm_step: sequence %lld is empty", (long long)i);
             return pal_poison(&tape->owner);
@@ -74,22 +74,37 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
     return pal_embedding(pal_select(x, 0, 0), pal_sub(pal_slice(offsets, 0, 1, n + 1, 1), one));
 }
 
-pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
+/* What the layers have become is kept only when all of them, and the head, have gone well. */
+static void keep_all(pal_lm_state *s, pal_mixer_state *after)
 {
-    pal_tensor x = pal_lm_embed(lm, tokens); /* [B,T,d] */
-    pal_tape *tape = pal_tape_of(x.node);
     for (int64_t i = 0; i < s->layers; i++) {
-        if (!tape || pal_tape_status(tape) != PAL_OK) return x;
-        pal_mixer_state after = s->layer[i];
-        run.layer = i;
-        x = pal_block_forward(&lm->blocks[i], x, &after, run);
-        if (pal_tape_status(tape) != PAL_OK) return x;
         for (int j = 0; j < PAL_STATE_PARTS; j++)
             *pal_state_part(&s->layer[i], j) =
-                pal_state_keep(s->store, i, j, *pal_state_part(&after, j));
-        s->layer[i].seen = after.seen;
+                pal_state_keep(s->store, i, j, *pal_state_part(&after[i], j));
+        s->layer[i].seen = after[i].seen;
     }
-    return pal_lm_head(lm, last_tokens(x, run.offsets)); /* [B,vocab] */
+}
+
+pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
+{
+    pal_tensor x; /* [B,T,d] */
+    if (!pal_lm_begin(lm, tokens, &run, &x)) return x;
+    pal_tape *tape = pal_tape_of(x.node);
+    const size_t size = (size_t)s->layers * sizeof(pal_mixer_state);
+    pal_mixer_state *after = pal_arena_take(&pal_tape_level(tape)->heads, size);
+    if (!after || s->layers != lm->opts.layers) {
+        pal_fail(&tape->owner, after ? PAL_EVALUE : PAL_ENOMEM, "lm_step: %s",
+                 after ? "the state is of a model with another number of layers" : "out of memory");
+        return pal_poison(&tape->owner);
+    }
+    memcpy(after, s->layer, size);
+    for (run.layer = 0; run.layer < s->layers; run.layer++) {
+        x = pal_block_forward(&lm->blocks[run.layer], x, &after[run.layer], run);
+        if (pal_tape_status(tape) != PAL_OK) return pal_poison(&tape->owner);
+    }
+    pal_tensor logits = pal_lm_head(lm, last_tokens(x, run.offsets)); /* [B,vocab] */
+    if (pal_tape_status(tape) == PAL_OK) keep_all(s, after);
+    return logits;
 }
 
 /* ---- How likely a text is ---- */

@@ -286,7 +286,8 @@ typedef struct pal_mixer_state {
  *     b w, beta, dt     the gates of erase [B,T,H,K] and write [B,T,HV,V], or the one for both, or
  *                       Mamba-2's step, both [B,T,HV]
  *     q k v             after convolution, SiLU and unit length (attention: after rotary;
- *                       Mamba-2: its C, B, x); q and k have H heads, v has HV (attention: k HKV)
+ *                       Mamba-2: its C, B, x); q and k have H heads, v has HV (attention: k
+ *                       and v HKV, of the new tokens)
  *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K], GDN, Mamba-2: [B,T,HV]; that of
  *                       Mamba-2 is A dt)
  *     o state           what the rule returns (attention: o alone)
@@ -296,7 +297,8 @@ typedef struct pal_mixer_state {
  * Other names may come; what is returned for names but x does not count. With a hook the unit
  * length and the log-decay are operations of their own, so that they can be seen. Replacing g of
  * Mamba-2 has no effect on its rule, which takes A and dt. Under recomputation a hook sees
- * everything twice and has to do the same both times.
+ * everything twice, has to do the same both times, and what it puts in is made of *t, parameters
+ * and constants.
  */
 typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor *t);
 
@@ -496,7 +498,7 @@ PAL_API void pal_lm_state_free(pal_lm_state *state);
 /* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
  * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
  * run.offsets (attention cannot do that); B is N from then on, and so are the logits [N,vocab];
- * none may be empty. */
+ * none may be empty. After an error the state is what it was. */
 PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
                                pal_run_opts run);
 

@@ -135,7 +135,7 @@ static pal_tensor recomputed_block(pal_tape *tape, const pal_block_layer *block,
     return x;
 }
 
-pal_tensor pal_lm_embed(const pal_lm *lm, pal_tensor tokens)
+static pal_tensor embed(const pal_lm *lm, pal_tensor tokens)
 {
     pal_node *n = pal_node_of(tokens, "lm", "tokens");
     if (!n) return tokens.node ? pal_poison(tokens.node->owner) : pal_poison_nowhere();
@@ -151,11 +151,26 @@ pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x)
     return pal_linear(pal_rms_norm(x, lm->norm, lm->opts.norm_eps), lm->head, PAL_NONE);
 }
 
+bool pal_lm_begin(const pal_lm *lm, pal_tensor tokens, const pal_run_opts *run, pal_tensor *x)
+{
+    *x = embed(lm, tokens);
+    pal_tape *tape = pal_tape_of(x->node);
+    if (!tape || pal_tape_status(tape) != PAL_OK) return false;
+    if (pal_is_none(run->offsets)) return true;
+    pal_frame f;
+    int64_t sequences;
+    pal_frame_init(&f, "lm");
+    f.tape = tape;
+    if (pal_frame_offsets(&f, run->offsets, pal_dim(*x, 0), pal_dim(*x, 1), &sequences))
+        return true;
+    *x = pal_poison(&tape->owner);
+    return false;
+}
+
 bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x)
 {
-    *x = pal_lm_embed(lm, tokens);
+    if (!pal_lm_begin(lm, tokens, &run, x)) return false;
     pal_tape *tape = pal_tape_of(x->node);
-    if (!tape) return false;
     for (run.layer = 0; run.layer < lm->opts.layers && pal_tape_status(tape) == PAL_OK;
          run.layer++) {
         const pal_block_layer *block = &lm->blocks[run.layer];

@@ -26,7 +26,10 @@ struct pal_lm_state {
     pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
 };
 
-pal_tensor pal_lm_embed(const pal_lm *lm, pal_tensor tokens); /* [B,T] to [B,T,d] */
+/* *x [B,T,d] is the embedding of tokens [B,T]; false, and poison, if they or the offsets do not
+ * fit.
+ */
+bool pal_lm_begin(const pal_lm *lm, pal_tensor tokens, const pal_run_opts *run, pal_tensor *x);
 /* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
 bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x);
 pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,

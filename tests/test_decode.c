@@ -166,6 +166,48 @@ START_TEST(packed_prompts)
 }
 END_TEST
 
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+/* A step that is refused, however late, leaves the state as it was: what follows is what it would
+ * have been without. */
+START_TEST(refused_steps)
+{
+    static const char *const said[] = {"sequence 1 is empty", "packed sequences leave no state",
+                                       "offsets must run", "another number of layers"};
+    const int64_t hole[] = {0, 3, 3, 5}, whole[] = {0, 2, 4, 5}, wrong[] = {0, 2, 4, 6};
+    const bool late = _i == 1; /* the first layer has gone well when attention refuses */
+    const pal_lm *lm = model(late ? "gdn2,swa:num_heads=2" : "gdn2,mamba2", PAL_F64, VOCAB);
+    pal_lm_state *state = pal_lm_state_new(lm), *twin = pal_lm_state_new(lm);
+    int64_t x[B * T];
+    draw_tokens(B * T, x);
+    if (_i > 1) free(feed(lm, twin, x, 0, 7)), free(feed(lm, state, x, 0, 7));
+
+    pal_error error = {.status = PAL_OK};
+    pal_set_error_handler(hear, &error);
+    const int64_t *at = _i == 0 ? hole : _i == 2 ? wrong : whole;
+    const pal_run_opts packed = {.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(4), at)};
+    pal_params *others = pal_params_new();
+    pal_rng rng = pal_rng_new(4, 0);
+    const pal_lm *longer = pal_lm_new(
+        others, (pal_lm_opts){.vocab = VOCAB, .width = 16, .layers = 3, .dtype = PAL_F64}, &rng);
+    if (_i == 3)
+        pal_lm_step(longer, state, pal_from(tape, PAL_I64, PAL_SHAPE(B, 1), x), (pal_run_opts){0});
+    else
+        pal_lm_step(lm, state, pal_from(tape, PAL_I64, PAL_SHAPE(1, 5), x), packed);
+    ck_assert_msg(strstr(error.message, said[_i]) != NULL, "\"%s\" lacks \"%s\"", error.message,
+                  said[_i]);
+    pal_set_error_handler(NULL, NULL);
+    pal_tape_reset(tape);
+
+    double *want = feed(lm, twin, x, 7, 3), *got = feed(lm, state, x, 7, 3);
+    ck_assert(memcmp(want, got, (size_t)(B * VOCAB) * sizeof *want) == 0);
+    free(want), free(got);
+    pal_params_free(others);
+    pal_lm_state_free(state);
+    pal_lm_state_free(twin);
+}
+END_TEST
+
 /* ---- How likely a text is ---- */
 
 /* log_softmax of all logits, and of each token its entry; few of many columns make many blocks. */
@@ -253,6 +295,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, splits, 0, 2 * LISTS);
     tcase_add_loop_test(tc, packed_prompts, 0, 2 * LINEAR);
+    tcase_add_loop_test(tc, refused_steps, 0, 4);
     tcase_add_loop_test(tc, score, 0, 4);
     tcase_add_test(tc, score_gradient);
     tcase_add_test(tc, score_packed);

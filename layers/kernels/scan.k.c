@@ -9,9 +9,9 @@
  *
  * and reads the chunk's rows (3 K) once a panel from the second-level cache while the panel of S,
  * K x PANEL, stays in the first. Without an erase (Mamba-2) a third of it falls away.
- * At 128 x 128 in f32 with C = 16 that is 102 kflop and about 200 kB of reads and writes a token in
- * the first two caches; bench/rules (`# stages`) shows 0.84 to 0.93 of the machine's sgemm rate for
- * both scans (AVX2).
+ * At 128 x 128 in f32 with C = 16 that is 102 kflop and about 64 kB of loads and stores a token,
+ * nearly all of them in the first cache; bench/rules (`# stages`) shows 0.84 to 0.93 of the
+ * machine's sgemm rate for both scans (AVX2).
  */
 #include "layers/kernels/rules.k.h"
 
