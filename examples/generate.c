@@ -256,7 +256,7 @@ static void prefill(generator *g)
     double began = seconds();
     pal_tensor all = all_tokens(g);
     const int64_t n = pal_dim(all, 1) - 1;
-    fwrite(g->prompt.byte, 1, (size_t)g->prompt.size, stdout);
+    if (g->prompt.size > 0) fwrite(g->prompt.byte, 1, (size_t)g->prompt.size, stdout);
     fflush(stdout);
     g->next = pal_i64(all)[n];
     if (n > 0) pal_lm_step(g->lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
