@@ -2,12 +2,13 @@
  * channel.k.h - decay by channel: the matrices of a chunk and their gradients, for GDN-2 and KDA.
  *
  * p_rs = alpha_{s+1} ... alpha_r, with alpha = exp(g), is a vector over channels, another for each
- * pair of tokens. A pair far apart is split at an anchor a between them, p_rs = p_ra p_as, so that
- * rows after the anchor meet rows before it in a product of two matrices; there is an anchor at
- * every BLOCK-th row, and pairs inside a block are done one by one. For a block of rows a .. a +
+ * pair of tokens. A pair far apart is split at an anchor between them, p_rs = rho_r kappa_s, so
+ * that rows after the anchor meet rows before it in a product of two matrices; there is an anchor
+ * before every BLOCK-th row, and pairs inside a block are done one by one. For the rows a .. a +
  * BLOCK - 1
  *
- *     rho_r = p_ra        kappa_s = p_as (s < a)        kk = kappa*k
+ *     rho_r = alpha_a ... alpha_r        kappa_s = alpha_{s+1} ... alpha_{a-1} (s < a)
+ *     kk = kappa*k
  *
  * and kappa moves on from anchor to anchor; at the chunk's end it is the tail. Every factor is a
  * product of alphas outward from its anchor, at most 1 and never a quotient or a difference of
@@ -16,94 +17,121 @@
  *
  * Cost of a token, in vector operations a channel vector: 16 for the exponential, 14 for its rows,
  * 5 for pairs of its block, C multiply-adds for pairs with earlier blocks, C / (2 BLOCK) to move
- * kappa; backward the same pairs cost 12 and 2 C.
+ * kappa; backward the same pairs cost 12 and 2 C. All of it is short loops over channels, so the
+ * usual widths have copies in which the row length is a constant.
  */
 #ifndef PAL_CHANNEL_K_H
 #define PAL_CHANNEL_K_H
 
 #include "layers/kernels/gradient.k.h"
 
-/* ---- Anchors ---- */
+/* ---- Rows ---- */
 
-/*
- * kk = kappa*k for all tokens before anchor a, from what they were at the anchor before it; a = C
- * stands for the chunk's last row. kappa may be NULL.
- */
-static inline void move_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *kappa,
-                               R *kk)
+/* Row r of q, k and e from token t + r. The erase gate is a row b, or, if that is NULL, the number
+ * beta. */
+INLINE void token_row(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t r,
+                      const pal_chunk *c, const R *b, R beta)
+{
+    const int64_t n = s->Kp, at = r * n;
+    R *q = (R *)c->q + at, *k = (R *)c->k + at, *e = (R *)c->e + at;
+    const R *from_q = get_row(&h->in[PAL_Q], t + r, s->K, n, q);
+    const R *from_k = get_row(&h->in[PAL_K], t + r, s->K, n, k);
+    R unit_q = (R)s->scale, unit_k = 1;
+    if (s->normalize) {
+        R *norm = (R *)c->norm + r;
+        norm[0] = unit_length(from_q, n);
+        norm[s->C] = unit_length(from_k, n);
+        unit_q *= norm[0];
+        unit_k = norm[s->C];
+    }
+    for (int64_t j = 0; j < n; j += VL) {
+        const V key = loadu(from_k + j) * unit_k;
+        store(e + j, (b ? loadu(b + j) : splat(beta)) * key);
+        store(q + j, loadu(from_q + j) * unit_q);
+        store(k + j, key);
+    }
+}
+
+/* The rows that no token fills. */
+static inline void empty_rows(const pal_rule_shape *s, const pal_chunk *c)
 {
     const int64_t n = s->Kp;
+    for (int64_t i = c->rows * n; i < s->C * n; i += VL) {
+        store((R *)c->q + i, (V){0});
+        store((R *)c->k + i, (V){0});
+        store((R *)c->e + i, (V){0});
+    }
+}
+
+/* ---- Anchors ---- */
+
+/* kk = kappa*k for all tokens before anchor a from what they were at the anchor before it. kappa
+ * may be NULL. */
+INLINE void move_anchor(int64_t n, const pal_chunk *c, int64_t a, R *kappa, R *kk)
+{
+    const R *alpha = (const R *)c->alpha + (a - BLOCK) * n;
+    const R *k = (const R *)c->k + (a - BLOCK) * n;
+    const int64_t first = (a - BLOCK) * n;
     for (int64_t j = 0; j < n; j += VL) {
-        const R *alpha = (const R *)c->alpha + j, *k = (const R *)c->k + j;
-        V hop = a < s->C ? load(alpha + a * n) : splat(1);
+        V hop = splat(1);
         UNROLL
-        for (int64_t r = a - 1; r >= a - BLOCK; r--) {
-            store(kk + r * n + j, hop * load(k + r * n));
-            if (kappa) store(kappa + r * n + j, hop);
-            if (r > a - BLOCK) hop *= load(alpha + r * n);
+        for (int r = BLOCK - 1; r >= 0; r--) {
+            store(kk + first + r * n + j, hop * load(k + r * n + j));
+            if (kappa) store(kappa + first + r * n + j, hop);
+            hop *= load(alpha + r * n + j);
         }
-        for (int64_t r = 0; r < a - BLOCK; r++) {
-            store(kk + r * n + j, hop * load(kk + r * n + j));
-            if (kappa) store(kappa + r * n + j, hop * load(kappa + r * n + j));
+        for (int64_t i = j; i < first; i += BLOCK * n) UNROLL
+        for (int r = 0; r < BLOCK; r++) {
+            store(kk + i + r * n, hop * load(kk + i + r * n));
+            if (kappa) store(kappa + i + r * n, hop * load(kappa + i + r * n));
         }
     }
 }
 
-/* rq = rho*q and re = rho*e of block a. */
-static inline void from_anchor(const pal_rule_shape *s, const pal_chunk *c, int64_t a, R *rq, R *re)
+/* rq = rho*q and re = rho*e of block a. With gamma, the product of all alphas before it, also the
+ * rows Qg = gamma*q and En = -gamma*e, and gamma goes on to the block's end. */
+INLINE void from_anchor(int64_t n, const pal_chunk *c, int64_t a, R *rq, R *re, R *gamma)
 {
-    const int64_t n = s->Kp;
-    const R *alpha = (const R *)c->alpha + a * n;
-    const R *q = (const R *)c->q + a * n, *e = (const R *)c->e + a * n;
+    const int64_t at = a * n;
+    const R *alpha = (const R *)c->alpha + at, *q = (const R *)c->q + at;
+    const R *e = (const R *)c->e + at;
+    R *Qg = (R *)c->Qg + at, *En = (R *)c->En + at;
     for (int64_t j = 0; j < n; j += VL) {
-        V rho = splat(1);
+        V rho = splat(1), before = gamma ? load(gamma + j) : rho;
         UNROLL
         for (int r = 0; r < BLOCK; r++) {
             const int64_t i = r * n + j;
-            if (r) rho *= load(alpha + i);
-            store(rq + i, rho * load(q + i));
-            store(re + i, rho * load(e + i));
+            rho *= load(alpha + i);
+            const V x = rho * load(q + i), y = rho * load(e + i);
+            store(rq + i, x);
+            store(re + i, y);
+            if (!gamma) continue;
+            store(Qg + i, before * x);
+            store(En + i, -before * y);
         }
-    }
-}
-
-/* Qg = gamma*q and En = -gamma*e, and gamma_C. */
-static inline void gated_rows(const pal_rule_shape *s, const pal_chunk *c)
-{
-    const int64_t n = s->Kp, end = s->C * n;
-    const R *alpha = c->alpha, *q = c->q, *e = c->e;
-    R *Qg = c->Qg, *En = c->En, *whole = c->gamma;
-    for (int64_t j = 0; j < n; j += VL) {
-        V gamma = splat(1);
-        for (int64_t i = j; i < end; i += n) {
-            gamma *= load(alpha + i);
-            store(Qg + i, gamma * load(q + i));
-            store(En + i, -(gamma * load(e + i)));
-        }
-        store(whole + j, gamma);
+        if (gamma) store(gamma + j, before * rho);
     }
 }
 
 /* ---- T and A ---- */
 
 /* Column a + s of T and A for the rows of block a: p_rs k_s is carried from row to row. */
-INLINE void column_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t a, int s)
+INLINE void column_inside(int64_t n, int64_t C, const pal_chunk *c, int64_t a, int s)
 {
-    const int64_t n = sh->Kp, C = sh->C;
     V sum[2 * BLOCK]; /* of A, then of T */
     UNROLL
     for (int r = 0; r < 2 * BLOCK; r++) sum[r] = (V){0};
     const R *alpha = (const R *)c->alpha + a * n, *k = (const R *)c->k + (a + s) * n;
     const R *q = (const R *)c->q + a * n, *e = (const R *)c->e + a * n;
-    for (int64_t j = 0; j < n; j += VL, alpha += VL, k += VL, q += VL, e += VL) {
-        V kk = load(k);
-        sum[s] = vfma(load(q + s * n), kk, sum[s]);
+    for (int64_t j = 0; j < n; j += VL) {
+        V kk = load(k + j);
+        sum[s] = vfma(load(q + s * n + j), kk, sum[s]);
         UNROLL
         for (int r = 1; r < BLOCK; r++) {
             if (r <= s) continue;
-            kk *= load(alpha + r * n);
-            sum[r] = vfma(load(q + r * n), kk, sum[r]);
-            sum[BLOCK + r] = vfma(load(e + r * n), kk, sum[BLOCK + r]);
+            kk *= load(alpha + r * n + j);
+            sum[r] = vfma(load(q + r * n + j), kk, sum[r]);
+            sum[BLOCK + r] = vfma(load(e + r * n + j), kk, sum[BLOCK + r]);
         }
     }
     R total[2 * BLOCK] __attribute__((aligned(64)));
@@ -115,32 +143,39 @@ INLINE void column_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t 
         if (r >= s) A[r * C] = total[r], T[r * C] = total[BLOCK + r];
 }
 
-static inline strip plain_rows(const R *x, const pal_rule_shape *s)
+INLINE strip plain_rows(const R *x, int64_t n) { return (strip){x, n, PANEL}; }
+
+/* n is Kp. */
+INLINE void matrices_of_width(int64_t n, int64_t C, pal_chunk *c)
 {
-    return (strip){x, s->Kp, PANEL};
+    R rq[BLOCK * n] __attribute__((aligned(64))), re[BLOCK * n] __attribute__((aligned(64)));
+    R *kk = c->Kt, *T = c->T, *A = c->A, *gamma = c->gamma;
+    for (int64_t j = 0; j < n; j += VL) store(gamma + j, splat(1));
+    for (int64_t a = 0; a < C; a += BLOCK) {
+        from_anchor(n, c, a, rq, re, gamma);
+        if (a) {
+            dot_rows(BLOCK, a, false, plain_rows(rq, n), plain_rows(kk, n), n / PANEL, A + a * C,
+                     C);
+            dot_rows(BLOCK, a, false, plain_rows(re, n), plain_rows(kk, n), n / PANEL, T + a * C,
+                     C);
+        }
+        UNROLL
+        for (int r = 0; r < BLOCK; r++) column_inside(n, C, c, a, r);
+        move_anchor(n, c, a + BLOCK, NULL, kk);
+    }
+    invert(C, T, c->inverse);
 }
 
 /* T and A of a chunk from q, k, e and alpha, the inverse, and the rows that meet the state. Kt is
  * kk until the last move makes it the tail's. */
 static inline void channel_matrices(const pal_rule_shape *s, pal_chunk *c)
 {
-    const int64_t n = s->C, panels = s->Kp / PANEL;
-    R rq[BLOCK * s->Kp] __attribute__((aligned(64))),
-        re[BLOCK * s->Kp] __attribute__((aligned(64)));
-    R *kk = c->Kt, *T = c->T, *A = c->A;
-    for (int64_t a = 0; a < n; a += BLOCK) {
-        if (a) {
-            move_anchor(s, c, a, NULL, kk);
-            from_anchor(s, c, a, rq, re);
-            dot_rows(BLOCK, a, false, plain_rows(rq, s), plain_rows(kk, s), panels, A + a * n, n);
-            dot_rows(BLOCK, a, false, plain_rows(re, s), plain_rows(kk, s), panels, T + a * n, n);
-        }
-        UNROLL
-        for (int r = 0; r < BLOCK; r++) column_inside(s, c, a, r);
-    }
-    move_anchor(s, c, n, NULL, kk);
-    gated_rows(s, c);
-    invert(n, T, c->inverse);
+    if (s->Kp == 64)
+        matrices_of_width(64, s->C, c);
+    else if (s->Kp == 128)
+        matrices_of_width(128, s->C, c);
+    else
+        matrices_of_width(s->Kp, s->C, c);
 }
 
 /* ---- Gradients ---- */
@@ -200,9 +235,9 @@ static inline void gather_rows(const pal_rule_shape *s, const pal_chunk *c, int6
     for (int64_t j = 0; j < n; j += VL) {
         const int64_t first = a * n + j;
         V rho[BLOCK], later = {0};
-        rho[0] = splat(1);
         UNROLL
-        for (int r = 1; r < BLOCK; r++) rho[r] = rho[r - 1] * load(alpha + first + r * n);
+        for (int r = 0; r < BLOCK; r++)
+            rho[r] = (r ? rho[r - 1] : splat(1)) * load(alpha + first + r * n);
         UNROLL
         for (int r = BLOCK - 1; r >= 0; r--) {
             const int64_t i = first + r * n;
@@ -244,11 +279,11 @@ static inline void back_across(const pal_rule_shape *s, const pal_chunk *c, int6
     R rx[BLOCK * s->Kp] __attribute__((aligned(64))),
         ry[BLOCK * s->Kp] __attribute__((aligned(64)));
     R *kk = b->kk, *kappa = b->kappa, *x = b->x;
-    move_anchor(s, c, a, kappa, kk);
+    move_anchor(s->Kp, c, a, kappa, kk);
     rows_product(s, BLOCK, a, left_of(dA, C, 1), kk, none, NULL, rx);
     rows_product(s, BLOCK, a, left_of(dT, C, 1), kk, none, NULL, ry);
     gather_rows(s, c, a, rx, ry, b);
-    from_anchor(s, c, a, rx, ry);
+    from_anchor(s->Kp, c, a, rx, ry, NULL);
     rows_product(s, a, BLOCK, left_of(dA, 1, C), rx, left_of(dT, 1, C), ry, x);
     gather_keys(s, c, a, kappa, x, b);
 }

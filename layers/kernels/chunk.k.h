@@ -240,27 +240,50 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
 /* What is left to ask for of the rows of all arrays together, and how much of it at each step. */
 typedef struct ahead {
     const pal_ahead *a;
-    int64_t array, row; /* the next one */
-    int64_t left, each;
+    int64_t array;
+    const char *at; /* the next row, of `rows` that its array still has */
+    int64_t rows, left, each;
 } ahead;
 
 /* Part `part` of `parts` of the rows, in so many steps. */
 static inline ahead ahead_of(const pal_ahead *a, int64_t part, int64_t parts, int64_t steps)
 {
     const int64_t all = a->arrays * a->rows;
-    if (all == 0) return (ahead){a, 0, 0, 0, 0};
+    if (all == 0) return (ahead){a, 0, NULL, 0, 0, 0};
     const int64_t first = all * part / parts, count = all * (part + 1) / parts - first;
-    return (ahead){a, first / a->rows, first % a->rows, count, (count + steps - 1) / steps};
+    const int64_t array = first / a->rows, row = first % a->rows;
+    if (count == 0) return (ahead){a, 0, NULL, 0, 0, 0};
+    return (ahead){a,
+                   array,
+                   a->data[array] + row * a->step[array],
+                   a->rows - row,
+                   count,
+                   (count + steps - 1) / steps};
+}
+
+/* Four lines at a time: this runs between products, and its loop is a tenth of their instructions.
+ */
+INLINE void ask_row(const char *at, int64_t bytes)
+{
+    for (; bytes > 192; bytes -= 256, at += 256) {
+        __builtin_prefetch(at, 0, 2);
+        __builtin_prefetch(at + 64, 0, 2);
+        __builtin_prefetch(at + 128, 0, 2);
+        __builtin_prefetch(at + 192, 0, 2);
+    }
+    for (; bytes > 0; bytes -= 64, at += 64) __builtin_prefetch(at, 0, 2);
 }
 
 static inline void look_ahead(ahead *x)
 {
     const pal_ahead *a = x->a;
-    for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--, x->left--) {
-        const char *at = a->data[x->array] + x->row * a->step[x->array];
-        const int64_t bytes = a->bytes[x->array];
-        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(at + byte, 0, 2);
-        if (++x->row == a->rows) x->row = 0, x->array++;
+    for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--) {
+        ask_row(x->at, a->bytes[x->array]);
+        x->at += a->step[x->array];
+        x->left--;
+        if (--x->rows > 0 || x->left == 0) continue;
+        x->rows = a->rows;
+        x->at = a->data[++x->array];
     }
 }
 

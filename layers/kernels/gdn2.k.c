@@ -8,31 +8,22 @@
 #include "layers/kernels/channel.k.h"
 #include "layers/kernels/gradient.k.h"
 
-/* e and Z of a chunk. */
-static void gates(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+/* The rows of a chunk, and Z. */
+static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     R x[s->Vp] __attribute__((aligned(64))), y[s->Vp] __attribute__((aligned(64)));
-    const int64_t n = s->Kp;
-    R *e = c->e;
-    const R *k = c->k;
-    for (int64_t r = 0; r < c->rows; r++, e += n, k += n) {
-        const R *b = get_row(&h->in[PAL_B], t + r, s->K, n, e);
-        for (int64_t j = 0; j < n; j += VL) store(e + j, loadu(b + j) * load(k + j));
+    for (int64_t r = 0; r < c->rows; r++) {
+        const R *b = get_row(&h->in[PAL_B], t + r, s->K, s->Kp, (R *)c->e + r * s->Kp);
+        token_row(s, h, t, r, c, b, 0);
         const R *v = get_row(&h->in[PAL_V], t + r, s->V, s->Vp, x);
         const R *w = get_row(&h->in[PAL_W], t + r, s->V, s->Vp, y);
         R *z = (R *)c->Z + r * PANEL;
         for (int64_t j = 0; j < s->Vp; j += PANEL, z += s->C * PANEL)
             for (int u = 0; u < PANEL; u += VL) store(z + u, loadu(w + j + u) * loadu(v + j + u));
     }
-    for (int64_t i = 0; i < (s->C - c->rows) * n; i += VL) store(e + i, (V){0});
-    clear_panel_rows(s, c->rows, c->Z);
-}
-
-static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
-{
-    read_keys(s, h, t, c);
+    empty_rows(s, c);
     read_decay_rows(s, h, t, c->rows, c->alpha);
-    gates(s, h, t, c);
+    clear_panel_rows(s, c->rows, c->Z);
 }
 
 void K(gdn2_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)

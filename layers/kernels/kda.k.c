@@ -6,11 +6,18 @@
 #include "layers/kernels/channel.k.h"
 #include "layers/kernels/gate.k.h"
 
+/* The rows of a chunk, and Z. */
 static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
-    read_keys(s, h, t, c);
+    R room[s->Vp] __attribute__((aligned(64)));
+    for (int64_t r = 0; r < c->rows; r++) {
+        const R beta = element(&h->in[PAL_B], t + r, 0);
+        token_row(s, h, t, r, c, NULL, beta);
+        put_panel_row(s, get_row(&h->in[PAL_V], t + r, s->V, s->Vp, room), beta, r, c->Z);
+    }
+    empty_rows(s, c);
     read_decay_rows(s, h, t, c->rows, c->alpha);
-    scalar_gate(s, h, t, c);
+    clear_panel_rows(s, c->rows, c->Z);
 }
 
 void K(kda_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)

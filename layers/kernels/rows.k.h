@@ -83,8 +83,14 @@ static inline void clear_panel_rows(const pal_rule_shape *s, int64_t from, void 
 static inline R row_dot(const R *a, const R *b, int64_t n)
 {
     V sum = {0};
-    for (int64_t c = 0; c < n; c += VL) sum = vfma(load(a + c), load(b + c), sum);
+    for (int64_t c = 0; c < n; c += VL) sum = vfma(loadu(a + c), loadu(b + c), sum);
     return sum_lanes(sum);
+}
+
+/* 1 / |x| of a row of n channels. */
+static inline R unit_length(const R *x, int64_t n)
+{
+    return (R)(1 / sqrt((double)row_dot(x, x, n) + PAL_NORM_EPS));
 }
 
 /* Makes rows of x unit length, times scale; norm[r] is 1 / |x_r| of what it was. */
@@ -92,7 +98,7 @@ static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *nor
 {
     for (int64_t r = 0; r < s->C; r++) {
         R *at = x + r * s->Kp;
-        norm[r] = (R)(1 / sqrt((double)row_dot(at, at, s->Kp) + PAL_NORM_EPS));
+        norm[r] = unit_length(at, s->Kp);
         for (int64_t c = 0; c < s->Kp; c += VL) store(at + c, load(at + c) * (norm[r] * scale));
     }
 }
