@@ -106,7 +106,7 @@ typedef struct training {
     pal_params *params;
     pal_tape *tape;
     pal_lm *lm;
-    pal_adamw *adamw;
+    pal_optim *adamw;
     int64_t *text; /* batch x (len + 1) bytes */
 } training;
 
@@ -126,7 +126,7 @@ static training training_new(setup s)
 static void training_free(training *t)
 {
     free(t->text);
-    pal_adamw_free(t->adamw);
+    pal_optim_free(t->adamw);
     pal_tape_free(t->tape);
     pal_params_free(t->params);
 }
@@ -145,7 +145,7 @@ static double step(void *context)
     double start = seconds();
     bool good = pal_backward(loss_of(t, PAL_RULE_AUTO)) == PAL_OK;
     pal_clip_grad_norm(t->params, 1);
-    good = pal_adamw_step(t->adamw, 1e-4) == PAL_OK && good;
+    good = pal_optim_step(t->adamw, 1e-4) == PAL_OK && good;
     pal_params_zero_grad(t->params);
     pal_tape_reset(t->tape);
     return good ? seconds() - start : -1;

@@ -49,8 +49,9 @@ int main(void)
     pal_tensor w3 = weight(params, "w3", HIDDEN, 2, &rng), b3 = bias(params, "b3", 2);
     pal_params_print(params, stdout);
 
-    pal_adamw *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 1e-3});
-    pal_cosine schedule = {.lr = 1e-2, .min_lr = 1e-4, .warmup = 10, .steps = STEPS};
+    pal_optim *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 1e-3});
+    pal_schedule schedule = {
+        .kind = PAL_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 10, .steps = STEPS};
     pal_tape *tape = pal_tape_new();
     double accuracy = 0;
     for (int step = 0; step < STEPS; step++) {
@@ -62,7 +63,7 @@ int main(void)
         pal_tensor loss = pal_cross_entropy(logits, target, (pal_cross_entropy_opts){0});
         pal_backward(loss);
         pal_clip_grad_norm(params, 1);
-        pal_adamw_step(adamw, pal_cosine_lr(&schedule, step));
+        pal_optim_step(adamw, pal_schedule_lr(&schedule, step));
         pal_params_zero_grad(params);
 
         pal_tensor right = pal_eq(pal_argmax(logits, -1, false), target);
@@ -72,7 +73,7 @@ int main(void)
         pal_tape_reset(tape); /* every tensor of the step is gone; the parameters stay */
     }
     pal_tape_free(tape);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(params);
     return accuracy >= 0.99 ? 0 : 1;
 }

@@ -32,7 +32,7 @@ typedef struct run {
     double entropy;
     pal_params *params;
     pal_lm *lm;
-    pal_adamw *adamw;
+    pal_optim *optim;
     pal_tape *tape;
     int64_t done; /* steps */
 } run;
@@ -101,9 +101,9 @@ static void build(run *r)
         (pal_lm_opts){
             .width = o->width, .layers = o->layers, .mixers = o->mixers, .dtype = o->dtype},
         &rng);
-    r->adamw = pal_adamw_new(r->params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
+    r->optim = pal_adamw_new(r->params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
     pal_error error;
-    if (r->done && lm_load(o, r->done, r->params, r->adamw, &error) != PAL_OK) stop(error.message);
+    if (r->done && lm_load(o, r->done, r->params, r->optim, &error) != PAL_OK) stop(error.message);
     if (!r->done && *o->init && lm_load_params(o->init, r->params, &error) != PAL_OK)
         stop(error.message);
 }
@@ -126,9 +126,12 @@ static void introduce(run *r)
 
 static double rate(const lm_options *o, int64_t step)
 {
-    pal_cosine s = {.lr = o->lr, .min_lr = o->lr / 10, .warmup = WARMUP, .steps = o->cosine};
-    if (o->cosine || step < WARMUP) return pal_cosine_lr(&s, step);
-    return o->lr;
+    pal_schedule s = {.kind = o->cosine ? PAL_COSINE : PAL_CONSTANT,
+                      .lr = o->lr,
+                      .min_lr = o->lr / 10,
+                      .warmup = WARMUP,
+                      .steps = o->cosine};
+    return pal_schedule_lr(&s, step);
 }
 
 /* One step; returns the loss before it and, in *norm, the gradient's norm before clipping. */
@@ -140,7 +143,7 @@ static double train_step(run *r, int64_t step, double lr, double *norm)
     pal_tensor loss = pal_lm_loss(r->lm, tokens, targets, (pal_run_opts){0});
     pal_backward(loss);
     *norm = pal_clip_grad_norm(r->params, 1);
-    pal_adamw_step(r->adamw, lr);
+    pal_optim_step(r->optim, lr);
     pal_params_zero_grad(r->params);
     double value = pal_item(loss);
     pal_tape_reset(r->tape);
@@ -181,7 +184,7 @@ static void train(run *r)
         bool save = r->done == o->steps || (o->save_every && r->done % o->save_every == 0);
         if (!save) continue;
         if (fsync(fileno(log)) != 0) stop("log.csv cannot be written");
-        if (lm_save(o, &r->text, r->done, r->params, r->adamw, &error) != PAL_OK)
+        if (lm_save(o, &r->text, r->done, r->params, r->optim, &error) != PAL_OK)
             stop(error.message);
     }
     if (ferror(log) || fclose(log) != 0) stop("log.csv cannot be written");
@@ -231,7 +234,7 @@ int main(int argc, char **argv)
     lm_plot(r.o.out, r.entropy);
     if (r.o.sample) write_sample(&r);
     pal_tape_free(r.tape);
-    pal_adamw_free(r.adamw);
+    pal_optim_free(r.optim);
     pal_params_free(r.params);
     lm_text_free(&r.text);
     return 0;

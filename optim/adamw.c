@@ -16,7 +16,7 @@ typedef struct moments {
     size_t size; /* bytes of each */
 } moments;
 
-struct pal_adamw {
+struct pal_optim {
     pal_params *params;
     pal_adamw_opts opts;
     int64_t steps;
@@ -75,7 +75,7 @@ static moments *new_moments(const pal_params *params, int blocks)
     return table;
 }
 
-pal_adamw *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
+pal_optim *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
 {
     if (!params) {
         pal_fail_nowhere(PAL_EVALUE, "adamw_new: there are no parameters (params is NULL)");
@@ -83,7 +83,7 @@ pal_adamw *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
     }
     if (check_options(&opts) != PAL_OK) return NULL;
     int blocks = pal_params_blocks(params);
-    pal_adamw *a = pal_malloc(sizeof *a);
+    pal_optim *a = pal_malloc(sizeof *a);
     moments *table = a ? new_moments(params, blocks) : NULL;
     if (!table) {
         if (a) pal_free(a, sizeof *a);
@@ -91,7 +91,7 @@ pal_adamw *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
                          (long long)pal_params_size(params));
         return NULL;
     }
-    *a = (pal_adamw){.params = params,
+    *a = (pal_optim){.params = params,
                      .opts = opts,
                      .count = pal_params_count(params),
                      .blocks = blocks,
@@ -99,18 +99,23 @@ pal_adamw *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
     return a;
 }
 
-void pal_adamw_free(pal_adamw *a)
+void pal_optim_free(pal_optim *a)
 {
     if (!a) return;
     free_moments(a->block, a->blocks);
     pal_free(a, sizeof *a);
 }
 
-int64_t pal_adamw_steps(const pal_adamw *a) { return a->steps; }
+int64_t pal_optim_steps(const pal_optim *a) { return a->steps; }
+const char *pal_optim_name(const pal_optim *a)
+{
+    (void)a;
+    return "adamw";
+}
 
 /* ---- A step ---- */
 
-static void update_run(pal_adamw *a, const pal_run *run, pal_adamw_numbers c)
+static void update_run(pal_optim *a, const pal_run *run, pal_adamw_numbers c)
 {
     pal_block b = pal_params_block(a->params, run->block);
     moments to = a->block[run->block];
@@ -126,12 +131,12 @@ static void update_run(pal_adamw *a, const pal_run *run, pal_adamw_numbers c)
     }
 }
 
-pal_status pal_adamw_step(pal_adamw *a, double lr)
+pal_status pal_optim_step(pal_optim *a, double lr)
 {
-    if (!a) return pal_fail_nowhere(PAL_EVALUE, "adamw_step: there is no optimiser (NULL)");
+    if (!a) return pal_fail_nowhere(PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
     if (pal_params_count(a->params) != a->count)
         return pal_fail_nowhere(PAL_EVALUE,
-                                "adamw_step: the optimiser was made for %d parameters, and now "
+                                "optim_step: the optimiser was made for %d parameters, and now "
                                 "there are %d",
                                 a->count, pal_params_count(a->params));
     const pal_adamw_opts *o = &a->opts;
@@ -155,7 +160,7 @@ enum { PATH_BYTES = 1024 };
 
 /* The moment ('m' or 'v') of parameter i as an array over its memory, and its path in a file.
  * false: it has none (a constant). */
-static bool moment(const pal_adamw *a, int i, char which, const char *group, pal_array *array,
+static bool moment(const pal_optim *a, int i, char which, const char *group, pal_array *array,
                    char path[PATH_BYTES])
 {
     pal_span span = pal_params_span(a->params, i);
@@ -172,7 +177,7 @@ static pal_array step_array(int64_t *step)
     return pal_array_of(PAL_I64, (pal_shape){.ndim = 0}, step);
 }
 
-pal_status pal_adamw_put(const pal_adamw *a, pal_h5 *file, const char *group, pal_error *error)
+pal_status pal_optim_put(const pal_optim *a, pal_h5 *file, const char *group, pal_error *error)
 {
     char path[PATH_BYTES];
     pal_array array;
@@ -198,13 +203,13 @@ static pal_status check_moment(pal_h5 *file, const char *path, const pal_array *
     if (dtype == have->dtype && pal_shape_equal(shape, pal_array_shape(have))) return PAL_OK;
     char a[128], b[128];
     pal_array found = pal_array_of(dtype, shape, NULL);
-    return pal_error_set(error, PAL_EFORMAT, "adamw_get: %.400s is %s where %s is wanted", path,
+    return pal_error_set(error, PAL_EFORMAT, "optim_get: %.400s is %s where %s is wanted", path,
                          pal_array_describe(&found, a, sizeof a),
                          pal_array_describe(have, b, sizeof b));
 }
 
 /* Reads every moment into fresh memory that then takes the place of the old. */
-static pal_status read_moments(pal_adamw *fresh, pal_h5 *file, const char *group, pal_error *error)
+static pal_status read_moments(pal_optim *fresh, pal_h5 *file, const char *group, pal_error *error)
 {
     char path[PATH_BYTES];
     pal_array array;
@@ -219,19 +224,19 @@ static pal_status read_moments(pal_adamw *fresh, pal_h5 *file, const char *group
     snprintf(path, sizeof path, "%s/step", group);
     pal_status s = pal_h5_get(file, path, &array, error);
     if (s == PAL_OK && fresh->steps < 0)
-        s = pal_error_set(error, PAL_EFORMAT, "adamw_get: %s is negative", path);
+        s = pal_error_set(error, PAL_EFORMAT, "optim_get: %s is negative", path);
     return s;
 }
 
-pal_status pal_adamw_get(pal_adamw *a, pal_h5 *file, const char *group, pal_error *error)
+pal_status pal_optim_get(pal_optim *a, pal_h5 *file, const char *group, pal_error *error)
 {
-    pal_adamw fresh = *a;
+    pal_optim fresh = *a;
     if (pal_params_count(a->params) != a->count)
         return pal_error_set(error, PAL_EVALUE,
-                             "adamw_get: parameters were created after the optimiser");
+                             "optim_get: parameters were created after the optimiser");
     fresh.block = new_moments(a->params, a->blocks);
     if (!fresh.block)
-        return pal_error_set(error, PAL_ENOMEM, "adamw_get: out of memory for the moments");
+        return pal_error_set(error, PAL_ENOMEM, "optim_get: out of memory for the moments");
     pal_status s = read_moments(&fresh, file, group, error);
     free_moments(s == PAL_OK ? a->block : fresh.block, a->blocks);
     if (s == PAL_OK) *a = fresh;

@@ -1,14 +1,49 @@
 /*
- * schedule.c - the learning rate of a step: linear warm-up, then half a cosine.
+ * schedule.c - the learning rate of a step.
  */
 #include "optim/optim.h"
 
 #include <math.h>
 
-double pal_cosine_lr(const pal_cosine *s, int64_t i)
+/* What is left of the way from lr down to min_lr at step i, in [0, 1]. */
+static double left(const pal_schedule *s, int64_t i)
+{
+    int64_t from = s->kind == PAL_WSD ? s->steps - s->decay_steps : s->warmup;
+    if (s->kind == PAL_CONSTANT) return 1;
+    if (i >= s->steps) return 0;
+    if (i < from) return 1;
+    double along = (double)(i - from) / (double)(s->steps - from);
+    return s->kind == PAL_COSINE ? (1 + cos(3.14159265358979323846 * along)) / 2 : 1 - along;
+}
+
+double pal_schedule_lr(const pal_schedule *s, int64_t i)
 {
     if (i < s->warmup) return s->lr * (double)(i + 1) / (double)s->warmup;
-    if (i >= s->steps) return s->min_lr;
-    double along = (double)(i - s->warmup) / (double)(s->steps - s->warmup);
-    return s->min_lr + (s->lr - s->min_lr) / 2 * (1 + cos(3.14159265358979323846 * along));
+    double share = left(s, i);
+    return share == 1 ? s->lr : s->min_lr + (s->lr - s->min_lr) * share;
+}
+
+pal_status pal_schedule_check(const pal_schedule *s, pal_error *error)
+{
+    const long long warmup = s->warmup, steps = s->steps, decay = s->decay_steps;
+    if ((int)s->kind < PAL_CONSTANT || (int)s->kind > PAL_WSD)
+        return pal_error_set(error, PAL_EVALUE, "schedule: there is no kind %d", (int)s->kind);
+    if (!(s->lr >= 0 && isfinite(s->lr)))
+        return pal_error_set(error, PAL_EVALUE, "schedule: lr %g must be finite and >= 0", s->lr);
+    if (warmup < 0)
+        return pal_error_set(error, PAL_EVALUE, "schedule: warmup %lld must be >= 0", warmup);
+    if (s->kind == PAL_CONSTANT) return PAL_OK;
+    if (!(s->min_lr >= 0 && s->min_lr <= s->lr))
+        return pal_error_set(error, PAL_EVALUE, "schedule: min_lr %g must be in [0, lr = %g]",
+                             s->min_lr, s->lr);
+    if (steps < warmup)
+        return pal_error_set(error, PAL_EVALUE,
+                             "schedule: steps %lld must not be less than warmup %lld, which they "
+                             "count",
+                             steps, warmup);
+    if (s->kind == PAL_WSD && (decay < 0 || decay > steps - warmup))
+        return pal_error_set(error, PAL_EVALUE,
+                             "schedule: decay_steps %lld must be in [0, steps - warmup = %lld]",
+                             decay, steps - warmup);
+    return PAL_OK;
 }

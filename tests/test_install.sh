@@ -30,7 +30,7 @@ int main(void)
     pal_tensor w = pal_param(params, "w", PAL_F32, PAL_SHAPE(2, 1));
     pal_tensor b = pal_param(params, "b", PAL_F32, PAL_SHAPE(1));
     pal_adamw_opts opts = {};
-    pal_adamw *adamw = pal_adamw_new(params, opts);
+    pal_optim *adamw = pal_adamw_new(params, opts);
     pal_tape *tape = pal_tape_new();
     const float truth[] = {2, -3};
     double loss = 1;
@@ -41,7 +41,7 @@ int main(void)
         pal_tensor error = pal_mean(pal_square(pal_sub(guess, y)), PAL_ALL, false);
         pal_backward(error);
         pal_clip_grad_norm(params, 0);
-        pal_adamw_step(adamw, 0.05);
+        pal_optim_step(adamw, 0.05);
         pal_params_zero_grad(params);
         loss = pal_item(error);
         pal_tape_reset(tape);
@@ -49,7 +49,7 @@ int main(void)
     const float *got = pal_f32(w);
     printf("w %.4f %.4f b %.4f loss %.2g\n", (double)got[0], (double)got[1], pal_item(b), loss);
     pal_tape_free(tape);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(params);
     return loss < 1e-4 ? 0 : 1;
 }

@@ -224,8 +224,8 @@ START_TEST(what_decays)
     ck_assert_int_eq(pal_params_blocks(params), 1);
     float *before = malloc(bytes);
     memcpy(before, pal_params_block(params, 0).value, bytes);
-    pal_adamw *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 0.5});
-    ck_assert_int_eq(pal_adamw_step(adamw, 0.25), PAL_OK);
+    pal_optim *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 0.5});
+    ck_assert_int_eq(pal_optim_step(adamw, 0.25), PAL_OK);
     const float *after = pal_params_block(params, 0).value;
     for (int i = 0; i < n; i++) {
         const char *name = pal_params_name(params, i);
@@ -241,7 +241,7 @@ START_TEST(what_decays)
     }
     ck_assert_int_eq(decay, want); /* none of the list is absent */
     free(before);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(params);
 }
 END_TEST
@@ -252,7 +252,7 @@ enum { B = 2, T = 9 };
 
 /* Gradients of a fixed batch, and a step of training if there is an optimiser. The gradients' norm.
  */
-static double step(pal_params *params, const pal_lm *lm, pal_adamw *adamw)
+static double step(pal_params *params, const pal_lm *lm, pal_optim *adamw)
 {
     int64_t tokens[B * T];
     for (int64_t i = 0; i < B * T; i++) tokens[i] = i * i % 11;
@@ -261,7 +261,7 @@ static double step(pal_params *params, const pal_lm *lm, pal_adamw *adamw)
     pal_params_zero_grad(params);
     ck_assert_int_eq(pal_backward(pal_lm_loss(lm, x, x, (pal_run_opts){0})), PAL_OK);
     double norm = pal_clip_grad_norm(params, adamw ? 0.1 : 0);
-    if (adamw) ck_assert_int_eq(pal_adamw_step(adamw, 0.01), PAL_OK);
+    if (adamw) ck_assert_int_eq(pal_optim_step(adamw, 0.01), PAL_OK);
     pal_tape_free(tape);
     return norm;
 }
@@ -326,7 +326,7 @@ START_TEST(frozen_parameters_rest)
 {
     pal_params *params = pal_params_new();
     pal_lm *lm = model(params, ZOO);
-    pal_adamw *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 0.5});
+    pal_optim *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 0.5});
     int n = pal_params_count(params);
     step(params, lm, adamw); /* so that there are moments and gradients to be kept away */
     int frozen = pal_params_freeze(params, "model.layers.*.attn.*", true);
@@ -349,7 +349,7 @@ START_TEST(frozen_parameters_rest)
     for (int i = 0; i < n; i++)
         ck_assert_msg(!same(params, i, start, now), "%s rests", pal_params_name(params, i));
     free(start);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(params);
 }
 END_TEST

@@ -93,7 +93,7 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
 {
     pal_adamw_opts o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1};
     pal_params *p = three(dtype);
-    pal_adamw *adamw = pal_adamw_new(p, o);
+    pal_optim *adamw = pal_adamw_new(p, o);
     plain want[3];
     memset(want, 0, sizeof want);
     for (int i = 0; i < 3; i++)
@@ -106,7 +106,7 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
             for (int j = 0; j < N; j++) g[j] = grad_at(p, i, j);
             plain_step(&want[i], g, t, lr, o, i == 0 ? o.decay : 0);
         }
-        ck_assert_int_eq(pal_adamw_step(adamw, lr), PAL_OK);
+        ck_assert_int_eq(pal_optim_step(adamw, lr), PAL_OK);
     }
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < N; j++) {
@@ -115,8 +115,8 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
                 ck_abort_msg("%s[%d] is %.17g where the formula gives %.17g", pal_params_name(p, i),
                              j, got, want[i].x[j]);
         }
-    ck_assert_int_eq(pal_adamw_steps(adamw), 10);
-    pal_adamw_free(adamw);
+    ck_assert_int_eq(pal_optim_steps(adamw), 10);
+    pal_optim_free(adamw);
     pal_params_free(p);
 }
 
@@ -135,12 +135,12 @@ END_TEST
 START_TEST(decay_is_real_and_has_two_groups)
 {
     pal_params *p = three(PAL_F64);
-    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.5});
+    pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.5});
     double w = at(pal_params_array(p, 0), 3), b = at(pal_params_array(p, 1), 3);
-    ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_OK);
+    ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_OK);
     ck_assert_double_eq_tol(at(pal_params_array(p, 0), 3), w * (1 - 0.1 * 0.5), 1e-15);
     ck_assert(at(pal_params_array(p, 1), 3) == b);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(p);
 }
 END_TEST
@@ -148,18 +148,18 @@ END_TEST
 START_TEST(padding_stays_zero)
 {
     pal_params *p = three(PAL_F32);
-    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
+    pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
     for (int t = 0; t < 3; t++) {
         fill_grad(p, 7);
         pal_clip_grad_norm(p, 0.1);
-        ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_OK);
+        ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_OK);
     }
     pal_block b = pal_params_block(p, 0);
     pal_span first = pal_params_span(p, 0), second = pal_params_span(p, 1);
     ck_assert_int_gt(second.offset, first.offset + first.count);
     for (int64_t i = first.offset + first.count; i < second.offset; i++)
         ck_assert(((float *)b.value)[i] == 0 && ((float *)b.grad)[i] == 0);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(p);
 }
 END_TEST
@@ -182,13 +182,13 @@ START_TEST(threads_do_not_change_a_bit)
     for (int k = 0; k < 4; k++) {
         pal_set_threads(teams[k]);
         pal_params *p = all[k] = large();
-        pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
+        pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
         for (int t = 0; t < 3; t++) {
             fill_grad(p, (uint64_t)t);
             norm[k] = pal_clip_grad_norm(p, 1);
-            pal_adamw_step(adamw, 0.01);
+            pal_optim_step(adamw, 0.01);
         }
-        pal_adamw_free(adamw);
+        pal_optim_free(adamw);
         ck_assert(norm[k] > 1 && norm[k] == norm[0]);
         for (int i = 0; i < pal_params_blocks(p); i++) {
             pal_block a = pal_params_block(all[0], i), b = pal_params_block(p, i);
@@ -207,14 +207,14 @@ START_TEST(wrong_uses_are_named)
     ck_assert(!pal_adamw_new(p, (pal_adamw_opts){.decay = (double)NAN}));
     ck_assert(strstr(last.message, "decay"));
     ck_assert(!pal_adamw_new(NULL, (pal_adamw_opts){0}));
-    pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
+    pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
     double before = at(pal_params_array(p, 0), 0);
     pal_param(p, "late", PAL_F32, PAL_SHAPE(2));
     fill_grad(p, 1);
-    ck_assert_int_eq(pal_adamw_step(adamw, 0.1), PAL_EVALUE);
+    ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_EVALUE);
     ck_assert(strstr(last.message, "3 parameters") && at(pal_params_array(p, 0), 0) == before);
-    ck_assert_int_eq(pal_adamw_steps(adamw), 0);
-    pal_adamw_free(adamw);
+    ck_assert_int_eq(pal_optim_steps(adamw), 0);
+    pal_optim_free(adamw);
     pal_params_free(p);
 }
 END_TEST
@@ -247,9 +247,9 @@ START_TEST(every_allocation_may_fail)
     for (int64_t n = 0;; n++) {
         b.left = n;
         last.status = PAL_OK;
-        pal_adamw *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
+        pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
         if (adamw) {
-            pal_adamw_free(adamw);
+            pal_optim_free(adamw);
             ck_assert(b.live == base);
             break;
         }
@@ -274,25 +274,25 @@ START_TEST(saved_state_continues_bit_for_bit)
     pal_error error = {0};
     pal_params *p = three(PAL_F32), *q = three(PAL_F32);
     pal_adamw_opts o = {.decay = 0.1};
-    pal_adamw *a = pal_adamw_new(p, o), *b = pal_adamw_new(q, o);
+    pal_optim *a = pal_adamw_new(p, o), *b = pal_adamw_new(q, o);
     for (int t = 0; t < 6; t++) {
         if (t == 3) {
             pal_h5 *file = NULL;
             ck_assert(pal_h5_create(&file, path, &error) == PAL_OK);
             ck_assert(pal_params_put(p, file, "/params", &error) == PAL_OK);
-            ck_assert(pal_adamw_put(a, file, "/adamw", &error) == PAL_OK);
+            ck_assert(pal_optim_put(a, file, "/adamw", &error) == PAL_OK);
             ck_assert_msg(pal_h5_commit(file, &error) == PAL_OK, "%s", error.message);
             ck_assert(pal_h5_open(&file, path, &error) == PAL_OK);
             ck_assert(pal_params_get(q, file, "/params", &error) == PAL_OK);
-            ck_assert_msg(pal_adamw_get(b, file, "/adamw", &error) == PAL_OK, "%s", error.message);
+            ck_assert_msg(pal_optim_get(b, file, "/adamw", &error) == PAL_OK, "%s", error.message);
             pal_h5_close(file);
-            ck_assert_int_eq(pal_adamw_steps(b), 3);
+            ck_assert_int_eq(pal_optim_steps(b), 3);
         }
         fill_grad(p, (uint64_t)t);
-        pal_adamw_step(a, 0.01);
+        pal_optim_step(a, 0.01);
         if (t < 3) continue;
         fill_grad(q, (uint64_t)t);
-        pal_adamw_step(b, 0.01);
+        pal_optim_step(b, 0.01);
     }
     for (int i = 0; i < 3; i++)
         ck_assert(
@@ -301,18 +301,18 @@ START_TEST(saved_state_continues_bit_for_bit)
     /* A state that does not fit is refused and changes nothing. */
     pal_params *other = pal_params_new();
     pal_param(other, "w", PAL_F32, PAL_SHAPE(N + 1));
-    pal_adamw *c = pal_adamw_new(other, o);
+    pal_optim *c = pal_adamw_new(other, o);
     pal_h5 *file = NULL;
     ck_assert(pal_h5_open(&file, path, &error) == PAL_OK);
-    ck_assert(pal_adamw_get(c, file, "/adamw", &error) == PAL_EFORMAT);
+    ck_assert(pal_optim_get(c, file, "/adamw", &error) == PAL_EFORMAT);
     ck_assert_msg(strstr(error.message, "/adamw/m/w") && strstr(error.message, "f32[38]"), "%s",
                   error.message);
-    ck_assert(pal_adamw_get(c, file, "/nothing", &error) == PAL_EFORMAT);
-    ck_assert_int_eq(pal_adamw_steps(c), 0);
+    ck_assert(pal_optim_get(c, file, "/nothing", &error) == PAL_EFORMAT);
+    ck_assert_int_eq(pal_optim_steps(c), 0);
     pal_h5_close(file);
-    pal_adamw_free(a);
-    pal_adamw_free(b);
-    pal_adamw_free(c);
+    pal_optim_free(a);
+    pal_optim_free(b);
+    pal_optim_free(c);
     pal_params_free(p);
     pal_params_free(q);
     pal_params_free(other);
@@ -362,14 +362,15 @@ END_TEST
 
 START_TEST(the_rate_warms_up_and_decays)
 {
-    pal_cosine s = {.lr = 3e-3, .min_lr = 3e-4, .warmup = 2, .steps = 8};
+    pal_schedule s = {.kind = PAL_COSINE, .lr = 3e-3, .min_lr = 3e-4, .warmup = 2, .steps = 8};
     static const double want[] = {1.5e-3, 3e-3, 3e-3};
-    for (int i = 0; i < 3; i++) ck_assert_double_eq_tol(pal_cosine_lr(&s, i), want[i], 1e-18);
-    ck_assert_double_eq_tol(pal_cosine_lr(&s, 5), 3e-4 + (3e-3 - 3e-4) / 2, 1e-17);
-    ck_assert_double_eq_tol(pal_cosine_lr(&s, 7), 3e-4 + 1.35e-3 * (1 + cos(M_PI * 5 / 6)), 1e-17);
-    ck_assert(pal_cosine_lr(&s, 8) == 3e-4 && pal_cosine_lr(&s, 1000) == 3e-4);
-    pal_cosine flat = {.lr = 1, .min_lr = 0.1, .steps = 0};
-    ck_assert(pal_cosine_lr(&flat, 0) == 0.1);
+    for (int i = 0; i < 3; i++) ck_assert_double_eq_tol(pal_schedule_lr(&s, i), want[i], 1e-18);
+    ck_assert_double_eq_tol(pal_schedule_lr(&s, 5), 3e-4 + (3e-3 - 3e-4) / 2, 1e-17);
+    ck_assert_double_eq_tol(pal_schedule_lr(&s, 7), 3e-4 + 1.35e-3 * (1 + cos(M_PI * 5 / 6)),
+                            1e-17);
+    ck_assert(pal_schedule_lr(&s, 8) == 3e-4 && pal_schedule_lr(&s, 1000) == 3e-4);
+    pal_schedule flat = {.kind = PAL_COSINE, .lr = 1, .min_lr = 0.1, .steps = 0};
+    ck_assert(pal_schedule_lr(&flat, 0) == 0.1);
 }
 END_TEST
 

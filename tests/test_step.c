@@ -55,24 +55,24 @@ static void hear(const pal_error *e, void *user)
 
 static char path[] = "/tmp/palimpsest-step-XXXXXX";
 
-static bool save_and_load(pal_params *params, pal_adamw *adamw, pal_error *e)
+static bool save_and_load(pal_params *params, pal_optim *adamw, pal_error *e)
 {
     pal_h5 *file = NULL;
     if (pal_h5_create(&file, path, e) != PAL_OK) return false;
     if (pal_params_put(params, file, "/params", e) != PAL_OK ||
-        pal_adamw_put(adamw, file, "/adamw", e) != PAL_OK) {
+        pal_optim_put(adamw, file, "/adamw", e) != PAL_OK) {
         pal_h5_close(file);
         return false;
     }
     if (pal_h5_commit(file, e) != PAL_OK) return false;
     if (pal_h5_open(&file, path, e) != PAL_OK) return false;
     bool good = pal_params_get(params, file, "/params", e) == PAL_OK &&
-                pal_adamw_get(adamw, file, "/adamw", e) == PAL_OK;
+                pal_optim_get(adamw, file, "/adamw", e) == PAL_OK;
     pal_h5_close(file);
     return good;
 }
 
-static bool train(pal_tape *tape, pal_params *params, pal_adamw **adamw, double *loss, pal_error *e)
+static bool train(pal_tape *tape, pal_params *params, pal_optim **adamw, double *loss, pal_error *e)
 {
     pal_rng rng = pal_rng_new(1, 0);
     pal_lm_opts opts = {.vocab = VOCAB,
@@ -92,17 +92,17 @@ static bool train(pal_tape *tape, pal_params *params, pal_adamw **adamw, double 
     if (pal_backward(l) != PAL_OK) return false;
     *loss = pal_item(l);
     pal_clip_grad_norm(params, 1);
-    return pal_adamw_step(*adamw, 0.01) == PAL_OK && save_and_load(params, *adamw, e);
+    return pal_optim_step(*adamw, 0.01) == PAL_OK && save_and_load(params, *adamw, e);
 }
 
 /* All of it, from nothing to nothing. */
 static bool attempt(double *loss, pal_error *e)
 {
-    pal_adamw *adamw = NULL;
+    pal_optim *adamw = NULL;
     pal_tape *tape = pal_tape_new();
     pal_params *params = pal_params_new();
     bool good = tape && params && train(tape, params, &adamw, loss, e);
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     pal_params_free(params);
     pal_tape_free(tape);
     return good;

@@ -113,7 +113,7 @@ int64_t lm_last_saved(const char *dir)
 }
 
 pal_status lm_save(const lm_options *o, const lm_text *text, int64_t step, const pal_params *params,
-                   const pal_adamw *adamw, pal_error *error)
+                   const pal_optim *optim, pal_error *error)
 {
     char path[PATH], checksum[32];
     pal_h5 *file = NULL;
@@ -122,7 +122,7 @@ pal_status lm_save(const lm_options *o, const lm_text *text, int64_t step, const
     pal_status s = pal_h5_create(&file, path, error);
     if (s != PAL_OK) return s;
     s = pal_params_put(params, file, "/params", error);
-    if (s == PAL_OK) s = pal_adamw_put(adamw, file, "/adamw", error);
+    if (s == PAL_OK) s = pal_optim_put(optim, file, "/optim", error);
     if (s == PAL_OK) s = lm_options_put(o, file, error);
     if (s == PAL_OK) s = pal_h5_put_text(file, "/", "text-checksum", checksum, error);
     if (s == PAL_OK) return pal_h5_commit(file, error);
@@ -154,7 +154,7 @@ pal_status lm_load_params(const char *path, pal_params *params, pal_error *error
     return s;
 }
 
-pal_status lm_load(const lm_options *o, int64_t step, pal_params *params, pal_adamw *adamw,
+pal_status lm_load(const lm_options *o, int64_t step, pal_params *params, pal_optim *optim,
                    pal_error *error)
 {
     char path[PATH];
@@ -163,10 +163,10 @@ pal_status lm_load(const lm_options *o, int64_t step, pal_params *params, pal_ad
     pal_status s = pal_h5_open(&file, path, error);
     if (s != PAL_OK) return s;
     s = pal_params_get(params, file, "/params", error);
-    if (s == PAL_OK) s = pal_adamw_get(adamw, file, "/adamw", error);
+    if (s == PAL_OK) s = pal_optim_get(optim, file, "/optim", error);
     pal_h5_close(file);
-    if (s == PAL_OK && pal_adamw_steps(adamw) != step)
+    if (s == PAL_OK && pal_optim_steps(optim) != step)
         s = pal_error_set(error, PAL_EFORMAT, "%s: it holds step %" PRId64, path,
-                          pal_adamw_steps(adamw));
+                          pal_optim_steps(optim));
     return s;
 }

@@ -24,13 +24,13 @@ void lm_plot(const char *dir, double entropy);
 /* The last step that has a checkpoint in DIR; 0 if there is none. */
 int64_t lm_last_saved(const char *dir);
 PAL_CHECKED pal_status lm_save(const lm_options *o, const lm_text *text, int64_t step,
-                               const pal_params *params, const pal_adamw *adamw, pal_error *error);
+                               const pal_params *params, const pal_optim *optim, pal_error *error);
 /* Options and text of the saved run at `step`, before there is a model. */
 PAL_CHECKED pal_status lm_load_options(lm_options *o, int64_t step, uint64_t *checksum,
                                        pal_error *error);
 /* Parameters alone, of any file that has them. */
 PAL_CHECKED pal_status lm_load_params(const char *path, pal_params *params, pal_error *error);
 PAL_CHECKED pal_status lm_load(const lm_options *o, int64_t step, pal_params *params,
-                               pal_adamw *adamw, pal_error *error);
+                               pal_optim *optim, pal_error *error);
 
 #endif

@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct recipe {
-    pal_cosine schedule;
+    pal_schedule schedule;
     pal_adamw_opts adamw;
     double clip;
 } recipe;
@@ -102,7 +102,8 @@ static recipe read_recipe(const cJSON *json)
     const cJSON *betas = cJSON_GetObjectItem(json, "betas");
     const cJSON *beta1 = cJSON_GetArrayItem(betas, 0), *beta2 = cJSON_GetArrayItem(betas, 1);
     return (recipe){
-        .schedule = {.lr = number(json, "lr"),
+        .schedule = {.kind = PAL_COSINE,
+                     .lr = number(json, "lr"),
                      .min_lr = number(json, "min_lr"),
                      .warmup = (int64_t)number(json, "warmup_steps"),
                      .steps = (int64_t)number(json, "steps")},
@@ -125,7 +126,7 @@ static void compare_parameters(golden *g, const char *group, const char *prefix,
 }
 
 /* One step of training on tokens [B,T+1]. */
-static void step(golden *g, const pal_lm *lm, pal_params *params, pal_adamw *adamw, const recipe *r,
+static void step(golden *g, const pal_lm *lm, pal_params *params, pal_optim *adamw, const recipe *r,
                  int64_t i, history *h)
 {
     pal_tensor tokens = pal_select(golden_leaf(g, "in/tokens", false), 0, i);
@@ -146,8 +147,8 @@ static void step(golden *g, const pal_lm *lm, pal_params *params, pal_adamw *ada
     }
     h->losses[i] = pal_item(loss);
     h->norms[i] = pal_clip_grad_norm(params, r->clip);
-    h->rates[i] = pal_cosine_lr(&r->schedule, i);
-    if (pal_adamw_step(adamw, h->rates[i]) != PAL_OK) golden_fail(g, "no step");
+    h->rates[i] = pal_schedule_lr(&r->schedule, i);
+    if (pal_optim_step(adamw, h->rates[i]) != PAL_OK) golden_fail(g, "no step");
     pal_params_zero_grad(params);
     pal_tape_reset(g->tape);
 }
@@ -157,7 +158,7 @@ static void train(golden *g, const pal_lm *lm, pal_params *params, const recipe 
     int64_t steps = r->schedule.steps;
     double *numbers = calloc(3 * (size_t)steps, sizeof *numbers);
     history h = {.losses = numbers, .norms = numbers + steps, .rates = numbers + 2 * steps};
-    pal_adamw *adamw = pal_adamw_new(params, r->adamw);
+    pal_optim *adamw = pal_adamw_new(params, r->adamw);
     for (int64_t i = 0; i < steps && adamw && pal_tape_status(g->tape) == PAL_OK; i++)
         step(g, lm, params, adamw, r, i, &h);
     if (!h.logits) golden_fail(g, "the first step failed");
@@ -171,7 +172,7 @@ static void train(golden *g, const pal_lm *lm, pal_params *params, const recipe 
         golden_compare(g, "out", 4, results);
         compare_parameters(g, "final", "", params, false);
     }
-    pal_adamw_free(adamw);
+    pal_optim_free(adamw);
     free(h.logits);
     free(numbers);
 }
