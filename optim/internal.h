@@ -1,28 +1,40 @@
 /*
- * internal.h - how the files of this floor walk over parameters.
+ * internal.h - what the files of this floor share: stretches of memory, moments, and the frame that
+ * a rule is put into.
  *
- * Neighbouring parameters of one block with the same flags form a run: one stretch of memory, the
- * zero padding between them included (zero gradients keep zero padding at zero). Frozen parameters
- * are in no run. Work inside a run is cut into pieces of PAL_PIECE elements whatever the number of
- * threads.
+ * Neighbouring parameters of one block that are treated alike form a run: one stretch of memory,
+ * the zero padding between them included (zero gradients keep zero padding at zero). Frozen
+ * parameters are in no run. Work inside a run is cut into pieces of PAL_PIECE elements whatever the
+ * number of threads.
  */
 #ifndef PAL_OPTIM_INTERNAL_H
 #define PAL_OPTIM_INTERNAL_H
 
+#include "optim/kernels.h"
 #include "optim/optim.h"
-#include "tensor/internal.h"
+
+/* ---- Stretches of memory (run.c) ---- */
 
 enum { PAL_PIECE = 1 << 14 };
 
+/* How an optimiser treats a parameter. */
+typedef struct pal_setting {
+    double rate, decay; /* times the learning rate; before pal_no_decay is looked at */
+    int moments;        /* numbers kept beside each element: 0, 1 or 2 */
+    bool alone;         /* it joins no neighbour */
+} pal_setting;
+
 typedef struct pal_run {
-    int next; /* the parameter after the run; 0 starts a walk */
+    int next;  /* the parameter after the run; 0 starts a walk */
+    int first; /* the first of the run */
     int block;
     int64_t offset, count; /* elements of the block */
-    bool decay;
+    double rate, decay;    /* of all its parameters; decay 0 for those marked pal_no_decay */
 } pal_run;
 
-/* The run that follows *run in order of creation; false at the end. */
-bool pal_run_next(const pal_params *params, pal_run *run);
+/* The run that follows *run in order of creation; false at the end. `setting` has an entry for each
+ * parameter; NULL: all are treated alike. */
+bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run);
 
 static inline int64_t pal_pieces(int64_t count) { return (count + PAL_PIECE - 1) / PAL_PIECE; }
 static inline int64_t pal_piece_size(int64_t count, int64_t piece)
@@ -30,10 +42,92 @@ static inline int64_t pal_piece_size(int64_t count, int64_t piece)
     int64_t left = count - piece * PAL_PIECE;
     return left < PAL_PIECE ? left : PAL_PIECE;
 }
-/* Element i of memory that holds this dtype. */
+/* Element i of memory that holds this dtype; NULL of NULL. */
 static inline void *pal_element(pal_dtype dtype, void *memory, int64_t i)
 {
-    return (char *)memory + (size_t)i * pal_dtype_size(dtype);
+    return memory ? (char *)memory + (size_t)i * pal_dtype_size(dtype) : NULL;
 }
+
+/* Over `count` elements of contiguous memory, piece by piece. */
+void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
+                    void *g, void *x, void *m, void *v);
+double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
+void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
+
+/* ---- Numbers kept beside the parameters (state.c) ---- */
+
+enum { PAL_MOMENTS = 2 };
+
+/* They lie in blocks like the parameters', in the same order and with the same padding, without
+ * those that have none: a run of parameters is a run of their moments. */
+typedef struct pal_state {
+    pal_params *params;
+    const char *letters; /* of each moment, in a file: "mv" */
+    int count, blocks;   /* of the parameters when it was made */
+    int64_t (
+        *at)[PAL_MOMENTS]; /* where those of parameter i begin in the memory; -1: it has none */
+    struct pal_state_block {
+        void *memory[PAL_MOMENTS];
+        size_t size[PAL_MOMENTS]; /* bytes */
+    } * block;
+} pal_state;
+
+/* Zeros for the parameters that exist and have gradients. setting NULL: one number an element.
+ * false: out of memory. */
+bool pal_state_new(pal_state *state, pal_params *params, const char *letters,
+                   const pal_setting *setting);
+void pal_state_free(pal_state *state);
+/* Moment k of parameter i, and of those that follow it in a run; NULL: it has none. */
+void *pal_state_at(const pal_state *state, int i, int k);
+/* PAL_EVALUE if parameters were created since. */
+pal_status pal_state_check(const pal_state *state, const char *op, pal_error *error);
+
+/* group/LETTER/NAME for each, group/step, and the text `kind` as an attribute of the group. Getting
+ * is all or nothing; `op` is named in errors. */
+pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
+                         pal_h5 *file, const char *group, pal_error *error);
+pal_status pal_state_get(pal_state *state, const char *op, const char *kind, int64_t *steps,
+                         pal_h5 *file, const char *group, pal_error *error);
+
+/* ---- Rules (optim.c) ---- */
+
+typedef struct pal_rule {
+    const char *name;
+    /* Sets moments and alone for parameter i. */
+    void (*classify)(const void *opts, const pal_params *params, int i, pal_setting *setting);
+    /* Bytes wanted in pal_optim.work; NULL: none. */
+    size_t (*work)(const pal_optim *optim);
+    /* One step of a run; optim->steps is t. */
+    void (*update)(const pal_optim *optim, const pal_run *run, double lr);
+} pal_rule;
+
+struct pal_optim {
+    const pal_rule *rule;
+    pal_params *params;
+    int count;  /* of the parameters when it was made */
+    void *opts; /* the rule's, with defaults filled in */
+    size_t opts_size;
+    pal_setting *setting; /* of each parameter */
+    pal_state state;
+    void *work;
+    size_t work_size;
+    int64_t steps;
+};
+
+/* What every constructor ends in. NULL after telling the handler. */
+pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
+                          int group_count, double decay, const void *opts, size_t opts_size);
+/* Whether an option is in (0, 1); finite and >= 0. false after telling the handler. */
+bool pal_option_in_unit(const pal_rule *rule, const char *option, double value);
+bool pal_option_not_negative(const pal_rule *rule, const char *option, double value);
+/* A kernel over a run with its gradients, values and moments. */
+void pal_update_run(const pal_optim *optim, const pal_run *run, pal_update *kernel,
+                    const void *numbers);
+/* AdamW's update of a run (Adam's, if the decay is coupled), for rules that leave some parameters
+ * to it. decay and groups of opts are not read. */
+void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_adamw_opts *opts,
+                          double lr, bool coupled);
+/* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
+bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * optim.h - what turns gradients into better parameters: AdamW, clipping, learning-rate schedules.
+ * optim.h - what turns gradients into better parameters: optimisers, clipping, learning-rate
+ * schedules, and an average of the weights.
  *
  * A step of training, after pal_backward:
  *
@@ -19,52 +20,186 @@
 extern "C" {
 #endif
 
-/* ---- AdamW ---- */
+/* ---- Optimisers ---- */
 
 /*
- * Adam with decoupled weight decay, for gradient g of parameter x at step t = 1, 2, ...:
+ * An optimiser of any kind. In the formulas x is a parameter, g its gradient, t = 1, 2, ... the
+ * step. Every constructor makes one for the parameters that exist now, with zero moments; NULL
+ * after telling the handler if an option is out of range or memory is short. params has to outlive
+ * it. Moments have the parameters' dtype. A step asks for no memory.
+ */
+typedef struct pal_optim pal_optim;
+
+/*
+ * Parameters that are treated differently: those whose name matches `pattern` (as a shell matches
+ * file names: * ? [...]) and no pattern of an earlier group. Those marked by pal_no_decay never
+ * decay. A pattern that matches no parameter is an error.
+ */
+typedef struct pal_group {
+    const char *pattern;
+    double rate;  /* >= 0, times the learning rate they would have; 0: 1. To stop one, pal_freeze */
+    double decay; /* >= 0; 0: the optimiser's */
+    bool no_decay; /* decay 0 although the optimiser has one */
+} pal_group;
+
+/*
+ * AdamW, Adam with decoupled weight decay:
  *
  *     m <- beta1 m + (1 - beta1) g          v <- beta2 v + (1 - beta2) g^2
  *     x <- x - lr decay x - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  *
- * There are two groups: parameters marked by pal_no_decay have decay 0, all others `decay`.
- * Memory: two numbers a parameter, of its dtype. Cost of a step: one pass that reads x, g, m, v and
- * writes x, m, v.
- * Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
+ * Adam adds the decay to the gradient instead, g + decay x in the place of g, as PyTorch's Adam.
+ * Memory: two numbers an element. Cost of a step: one pass that reads x, g, m, v and writes x, m,
+ * v. Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
  */
-typedef struct pal_optim pal_optim;
-
 typedef struct pal_adamw_opts {
-    double beta1; /* in (0, 1); 0: 0.9 */
-    double beta2; /* in (0, 1); 0: 0.999 */
-    double eps;   /* > 0; 0: 1e-8 */
-    double decay; /* >= 0; default none */
+    double beta1;            /* in (0, 1); 0: 0.9 */
+    double beta2;            /* in (0, 1); 0: 0.999 */
+    double eps;              /* > 0; 0: 1e-8 */
+    double decay;            /* >= 0; default none */
+    const pal_group *groups; /* read by the constructor only, here and below */
+    int group_count;
 } pal_adamw_opts;
 
-/*
- * An optimiser for the parameters that exist now, with zero moments. NULL after telling the handler
- * if an option is out of range or memory is short.
- */
 PAL_API pal_optim *pal_adamw_new(pal_params *params, pal_adamw_opts opts);
+PAL_API pal_optim *pal_adam_new(pal_params *params, pal_adamw_opts opts);
+
+/*
+ * Gradient descent with momentum, as PyTorch's SGD without dampening:
+ *
+ *     d <- g + decay x        m <- momentum m + d
+ *     x <- x - lr m           with nesterov: x - lr (d + momentum m); without momentum: x - lr d
+ *
+ * Memory: one number an element, none without momentum. Cost: one pass.
+ * Source: Sutskever et al. 2013 (ICML), in PyTorch's form, where lr is outside of m.
+ */
+typedef struct pal_sgd_opts {
+    double momentum; /* in [0, 1); default none */
+    bool nesterov;   /* needs momentum */
+    double decay;    /* >= 0; default none */
+    const pal_group *groups;
+    int group_count;
+} pal_sgd_opts;
+
+PAL_API pal_optim *pal_sgd_new(pal_params *params, pal_sgd_opts opts);
+
+/*
+ * Lion, the sign of a momentum:
+ *
+ *     x <- x - lr decay x - lr sign(beta1 m + (1 - beta1) g)        m <- beta2 m + (1 - beta2) g
+ *
+ * sign(0) is 0. Every element moves by lr: rates are 3 to 10 times smaller than AdamW's, and decay
+ * is as much larger. Memory: one number an element. Cost: one pass.
+ * Source: Chen et al. 2023 (arXiv 2302.06675).
+ */
+typedef struct pal_lion_opts {
+    double beta1; /* in (0, 1); 0: 0.9 */
+    double beta2; /* in (0, 1); 0: 0.99 */
+    double decay; /* >= 0; default none */
+    const pal_group *groups;
+    int group_count;
+} pal_lion_opts;
+
+PAL_API pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts);
+
+/*
+ * Muon, momentum made orthogonal, for the matrices [rows, columns]:
+ *
+ *     m <- momentum m + g      u = g + momentum m      X = u / max(|u|, 1e-7), Frobenius norm
+ *     five times               A = X X^T,  X <- 3.4445 X + (-4.7750 A + 2.0315 A^2) X
+ *     x <- x - lr decay x - lr scale X
+ *
+ * The iteration (Newton-Schulz) takes all singular values of X that are not tiny into about
+ * [0.7, 1.2] and leaves its singular vectors; it runs over the smaller side of the matrix, in its
+ * dtype. scale is sqrt(max(1, rows / columns)), or 0.2 sqrt(max(rows, columns)), with which an
+ * element moves about as far as by AdamW, so that AdamW's rate serves.
+ *
+ * Matrices are the parameters of two dimensions whose name matches none of `exclude`. All others
+ * (embeddings, head, gains, convolutions) follow AdamW at lr times rest_rate. The decay of both is
+ * decoupled.
+ *
+ * Memory: one number an element of a matrix, two of others, and for the largest matrix, of sides
+ * p <= q, 2 p (p + q) numbers. Cost: 10 p (2 p q + p^2) flops a matrix and two passes beside them.
+ * Sources: Jordan et al. 2024 (kellerjordan.github.io/posts/muon) for rule, coefficients and the
+ * ratio of the two rates; Liu et al. 2025 (arXiv 2502.16982) for the second scale.
+ */
+typedef enum pal_muon_scale {
+    PAL_MUON_SHAPE, /* sqrt(max(1, rows / columns)) */
+    PAL_MUON_RMS    /* 0.2 sqrt(max(rows, columns)) */
+} pal_muon_scale;
+
+typedef struct pal_muon_opts {
+    double momentum;  /* in (0, 1); 0: 0.95 */
+    bool no_nesterov; /* u = m */
+    pal_muon_scale scale;
+    const char *const *exclude; /* patterns; NULL: "*embed*" and "*head*" */
+    int exclude_count;
+    double rest_rate;         /* > 0; 0: 0.015 with PAL_MUON_SHAPE, 1 with PAL_MUON_RMS */
+    double beta1, beta2, eps; /* of the rest, as AdamW's; 0: 0.9, 0.95, 1e-8 */
+    double decay;             /* >= 0; default none */
+    const pal_group *groups;
+    int group_count;
+} pal_muon_opts;
+
+PAL_API pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts);
+
 PAL_API void pal_optim_free(pal_optim *optim);
 /*
  * One update at learning rate lr, from the gradients that are there. Gradients are not cleared.
- * PAL_EVALUE, after telling the handler and changing nothing, if parameters were created since
- * pal_adamw_new.
+ * PAL_EVALUE, after telling the handler and changing nothing, if parameters were created since the
+ * optimiser was, or lr is not finite.
  */
 PAL_API pal_status pal_optim_step(pal_optim *optim, double lr);
-PAL_API int64_t pal_optim_steps(const pal_optim *optim);    /* updates made so far: t */
-PAL_API const char *pal_optim_name(const pal_optim *optim); /* "adamw" */
+PAL_API int64_t pal_optim_steps(const pal_optim *optim); /* updates made so far: t */
+/* "adamw", "adam", "sgd", "lion" or "muon". */
+PAL_API const char *pal_optim_name(const pal_optim *optim);
 
 /*
- * The state as datasets group/m/NAME and group/v/NAME for every parameter and group/step. Loading
- * is all or nothing: a name that is missing, misshapen or of another dtype is said in *error (may
- * be NULL), and nothing has changed.
+ * The state: datasets group/m/NAME and group/v/NAME for the moments that parameter NAME has,
+ * group/step, and the optimiser's name as the attribute `kind` of the group. Loading is all or
+ * nothing: another kind of optimiser, and a moment that is missing, superfluous, misshapen or of
+ * another dtype, is said in *error (may be NULL), and nothing has changed.
  */
 PAL_API PAL_CHECKED pal_status pal_optim_put(const pal_optim *optim, pal_h5 *file,
                                              const char *group, pal_error *error);
 PAL_API PAL_CHECKED pal_status pal_optim_get(pal_optim *optim, pal_h5 *file, const char *group,
                                              pal_error *error);
+
+/* ---- The average of the weights ---- */
+
+/*
+ * An exponential moving average a of every parameter x, which often does better than the last x:
+ *
+ *     a <- d a + (1 - d) x        d = decay; with warm_up, min(decay, (1 + t) / (10 + t)), t = 1,
+ * ...
+ *
+ * It begins as a = x. One number an element, of the parameters' dtype. An update is one pass that
+ * reads x and a and writes a. The warm-up, as in TensorFlow's moving average, forgets the start
+ * faster.
+ */
+typedef struct pal_average pal_average;
+
+typedef struct pal_average_opts {
+    double decay; /* in (0, 1); 0: 0.999 */
+    bool warm_up;
+} pal_average_opts;
+
+/* For the parameters that exist now. NULL after telling the handler. */
+PAL_API pal_average *pal_average_new(pal_params *params, pal_average_opts opts);
+PAL_API void pal_average_free(pal_average *average);
+/* After a step. PAL_EVALUE, after telling the handler and changing nothing, if parameters were
+ * created since, or the two are swapped. */
+PAL_API pal_status pal_average_update(pal_average *average);
+/* Exchanges average and parameters, to evaluate or save with the average; once more before training
+ * goes on. PAL_EVALUE as above if parameters were created since. */
+PAL_API pal_status pal_average_swap(pal_average *average);
+PAL_API int64_t pal_average_updates(const pal_average *average);
+/* group/a/NAME, group/step and kind = "average"; all or nothing, as for an optimiser. PAL_EVALUE
+ * while they are swapped. */
+PAL_API PAL_CHECKED pal_status pal_average_put(const pal_average *average, pal_h5 *file,
+                                               const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_average_get(pal_average *average, pal_h5 *file,
+                                               const char *group, pal_error *error);
 
 /* ---- Clipping ---- */
 

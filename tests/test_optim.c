@@ -1,65 +1,13 @@
 /*
- * test_optim.c - AdamW against its formula, its two groups, clipping, the schedule, saved state.
+ * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state; and
+ * clipping. The other rules are in test_optim_rules.c.
  */
-#include "autograd/internal.h"
-#include "optim/internal.h"
+#include "tests/support/optim_test.h"
 
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* ---- Helpers ---- */
-
-static pal_error last;
-static void note(const pal_error *error, void *user)
-{
-    (void)user;
-    last = *error;
-}
-static void setup(void)
-{
-    last.status = PAL_OK;
-    pal_set_error_handler(note, NULL);
-}
-static void teardown(void)
-{
-    pal_set_error_handler(NULL, NULL);
-    pal_set_threads(0);
-}
-
-/* Fills value (and gradient) of parameter t with numbers that depend on seed alone. */
-static void fill_value(pal_tensor t, uint64_t seed)
-{
-    pal_rng rng = pal_rng_new(seed, 1);
-    pal_array a = pal_edit(t);
-    pal_rng_normal(&rng, &a, 0, 1);
-}
-static void fill_grad(pal_params *p, uint64_t seed)
-{
-    for (int i = 0; i < pal_params_count(p); i++) {
-        pal_span span = pal_params_span(p, i);
-        pal_block b = pal_params_block(p, span.block);
-        if (!b.grad) continue;
-        pal_rng rng = pal_rng_new(seed, (uint64_t)i);
-        pal_array a = pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
-                                   pal_element(b.dtype, b.grad, span.offset));
-        pal_rng_normal(&rng, &a, 0, 1);
-    }
-}
-static double at(pal_array a, int64_t i)
-{
-    return a.dtype == PAL_F32 ? (double)((float *)a.data)[i] : ((double *)a.data)[i];
-}
-static double grad_at(pal_params *p, int i, int64_t j)
-{
-    pal_span span = pal_params_span(p, i);
-    pal_block b = pal_params_block(p, span.block);
-    pal_array a = pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
-                               pal_element(b.dtype, b.grad, span.offset));
-    return at(a, j);
-}
 
 enum { N = 37 };
 
@@ -67,9 +15,9 @@ enum { N = 37 };
 static pal_params *three(pal_dtype dtype)
 {
     pal_params *p = pal_params_new();
-    fill_value(pal_param(p, "w", dtype, PAL_SHAPE(N)), 1);
-    fill_value(pal_no_decay(pal_param(p, "b", dtype, PAL_SHAPE(N))), 2);
-    fill_value(pal_freeze(pal_param(p, "f", dtype, PAL_SHAPE(N)), true), 3);
+    optim_fill_value(pal_param(p, "w", dtype, PAL_SHAPE(N)), 1);
+    optim_fill_value(pal_no_decay(pal_param(p, "b", dtype, PAL_SHAPE(N))), 2);
+    optim_fill_value(pal_freeze(pal_param(p, "f", dtype, PAL_SHAPE(N)), true), 3);
     return p;
 }
 
@@ -97,20 +45,20 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
     plain want[3];
     memset(want, 0, sizeof want);
     for (int i = 0; i < 3; i++)
-        for (int j = 0; j < N; j++) want[i].x[j] = at(pal_params_array(p, i), j);
+        for (int j = 0; j < N; j++) want[i].x[j] = optim_at(pal_params_array(p, i), j);
     for (int t = 1; t <= 10; t++) {
         double lr = 0.01 * t;
-        fill_grad(p, (uint64_t)t);
+        optim_fill_grad(p, (uint64_t)t);
         for (int i = 0; i < 2; i++) {
             double g[N];
-            for (int j = 0; j < N; j++) g[j] = grad_at(p, i, j);
+            for (int j = 0; j < N; j++) g[j] = optim_grad_at(p, i, j);
             plain_step(&want[i], g, t, lr, o, i == 0 ? o.decay : 0);
         }
         ck_assert_int_eq(pal_optim_step(adamw, lr), PAL_OK);
     }
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < N; j++) {
-            double got = at(pal_params_array(p, i), j), error = fabs(got - want[i].x[j]);
+            double got = optim_at(pal_params_array(p, i), j), error = fabs(got - want[i].x[j]);
             if (!(error <= (i == 2 ? 0 : tolerance)))
                 ck_abort_msg("%s[%d] is %.17g where the formula gives %.17g", pal_params_name(p, i),
                              j, got, want[i].x[j]);
@@ -136,10 +84,10 @@ START_TEST(decay_is_real_and_has_two_groups)
 {
     pal_params *p = three(PAL_F64);
     pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.5});
-    double w = at(pal_params_array(p, 0), 3), b = at(pal_params_array(p, 1), 3);
+    double w = optim_at(pal_params_array(p, 0), 3), b = optim_at(pal_params_array(p, 1), 3);
     ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_OK);
-    ck_assert_double_eq_tol(at(pal_params_array(p, 0), 3), w * (1 - 0.1 * 0.5), 1e-15);
-    ck_assert(at(pal_params_array(p, 1), 3) == b);
+    ck_assert_double_eq_tol(optim_at(pal_params_array(p, 0), 3), w * (1 - 0.1 * 0.5), 1e-15);
+    ck_assert(optim_at(pal_params_array(p, 1), 3) == b);
     pal_optim_free(adamw);
     pal_params_free(p);
 }
@@ -150,7 +98,7 @@ START_TEST(padding_stays_zero)
     pal_params *p = three(PAL_F32);
     pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
     for (int t = 0; t < 3; t++) {
-        fill_grad(p, 7);
+        optim_fill_grad(p, 7);
         pal_clip_grad_norm(p, 0.1);
         ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_OK);
     }
@@ -168,9 +116,9 @@ END_TEST
 static pal_params *large(void)
 {
     pal_params *p = pal_params_new();
-    fill_value(pal_param(p, "w", PAL_F32, PAL_SHAPE(301, 517)), 1);
-    fill_value(pal_no_decay(pal_param(p, "b", PAL_F32, PAL_SHAPE(517))), 2);
-    fill_value(pal_param(p, "u", PAL_F32, PAL_SHAPE(517, 211)), 3);
+    optim_fill_value(pal_param(p, "w", PAL_F32, PAL_SHAPE(301, 517)), 1);
+    optim_fill_value(pal_no_decay(pal_param(p, "b", PAL_F32, PAL_SHAPE(517))), 2);
+    optim_fill_value(pal_param(p, "u", PAL_F32, PAL_SHAPE(517, 211)), 3);
     return p;
 }
 
@@ -184,7 +132,7 @@ START_TEST(threads_do_not_change_a_bit)
         pal_params *p = all[k] = large();
         pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1});
         for (int t = 0; t < 3; t++) {
-            fill_grad(p, (uint64_t)t);
+            optim_fill_grad(p, (uint64_t)t);
             norm[k] = pal_clip_grad_norm(p, 1);
             pal_optim_step(adamw, 0.01);
         }
@@ -203,16 +151,17 @@ START_TEST(wrong_uses_are_named)
 {
     pal_params *p = three(PAL_F32);
     ck_assert(!pal_adamw_new(p, (pal_adamw_opts){.beta1 = 1}));
-    ck_assert(last.status == PAL_EVALUE && strstr(last.message, "beta1"));
+    ck_assert(optim_last.status == PAL_EVALUE && strstr(optim_last.message, "beta1"));
     ck_assert(!pal_adamw_new(p, (pal_adamw_opts){.decay = (double)NAN}));
-    ck_assert(strstr(last.message, "decay"));
+    ck_assert(strstr(optim_last.message, "decay"));
     ck_assert(!pal_adamw_new(NULL, (pal_adamw_opts){0}));
     pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
-    double before = at(pal_params_array(p, 0), 0);
+    double before = optim_at(pal_params_array(p, 0), 0);
     pal_param(p, "late", PAL_F32, PAL_SHAPE(2));
-    fill_grad(p, 1);
+    optim_fill_grad(p, 1);
     ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_EVALUE);
-    ck_assert(strstr(last.message, "3 parameters") && at(pal_params_array(p, 0), 0) == before);
+    ck_assert(strstr(optim_last.message, "3 parameters") &&
+              optim_at(pal_params_array(p, 0), 0) == before);
     ck_assert_int_eq(pal_optim_steps(adamw), 0);
     pal_optim_free(adamw);
     pal_params_free(p);
@@ -221,32 +170,16 @@ END_TEST
 
 /* ---- Failing allocations ---- */
 
-typedef struct budget {
-    int64_t left, live;
-} budget;
-static void *meagre(void *memory, size_t old_size, size_t size, void *user)
-{
-    budget *b = user;
-    if (size == 0) {
-        b->live -= (int64_t)old_size;
-        free(memory);
-        return NULL;
-    }
-    if (b->left-- <= 0) return NULL;
-    b->live += (int64_t)size;
-    return aligned_alloc(PAL_ALIGN, pal_round_up(size, PAL_ALIGN));
-}
-
 START_TEST(every_allocation_may_fail)
 {
     int failures = 0;
-    budget b = {.left = 1000};
-    pal_set_allocator(meagre, &b);
+    optim_budget b = {.left = 1000};
+    pal_set_allocator(optim_meagre, &b);
     pal_params *p = large();
     int64_t base = b.live;
     for (int64_t n = 0;; n++) {
         b.left = n;
-        last.status = PAL_OK;
+        optim_last.status = PAL_OK;
         pal_optim *adamw = pal_adamw_new(p, (pal_adamw_opts){0});
         if (adamw) {
             pal_optim_free(adamw);
@@ -254,7 +187,7 @@ START_TEST(every_allocation_may_fail)
             break;
         }
         failures++;
-        ck_assert(last.status == PAL_ENOMEM && b.live == base);
+        ck_assert(optim_last.status == PAL_ENOMEM && b.live == base);
     }
     ck_assert_int_ge(failures, 4);
     pal_params_free(p);
@@ -267,10 +200,8 @@ END_TEST
 
 START_TEST(saved_state_continues_bit_for_bit)
 {
-    char path[] = "/tmp/palimpsest-optim-XXXXXX";
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
+    char path[OPTIM_PATH];
+    optim_temporary(path);
     pal_error error = {0};
     pal_params *p = three(PAL_F32), *q = three(PAL_F32);
     pal_adamw_opts o = {.decay = 0.1};
@@ -288,10 +219,10 @@ START_TEST(saved_state_continues_bit_for_bit)
             pal_h5_close(file);
             ck_assert_int_eq(pal_optim_steps(b), 3);
         }
-        fill_grad(p, (uint64_t)t);
+        optim_fill_grad(p, (uint64_t)t);
         pal_optim_step(a, 0.01);
         if (t < 3) continue;
-        fill_grad(q, (uint64_t)t);
+        optim_fill_grad(q, (uint64_t)t);
         pal_optim_step(b, 0.01);
     }
     for (int i = 0; i < 3; i++)
@@ -320,24 +251,24 @@ START_TEST(saved_state_continues_bit_for_bit)
 }
 END_TEST
 
-/* ---- Clipping and schedule ---- */
+/* ---- Clipping ---- */
 
 START_TEST(clipping_scales_to_the_norm)
 {
     pal_params *p = three(PAL_F64);
-    fill_grad(p, 5);
+    optim_fill_grad(p, 5);
     double sum = 0;
     for (int i = 0; i < 2; i++) /* the third is frozen */
-        for (int j = 0; j < N; j++) sum += grad_at(p, i, j) * grad_at(p, i, j);
-    double first = grad_at(p, 0, 4), frozen = grad_at(p, 2, 4), norm = sqrt(sum);
+        for (int j = 0; j < N; j++) sum += optim_grad_at(p, i, j) * optim_grad_at(p, i, j);
+    double first = optim_grad_at(p, 0, 4), frozen = optim_grad_at(p, 2, 4), norm = sqrt(sum);
     ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0), norm, 1e-13 * norm);
-    ck_assert(grad_at(p, 0, 4) == first);
+    ck_assert(optim_grad_at(p, 0, 4) == first);
     pal_clip_grad_norm(p, 2 * norm);
-    ck_assert(grad_at(p, 0, 4) == first);
+    ck_assert(optim_grad_at(p, 0, 4) == first);
     ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0.25), norm, 1e-13 * norm);
-    ck_assert_double_eq_tol(grad_at(p, 0, 4), first * 0.25 / (norm + 1e-6), 1e-15);
+    ck_assert_double_eq_tol(optim_grad_at(p, 0, 4), first * 0.25 / (norm + 1e-6), 1e-15);
     ck_assert_double_eq_tol(pal_clip_grad_norm(p, 0), 0.25 * norm / (norm + 1e-6), 1e-14);
-    ck_assert(grad_at(p, 2, 4) == frozen);
+    ck_assert(optim_grad_at(p, 2, 4) == frozen);
     pal_params_free(p);
 }
 END_TEST
@@ -360,26 +291,12 @@ START_TEST(clipping_has_edges)
 }
 END_TEST
 
-START_TEST(the_rate_warms_up_and_decays)
-{
-    pal_schedule s = {.kind = PAL_COSINE, .lr = 3e-3, .min_lr = 3e-4, .warmup = 2, .steps = 8};
-    static const double want[] = {1.5e-3, 3e-3, 3e-3};
-    for (int i = 0; i < 3; i++) ck_assert_double_eq_tol(pal_schedule_lr(&s, i), want[i], 1e-18);
-    ck_assert_double_eq_tol(pal_schedule_lr(&s, 5), 3e-4 + (3e-3 - 3e-4) / 2, 1e-17);
-    ck_assert_double_eq_tol(pal_schedule_lr(&s, 7), 3e-4 + 1.35e-3 * (1 + cos(M_PI * 5 / 6)),
-                            1e-17);
-    ck_assert(pal_schedule_lr(&s, 8) == 3e-4 && pal_schedule_lr(&s, 1000) == 3e-4);
-    pal_schedule flat = {.kind = PAL_COSINE, .lr = 1, .min_lr = 0.1, .steps = 0};
-    ck_assert(pal_schedule_lr(&flat, 0) == 0.1);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("optim");
     TCase *c = tcase_create("optim");
     tcase_set_timeout(c, 60);
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, optim_setup, optim_teardown);
     tcase_add_test(c, ten_steps_follow_the_formula);
     tcase_add_test(c, decay_is_real_and_has_two_groups);
     tcase_add_test(c, padding_stays_zero);
@@ -389,7 +306,6 @@ int main(void)
     tcase_add_test(c, saved_state_continues_bit_for_bit);
     tcase_add_test(c, clipping_scales_to_the_norm);
     tcase_add_test(c, clipping_has_edges);
-    tcase_add_test(c, the_rate_warms_up_and_decays);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
