@@ -89,3 +89,44 @@ void optim_temporary(char path[OPTIM_PATH])
     if (fd < 0) abort();
     close(fd);
 }
+
+/* ---- The rules ---- */
+
+#define GROUPS .groups = groups, .group_count = n
+static pal_optim *new_adamw(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_adamw_new(p, (pal_adamw_opts){.decay = 0.1, GROUPS});
+}
+static pal_optim *new_adam(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_adam_new(p, (pal_adamw_opts){.beta2 = 0.98, .decay = 0.1, GROUPS});
+}
+static pal_optim *new_sgd(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_sgd_new(p, (pal_sgd_opts){.decay = 0.1, GROUPS});
+}
+static pal_optim *new_momentum(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_sgd_new(p, (pal_sgd_opts){.momentum = 0.9, .decay = 0.1, GROUPS});
+}
+static pal_optim *new_nesterov(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_sgd_new(p, (pal_sgd_opts){.momentum = 0.8, .nesterov = true, .decay = 0.1, GROUPS});
+}
+static pal_optim *new_lion(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_lion_new(p, (pal_lion_opts){.decay = 0.1, GROUPS});
+}
+static pal_optim *new_muon(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_muon_new(p, (pal_muon_opts){.decay = 0.1, GROUPS});
+}
+static pal_optim *new_muon_rms(pal_params *p, const pal_group *groups, int n)
+{
+    return pal_muon_new(
+        p, (pal_muon_opts){.scale = PAL_MUON_RMS, .no_nesterov = true, .decay = 0.1, GROUPS});
+}
+
+const optim_rule optim_rules[OPTIM_RULES] = {
+    {"adamw", new_adamw},  {"adam", new_adam}, {"sgd", new_sgd},   {"sgd", new_momentum},
+    {"sgd", new_nesterov}, {"lion", new_lion}, {"muon", new_muon}, {"muon", new_muon_rms}};
