@@ -110,7 +110,7 @@ $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/bench/rules: $(RULE_OBJ)
-$(B)/bench/rules $(B)/bench/step: $(MEASURE)
+$(B)/bench/rules $(B)/bench/step $(B)/bench/optim: $(MEASURE)
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
