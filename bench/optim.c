@@ -116,7 +116,8 @@ static double step(void *context)
     else if (s->average)
         good = pal_average_update(s->average) == PAL_OK;
     else
-        good = pal_clip_grad_norm(s->params, s->norm *= 0.99) > s->norm;
+        good = pal_clip_grad_norm(s->params, s->norm) > s->norm;
+    s->norm *= 0.99;
     return good ? seconds() - start : -1;
 }
 
@@ -157,7 +158,7 @@ enum { SUBJECTS = sizeof subjects / sizeof *subjects, AVERAGE = 5 };
 
 static bool run_subject(const options *o, int k, int threads, sweep *loop, sgemm *gemm)
 {
-    subject s = {.params = params_new(o->numbers), .norm = SIDE};
+    subject s = {.params = params_new(o->numbers), .norm = SIDE / 2};
     if (subjects[k].make) s.optim = subjects[k].make(s.params);
     if (k == AVERAGE) s.average = pal_average_new(s.params, (pal_average_opts){0});
     const double n = (double)pal_params_size(s.params);

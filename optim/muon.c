@@ -39,8 +39,7 @@ static void classify(const void *opts, const pal_params *params, int i, pal_sett
 
 /* ---- Newton-Schulz ---- */
 
-/* An r x s matrix (r rows of s numbers) as a `least` x `most` one, element (i, j) at i rs + j cs.
- */
+/* A matrix as one of `least` x `most`, element (i, j) at i rs + j cs; and the workspace. */
 typedef struct view {
     pal_dtype dtype;
     int64_t least, most, rs, cs;
@@ -75,7 +74,7 @@ static size_t work(const pal_optim *optim)
     size_t most = 0;
     for (int i = 0; i < optim->count; i++) {
         pal_array array = pal_params_array(optim->params, i);
-        if (!optim->setting[i].alone) continue;
+        if (!optim->setting[i].alone || !pal_state_at(&optim->state, i, 0)) continue;
         view w = view_of(array.dtype, array.shape[0], array.shape[1], NULL);
         size_t size =
             2 * side_bytes(w.dtype, w.least, w.most) + 2 * side_bytes(w.dtype, w.least, w.least);

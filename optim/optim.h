@@ -49,8 +49,8 @@ typedef struct pal_group {
  *     x <- x - lr decay x - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Adam adds the decay to the gradient instead, g + decay x in the place of g, as PyTorch's Adam.
- * Memory: two numbers an element. Cost of a step: one pass that reads x, g, m, v and writes x, m,
- * v. Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
+ * Memory: two numbers an element. Cost: one pass that reads x, g, m, v and writes x, m, v.
+ * Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
  */
 typedef struct pal_adamw_opts {
     double beta1;            /* in (0, 1); 0: 0.9 */
@@ -88,8 +88,8 @@ PAL_API pal_optim *pal_sgd_new(pal_params *params, pal_sgd_opts opts);
  *
  *     x <- x - lr decay x - lr sign(beta1 m + (1 - beta1) g)        m <- beta2 m + (1 - beta2) g
  *
- * sign(0) is 0. Every element moves by lr: rates are 3 to 10 times smaller than AdamW's, and decay
- * is as much larger. Memory: one number an element. Cost: one pass.
+ * sign(0) is 0. Every element moves by lr, so the authors advise a rate 3 to 10 times smaller than
+ * AdamW's and a decay as much larger. Memory: one number an element. Cost: one pass.
  * Source: Chen et al. 2023 (arXiv 2302.06675).
  */
 typedef struct pal_lion_opts {
@@ -120,8 +120,9 @@ PAL_API pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts);
  *
  * Memory: one number an element of a matrix, two of others, and for the largest matrix, of sides
  * p <= q, 2 p (p + q) numbers. Cost: 10 p (2 p q + p^2) flops a matrix and two passes beside them.
- * Sources: Jordan et al. 2024 (kellerjordan.github.io/posts/muon) for rule, coefficients and the
- * ratio of the two rates; Liu et al. 2025 (arXiv 2502.16982) for the second scale.
+ * Sources: Jordan et al. 2024 (kellerjordan.github.io/posts/muon) for rule and coefficients, their
+ * program for the two rates, 0.02 and 0.0003; Liu et al. 2025 (arXiv 2502.16982) for the second
+ * scale.
  */
 typedef enum pal_muon_scale {
     PAL_MUON_SHAPE, /* sqrt(max(1, rows / columns)) */
@@ -168,10 +169,10 @@ PAL_API PAL_CHECKED pal_status pal_optim_get(pal_optim *optim, pal_h5 *file, con
 /* ---- The average of the weights ---- */
 
 /*
- * An exponential moving average a of every parameter x, which often does better than the last x:
+ * An exponential moving average a of every parameter x, which often does better than the last x.
+ * At update t = 1, 2, ...:
  *
- *     a <- d a + (1 - d) x        d = decay; with warm_up, min(decay, (1 + t) / (10 + t)), t = 1,
- * ...
+ *     a <- d a + (1 - d) x        d = decay; with warm_up, min(decay, (1 + t) / (10 + t))
  *
  * It begins as a = x. One number an element, of the parameters' dtype. An update is one pass that
  * reads x and a and writes a. The warm-up, as in TensorFlow's moving average, forgets the start
