@@ -15,20 +15,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* ---- Shared ---- */
 
+static pthread_mutex_t turn = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
 pal_h5_voice pal_h5_hush(void)
 {
     pal_h5_voice voice = {0};
+    pthread_mutex_lock(&turn);
     H5Eget_auto2(H5E_DEFAULT, &voice.fn, &voice.data);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     return voice;
 }
 
-void pal_h5_speak(pal_h5_voice voice) { H5Eset_auto2(H5E_DEFAULT, voice.fn, voice.data); }
+void pal_h5_speak(pal_h5_voice voice)
+{
+    H5Eset_auto2(H5E_DEFAULT, voice.fn, voice.data);
+    pthread_mutex_unlock(&turn);
+}
 
 void pal_h5_drop(hid_t id)
 {
@@ -103,6 +112,9 @@ static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
     return id;
 }
 
+static const char format[] = "palimpsest arrays ";
+enum { FORMAT = 1 }; /* its version */
+
 pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
 {
     *file = NULL;
@@ -118,7 +130,9 @@ pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
                                pal_h5_why().text);
     if (status == PAL_OK)
         status = pal_h5_put_text(f, "/", "creator", "palimpsest " PAL_VERSION, error);
-    if (status == PAL_OK) status = pal_h5_put_text(f, "/", "format", "palimpsest arrays 1", error);
+    char text[64];
+    snprintf(text, sizeof text, "%s%d", format, FORMAT);
+    if (status == PAL_OK) status = pal_h5_put_text(f, "/", "format", text, error);
     if (status == PAL_OK)
         *file = f;
     else
@@ -126,6 +140,21 @@ pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
     pal_h5_drop(fapl);
     pal_h5_speak(voice);
     return status;
+}
+
+/* A file of ours says its format; what others say in that attribute is their own affair. */
+static pal_status check_format(pal_h5 *file, pal_error *error)
+{
+    char text[64];
+    const size_t length = sizeof format - 1;
+    if (!pal_h5_text_is_fixed(file, "/", "format")) return PAL_OK;
+    if (pal_h5_get_text(file, "/", "format", text, sizeof text, NULL) != PAL_OK) return PAL_OK;
+    if (strncmp(text, format, length) != 0 || strtol(text + length, NULL, 10) <= FORMAT)
+        return PAL_OK;
+    return pal_error_set(error, PAL_EFORMAT,
+                         "%s: is of a later format, '%s', than '%s%d', the latest that is known "
+                         "here",
+                         file->path, text, format, FORMAT);
 }
 
 pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
@@ -143,10 +172,13 @@ pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
     if (f->id < 0) {
         status = pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
                                pal_h5_why().text);
-        pal_h5_release(f);
     } else {
-        *file = f;
+        status = check_format(f, error);
     }
+    if (status == PAL_OK)
+        *file = f;
+    else
+        pal_h5_release(f);
     pal_h5_drop(fapl);
     pal_h5_speak(voice);
     return status;
@@ -180,6 +212,14 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
+static bool flush(int fd)
+{
+    int result;
+    do result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
 /* A new file next to path, under a name nobody uses; -1 if the system refuses. */
 static int open_temporary(const char *path, char *temporary, size_t size)
 {
@@ -202,7 +242,7 @@ static pal_status flush_folder(const char *path, char *folder, pal_error *error)
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return refused(path, "open its folder to flush it", error);
     pal_status status = PAL_OK;
-    if (fsync(fd) != 0 && errno != EINVAL) status = refused(path, "flush its folder", error);
+    if (!flush(fd) && errno != EINVAL) status = refused(path, "flush its folder", error);
     close(fd);
     return status;
 }
@@ -258,8 +298,9 @@ static pal_status replace(const char *path, char *name, size_t room, const char 
     int fd = open_temporary(path, name, room);
     if (fd < 0) return refused(path, "make a temporary file in its folder", error);
     pal_status status = PAL_OK;
-    if (!write_all(fd, image, size) || fsync(fd) != 0) status = refused(path, "write", error);
-    if (close(fd) != 0 && status == PAL_OK) status = refused(path, "write", error);
+    if (!write_all(fd, image, size) || !flush(fd)) status = refused(path, "write", error);
+    if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
+        status = refused(path, "write", error);
     if (status == PAL_OK && rename(name, path) != 0)
         status = refused(path, "rename the finished file to it", error);
     if (status != PAL_OK) {

@@ -20,19 +20,11 @@ bool pal_h5_has(pal_h5 *file, const char *name)
 
 /* ---- Datasets ---- */
 
-typedef struct dataset {
-    hid_t id;
-    bool integer;
-    pal_dtype dtype;
-    pal_shape shape;
-} dataset;
-
-static const char *read_type(dataset *d)
+static const char *read_type(pal_h5_dataset *d)
 {
-    hid_t type = H5Dget_type(d->id);
-    H5T_class_t class = H5Tget_class(type);
-    size_t size = H5Tget_size(type);
-    pal_h5_drop(type);
+    d->type = H5Dget_type(d->id);
+    H5T_class_t class = H5Tget_class(d->type);
+    size_t size = H5Tget_size(d->type);
     if (class != H5T_INTEGER && class != H5T_FLOAT) return "its elements are not numbers";
     if (size == 0 || size > 16) return "its elements have an unusual size";
     d->integer = class == H5T_INTEGER;
@@ -40,7 +32,7 @@ static const char *read_type(dataset *d)
     return NULL;
 }
 
-static const char *read_shape(dataset *d)
+static const char *read_shape(pal_h5_dataset *d)
 {
     hid_t space = H5Dget_space(d->id);
     hsize_t dim[H5S_MAX_RANK] = {0};
@@ -60,15 +52,15 @@ static const char *read_shape(dataset *d)
 
 /* Refuses data kept elsewhere, and sizes that the file cannot hold. Compression (deflate) reaches
  * a factor of 1032. */
-static const char *check_storage(const pal_h5 *file, const dataset *d)
+static const char *check_storage(const pal_h5 *file, pal_h5_dataset *d)
 {
-    hid_t how = H5Dget_create_plist(d->id), type = H5Dget_type(d->id);
+    hid_t how = H5Dget_create_plist(d->id);
     H5D_layout_t layout = H5Pget_layout(how);
     int external = H5Pget_external_count(how);
     hsize_t bytes = 0, limit, count = (hsize_t)pal_shape_count(d->shape);
-    bool overflow = __builtin_mul_overflow(count, (hsize_t)H5Tget_size(type), &bytes);
+    bool overflow = __builtin_mul_overflow(count, (hsize_t)H5Tget_size(d->type), &bytes);
     pal_h5_drop(how);
-    pal_h5_drop(type);
+    d->bytes = (size_t)bytes;
     if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT && layout != H5D_CHUNKED)
         return "its data is in other files";
     if (external != 0) return "its data is in other files";
@@ -78,11 +70,11 @@ static const char *check_storage(const pal_h5 *file, const dataset *d)
     return overflow || bytes > limit ? "it claims more data than the file can hold" : NULL;
 }
 
-/* Opens and checks; d->id is to be dropped when it succeeded. */
-static pal_status open_dataset(const pal_h5 *file, const char *name, dataset *d, pal_error *error)
+pal_status pal_h5_open_dataset(const pal_h5 *file, const char *name, pal_h5_dataset *d,
+                               pal_error *error)
 {
     const char *trouble = NULL;
-    *d = (dataset){.id = -1};
+    *d = (pal_h5_dataset){.id = -1, .type = -1};
     if (pal_h5_reachable(file, name) && strcmp(name, "/") != 0)
         d->id = H5Oopen(file->id, name, H5P_DEFAULT);
     if (d->id < 0)
@@ -93,26 +85,62 @@ static pal_status open_dataset(const pal_h5 *file, const char *name, dataset *d,
     if (trouble == NULL) trouble = read_shape(d);
     if (trouble == NULL) trouble = check_storage(file, d);
     if (trouble == NULL) return PAL_OK;
-    pal_h5_drop(d->id);
+    pal_h5_close_dataset(d);
     return pal_error_set(error, PAL_EFORMAT, "%s: cannot read '%s': %s", file->path, name, trouble);
+}
+
+void pal_h5_close_dataset(pal_h5_dataset *d)
+{
+    pal_h5_drop(d->type);
+    pal_h5_drop(d->id);
 }
 
 pal_status pal_h5_info(pal_h5 *file, const char *name, pal_dtype *dtype, pal_shape *shape,
                        pal_error *error)
 {
-    dataset d;
+    pal_h5_dataset d;
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = open_dataset(file, name, &d, error);
+    pal_status status = pal_h5_open_dataset(file, name, &d, error);
     if (status == PAL_OK) {
         *dtype = d.dtype;
         *shape = d.shape;
-        pal_h5_drop(d.id);
+        pal_h5_close_dataset(&d);
     }
     pal_h5_speak(voice);
     return status;
 }
 
-static pal_status read_into(const pal_h5 *file, const char *name, const dataset *d,
+/* Reads the elements as they are stored, which is what the checksums are over, and converts them.
+ * What is contiguous and of dst's type goes to dst at once. */
+static pal_status read_data(const pal_h5 *file, const char *name, const pal_h5_dataset *d,
+                            const pal_h5_sums *sums, const pal_array *dst, pal_error *error)
+{
+    hid_t type = dst->dtype == PAL_F32   ? H5T_NATIVE_FLOAT
+                 : dst->dtype == PAL_F64 ? H5T_NATIVE_DOUBLE
+                                         : H5T_NATIVE_INT64;
+    bool direct = H5Tequal(d->type, type) > 0 && pal_array_contiguous(dst);
+    size_t wide = pal_shape_bytes(dst->dtype, d->shape), size = wide > d->bytes ? wide : d->bytes;
+    void *data = direct ? dst->data : pal_malloc(size);
+    if (data == NULL)
+        return pal_error_set(error, PAL_ENOMEM, "%s: no memory for the %zu bytes of '%s'",
+                             file->path, size, name);
+    pal_array dense = pal_array_of(dst->dtype, d->shape, data);
+    pal_status status = PAL_OK;
+    if (H5Dread(d->id, d->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+        status = pal_error_set(error, PAL_EFORMAT, "%s: cannot read '%s': %s", file->path, name,
+                               pal_h5_why().text);
+    if (status == PAL_OK) status = pal_h5_verify(file, name, sums, 0, sums->count, data, error);
+    if (direct) return status;
+    if (status == PAL_OK &&
+        H5Tconvert(d->type, type, (size_t)pal_shape_count(d->shape), data, NULL, H5P_DEFAULT) < 0)
+        status = pal_error_set(error, PAL_EFORMAT, "%s: cannot convert '%s': %s", file->path, name,
+                               pal_h5_why().text);
+    if (status == PAL_OK) status = pal_array_copy(dst, &dense, error);
+    pal_free(data, size);
+    return status;
+}
+
+static pal_status read_into(const pal_h5 *file, const char *name, const pal_h5_dataset *d,
                             const pal_array *dst, pal_error *error)
 {
     char want[200], have[200];
@@ -125,36 +153,22 @@ static pal_status read_into(const pal_h5 *file, const char *name, const dataset 
     if (d->integer != (dst->dtype == PAL_I64))
         return pal_error_set(error, PAL_EFORMAT, "%s: '%s' is %s, which does not convert to %s",
                              file->path, name, have, want);
-    size_t size = pal_shape_bytes(dst->dtype, d->shape);
-    if (size == 0) return PAL_OK;
-    pal_array dense = *dst;
-    bool direct = pal_array_contiguous(dst);
-    if (!direct) dense = pal_array_of(dst->dtype, d->shape, pal_malloc(size));
-    if (dense.data == NULL)
-        return pal_error_set(error, PAL_ENOMEM, "%s: no memory to read '%s' %s", file->path, name,
-                             have);
-    hid_t type = dst->dtype == PAL_F32   ? H5T_NATIVE_FLOAT
-                 : dst->dtype == PAL_F64 ? H5T_NATIVE_DOUBLE
-                                         : H5T_NATIVE_INT64;
-    pal_status status = PAL_OK;
-    if (H5Dread(d->id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, dense.data) < 0)
-        status = pal_error_set(error, PAL_EFORMAT, "%s: cannot read '%s' %s: %s", file->path, name,
-                               have, pal_h5_why().text);
-    if (!direct) {
-        if (status == PAL_OK) status = pal_array_copy(dst, &dense, error);
-        pal_free(dense.data, size);
-    }
+    if (d->bytes == 0) return PAL_OK;
+    pal_h5_sums sums;
+    pal_status status = pal_h5_get_sums(file, name, d->id, d->bytes, &sums, error);
+    if (status == PAL_OK) status = read_data(file, name, d, &sums, dst, error);
+    pal_h5_free_sums(&sums);
     return status;
 }
 
 pal_status pal_h5_get(pal_h5 *file, const char *name, const pal_array *dst, pal_error *error)
 {
-    dataset d;
+    pal_h5_dataset d;
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = open_dataset(file, name, &d, error);
+    pal_status status = pal_h5_open_dataset(file, name, &d, error);
     if (status == PAL_OK) {
         status = read_into(file, name, &d, dst, error);
-        pal_h5_drop(d.id);
+        pal_h5_close_dataset(&d);
     }
     pal_h5_speak(voice);
     return status;
@@ -189,6 +203,16 @@ static hid_t open_attribute(const pal_h5 *file, const char *object, const char *
 }
 
 enum { FIXED_MAX = 1 << 20 }; /* bytes of a fixed-length text that is worth reading */
+
+bool pal_h5_text_is_fixed(const pal_h5 *file, const char *object, const char *name)
+{
+    hid_t type, id = open_attribute(file, object, name, &type, NULL);
+    if (id < 0) return false;
+    bool fixed = H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0;
+    pal_h5_drop(type);
+    pal_h5_drop(id);
+    return fixed;
+}
 
 /* Copies the attribute's text. PAL_EFORMAT if it cannot be read or has no room. */
 static pal_status read_text(hid_t id, hid_t type, char *text, size_t size)

@@ -10,13 +10,6 @@
 
 #include <string.h>
 
-static hid_t memory_type(pal_dtype dtype)
-{
-    return dtype == PAL_F32   ? H5T_NATIVE_FLOAT
-           : dtype == PAL_F64 ? H5T_NATIVE_DOUBLE
-                              : H5T_NATIVE_INT64;
-}
-
 static hid_t file_type(pal_dtype dtype)
 {
     return dtype == PAL_F32 ? H5T_IEEE_F32LE : dtype == PAL_F64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
@@ -105,54 +98,75 @@ static void make_groups(hid_t file, const char *name)
     pal_h5_drop(how);
 }
 
-/* A new dataset with the values of a contiguous array; false with the reason if HDF5 refuses. */
-static bool write_dataset(pal_h5 *file, const char *name, const pal_array *a, pal_h5_reason *reason)
+/* Values in one run of memory, little-endian as in the file. */
+typedef struct values {
+    hid_t type;        /* in the file */
+    const char *dtype; /* as text */
+    size_t bytes;
+    const void *data;
+} values;
+
+/* A new dataset; -1 if HDF5 refuses. */
+static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const values *v)
 {
-    hid_t space = make_space(a), links = H5Pcreate(H5P_LINK_CREATE),
-          how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
     make_groups(file->id, name);
     if (H5Pset_create_intermediate_group(links, 1) >= 0 &&
         H5Pset_char_encoding(links, H5T_CSET_UTF8) >= 0 &&
         H5Pset_obj_track_times(how, false) >= 0 && H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0)
-        id = H5Dcreate2(file->id, name, file_type(a->dtype), space, links, how, H5P_DEFAULT);
-    bool good = id >= 0;
-    if (good && pal_array_count(a) > 0)
-        good = H5Dwrite(id, memory_type(a->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, a->data) >= 0;
-    if (!good) *reason = pal_h5_why();
-    pal_h5_drop(id);
+        id = H5Dcreate2(file->id, name, v->type, space, links, how, H5P_DEFAULT);
     pal_h5_drop(how);
     pal_h5_drop(links);
-    pal_h5_drop(space);
-    return good;
+    return id;
 }
 
-static pal_status put_dense(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
+static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const values *v,
+                             pal_error *error)
 {
-    char text[200];
-    pal_h5_reason reason;
-    if (write_dataset(file, name, a, &reason))
-        return pal_h5_put_text(file, name, "dtype", pal_dtype_name(a->dtype), error);
-    return pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' %s: %s", file->path, name,
-                         pal_array_describe(a, text, sizeof text), reason.text);
+    pal_status status = PAL_OK;
+    hid_t id = make_dataset(file, name, space, v);
+    if (id < 0 ||
+        (v->bytes > 0 && H5Dwrite(id, v->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) < 0))
+        status = pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' of %s: %s", file->path, name,
+                               v->dtype, pal_h5_why().text);
+    if (status == PAL_OK) status = pal_h5_put_sums(file, name, id, v->data, v->bytes, error);
+    if (status == PAL_OK) status = pal_h5_put_text(file, name, "dtype", v->dtype, error);
+    pal_h5_drop(id);
+    return status;
+}
+
+static pal_status check_name(pal_h5 *file, const char *name, pal_error *error)
+{
+    size_t length = strlen(name);
+    if (!file->building) return not_building(file, error);
+    if (length == 0 || name[length - 1] == '/' || pal_h5_reachable(file, name))
+        return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is empty or taken", file->path,
+                             name);
+    return PAL_OK;
 }
 
 static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
 {
     char text[200];
-    size_t length = strlen(name), size = pal_shape_bytes(a->dtype, pal_array_shape(a));
-    if (!file->building) return not_building(file, error);
-    if (length == 0 || name[length - 1] == '/' || pal_h5_reachable(file, name))
-        return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is empty or taken", file->path,
-                             name);
-    if (pal_array_contiguous(a)) return put_dense(file, name, a, error);
-    /* HDF5 wants one run of memory. */
-    pal_array dense = pal_array_of(a->dtype, pal_array_shape(a), pal_malloc(size));
-    if (dense.data == NULL)
-        return pal_error_set(error, PAL_ENOMEM, "%s: no memory to copy '%s' %s", file->path, name,
-                             pal_array_describe(a, text, sizeof text));
-    pal_status status = pal_array_copy(&dense, a, error);
-    if (status == PAL_OK) status = put_dense(file, name, &dense, error);
-    pal_free(dense.data, size);
+    pal_shape shape = pal_array_shape(a);
+    values v = {file_type(a->dtype), pal_dtype_name(a->dtype), pal_shape_bytes(a->dtype, shape),
+                a->data};
+    pal_status status = check_name(file, name, error);
+    if (status != PAL_OK) return status;
+    hid_t space = make_space(a);
+    if (pal_array_contiguous(a)) {
+        status = put_values(file, name, space, &v, error);
+    } else { /* HDF5 wants one run of memory. */
+        pal_array dense = pal_array_of(a->dtype, shape, pal_malloc(v.bytes));
+        v.data = dense.data;
+        if (dense.data == NULL)
+            status = pal_error_set(error, PAL_ENOMEM, "%s: no memory to copy '%s' %s", file->path,
+                                   name, pal_array_describe(a, text, sizeof text));
+        if (status == PAL_OK) status = pal_array_copy(&dense, a, error);
+        if (status == PAL_OK) status = put_values(file, name, space, &v, error);
+        pal_free(dense.data, v.bytes);
+    }
+    pal_h5_drop(space);
     return status;
 }
 
@@ -160,6 +174,33 @@ pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a, pal_er
 {
     pal_h5_voice voice = pal_h5_hush();
     pal_status status = put(file, name, a, error);
+    pal_h5_speak(voice);
+    return status;
+}
+
+pal_status pal_h5_put_uints(pal_h5 *file, const char *name, int bytes, int64_t count,
+                            const void *data, pal_error *error)
+{
+    pal_h5_voice voice = pal_h5_hush();
+    values v = {bytes == 1   ? H5T_STD_U8LE
+                : bytes == 2 ? H5T_STD_U16LE
+                             : H5T_STD_U32LE,
+                bytes == 1   ? "u8"
+                : bytes == 2 ? "u16"
+                             : "u32",
+                0, data};
+    pal_status status = check_name(file, name, error);
+    if (status == PAL_OK &&
+        ((bytes != 1 && bytes != 2 && bytes != 4) || count < 0 || count > INT64_MAX / bytes))
+        status = pal_error_set(error, PAL_EVALUE, "%s: '%s' cannot be %lld integers of %d bytes",
+                               file->path, name, (long long)count, bytes);
+    if (status == PAL_OK) {
+        hsize_t dim = (hsize_t)count;
+        hid_t space = H5Screate_simple(1, &dim, NULL);
+        v.bytes = (size_t)count * (size_t)bytes;
+        status = put_values(file, name, space, &v, error);
+        pal_h5_drop(space);
+    }
     pal_h5_speak(voice);
     return status;
 }

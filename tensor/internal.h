@@ -56,6 +56,29 @@ static inline size_t pal_round_up(size_t n, size_t to) { return (n + to - 1) / t
 /* Bytes of a contiguous array of this shape (the shape has been checked by pal_shape_count). */
 size_t pal_shape_bytes(pal_dtype dtype, pal_shape shape);
 
+/* ---- Checksums ---- */
+
+/* CRC-32C of `size` more bytes after those whose checksum is crc (0: the first). */
+uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
+
+/* ---- Files ---- */
+
+/*
+ * Ranges of a dataset of integers, one dimension. A reader keeps the last `blocks` MiB that it has
+ * read, as they are stored and verified: what it asks the allocator for, it asks when it is opened.
+ * It is closed before its file.
+ */
+typedef struct pal_h5_reader pal_h5_reader;
+PAL_CHECKED pal_status pal_h5_reader_open(pal_h5_reader **reader, pal_h5 *file, const char *name,
+                                          int blocks, pal_error *error);
+void pal_h5_reader_close(pal_h5_reader *reader);
+int64_t pal_h5_reader_count(const pal_h5_reader *reader);
+int pal_h5_reader_width(const pal_h5_reader *reader); /* bytes of an element: 1, 2, 4 or 8 */
+/* CRC-32C of the checksums of all blocks; 0 if the dataset has none. */
+uint32_t pal_h5_reader_sum(const pal_h5_reader *reader);
+PAL_CHECKED pal_status pal_h5_reader_get(pal_h5_reader *reader, int64_t first, int64_t count,
+                                         int64_t *out, pal_error *error);
+
 /* ---- Threads ---- */
 
 /*

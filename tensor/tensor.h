@@ -234,21 +234,28 @@ PAL_API void pal_rng_permutation(pal_rng *rng,
 
 /*
  * A pal_h5 is an HDF5 file open for reading, or one being built in memory. Names are paths
- * ("/params/head.weight"); groups are made as needed. Each dataset carries the attribute `dtype`
- * ("f32", ...), each file `creator` and `format`; h5py and h5dump open them. A file that is built
- * appears under its path only when pal_h5_commit has written, flushed and renamed it: until then,
- * and after any failure, what was there before is untouched.
+ * ("/params/head.weight"); groups are made as needed. Each dataset carries the attributes `dtype`
+ * ("f32", ...) and `crc32c`, the CRC-32C of each MiB of its data; each file `creator` and `format`;
+ * h5py and h5dump open them. A file that is built appears under its path only when pal_h5_commit
+ * has written, flushed and renamed it: until then, and after any failure, what was there before is
+ * untouched.
  *
  * All calls return a status and say why in *error (may be NULL). Files are untrusted: types, ranks
- * and sizes are checked before anything is allocated.
+ * and sizes are checked before anything is allocated, and what is read is compared with `crc32c`,
+ * if it is there: PAL_EFORMAT names file, dataset and MiB. Calls from several threads take turns.
  */
 typedef struct pal_h5 pal_h5;
 
 PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error);
+/* PAL_EFORMAT also for a file whose `format` says that a later version of this library wrote it. */
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
 /* Adds an array (any strides). PAL_EVALUE if the name is taken or empty. */
 PAL_API PAL_CHECKED pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a,
                                           pal_error *error);
+/* Adds `count` unsigned integers of 1, 2 or 4 bytes, one dimension; `dtype` is "u8", "u16", "u32".
+ */
+PAL_API PAL_CHECKED pal_status pal_h5_put_uints(pal_h5 *file, const char *name, int bytes,
+                                                int64_t count, const void *data, pal_error *error);
 /* Attributes of an object ("/" is the file itself). */
 PAL_API PAL_CHECKED pal_status pal_h5_put_text(pal_h5 *file, const char *object,
                                                const char *attribute, const char *text,
@@ -267,9 +274,13 @@ PAL_API bool pal_h5_has(pal_h5 *file, const char *name);
 PAL_API PAL_CHECKED pal_status pal_h5_info(pal_h5 *file, const char *name, pal_dtype *dtype,
                                            pal_shape *shape, pal_error *error);
 /* Reads a dataset into dst (any strides). The shape must be equal; a float of another width
- * converts, else PAL_EFORMAT. */
+ * converts, else PAL_EFORMAT. After an error dst may have been written. */
 PAL_API PAL_CHECKED pal_status pal_h5_get(pal_h5 *file, const char *name, const pal_array *dst,
                                           pal_error *error);
+/* Elements first .. first+count-1 of a dataset of integers of 1, 2, 4 or 8 bytes, one dimension.
+ * Reads whole MiB. PAL_EVALUE for a range outside the dataset. */
+PAL_API PAL_CHECKED pal_status pal_h5_read_uints(pal_h5 *file, const char *name, int64_t first,
+                                                 int64_t count, int64_t *out, pal_error *error);
 PAL_API PAL_CHECKED pal_status pal_h5_get_text(pal_h5 *file, const char *object,
                                                const char *attribute, char *text, size_t size,
                                                pal_error *error);
