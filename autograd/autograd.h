@@ -382,6 +382,9 @@ PAL_API pal_tensor pal_layer_norm(pal_tensor x, pal_tensor weight, pal_tensor bi
 PAL_API pal_tensor pal_l2_norm(pal_tensor x,
                                double eps); /* x / sqrt(sum x^2 + eps): unit rows, as for q and k */
 
+/* A target that counts for nothing: what batches have and the loss of a language model ignores. */
+enum { PAL_IGNORE = -100 };
+
 /*
  * Cross-entropy of logits [.., n] against targets [..] (i64 in 0..n-1): the mean of -log
  * softmax(logits)[target] over the targets that are not `ignore`. No such target gives 0 with zero

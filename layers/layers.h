@@ -459,7 +459,6 @@ PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 /* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
  * not PAL_IGNORE. The logits never exist at once (pal_linear_cross_entropy). */
-enum { PAL_IGNORE = -100 };
 PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets,
                                pal_run_opts run);
 
@@ -507,8 +506,8 @@ PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor
  * file of it alone, which is replaced whole. Everything is kept bit for bit, and a state that has
  * been read goes on as the one that was written. A state of no tokens is one too.
  *
- * Files are untrusted: number and names of the mixers, dtypes, shapes for one batch and a checksum
- * are compared with the model, all that does not fit is named in one message, and the state stays
+ * Files are untrusted: number and names of the mixers, dtypes and shapes for one batch are
+ * compared with the model, all that does not fit is named in one message, and the state stays
  * as it was unless everything fits. The parameters are not in it and have to be those it was made
  * with. Tensors of steps before reading are stale: reset their tape. Errors: PAL_EIO, PAL_EFORMAT,
  * PAL_EVALUE for a state of a model with another number of layers, PAL_ENOMEM (which the handler
