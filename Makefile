@@ -49,7 +49,7 @@ KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
-HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h optim/optim.h)
+HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h optim/optim.h optim/data.h)
 
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))

@@ -10,5 +10,6 @@
 #include "autograd/autograd.h"
 #include "layers/layers.h"
 #include "optim/optim.h"
+#include "optim/data.h"
 
 #endif
