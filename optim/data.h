@@ -131,8 +131,8 @@ typedef struct pal_position {
  * run has to keep, and batches are the same with and without prefetch.
  *
  * NULL after telling the handler (PAL_EVALUE, PAL_ENOMEM) if an option is wrong, the part has no
- * target or memory is short. Memory: 16 bytes for each token of a batch (five times that with
- * prefetch); a step asks for none but the tape's.
+ * target or memory is short. Memory: 16 bytes for each token of a batch, 24 if packed (four times
+ * that with prefetch); a step asks for none but the tape's.
  */
 PAL_API pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts);
 PAL_API void pal_batches_free(pal_batches *batches); /* NULL is allowed */
