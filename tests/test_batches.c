@@ -1,136 +1,18 @@
 /*
- * test_batches.c - batches: what an epoch covers, orders, positions, packing, the held-out part,
- * the thread that reads ahead. Token i of the stores here is i, so that a batch says where it is
- * from.
+ * test_batches.c - what batches are made of: what an epoch covers, orders, packing, the held-out
+ * part.
  */
-#include "optim/data.h"
-#include "tensor/internal.h"
+#include "tests/support/stores.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* ---- Helpers ---- */
-
-enum { COUNT = 1013, MOST = 4000 };
-
-static char folder[] = "/tmp/palimpsest-batches-XXXXXX";
-static char path[64];
-static pal_tape *tape;
-static pal_tokens *store;
-static uint32_t lengths[COUNT];
-static pal_error last;
-
-static void note(const pal_error *error, void *user)
-{
-    (void)user;
-    last = *error;
-}
-
-static void setup(void)
-{
-    strcpy(folder, "/tmp/palimpsest-batches-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/a.h5", folder);
-    tape = pal_tape_new();
-    store = NULL;
-    last = (pal_error){0};
-    pal_set_error_handler(note, NULL);
-}
-
-static void teardown(void)
-{
-    char command[128];
-    pal_tokens_close(store);
-    pal_tape_free(tape);
-    pal_set_error_handler(NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
-}
-
-static void ok(pal_status status, const pal_error *error)
-{
-    if (status != PAL_OK) ck_abort_msg("%s: %s", pal_status_name(status), error->message);
-}
-
-static const int64_t several[] = {0, 1, 8, 8, 150, 151, 153, 300, 300, 700, 990, COUNT};
-enum { SEVERAL = sizeof several / sizeof *several - 1 };
-
-/* A store of COUNT tokens in several documents, or in one. */
-static void open_store(bool one)
-{
-    static uint16_t tokens[COUNT];
-    pal_error e;
-    for (int i = 0; i < COUNT; i++) tokens[i] = (uint16_t)i, lengths[i] = (uint32_t)(i % 4);
-    pal_tokens_source s = {.tokens = tokens,
-                           .count = COUNT,
-                           .offsets = one ? NULL : several,
-                           .documents = SEVERAL,
-                           .vocab = COUNT,
-                           .lengths = lengths};
-    ok(pal_tokens_write(path, &s, &e), &e);
-    ok(pal_tokens_open(&store, path, &e), &e);
-}
-
-static pal_batches *make(pal_batches_opts opts)
-{
-    pal_batches *b = pal_batches_new(store, opts);
-    ck_assert_msg(b != NULL, "%s", last.message);
-    return b;
-}
-
-/* A batch copied from the tape. */
-typedef struct taken {
-    int64_t tokens[MOST], targets[MOST], offsets[MOST];
-    int64_t n, sequences, counted, bytes;
-    bool end;
-} taken;
-
-static bool take(pal_batches *b, taken *t)
-{
-    pal_batch batch;
-    pal_error e;
-    ok(pal_batches_next(b, tape, &batch, &e), &e);
-    memset(t, 0, sizeof *t);
-    t->counted = batch.counted, t->bytes = batch.bytes, t->end = batch.end;
-    if (!batch.end) {
-        t->n = pal_count(batch.tokens);
-        ck_assert(t->n <= MOST && pal_count(batch.targets) == t->n);
-        memcpy(t->tokens, pal_i64(batch.tokens), (size_t)t->n * sizeof *t->tokens);
-        memcpy(t->targets, pal_i64(batch.targets), (size_t)t->n * sizeof *t->targets);
-        if (!pal_is_none(batch.offsets)) {
-            t->sequences = pal_count(batch.offsets) - 1;
-            memcpy(t->offsets, pal_i64(batch.offsets),
-                   (size_t)(t->sequences + 1) * sizeof *t->offsets);
-        }
-    }
-    pal_tape_reset(tape);
-    return !t->end;
-}
-
-/* Counts how often each token is a target and checks what the batch says of itself. */
-static void count_targets(const taken *t, int *times)
-{
-    int64_t counted = 0, bytes = 0;
-    for (int64_t i = 0; i < t->n; i++) {
-        if (t->targets[i] == PAL_IGNORE) continue;
-        ck_assert_int_eq(t->targets[i], t->tokens[i] + 1);
-        times[t->targets[i]]++;
-        counted++;
-        bytes += lengths[t->targets[i]];
-    }
-    ck_assert_int_eq(t->counted, counted);
-    ck_assert_int_eq(t->bytes, bytes);
-}
-
-static void begin_document(int *times, int expected, int64_t from, int64_t to)
+/* Every token but the first of a document is a target `expected` times within from .. to. */
+static void check_documents(const int *times, int expected, int64_t from, int64_t to)
 {
     for (int i = 0; i < COUNT; i++) {
-        bool begins = false, inside = i >= from && i < to;
-        for (int d = 0; d < SEVERAL; d++) begins = begins || several[d] == i;
-        ck_assert_msg(times[i] == (inside && !begins ? expected : 0), "token %d: %d times", i,
-                      times[i]);
+        const bool inside = i >= from && i < to && !begins(i);
+        ck_assert_msg(times[i] == (inside ? expected : 0), "token %d: %d times", i, times[i]);
     }
 }
 
@@ -193,7 +75,7 @@ START_TEST(packed_covers_every_target_once)
             int times[COUNT] = {0};
             take(b, &t);
             count_targets(&t, times);
-            begin_document(times, 1, 0, COUNT);
+            check_documents(times, 1, 0, COUNT);
             ck_assert_int_eq(pal_batches_position(b).epoch, epoch);
             ck_assert_int_eq(pal_batches_position(b).index, COUNT);
         }
@@ -251,92 +133,7 @@ START_TEST(order_is_even)
 }
 END_TEST
 
-/* ---- Positions, and the thread ---- */
-
-static void same_batch(const taken *a, const taken *b)
-{
-    ck_assert(a->n == b->n && a->sequences == b->sequences && a->end == b->end);
-    ck_assert(a->counted == b->counted && a->bytes == b->bytes);
-    ck_assert_mem_eq(a->tokens, b->tokens, sizeof a->tokens);
-    ck_assert_mem_eq(a->targets, b->targets, sizeof a->targets);
-    ck_assert_mem_eq(a->offsets, b->offsets, sizeof a->offsets);
-}
-
-static void check_positions(pal_batches_opts opts)
-{
-    enum { STEPS = 40 };
-    static taken all[STEPS], t;
-    pal_position at[STEPS];
-    pal_error e;
-    pal_batches *plain = make(opts);
-    for (int i = 0; i < STEPS; i++) {
-        at[i] = pal_batches_position(plain);
-        take(plain, &all[i]);
-    }
-    pal_batches_free(plain);
-    for (int prefetch = 0; prefetch < 2; prefetch++) {
-        opts.prefetch = prefetch;
-        pal_batches *b = make(opts);
-        for (int i = 0; i < STEPS; i++) {
-            const pal_position now = pal_batches_position(b);
-            ck_assert(now.epoch == at[i].epoch && now.index == at[i].index);
-            take(b, &t);
-            same_batch(&all[i], &t);
-        }
-        for (int i = STEPS - 1; i > 0; i -= 7) { /* backward, and over what was drawn ahead */
-            ok(pal_batches_seek(b, at[i], &e), &e);
-            take(b, &t);
-            same_batch(&all[i], &t);
-            if (i % 2 == 0) take(b, &t);
-        }
-        ck_assert_int_eq(pal_batches_seek(b, (pal_position){0, -1}, &e), PAL_EVALUE);
-        ck_assert_int_eq(pal_batches_seek(b, (pal_position){-1, 0}, &e), PAL_EVALUE);
-        ck_assert_int_eq(pal_batches_seek(b, (pal_position){0, COUNT + 1}, &e), PAL_EVALUE);
-        pal_batches_free(b);
-    }
-    for (int i = 3; i < STEPS; i += 12) { /* in an object that is new */
-        pal_batches *b = make(opts);
-        ok(pal_batches_seek(b, at[i], &e), &e);
-        take(b, &t);
-        same_batch(&all[i], &t);
-        pal_batches_free(b);
-    }
-}
-
-START_TEST(positions_of_windows)
-{
-    open_store(true);
-    check_positions((pal_batches_opts){.batch = 3, .len = 33, .seed = 9});
-}
-END_TEST
-
-START_TEST(positions_of_packed)
-{
-    open_store(false);
-    check_positions((pal_batches_opts){.kind = PAL_PACKED, .batch = 3, .len = 33, .seed = 9});
-}
-END_TEST
-
-START_TEST(positions_of_validation)
-{
-    open_store(false);
-    for (int kind = PAL_WINDOWS; kind <= PAL_PACKED; kind++)
-        check_positions((pal_batches_opts){.kind = (pal_batch_kind)kind,
-                                           .batch = 2,
-                                           .len = 10,
-                                           .held_out = 0.5,
-                                           .validation = true});
-}
-END_TEST
-
 /* ---- Packing ---- */
-
-static bool begins(int64_t token)
-{
-    for (int d = 0; d < SEVERAL; d++)
-        if (several[d] == token) return true;
-    return false;
-}
 
 START_TEST(packed_sequences_stay_in_their_documents)
 {
@@ -418,7 +215,7 @@ START_TEST(held_out_documents)
         for (int i = 0; i < COUNT; i++) ck_assert((times[i] > 0) == (i > 0 && i < 700));
         o.kind = PAL_PACKED;
         cover_validation(o, times);
-        begin_document(times, 1, 700, COUNT);
+        check_documents(times, 1, 700, COUNT);
         cover_training(o, times, 60);
         for (int i = 0; i < COUNT; i++) ck_assert((times[i] > 0) == (i < 700 && !begins(i)));
     }
@@ -445,131 +242,20 @@ START_TEST(held_out_tokens)
 }
 END_TEST
 
-/* ---- Errors ---- */
-
-START_TEST(options_that_do_not_fit)
-{
-    static const struct {
-        pal_batches_opts opts;
-        const char *words;
-    } bad[] = {{{.batch = -1}, "-1 rows of 256 tokens"},
-               {{.len = -2}, "8 rows of -2 tokens"},
-               {{.batch = INT64_MAX, .len = 3}, "rows of 3 tokens"},
-               {{.held_out = -0.1}, "held_out is -0.1"},
-               {{.held_out = 1.5}, "held_out is 1.5"},
-               {{.kind = (pal_batch_kind)7}, "no kind 7"},
-               {{.validation = true}, "the part for validation, 0 of 1013 tokens, has no target"},
-               {{.held_out = 1}, "the part for training, 0 of 1013 tokens, has no target"}};
-    open_store(true);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        last = (pal_error){0};
-        ck_assert_ptr_null(pal_batches_new(store, bad[i].opts));
-        ck_assert_int_eq(last.status, PAL_EVALUE);
-        ck_assert_msg(strstr(last.message, bad[i].words), "%s", last.message);
-    }
-    pal_batches_free(NULL);
-}
-END_TEST
-
-/* Token 500 is outside the vocabulary: the batches before it are right, it is an error that comes
- * again, and one can go on elsewhere. */
-START_TEST(errors_come_with_their_batch)
-{
-    static taken t;
-    static uint8_t tokens[COUNT];
-    pal_error e;
-    for (int i = 0; i < COUNT; i++) tokens[i] = 7;
-    ok(pal_tokens_write(path, &(pal_tokens_source){.tokens = tokens, .count = COUNT}, &e), &e);
-    FILE *f = fopen(path, "r+b");
-    int at = 0, run = 0;
-    for (int c; run < 500 && (c = fgetc(f)) != EOF; at++) run = c == 7 ? run + 1 : 0;
-    ck_assert_int_eq(run, 500);
-    fseek(f, at, SEEK_SET);
-    fputc(8, f);
-    fclose(f);
-    ok(pal_tokens_open(&store, path, &e), &e);
-    for (int prefetch = 0; prefetch < 2; prefetch++) {
-        pal_batches *b = make((pal_batches_opts){.batch = 2, .len = 10, .prefetch = prefetch});
-        for (int i = 0; i < 3; i++) {
-            pal_batch batch;
-            ck_assert_int_eq(pal_batches_next(b, tape, &batch, &e), PAL_EFORMAT);
-            ck_assert_ptr_nonnull(strstr(e.message, "'/tokens' is damaged"));
-            ck_assert_int_eq(pal_batches_position(b).index, 0);
-        }
-        pal_batches_free(b);
-    }
-    pal_tokens_close(store);
-    store = NULL;
-    open_store(true);
-    pal_batches *b = make((pal_batches_opts){.batch = 2, .len = 10, .prefetch = true});
-    pal_error_set(&e, PAL_EVALUE, "test");
-    pal_set_error_handler(note, NULL);
-    pal_backward(pal_zeros(tape, PAL_F32, PAL_SHAPE(2))); /* the tape fails */
-    pal_batch batch;
-    ck_assert_int_ne(pal_batches_next(b, tape, &batch, &e), PAL_OK);
-    ck_assert_int_eq(pal_batches_position(b).index, 0);
-    pal_tape_reset(tape);
-    take(b, &t);
-    ck_assert_int_eq(pal_batches_position(b).index, 2);
-    pal_batches_free(b);
-}
-END_TEST
-
-static int64_t allocations, fail_at;
-
-static void *counting(void *memory, size_t old_size, size_t size, void *user)
-{
-    (void)old_size, (void)user;
-    if (size == 0) {
-        free(memory);
-        return NULL;
-    }
-    return ++allocations == fail_at ? NULL : aligned_alloc(64, (size + 63) / 64 * 64);
-}
-
-START_TEST(memory_is_taken_at_the_beginning)
-{
-    static taken t;
-    open_store(true);
-    pal_tape_free(tape);
-    pal_set_allocator(counting, NULL);
-    tape = pal_tape_new();
-    for (int prefetch = 0; prefetch < 2; prefetch++) {
-        const pal_batches_opts o = {.batch = 4, .len = 25, .prefetch = prefetch};
-        fail_at = allocations + 1;
-        ck_assert_ptr_null(pal_batches_new(store, o));
-        ck_assert_int_eq(last.status, PAL_ENOMEM);
-        fail_at = 0;
-        pal_batches *b = make(o);
-        for (int i = 0; i < 3; i++) take(b, &t);
-        const int64_t before = allocations;
-        for (int i = 0; i < 100; i++) take(b, &t);
-        ck_assert_int_eq(allocations, before);
-        pal_batches_free(b);
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("batches");
     TCase *tc = tcase_create("batches");
     tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, stores_setup, stores_teardown);
     tcase_add_test(tc, windows_cover_every_target_once);
     tcase_add_test(tc, batches_run_over_epochs);
     tcase_add_test(tc, packed_covers_every_target_once);
     tcase_add_test(tc, order_follows_seed_and_epoch);
     tcase_add_test(tc, order_is_even);
-    tcase_add_test(tc, positions_of_windows);
-    tcase_add_test(tc, positions_of_packed);
-    tcase_add_test(tc, positions_of_validation);
     tcase_add_test(tc, packed_sequences_stay_in_their_documents);
     tcase_add_test(tc, held_out_documents);
     tcase_add_test(tc, held_out_tokens);
-    tcase_add_test(tc, options_that_do_not_fit);
-    tcase_add_test(tc, errors_come_with_their_batch);
-    tcase_add_test(tc, memory_is_taken_at_the_beginning);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
