@@ -181,7 +181,8 @@ static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
 bool pal_batches_has(const pal_batches *b, pal_position at)
 {
     int64_t shift;
-    if (at.epoch < 0 || at.index < 0 || (b->opts.validation && at.epoch > 0)) return false;
+    if (at.epoch < 0 || at.epoch > (b->opts.validation ? 0 : INT64_MAX / 2)) return false;
+    if (at.index < 0) return false;
     return at.index <=
            (b->opts.kind == PAL_PACKED ? b->high - b->low : window_count(b, at.epoch, &shift));
 }

@@ -128,9 +128,9 @@ int pal_h5_reader_width(const pal_h5_reader *r) { return r->width; }
 
 uint32_t pal_h5_reader_sum(const pal_h5_reader *r)
 {
-    return r->sums.sum == NULL
-               ? 0
-               : pal_crc32c(0, r->sums.sum, (size_t)r->sums.count * sizeof *r->sums.sum);
+    if (r->sums.sum == NULL) return 0;
+    uint32_t sum = pal_crc32c(0, r->sums.sum, (size_t)r->sums.count * sizeof *r->sums.sum);
+    return sum ? sum : 1;
 }
 
 static bool read_raw(pal_h5_reader *r, int64_t first, int64_t count, void *data)

@@ -74,7 +74,7 @@ PAL_CHECKED pal_status pal_h5_reader_open(pal_h5_reader **reader, pal_h5 *file, 
 void pal_h5_reader_close(pal_h5_reader *reader);
 int64_t pal_h5_reader_count(const pal_h5_reader *reader);
 int pal_h5_reader_width(const pal_h5_reader *reader); /* bytes of an element: 1, 2, 4 or 8 */
-/* CRC-32C of the checksums of all blocks; 0 if the dataset has none. */
+/* CRC-32C of the checksums of all blocks (1 for 0); 0 if the dataset has none. */
 uint32_t pal_h5_reader_sum(const pal_h5_reader *reader);
 PAL_CHECKED pal_status pal_h5_reader_get(pal_h5_reader *reader, int64_t first, int64_t count,
                                          int64_t *out, pal_error *error);
