@@ -55,6 +55,7 @@ TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildc
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
+BPE_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/bpe/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
 MEASURE  := $(patsubst %.c,$(B)/%.o,$(wildcard bench/measure/*.c))
@@ -62,7 +63,7 @@ LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm tests bench bench/measure bench/rules_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe tests bench bench/measure bench/rules_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -98,14 +99,22 @@ $(LIB_SO): $(OBJ) $(KOBJ)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so.$(SOVERSION)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so
 
+# What the tokenizer of the examples needs beside the library.
+BPE_LIBS          := $(shell pkg-config --libs libcjson libpcre2-8)
+CPPFLAGS_examples := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libcjson libpcre2-8))
+
 CHECK_LIBS      = $(shell pkg-config --libs check libcjson)
 CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I check libcjson))
+$(B)/tests/test_bpe: $(BPE_OBJ)
+$(B)/tests/test_bpe: LDLIBS += $(BPE_LIBS)
 $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CHECK_LIBS) $(LDLIBS) -o $@
 
 # Examples and benches are linked as a user's program is: against the library and what it needs.
 $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
+$(B)/examples/tokenize: $(BPE_OBJ)
+$(B)/examples/tokenize: LDLIBS += $(BPE_LIBS)
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
@@ -120,7 +129,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
 -include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) \
-         $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d)
+         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d)
 .SECONDARY:
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------

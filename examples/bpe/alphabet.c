@@ -1,0 +1,86 @@
+/*
+ * alphabet.c - UTF-8, and the characters by which tokenizer.json spells bytes.
+ *
+ * GPT-2's alphabet: a byte that is a printable character of Latin-1 (not a space) is spelled as
+ * that character; the 68 others, in their order, as the characters from U+0100 on.
+ */
+#include "examples/bpe/internal.h"
+
+#include <string.h>
+
+int bpe_utf8(const char *byte, int64_t left)
+{
+    const unsigned char *s = (const unsigned char *)byte;
+    if (left <= 0) return 0;
+    if (s[0] < 0x80) return 1;
+    int n = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
+    if (n > left) return 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    /* Spelled longer than needed, a surrogate, above U+10FFFF. */
+    if (n == 3 && ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F))) return 0;
+    if (n == 4 && ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))) return 0;
+    return n;
+}
+
+bool bpe_utf8_all(const char *byte, int64_t size)
+{
+    for (int64_t i = 0; i < size;) {
+        int n = bpe_utf8(byte + i, size - i);
+        if (n == 0 || byte[i] == 0) return false;
+        i += n;
+    }
+    return true;
+}
+
+static bool printable(int c) { return (c > ' ' && c < 127) || (c > 160 && c != 173); }
+
+enum { LOW = 33, HIGH = 34, OTHERS = LOW + HIGH + 1 }; /* 0..32, 127..160, and 173 */
+
+static int code_point(int byte)
+{
+    if (printable(byte)) return byte;
+    return 256 + (byte < LOW ? byte : byte < 173 ? byte - 127 + LOW : LOW + HIGH);
+}
+
+static unsigned char of_other(int i)
+{
+    return (unsigned char)(i < LOW ? i : i < LOW + HIGH ? i - LOW + 127 : 173);
+}
+
+int bpe_spell(unsigned char byte, char to[2])
+{
+    int c = code_point(byte);
+    if (c < 0x80) {
+        to[0] = (char)c;
+        return 1;
+    }
+    to[0] = (char)(0xC0 | c >> 6);
+    to[1] = (char)(0x80 | (c & 0x3F));
+    return 2;
+}
+
+int64_t bpe_unspell(const char *spelled, int64_t size, char *to)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < size;) {
+        int length = bpe_utf8(spelled + i, size - i);
+        if (length != 1 && length != 2) return -1;
+        int c = (unsigned char)spelled[i];
+        if (length == 2) c = (c & 0x1F) << 6 | (spelled[i + 1] & 0x3F);
+        if (c < 256 ? !printable(c) : c >= 256 + OTHERS) return -1;
+        to[n++] = (char)(c < 256 ? (unsigned char)c : of_other(c - 256));
+        i += length;
+    }
+    return n;
+}
+
+unsigned char bpe_alphabet(int i)
+{
+    if (i >= 256 - OTHERS) return of_other(i - (256 - OTHERS));
+    int byte = -1;
+    for (int left = i; left >= 0; left--) do
+            byte++;
+        while (!printable(byte));
+    return (unsigned char)byte;
+}
