@@ -1,0 +1,388 @@
+/*
+ * tokenize.c - text files to a store of tokens, which train_lm reads.
+ *
+ *     tokenize --train-vocab 4096 --out build/book.tokens.h5 book.txt
+ *     tokenize --tokenizer tokenizer.json --out build/more.tokens.h5 more/ *.txt
+ *
+ * The store has the tokens, where documents begin, and the tokenizer itself, so that nothing else
+ * is needed to train a model on it and to read what the model writes.
+ */
+#include <palimpsest.h>
+#include "examples/bpe/bpe.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct options {
+    const char *out, *tokenizer, *save, *separator, *end;
+    int64_t train;
+    double held_out;
+    char **file;
+    int files;
+} options;
+
+typedef struct run {
+    options o;
+    char **file; /* contents; texts point into them */
+    bpe_text *text;
+    int64_t texts, text_room, bytes;
+    bpe *bpe;
+    int64_t end; /* the token after each document; -1: none */
+    unsigned char *token;
+    int64_t tokens, token_room; /* the room in bytes */
+    int64_t *offset;
+    uint32_t *length;
+} run;
+
+static void stop(const char *format, ...) PAL_PRINTF(1, 2) __attribute__((noreturn));
+static void stop(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("tokenize: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(EXIT_FAILURE);
+}
+
+static void need(pal_status status, const pal_error *error)
+{
+    if (status != PAL_OK) stop("%s", error->message);
+}
+
+static void *need_memory(void *memory)
+{
+    if (!memory) stop("out of memory");
+    return memory;
+}
+
+/* A line that is written over, on a terminal only. */
+static void progress(void *user, const char *what, int64_t done, int64_t all)
+{
+    (void)user;
+    if (!isatty(STDERR_FILENO)) return;
+    const double share = all > 0 ? 100 * (double)done / (double)all : 100;
+    fprintf(stderr, "\r\033[K%s %.0f %%", what, share);
+}
+
+static void progress_over(void)
+{
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
+/* ---- The command line ---- */
+
+enum {
+    TOKENIZER = 't',
+    VOCAB = 'v',
+    SAVE = 's',
+    HELD_OUT = 'u',
+    OUT = 'o',
+    END = 'e',
+    SEPARATOR = 'd'
+};
+
+static const struct argp_option flags[] = {
+    {"out", OUT, "STORE", 0, "the file to write", 0},
+    {"tokenizer", TOKENIZER, "FILE", 0,
+     "a tokenizer.json of Hugging Face's `tokenizers`, byte-level BPE (tokens are bytes)", 1},
+    {"train-vocab", VOCAB, "N", 0,
+     "learn a byte-level BPE of N tokens, 256 bytes among them, from the files", 1},
+    {"save-tokenizer", SAVE, "FILE", 0, "write what was learned as a tokenizer.json too", 1},
+    {"held-out", HELD_OUT, "SHARE", 0,
+     "learn from all but the last SHARE of the documents (of the text, if there is one document), "
+     "which is meant for validation (0)",
+     1},
+    {"separator", SEPARATOR, "TEXT", 0,
+     "a line that is exactly TEXT ends a document and is left out (each FILE is one document)", 2},
+    {"end", END, "TEXT", 0,
+     "put the special token TEXT after every document; --train-vocab makes it, a tokenizer.json "
+     "must have it (nothing)",
+     2},
+    {0},
+};
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    options *o = state->input;
+    char *end;
+    switch (key) {
+    case OUT:
+        o->out = text;
+        return 0;
+    case TOKENIZER:
+        o->tokenizer = text;
+        return 0;
+    case VOCAB:
+        errno = 0;
+        o->train = strtoll(text, &end, 10);
+        if (end == text || *end || errno || o->train < 257 || o->train > 1 << 24)
+            argp_error(state, "--train-vocab=%s: a whole number from 257 to %d is wanted", text,
+                       1 << 24);
+        return 0;
+    case HELD_OUT:
+        o->held_out = strtod(text, &end);
+        if (end == text || *end || !(o->held_out >= 0 && o->held_out < 1))
+            argp_error(state, "--held-out=%s: a number from 0 to below 1 is wanted", text);
+        return 0;
+    case SAVE:
+        o->save = text;
+        return 0;
+    case SEPARATOR:
+        if (strchr(text, '\n')) argp_error(state, "--separator: one line is wanted");
+        o->separator = text;
+        return 0;
+    case END:
+        if (!text[0]) argp_error(state, "--end: a text is wanted");
+        o->end = text;
+        return 0;
+    case ARGP_KEY_ARGS:
+        o->file = state->argv + state->next;
+        o->files = state->argc - state->next;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const char before_flags[] =
+    "Makes a store of tokens from text files, for train_lm --data. Without --tokenizer and "
+    "--train-vocab a token is a byte. A text need not be UTF-8: every tokenizer here gives back "
+    "the bytes that it was given. A document without text is left out.";
+static const char after_flags[] =
+    "Examples:\n\n"
+    "  tokenize --out book.tokens.h5 book.txt\n"
+    "  tokenize --train-vocab 4096 --save-tokenizer book.json --out book.tokens.h5 book.txt\n"
+    "  tokenize --tokenizer book.json --out letters.tokens.h5 letters/*.txt\n"
+    "  tokenize --train-vocab 8192 --held-out 0.05 --separator '<|endoftext|>' \\\n"
+    "           --end '<|endoftext|>' --out debian.tokens.h5 build/debian.txt\n\n"
+    "More tokens make a text shorter, and a model's table of them larger: some thousands fit small "
+    "models. Learning is a function of the documents and options alone; it stops before N when no "
+    "two "
+    "tokens stand side by side twice. A tokenizer.json with parts that are not supported is "
+    "refused by their names.";
+
+static void read_options(options *o, int argc, char **argv)
+{
+    const struct argp argp = {
+        .options = flags,
+        .parser = parse,
+        .args_doc = "FILE...",
+        .doc = (const char *)need_memory(malloc(sizeof before_flags + sizeof after_flags)),
+    };
+    sprintf((char *)argp.doc, "%s\v%s", before_flags, after_flags);
+    argp_parse(&argp, argc, argv, 0, NULL, o);
+    free((char *)argp.doc);
+    if (!o->files) stop("no FILE to read; --help explains");
+    if (!o->out) stop("--out is missing: the file to write");
+    if (o->tokenizer && o->train) stop("--tokenizer and --train-vocab are one too many");
+    if (o->save && !o->train) stop("--save-tokenizer: nothing is learned without --train-vocab");
+    if (o->held_out > 0 && !o->train) stop("--held-out: nothing is learned without --train-vocab");
+    if (o->end && !o->tokenizer && !o->train)
+        stop("--end: bytes have no special tokens; --tokenizer or --train-vocab is wanted");
+}
+
+/* ---- Files ---- */
+
+static char *read_file(const char *path, int64_t *size)
+{
+    size_t room = 1 << 16, n = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file) stop("%s: %s", path, strerror(errno));
+    char *byte = need_memory(malloc(room));
+    for (size_t got; (got = fread(byte + n, 1, room - n, file)) > 0;) {
+        n += got;
+        if (n == room) byte = need_memory(realloc(byte, room *= 2));
+    }
+    if (ferror(file)) stop("%s: %s", path, strerror(errno));
+    fclose(file);
+    *size = (int64_t)n;
+    return byte;
+}
+
+static void write_file(const char *path, const char *byte, int64_t size)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(byte, 1, (size_t)size, file) != (size_t)size || fclose(file) != 0)
+        stop("%s: %s", path, strerror(errno));
+}
+
+/* ---- Documents ---- */
+
+static void add_text(run *r, const char *byte, int64_t size)
+{
+    if (size == 0) return;
+    if (r->texts == r->text_room) {
+        r->text_room = r->text_room ? 2 * r->text_room : 64;
+        r->text = need_memory(realloc(r->text, (size_t)r->text_room * sizeof *r->text));
+    }
+    r->text[r->texts++] = (bpe_text){byte, size};
+    r->bytes += size;
+}
+
+static void cut(run *r, const char *byte, int64_t size)
+{
+    const char *separator = r->o.separator, *document = byte, *const end = byte + size;
+    const size_t length = separator ? strlen(separator) : 0;
+    for (const char *line = byte; separator && line < end;) {
+        const char *stop_at = memchr(line, '\n', (size_t)(end - line));
+        const char *next = stop_at ? stop_at + 1 : end;
+        if ((size_t)((stop_at ? stop_at : end) - line) == length &&
+            memcmp(line, separator, length) == 0) {
+            add_text(r, document, line - document);
+            document = next;
+        }
+        line = next;
+    }
+    add_text(r, document, end - document);
+}
+
+static void read_documents(run *r)
+{
+    r->file = need_memory(calloc((size_t)r->o.files, sizeof *r->file));
+    for (int i = 0; i < r->o.files; i++) {
+        int64_t size;
+        r->file[i] = read_file(r->o.file[i], &size);
+        cut(r, r->file[i], size);
+    }
+    if (r->texts == 0) stop("there is no text in these files");
+}
+
+/* ---- Tokens ---- */
+
+/* From what is not held out, which is divided as pal_batches_new does it. */
+static void learn(run *r)
+{
+    pal_error error;
+    const bpe_train_opts how = {.vocab = r->o.train,
+                                .special = &r->o.end,
+                                .specials = r->o.end != NULL,
+                                .progress = progress};
+    bpe_text whole = r->text[0];
+    int64_t held = (int64_t)(r->o.held_out * (double)r->texts + 0.5);
+    if (r->o.held_out > 0 && held < 1) held = 1;
+    if (r->texts == 1) whole.size -= (int64_t)(r->o.held_out * (double)whole.size);
+    need(r->texts == 1 ? bpe_train(&r->bpe, &whole, 1, how, &error)
+                       : bpe_train(&r->bpe, r->text, r->texts - held, how, &error),
+         &error);
+    progress_over();
+}
+
+static void make_tokenizer(run *r)
+{
+    pal_error error;
+    int64_t size = 0;
+    if (r->o.train) {
+        learn(r);
+        const char *json = bpe_json(r->bpe, &size);
+        if (r->o.save) write_file(r->o.save, json, size);
+    } else {
+        char *json = r->o.tokenizer ? read_file(r->o.tokenizer, &size) : NULL;
+        if (json && size == 0) stop("%s: it is empty", r->o.tokenizer);
+        need(bpe_load(&r->bpe, json, size, &error), &error);
+        free(json);
+    }
+    r->end = r->o.end ? bpe_special(r->bpe, r->o.end) : -1;
+    if (r->o.end && r->end < 0) stop("--end: the tokenizer has no added token '%s'", r->o.end);
+}
+
+/* Tokens in the width that the store has for this vocabulary. */
+static void append(run *r, const int64_t *id, int64_t count, int width)
+{
+    const int64_t least = (r->tokens + count) * width;
+    if (least > r->token_room) {
+        r->token_room = 2 * least;
+        r->token = need_memory(realloc(r->token, (size_t)r->token_room));
+    }
+    for (int64_t i = 0; i < count; i++, r->tokens++) {
+        const uint8_t one = (uint8_t)id[i];
+        const uint16_t two = (uint16_t)id[i];
+        const uint32_t four = (uint32_t)id[i];
+        const void *from = width == 1   ? (const void *)&one
+                           : width == 2 ? &two
+                                        : (const void *)&four;
+        memcpy(r->token + r->tokens * width, from, (size_t)width);
+    }
+}
+
+static void encode(run *r)
+{
+    pal_error error;
+    bpe_ids ids = {0};
+    int64_t done = 0;
+    const int width = pal_tokens_width(bpe_vocab_size(r->bpe));
+    r->offset = need_memory(calloc((size_t)r->texts + 1, sizeof *r->offset));
+    for (int64_t i = 0; i < r->texts; i++) {
+        const bpe_text *t = &r->text[i];
+        ids.count = 0;
+        need(bpe_encode(r->bpe, t->byte, t->size, &ids, &error), &error);
+        append(r, ids.id, ids.count, width);
+        if (r->end >= 0) append(r, &r->end, 1, width);
+        r->offset[i + 1] = r->tokens;
+        if (done >> 20 != (done + t->size) >> 20) progress(NULL, "encoding", done, r->bytes);
+        done += t->size;
+    }
+    progress_over();
+    bpe_ids_free(&ids);
+}
+
+/* The end of a document stands for none of its text. */
+static void measure_tokens(run *r)
+{
+    const int64_t vocab = bpe_vocab_size(r->bpe);
+    r->length = need_memory(calloc((size_t)vocab, sizeof *r->length));
+    for (int64_t i = 0; i < vocab; i++) {
+        int64_t size;
+        bpe_token(r->bpe, i, &size);
+        r->length[i] = i == r->end ? 0 : (uint32_t)size;
+    }
+}
+
+static void write_store(run *r)
+{
+    pal_error error;
+    int64_t size;
+    const char *json = bpe_json(r->bpe, &size);
+    const pal_tokens_source source = {.tokens = r->token,
+                                      .count = r->tokens,
+                                      .offsets = r->offset,
+                                      .documents = r->texts,
+                                      .vocab = bpe_vocab_size(r->bpe),
+                                      .name = size ? "bpe" : "bytes",
+                                      .tokenizer = size ? json : NULL,
+                                      .lengths = size ? r->length : NULL};
+    need(pal_tokens_write(r->o.out, &source, &error), &error);
+}
+
+static void report(const run *r)
+{
+    const int64_t ends = r->end >= 0 ? r->texts : 0, vocab = bpe_vocab_size(r->bpe);
+    printf("tokenizer  %lld tokens%s\n", (long long)vocab,
+           r->o.train && vocab < r->o.train ? ": no pair is left that occurs twice" : "");
+    printf("documents  %lld\n", (long long)r->texts);
+    printf("text       %lld bytes\n", (long long)r->bytes);
+    printf("tokens     %lld, %.4f bytes per token\n", (long long)r->tokens,
+           (double)r->bytes / (double)(r->tokens - ends));
+}
+
+int main(int argc, char **argv)
+{
+    run r = {0};
+    read_options(&r.o, argc, argv);
+    read_documents(&r);
+    make_tokenizer(&r);
+    encode(&r);
+    measure_tokens(&r);
+    write_store(&r);
+    report(&r);
+    bpe_free(r.bpe);
+    for (int i = 0; i < r.o.files; i++) free(r.file[i]);
+    void *memory[] = {r.file, r.text, r.token, r.offset, r.length};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
+    return 0;
+}
