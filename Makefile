@@ -105,11 +105,12 @@ CPPFLAGS_examples := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-
 
 CHECK_LIBS      = $(shell pkg-config --libs check libcjson)
 CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I check libcjson))
-$(B)/tests/test_bpe: $(BPE_OBJ)
-$(B)/tests/test_bpe: LDLIBS += $(BPE_LIBS)
+BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
+$(BPE_TESTS): $(BPE_OBJ)
+$(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
 $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CHECK_LIBS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(CHECK_LIBS) $(LDLIBS) -o $@
 
 # Examples and benches are linked as a user's program is: against the library and what it needs.
 $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)

@@ -23,9 +23,9 @@ static pal_status byte_level(const cJSON *o, const char *where, bool *prefix_spa
     static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex",
                                         NULL};
     bool trim;
-    pal_status s = bpe_object(o, where, known, error);
-    if (s == PAL_OK && strcmp(type_of(o), "ByteLevel") != 0)
+    if (cJSON_IsObject(o) && strcmp(type_of(o), "ByteLevel") != 0)
         return bpe_bad(error, "%s of type '%.60s' is not supported", where, type_of(o));
+    pal_status s = bpe_object(o, where, known, error);
     if (s == PAL_OK) s = bpe_bool(o, where, "add_prefix_space", -1, prefix_space, error);
     if (s == PAL_OK) s = bpe_bool(o, where, "trim_offsets", true, &trim, error);
     if (s == PAL_OK) s = bpe_bool(o, where, "use_regex", true, use_regex, error);
