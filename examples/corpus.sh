@@ -47,7 +47,7 @@ while read -r name; do
     case $name in
     *.gz) gzip -dc "$from/$name" ;;
     *) cat "$from/$name" ;;
-    esac | sed -e '$a\' >"$dir/document" # the last line ended by a newline
+    esac | awk 1 >"$dir/document" # the last line ended by a newline
     cat "$dir/document" >>"$dir/text"
     echo '<|endoftext|>' >>"$dir/text"
     if [ $number -gt $((all - held)) ]; then cat "$dir/document" >>"$dir/held"; fi

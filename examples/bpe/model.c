@@ -146,7 +146,8 @@ static pal_status chain_added(bpe *b, pal_error *error)
         int32_t *link = &b->first[(unsigned char)a->text[0]];
         for (; *link >= 0 && b->added[*link].size >= a->size; link = &b->added[*link].next)
             if (b->added[*link].id == a->id)
-                return bpe_bad(error, "the added token '%.60s' stands twice", a->text);
+                return bpe_bad(error, "the added token '%.*s' stands twice",
+                               (int)(a->size > 60 ? 60 : a->size), a->text);
         a->next = *link;
         *link = i;
     }
