@@ -70,9 +70,9 @@ PAL_CHECKED pal_status bpe_train(bpe **out, const bpe_text *text, int64_t texts,
                                  bpe_train_opts opts, pal_error *error);
 
 /*
- * Appends the tokens of a text. The text need not be UTF-8: each run of bytes that are not is a
- * pretoken of its own. PAL_EFORMAT if a pattern of the file gives up on the text. Encodes from one
- * thread at a time, since it remembers pretokens that it has seen.
+ * Appends the tokens of a text, of 512 MiB at most. The text need not be UTF-8: each run of bytes
+ * that are not is a pretoken of its own. PAL_EFORMAT if a pattern of the file gives up on the text.
+ * Encodes from one thread at a time, since it remembers pretokens that it has seen.
  */
 PAL_CHECKED pal_status bpe_encode(bpe *b, const void *text, int64_t size, bpe_ids *to,
                                   pal_error *error);
