@@ -49,7 +49,8 @@ KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
-HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h optim/optim.h optim/data.h)
+HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h \
+                                   optim/optim.h optim/data.h optim/train.h)
 
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
@@ -79,6 +80,15 @@ $(B)/flags: FORCE
 	@mkdir -p $(B)
 	@echo '$(FLAGS)' | cmp -s - $@ || \
 	 echo '$(FLAGS)' > $@
+
+# The commit, for pal_code_version: a header of its own, so that a commit recompiles one file.
+$(B)/gen/commit.h: FORCE
+	@mkdir -p $(@D)
+	@commit=$$(test -e .git && git describe --always --abbrev=12 --exclude='*' --dirty=+ 2>/dev/null); \
+	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" | cmp -s - $@ || \
+	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" > $@
+$(B)/optim/version.o: $(B)/gen/commit.h
+$(B)/optim/version.o: LIB_CFLAGS += -I$(B)/gen
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -114,8 +124,8 @@ $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 
 # Examples and benches are linked as a user's program is: against the library and what it needs.
 $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
-$(B)/examples/tokenize: $(BPE_OBJ)
-$(B)/examples/tokenize: LDLIBS += $(BPE_LIBS)
+$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: $(BPE_OBJ)
+$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: LDLIBS += $(BPE_LIBS)
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@

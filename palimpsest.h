@@ -11,5 +11,6 @@
 #include "layers/layers.h"
 #include "optim/optim.h"
 #include "optim/data.h"
+#include "optim/train.h"
 
 #endif

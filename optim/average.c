@@ -139,9 +139,16 @@ pal_status pal_average_put(const pal_average *s, pal_h5 *file, const char *group
     return pal_state_put(&s->state, "average_put", "average", s->updates, file, group, error);
 }
 
-pal_status pal_average_get(pal_average *s, pal_h5 *file, const char *group, pal_error *error)
+pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal_undo *undo,
+                            pal_error *error)
 {
     pal_status status = check(s, "average_get", false, error);
     if (status != PAL_OK) return status;
-    return pal_state_get(&s->state, "average_get", "average", &s->updates, file, group, error);
+    return pal_state_get(&s->state, "average_get", "average", &s->updates, file, group, undo,
+                         error);
+}
+
+pal_status pal_average_get(pal_average *s, pal_h5 *file, const char *group, pal_error *error)
+{
+    return pal_average_load(s, file, group, NULL, error);
 }

@@ -86,8 +86,22 @@ pal_status pal_state_check(const pal_state *state, const char *op, pal_error *er
  * is all or nothing; `op` is named in errors. */
 pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error);
+/* What loading has replaced, until it is known whether it stays. All zero: nothing. */
+typedef struct pal_undo {
+    pal_state *state;
+    struct pal_state_block *block;
+    int64_t *steps, old_steps;
+} pal_undo;
+/* undo may be NULL. */
 pal_status pal_state_get(pal_state *state, const char *op, const char *kind, int64_t *steps,
-                         pal_h5 *file, const char *group, pal_error *error);
+                         pal_h5 *file, const char *group, pal_undo *undo, pal_error *error);
+/* pal_optim_get and pal_average_get that can be taken back. */
+pal_status pal_optim_load(pal_optim *optim, pal_h5 *file, const char *group, pal_undo *undo,
+                          pal_error *error);
+pal_status pal_average_load(pal_average *average, pal_h5 *file, const char *group, pal_undo *undo,
+                            pal_error *error);
+/* Puts back what was there before, or frees it. Cannot fail. */
+void pal_undo_end(pal_undo *undo, bool back);
 
 /* ---- Rules (optim.c) ---- */
 

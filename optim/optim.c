@@ -160,7 +160,14 @@ pal_status pal_optim_put(const pal_optim *o, pal_h5 *file, const char *group, pa
     return pal_state_put(&o->state, "optim_put", o->rule->name, o->steps, file, group, error);
 }
 
+pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_undo *undo,
+                          pal_error *error)
+{
+    return pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, undo,
+                         error);
+}
+
 pal_status pal_optim_get(pal_optim *o, pal_h5 *file, const char *group, pal_error *error)
 {
-    return pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, error);
+    return pal_optim_load(o, file, group, NULL, error);
 }

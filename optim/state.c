@@ -226,7 +226,7 @@ static pal_status read_all(pal_state *fresh, const char *op, const char *kind, i
 
 /* Everything is read into fresh memory, which then takes the place of the old. */
 pal_status pal_state_get(pal_state *s, const char *op, const char *kind, int64_t *steps,
-                         pal_h5 *file, const char *group, pal_error *error)
+                         pal_h5 *file, const char *group, pal_undo *undo, pal_error *error)
 {
     pal_state fresh = *s;
     int64_t found = 0;
@@ -236,9 +236,27 @@ pal_status pal_state_get(pal_state *s, const char *op, const char *kind, int64_t
     if (!fresh.block)
         return pal_error_set(error, PAL_ENOMEM, "%s: out of memory for what is read", op);
     status = read_all(&fresh, op, kind, &found, file, group, error);
-    free_blocks(status == PAL_OK ? s->block : fresh.block, s->blocks);
-    if (status != PAL_OK) return status;
+    if (status != PAL_OK) {
+        free_blocks(fresh.block, s->blocks);
+        return status;
+    }
+    pal_undo old = {.state = s, .block = s->block, .steps = steps, .old_steps = *steps};
     s->block = fresh.block;
     *steps = found;
+    if (undo)
+        *undo = old;
+    else
+        pal_undo_end(&old, false);
     return PAL_OK;
+}
+
+void pal_undo_end(pal_undo *u, bool back)
+{
+    if (!u->state) return;
+    free_blocks(back ? u->state->block : u->block, u->state->blocks);
+    if (back) {
+        u->state->block = u->block;
+        *u->steps = u->old_steps;
+    }
+    *u = (pal_undo){0};
 }

@@ -17,6 +17,12 @@ void pal_set_error_handler(pal_error_fn *fn, void *user)
     handler_user = user;
 }
 
+pal_error_fn *pal_error_handler(void **user)
+{
+    *user = handler_user;
+    return handler;
+}
+
 void pal_raise(const pal_error *error)
 {
     if (handler) {

@@ -12,6 +12,9 @@
 /* Appends to the message of *error (which may be NULL), as far as there is room. */
 void pal_error_add(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
 
+/* The handler in force (NULL: the default), so that another can stand in for it for a while. */
+pal_error_fn *pal_error_handler(void **user);
+
 /* ---- Memory ---- */
 
 enum { PAL_ALIGN = 64 };

@@ -15,7 +15,7 @@ fail() {
 
 ${MAKE:-make} B="$B" PREFIX="$dir/usr" install >"$dir/log" 2>&1 || fail "make install: $(cat "$dir/log")"
 found=$(cd "$dir/usr/include/palimpsest" && find . -type f | sort | tr '\n' ' ')
-[ "$found" = "./autograd/autograd.h ./layers/layers.h ./optim/data.h ./optim/optim.h ./palimpsest.h ./tensor/tensor.h " ] ||
+[ "$found" = "./autograd/autograd.h ./layers/layers.h ./optim/data.h ./optim/optim.h ./optim/train.h ./palimpsest.h ./tensor/tensor.h " ] ||
     fail "installed headers: $found"
 
 # y = 2 x0 - 3 x1 + 1, learnt from 64 points. The text is C and C++.
@@ -55,6 +55,8 @@ int main(void)
 }
 END
 cp "$dir/linear.c" "$dir/linear.cc"
+# The loop of docs/training.md; what it does is that of the parts it calls.
+awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' docs/training.md >"$dir/loop.c"
 
 PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 LD_LIBRARY_PATH=$dir/usr/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -78,6 +80,8 @@ sanitize=${SAN:+-fsanitize=$SAN}
 # shellcheck disable=SC2086 # the flags are to be split
 {
     try linear_c ${CC:-gcc} -Wall -Wextra $sanitize linear.c $flags
+    ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize loop.c $flags -o loop >log 2>&1 && [ ! -s log ] ||
+        fail "docs/training.md: $(cat log)"
     try linear_cxx ${CXX:-g++} -Wall -Wextra -pedantic -std=c++11 $sanitize linear.cc $flags
     rm usr/lib/libpalimpsest.so*
     try linear_static ${CC:-gcc} -Wall -Wextra $sanitize linear.c $static

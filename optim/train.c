@@ -1,0 +1,343 @@
+/*
+ * train.c - the loop: steps, evaluation, samples, log, checkpoints, and the end of it.
+ */
+#include "autograd/autograd.h"
+#include "optim/run_folder.h"
+#include "tensor/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct loop {
+    const pal_train_opts *o;
+    pal_checkpoint state;
+    pal_journal *log;
+    int lock; /* the folder, opened and locked; -1: there is none */
+    pal_step last;
+    int64_t first;   /* the step that this process began after */
+    int64_t counted; /* targets in this process */
+    double began;
+    int64_t saved;  /* the last step that is on disk */
+    bool unsaved;   /* a checkpoint could not be written, and none has been since */
+    bool line_open; /* the line of progress on a terminal can be overwritten */
+} loop;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- What a person reads ---- */
+
+static void end_line(loop *l)
+{
+    if (l->line_open) printf("\n");
+    l->line_open = false;
+    fflush(stdout);
+}
+
+/* On a terminal the line is rewritten, elsewhere one in twenty steps is kept. */
+static void progress(loop *l, double held_out)
+{
+    const int64_t step = l->state.step, steps = l->o->steps;
+    const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || isfinite(held_out);
+    const int64_t every = terminal ? 1 : (steps + 19) / 20;
+    if (l->o->quiet || (step % every && !keep && step != l->first + 1)) return;
+    double time = now() - l->began,
+           left = time / (double)(step - l->first) * (double)(steps - step);
+    printf("%sstep %6lld/%lld  loss %7.4f", l->line_open ? "\r" : "", (long long)step,
+           (long long)steps, l->last.loss);
+    if (l->last.bytes)
+        printf("  %6.4f bits/byte",
+               l->last.loss / log(2) * (double)l->last.counted / (double)l->last.bytes);
+    if (isfinite(held_out)) printf("  held out %.4f", held_out);
+    printf("  lr %.3g  %8.0f tokens/s  %3d:%02d left ", l->last.lr, (double)l->counted / time,
+           (int)(left / 60), (int)left % 60);
+    l->line_open = true;
+    if (!terminal || keep) end_line(l);
+    fflush(stdout);
+}
+
+/* ---- Files that cannot be written ---- */
+
+static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error *error)
+{
+    end_line(l);
+    if (l->o->go_on) {
+        fprintf(stderr, "warning: %s; the training goes on\n", why->message);
+        return PAL_OK;
+    }
+    return pal_error_set(error, s, "%s", why->message);
+}
+
+/* ---- Checkpoints ---- */
+
+static pal_status write_checkpoint(loop *l, bool best, pal_error *error)
+{
+    char path[PAL_PATH];
+    const pal_train_opts *o = l->o;
+    pal_run_path(path, sizeof path, o->folder, l->state.step);
+    if (o->batches) l->state.position = pal_batches_position(o->batches);
+    pal_status s = pal_journal_sync(l->log, error);
+    if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
+    if (s == PAL_OK) l->saved = l->state.step;
+    if (s == PAL_OK && best)
+        s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
+    if (s == PAL_OK) s = pal_run_keep(o->folder, o->keep, l->state.best_step, error);
+    return s;
+}
+
+/* value: of an evaluation at this step, NaN if there was none. */
+static pal_status save(loop *l, double value, pal_error *error)
+{
+    pal_error why, reason;
+    const int64_t best_step = l->state.best_step;
+    const double best = l->state.best;
+    const bool better = isfinite(value) && (best_step == 0 || value < best);
+    if (better) {
+        l->state.best_step = l->state.step;
+        l->state.best = value;
+    }
+    pal_status s = write_checkpoint(l, better, &why);
+    l->unsaved = s != PAL_OK;
+    if (s == PAL_OK) return PAL_OK;
+    if (l->saved != l->state.step) { /* what is not there is not the best */
+        l->state.best_step = best_step;
+        l->state.best = best;
+    }
+    const int64_t old = pal_run_last(l->o->folder, 0);
+    if (old)
+        pal_error_set(&reason, s,
+                      "step %lld is not saved: %.700s; the last checkpoint is that of "
+                      "step %lld",
+                      (long long)l->state.step, why.message, (long long)old);
+    else
+        pal_error_set(&reason, s, "step %lld is not saved: %.700s", (long long)l->state.step,
+                      why.message);
+    return cannot_write(l, s, &reason, error);
+}
+
+/* ---- Evaluation and samples ---- */
+
+/* The generator goes on as if there had been none. */
+static pal_status evaluate(loop *l, double *value, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const pal_rng rng = *pal_tape_rng(o->tape);
+    if (o->average) pal_average_swap(o->average);
+    bool before = pal_set_grad(o->tape, false);
+    *value = o->evaluate(o->user, o->tape, l->state.step);
+    pal_status s = pal_tape_status(o->tape);
+    if (s != PAL_OK) pal_error_set(error, s, "evaluation: %s", pal_tape_message(o->tape));
+    pal_tape_reset(o->tape);
+    pal_set_grad(o->tape, before);
+    if (o->average) pal_average_swap(o->average);
+    *pal_tape_rng(o->tape) = rng;
+    return s;
+}
+
+static pal_status sample(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const pal_rng rng = *pal_tape_rng(o->tape);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) return pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    if (o->average) pal_average_swap(o->average);
+    bool before = pal_set_grad(o->tape, false);
+    o->sample(o->user, o->tape, l->state.step, to);
+    pal_status s = pal_tape_status(o->tape);
+    if (s != PAL_OK) pal_error_set(error, s, "sample: %s", pal_tape_message(o->tape));
+    pal_tape_reset(o->tape);
+    pal_set_grad(o->tape, before);
+    if (o->average) pal_average_swap(o->average);
+    *pal_tape_rng(o->tape) = rng;
+    bool whole = fclose(to) == 0;
+    if (s == PAL_OK && !whole) s = pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    pal_error why;
+    if (s == PAL_OK && o->folder) {
+        pal_status written = pal_samples_add(o->folder, l->state.step, text, size, &why);
+        if (written != PAL_OK) s = cannot_write(l, written, &why, error);
+    }
+    free(text);
+    return s;
+}
+
+/* ---- The beginning ---- */
+
+static pal_status load(loop *l, pal_error *error)
+{
+    char path[PAL_PATH];
+    const pal_train_opts *o = l->o;
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    pal_checkpoint found = l->state;
+    pal_status s = pal_checkpoint_load(&found, path, error);
+    if (s != PAL_OK) {
+        int64_t older = pal_run_last(o->folder, o->resume);
+        if (older)
+            pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
+                          (long long)older);
+        return s;
+    }
+    l->state = found;
+    if (found.step != o->resume)
+        return pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
+                             (long long)found.step);
+    if (o->batches) s = pal_batches_seek(o->batches, found.position, error);
+    if (!found.same_kernels)
+        fprintf(stderr,
+                "warning: the run was made with the kernels %s and goes on with those of %s: its "
+                "bits will differ from those of a run that was not stopped\n",
+                found.kernels, pal_kernels_in_use());
+    if (s == PAL_OK) s = pal_run_set_aside(o->folder, o->resume, error);
+    if (s == PAL_OK) s = pal_run_set_best(o->folder, found.best_step, found.best, error);
+    return s;
+}
+
+/* One process trains in a folder; the lock ends with it. */
+static pal_status lock_folder(loop *l, pal_error *error)
+{
+    l->lock = open(l->o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return pal_error_set(error, PAL_EIO, "train: another process trains in %.400s",
+                             l->o->folder);
+    return PAL_OK; /* some file systems have no locks */
+}
+
+static pal_status begin(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
+                                     : "loss,lr,grad_norm,tokens,held_out";
+    if (!o->params || !o->optim || !o->tape || !o->loss)
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: params, optim, tape and loss are all needed");
+    if (o->resume && !o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: resume needs the folder of the run");
+    pal_status s = pal_schedule_check(&o->schedule, error);
+    if (s != PAL_OK || !o->folder) return s;
+    if (!o->resume && pal_run_last(o->folder, 0))
+        return pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
+    s = pal_run_make(o->folder, error);
+    if (s == PAL_OK) s = lock_folder(l, error);
+    if (s != PAL_OK) return s;
+    pal_run_clean(o->folder);
+    if (o->resume) s = load(l, error);
+    if (s == PAL_OK && !o->resume) s = pal_run_set_best(o->folder, 0, 0, error);
+    if (s == PAL_OK && o->config) s = pal_run_write(o->folder, "config.txt", o->config, error);
+    if (s == PAL_OK) s = pal_journal_open(&l->log, o->folder, columns, o->resume, error);
+    if (s == PAL_OK && o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    l->saved = o->resume;
+    return s;
+}
+
+/* ---- The loop ---- */
+
+static pal_status write_row(loop *l, double took, double held_out, pal_error *error)
+{
+    const pal_step *p = &l->last;
+    double bits = p->bytes ? p->loss / log(2) * (double)p->counted / (double)p->bytes : NAN;
+    pal_field field[16] = {
+        {"loss", p->loss},      {"lr", p->lr},
+        {"grad_norm", p->norm}, {"tokens", (double)p->counted},
+        {"seconds", took},      {"tokens_per_second", (double)p->counted / took}};
+    int n = 6;
+    if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
+    if (isfinite(held_out)) field[n++] = (pal_field){"held_out", held_out};
+    pal_error why;
+    pal_status s = pal_journal_row(l->log, l->state.step, n, field, &why);
+    return s == PAL_OK ? s : cannot_write(l, s, &why, error);
+}
+
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+static pal_status one_step(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    double start = now(), held_out = NAN;
+    pal_status s = pal_train_step(o, l->state.step, &l->last, error);
+    if (s != PAL_OK) return s;
+    const int64_t step = ++l->state.step;
+    const double took = now() - start;
+    l->counted += l->last.counted;
+    const bool end = step == o->steps;
+    if (o->evaluate && (end || due(step, o->evaluate_every))) s = evaluate(l, &held_out, error);
+    if (s == PAL_OK && o->sample && due(step, o->sample_every)) s = sample(l, error);
+    if (s == PAL_OK && o->folder) s = write_row(l, took, held_out, error);
+    progress(l, held_out);
+    if (s != PAL_OK) return s;
+    const bool better = isfinite(held_out) && (l->state.best_step == 0 || held_out < l->state.best);
+    if (o->folder && (end || better || due(step, o->save_every))) s = save(l, held_out, error);
+    if (!o->folder && better) {
+        l->state.best_step = step;
+        l->state.best = held_out;
+    }
+    return s;
+}
+
+static bool time_over(const loop *l)
+{
+    return l->o->seconds > 0 && now() - l->began >= l->o->seconds;
+}
+
+/* Saves a run that ends before its last step, and says why it does. */
+static pal_status stop_early(loop *l, const pal_train_result *result, pal_error *error)
+{
+    const int64_t step = l->state.step;
+    pal_status s = PAL_OK;
+    end_line(l);
+    if (l->o->folder && step > 0 && l->saved != step) s = save(l, NAN, error);
+    if (s != PAL_OK || l->o->quiet) return s;
+    printf("stopped at step %lld by %s", (long long)step,
+           result->signal ? strsignal(result->signal) : "the limit of time");
+    if (l->o->folder && l->saved == step && step > 0) printf("; the run is saved");
+    printf("\n");
+    fflush(stdout);
+    return s;
+}
+
+pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_error *error)
+{
+    pal_train_result ignored;
+    pal_error why = {0};
+    if (!result) result = &ignored;
+    *result = (pal_train_result){0};
+    loop l = {.o = o,
+              .lock = -1,
+              .state = {.params = o->params,
+                        .optim = o->optim,
+                        .average = o->average,
+                        .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
+                        .schedule = &o->schedule,
+                        .data = o->data,
+                        .config = o->config}};
+    pal_status s = begin(&l, &why);
+    l.first = l.state.step;
+    l.began = now();
+    while (s == PAL_OK && l.state.step < o->steps && !result->signal && !result->time_out) {
+        s = one_step(&l, &why);
+        result->signal = pal_stop_requested();
+        result->time_out = time_over(&l);
+    }
+    if (s == PAL_OK && l.state.step < o->steps) s = stop_early(&l, result, &why);
+    if (s == PAL_OK && l.unsaved)
+        s = pal_error_set(&why, PAL_EIO, "the run is over, and step %lld could not be saved",
+                          (long long)l.state.step);
+    end_line(&l);
+    pal_journal_close(l.log);
+    if (l.lock >= 0) close(l.lock);
+    result->step = l.state.step;
+    result->last = l.last;
+    result->best_step = l.state.best_step;
+    result->best = l.state.best;
+    return s == PAL_OK ? s : pal_error_set(error, s, "%s", why.message);
+}
