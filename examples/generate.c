@@ -171,18 +171,18 @@ static void read_options(options *o, int argc, char **argv)
 /* The model, as the checkpoint's own flags describe it: every parameter has to be there and fit. */
 static void build(generator *g)
 {
-    lm_options o = {0};
+    lm_options o;
     pal_error error;
     pal_h5 *file;
-    need(pal_h5_open(&file, g->o.checkpoint, &error), &error);
-    need(lm_options_get(&o, file, &error), &error);
+    char config[LM_CONFIG];
+    need(pal_checkpoint_config(g->o.checkpoint, config, sizeof config, &error), &error);
+    need(lm_options_read(&o, config, &error), &error);
     need(pal_mixers_check(o.mixers, &error), &error);
+    if (o.vocab != 256) stop("the tokens of this model are not bytes");
+    need(pal_h5_open(&file, g->o.checkpoint, &error), &error);
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();
-    g->lm = pal_lm_new(
-        g->params,
-        (pal_lm_opts){.width = o.width, .layers = o.layers, .mixers = o.mixers, .dtype = o.dtype},
-        &rng);
+    g->lm = pal_lm_new(g->params, lm_options_model(&o), &rng);
     need(pal_params_get(g->params, file, "/params", &error), &error);
     pal_h5_close(file);
 }

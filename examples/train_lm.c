@@ -1,40 +1,37 @@
 /*
- * train_lm.c - trains a language model on the bytes of a text, and lets it write some.
+ * train_lm.c - trains a language model on a text or a store of tokens, and lets it write some.
  *
  *     train_lm --mixers gdn2,mamba2 --layers 4 --data book.txt --out build/book
  *     train_lm --resume --out build/book --steps 400
  *
- * The loop is train(); around it are the command line (lm/options.c), the text
- * (lm/text.c) and the folder of the run (lm/record.c). Everything that happens is a function of the
- * flags: the same seed gives the same losses to the last bit on any number of threads, and a run
- * that is continued goes on as if it had not stopped. That is why the learning rate does not depend
- * on --steps; a decay is asked for by --cosine.
+ * The loop is pal_train (optim/train.h, docs/training.md); here are the model, the optimiser and
+ * what the loop calls: loss, evaluation, sample. The command line is lm/options.c, the data are
+ * lm/data.c. Everything that happens is a function of the flags: the same seed gives the same
+ * losses to the last bit on any number of threads, and a run that is continued goes on as if it had
+ * not stopped.
  */
 #include <palimpsest.h>
-#include "examples/lm/options.h"
-#include "examples/lm/record.h"
+#include "examples/lm/data.h"
 #include "examples/lm/text.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { WARMUP = 20, PARAMETERS = 0, SAMPLE = 1 /* streams of the seed */ };
+enum { PARAMETERS = 0 /* a stream of the seed; lm/data.c has the others */ };
 
 /* A run: what was asked for, and what trains. */
 typedef struct run {
     lm_options o;
-    lm_text text;
+    lm_data data;
     double entropy;
     pal_params *params;
     pal_lm *lm;
     pal_optim *optim;
+    pal_average *average;
     pal_tape *tape;
-    int64_t done; /* steps */
+    int64_t from; /* the step that it goes on from; 0: a new run */
+    char config[LM_CONFIG + 128];
 } run;
 
 static void stop(const char *what)
@@ -43,199 +40,209 @@ static void stop(const char *what)
     exit(EXIT_FAILURE);
 }
 
-static double seconds(void)
+/* A checkpoint that cannot be used: what is wrong, and how to use the one before it. */
+static void stop_at_checkpoint(const run *r, const char *what)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    int64_t older = pal_run_last(r->o.out, r->from);
+    fprintf(stderr, "train_lm: %s\n", what);
+    if (older)
+        fprintf(stderr, "train_lm: the checkpoint of step %lld is there: --resume-from %lld\n",
+                (long long)older, (long long)older);
+    exit(EXIT_FAILURE);
 }
 
 /* ---- Beginning ---- */
 
-/* Makes the folder and those it lies in. */
-static void make_folder(const char *dir)
-{
-    char path[sizeof((lm_options *)0)->out + 1];
-    snprintf(path, sizeof path, "%s/", dir);
-    for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
-        *slash = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-            fprintf(stderr, "train_lm: --out %s: %s\n", path, strerror(errno));
-            exit(EXIT_FAILURE);
-        }
-        *slash = '/';
-    }
-}
-
-/* Options and text: of the saved run if there is one to continue. */
+/* Options and data: of the saved run if there is one to continue. */
 static void prepare(run *r)
 {
     lm_options *o = &r->o;
     pal_error error;
-    uint64_t checksum = 0;
-    r->done = lm_last_saved(o->out);
-    if (r->done && !o->resume)
+    char path[PAL_PATH], saved[LM_CONFIG];
+    const int64_t last = pal_run_last(o->out, 0);
+    if (last && !o->resume)
         stop("--out holds a run already: continue it with --resume, or choose another folder");
-    if (!r->done && o->resume) stop("--resume: --out holds no checkpoint to continue from");
-    if (r->done && *o->init) stop("--init is for a new run, and --resume continues one");
-    if (r->done && lm_load_options(o, r->done, &checksum, &error) != PAL_OK) stop(error.message);
-    if (lm_text_read(&r->text, o->data, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: --data %s\n", error.message);
+    if (!last && o->resume) stop("--resume: --out holds no checkpoint to continue from");
+    if (o->resume) {
+        r->from = o->resume_from ? o->resume_from : last;
+        pal_run_path(path, sizeof path, o->out, r->from);
+        if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
+            stop_at_checkpoint(r, error.message);
+        if (lm_options_continue(o, saved, &error) != PAL_OK) stop(error.message);
+        lm_options was;
+        if (lm_options_read(&was, saved, &error) != PAL_OK) stop(error.message);
+        if (strcmp(was.data, o->data) && !lm_is_hdf5(o->data))
+            stop("--data is another text than that of the run that is continued");
+    }
+    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) {
+        fprintf(stderr, "train_lm: --data: %s\n", error.message);
         exit(EXIT_FAILURE);
     }
-    if (r->done && checksum != r->text.checksum)
-        stop("--data is another text than that of the run that is continued");
-    if (r->text.size <= o->len) stop("--data is too short: it needs more than --len bytes");
-    make_folder(o->out);
+    const int64_t vocab = pal_tokens_vocab_size(r->data.store);
+    if (o->vocab == 0) o->vocab = vocab;
+    if (o->vocab < vocab) stop("--vocab is less than the vocabulary of the data");
+}
+
+static pal_optim *make_optim(const lm_options *o, pal_params *params)
+{
+    const double decay = o->weight_decay;
+    if (strcmp(o->optimizer, "adam") == 0)
+        return pal_adam_new(params, (pal_adamw_opts){.beta2 = 0.95, .decay = decay});
+    if (strcmp(o->optimizer, "sgd") == 0)
+        return pal_sgd_new(params, (pal_sgd_opts){.momentum = 0.9, .decay = decay});
+    if (strcmp(o->optimizer, "muon") == 0)
+        return pal_muon_new(params, (pal_muon_opts){.decay = decay});
+    if (strcmp(o->optimizer, "lion") == 0)
+        return pal_lion_new(params, (pal_lion_opts){.decay = decay});
+    return pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.95, .decay = decay});
+}
+
+static pal_status load_params(const char *path, pal_params *params, pal_error *error)
+{
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, error);
+    if (s != PAL_OK) return s;
+    s = pal_params_get(params, file, "/params", error);
+    pal_h5_close(file);
+    return s;
 }
 
 static void build(run *r)
 {
     const lm_options *o = &r->o;
     pal_rng rng = pal_rng_new(o->seed, PARAMETERS);
-    pal_set_threads(o->threads);
+    pal_error error;
     r->params = pal_params_new();
     r->tape = pal_tape_new();
-    r->lm = pal_lm_new(
-        r->params,
-        (pal_lm_opts){
-            .width = o->width, .layers = o->layers, .mixers = o->mixers, .dtype = o->dtype},
-        &rng);
-    r->optim = pal_adamw_new(r->params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
-    pal_error error;
-    if (r->done && lm_load(o, r->done, r->params, r->optim, &error) != PAL_OK) stop(error.message);
-    if (!r->done && *o->init && lm_load_params(o->init, r->params, &error) != PAL_OK)
+    *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
+    r->lm = pal_lm_new(r->params, lm_options_model(o), &rng);
+    if (!r->from && *o->init && load_params(o->init, r->params, &error) != PAL_OK)
         stop(error.message);
+    r->optim = make_optim(o, r->params);
+    if (o->average > 0)
+        r->average =
+            pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
+    char text[LM_CONFIG];
+    snprintf(r->config, sizeof r->config, "# The data: CRC-32C %s, %lld tokens, %lld bytes\n%s",
+             r->data.identity, (long long)pal_tokens_count(r->data.store),
+             (long long)pal_tokens_bytes(r->data.store), lm_options_text(o, text));
 }
 
 static void introduce(run *r)
 {
     const lm_options *o = &r->o;
-    r->entropy = lm_text_entropy(&r->text);
-    printf("text    %s: %lld bytes, %.3f bits per byte (order-0 entropy)\n", o->data,
-           (long long)r->text.size, r->entropy);
+    r->entropy = lm_data_entropy(r->data.store);
+    printf("data    %s: %lld bytes, %lld tokens (%s), %.3f bits per byte (order-0 entropy)\n",
+           o->data, (long long)pal_tokens_bytes(r->data.store),
+           (long long)pal_tokens_count(r->data.store), pal_tokens_name(r->data.store), r->entropy);
     printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->mixers,
            (long long)o->layers, (long long)o->width, (long long)pal_params_size(r->params),
-           pal_dtype_name(o->dtype));
+           o->dtype);
     pal_lm_print_counts(r->lm, stdout);
     printf("machine %s\n", pal_kernels_in_use());
-    if (r->done) printf("goes on after step %lld of %s\n", (long long)r->done, o->out);
-}
-
-/* ---- Training ---- */
-
-static double rate(const lm_options *o, int64_t step)
-{
-    pal_schedule s = {.kind = o->cosine ? PAL_COSINE : PAL_CONSTANT,
-                      .lr = o->lr,
-                      .min_lr = o->lr / 10,
-                      .warmup = WARMUP,
-                      .steps = o->cosine};
-    return pal_schedule_lr(&s, step);
-}
-
-/* One step; returns the loss before it and, in *norm, the gradient's norm before clipping. */
-static double train_step(run *r, int64_t step, double lr, double *norm)
-{
-    const lm_options *o = &r->o;
-    pal_tensor tokens, targets; /* [batch, len] */
-    lm_text_batch(&r->text, o->seed, step, o->batch, o->len, r->tape, &tokens, &targets);
-    pal_tensor loss = pal_lm_loss(r->lm, tokens, targets, (pal_run_opts){0});
-    pal_backward(loss);
-    *norm = pal_clip_grad_norm(r->params, 1);
-    pal_optim_step(r->optim, lr);
-    pal_params_zero_grad(r->params);
-    double value = pal_item(loss);
-    pal_tape_reset(r->tape);
-    return value;
-}
-
-/* On a terminal the line is rewritten, elsewhere one in twenty steps is kept. */
-static void progress(const run *r, int64_t first, double began, double loss)
-{
-    const lm_options *o = &r->o;
-    int64_t step = r->done;
-    bool terminal = isatty(STDOUT_FILENO), end = step == o->steps;
-    int64_t every = terminal ? 1 : (o->steps + 19) / 20;
-    if (step % every && !end && step != first + 1) return;
-    double time = seconds() - began, a_step = time / (double)(step - first);
-    double left = a_step * (double)(o->steps - step);
-    printf("%sstep %6lld/%lld  loss %7.4f  %6.4f bits/byte  %8.0f tokens/s  %3d:%02d left%s",
-           terminal ? "\r" : "", (long long)step, (long long)o->steps, loss, loss / log(2),
-           (double)(o->batch * o->len) / a_step, (int)(left / 60), (int)left % 60,
-           !terminal || end ? "\n" : " ");
+    if (r->from) printf("goes on after step %lld of %s\n", (long long)r->from, o->out);
     fflush(stdout);
 }
 
-static void train(run *r)
+/* ---- What the loop calls ---- */
+
+static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *b)
+{
+    (void)tape, (void)number;
+    return pal_lm_loss(((run *)user)->lm, b->tokens, b->targets,
+                       (pal_run_opts){.offsets = b->offsets});
+}
+
+static double evaluate(void *user, pal_tape *tape, int64_t step)
+{
+    (void)step;
+    run *r = user;
+    return lm_data_score(&r->data, r->lm, tape);
+}
+
+static void sample(void *user, pal_tape *tape, int64_t step, FILE *to)
+{
+    (void)step;
+    run *r = user;
+    lm_data_sample(&r->data, r->lm, tape, &r->o, to);
+}
+
+static pal_train_result train(run *r)
 {
     const lm_options *o = &r->o;
     pal_error error;
-    FILE *log = lm_log_open(o->out, r->done);
-    if (!log) exit(EXIT_FAILURE);
-    int64_t first = r->done;
-    double began = seconds();
-    while (r->done < o->steps) {
-        double norm, lr = rate(o, r->done), loss = train_step(r, r->done, lr, &norm);
-        r->done++;
-        lm_log_row(log, r->done, loss, lr, norm);
-        progress(r, first, began, loss);
-        if (!isfinite(loss) || !isfinite(norm)) stop("the loss or its gradient is not finite");
-        bool save = r->done == o->steps || (o->save_every && r->done % o->save_every == 0);
-        if (!save) continue;
-        if (fsync(fileno(log)) != 0) stop("log.csv cannot be written");
-        if (lm_save(o, &r->text, r->done, r->params, r->optim, &error) != PAL_OK)
-            stop(error.message);
-    }
-    if (ferror(log) || fclose(log) != 0) stop("log.csv cannot be written");
+    pal_train_result result;
+    const pal_train_opts opts = {.params = r->params,
+                                 .optim = r->optim,
+                                 .tape = r->tape,
+                                 .schedule = lm_options_schedule(o),
+                                 .average = r->average,
+                                 .batches = r->data.train,
+                                 .loss = loss,
+                                 .evaluate = r->data.held ? evaluate : NULL,
+                                 .sample = o->sample_every ? sample : NULL,
+                                 .user = r,
+                                 .steps = o->steps,
+                                 .accumulate = o->accumulate,
+                                 .clip = o->clip,
+                                 .seconds = o->train_seconds,
+                                 .folder = o->out,
+                                 .resume = r->from,
+                                 .config = r->config,
+                                 .data = r->data.identity,
+                                 .save_every = o->save_every,
+                                 .keep = o->keep,
+                                 .evaluate_every = o->eval_every,
+                                 .sample_every = o->sample_every,
+                                 .go_on = strcmp(o->on_save_error, "go-on") == 0};
+    pal_status s = pal_train(&opts, &result, &error);
+    if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, error.message);
+    if (s != PAL_OK) stop(error.message);
+    if (result.step < o->steps) printf("go on with it by: train_lm --resume --out %s\n", o->out);
+    return result;
 }
 
-/* ---- Writing ---- */
+/* ---- The end ---- */
 
-/* Continues the first line of the text, a byte at a time and in constant memory. */
-static void write_sample(run *r)
+static void finish(run *r, pal_train_result result)
 {
-    pal_rng rng = pal_rng_new(r->o.seed, SAMPLE);
-    pal_lm_state *state = pal_lm_state_new(r->lm);
-    int64_t n = 0, prompt[80];
-    pal_set_grad(r->tape, false);
-    for (int64_t i = 0; i < 80 && i < r->text.size; i++) {
-        prompt[n++] = r->text.byte[i];
-        if (r->text.byte[i] == '\n') break;
-    }
+    pal_error error;
+    const pal_plot_opts how = {.column = "bits_per_byte",
+                               .unit = "bits per byte",
+                               .reference = r->entropy,
+                               .reference_title = "entropy of single tokens"};
+    if (pal_plot(r->o.out, how, &error) != PAL_OK)
+        fprintf(stderr, "train_lm: no plots: %s\n", error.message);
+    if (result.best_step)
+        printf("best    %.4f bits per byte held out, step %lld\n", result.best,
+               (long long)result.best_step);
+    if (!r->o.sample || result.signal) return;
     printf("\nThe model goes on after the first line:\n\n");
-    for (int64_t i = 0; i < n; i++) putchar((int)prompt[i]);
-    for (int64_t i = 0; i < r->o.sample; i++) {
-        pal_tensor tokens = pal_from(r->tape, PAL_I64, PAL_SHAPE(1, n), prompt);
-        pal_tensor logits = pal_lm_step(r->lm, state, tokens, (pal_run_opts){0});
-        int64_t byte = pal_sample(logits, (pal_sample_opts){.temperature = 0.8, .top_k = 40}, &rng);
-        pal_tape_reset(r->tape);
-        bool plain = byte == '\n' || byte == '\t' || (byte >= 32 && byte != 127);
-        putchar(plain ? (int)byte : '?');
-        prompt[0] = byte;
-        n = 1;
-    }
+    if (r->average) pal_average_swap(r->average);
+    pal_set_grad(r->tape, false);
+    lm_data_sample(&r->data, r->lm, r->tape, &r->o, stdout);
     printf("\n");
-    pal_lm_state_free(state);
 }
 
 int main(int argc, char **argv)
 {
     run r = {0};
+    pal_error error;
     lm_options_parse(&r.o, argc, argv);
+    pal_set_threads((int)r.o.threads);
+    if (pal_mixers_check(r.o.mixers, &error) != PAL_OK) stop(error.message);
     prepare(&r);
     build(&r);
     introduce(&r);
-    if (r.done < r.o.steps)
-        train(&r);
-    else
-        printf("the run has %lld steps already; --steps asks for %lld\n", (long long)r.done,
+    pal_stop_install();
+    if (r.from >= r.o.steps)
+        printf("the run has %lld steps already; --steps asks for %lld\n", (long long)r.from,
                (long long)r.o.steps);
-    lm_plot(r.o.out, r.entropy);
-    if (r.o.sample) write_sample(&r);
+    finish(&r, train(&r));
     pal_tape_free(r.tape);
+    pal_average_free(r.average);
     pal_optim_free(r.optim);
     pal_params_free(r.params);
-    lm_text_free(&r.text);
+    lm_data_close(&r.data);
     return 0;
 }

@@ -37,7 +37,7 @@ for threads in 1 2 3 16; do
         fail "the parameters of 1 and $threads threads differ"
 done
 [ "$(wc -l <"$dir/t1/log.csv")" = 7 ] || fail "log.csv does not have a row a step"
-[ "$(echo "$dir"/t1/*.h5)" = "$dir/t1/step-00000006.h5" ] || fail "other checkpoints than the last step's"
+[ "$(echo "$dir"/t1/step-*.h5)" = "$dir/t1/step-00000006.h5" ] || fail "other checkpoints than the last step's"
 
 # BLIS's AVX2 family, by the number that its header gives it, and the AVX2 kernels.
 cat >"$dir/id.c" <<'END'
@@ -72,9 +72,9 @@ small="--mixers gdn --layers 1 --width 32 --batch 2 --len 16"
 lm one $small --steps 1 || fail "$(cat "$dir/one.txt")"
 grep -i warning "$dir/one.txt" && fail "a run of one step is not plotted in silence"
 # shellcheck disable=SC2086
-lm whole $small --steps 12 --cosine 12 --save-every 5 --seed 7 || fail "$(cat "$dir/whole.txt")"
+lm whole $small --steps 12 --schedule cosine --schedule-steps 12 --save-every 5 --seed 7 || fail "$(cat "$dir/whole.txt")"
 # shellcheck disable=SC2086
-lm cut $small --steps 7 --cosine 12 --save-every 5 --seed 7 --threads 2 || fail "$(cat "$dir/cut.txt")"
+lm cut $small --steps 7 --schedule cosine --schedule-steps 12 --save-every 5 --seed 7 --threads 2 || fail "$(cat "$dir/cut.txt")"
 # As after a kill at step 7: the last checkpoint is older than the last row, which is torn.
 rm "$dir/cut/step-00000007.h5"
 printf '8,1.2' >>"$dir/cut/log.csv"
@@ -96,11 +96,64 @@ refuses "--mixers is kda" --resume --mixers kda
 refuses "holds a run already" --steps 3
 refuses "bogus" --mixers bogus
 refuses "not a value" --steps 0
+refuses "not a value" --optimizer newton
+refuses "of the run that is continued" --resume --data "$dir/cut.txt"
+# The run has its own copy of the text.
 echo changed >>"$dir/text"
-refuses "--data is another text" --resume
+lm cut --resume --steps 13 || fail "$(cat "$dir/cut.txt")"
 if lm empty --resume; then fail "--resume without a run was accepted"; fi
-if lm store --data "$dir/whole/step-00000012.h5"; then fail "an HDF5 file was taken for a text"; fi
-grep -q -e "--data .*it is an HDF5 file" "$dir/store.txt" || fail "no word of HDF5: $(cat "$dir/store.txt")"
+if lm store --data "$dir/whole/step-00000012.h5"; then fail "a checkpoint was taken for a store"; fi
+grep -q -e "--data: .*step-00000012.h5" "$dir/store.txt" || fail "no word of the file: $(cat "$dir/store.txt")"
+
+# A schedule that ends at --steps does not go on to others.
+# shellcheck disable=SC2086
+lm cosine $small --steps 4 --schedule cosine || fail "$(cat "$dir/cosine.txt")"
+if lm cosine --resume --steps 8; then fail "the end of a cosine was moved"; fi
+grep -q -e "--steps is 8, and 4 in the run" "$dir/cosine.txt" || fail "no word of --steps: $(cat "$dir/cosine.txt")"
+
+# ---- Configuration ----
+# A printed configuration repeats the run, and the command line wins over it.
+# shellcheck disable=SC2086
+lm print $small --steps 6 --lr 2.5e-3 --packed --seed 9 --print-config || fail "$(cat "$dir/print.txt")"
+# shellcheck disable=SC2086
+lm direct $small --steps 6 --lr 2.5e-3 --packed --seed 9 || fail "$(cat "$dir/direct.txt")"
+lm again --config "$dir/print.txt" || fail "$(cat "$dir/again.txt")"
+same direct again || fail "--print-config does not repeat the run"
+lm third --config "$dir/direct/config.txt" || fail "$(cat "$dir/third.txt")"
+same direct third || fail "config.txt does not repeat the run"
+grep -q 'CRC-32C [0-9a-f]\{8\}, [0-9]* tokens' "$dir/direct/config.txt" || fail "config.txt does not tell the data"
+lm wins --config "$dir/print.txt" --seed 10 --packed=false || fail "$(cat "$dir/wins.txt")"
+grep -q '^seed = 10$' "$dir/wins/config.txt" && grep -q '^packed = false$' "$dir/wins/config.txt" ||
+    fail "the command line does not win over --config"
+bad() { # words of the error, the line
+    printf '# a comment\n\n%s\n' "$2" >"$dir/bad"
+    if lm bad --config "$dir/bad"; then fail "accepted: $2"; fi
+    grep -q -e "$1" "$dir/bad.txt" || fail "no word of '$1': $(cat "$dir/bad.txt")"
+}
+bad "line 3: there is no flag 'wdth'" "wdth = 32"
+bad "line 3: width = many: not a value" "width = many"
+bad "line 3: 'width 32' is not" "width 32"
+bad "line 4: width is there twice" "width = 32
+width = 32"
+
+# ---- What a run leaves ----
+# shellcheck disable=SC2086
+lm full $small --steps 12 --save-every 3 --keep 2 --held-out 0.2 --eval-every 4 --sample-every 6 --average 0.5 \
+    --accumulate 2 --optimizer sgd --lr 0.1 || fail "$(cat "$dir/full.txt")"
+for file in config.txt log.csv log.jsonl best.txt samples.txt data.h5 loss.svg rate.svg; do
+    case $file in *.svg) command -v gnuplot >/dev/null || continue ;; esac
+    [ -s "$dir/full/$file" ] || fail "there is no $file"
+done
+best=$(cut -d' ' -f1 "$dir/full/best.txt")
+[ -s "$dir/full/$best" ] || fail "best.txt names $best, which is not there"
+value=$(cut -d' ' -f2 "$dir/full/best.txt")
+least=$(cut -d, -f7 "$dir/full/log.csv" | grep '^[0-9]' | sort -g | head -n 1)
+[ "$value" = "$least" ] || fail "best.txt says $value, and the least of the log is $least"
+[ "$(cut -d, -f7 "$dir/full/log.csv" | grep -c '^[0-9]')" = 3 ] || fail "not three evaluations"
+number=$(find "$dir/full" -name 'step-*.h5' ! -name "$best" | wc -l)
+[ "$number" = 1 ] || [ "$number" = 2 ] || fail "$number checkpoints beside the best, of --keep 2"
+[ "$(grep -c '^step ' "$dir/full/samples.txt")" = 2 ] || fail "not two samples"
+[ "$(wc -l <"$dir/full/log.jsonl")" = 12 ] || fail "log.jsonl does not have a row a step"
 
 [ $failed = 0 ] && echo "train_lm keeps its promises"
 exit $failed

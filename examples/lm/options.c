@@ -1,5 +1,5 @@
 /*
- * options.c - the command line of train_lm: one table serves parsing, saving and comparing.
+ * options.c - one table of flags serves the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
 
@@ -9,47 +9,137 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { TEXT, COUNT, SEED, RATE, DTYPE } kind;
+typedef enum kind { TEXT, CHOICE, COUNT, SEED, REAL, SWITCH } kind;
+typedef enum life {
+    FIXED, /* shapes the run */
+    FREE,  /* may change when it is continued */
+    LOCAL  /* says nothing about it and is not saved */
+} life;
 
 typedef struct flag {
     const char *name;
     kind kind;
-    size_t offset, size; /* in lm_options; size of a TEXT */
-    double low;          /* the least COUNT */
-    bool free;           /* may change when a run is continued */
-    bool local;          /* says nothing about the run and is not saved */
-    const char *argument, *help;
+    size_t offset, size; /* in lm_options; size of a text */
+    life life;
+    double low, high;     /* of a number; high 0: no limit */
+    const char *argument; /* of a CHOICE: the words it can be, with | between them */
+    const char *help;
 } flag;
 
-#define FIELD(name)      offsetof(lm_options, name), 0
-#define TEXT_FIELD(name) offsetof(lm_options, name), sizeof(((lm_options *)0)->name)
+#define FIELD(name) offsetof(lm_options, name), sizeof(((lm_options *)0)->name)
 static const flag flags[] = {
-    {"mixers", TEXT, TEXT_FIELD(mixers), 0, false, false, "LIST",
+    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The model:"},
+    {"mixers", TEXT, FIELD(mixers), FIXED, 0, 0, "LIST",
      "layers' mixers: name[:key=value...], comma-separated, cycled over the layers (gdn2)"},
-    {"layers", COUNT, FIELD(layers), 1, false, false, "N", "number of blocks (2)"},
-    {"width", COUNT, FIELD(width), 1, false, false, "N", "model width (64)"},
-    {"batch", COUNT, FIELD(batch), 1, false, false, "N", "sequences a step (8)"},
-    {"len", COUNT, FIELD(len), 1, false, false, "N", "bytes a sequence (64)"},
-    {"steps", COUNT, FIELD(steps), 1, true, false, "N", "steps in all (200)"},
-    {"seed", SEED, FIELD(seed), 0, false, false, "N", "of the parameters and the batches (1)"},
-    {"lr", RATE, FIELD(lr), 0, false, false, "RATE", "learning rate after the warm-up (3e-3)"},
-    {"cosine", COUNT, FIELD(cosine), 0, false, false, "N",
-     "the rate falls by half a cosine to a tenth at step N (0: it stays)"},
-    {"dtype", DTYPE, FIELD(dtype), 0, false, false, "f32|f64", "of parameters and sums (f32)"},
-    {"threads", COUNT, FIELD(threads), 0, true, true, "N", "0: as many as OpenMP gives"},
-    {"data", TEXT, TEXT_FIELD(data), 0, false, false, "FILE", "the text (build/corpus.txt)"},
-    {"init", TEXT, TEXT_FIELD(init), 0, true, true, "FILE",
+    {"layers", COUNT, FIELD(layers), FIXED, 1, 0, "N", "number of blocks (2)"},
+    {"width", COUNT, FIELD(width), FIXED, 1, 0, "N", "model width (64)"},
+    {"mlp-width", COUNT, FIELD(mlp_width), FIXED, 0, 0, "N",
+     "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
+    {"vocab", COUNT, FIELD(vocab), FIXED, 0, 0, "N",
+     "tokens that the model knows (0: those of the data)"},
+    {"tie", SWITCH, FIELD(tie), FIXED, 0, 0, NULL, "the head is the embedding table"},
+    {"norm-eps", REAL, FIELD(norm_eps), FIXED, 0, 1, "EPS", "of the blocks' norms (0: 1e-5)"},
+    {"dtype", CHOICE, FIELD(dtype), FIXED, 0, 0, "f32|f64", "of parameters and sums (f32)"},
+    {"recompute", SWITCH, FIELD(recompute), FREE, 0, 0, NULL,
+     "blocks are computed twice, and need less memory"},
+
+    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The data:"},
+    {"data", TEXT, FIELD(data), FIXED, 0, 0, "FILE",
+     "a store of tokens made by tokenize, or any other file, whose bytes are the tokens "
+     "(build/corpus.txt)"},
+    {"batch", COUNT, FIELD(batch), FIXED, 1, 0, "N", "sequences of a batch (8)"},
+    {"len", COUNT, FIELD(len), FIXED, 1, 0, "N", "tokens of a sequence (64)"},
+    {"packed", SWITCH, FIELD(packed), FIXED, 0, 0, NULL,
+     "whole documents end to end, that see nothing of each other, and not windows of the text"},
+    {"held-out", REAL, FIELD(held_out), FIXED, 0, 1, "SHARE",
+     "of the documents, or of a text that is one, kept from the end for evaluation (0)"},
+    {"no-prefetch", SWITCH, FIELD(no_prefetch), FREE, 0, 0, NULL,
+     "no thread reads batches ahead; they are the same"},
+
+    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The updates:"},
+    {"steps", COUNT, FIELD(steps), FREE, 1, 0, "N", "steps in all (200)"},
+    {"optimizer", CHOICE, FIELD(optimizer), FIXED, 0, 0, "adamw|adam|sgd|muon|lion", "(adamw)"},
+    {"lr", REAL, FIELD(lr), FIXED, 1e-300, 0, "RATE", "learning rate after the warm-up (3e-3)"},
+    {"schedule", CHOICE, FIELD(schedule), FIXED, 0, 0, "constant|linear|cosine|wsd",
+     "of the rate; all but constant end at --schedule-steps (constant)"},
+    {"warmup", COUNT, FIELD(warmup), FIXED, 0, 0, "N",
+     "steps in which the rate rises, at most those of the schedule (20)"},
+    {"schedule-steps", COUNT, FIELD(schedule_steps), FIXED, 0, 0, "N",
+     "where the schedule ends (0: at --steps, which may then not change in a resume)"},
+    {"decay-steps", COUNT, FIELD(decay_steps), FIXED, 0, 0, "N",
+     "of wsd: the last steps, in which the rate falls (0: a fifth)"},
+    {"lr-end", REAL, FIELD(lr_end), FIXED, 0, 1, "SHARE", "of --lr at the end (0.1)"},
+    {"weight-decay", REAL, FIELD(weight_decay), FIXED, 0, 0, "X", "(0.1)"},
+    {"clip", REAL, FIELD(clip), FIXED, 0, 0, "NORM", "of the gradients; 0: no limit (1)"},
+    {"accumulate", COUNT, FIELD(accumulate), FIXED, 1, 0, "N", "batches a step (1)"},
+    {"average", REAL, FIELD(average), FIXED, 0, 1, "DECAY",
+     "a moving average of the weights is evaluated and writes the samples; 0: none (0)"},
+    {"seed", SEED, FIELD(seed), FIXED, 0, 0, "N", "of parameters and order of the data (1)"},
+    {"init", TEXT, FIELD(init), FIXED, 0, 0, "FILE",
      "a new run begins with the parameters of this file, a checkpoint or one by convert.py"},
-    {"save-every", COUNT, FIELD(save_every), 0, true, false, "N",
-     "steps between checkpoints; the last step is always saved (0: only that)"},
-    {"out", TEXT, TEXT_FIELD(out), 0, true, true, "DIR", "folder of the run (build/run)"},
-    {"sample", COUNT, FIELD(sample), 0, true, true, "N", "bytes of text to write at the end (300)"},
+
+    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The run:"},
+    {"out", TEXT, FIELD(out), LOCAL, 0, 0, "DIR", "its folder (build/run)"},
+    {"save-every", COUNT, FIELD(save_every), FREE, 0, 0, "N",
+     "steps between checkpoints; the last step and the best are always saved (0: only they)"},
+    {"keep", COUNT, FIELD(keep), FREE, 0, 0, "N",
+     "checkpoints that stay, beside the best; 0: all (3)"},
+    {"on-save-error", CHOICE, FIELD(on_save_error), LOCAL, 0, 0, "stop|go-on",
+     "what a full disk means (stop)"},
+    {"eval-every", COUNT, FIELD(eval_every), FREE, 0, 0, "N",
+     "steps between evaluations of --held-out (0: at the last step)"},
+    {"sample-every", COUNT, FIELD(sample_every), FREE, 0, 0, "N",
+     "steps between samples in samples.txt (0: none)"},
+    {"sample", COUNT, FIELD(sample), FREE, 0, 0, "N", "tokens of a sample and at the end (300)"},
+    {"train-seconds", REAL, FIELD(train_seconds), LOCAL, 0, 0, "T",
+     "stop after so long, as by a signal; 0: no limit (0)"},
+    {"threads", COUNT, FIELD(threads), LOCAL, 0, 4096, "N", "0: as many as OpenMP gives (0)"},
+    {"resume", SWITCH, FIELD(resume), LOCAL, 0, 0, NULL,
+     "continue the run that is in --out, bit for bit"},
+    {"resume-from", COUNT, FIELD(resume_from), LOCAL, 1, 0, "STEP",
+     "the same from an older checkpoint; later ones are renamed"},
 };
-enum { FLAGS = sizeof flags / sizeof flags[0], RESUME = 1000, KEY = 256 };
+enum { FLAGS = sizeof flags / sizeof flags[0], CONFIG = 1000, PRINT, KEY = 256, VALUE = 1100 };
+_Static_assert(FLAGS <= 64, "lm_options.given has a bit for each flag");
+
+static const lm_options defaults = {.mixers = "gdn2",
+                                    .dtype = "f32",
+                                    .layers = 2,
+                                    .width = 64,
+                                    .data = "build/corpus.txt",
+                                    .batch = 8,
+                                    .len = 64,
+                                    .optimizer = "adamw",
+                                    .schedule = "constant",
+                                    .steps = 200,
+                                    .accumulate = 1,
+                                    .warmup = 20,
+                                    .lr = 3e-3,
+                                    .lr_end = 0.1,
+                                    .weight_decay = 0.1,
+                                    .clip = 1,
+                                    .seed = 1,
+                                    .keep = 3,
+                                    .on_save_error = "stop",
+                                    .out = "build/run",
+                                    .sample = 300};
 
 /* ---- Text to value and back ---- */
 
 static void *field(const lm_options *o, const flag *f) { return (char *)(uintptr_t)o + f->offset; }
+
+static bool is_among(const char *word, const char *words)
+{
+    size_t n = strlen(word);
+    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|')
+        if (n == strcspn(w, "|") && strncmp(w, word, n) == 0) return true;
+    return false;
+}
+
+static bool within(const flag *f, double x)
+{
+    return isfinite(x) && x >= f->low && (f->high == 0 || x <= f->high);
+}
 
 /* false: the text is no such value. */
 static bool set(lm_options *o, const flag *f, const char *text)
@@ -57,140 +147,304 @@ static bool set(lm_options *o, const flag *f, const char *text)
     char *end = NULL;
     void *to = field(o, f);
     errno = 0;
-    if (f->kind == TEXT) {
-        if (!*text || strlen(text) >= f->size) return false;
+    switch (f->kind) {
+    case CHOICE:
+        if (!is_among(text, f->argument)) return false; /* and then a text */
+        /* fall through */
+    case TEXT:
+        if (strlen(text) >= f->size || strpbrk(text, "\n\r")) return false;
         memmove(to, text, strlen(text) + 1);
         return true;
-    }
-    if (f->kind == DTYPE) {
-        if (strcmp(text, "f32") && strcmp(text, "f64")) return false;
-        *(pal_dtype *)to = strcmp(text, "f64") ? PAL_F32 : PAL_F64;
-        return true;
-    }
-    if (f->kind == RATE) {
-        double rate = strtod(text, &end);
-        *(double *)to = rate;
-        return end != text && !*end && isfinite(rate) && rate > 0;
-    }
-    if (f->kind == SEED) {
+    case SWITCH:
+        *(bool *)to = strcmp(text, "true") == 0;
+        return *(bool *)to || strcmp(text, "false") == 0;
+    case REAL:
+        *(double *)to = strtod(text, &end);
+        return end != text && !*end && within(f, *(double *)to);
+    case SEED:
         *(uint64_t *)to = strtoull(text, &end, 10);
         return end != text && !*end && !errno && *text != '-';
+    case COUNT:
+        *(int64_t *)to = strtoll(text, &end, 10);
+        return end != text && !*end && !errno && *(int64_t *)to <= INT32_MAX &&
+               within(f, (double)*(int64_t *)to);
     }
-    long long n = strtoll(text, &end, 10);
-    if (f->offset == offsetof(lm_options, threads))
-        *(int *)to = (int)n;
-    else
-        *(int64_t *)to = n;
-    return end != text && !*end && !errno && (double)n >= f->low && n <= INT32_MAX;
+    return false;
 }
 
-static void get(const lm_options *o, const flag *f, char *text, size_t size)
+static const char *get(const lm_options *o, const flag *f, char text[VALUE])
 {
     const void *from = field(o, f);
     switch (f->kind) {
     case TEXT:
-        snprintf(text, size, "%s", (const char *)from);
+    case CHOICE:
+        snprintf(text, VALUE, "%s", (const char *)from);
         break;
-    case DTYPE:
-        snprintf(text, size, "%s", pal_dtype_name(*(const pal_dtype *)from));
+    case SWITCH:
+        snprintf(text, VALUE, "%s", *(const bool *)from ? "true" : "false");
         break;
-    case RATE:
-        snprintf(text, size, "%.17g", *(const double *)from);
+    case REAL: /* the fewest digits that are the same number */
+        snprintf(text, VALUE, "%.15g", *(const double *)from);
+        if (strtod(text, NULL) != *(const double *)from)
+            snprintf(text, VALUE, "%.17g", *(const double *)from);
         break;
     case SEED:
-        snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)from);
+        snprintf(text, VALUE, "%llu", (unsigned long long)*(const uint64_t *)from);
         break;
     case COUNT:
-        snprintf(text, size, "%lld", (long long)*(const int64_t *)from);
+        snprintf(text, VALUE, "%lld", (long long)*(const int64_t *)from);
         break;
     }
+    return text;
+}
+
+static int find(const char *name)
+{
+    for (int i = 0; i < FLAGS; i++)
+        if (*name && strcmp(flags[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* ---- Files ---- */
+
+char *lm_options_text(const lm_options *o, char text[LM_CONFIG])
+{
+    size_t used = 0;
+    for (int i = 0; i < FLAGS; i++) {
+        char value[VALUE];
+        const flag *f = &flags[i];
+        int n = 0;
+        if (!*f->name && strcmp(f->help, "The run:"))
+            n = snprintf(text + used, LM_CONFIG - used, "%s# %s\n", i ? "\n" : "", f->help);
+        else if (!*f->name)
+            n = snprintf(text + used, LM_CONFIG - used,
+                         "\n# The run (--out, --threads and what "
+                         "says nothing about it are flags alone):\n");
+        else if (f->life != LOCAL)
+            n = snprintf(text + used, LM_CONFIG - used, "%s = %s\n", f->name, get(o, f, value));
+        used += (size_t)n;
+    }
+    return text;
+}
+
+/* Removes blanks at both ends, in place. */
+static char *trim(char *text)
+{
+    text += strspn(text, " \t");
+    size_t n = strlen(text);
+    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
+    return text;
+}
+
+/* One line; *seen has the flags of the lines before. */
+static pal_status read_line(lm_options *o, char *line, int number, uint64_t *seen, pal_error *error)
+{
+    line = trim(line);
+    if (!*line || *line == '#') return PAL_OK;
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return pal_error_set(error, PAL_EFORMAT, "line %d: '%.100s' is not 'name = value'", number,
+                             line);
+    *equals = '\0';
+    const char *name = trim(line), *value = trim(equals + 1);
+    int i = find(name);
+    if (i < 0)
+        return pal_error_set(error, PAL_EFORMAT, "line %d: there is no flag '%.100s'", number,
+                             name);
+    if (*seen >> i & 1)
+        return pal_error_set(error, PAL_EFORMAT, "line %d: %s is there twice", number, name);
+    if (!set(o, &flags[i], value))
+        return pal_error_set(error, PAL_EFORMAT, "line %d: %s = %.200s: not a value it can have",
+                             number, name, value);
+    *seen |= (uint64_t)1 << i;
+    return PAL_OK;
+}
+
+/* All lines; *seen becomes the flags that they set. */
+static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pal_error *error)
+{
+    *seen = 0;
+    for (int number = 1; *text; number++) {
+        char line[VALUE + 64];
+        size_t n = strcspn(text, "\n");
+        if (n >= sizeof line)
+            return pal_error_set(error, PAL_EFORMAT, "line %d: it is too long", number);
+        memcpy(line, text, n);
+        line[n] = '\0';
+        pal_status s = read_line(o, line, number, seen, error);
+        if (s != PAL_OK) return s;
+        text += n + (text[n] == '\n');
+    }
+    return PAL_OK;
+}
+
+pal_status lm_options_read(lm_options *o, const char *text, pal_error *error)
+{
+    uint64_t seen;
+    *o = defaults;
+    return read_lines(o, text, &seen, error);
+}
+
+pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error)
+{
+    lm_options saved;
+    pal_status s = lm_options_read(&saved, text, error);
+    if (s != PAL_OK) return s;
+    for (int i = 0; i < FLAGS; i++) {
+        const flag *f = &flags[i];
+        char before[VALUE], now[VALUE];
+        if (f->life == LOCAL) continue;
+        get(&saved, f, before);
+        get(o, f, now);
+        bool given = o->given >> i & 1;
+        /* Which data it is, its checksum decides: a store may have moved. */
+        if (given && f->life == FIXED && strcmp(f->name, "data") && strcmp(before, now))
+            return pal_error_set(error, PAL_EVALUE,
+                                 "--%s is %.200s, and %.200s in the run that is continued", f->name,
+                                 now, before);
+        if (!given && !set(o, f, before))
+            return pal_error_set(error, PAL_EFORMAT, "%s is '%.200s'", f->name, before);
+    }
+    if (o->steps != saved.steps && strcmp(o->schedule, "constant") && !o->schedule_steps)
+        return pal_error_set(error, PAL_EVALUE,
+                             "--steps is %lld, and %lld in the run that is continued, whose %s "
+                             "schedule ends there: the rates of the steps that were made would "
+                             "have been others. Begin a new run by --init from the checkpoint, or "
+                             "say --schedule-steps where a run begins",
+                             (long long)o->steps, (long long)saved.steps, o->schedule);
+    return PAL_OK;
 }
 
 /* ---- The command line ---- */
 
+typedef struct line {
+    const char *text[FLAGS]; /* NULL: not given */
+    const char *config;
+    bool print;
+} line;
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-    lm_options *o = state->input;
-    if (key == RESUME) {
-        o->resume = true;
+    line *l = state->input;
+    lm_options scratch;
+    if (key == CONFIG || key == PRINT) {
+        if (key == CONFIG) l->config = text;
+        if (key == PRINT) l->print = true;
         return 0;
     }
     if (key == ARGP_KEY_ARG) argp_error(state, "there are only flags, and '%s' is none", text);
     if (key < KEY || key >= KEY + FLAGS) return ARGP_ERR_UNKNOWN;
     const flag *f = &flags[key - KEY];
-    if (!set(o, f, text)) argp_error(state, "--%s=%s: not a value it can have", f->name, text);
-    o->given |= 1u << (key - KEY);
+    if (!text) text = "true";
+    if (!set(&scratch, f, text))
+        argp_error(state, "--%s=%s: not a value it can have", f->name, text);
+    l->text[key - KEY] = text;
     return 0;
 }
 
+static void fail(const char *what, const char *message)
+{
+    fprintf(stderr, "train_lm: %s: %s\n", what, message);
+    exit(EXIT_FAILURE);
+}
+
+static void read_config(lm_options *o, const char *path)
+{
+    char text[LM_CONFIG];
+    pal_error error;
+    FILE *file = fopen(path, "r");
+    if (!file) fail(path, strerror(errno));
+    size_t n = fread(text, 1, sizeof text, file);
+    bool whole = !ferror(file) && n < sizeof text && !memchr(text, 0, n);
+    fclose(file);
+    if (!whole) fail(path, "it is no text of less than 16384 bytes");
+    text[n] = '\0';
+    if (read_lines(o, text, &o->given, &error) != PAL_OK) fail(path, error.message);
+}
+
+static const char doc[] =
+    "Trains a language model: embedding, blocks of a mixer and an MLP, head. Its folder holds "
+    "checkpoints, what they were made by (config.txt), a log (log.csv, log.jsonl), plots and "
+    "samples; docs/training.md tells about them.\v"
+    "Examples:\n\n"
+    "  train_lm --data book.txt --out build/book --layers 4 --width 128\n"
+    "  train_lm --data store.h5 --held-out 0.05 --eval-every 100 --schedule cosine --steps 5000\n"
+    "  train_lm --resume --out build/book\n"
+    "  train_lm --config build/book/config.txt --seed 2 --out build/other\n\n"
+    "SIGINT (control-C), SIGTERM and SIGUSR1 end the step, save the run and end the program; "
+    "--resume goes on with it. A second SIGINT ends at once.";
+
 void lm_options_parse(lm_options *o, int argc, char **argv)
 {
-    *o = (lm_options){.mixers = "gdn2",
-                      .data = "build/corpus.txt",
-                      .out = "build/run",
-                      .layers = 2,
-                      .width = 64,
-                      .batch = 8,
-                      .len = 64,
-                      .steps = 200,
-                      .seed = 1,
-                      .lr = 3e-3,
-                      .sample = 300};
-    struct argp_option table[FLAGS + 2] = {{0}};
-    for (int i = 0; i < FLAGS; i++)
-        table[i] = (struct argp_option){
-            .name = flags[i].name, .key = KEY + i, .arg = flags[i].argument, .doc = flags[i].help};
-    table[FLAGS] = (struct argp_option){
-        .name = "resume", .key = RESUME, .doc = "continue the run that is in --out, bit for bit"};
-    const struct argp argp = {
-        .options = table,
-        .parser = parse,
-        .doc = "Trains a language model on the bytes of a text: embedding, blocks of a mixer and "
-               "an MLP, head. The folder of a run holds checkpoints (step-00000200.h5), log.csv "
-               "and loss.svg."};
-    argp_parse(&argp, argc, argv, 0, NULL, o);
-    pal_error error;
-    if (pal_mixers_check(o->mixers, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: --mixers %s: %s\n", o->mixers, error.message);
-        exit(EXIT_FAILURE);
-    }
-}
-
-/* ---- In a checkpoint ---- */
-
-enum { VALUE = 2048 };
-
-pal_status lm_options_put(const lm_options *o, pal_h5 *file, pal_error *error)
-{
-    for (int i = 0; i < FLAGS; i++) {
-        char value[VALUE];
-        if (flags[i].local) continue;
-        get(o, &flags[i], value, sizeof value);
-        pal_status s = pal_h5_put_text(file, "/", flags[i].name, value, error);
-        if (s != PAL_OK) return s;
-    }
-    return PAL_OK;
-}
-
-pal_status lm_options_get(lm_options *o, pal_h5 *file, pal_error *error)
-{
+    struct argp_option table[FLAGS + 4] = {{0}};
+    line l = {.config = NULL};
+    int group = 0;
     for (int i = 0; i < FLAGS; i++) {
         const flag *f = &flags[i];
-        char saved[VALUE], now[VALUE];
-        if (f->local) continue;
-        pal_status s = pal_h5_get_text(file, "/", f->name, saved, sizeof saved, error);
-        if (s != PAL_OK) return s;
-        get(o, f, now, sizeof now);
-        bool given = o->given >> i & 1;
-        /* Which text it is, its checksum decides: a file may have moved. */
-        if (given && !f->free && strcmp(f->name, "data") && strcmp(saved, now))
-            return pal_error_set(error, PAL_EVALUE,
-                                 "--%s is %.200s, and %.200s in the run that is continued; only "
-                                 "--steps, --save-every and --threads may change",
-                                 f->name, now, saved);
-        if (!given && !set(o, f, saved))
-            return pal_error_set(error, PAL_EFORMAT, "the checkpoint's %s is '%.200s'", f->name,
-                                 saved);
+        bool header = !*f->name;
+        group += header;
+        table[i] = (struct argp_option){.name = header ? NULL : f->name,
+                                        .key = header ? 0 : KEY + i,
+                                        .arg = f->argument ? f->argument
+                                               : header    ? NULL
+                                                           : "BOOL",
+                                        .flags = f->kind == SWITCH ? OPTION_ARG_OPTIONAL : 0,
+                                        .doc = f->help,
+                                        .group = group};
     }
-    return PAL_OK;
+    table[FLAGS] = (struct argp_option){.name = "config",
+                                        .key = CONFIG,
+                                        .arg = "FILE",
+                                        .doc = "lines 'name = value' for flags that are not given",
+                                        .group = group};
+    table[FLAGS + 1] = (struct argp_option){
+        .name = "print-config", .key = PRINT, .doc = "print such a file and end", .group = group};
+    const struct argp argp = {.options = table, .parser = parse, .doc = doc};
+    argp_parse(&argp, argc, argv, 0, NULL, &l);
+    *o = defaults;
+    if (l.config) read_config(o, l.config);
+    for (int i = 0; i < FLAGS; i++) {
+        if (!l.text[i]) continue;
+        set(o, &flags[i], l.text[i]);
+        o->given |= (uint64_t)1 << i;
+    }
+    if (o->resume_from) o->resume = true;
+    if (!l.print) return;
+    char text[LM_CONFIG];
+    fputs(lm_options_text(o, text), stdout);
+    exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+/* ---- What they mean ---- */
+
+pal_lm_opts lm_options_model(const lm_options *o)
+{
+    return (pal_lm_opts){.vocab = o->vocab,
+                         .width = o->width,
+                         .layers = o->layers,
+                         .mixers = o->mixers,
+                         .mlp_width = o->mlp_width,
+                         .tie = o->tie,
+                         .norm_eps = o->norm_eps,
+                         .dtype = strcmp(o->dtype, "f64") ? PAL_F32 : PAL_F64,
+                         .recompute = o->recompute};
+}
+
+pal_schedule lm_options_schedule(const lm_options *o)
+{
+    pal_schedule s = {.kind = PAL_CONSTANT,
+                      .lr = o->lr,
+                      .min_lr = o->lr * o->lr_end,
+                      .warmup = o->warmup,
+                      .steps = o->schedule_steps ? o->schedule_steps : o->steps,
+                      .decay_steps = o->decay_steps};
+    if (strcmp(o->schedule, "linear") == 0) s.kind = PAL_LINEAR;
+    if (strcmp(o->schedule, "cosine") == 0) s.kind = PAL_COSINE;
+    if (strcmp(o->schedule, "wsd") == 0) s.kind = PAL_WSD;
+    if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
+    if (s.kind == PAL_WSD && s.decay_steps == 0) {
+        s.decay_steps = s.steps / 5;
+        if (s.decay_steps > s.steps - s.warmup) s.decay_steps = s.steps - s.warmup;
+    }
+    return s;
 }

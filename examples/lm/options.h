@@ -1,38 +1,60 @@
 /*
- * options.h - the command line of train_lm.
+ * options.h - what train_lm can be told, on the command line and in a file.
  *
- * Each flag that shapes a run is kept as text in its checkpoints. A run that is continued takes
- * them from there; one that is given again must be the same, --steps, --save-every and --threads
- * apart.
+ * A file has lines `name = value` with the names of the flags, and comments: lines that begin with
+ * #. What the command line says wins. The same text, of every flag that shapes a run, is config.txt
+ * of its folder and lies in its checkpoints: a run that is continued takes the flags from there.
  */
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
 
 #include <palimpsest.h>
 
+enum { LM_CONFIG = 1 << 14 }; /* room for the text of all flags */
+
 typedef struct lm_options {
-    char mixers[512], data[1024], out[1024], init[1024]; /* init "": drawn by the seed */
-    int64_t layers, width, batch, len;
-    int64_t steps, save_every; /* save_every 0: the last step only */
-    int64_t cosine;            /* the step at which the rate has fallen to a tenth; 0: constant */
+    /* The model. */
+    char mixers[512], dtype[8];
+    int64_t layers, width, mlp_width, vocab; /* vocab 0: that of the data */
+    double norm_eps;
+    bool tie, recompute;
+    /* The data. */
+    char data[1024];
+    int64_t batch, len;
+    double held_out;
+    bool packed, no_prefetch;
+    /* The updates. */
+    char optimizer[16], schedule[16];
+    int64_t steps, accumulate, warmup, schedule_steps, decay_steps;
+    double lr, lr_end, weight_decay, clip, average;
     uint64_t seed;
-    double lr;
-    pal_dtype dtype;
-    int threads; /* 0: OpenMP's default */
-    int64_t sample;
+    char init[1024]; /* "": drawn by the seed */
+    /* What is looked at and kept. */
+    int64_t eval_every, sample_every, save_every, keep;
+    char on_save_error[8], out[1024];
+    int64_t sample, threads;
+    double train_seconds;
     bool resume;
-    uint32_t given; /* bit i: flag i of the table in options.c was on the command line */
+    int64_t resume_from;
+    /* bit i: flag i of the table in options.c was given */
+    uint64_t given;
 } lm_options;
 
-/* Reads the command line; a mistake is told on stderr and ends the program. */
+/* Reads the command line and the file that --config names; a mistake is told on stderr and ends the
+ * program, and so does --print-config. */
 void lm_options_parse(lm_options *o, int argc, char **argv);
 
-/* All flags as attributes of the checkpoint being built. */
-PAL_CHECKED pal_status lm_options_put(const lm_options *o, pal_h5 *file, pal_error *error);
+/* The flags that shape a run as lines of a file. Returns text. */
+char *lm_options_text(const lm_options *o, char text[LM_CONFIG]);
+/* Defaults, and then what the text of a checkpoint says. PAL_EFORMAT by line. */
+PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_error *error);
 /*
- * The flags of a saved run: those not on the command line are taken over; one that is there, may
- * not change and differs is PAL_EVALUE, by name.
+ * The flags of a run that is continued: those not given are taken over; one that is given, may not
+ * change and differs is PAL_EVALUE, by name. So are other --steps, where the schedule ends at them.
  */
-PAL_CHECKED pal_status lm_options_get(lm_options *o, pal_h5 *file, pal_error *error);
+PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
+
+pal_lm_opts lm_options_model(const lm_options *o);
+pal_schedule lm_options_schedule(const lm_options *o);
 
 #endif

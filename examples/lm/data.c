@@ -1,0 +1,155 @@
+/*
+ * data.c - the store of a run, and what is measured and written with it.
+ */
+#include "examples/lm/data.h"
+#include "examples/lm/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLE_STREAM = 1, PROMPT = 80 };
+
+/* ---- Opening ---- */
+
+/* The bytes of a text as a store in the folder of the run. */
+static pal_status write_store(const char *store, const lm_options *o, pal_error *error)
+{
+    lm_text text;
+    pal_status s = lm_text_read(&text, o->data, error);
+    if (s == PAL_OK) s = pal_run_make(o->out, error);
+    if (s != PAL_OK) return s;
+    if (text.size <= o->len)
+        s = pal_error_set(error, PAL_EVALUE, "%.400s is too short: it needs more than --len bytes",
+                          o->data);
+    else
+        s = pal_tokens_write(store, &(pal_tokens_source){.tokens = text.byte, .count = text.size},
+                             error);
+    lm_text_free(&text);
+    return s;
+}
+
+static pal_batches *batches(pal_tokens *store, const lm_options *o, bool validation)
+{
+    return pal_batches_new(store, (pal_batches_opts){.kind = o->packed ? PAL_PACKED : PAL_WINDOWS,
+                                                     .batch = o->batch,
+                                                     .len = o->len,
+                                                     .seed = o->seed,
+                                                     .held_out = o->held_out,
+                                                     .validation = validation,
+                                                     .prefetch = !o->no_prefetch && !validation});
+}
+
+pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error *error)
+{
+    char path[PAL_PATH];
+    const bool is_store = lm_is_hdf5(o->data);
+    snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
+    pal_status s = is_store || resumes ? PAL_OK : write_store(path, o, error);
+    if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
+    if (s != PAL_OK) return s;
+    const char *json = pal_tokens_tokenizer(d->store);
+    s = bpe_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    if (s != PAL_OK) return s;
+    snprintf(d->identity, sizeof d->identity, "%08x", (unsigned)pal_tokens_checksum(d->store));
+    d->train = batches(d->store, o, false);
+    if (o->held_out > 0) d->held = batches(d->store, o, true);
+    return PAL_OK;
+}
+
+void lm_data_close(lm_data *d)
+{
+    pal_batches_free(d->train);
+    pal_batches_free(d->held);
+    bpe_free(d->tokenizer);
+    pal_tokens_close(d->store);
+}
+
+/* ---- Measuring ---- */
+
+double lm_data_entropy(pal_tokens *store)
+{
+    enum { PIECE = 1 << 16, PIECES = 256 };
+    const int64_t vocab = pal_tokens_vocab_size(store), all = pal_tokens_count(store);
+    const uint32_t *length = pal_tokens_lengths(store);
+    int64_t *count = calloc((size_t)vocab, sizeof *count), *piece = malloc(PIECE * sizeof *piece);
+    int64_t seen = 0, n = 1;
+    double bits = 0, bytes = 0;
+    for (int i = 0; i < PIECES && n > 0 && count && piece; i++) {
+        n = all - seen < PIECE ? all - seen : PIECE;
+        if (n < 1 || pal_tokens_read(store, seen, n, piece, NULL) != PAL_OK) break;
+        for (int64_t j = 0; j < n; j++) count[piece[j]]++;
+        seen += n;
+    }
+    for (int64_t t = 0; seen && t < vocab; t++) {
+        if (count[t]) bits -= (double)count[t] * log2((double)count[t] / (double)seen);
+        bytes += (double)count[t] * (length ? length[t] : 1);
+    }
+    free(count);
+    free(piece);
+    return bytes > 0 ? bits / bytes : 0;
+}
+
+double lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape)
+{
+    double nats = 0;
+    int64_t bytes = 0;
+    pal_error error;
+    pal_status s = pal_batches_seek(d->held, (pal_position){0}, &error);
+    for (pal_batch b; s == PAL_OK;) {
+        s = pal_batches_next(d->held, tape, &b, &error);
+        if (s != PAL_OK || b.end) break;
+        pal_tensor loss =
+            pal_lm_loss(lm, b.tokens, b.targets, (pal_run_opts){.offsets = b.offsets});
+        nats += pal_item(loss) * (double)b.counted;
+        bytes += b.bytes;
+        pal_tape_reset(tape);
+    }
+    if (s != PAL_OK) fprintf(stderr, "train_lm: evaluation: %s\n", error.message);
+    return s == PAL_OK && bytes ? nats / log(2) / (double)bytes : NAN;
+}
+
+/* ---- Writing ---- */
+
+/* The bytes of a token; control characters are shown as question marks. */
+static void put_token(const lm_data *d, int64_t token, FILE *to)
+{
+    int64_t size;
+    const char *byte = bpe_token(d->tokenizer, token, &size);
+    for (int64_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)byte[i];
+        bool plain = c == '\n' || c == '\t' || (c >= 32 && c != 127);
+        fputc(plain ? c : '?', to);
+    }
+}
+
+/* The first line of the data, or as many tokens as there is room for. */
+static int64_t prompt(const lm_data *d, int64_t token[PROMPT])
+{
+    int64_t n = pal_tokens_count(d->store);
+    if (n > PROMPT) n = PROMPT;
+    if (pal_tokens_read(d->store, 0, n, token, NULL) != PAL_OK) return 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t size;
+        const char *byte = bpe_token(d->tokenizer, token[i], &size);
+        if (byte && memchr(byte, '\n', (size_t)size)) return i + 1;
+    }
+    return n;
+}
+
+void lm_data_sample(const lm_data *d, pal_lm *lm, pal_tape *tape, const lm_options *o, FILE *to)
+{
+    int64_t token[PROMPT], n = prompt(d, token);
+    pal_rng rng = pal_rng_new(o->seed, SAMPLE_STREAM);
+    pal_lm_state *state = pal_lm_state_new(lm);
+    for (int64_t i = 0; i < n; i++) put_token(d, token[i], to);
+    for (int64_t i = 0; n && state && i < o->sample; i++) {
+        pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, n), token);
+        pal_tensor logits = pal_lm_step(lm, state, in, (pal_run_opts){0});
+        token[0] = pal_sample(logits, (pal_sample_opts){.temperature = 0.8, .top_k = 40}, &rng);
+        pal_tape_reset(tape);
+        put_token(d, token[0], to);
+        n = 1;
+    }
+    pal_lm_state_free(state);
+}

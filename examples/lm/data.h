@@ -1,0 +1,33 @@
+/*
+ * data.h - the tokens that train_lm learns from: a store, or the bytes of a text.
+ */
+#ifndef LM_DATA_H
+#define LM_DATA_H
+
+#include "examples/bpe/bpe.h"
+#include "examples/lm/options.h"
+
+typedef struct lm_data {
+    pal_tokens *store;
+    bpe *tokenizer;
+    pal_batches *train, *held; /* held NULL: nothing is held out */
+    char identity[16];         /* the checksum of the store, in hexadecimal digits */
+} lm_data;
+
+/*
+ * Opens the data of a run. A file that is no store is a text: a new run first writes its bytes as
+ * OUT/data.h5, and a run that is continued reads that.
+ */
+PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool resumes,
+                                    pal_error *error);
+void lm_data_close(lm_data *data);
+
+/* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
+ * of the first 16 million tokens. 0 after an error. */
+double lm_data_entropy(pal_tokens *store);
+/* The mean loss over the held-out part, in bits per byte of its text. NaN after an error. */
+double lm_data_score(const lm_data *data, pal_lm *lm, pal_tape *tape);
+/* Goes on after the first tokens of the data, in constant memory, and writes both. */
+void lm_data_sample(const lm_data *data, pal_lm *lm, pal_tape *tape, const lm_options *o, FILE *to);
+
+#endif
