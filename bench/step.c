@@ -16,17 +16,20 @@
  * pairs. First the loss is compared with that of the composed rules. The default set is width 256
  * with 4 heads of 64, batch 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers
  * each, SwiGLU 8/3, bytes. Lines that start with # say what it ran on and, after each row, the
- * profile of one more run: percent of a step, and ms forward and backward.
+ * profile of one more run (percent of a step, and ms forward and backward) and what a step of
+ * pal_train costs beyond loss and backward: batches of a store, read ahead by a thread, clipping,
+ * AdamW and both logs.
  */
 #include "bench/measure/measure.h"
-#include "optim/optim.h"
+#include "optim/train.h"
 
 #include <argp.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { MOST_THREADS = 8 };
+enum { MOST_THREADS = 8, STORE = 1 << 20 /* tokens */ };
 
 typedef struct setup {
     const char *mixers;
@@ -236,6 +239,92 @@ static void print_profile(training *t, FILE *csv)
     free(sorted);
 }
 
+/* ---- What training adds to the model's arithmetic ---- */
+
+typedef struct whole {
+    training *t;
+    pal_train_opts opts;
+    pal_journal *log;
+    int64_t made; /* steps */
+} whole;
+
+static double arithmetic(void *context)
+{
+    training *t = context;
+    double start = seconds();
+    bool good = pal_backward(loss_of(t, PAL_RULE_AUTO)) == PAL_OK;
+    pal_tape_reset(t->tape);
+    return good ? seconds() - start : -1;
+}
+
+static pal_tensor batch_loss(void *user, pal_tape *tape, int64_t number, pal_batch *batch)
+{
+    (void)tape, (void)number;
+    return pal_lm_loss(((training *)user)->lm, batch->tokens, batch->targets, (pal_run_opts){0});
+}
+
+static double whole_step(void *context)
+{
+    whole *w = context;
+    pal_step p;
+    double start = seconds();
+    bool good = pal_train_step(&w->opts, w->made++, &p, NULL) == PAL_OK;
+    const pal_field row[] = {{"loss", p.loss}, {"lr", p.lr}, {"grad_norm", p.norm}};
+    good = pal_journal_row(w->log, w->made, 3, row, NULL) == PAL_OK && good;
+    return good ? seconds() - start : -1;
+}
+
+/* Runs of whole_step and arithmetic in turn, with store and log in a folder. */
+static bool compare(training *t, const char *folder, pal_tokens *store, int runs, pairs *p)
+{
+    whole w = {.t = t,
+               .opts = {.params = t->params,
+                        .optim = t->adamw,
+                        .tape = t->tape,
+                        .schedule = {.lr = 1e-4},
+                        .clip = 1,
+                        .loss = batch_loss,
+                        .user = t}};
+    w.opts.batches = pal_batches_new(
+        store, (pal_batches_opts){.batch = t->s.batch, .len = t->s.len, .prefetch = true});
+    bool good = w.opts.batches &&
+                pal_journal_open(&w.log, folder, "loss,lr,grad_norm", 0, NULL) == PAL_OK &&
+                measure_pairs(whole_step, &w, arithmetic, t, runs, p);
+    pal_journal_close(w.log);
+    pal_batches_free(w.opts.batches);
+    return good;
+}
+
+static bool print_overhead(training *t, int runs, FILE *csv)
+{
+    char folder[] = "/tmp/pal-step-XXXXXX", path[64];
+    static const char *const files[] = {"data.h5", "log.csv", "log.jsonl"};
+    pal_rng rng = pal_rng_new(2, 0);
+    pal_tokens *store = NULL;
+    pairs p = {.ratio = 0};
+    unsigned char *text = malloc(STORE);
+    bool good = text && mkdtemp(folder);
+    for (int64_t i = 0; good && i < STORE; i++) text[i] = (unsigned char)(256 * pal_rng_next(&rng));
+    snprintf(path, sizeof path, "%s/%s", folder, files[0]);
+    good = good &&
+           pal_tokens_write(path, &(pal_tokens_source){.tokens = text, .count = STORE}, NULL) ==
+               PAL_OK &&
+           pal_tokens_open(&store, path, NULL) == PAL_OK && compare(t, folder, store, runs, &p);
+    if (good)
+        note(csv, "overhead: %.1f%% of a step of %.2f ms is data, clipping, optimiser and logs",
+             100 * (1 - p.ratio), 1e3 * p.seconds.median);
+    pal_tokens_close(store);
+    free(text);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        remove(path);
+    }
+    rmdir(folder);
+    return good;
+}
+
+/* ---- A set ---- */
+
 static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
 {
     if (!validate(s, csv)) return false;
@@ -261,6 +350,7 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
                     o->threads[i], (long long)s.width, (long long)s.layers, (long long)s.batch,
                     (long long)s.len, P, ms, rate, gflops, share);
         print_profile(&t, csv);
+        good = print_overhead(&t, o->runs, csv);
     }
     training_free(&t);
     return good;
