@@ -4,13 +4,14 @@
  *     generate build/run/step-00000200.h5 "The delta rule" --tokens 500 --temperature 0.8
  *     generate --score build/run/step-00000200.h5 <book.txt
  *
- * The prompt goes through the model in one call, and then one byte after the other, in constant
- * memory. A state that is saved is one byte behind the text: the last byte has been written, but
- * the model has not read it yet. It lies in the file too, with the place in the random numbers, so
+ * The prompt goes through the model in one call, and then one token after the other, in constant
+ * memory. Tokens are those of the tokenizer that the checkpoint carries, or bytes. A state that is
+ * saved is one token behind the text: the last one has been written, but the model has not read it
+ * yet. It lies in the file too, with the place in the random numbers, so
  * that who loads it goes on as if nothing had happened.
  */
 #include <palimpsest.h>
-#include "examples/lm/options.h"
+#include "examples/lm/data.h"
 #include "examples/lm/text.h"
 
 #include <argp.h>
@@ -29,13 +30,15 @@ typedef struct options {
 
 typedef struct generator {
     options o;
-    lm_text prompt;
+    bpe *tokenizer;
+    lm_text text; /* the prompt, and its tokens */
+    bpe_ids prompt;
     pal_params *params;
     pal_lm *lm;
     pal_tape *tape;
     pal_lm_state *state;
     pal_rng rng;
-    int64_t next; /* a byte that the model has not read yet; -1: none */
+    int64_t next; /* a token that the model has not read yet; -1: none */
 } generator;
 
 static void stop(const char *what)
@@ -62,13 +65,13 @@ enum { TOKENS = 'n', TEMPERATURE = 't', TOP_K = 'k', TOP_P = 'p', SEED = 's' };
 enum { SCORE = 256, SAVE, LOAD, THREADS };
 
 static const struct argp_option flags[] = {
-    {"tokens", TOKENS, "N", 0, "bytes to write (300)", 0},
+    {"tokens", TOKENS, "N", 0, "tokens to write (300)", 0},
     {"temperature", TEMPERATURE, "T", 0,
      "divides the logits: below 1 the likely becomes likelier, 0 always takes the likeliest (0.8)",
      0},
-    {"top-k", TOP_K, "K", 0, "draw from the K likeliest bytes only; 0: from all (40)", 0},
+    {"top-k", TOP_K, "K", 0, "draw from the K likeliest tokens only; 0: from all (40)", 0},
     {"top-p", TOP_P, "P", 0,
-     "draw from the fewest bytes that have a share of P together; 0: from all (0)", 0},
+     "draw from the fewest tokens that have a share of P together; 0: from all (0)", 0},
     {"seed", SEED, "N", 0, "of the draws (1, or where the loaded state was)", 0},
     {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 0},
     {"score", SCORE, NULL, 0, "write nothing: print how many bits a byte of the text costs", 1},
@@ -149,7 +152,8 @@ static void read_options(options *o, int argc, char **argv)
         .args_doc = "CHECKPOINT [PROMPT]",
         .doc = "Goes on with a text by a language model that train_lm has trained, whose "
                "checkpoints (build/run/step-00000200.h5) say by themselves what the model is. "
-               "Tokens are bytes. Without PROMPT the text is read from standard input, unless a "
+               "Tokens are those of its data; a prompt is encoded by itself. Without PROMPT the "
+               "text is read from standard input, unless a "
                "state is loaded. Prompt and continuation go to standard output, the time they took "
                "to standard error."
                "\vExamples:\n\n"
@@ -178,7 +182,9 @@ static void build(generator *g)
     need(pal_checkpoint_config(g->o.checkpoint, config, sizeof config, &error), &error);
     need(lm_options_read(&o, config, &error), &error);
     need(pal_mixers_check(o.mixers, &error), &error);
-    if (o.vocab != 256) stop("the tokens of this model are not bytes");
+    need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
+    if (o.vocab < bpe_vocab_size(g->tokenizer))
+        stop("the tokenizer of the checkpoint has more tokens than its model");
     need(pal_h5_open(&file, g->o.checkpoint, &error), &error);
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();
@@ -191,10 +197,11 @@ static void read_prompt(generator *g)
 {
     pal_error error;
     if (g->o.prompt)
-        need(lm_text_copy(&g->prompt, g->o.prompt, &error), &error);
+        need(lm_text_copy(&g->text, g->o.prompt, &error), &error);
     else if (!g->o.load)
-        need(lm_text_read(&g->prompt, "/dev/stdin", &error), &error);
-    if (g->prompt.size == 0 && !g->o.load) stop("the prompt is empty");
+        need(lm_text_read(&g->text, "/dev/stdin", &error), &error);
+    need(bpe_encode(g->tokenizer, g->text.byte, g->text.size, &g->prompt, &error), &error);
+    if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
 }
 
 static void load(generator *g)
@@ -208,8 +215,8 @@ static void load(generator *g)
     need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
     need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
     pal_h5_close(file);
-    if (!(next >= 0 && next < 256 && seed >= 0 && seed <= INT32_MAX && counter >= 0 &&
-          counter <= 0x1p53))
+    if (!(next >= 0 && next < (double)bpe_vocab_size(g->tokenizer) && seed >= 0 &&
+          seed <= INT32_MAX && counter >= 0 && counter <= 0x1p53))
         stop("--load-state: the attributes next, seed or counter are no such numbers");
     g->next = (int64_t)next;
     if (g->o.seeded) return;
@@ -231,23 +238,25 @@ static void save(const generator *g)
 
 /* ---- Going on ---- */
 
-/* The unread byte, if there is one, and the prompt, as tokens [1,T]. */
+/* The unread token, if there is one, and the prompt, as tokens [1,T]. */
 static pal_tensor all_tokens(generator *g)
 {
-    const int64_t unread = g->next >= 0, n = g->prompt.size + unread;
+    const int64_t unread = g->next >= 0, n = g->prompt.count + unread;
     pal_tensor t = pal_zeros(g->tape, PAL_I64, PAL_SHAPE(1, n));
     int64_t *to = pal_edit(t).data;
     if (unread) to[0] = g->next;
-    for (int64_t i = 0; i < g->prompt.size; i++) to[unread + i] = g->prompt.byte[i];
+    for (int64_t i = 0; i < g->prompt.count; i++) to[unread + i] = g->prompt.id[i];
     return t;
 }
 
 static void score(generator *g)
 {
-    if (g->prompt.size < 2) stop("--score: a text of two bytes or more is wanted");
+    if (g->prompt.count < 2) stop("--score: a text of two tokens or more is wanted");
     pal_tensor logp = pal_lm_score(g->lm, all_tokens(g), (pal_run_opts){0});
-    printf("%.4f bits per byte over %lld bytes after the first\n",
-           -pal_item(pal_mean(logp, PAL_ALL, false)) / log(2), (long long)pal_count(logp));
+    const double bits = -pal_item(pal_sum(logp, PAL_ALL, false)) / log(2);
+    const int64_t bytes = bpe_decode(g->tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
+    printf("%.4f bits per byte over %lld bytes after the first token\n", bits / (double)bytes,
+           (long long)bytes);
 }
 
 /* Reads all of the text but its last byte, so that the state is one byte behind. */
@@ -256,7 +265,7 @@ static void prefill(generator *g)
     double began = seconds();
     pal_tensor all = all_tokens(g);
     const int64_t n = pal_dim(all, 1) - 1;
-    if (g->prompt.size > 0) fwrite(g->prompt.byte, 1, (size_t)g->prompt.size, stdout);
+    if (g->text.size > 0) fwrite(g->text.byte, 1, (size_t)g->text.size, stdout);
     fflush(stdout);
     g->next = pal_i64(all)[n];
     if (n > 0) pal_lm_step(g->lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
@@ -266,16 +275,31 @@ static void prefill(generator *g)
         fprintf(stderr, "prompt  %lld tokens, %.0f tokens/s\n", (long long)n, (double)n / took);
 }
 
-static void generate(generator *g)
+/* Where the model's vocabulary is larger than the tokenizer's, what is beyond stands for nothing.
+ */
+static int64_t draw(generator *g, pal_tensor logits)
 {
     const pal_sample_opts how = {
         .temperature = g->o.temperature, .top_k = g->o.top_k, .top_p = g->o.top_p};
+    return pal_sample(pal_slice(logits, 1, 0, bpe_vocab_size(g->tokenizer), 1), how, &g->rng);
+}
+
+/* A token may be half a character: its bytes go out as they are. */
+static void put(const generator *g)
+{
+    int64_t size;
+    const char *byte = bpe_token(g->tokenizer, g->next, &size);
+    if (size > 0) fwrite(byte, 1, (size_t)size, stdout);
+}
+
+static void generate(generator *g)
+{
     double began = seconds();
     for (int64_t i = 0; i < g->o.tokens; i++) {
         pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(1, 1), &g->next);
-        g->next = pal_sample(pal_lm_step(g->lm, g->state, in, (pal_run_opts){0}), how, &g->rng);
+        g->next = draw(g, pal_lm_step(g->lm, g->state, in, (pal_run_opts){0}));
         pal_tape_reset(g->tape);
-        putchar((int)g->next);
+        put(g);
     }
     if (fflush(stdout) != 0) stop("standard output cannot be written");
     double took = seconds() - began;
@@ -306,6 +330,8 @@ int main(int argc, char **argv)
     pal_lm_state_free(g.state);
     pal_tape_free(g.tape);
     pal_params_free(g.params);
-    lm_text_free(&g.prompt);
+    bpe_ids_free(&g.prompt);
+    lm_text_free(&g.text);
+    bpe_free(g.tokenizer);
     return 0;
 }

@@ -107,6 +107,31 @@ static pal_status load_params(const char *path, pal_params *params, pal_error *e
     return s;
 }
 
+/* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
+ * say what its tokens are, and is believed. */
+static pal_status same_tokenizer(const char *path, const bpe *data, pal_error *error)
+{
+    bpe *own;
+    pal_h5 *file;
+    double version;
+    int64_t size, own_size;
+    pal_status s = pal_h5_open(&file, path, error);
+    if (s != PAL_OK) return s;
+    const bool checkpoint = pal_h5_get_number(file, "/", "checkpoint", &version, NULL) == PAL_OK;
+    pal_h5_close(file);
+    if (!checkpoint) return PAL_OK;
+    s = lm_tokenizer(&own, path, error);
+    if (s != PAL_OK) return s;
+    const char *want = bpe_json(data, &size), *have = bpe_json(own, &own_size);
+    if (size != own_size || memcmp(want, have, (size_t)size) != 0)
+        s = pal_error_set(error, PAL_EVALUE,
+                          "--init: %.400s was trained with another tokenizer than that of --data; "
+                          "examples/convert.py takes its parameters alone",
+                          path);
+    bpe_free(own);
+    return s;
+}
+
 static void build(run *r)
 {
     const lm_options *o = &r->o;
@@ -116,7 +141,9 @@ static void build(run *r)
     r->tape = pal_tape_new();
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     r->lm = pal_lm_new(r->params, lm_options_model(o), &rng);
-    if (!r->from && *o->init && load_params(o->init, r->params, &error) != PAL_OK)
+    if (!r->from && *o->init &&
+        (same_tokenizer(o->init, r->data.tokenizer, &error) != PAL_OK ||
+         load_params(o->init, r->params, &error) != PAL_OK))
         stop(error.message);
     r->optim = make_optim(o, r->params);
     if (o->average > 0)
@@ -190,6 +217,8 @@ static pal_train_result train(run *r)
                                  .resume = r->from,
                                  .config = r->config,
                                  .data = r->data.identity,
+                                 .tokenizer = pal_tokens_tokenizer(r->data.store),
+                                 .tokenizer_name = pal_tokens_name(r->data.store),
                                  .save_every = o->save_every,
                                  .keep = o->keep,
                                  .evaluate_every = o->eval_every,

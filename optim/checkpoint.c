@@ -9,6 +9,8 @@
 
 enum { VERSION = 1 };
 
+static const char TOKENIZER[] = "/tokenizer";
+
 /* ---- Texts ---- */
 
 /* The kernels that decide about bits: what pal_kernels_in_use says but the threads. */
@@ -71,6 +73,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
                                    {"kernels", kernels},
                                    {"schedule", c->schedule ? schedule : NULL},
                                    {"data", c->data},
+                                   {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
                                    {"config", c->config}};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         if (!text[i][1]) continue;
@@ -92,6 +95,9 @@ pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *
         pal_array a = rng_array(words);
         s = pal_h5_put(file, "/rng", &a, error);
     }
+    if (s == PAL_OK && c->tokenizer)
+        s = pal_h5_put_uints(file, TOKENIZER, 1, (int64_t)strlen(c->tokenizer), c->tokenizer,
+                             error);
     if (s == PAL_OK) s = put_numbers(c, file, error);
     return s == PAL_OK ? put_texts(c, file, error) : s;
 }
@@ -233,6 +239,63 @@ pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_
     if (s == PAL_OK) {
         s = get_version(file, &why);
         if (s == PAL_OK) s = pal_h5_get_text(file, "/", "config", text, size, &why);
+        pal_h5_close(file);
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
+}
+
+/* ---- The tokenizer ---- */
+
+/* All of it, by pieces. */
+static pal_status read_bytes(pal_h5_reader *reader, char *text, pal_error *error)
+{
+    int64_t piece[1024];
+    const int64_t length = pal_h5_reader_count(reader);
+    for (int64_t i = 0; i < length; i += 1024) {
+        const int64_t n = length - i < 1024 ? length - i : 1024;
+        pal_status s = pal_h5_reader_get(reader, i, n, piece, error);
+        if (s != PAL_OK) return s;
+        for (int64_t j = 0; j < n; j++) {
+            if (piece[j] == 0)
+                return pal_error_set(error, PAL_EFORMAT, "byte %lld of %s is 0, and it is a text",
+                                     (long long)(i + j), TOKENIZER);
+            text[i + j] = (char)piece[j];
+        }
+    }
+    text[length] = '\0';
+    return PAL_OK;
+}
+
+static pal_status get_tokenizer(pal_h5 *file, char *text, size_t size, int64_t *length,
+                                pal_error *error)
+{
+    pal_h5_reader *reader;
+    *length = 0;
+    pal_status s = get_version(file, error);
+    if (s == PAL_OK && text && size) text[0] = '\0';
+    if (s != PAL_OK || !pal_h5_has(file, TOKENIZER)) return s;
+    s = pal_h5_reader_open(&reader, file, TOKENIZER, 1, error);
+    if (s != PAL_OK) return s;
+    *length = pal_h5_reader_count(reader);
+    if (*length == 0 || pal_h5_reader_width(reader) != 1)
+        s = pal_error_set(error, PAL_EFORMAT, "%s is empty or not of bytes", TOKENIZER);
+    else if (text && (uint64_t)*length >= size)
+        s = pal_error_set(error, PAL_EVALUE, "%s has %lld bytes, and there is room for %zu",
+                          TOKENIZER, (long long)*length, size);
+    else if (text)
+        s = read_bytes(reader, text, error);
+    pal_h5_reader_close(reader);
+    return s;
+}
+
+pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size, int64_t *length,
+                                    pal_error *error)
+{
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = get_tokenizer(file, text, size, length, &why);
         pal_h5_close(file);
     }
     return s == PAL_OK ? s : in_file(path, s, &why, error);

@@ -319,7 +319,9 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
                         .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
                         .schedule = &o->schedule,
                         .data = o->data,
-                        .config = o->config}};
+                        .config = o->config,
+                        .tokenizer = o->tokenizer,
+                        .tokenizer_name = o->tokenizer_name}};
     pal_status s = begin(&l, &why);
     l.first = l.state.step;
     l.began = now();

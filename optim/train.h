@@ -126,8 +126,10 @@ typedef struct pal_checkpoint {
     /* What is saved, and has to be the same on loading; NULL: neither. */
     const pal_schedule *schedule;
     const char *data; /* identity of the data, such as its checksum */
-    /* What is saved alone; NULL: nothing. pal_checkpoint_config reads it. */
+    /* What is saved alone; NULL: nothing. pal_checkpoint_config and _tokenizer read it. */
     const char *config;
+    const char *tokenizer;      /* of the data, a text that means nothing here; not empty */
+    const char *tokenizer_name; /* in less than 256 bytes */
     /* What is saved, and set by loading. */
     int64_t step;          /* steps made */
     pal_position position; /* of the batches that were consumed */
@@ -157,6 +159,10 @@ PAL_API PAL_CHECKED pal_status pal_checkpoint_load(pal_checkpoint *c, const char
 /* The text of the file, for who has to build the model that it fits. size is the room in text. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_config(const char *path, char *text, size_t size,
                                                      pal_error *error);
+/* The text of the tokenizer, ended by NUL. *length is that of the text, 0 where there is none. size
+ * is the room in text; NULL: the length is all that is asked for. */
+PAL_API PAL_CHECKED pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size,
+                                                        int64_t *length, pal_error *error);
 
 /* ---- The loop ---- */
 
@@ -193,9 +199,9 @@ typedef struct pal_train_opts {
     const char *folder; /* of the run; NULL: nothing is written, and what follows means nothing */
     int64_t resume;     /* go on from the checkpoint of this step; 0: a new run */
     const char *config; /* the text of config.txt and the checkpoints; NULL: none */
-    const char *data;   /* as in pal_checkpoint */
-    int64_t save_every; /* steps between checkpoints; 0: the last step alone, and the best */
-    int64_t keep;       /* checkpoints kept beside the best; 0: all */
+    const char *data, *tokenizer, *tokenizer_name; /* as in pal_checkpoint */
+    int64_t save_every;     /* steps between checkpoints; 0: the last step alone, and the best */
+    int64_t keep;           /* checkpoints kept beside the best; 0: all */
     int64_t evaluate_every; /* 0: at the last step */
     int64_t sample_every;   /* 0: never */
     bool go_on;             /* when a file cannot be written: say so and train on */

@@ -87,6 +87,53 @@ grep -q '^[0-9.]* bits per byte over [0-9]* bytes' "$dir/known" || fail "no scor
 awk '{ b[NR] = $1 } END { exit !(b[1] < 7 && b[2] > 7.9 && b[1] > 0) }' "$dir/known" "$dir/noise" ||
     fail "a known text and noise cost $(cat "$dir/known" "$dir/noise")"
 
+# ---- A tokenizer ----
+# Two documents: the last is held out, in one window. Its first target follows the newline that ends
+# the first, which is a token of its own: the score of that text is the evaluation of train_lm.
+head -n 150 "$dir/text" >"$dir/first"
+i=0
+while [ $i -lt 12 ]; do
+    printf '%d na\303\257ve corks\n' $i
+    i=$((i + 1))
+done >"$dir/last"
+token() { "$B/examples/tokenize" "$@" >"$dir/tok.txt" 2>&1 || fail "tokenize: $(cat "$dir/tok.txt")"; }
+token --out "$dir/store.h5" --train-vocab 300 --save-tokenizer "$dir/bpe.json" "$dir/first" "$dir/last"
+for vocab in 0 310; do # 310: ten tokens more than the tokenizer has
+    train bpe$vocab 5 --data "$dir/store.h5" --held-out 0.5 --len 300 --mixers gdn:num_heads=2:head_dim=8 --layers 1 \
+        --width 16 --lr 1e-2 --vocab $vocab
+    bpe=$dir/bpe$vocab/step-00000005.h5
+    { echo && cat "$dir/last"; } | gen score "$bpe" --score
+    awk -F, -v score="$(cat "$dir/score")" -v size="$(size last)" '
+        NR == 1 { for (i = 1; i <= NF; i++) if ($i == "held_out") at = i }
+        { held = $at }
+        END { split(score, s, " "); exit !(s[6] == size && held > 0 && s[1] - held < 1e-4 && held - s[1] < 1e-4) }
+        ' "$dir/bpe$vocab/log.csv" || fail "$(cat "$dir/score"), and train_lm: $(tail -n 1 "$dir/bpe$vocab/log.csv")"
+    gen whole "$bpe" "7 bott" --tokens 200 --seed 3 --top-k 0 --temperature 2
+    gen one "$bpe" "7 bott" --tokens 90 --seed 3 --top-k 0 --temperature 2 --save-state "$dir/state.h5"
+    gen two "$bpe" --tokens 110 --top-k 0 --temperature 2 --load-state "$dir/state.h5"
+    cat "$dir/one" "$dir/two" >"$dir/joint"
+    same whole joint "tokens: a saved state goes on with another text"
+    # More bytes than tokens, for tokens of one byte alone would give 206.
+    [ "$(head -c 6 "$dir/whole")" = "7 bott" ] && [ "$(size whole)" -gt 206 ] || fail "no tokens: $(cat "$dir/whole")"
+    grep -q 'written 200 tokens' "$dir/whole.err" || fail "$(cat "$dir/whole.err")"
+done
+
+# The model of one tokenizer is not that of another of equal size, nor of bytes.
+tac "$dir/first" | tr '0-9' '5-90-4' >"$dir/other"
+token --out "$dir/other.h5" --train-vocab 300 "$dir/other" "$dir/last"
+init() { # OUT data init flags...
+    out=$1 data=$2 from=$3
+    shift 3
+    "$B/examples/train_lm" --data "$data" --init "$from" --out "$dir/$out" --steps 1 --sample 0 --len 20 --batch 1 \
+        --mixers gdn:num_heads=2:head_dim=8 --layers 1 --width 16 "$@" >"$dir/$out.log" 2>&1
+}
+init tuned "$dir/store.h5" "$dir/bpe0/step-00000005.h5" || fail "$(cat "$dir/tuned.log")"
+for data in "$dir/other.h5" "$dir/text"; do
+    if init strange "$data" "$dir/bpe0/step-00000005.h5" --vocab 300; then fail "--init took another tokenizer"; fi
+    grep -q "with another tokenizer than that of --data" "$dir/strange.log" || fail "$(cat "$dir/strange.log")"
+    rm -rf "$dir/strange"
+done
+
 # ---- What is refused ----
 refuses() { # words arguments...
     words=$1
@@ -101,7 +148,7 @@ refuses "cannot be read" "$dir/nothing.h5" "x"
 refuses "cannot be read" "$hybrid" "x" --load-state "$dir/nothing.h5"
 refuses "not a readable HDF5 file" "$dir/text" "x"
 refuses "prompt is empty" "$hybrid"
-refuses "two bytes or more" "$hybrid" x --score
+refuses "two tokens or more" "$hybrid" x --score
 refuses "without state" "$hybrid" xyz --score --load-state "$dir/hybrid.h5"
 refuses "number from 0" "$hybrid" x --temperature -1
 refuses "number from 0" "$hybrid" x --top-p 2
@@ -109,6 +156,35 @@ refuses "whole number" "$hybrid" x --tokens many
 refuses "quotation marks" "$hybrid" two words
 head -c 3000 "$hybrid" >"$dir/half.h5"
 refuses "not a readable HDF5 file" "$dir/half.h5" x
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    cat >"$dir/spoil.py" <<'END'
+import sys, h5py, numpy
+d, text = sys.argv[1:3]
+good = open(d + '/bpe.json', 'rb').read()
+for name, data in (('cut', good[:-9]), ('zero', b'\0' + good[1:]), ('empty', b''), ('more', open(d + '/more.json', 'rb').read()),
+                   ('wide', numpy.frombuffer(good, 'u1').astype('u2')), ('float', numpy.zeros(9)),
+                   ('huge', None)):
+    with open(d + '/' + name + '.h5', 'wb') as f:
+        f.write(open(text, 'rb').read())
+    with h5py.File(d + '/' + name + '.h5', 'r+') as f:
+        del f['tokenizer']
+        if data is None:
+            f.create_dataset('tokenizer', (1 << 50,), 'u1', chunks=(1 << 20,))
+        else:
+            f['tokenizer'] = numpy.frombuffer(data, 'u1') if isinstance(data, bytes) else data
+END
+    token --out "$dir/more.tokens.h5" --train-vocab 320 --save-tokenizer "$dir/more.json" "$dir/text"
+    /usr/bin/python3 "$dir/spoil.py" "$dir" "$dir/bpe0/step-00000005.h5" || fail "no spoiled tokenizers"
+    refuses "cut.h5: its tokenizer: " "$dir/cut.h5" x
+    refuses "zero.h5: byte 0 of /tokenizer is 0" "$dir/zero.h5" x
+    refuses "empty.h5: .*tokenizer" "$dir/empty.h5" x
+    refuses "more tokens than its model" "$dir/more.h5" x
+    refuses "wide.h5: /tokenizer is empty or not of bytes" "$dir/wide.h5" x
+    refuses "float.h5: .*tokenizer" "$dir/float.h5" x
+    refuses "huge.h5: .*tokenizer" "$dir/huge.h5" x
+else
+    echo "note: no h5py; spoiled tokenizers are not tested"
+fi
 gen help --help
 grep -q -e '--load-state' "$dir/help" || fail "--help does not teach"
 

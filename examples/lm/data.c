@@ -65,6 +65,25 @@ void lm_data_close(lm_data *d)
     pal_tokens_close(d->store);
 }
 
+pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)
+{
+    pal_error why;
+    int64_t length;
+    *out = NULL;
+    pal_status s = pal_checkpoint_tokenizer(checkpoint, NULL, 0, &length, error);
+    if (s != PAL_OK) return s;
+    char *json = malloc((size_t)length + 1);
+    if (!json) return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", checkpoint);
+    s = pal_checkpoint_tokenizer(checkpoint, json, (size_t)length + 1, &length, error);
+    if (s == PAL_OK) {
+        s = bpe_load(out, json, length, &why);
+        if (s != PAL_OK)
+            pal_error_set(error, s, "%.400s: its tokenizer: %.500s", checkpoint, why.message);
+    }
+    free(json);
+    return s;
+}
+
 /* ---- Measuring ---- */
 
 double lm_data_entropy(pal_tokens *store)

@@ -22,6 +22,9 @@ PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool res
                                     pal_error *error);
 void lm_data_close(lm_data *data);
 
+/* The tokenizer that a checkpoint carries; bytes if it carries none. */
+PAL_CHECKED pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error);
+
 /* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
  * of the first 16 million tokens. 0 after an error. */
 double lm_data_entropy(pal_tokens *store);
