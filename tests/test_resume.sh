@@ -73,5 +73,18 @@ split -l 10 "$dir/text" "$dir/doc-"
 "$B/examples/tokenize" --out "$dir/store.h5" "$dir"/doc-* >"$dir/tok.txt" 2>&1 || fail "tokenize: $(cat "$dir/tok.txt")"
 check "packed documents" --data "$dir/store.h5" --packed --accumulate 2 --optimizer adam
 
+# Other kernels have other bits, which is said; the same ones are no reason for a warning.
+# shellcheck disable=SC2086
+lm $model --data "$dir/text" --steps 1 --sample 0 --out "$dir/kernels" >"$dir/first.txt" 2>&1 || fail "$(cat "$dir/first.txt")"
+lm --resume --steps 2 --out "$dir/kernels" >"$dir/same.txt" 2>&1 || fail "$(cat "$dir/same.txt")"
+grep -q "warning" "$dir/same.txt" && fail "the same kernels: $(cat "$dir/same.txt")"
+PAL_ISA=base "$B/examples/train_lm" --resume --steps 3 --out "$dir/kernels" >"$dir/base.txt" 2>&1 || fail "$(cat "$dir/base.txt")"
+if grep -q "^machine.*base" "$dir/same.txt"; then
+    echo "note: there are no other kernels than base"
+else
+    grep -q "warning: the run was made with the kernels .* and goes on with those of base" "$dir/base.txt" ||
+        fail "no warning of other kernels: $(cat "$dir/base.txt")"
+fi
+
 [ $failed = 0 ] && echo "a run that is killed is the run that was not"
 exit $failed
