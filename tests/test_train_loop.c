@@ -23,7 +23,7 @@ typedef struct task {
     int64_t parts[3]; /* micro-batch i of a step has rows parts[i-1] .. parts[i]; all zero: all */
     int64_t bad;      /* the micro-batch whose loss takes a logarithm of -1; 0: none */
     int64_t quiet;    /* from here on allocations are counted */
-    int64_t *allocations;
+    _Atomic int64_t *allocations;
     double dropout;
     double (*score)(int64_t step);
 } task;
@@ -158,7 +158,7 @@ START_TEST(ragged_micro_batches_are_one_batch)
 }
 END_TEST
 
-static int64_t allocations;
+static _Atomic int64_t allocations; /* of the thread that reads ahead too */
 static void *count(void *memory, size_t old_size, size_t size, void *user)
 {
     (void)old_size, (void)user;
@@ -187,6 +187,100 @@ START_TEST(no_allocation_after_the_second_step)
     task_free(&t);
     pal_set_allocator(NULL, NULL);
 }
+END_TEST
+
+/* A table of logits by token, on batches of a store: training reads ahead, evaluation is the
+ * held-out part. */
+enum { VOCAB = 16, TEXT = 700, STEPS = 24, MICRO = 3, SECOND = 2 * MICRO };
+typedef struct reader {
+    pal_tensor table;
+    pal_batches *train, *held;
+    int64_t between, batches; /* allocations from the third step to the last; held-out batches */
+    int evaluations;
+} reader;
+
+static pal_tensor table_loss(const reader *r, const pal_batch *b)
+{
+    return pal_cross_entropy(pal_embedding(r->table, b->tokens), b->targets,
+                             (pal_cross_entropy_opts){.has_ignore = true, .ignore = PAL_IGNORE});
+}
+
+static pal_tensor reader_loss(void *user, pal_tape *tape, int64_t number, pal_batch *b)
+{
+    (void)tape;
+    reader *r = user;
+    if (number == SECOND) allocations = 0;
+    if (number == (STEPS - 1) * MICRO) r->between = allocations;
+    return table_loss(r, b);
+}
+
+/* Never better than the first time, so that nothing is saved after it. */
+static double reader_evaluate(void *user, pal_tape *tape, int64_t step)
+{
+    (void)step;
+    pal_error error;
+    reader *r = user;
+    ck_assert_int_eq(pal_batches_seek(r->held, (pal_position){0}, &error), PAL_OK);
+    for (pal_batch b;;) {
+        ck_assert_int_eq(pal_batches_next(r->held, tape, &b, &error), PAL_OK);
+        if (b.end) break;
+        ck_assert(isfinite(pal_item(table_loss(r, &b))));
+        pal_tape_reset(tape);
+        r->batches++;
+    }
+    return r->evaluations++ ? 2 : 1;
+}
+
+static void reads_without_allocation(pal_batch_kind kind)
+{
+    char path[128];
+    uint8_t text[TEXT];
+    const int64_t offsets[] = {0, 90, 91, 300, 301, 500, 600, TEXT};
+    pal_error error = {0};
+    pal_tokens *store;
+    for (int i = 0; i < TEXT; i++) text[i] = (uint8_t)(i * i % 13);
+    snprintf(path, sizeof path, "%s/store.h5", folder);
+    const pal_tokens_source source = {
+        .tokens = text, .count = TEXT, .offsets = offsets, .documents = 7, .vocab = VOCAB};
+    ck_assert_int_eq(pal_tokens_write(path, &source, &error), PAL_OK);
+    pal_set_allocator(count, NULL);
+    ck_assert_int_eq(pal_tokens_open(&store, path, &error), PAL_OK);
+    pal_batches_opts how = {.kind = kind, .batch = 3, .len = 16, .held_out = 0.3, .prefetch = true};
+    task t = task_new();
+    reader r = {.table = pal_param(t.params, "table", PAL_F32, PAL_SHAPE(VOCAB, VOCAB)),
+                .train = pal_batches_new(store, how)};
+    how.validation = true;
+    how.prefetch = false;
+    r.held = pal_batches_new(store, how);
+    pal_optim_free(t.optim);
+    t.optim = pal_adamw_new(t.params, (pal_adamw_opts){0});
+    t.average = pal_average_new(t.params, (pal_average_opts){0});
+    pal_train_opts o = opts(&t, STEPS);
+    o.loss = reader_loss;
+    o.evaluate = reader_evaluate;
+    o.evaluate_every = 2;
+    o.user = &r;
+    o.batches = r.train;
+    o.accumulate = MICRO;
+    o.clip = 1;
+    o.folder = folder;
+    allocations = 0;
+    trains(&o, NULL);
+    ck_assert_msg(r.between == 0, "%lld allocations", (long long)r.between);
+    ck_assert_int_gt(allocations, 0); /* the last step is saved */
+    ck_assert_int_eq(r.evaluations, STEPS / 2);
+    ck_assert_int_gt(r.batches, 2 * r.evaluations);
+    ck_assert_int_gt(pal_batches_position(r.train).epoch, 2);
+    pal_batches_free(r.train);
+    pal_batches_free(r.held);
+    pal_tokens_close(store);
+    task_free(&t);
+    pal_set_allocator(NULL, NULL);
+}
+
+START_TEST(no_allocation_with_batches_and_evaluation) { reads_without_allocation(PAL_WINDOWS); }
+END_TEST
+START_TEST(no_allocation_with_packed_batches) { reads_without_allocation(PAL_PACKED); }
 END_TEST
 
 /* ---- The end ---- */
@@ -357,6 +451,8 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, ragged_micro_batches_are_one_batch);
     tcase_add_test(c, no_allocation_after_the_second_step);
+    tcase_add_test(c, no_allocation_with_batches_and_evaluation);
+    tcase_add_test(c, no_allocation_with_packed_batches);
     tcase_add_test(c, the_operation_that_made_a_nan_is_named);
     tcase_add_test(c, a_parameter_that_is_not_finite_is_named);
     tcase_add_test(c, the_best_is_kept_beside_the_last);
