@@ -214,12 +214,13 @@ static pal_train_result train(run *r)
                                  .clip = o->clip,
                                  .seconds = o->train_seconds,
                                  .folder = o->out,
+                                 .lock = r->data.lock,
                                  .resume = r->from,
                                  .config = r->config,
                                  .data = r->data.identity,
                                  .tokenizer = pal_tokens_tokenizer(r->data.store),
                                  .tokenizer_name = pal_tokens_name(r->data.store),
-                                 .save_every = o->save_every,
+                                 .save_every = o->save_every ? o->save_every : (o->steps + 19) / 20,
                                  .keep = o->keep,
                                  .evaluate_every = o->eval_every,
                                  .sample_every = o->sample_every,
@@ -227,7 +228,8 @@ static pal_train_result train(run *r)
     pal_status s = pal_train(&opts, &result, &error);
     if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, error.message);
     if (s != PAL_OK) stop(error.message);
-    if (result.step < o->steps) printf("go on with it by: train_lm --resume --out %s\n", o->out);
+    if (result.step && result.step < o->steps)
+        printf("go on with it by: train_lm --resume --out %s\n", o->out);
     return result;
 }
 
@@ -240,7 +242,7 @@ static void finish(run *r, pal_train_result result)
                                .unit = "bits per byte",
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
-    if (pal_plot(r->o.out, how, &error) != PAL_OK)
+    if (result.step > r->from && pal_plot(r->o.out, how, &error) != PAL_OK)
         fprintf(stderr, "train_lm: no plots: %s\n", error.message);
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,

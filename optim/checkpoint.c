@@ -2,12 +2,12 @@
  * checkpoint.c - the whole state of a run as one file.
  */
 #include "optim/internal.h"
-#include "optim/train.h"
+#include "optim/run_folder.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 1, DATA_BYTES = 256, CONFIG_BYTES = 1 << 20 /* with the end of the text */ };
 
 static const char TOKENIZER[] = "/tokenizer";
 
@@ -69,6 +69,13 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     char kernels[64], schedule[256] = "";
     kernel_family(kernels);
     if (c->schedule) schedule_text(c->schedule, schedule);
+    /* What is longer could not be read again. */
+    if ((c->data && strlen(c->data) >= DATA_BYTES) ||
+        (c->config && strlen(c->config) >= CONFIG_BYTES))
+        return pal_error_set(
+            error, PAL_EVALUE,
+            "a checkpoint holds data of less than %d bytes and config of less than %d", DATA_BYTES,
+            CONFIG_BYTES);
     const char *const text[][2] = {{"code", pal_code_version()},
                                    {"kernels", kernels},
                                    {"schedule", c->schedule ? schedule : NULL},
@@ -88,6 +95,10 @@ static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_
 
 pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
+    const char *bad = pal_bad_parameter(c->params);
+    if (bad)
+        return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
+                             bad);
     pal_status s = put_states(c, file, error);
     if (s == PAL_OK && c->rng) {
         int64_t words[3];
@@ -155,7 +166,7 @@ static pal_status get_numbers(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 
 static pal_status same_text(pal_h5 *file, const char *name, const char *wanted, pal_error *error)
 {
-    char found[256];
+    char found[DATA_BYTES];
     pal_status s = pal_h5_get_text(file, "/", name, found, sizeof found, error);
     if (s != PAL_OK || strcmp(found, wanted) == 0) return s;
     return pal_error_set(error, PAL_EVALUE, "its %s is %s, and %s here", name, found, wanted);
@@ -192,13 +203,18 @@ static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, pal_error *e
     return s;
 }
 
+static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = get_version(file, error);
+    if (s == PAL_OK) s = get_numbers(c, file, error);
+    return s == PAL_OK ? get_texts(c, file, error) : s;
+}
+
 pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
     pal_checkpoint fresh = *c;
     int64_t words[3];
-    pal_status s = get_version(file, error);
-    if (s == PAL_OK) s = get_numbers(&fresh, file, error);
-    if (s == PAL_OK) s = get_texts(&fresh, file, error);
+    pal_status s = get_attributes(&fresh, file, error);
     if (s == PAL_OK && c->rng) {
         pal_array a = rng_array(words);
         s = pal_h5_get(file, "/rng", &a, error);
@@ -219,16 +235,31 @@ static pal_status in_file(const char *path, pal_status s, const pal_error *why, 
     return pal_error_set(error, s, "%.400s: %.600s", path, why->message);
 }
 
-pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *error)
+typedef pal_status get_fn(pal_checkpoint *c, pal_h5 *file, pal_error *error);
+
+static pal_status get_from(pal_checkpoint *c, const char *path, get_fn *get, pal_error *error)
 {
     pal_error why = {0};
     pal_h5 *file;
     pal_status s = pal_h5_open(&file, path, &why);
     if (s == PAL_OK) {
-        s = pal_checkpoint_get(c, file, &why);
+        s = get(c, file, &why);
         pal_h5_close(file);
     }
     return s == PAL_OK ? s : in_file(path, s, &why, error);
+}
+
+pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *error)
+{
+    return get_from(c, path, pal_checkpoint_get, error);
+}
+
+pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error)
+{
+    pal_checkpoint found = *c;
+    pal_status s = get_from(&found, path, get_attributes, error);
+    if (s == PAL_OK) *c = found;
+    return s;
 }
 
 pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_error *error)

@@ -5,6 +5,14 @@
 
 #include <math.h>
 
+void pal_scale_gradients(pal_params *params, double factor)
+{
+    for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
+        pal_block b = pal_params_block(params, run.block);
+        pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
+    }
+}
+
 double pal_clip_grad_norm(pal_params *params, double max_norm)
 {
     double sum = 0;
@@ -15,9 +23,6 @@ double pal_clip_grad_norm(pal_params *params, double max_norm)
     double norm = sqrt(sum);
     if (!(max_norm > 0) || !isfinite(norm) || norm <= max_norm) return norm;
     double factor = max_norm / (norm + 1e-6); /* as PyTorch: runs there and here agree */
-    for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
-        pal_block b = pal_params_block(params, run.block);
-        pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
-    }
+    pal_scale_gradients(params, factor);
     return norm;
 }

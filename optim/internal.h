@@ -54,6 +54,12 @@ void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const vo
 double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
 
+/* All gradients times a factor (clip.c). */
+void pal_scale_gradients(pal_params *params, double factor);
+/* The name of the first parameter that holds a number that is not finite; NULL: none
+ * (train_step.c). */
+const char *pal_bad_parameter(const pal_params *params);
+
 /* ---- Numbers kept beside the parameters (state.c) ---- */
 
 enum { PAL_MOMENTS = 2 };

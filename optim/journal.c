@@ -64,27 +64,40 @@ static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, boo
     return !ferror(from);
 }
 
-/* Writes `header` and the rows that stay to a temporary file, and renames it. */
+/* A file to read; NULL with PAL_OK if there is none. */
+static pal_status open_old(FILE **file, const char *path, pal_error *error)
+{
+    *file = fopen(path, "r");
+    if (*file || errno == ENOENT) return PAL_OK;
+    return pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+}
+
+/* Writes `header` and the rows that stay to the temporary file of this name. */
 static pal_status cut(const char *folder, const char *name, const char *header, step_fn *step_of,
                       int64_t last, bool texts, pal_error *error)
 {
-    char path[PAL_PATH], fresh[PAL_PATH + 8];
+    char path[PAL_PATH], fresh[PAL_PATH];
+    FILE *from = NULL;
     pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s == PAL_OK && last) s = open_old(&from, path, error);
     if (s != PAL_OK) return s;
-    snprintf(fresh, sizeof fresh, "%s.tmp", path);
-    FILE *from = last ? fopen(path, "r") : NULL, *to = fopen(fresh, "w");
-    bool good = to != NULL;
+    FILE *to = fopen(fresh, "w");
+    bool read = true, good = to != NULL;
+    errno = to ? 0 : errno;
     if (good) fputs(header, to);
-    if (good && from) good = copy_lines(from, to, step_of, last, texts);
+    if (good && from) read = copy_lines(from, to, step_of, last, texts);
     if (to) {
-        good = fflush(to) == 0 && fsync(fileno(to)) == 0 && good;
+        good = read && fflush(to) == 0 && !ferror(to) && pal_flush(fileno(to));
+        int why = errno;
         good = fclose(to) == 0 && good;
+        if (why) errno = why;
     }
+    if (!good)
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be %s: %s", path,
+                          read ? "written" : "read", strerror(errno));
     if (from) fclose(from);
-    if (good) good = rename(fresh, path) == 0;
-    if (good) return PAL_OK;
-    s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
-    unlink(fresh);
+    if (!good) pal_fresh_drop(folder, name);
     return s;
 }
 
@@ -92,9 +105,10 @@ static pal_status cut(const char *folder, const char *name, const char *header, 
 static pal_status check_columns(const char *folder, const char *header, pal_error *error)
 {
     char path[PAL_PATH], line[COLUMNS + 16] = "";
+    FILE *file;
     pal_status s = pal_path_of(path, folder, "log.csv", error);
-    FILE *file = s == PAL_OK ? fopen(path, "r") : NULL;
-    if (!file) return s;
+    if (s == PAL_OK) s = open_old(&file, path, error);
+    if (s != PAL_OK || !file) return s;
     bool same = !fgets(line, sizeof line, file) || strcmp(line, header) == 0;
     fclose(file);
     if (same) return PAL_OK;
@@ -117,18 +131,27 @@ static int open_end(const char *folder, const char *name, off_t *end, pal_error 
     return fd;
 }
 
-pal_status pal_journal_open(pal_journal **log, const char *folder, const char *columns,
-                            int64_t last, pal_error *error)
+pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,
+                               pal_error *error)
 {
     char header[COLUMNS + 16];
-    *log = NULL;
     if (strlen(columns) >= COLUMNS)
         return pal_error_set(error, PAL_EVALUE, "journal_open: the columns take more than %d bytes",
                              COLUMNS);
     snprintf(header, sizeof header, "step,%s\n", columns);
     pal_status s = last ? check_columns(folder, header, error) : PAL_OK;
     if (s == PAL_OK) s = cut(folder, "log.csv", header, csv_step, last, false, error);
-    if (s == PAL_OK) s = cut(folder, "log.jsonl", "", json_step, last, false, error);
+    if (s != PAL_OK) return s;
+    s = cut(folder, "log.jsonl", "", json_step, last, false, error);
+    if (s != PAL_OK) pal_fresh_drop(folder, "log.csv");
+    return s;
+}
+
+pal_status pal_journal_start(pal_journal **log, const char *folder, const char *columns,
+                             pal_error *error)
+{
+    pal_status s = pal_fresh_rename(folder, "log.csv", error);
+    if (s == PAL_OK) s = pal_fresh_rename(folder, "log.jsonl", error);
     if (s != PAL_OK) return s;
     pal_journal *l = pal_malloc(sizeof *l);
     if (!l) return pal_error_set(error, PAL_ENOMEM, "journal_open: out of memory");
@@ -142,6 +165,14 @@ pal_status pal_journal_open(pal_journal **log, const char *folder, const char *c
     }
     pal_journal_close(l);
     return PAL_EIO;
+}
+
+pal_status pal_journal_open(pal_journal **log, const char *folder, const char *columns,
+                            int64_t last, pal_error *error)
+{
+    *log = NULL;
+    pal_status s = pal_journal_prepare(folder, columns, last, error);
+    return s == PAL_OK ? pal_journal_start(log, folder, columns, error) : s;
 }
 
 void pal_journal_close(pal_journal *l)
@@ -247,6 +278,7 @@ pal_status pal_samples_add(const char *folder, int64_t step, const char *text, s
     pal_status s = pal_path_of(path, folder, "samples.txt", error);
     if (s != PAL_OK) return s;
     FILE *to = fopen(path, "a");
+    off_t end = to && fseeko(to, 0, SEEK_END) == 0 ? ftello(to) : -1;
     if (to) {
         fprintf(to, "step %" PRId64 "\n    ", step);
         for (size_t i = 0; i < size; i++) {
@@ -255,8 +287,10 @@ pal_status pal_samples_add(const char *folder, int64_t step, const char *text, s
         }
         fputs("\n\n", to);
     }
-    bool good = to && !ferror(to);
+    bool good = to && fflush(to) == 0 && !ferror(to);
     if (to) good = fclose(to) == 0 && good;
     if (good) return PAL_OK;
-    return pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
+    s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
+    if (end >= 0 && truncate(path, end) != 0) return s; /* a torn sample is not worse than this */
+    return s;
 }

@@ -4,9 +4,9 @@
 #include "optim/run_folder.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A text in gnuplot's single quotes, where a quote is doubled. */
 static void put_quoted(FILE *to, const char *text)
@@ -93,17 +93,25 @@ typedef void draw_fn(FILE *to, const char *csv, const char *output, pal_plot_opt
 static pal_status plot(const char *folder, const char *csv, const char *name, draw_fn *draw,
                        pal_plot_opts opts, pal_error *error)
 {
-    char path[PAL_PATH], fresh[PAL_PATH + 8];
+    char path[PAL_PATH], fresh[PAL_PATH];
     pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
     if (s != PAL_OK) return s;
-    snprintf(fresh, sizeof fresh, "%s.tmp", path);
     fflush(NULL);
     FILE *to = popen("gnuplot", "w");
     if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
+    /* A gnuplot that ends early is an error of writing, not the end of this process. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    sigemptyset(&ignore.sa_mask);
+    sigaction(SIGPIPE, &ignore, &before);
     draw(to, csv, fresh, opts);
-    if (pclose(to) == 0 && rename(fresh, path) == 0) return PAL_OK;
-    unlink(fresh);
-    return pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make it", path);
+    int status = pclose(to);
+    sigaction(SIGPIPE, &before, NULL);
+    if (status != 0) s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make it", path);
+    if (s == PAL_OK) s = pal_fresh_flush(folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_rename(folder, name, error);
+    if (s != PAL_OK) pal_fresh_drop(folder, name);
+    return s;
 }
 
 pal_status pal_plot(const char *folder, pal_plot_opts o, pal_error *error)

@@ -2,6 +2,7 @@
  * run_folder.c - the checkpoints in a run's folder, by number of step, and its small files.
  */
 #include "optim/run_folder.h"
+#include "tensor/internal.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -11,6 +12,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +32,9 @@ static int64_t step_of(const char *name, const char **rest)
     errno = 0;
     long long step = strtoll(name + 5, &end, 10);
     if (errno || step < 1 || strncmp(end, ".h5", 3)) return 0;
+    char known[64]; /* step-9.h5 is none of ours: pal_run_path would not find it */
+    snprintf(known, sizeof known, "step-%08lld.h5", step);
+    if (strncmp(name, known, strlen(known))) return 0;
     *rest = end + 3;
     return step;
 }
@@ -48,14 +53,20 @@ static pal_status refused(const char *path, const char *what, pal_error *error)
 
 /* ---- Making it ---- */
 
+/* NAME.h5.tmp-PID-N, as pal_h5_commit makes it. */
+static bool is_begun(const char *name)
+{
+    const char *end = strstr(name, ".h5.tmp-");
+    return end && end[8] && strspn(end + 8, "0123456789-") == strlen(end + 8);
+}
+
 void pal_run_clean(const char *folder)
 {
     char path[PAL_PATH];
     DIR *d = opendir(folder);
     if (!d) return;
     for (struct dirent *e; (e = readdir(d));) {
-        const char *rest;
-        if (!step_of(e->d_name, &rest) || strncmp(rest, ".tmp-", 5)) continue;
+        if (!is_begun(e->d_name)) continue;
         if (pal_path_of(path, folder, e->d_name, NULL) == PAL_OK) unlink(path);
     }
     closedir(d);
@@ -72,6 +83,36 @@ pal_status pal_run_make(const char *folder, pal_error *error)
         *slash = '/';
     }
     return PAL_OK;
+}
+
+/* ---- The lock ---- */
+
+struct pal_lock {
+    int fd;
+};
+
+pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error)
+{
+    *lock = NULL;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return refused(folder, "be opened", error);
+    pal_lock *l = pal_malloc(sizeof *l);
+    if (l && (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)) {
+        l->fd = fd; /* some file systems have no locks */
+        *lock = l;
+        return PAL_OK;
+    }
+    close(fd);
+    if (!l) return pal_error_set(error, PAL_ENOMEM, "run_lock: out of memory");
+    pal_free(l, sizeof *l);
+    return pal_error_set(error, PAL_EIO, "another process trains in %.400s", folder);
+}
+
+void pal_run_unlock(pal_lock *l)
+{
+    if (!l) return;
+    close(l->fd);
+    pal_free(l, sizeof *l);
 }
 
 /* ---- Checkpoints ---- */
@@ -118,42 +159,63 @@ pal_status pal_run_set_aside(const char *folder, int64_t step, pal_error *error)
 
 /* ---- Small files ---- */
 
-static pal_status flush_folder(const char *folder, pal_error *error)
+pal_status pal_fresh_path(char path[PAL_PATH], const char *folder, const char *name,
+                          pal_error *error)
 {
-    int fd = open(*folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return refused(folder, "be opened to flush it", error);
-    pal_status s = PAL_OK; /* some file systems cannot flush folders (EINVAL) */
-    if (fsync(fd) != 0 && errno != EINVAL) s = refused(folder, "be flushed", error);
+    char fresh[PAL_PATH];
+    if (snprintf(fresh, sizeof fresh, "%s.tmp", name) >= PAL_PATH) fresh[PAL_PATH - 1] = '\0';
+    return pal_path_of(path, folder, fresh, error);
+}
+
+pal_status pal_fresh_flush(const char *folder, const char *name, pal_error *error)
+{
+    char fresh[PAL_PATH];
+    pal_status s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    int fd = open(fresh, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return refused(fresh, "be flushed", error);
+    if (!pal_flush(fd)) s = refused(fresh, "be flushed", error);
     close(fd);
     return s;
 }
 
-bool pal_write_all(int fd, const char *data, size_t size)
+pal_status pal_fresh_rename(const char *folder, const char *name, pal_error *error)
 {
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
+    char path[PAL_PATH], fresh[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    if (rename(fresh, path) != 0) return refused(path, "be renamed", error);
+    return pal_flush_folder(path) ? s : refused(folder, "be flushed", error);
+}
+
+void pal_fresh_drop(const char *folder, const char *name)
+{
+    char fresh[PAL_PATH];
+    if (pal_fresh_path(fresh, folder, name, NULL) == PAL_OK) unlink(fresh);
+}
+
+pal_status pal_fresh_write(const char *folder, const char *name, const char *text, pal_error *error)
+{
+    char path[PAL_PATH], fresh[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return refused(path, "be written", error);
+    if (!pal_write_all(fd, text, strlen(text)) || !pal_flush(fd))
+        s = refused(path, "be written", error);
+    if (close(fd) != 0 && s == PAL_OK) s = refused(path, "be written", error);
+    if (s != PAL_OK) unlink(fresh);
+    return s;
 }
 
 pal_status pal_run_write(const char *folder, const char *name, const char *text, pal_error *error)
 {
-    char path[PAL_PATH], fresh[PAL_PATH + 8];
-    pal_status s = pal_path_of(path, folder, name, error);
+    pal_status s = pal_fresh_write(folder, name, text, error);
     if (s != PAL_OK) return s;
-    snprintf(fresh, sizeof fresh, "%s.tmp", path);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return refused(path, "be written", error);
-    if (!pal_write_all(fd, text, strlen(text)) || fsync(fd) != 0)
-        s = refused(path, "be written", error);
-    if (close(fd) != 0 && s == PAL_OK) s = refused(path, "be written", error);
-    if (s == PAL_OK && rename(fresh, path) != 0) s = refused(path, "be renamed", error);
-    if (s == PAL_OK) return flush_folder(folder, error);
-    unlink(fresh);
+    s = pal_fresh_rename(folder, name, error);
+    if (s != PAL_OK) pal_fresh_drop(folder, name);
     return s;
 }
 

@@ -8,14 +8,33 @@
 
 /* FOLDER/NAME; PAL_EVALUE if it is too long. */
 pal_status pal_path_of(char path[PAL_PATH], const char *folder, const char *name, pal_error *error);
-/* write(2) until all is written; false with errno. */
-bool pal_write_all(int fd, const char *data, size_t size);
 
-/* Removes what pal_h5_commit had begun for a checkpoint when its process was killed. */
+/* A file that is replaced is written as NAME.tmp, flushed, and renamed; or dropped. Writing
+ * flushes, and leaves nothing after an error; renaming flushes the folder. */
+pal_status pal_fresh_path(char path[PAL_PATH], const char *folder, const char *name,
+                          pal_error *error);
+PAL_CHECKED pal_status pal_fresh_write(const char *folder, const char *name, const char *text,
+                                       pal_error *error);
+PAL_CHECKED pal_status pal_fresh_flush(const char *folder, const char *name, pal_error *error);
+PAL_CHECKED pal_status pal_fresh_rename(const char *folder, const char *name, pal_error *error);
+void pal_fresh_drop(const char *folder, const char *name);
+
+/* Removes what pal_h5_commit had begun in the folder when its process was killed. */
 void pal_run_clean(const char *folder);
 
-/* samples.txt (journal.c): "step 40" and the text, indented. Opening leaves the samples up to step
- * `last`. */
+/* What pal_checkpoint_load compares and sets beside the states (checkpoint.c), which are not
+ * read: parameters, optimiser, average and generator stay. */
+PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error);
+
+/* pal_journal_open in two: everything that can be refused, which leaves log.csv.tmp and
+ * log.jsonl.tmp, or nothing after an error; and taking them over. */
+PAL_CHECKED pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,
+                                           pal_error *error);
+PAL_CHECKED pal_status pal_journal_start(pal_journal **log, const char *folder, const char *columns,
+                                         pal_error *error);
+
+/* samples.txt (journal.c): "step 40" and the text, indented. Cutting writes samples.txt.tmp, with
+ * the samples up to step `last`. */
 PAL_CHECKED pal_status pal_samples_cut(const char *folder, int64_t last, pal_error *error);
 PAL_CHECKED pal_status pal_samples_add(const char *folder, int64_t step, const char *text,
                                        size_t size, pal_error *error);

@@ -8,7 +8,7 @@
 /* Signals belong to the process, so this does too. */
 static volatile sig_atomic_t requested;
 
-static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGXFSZ, SIGPIPE};
 enum { SIGNALS = sizeof numbers / sizeof numbers[0] };
 static struct sigaction before[SIGNALS];
 static bool installed;
@@ -22,8 +22,8 @@ void pal_stop_install(void)
 {
     requested = 0;
     for (int i = 0; i < SIGNALS; i++) {
-        struct sigaction how = {.sa_handler = numbers[i] == SIGXFSZ ? SIG_IGN : note,
-                                .sa_flags = SA_RESTART};
+        bool ignored = numbers[i] == SIGXFSZ || numbers[i] == SIGPIPE;
+        struct sigaction how = {.sa_handler = ignored ? SIG_IGN : note, .sa_flags = SA_RESTART};
         /* After one SIGINT the default is back, and ends the process. */
         if (numbers[i] == SIGINT) how.sa_flags |= (int)SA_RESETHAND;
         sigemptyset(&how.sa_mask);

@@ -2,15 +2,13 @@
  * train.c - the loop: steps, evaluation, samples, log, checkpoints, and the end of it.
  */
 #include "autograd/autograd.h"
+#include "optim/batches.h"
 #include "optim/run_folder.h"
 #include "tensor/internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,12 +16,13 @@ typedef struct loop {
     const pal_train_opts *o;
     pal_checkpoint state;
     pal_journal *log;
-    int lock; /* the folder, opened and locked; -1: there is none */
+    pal_lock *lock; /* taken here; NULL: none, or it is the caller's */
     pal_step last;
     int64_t first;   /* the step that this process began after */
     int64_t counted; /* targets in this process */
     double began;
     int64_t saved;  /* the last step that is on disk */
+    int64_t named;  /* the step that best.txt names; 0: none */
     bool unsaved;   /* a checkpoint could not be written, and none has been since */
     bool line_open; /* the line of progress on a terminal can be overwritten */
 } loop;
@@ -80,17 +79,20 @@ static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error 
 
 /* ---- Checkpoints ---- */
 
-static pal_status write_checkpoint(loop *l, bool best, pal_error *error)
+/* The file, and l->saved tells whether it is there; then what lies around it. */
+static pal_status write_checkpoint(loop *l, pal_error *error)
 {
     char path[PAL_PATH];
     const pal_train_opts *o = l->o;
     pal_run_path(path, sizeof path, o->folder, l->state.step);
-    if (o->batches) l->state.position = pal_batches_position(o->batches);
     pal_status s = pal_journal_sync(l->log, error);
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
     if (s == PAL_OK) l->saved = l->state.step;
-    if (s == PAL_OK && best)
+    if (s == PAL_OK && l->named != l->state.best_step) {
         s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
+        if (s == PAL_OK) l->named = l->state.best_step;
+    }
+    /* Not before best.txt names the new best: it would remove the one that is named. */
     if (s == PAL_OK) s = pal_run_keep(o->folder, o->keep, l->state.best_step, error);
     return s;
 }
@@ -106,13 +108,16 @@ static pal_status save(loop *l, double value, pal_error *error)
         l->state.best_step = l->state.step;
         l->state.best = value;
     }
-    pal_status s = write_checkpoint(l, better, &why);
-    l->unsaved = s != PAL_OK;
+    pal_status s = write_checkpoint(l, &why);
+    l->unsaved = l->saved != l->state.step;
     if (s == PAL_OK) return PAL_OK;
-    if (l->saved != l->state.step) { /* what is not there is not the best */
-        l->state.best_step = best_step;
-        l->state.best = best;
+    if (!l->unsaved) {
+        pal_error_set(&reason, s, "step %lld is saved, but %.700s", (long long)l->state.step,
+                      why.message);
+        return cannot_write(l, s, &reason, error);
     }
+    l->state.best_step = best_step; /* what is not there is not the best */
+    l->state.best = best;
     const int64_t old = pal_run_last(l->o->folder, 0);
     if (old)
         pal_error_set(&reason, s,
@@ -174,70 +179,98 @@ static pal_status sample(loop *l, pal_error *error)
 
 /* ---- The beginning ---- */
 
-static pal_status load(loop *l, pal_error *error)
+/* Everything is compared before anything is loaded. */
+static pal_status load_from(loop *l, const char *path, pal_error *error)
 {
-    char path[PAL_PATH];
     const pal_train_opts *o = l->o;
-    pal_run_path(path, sizeof path, o->folder, o->resume);
     pal_checkpoint found = l->state;
-    pal_status s = pal_checkpoint_load(&found, path, error);
-    if (s != PAL_OK) {
-        int64_t older = pal_run_last(o->folder, o->resume);
-        if (older)
-            pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
-                          (long long)older);
-        return s;
-    }
+    pal_status s = pal_checkpoint_peek(&found, path, error);
+    if (s == PAL_OK && found.step != o->resume)
+        s = pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
+                          (long long)found.step);
+    if (s == PAL_OK && o->batches && !pal_batches_has(o->batches, found.position))
+        s = pal_error_set(error, PAL_EVALUE,
+                          "%.400s: its position in the data, %lld of epoch %lld, is not there",
+                          path, (long long)found.position.index, (long long)found.position.epoch);
+    if (s == PAL_OK) s = pal_checkpoint_load(&found, path, error);
+    if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
+    if (s != PAL_OK) return s;
     l->state = found;
-    if (found.step != o->resume)
-        return pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
-                             (long long)found.step);
-    if (o->batches) s = pal_batches_seek(o->batches, found.position, error);
     if (!found.same_kernels)
         fprintf(stderr,
                 "warning: the run was made with the kernels %s and goes on with those of %s: its "
                 "bits will differ from those of a run that was not stopped\n",
                 found.kernels, pal_kernels_in_use());
-    if (s == PAL_OK) s = pal_run_set_aside(o->folder, o->resume, error);
-    if (s == PAL_OK) s = pal_run_set_best(o->folder, found.best_step, found.best, error);
     return s;
 }
 
-/* One process trains in a folder; the lock ends with it. */
-static pal_status lock_folder(loop *l, pal_error *error)
+static pal_status load(loop *l, pal_error *error)
 {
-    l->lock = open(l->o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return pal_error_set(error, PAL_EIO, "train: another process trains in %.400s",
-                             l->o->folder);
-    return PAL_OK; /* some file systems have no locks */
+    char path[PAL_PATH];
+    const pal_train_opts *o = l->o;
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    pal_status s = load_from(l, path, error);
+    int64_t older = s == PAL_OK ? 0 : pal_run_last(o->folder, o->resume);
+    if (older)
+        pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
+                      (long long)older);
+    pal_run_path(path, sizeof path, o->folder, l->state.best_step);
+    if (s == PAL_OK && l->state.best_step && access(path, F_OK) != 0) {
+        l->state.best_step = 0; /* pal_run_keep removed it when there was a better one */
+        l->state.best = 0;
+    }
+    return s;
+}
+
+/*
+ * The small files of the folder as this run begins or goes on: all are written under other names
+ * before the first is renamed. Later checkpoints are set aside first of all, so that a process that
+ * is killed in between leaves logs that are too long for the newest checkpoint, which are cut the
+ * next time, and none that are too short.
+ */
+static pal_status arrange(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
+                                     : "loss,lr,grad_norm,tokens,held_out";
+    static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
+    pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
+    if (s != PAL_OK) return s;
+    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
+    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
+    if (s == PAL_OK) s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
+    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
+    if (s == PAL_OK) s = pal_journal_start(&l->log, o->folder, columns, error);
+    for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
+    l->saved = o->resume;
+    l->named = l->state.best_step;
+    return s;
 }
 
 static pal_status begin(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
-    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
-                                     : "loss,lr,grad_norm,tokens,held_out";
     if (!o->params || !o->optim || !o->tape || !o->loss)
         return pal_error_set(error, PAL_EVALUE,
                              "train: params, optim, tape and loss are all needed");
     if (o->resume && !o->folder)
         return pal_error_set(error, PAL_EVALUE, "train: resume needs the folder of the run");
+    if (o->batches) l->state.position = pal_batches_position(o->batches);
     pal_status s = pal_schedule_check(&o->schedule, error);
     if (s != PAL_OK || !o->folder) return s;
+    if (!*o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
+    if (!o->resume) s = pal_run_make(o->folder, error);
+    if (s == PAL_OK && !o->lock) s = pal_run_lock(&l->lock, o->folder, error);
+    if (s != PAL_OK) return s;
     if (!o->resume && pal_run_last(o->folder, 0))
         return pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
-    s = pal_run_make(o->folder, error);
-    if (s == PAL_OK) s = lock_folder(l, error);
-    if (s != PAL_OK) return s;
-    pal_run_clean(o->folder);
     if (o->resume) s = load(l, error);
-    if (s == PAL_OK && !o->resume) s = pal_run_set_best(o->folder, 0, 0, error);
-    if (s == PAL_OK && o->config) s = pal_run_write(o->folder, "config.txt", o->config, error);
-    if (s == PAL_OK) s = pal_journal_open(&l->log, o->folder, columns, o->resume, error);
-    if (s == PAL_OK && o->sample) s = pal_samples_cut(o->folder, o->resume, error);
-    l->saved = o->resume;
-    return s;
+    if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
+    pal_run_clean(o->folder);
+    return arrange(l, error);
 }
 
 /* ---- The loop ---- */
@@ -260,13 +293,30 @@ static pal_status write_row(loop *l, double took, double held_out, pal_error *er
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+/* After a step that failed and changed nothing; returns why it did. */
+static pal_status save_before(loop *l, pal_status why, pal_error *error)
+{
+    const int64_t step = l->state.step;
+    pal_error not_saved = {0};
+    if (!l->o->folder || step == 0 || l->saved == step) return why;
+    pal_status s = save(l, NAN, &not_saved);
+    if (s != PAL_OK)
+        pal_error_add(error, "; %.300s", not_saved.message);
+    else if (l->saved == step)
+        pal_error_add(error, "; the run is saved after step %lld", (long long)step);
+    return why;
+}
+
 static pal_status one_step(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     double start = now(), held_out = NAN;
-    pal_status s = pal_train_step(o, l->state.step, &l->last, error);
-    if (s != PAL_OK) return s;
+    pal_step made;
+    pal_status s = pal_train_step(o, l->state.step, &made, error);
+    if (s != PAL_OK) return save_before(l, s, error);
+    l->last = made;
     const int64_t step = ++l->state.step;
+    if (o->batches) l->state.position = pal_batches_position(o->batches);
     const double took = now() - start;
     l->counted += l->last.counted;
     const bool end = step == o->steps;
@@ -312,7 +362,6 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
     if (!result) result = &ignored;
     *result = (pal_train_result){0};
     loop l = {.o = o,
-              .lock = -1,
               .state = {.params = o->params,
                         .optim = o->optim,
                         .average = o->average,
@@ -325,18 +374,18 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
     pal_status s = begin(&l, &why);
     l.first = l.state.step;
     l.began = now();
-    while (s == PAL_OK && l.state.step < o->steps && !result->signal && !result->time_out) {
+    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !pal_stop_requested()) {
         s = one_step(&l, &why);
-        result->signal = pal_stop_requested();
         result->time_out = time_over(&l);
     }
+    result->signal = pal_stop_requested();
     if (s == PAL_OK && l.state.step < o->steps) s = stop_early(&l, result, &why);
     if (s == PAL_OK && l.unsaved)
         s = pal_error_set(&why, PAL_EIO, "the run is over, and step %lld could not be saved",
                           (long long)l.state.step);
     end_line(&l);
     pal_journal_close(l.log);
-    if (l.lock >= 0) close(l.lock);
+    pal_run_unlock(l.lock);
     result->step = l.state.step;
     result->last = l.last;
     result->best_step = l.state.best_step;

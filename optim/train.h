@@ -36,13 +36,14 @@ PAL_API const char *pal_code_version(void);
 
 /*
  * From here on SIGINT, SIGTERM and SIGUSR1 only ask the loop to stop; a second SIGINT ends the
- * process at once, as it does without this. SIGXFSZ is ignored, so that a file that may not grow is
- * an error of writing (EFBIG) and not the end of the process. pal_stop_remove puts back what was
- * there before.
+ * process at once, as it does without this. SIGXFSZ and SIGPIPE are ignored, so that a file that
+ * may not grow (EFBIG) and a reader of stdout that went away (EPIPE) are errors of writing and not
+ * the end of the process. pal_stop_remove puts back what was there before.
  */
 PAL_API void pal_stop_install(void);
 PAL_API void pal_stop_remove(void);
-/* The number of the first signal that asked to stop since pal_stop_install; 0: none. */
+/* The number of the first signal that asked to stop since pal_stop_install; 0: none. It stays until
+ * the next pal_stop_install: every pal_train until then ends before its first step. */
 PAL_API int pal_stop_requested(void);
 
 /* ---- The log ---- */
@@ -79,6 +80,15 @@ enum { PAL_PATH = 4096 }; /* room for a path */
 
 /* Makes the folder and those it lies in, as far as they are not there. */
 PAL_API PAL_CHECKED pal_status pal_run_make(const char *folder, pal_error *error);
+/*
+ * One process at a time writes in a folder: PAL_EIO if another has the lock (or this one has, by
+ * another pal_lock). It ends with the process. Who writes files of his own into the folder of a new
+ * run takes the lock first, asks pal_run_last, and hands the lock to pal_train. Some file systems
+ * have no locks; there everybody gets one.
+ */
+typedef struct pal_lock pal_lock;
+PAL_API PAL_CHECKED pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error);
+PAL_API void pal_run_unlock(pal_lock *lock); /* NULL is allowed */
 /* The path of a step's checkpoint; size is the room in path. Returns path. */
 PAL_API char *pal_run_path(char *path, size_t size, const char *folder, int64_t step);
 /* The last step that has a checkpoint, of those before step `below` (0: of all); 0: there is none.
@@ -141,13 +151,16 @@ typedef struct pal_checkpoint {
     char code[64];     /* pal_code_version() of the program that wrote it */
 } pal_checkpoint;
 
+/* PAL_ENUMERIC if a parameter holds a number that is not finite; PAL_EVALUE for data of 256 bytes
+ * or more, or config of 1 MiB. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file,
                                                   pal_error *error);
 /*
  * Everything is compared before anything changes: the version of the file, the ranges of its
  * numbers, names, shapes and dtypes, checksums. PAL_EFORMAT (which another optimiser is too),
- * PAL_EVALUE for another schedule or other data, PAL_ENOMEM; *c and what it points to are then what
- * they were. Takes memory for a copy of all that is loaded.
+ * PAL_EVALUE for another schedule, other options of optimiser or average, or other data,
+ * PAL_ENOMEM; *c and what it points to are then what they were. Takes memory for a copy of all that
+ * is loaded.
  */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file,
                                                   pal_error *error);
@@ -197,6 +210,7 @@ typedef struct pal_train_opts {
     double seconds;     /* stop after so many of them in this process; 0: no limit */
 
     const char *folder; /* of the run; NULL: nothing is written, and what follows means nothing */
+    pal_lock *lock;     /* of the folder, that the caller has; NULL: pal_train takes it */
     int64_t resume;     /* go on from the checkpoint of this step; 0: a new run */
     const char *config; /* the text of config.txt and the checkpoints; NULL: none */
     const char *data, *tokenizer, *tokenizer_name; /* as in pal_checkpoint */
@@ -235,10 +249,17 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
                                               pal_step *out, pal_error *error);
 /*
  * Trains from opts.resume to opts.steps, or until pal_stop_requested or the time is over; then the
- * run is saved, and opts.resume goes on with it bit for bit. From the second step on no memory is
- * asked for between evaluations, samples and checkpoints. *result (may be NULL) is set in any case.
+ * run is saved, and opts.resume goes on with it bit for bit. A request to stop is looked at before
+ * each step, the time after it. From the second step on no memory is asked for between evaluations,
+ * samples and checkpoints. *result (may be NULL) is set in any case.
+ *
  * A new run does not begin in a folder that has a checkpoint (PAL_EVALUE), and none where another
- * process trains (PAL_EIO).
+ * process trains (PAL_EIO). A checkpoint that cannot be gone on from leaves the folder as it is; so
+ * does one of opts.steps or later, which is loaded, and no step is made. A best evaluation whose
+ * checkpoint is not there any more is forgotten by going on.
+ *
+ * A step that fails (PAL_ENUMERIC above all) ends the run with its error, after the state before it
+ * was saved.
  */
 PAL_API PAL_CHECKED pal_status pal_train(const pal_train_opts *opts, pal_train_result *result,
                                          pal_error *error);

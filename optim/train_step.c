@@ -58,14 +58,6 @@ static pal_status micro_batch(const pal_train_opts *o, int64_t number, bool alon
     return PAL_OK;
 }
 
-static void scale_gradients(pal_params *params, double factor)
-{
-    for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
-        pal_block b = pal_params_block(params, run.block);
-        pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
-    }
-}
-
 /* Loss and gradients of the mean over all targets of a step. */
 static pal_status gradients(const pal_train_opts *o, int64_t step, pal_step *out, pal_error *error)
 {
@@ -82,7 +74,7 @@ static pal_status gradients(const pal_train_opts *o, int64_t step, pal_step *out
     out->counted = sum.counted;
     out->bytes = sum.bytes;
     if (n > 1 && sum.counted > 0)
-        scale_gradients(o->params, (double)sum.first / (double)sum.counted);
+        pal_scale_gradients(o->params, (double)sum.first / (double)sum.counted);
     return PAL_OK;
 }
 
@@ -95,7 +87,7 @@ static void hear(const pal_error *error, void *user)
     if (first->status == PAL_OK) *first = *error;
 }
 
-static const char *bad_parameter(const pal_params *params)
+const char *pal_bad_parameter(const pal_params *params)
 {
     for (int i = 0; i < pal_params_count(params); i++) {
         pal_array a = pal_params_array(params, i);
@@ -130,7 +122,7 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
         snprintf(what, sizeof what, "the norm of the gradients is %g", bad->norm);
     else
         snprintf(what, sizeof what, "the loss is %g", bad->loss);
-    const char *parameter = bad_parameter(o->params);
+    const char *parameter = pal_bad_parameter(o->params);
     if (parameter) {
         snprintf(why, sizeof why, "parameter %s holds a number that is not finite", parameter);
     } else {

@@ -200,26 +200,6 @@ static pal_status refused(const char *path, const char *what, pal_error *error)
     return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-static bool write_all(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static bool flush(int fd)
-{
-    int result;
-    do result = fsync(fd);
-    while (result != 0 && errno == EINTR);
-    return result == 0;
-}
-
 /* A new file next to path, under a name nobody uses; -1 if the system refuses. */
 static int open_temporary(const char *path, char *temporary, size_t size)
 {
@@ -230,21 +210,6 @@ static int open_temporary(const char *path, char *temporary, size_t size)
         if (fd < 0 && errno != EEXIST) break;
     }
     return fd;
-}
-
-/* A rename is on disk when its folder is. Some file systems cannot flush folders (EINVAL). */
-static pal_status flush_folder(const char *path, char *folder, pal_error *error)
-{
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    memcpy(folder, path, length);
-    strcpy(folder + length, length == 0 ? "." : "");
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return refused(path, "open its folder to flush it", error);
-    pal_status status = PAL_OK;
-    if (!flush(fd) && errno != EINVAL) status = refused(path, "flush its folder", error);
-    close(fd);
-    return status;
 }
 
 /* ---- The superblock's checksum ---- */
@@ -298,7 +263,7 @@ static pal_status replace(const char *path, char *name, size_t room, const char 
     int fd = open_temporary(path, name, room);
     if (fd < 0) return refused(path, "make a temporary file in its folder", error);
     pal_status status = PAL_OK;
-    if (!write_all(fd, image, size) || !flush(fd)) status = refused(path, "write", error);
+    if (!pal_write_all(fd, image, size) || !pal_flush(fd)) status = refused(path, "write", error);
     if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
         status = refused(path, "write", error);
     if (status == PAL_OK && rename(name, path) != 0)
@@ -307,7 +272,8 @@ static pal_status replace(const char *path, char *name, size_t room, const char 
         unlink(name);
         return status;
     }
-    return flush_folder(path, name, error);
+    if (!pal_flush_folder(path)) return refused(path, "flush its folder", error);
+    return PAL_OK;
 }
 
 static pal_status commit(pal_h5 *file, pal_error *error)

@@ -66,6 +66,12 @@ uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
 
 /* ---- Files ---- */
 
+/* write(2) until all is written; fsync(2); fsync of the folder that path lies in, which puts a
+ * rename on disk. false with errno. */
+bool pal_write_all(int fd, const char *data, size_t size);
+bool pal_flush(int fd);
+bool pal_flush_folder(const char *path);
+
 /*
  * Ranges of a dataset of integers, one dimension. A reader keeps the last `blocks` MiB that it has
  * read, as they are stored and verified: what it asks the allocator for, it asks when it is opened.

@@ -12,13 +12,21 @@ enum { SAMPLE_STREAM = 1, PROMPT = 80 };
 
 /* ---- Opening ---- */
 
-/* The bytes of a text as a store in the folder of the run. */
-static pal_status write_store(const char *store, const lm_options *o, pal_error *error)
+/* The bytes of a text as a store in the folder of the run, if no other run has it. */
+static pal_status write_store(const char *store, const lm_options *o, pal_lock **lock,
+                              pal_error *error)
 {
     lm_text text;
     pal_status s = lm_text_read(&text, o->data, error);
-    if (s == PAL_OK) s = pal_run_make(o->out, error);
     if (s != PAL_OK) return s;
+    s = pal_run_make(o->out, error);
+    if (s == PAL_OK) s = pal_run_lock(lock, o->out, error);
+    if (s == PAL_OK && pal_run_last(o->out, 0))
+        s = pal_error_set(error, PAL_EVALUE, "%.400s holds a run already", o->out);
+    if (s != PAL_OK) {
+        lm_text_free(&text);
+        return s;
+    }
     if (text.size <= o->len)
         s = pal_error_set(error, PAL_EVALUE, "%.400s is too short: it needs more than --len bytes",
                           o->data);
@@ -45,7 +53,7 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     char path[PAL_PATH];
     const bool is_store = lm_is_hdf5(o->data);
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
-    pal_status s = is_store || resumes ? PAL_OK : write_store(path, o, error);
+    pal_status s = is_store || resumes ? PAL_OK : write_store(path, o, &d->lock, error);
     if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
     if (s != PAL_OK) return s;
     const char *json = pal_tokens_tokenizer(d->store);
@@ -63,6 +71,7 @@ void lm_data_close(lm_data *d)
     pal_batches_free(d->held);
     bpe_free(d->tokenizer);
     pal_tokens_close(d->store);
+    pal_run_unlock(d->lock);
 }
 
 pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)

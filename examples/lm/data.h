@@ -12,6 +12,7 @@ typedef struct lm_data {
     bpe *tokenizer;
     pal_batches *train, *held; /* held NULL: nothing is held out */
     char identity[16];         /* the checksum of the store, in hexadecimal digits */
+    pal_lock *lock; /* of the folder, taken before a store is written there; NULL: not yet taken */
 } lm_data;
 
 /*

@@ -81,7 +81,8 @@ static const flag flags[] = {
     {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The run:"},
     {"out", TEXT, FIELD(out), LOCAL, 0, 0, "DIR", "its folder (build/run)"},
     {"save-every", COUNT, FIELD(save_every), FREE, 0, 0, "N",
-     "steps between checkpoints; the last step and the best are always saved (0: only they)"},
+     "steps between checkpoints; the last step and the best are always saved (0: a twentieth of "
+     "--steps)"},
     {"keep", COUNT, FIELD(keep), FREE, 0, 0, "N",
      "checkpoints that stay, beside the best; 0: all (3)"},
     {"on-save-error", CHOICE, FIELD(on_save_error), LOCAL, 0, 0, "stop|go-on",
