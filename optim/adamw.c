@@ -49,8 +49,20 @@ static void adam_update(const pal_optim *optim, const pal_run *run, double lr)
     pal_adamw_update_run(optim, run, optim->opts, lr, true);
 }
 
-static const pal_rule adamw = {.name = "adamw", .classify = classify, .update = adamw_update};
-static const pal_rule adam = {.name = "adam", .classify = classify, .update = adam_update};
+static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
+{
+    const pal_adamw_opts *o = opts;
+    int n = 0;
+    number[n++] = (pal_number){"beta1", o->beta1};
+    number[n++] = (pal_number){"beta2", o->beta2};
+    number[n++] = (pal_number){"eps", o->eps};
+    return n;
+}
+
+static const pal_rule adamw = {
+    .name = "adamw", .classify = classify, .numbers = numbers, .update = adamw_update};
+static const pal_rule adam = {
+    .name = "adam", .classify = classify, .numbers = numbers, .update = adam_update};
 
 pal_optim *pal_adamw_new(pal_params *params, pal_adamw_opts opts)
 {

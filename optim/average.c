@@ -132,11 +132,21 @@ int64_t pal_average_updates(const pal_average *s) { return s->updates; }
 
 /* ---- Files ---- */
 
+static int numbers(const pal_average *s, pal_number number[2])
+{
+    number[0] = (pal_number){"decay", s->opts.decay};
+    number[1] = (pal_number){"warm-up", s->opts.warm_up};
+    return 2;
+}
+
 pal_status pal_average_put(const pal_average *s, pal_h5 *file, const char *group, pal_error *error)
 {
     pal_status status = check(s, "average_put", false, error);
     if (status != PAL_OK) return status;
-    return pal_state_put(&s->state, "average_put", "average", s->updates, file, group, error);
+    pal_number number[2];
+    status = pal_state_put(&s->state, "average_put", "average", s->updates, file, group, error);
+    return status == PAL_OK ? pal_numbers_put(number, numbers(s, number), file, group, error)
+                            : status;
 }
 
 pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal_undo *undo,
@@ -144,8 +154,17 @@ pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal
 {
     pal_status status = check(s, "average_get", false, error);
     if (status != PAL_OK) return status;
-    return pal_state_get(&s->state, "average_get", "average", &s->updates, file, group, undo,
-                         error);
+    pal_number number[2];
+    pal_undo mine = {0};
+    status =
+        pal_state_get(&s->state, "average_get", "average", &s->updates, file, group, &mine, error);
+    if (status == PAL_OK)
+        status = pal_numbers_check(number, numbers(s, number), "average_get", file, group, error);
+    if (status == PAL_OK && undo)
+        *undo = mine;
+    else
+        pal_undo_end(&mine, status != PAL_OK);
+    return status;
 }
 
 pal_status pal_average_get(pal_average *s, pal_h5 *file, const char *group, pal_error *error)

@@ -92,6 +92,10 @@ pal_status pal_state_check(const pal_state *state, const char *op, pal_error *er
  * is all or nothing; `op` is named in errors. */
 pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error);
+/* path = group/LETTER/NAME of moment k, or group/LETTER without a name. */
+enum { PAL_STATE_PATH = 1024 };
+pal_status pal_state_path(const pal_state *state, const char *op, const char *group, int k,
+                          const char *name, char path[PAL_STATE_PATH], pal_error *error);
 /* What loading has replaced, until it is known whether it stays. All zero: nothing. */
 typedef struct pal_undo {
     pal_state *state;
@@ -111,8 +115,24 @@ void pal_undo_end(pal_undo *undo, bool back);
 
 /* ---- Rules (optim.c) ---- */
 
+/* A number that shapes what a rule does from step to step, by its name. */
+typedef struct pal_number {
+    const char *name;
+    double value;
+} pal_number;
+enum { PAL_NUMBERS = 8 };
+
+/* Numbers as attributes of an object of the file; and compared with them: PAL_EVALUE names the
+ * first that is another (state.c). */
+pal_status pal_numbers_put(const pal_number *number, int count, pal_h5 *file, const char *object,
+                           pal_error *error);
+pal_status pal_numbers_check(const pal_number *number, int count, const char *op, pal_h5 *file,
+                             const char *object, pal_error *error);
+
 typedef struct pal_rule {
     const char *name;
+    /* The options but decay and groups; returns how many there are. */
+    int (*numbers)(const void *opts, pal_number number[PAL_NUMBERS]);
     /* Sets moments and alone for parameter i. */
     void (*classify)(const void *opts, const pal_params *params, int i, pal_setting *setting);
     /* Bytes wanted in pal_optim.work; NULL: none. */

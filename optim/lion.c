@@ -22,7 +22,17 @@ static void update(const pal_optim *optim, const pal_run *run, double lr)
     pal_update_run(optim, run, pal_optim_kernels_for(dtype)->lion, &c);
 }
 
-static const pal_rule lion = {.name = "lion", .classify = classify, .update = update};
+static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
+{
+    const pal_lion_opts *o = opts;
+    int n = 0;
+    number[n++] = (pal_number){"beta1", o->beta1};
+    number[n++] = (pal_number){"beta2", o->beta2};
+    return n;
+}
+
+static const pal_rule lion = {
+    .name = "lion", .classify = classify, .numbers = numbers, .update = update};
 
 pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts)
 {

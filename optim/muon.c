@@ -137,7 +137,21 @@ static void update(const pal_optim *optim, const pal_run *run, double lr)
     pal_update_all(of.dtype, run->count, k->muon_move, &numbers, w.x, x.data, NULL, NULL);
 }
 
-static const pal_rule muon = {.name = "muon", .classify = classify, .work = work, .update = update};
+static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
+{
+    const pal_muon_opts *o = opts;
+    int n = 0;
+    number[n++] = (pal_number){"momentum", o->momentum};
+    number[n++] = (pal_number){"beta1", o->beta1};
+    number[n++] = (pal_number){"beta2", o->beta2};
+    number[n++] = (pal_number){"eps", o->eps};
+    number[n++] = (pal_number){"nesterov", !o->no_nesterov};
+    number[n++] = (pal_number){"scale", (double)o->scale};
+    return n;
+}
+
+static const pal_rule muon = {
+    .name = "muon", .classify = classify, .numbers = numbers, .work = work, .update = update};
 
 pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts)
 {

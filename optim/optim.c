@@ -155,16 +155,58 @@ pal_status pal_optim_step(pal_optim *o, double lr)
 
 /* ---- State in a file ---- */
 
+/* Options are attributes of the group; rate and decay of a parameter those of its first moment. */
+typedef pal_status numbers_fn(const pal_number *number, int count, pal_h5 *file, const char *object,
+                              pal_error *error);
+
+static pal_status put_numbers(const pal_number *number, int count, pal_h5 *file, const char *object,
+                              pal_error *error)
+{
+    return pal_numbers_put(number, count, file, object, error);
+}
+
+static pal_status check_numbers(const pal_number *number, int count, pal_h5 *file,
+                                const char *object, pal_error *error)
+{
+    return pal_numbers_check(number, count, "optim_get", file, object, error);
+}
+
+static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *work, pal_h5 *file,
+                               const char *group, pal_error *error)
+{
+    char path[PAL_STATE_PATH];
+    pal_number number[PAL_NUMBERS];
+    pal_status s = work(number, o->rule->numbers(o->opts, number), file, group, error);
+    for (int i = 0; s == PAL_OK && i < o->count; i++) {
+        const pal_setting *set = &o->setting[i];
+        double decay = pal_params_decays(o->params, i) ? set->decay : 0;
+        const pal_number own[] = {{"rate", set->rate}, {"decay", decay}};
+        if (!pal_state_at(&o->state, i, 0)) continue;
+        s = pal_state_path(&o->state, op, group, 0, pal_params_name(o->params, i), path, error);
+        if (s == PAL_OK) s = work(own, 2, file, path, error);
+    }
+    return s;
+}
+
 pal_status pal_optim_put(const pal_optim *o, pal_h5 *file, const char *group, pal_error *error)
 {
-    return pal_state_put(&o->state, "optim_put", o->rule->name, o->steps, file, group, error);
+    pal_status s =
+        pal_state_put(&o->state, "optim_put", o->rule->name, o->steps, file, group, error);
+    return s == PAL_OK ? each_numbers(o, "optim_put", put_numbers, file, group, error) : s;
 }
 
 pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_undo *undo,
                           pal_error *error)
 {
-    return pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, undo,
-                         error);
+    pal_undo mine = {0};
+    pal_status s =
+        pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, &mine, error);
+    if (s == PAL_OK) s = each_numbers(o, "optim_get", check_numbers, file, group, error);
+    if (s == PAL_OK && undo)
+        *undo = mine;
+    else
+        pal_undo_end(&mine, s != PAL_OK);
+    return s;
 }
 
 pal_status pal_optim_get(pal_optim *o, pal_h5 *file, const char *group, pal_error *error)

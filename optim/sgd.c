@@ -20,7 +20,17 @@ static void update(const pal_optim *optim, const pal_run *run, double lr)
     pal_update_run(optim, run, pal_optim_kernels_for(dtype)->sgd, &c);
 }
 
-static const pal_rule sgd = {.name = "sgd", .classify = classify, .update = update};
+static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
+{
+    const pal_sgd_opts *o = opts;
+    int n = 0;
+    number[n++] = (pal_number){"momentum", o->momentum};
+    number[n++] = (pal_number){"nesterov", o->nesterov};
+    return n;
+}
+
+static const pal_rule sgd = {
+    .name = "sgd", .classify = classify, .numbers = numbers, .update = update};
 
 pal_optim *pal_sgd_new(pal_params *params, pal_sgd_opts opts)
 {

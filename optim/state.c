@@ -104,15 +104,15 @@ pal_status pal_state_check(const pal_state *s, const char *op, pal_error *error)
 
 /* ---- Files ---- */
 
-enum { PATH_BYTES = 1024, KIND_BYTES = 64 };
+enum { KIND_BYTES = 64 };
 
 /* path = group/LETTER/NAME of moment k, or group/LETTER without a name. */
-static pal_status path_of(const pal_state *s, const char *op, const char *group, int k,
-                          const char *name, char path[PATH_BYTES], pal_error *error)
+pal_status pal_state_path(const pal_state *s, const char *op, const char *group, int k,
+                          const char *name, char path[PAL_STATE_PATH], pal_error *error)
 {
-    int n = snprintf(path, PATH_BYTES, "%s/%c%s%s", group, s->letters[k], name ? "/" : "",
+    int n = snprintf(path, PAL_STATE_PATH, "%s/%c%s%s", group, s->letters[k], name ? "/" : "",
                      name ? name : "");
-    if (n > 0 && n < PATH_BYTES) return PAL_OK;
+    if (n > 0 && n < PAL_STATE_PATH) return PAL_OK;
     return pal_error_set(error, PAL_EVALUE, "%s: the name %.400s of %.400s is too long", op,
                          name ? name : "", group);
 }
@@ -127,24 +127,24 @@ static pal_array moment(const pal_state *s, int i, int k)
 
 static pal_array number(int64_t *n) { return pal_array_of(PAL_I64, (pal_shape){.ndim = 0}, n); }
 
-static pal_status step_path(const char *op, const char *group, char path[PATH_BYTES],
+static pal_status step_path(const char *op, const char *group, char path[PAL_STATE_PATH],
                             pal_error *error)
 {
-    int n = snprintf(path, PATH_BYTES, "%s/step", group);
-    if (n > 0 && n < PATH_BYTES) return PAL_OK;
+    int n = snprintf(path, PAL_STATE_PATH, "%s/step", group);
+    if (n > 0 && n < PAL_STATE_PATH) return PAL_OK;
     return pal_error_set(error, PAL_EVALUE, "%s: the name %.400s is too long", op, group);
 }
 
 pal_status pal_state_put(const pal_state *s, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error)
 {
-    char path[PATH_BYTES];
+    char path[PAL_STATE_PATH];
     for (int k = 0; s->letters[k]; k++)
         for (int i = 0; i < s->count; i++) {
             if (s->at[i][k] < 0) continue;
             pal_array array = moment(s, i, k);
             pal_status status =
-                path_of(s, op, group, k, pal_params_name(s->params, i), path, error);
+                pal_state_path(s, op, group, k, pal_params_name(s->params, i), path, error);
             if (status == PAL_OK) status = pal_h5_put(file, path, &array, error);
             if (status != PAL_OK) return status;
         }
@@ -177,10 +177,10 @@ static bool count_one(const char *name, void *user)
 static pal_status check_count(const pal_state *s, const char *op, int k, pal_h5 *file,
                               const char *group, pal_error *error)
 {
-    char path[PATH_BYTES];
+    char path[PAL_STATE_PATH];
     int wanted = 0, found = 0;
     for (int i = 0; i < s->count; i++) wanted += s->at[i][k] >= 0;
-    pal_status status = path_of(s, op, group, k, NULL, path, error);
+    pal_status status = pal_state_path(s, op, group, k, NULL, path, error);
     if (status == PAL_OK && pal_h5_has(file, path))
         status = pal_h5_each(file, path, count_one, &found, error);
     if (status != PAL_OK || found <= wanted) return status;
@@ -191,11 +191,11 @@ static pal_status check_count(const pal_state *s, const char *op, int k, pal_h5 
 static pal_status get_moment(pal_state *s, const char *op, int i, int k, pal_h5 *file,
                              const char *group, pal_error *error)
 {
-    char path[PATH_BYTES], a[128], b[128];
+    char path[PAL_STATE_PATH], a[128], b[128];
     pal_array have = moment(s, i, k);
     pal_dtype dtype;
     pal_shape shape;
-    pal_status status = path_of(s, op, group, k, pal_params_name(s->params, i), path, error);
+    pal_status status = pal_state_path(s, op, group, k, pal_params_name(s->params, i), path, error);
     if (status == PAL_OK) status = pal_h5_info(file, path, &dtype, &shape, error);
     if (status != PAL_OK) return status;
     if (dtype == have.dtype && pal_shape_equal(shape, pal_array_shape(&have)))
@@ -209,7 +209,7 @@ static pal_status get_moment(pal_state *s, const char *op, int i, int k, pal_h5 
 static pal_status read_all(pal_state *fresh, const char *op, const char *kind, int64_t *steps,
                            pal_h5 *file, const char *group, pal_error *error)
 {
-    char path[PATH_BYTES];
+    char path[PAL_STATE_PATH];
     pal_status status = check_kind(op, kind, file, group, error);
     for (int k = 0; status == PAL_OK && fresh->letters[k]; k++) {
         for (int i = 0; status == PAL_OK && i < fresh->count; i++)
@@ -247,6 +247,29 @@ pal_status pal_state_get(pal_state *s, const char *op, const char *kind, int64_t
         *undo = old;
     else
         pal_undo_end(&old, false);
+    return PAL_OK;
+}
+
+pal_status pal_numbers_put(const pal_number *number, int count, pal_h5 *file, const char *object,
+                           pal_error *error)
+{
+    pal_status s = PAL_OK;
+    for (int i = 0; s == PAL_OK && i < count; i++)
+        s = pal_h5_put_number(file, object, number[i].name, number[i].value, error);
+    return s;
+}
+
+pal_status pal_numbers_check(const pal_number *number, int count, const char *op, pal_h5 *file,
+                             const char *object, pal_error *error)
+{
+    for (int i = 0; i < count; i++) {
+        double found;
+        pal_status s = pal_h5_get_number(file, object, number[i].name, &found, error);
+        if (s != PAL_OK) return s;
+        if (found != number[i].value)
+            return pal_error_set(error, PAL_EVALUE, "%s: the %s of %.400s is %.9g, and %.9g here",
+                                 op, number[i].name, object, found, number[i].value);
+    }
     return PAL_OK;
 }
 
