@@ -319,7 +319,24 @@ START_TEST(another_model_or_run)
     r.c.optim = pal_sgd_new(r.params, (pal_sgd_opts){.momentum = 0.9});
     refused(&r, path, PAL_EFORMAT, "adamw");
     pal_optim_free(r.c.optim);
+    r.c.optim = pal_adamw_new(r.params, (pal_adamw_opts){.beta1 = 0.5});
+    refused(&r, path, PAL_EVALUE, "the beta1 of /optim is 0.9, and 0.5 here");
+    pal_optim_free(r.c.optim);
+    r.c.optim = pal_adamw_new(r.params, (pal_adamw_opts){.decay = 0.5});
+    refused(&r, path, PAL_EVALUE, "the decay of /optim/m/a.weight is 0, and 0.5 here");
+    pal_optim_free(r.c.optim);
     r.c.optim = adamw;
+    pal_average *slow = r.c.average;
+    r.c.average = pal_average_new(r.params, (pal_average_opts){.decay = 0.5});
+    refused(&r, path, PAL_EVALUE, "the decay of /average is 0.999, and 0.5 here");
+    pal_average_free(r.c.average);
+    r.c.average = slow;
+    char text[300];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    r.c.data = text;
+    ck_assert_int_eq(pal_checkpoint_save(of(&r), "/nowhere/x.h5", &error), PAL_EVALUE);
+    r.c.data = NULL;
     /* What is missing last must bring back what was loaded first. */
     pal_average *average = p.c.average;
     p.c.average = NULL;

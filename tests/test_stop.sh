@@ -99,11 +99,26 @@ lm limit --resume-from 16 || fail "the checkpoint before the damaged one: $(cat 
 cmp -s "$(last room)" "$(last limit)" || fail "a run from an older checkpoint is another run"
 [ -f "$newest.aside" ] || fail "the damaged checkpoint was not kept aside"
 
+# ---- A reader of stdout that goes away ----
+# shellcheck disable=SC2086
+"$B/examples/train_lm" --out "$dir/pipe" $small --steps 40 2>"$dir/pipe.txt" | head -n 1 >/dev/null
+[ -f "$dir/pipe/step-00000040.h5" ] || fail "a closed pipe ended the run: $(cat "$dir/pipe.txt")"
+
 # ---- Two at once ----
 # shellcheck disable=SC2086
 begin one $small --steps 100000 --save-every 2
 if lm one --resume; then fail "two processes train in one folder"; fi
 grep -q 'another process trains' "$dir/one.txt" || fail "no word of the other process: $(cat "$dir/one.txt")"
+kill -TERM $pid
+wait $pid
+# A run of its own on another text is refused before it writes its store there.
+tail -n 100 "$dir/text" >"$dir/other"
+# shellcheck disable=SC2086
+begin two $small --steps 100000 --save-every 100000
+cp "$dir/two/data.h5" "$dir/data"
+# shellcheck disable=SC2086
+if lm two2 $small --data "$dir/other" --out "$dir/two" --steps 3; then fail "two new runs in one folder"; fi
+cmp -s "$dir/data" "$dir/two/data.h5" || fail "the data of a run were replaced by a second one"
 kill -TERM $pid
 wait $pid
 
