@@ -198,7 +198,7 @@ static pal_status load_from(loop *l, const char *path, pal_error *error)
     l->state = found;
     if (!found.same_kernels)
         fprintf(stderr,
-                "warning: the run was made with the kernels %s and goes on with those of %s: its "
+                "warning: the run was made with %s and goes on with %s: its "
                 "bits will differ from those of a run that was not stopped\n",
                 found.kernels, pal_kernels_in_use());
     return s;

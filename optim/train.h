@@ -146,7 +146,7 @@ typedef struct pal_checkpoint {
     int64_t best_step;     /* of the best evaluation; 0: none */
     double best;
     /* Set by loading. */
-    char kernels[64];  /* the kernels that it was made with ("avx512, BLIS skx") */
+    char kernels[64];  /* the kernels that it was made with ("kernels avx512, BLIS skx") */
     bool same_kernels; /* they are the ones in use; with others a run goes on with other bits */
     char code[64];     /* pal_code_version() of the program that wrote it */
 } pal_checkpoint;

@@ -82,7 +82,7 @@ PAL_ISA=base "$B/examples/train_lm" --resume --steps 3 --out "$dir/kernels" >"$d
 if grep -q "^machine.*base" "$dir/same.txt"; then
     echo "note: there are no other kernels than base"
 else
-    grep -q "warning: the run was made with the kernels .* and goes on with those of base" "$dir/base.txt" ||
+    grep -q "warning: the run was made with kernels .* and goes on with kernels base" "$dir/base.txt" ||
         fail "no warning of other kernels: $(cat "$dir/base.txt")"
 fi
 
