@@ -124,6 +124,7 @@ $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 
 # Examples and benches are linked as a user's program is: against the library and what it needs.
 $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
+$(B)/examples/tokenize: $(B)/examples/lm/text.o
 $(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: $(BPE_OBJ)
 $(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: LDLIBS += $(BPE_LIBS)
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)

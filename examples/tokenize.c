@@ -9,6 +9,7 @@
  */
 #include <palimpsest.h>
 #include "examples/bpe/bpe.h"
+#include "examples/lm/text.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -27,7 +28,7 @@ typedef struct options {
 
 typedef struct run {
     options o;
-    char **file; /* contents; texts point into them */
+    lm_text *file; /* contents; texts point into them */
     bpe_text *text;
     int64_t texts, text_room, bytes;
     bpe *bpe;
@@ -95,7 +96,7 @@ static const struct argp_option flags[] = {
      "learn a byte-level BPE of N tokens, 256 bytes among them, from the files", 1},
     {"save-tokenizer", SAVE, "FILE", 0, "write what was learned as a tokenizer.json too", 1},
     {"held-out", HELD_OUT, "SHARE", 0,
-     "learn from all but the last SHARE of the documents (of the text, if there is one document), "
+     "learn from all but the last SHARE of the documents (of the bytes, if there is one document), "
      "which is meant for validation (0)",
      1},
     {"separator", SEPARATOR, "TEXT", 0,
@@ -189,22 +190,6 @@ static void read_options(options *o, int argc, char **argv)
 
 /* ---- Files ---- */
 
-static char *read_file(const char *path, int64_t *size)
-{
-    size_t room = 1 << 16, n = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file) stop("%s: %s", path, strerror(errno));
-    char *byte = need_memory(malloc(room));
-    for (size_t got; (got = fread(byte + n, 1, room - n, file)) > 0;) {
-        n += got;
-        if (n == room) byte = need_memory(realloc(byte, room *= 2));
-    }
-    if (ferror(file)) stop("%s: %s", path, strerror(errno));
-    fclose(file);
-    *size = (int64_t)n;
-    return byte;
-}
-
 static void write_file(const char *path, const char *byte, int64_t size)
 {
     FILE *file = fopen(path, "wb");
@@ -246,16 +231,17 @@ static void read_documents(run *r)
 {
     r->file = need_memory(calloc((size_t)r->o.files, sizeof *r->file));
     for (int i = 0; i < r->o.files; i++) {
-        int64_t size;
-        r->file[i] = read_file(r->o.file[i], &size);
-        cut(r, r->file[i], size);
+        pal_error error;
+        need(lm_text_read(&r->file[i], r->o.file[i], &error), &error);
+        cut(r, (const char *)r->file[i].byte, r->file[i].size);
     }
     if (r->texts == 0) stop("there is no text in these files");
 }
 
 /* ---- Tokens ---- */
 
-/* From what is not held out, which is divided as pal_batches_new does it. */
+/* From what is not held out: of documents, what pal_batches_new holds out; of the only one, as many
+ * bytes as that does of its tokens, which are not there yet. */
 static void learn(run *r)
 {
     pal_error error;
@@ -264,9 +250,8 @@ static void learn(run *r)
                                 .specials = r->o.end != NULL,
                                 .progress = progress};
     bpe_text whole = r->text[0];
-    int64_t held = (int64_t)(r->o.held_out * (double)r->texts + 0.5);
-    if (r->o.held_out > 0 && held < 1) held = 1;
-    if (r->texts == 1) whole.size -= (int64_t)(r->o.held_out * (double)whole.size);
+    const int64_t held = pal_batches_held_out(r->texts, r->o.held_out);
+    whole.size -= pal_batches_held_out(whole.size, r->o.held_out);
     need(r->texts == 1 ? bpe_train(&r->bpe, &whole, 1, how, &error)
                        : bpe_train(&r->bpe, r->text, r->texts - held, how, &error),
          &error);
@@ -282,10 +267,11 @@ static void make_tokenizer(run *r)
         const char *json = bpe_json(r->bpe, &size);
         if (r->o.save) write_file(r->o.save, json, size);
     } else {
-        char *json = r->o.tokenizer ? read_file(r->o.tokenizer, &size) : NULL;
-        if (json && size == 0) stop("%s: it is empty", r->o.tokenizer);
-        need(bpe_load(&r->bpe, json, size, &error), &error);
-        free(json);
+        lm_text json = {0};
+        if (r->o.tokenizer) need(lm_text_read(&json, r->o.tokenizer, &error), &error);
+        if (r->o.tokenizer && json.size == 0) stop("%s: it is empty", r->o.tokenizer);
+        need(bpe_load(&r->bpe, (const char *)json.byte, json.size, &error), &error);
+        lm_text_free(&json);
     }
     r->end = r->o.end ? bpe_special(r->bpe, r->o.end) : -1;
     if (r->o.end && r->end < 0) stop("--end: the tokenizer has no added token '%s'", r->o.end);
@@ -381,7 +367,7 @@ int main(int argc, char **argv)
     write_store(&r);
     report(&r);
     bpe_free(r.bpe);
-    for (int i = 0; i < r.o.files; i++) free(r.file[i]);
+    for (int i = 0; i < r.o.files; i++) lm_text_free(&r.file[i]);
     void *memory[] = {r.file, r.text, r.token, r.offset, r.length};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
     return 0;

@@ -15,7 +15,7 @@ static void *draw_ahead(void *user)
     pal_ahead *a = &b->ahead;
     pthread_mutex_lock(&a->lock);
     for (;;) {
-        while (!a->stop && (a->waiting || a->count == b->slots))
+        while (!a->stop && (a->pause || a->waiting || a->count == b->slots))
             pthread_cond_wait(&a->change, &a->lock);
         if (a->stop) break;
         pal_slot *slot = &b->slot[(a->first + a->count) % b->slots];
@@ -85,11 +85,11 @@ void pal_ahead_restart(pal_batches *b)
 {
     pal_ahead *a = &b->ahead;
     pthread_mutex_lock(&a->lock);
-    a->waiting = true; /* no other slot is begun */
+    a->pause = true; /* no other slot is begun, whatever comes of this one */
     while (a->drawing) pthread_cond_wait(&a->change, &a->lock);
     a->first = a->count = 0;
     a->at = b->at;
-    a->waiting = false;
+    a->waiting = a->pause = false;
     pthread_cond_broadcast(&a->change);
     pthread_mutex_unlock(&a->lock);
 }

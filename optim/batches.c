@@ -20,13 +20,12 @@ static pal_status check(const pal_batches_opts *o, pal_error *error)
     return PAL_OK;
 }
 
-/* Divides documents, or the tokens of the only one: how many of n are for training. */
-static int64_t training_share(int64_t n, double held_out)
+int64_t pal_batches_held_out(int64_t n, double share)
 {
-    int64_t held = (int64_t)floor((double)n * held_out + 0.5);
-    if (held == 0 && held_out > 0) held = 1;
-    if (held == n && held_out < 1) held = n - 1;
-    return n - held;
+    int64_t held = (int64_t)floor((double)n * share + 0.5);
+    if (held == 0 && share > 0 && n > 0) held = 1;
+    if (held == n && share < 1 && n > 0) held = n - 1;
+    return held;
 }
 
 static void choose_part(pal_batches *b)
@@ -34,11 +33,11 @@ static void choose_part(pal_batches *b)
     const int64_t documents = pal_tokens_documents(b->store), count = pal_tokens_count(b->store);
     const int64_t *offsets = pal_tokens_offsets(b->store);
     const double held_out = b->opts.held_out;
-    int64_t split = training_share(documents, held_out), at = offsets[split];
+    int64_t split = documents - pal_batches_held_out(documents, held_out), at = offsets[split];
     b->first_document = b->opts.validation ? split : 0;
     b->documents = b->opts.validation ? documents - split : split;
     if (documents == 1) {
-        at = training_share(count, held_out);
+        at = count - pal_batches_held_out(count, held_out);
         b->first_document = 0;
         b->documents = 1;
     }
@@ -92,6 +91,10 @@ pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts)
     if (opts.batch == 0) opts.batch = 8;
     if (opts.len == 0) opts.len = 256;
     if (check(&opts, &error) != PAL_OK) return refuse(NULL, &error);
+    if (pal_tokens_count(store) == 0) {
+        pal_error_set(&error, PAL_EVALUE, "batches: the store holds no tokens");
+        return refuse(NULL, &error);
+    }
     pal_batches *b = allocate(store, opts);
     if (b == NULL) {
         pal_error_set(&error, PAL_ENOMEM, "batches: no memory for %lld rows of %lld tokens",

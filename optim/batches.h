@@ -31,6 +31,7 @@ typedef struct pal_ahead {
     int first, count; /* full slots */
     bool running, stop;
     bool drawing; /* a slot is being filled, outside the lock */
+    bool pause;   /* a seek waits for the slot that is being filled, the last of the old place */
     bool waiting; /* nothing follows the last slot (an error, or the end) before a seek */
 } pal_ahead;
 

@@ -87,15 +87,18 @@ typedef enum pal_batch_kind {
 
 typedef struct pal_batches_opts {
     pal_batch_kind kind;
-    int64_t batch; /* rows; 0: 8 */
-    int64_t len;   /* tokens of a row; 0: 256 */
-    uint64_t seed; /* of the order */
-    double
-        held_out;    /* in 0 .. 1, taken from the end for validation: of the documents, to the
-                        nearest number but at least one; where there is one document, of the tokens */
+    int64_t batch;   /* rows; 0: 8 */
+    int64_t len;     /* tokens of a row; 0: 256 */
+    uint64_t seed;   /* of the order */
+    double held_out; /* in 0 .. 1, taken from the end for validation: of the documents; where there
+                        is one document, of its tokens (pal_batches_held_out) */
     bool validation; /* batches of the held-out part, in order, once */
     bool prefetch;   /* a thread reads up to 4 batches ahead */
 } pal_batches_opts;
+
+/* How many of n documents, or of the tokens of the only one, a share of 0 .. 1 is: to the nearest
+ * number, but at least one for a share above 0 and not all for a share below 1 (of n = 1: none). */
+PAL_API int64_t pal_batches_held_out(int64_t n, double share);
 
 typedef struct pal_batches pal_batches;
 
@@ -130,9 +133,9 @@ typedef struct pal_position {
  * position zero. Phase and order are functions of (seed, epoch) alone, so a position is all that a
  * run has to keep, and batches are the same with and without prefetch.
  *
- * NULL after telling the handler (PAL_EVALUE, PAL_ENOMEM) if an option is wrong, the part has no
- * target or memory is short. Memory: 16 bytes for each token of a batch, 24 if packed (four times
- * that with prefetch); a step asks for none but the tape's.
+ * NULL after telling the handler (PAL_EVALUE, PAL_ENOMEM) if an option is wrong, the store is
+ * empty, the part has no target or memory is short. Memory: 16 bytes for each token of a batch, 24
+ * if packed (four times that with prefetch); a step asks for none but the tape's.
  */
 PAL_API pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts);
 PAL_API void pal_batches_free(pal_batches *batches); /* NULL is allowed */

@@ -111,6 +111,35 @@ START_TEST(options_that_do_not_fit)
 }
 END_TEST
 
+START_TEST(empty_stores)
+{
+    const uint8_t none = 0;
+    pal_error e;
+    ok(pal_tokens_write(path, &(pal_tokens_source){.tokens = &none, .count = 0}, &e), &e);
+    ok(pal_tokens_open(&store, path, &e), &e);
+    for (int i = 0; i < 4; i++) {
+        last = (pal_error){0};
+        ck_assert_ptr_null(pal_batches_new(
+            store, (pal_batches_opts){.held_out = 0.5 * (i % 2), .validation = i / 2}));
+        ck_assert_int_eq(last.status, PAL_EVALUE);
+        ck_assert_msg(strstr(last.message, "the store holds no tokens"), "%s", last.message);
+    }
+}
+END_TEST
+
+START_TEST(shares_that_are_held_out)
+{
+    static const struct {
+        int64_t n;
+        double share;
+        int64_t held;
+    } of[] = {{10, 0, 0},  {10, 0.01, 1}, {10, 0.24, 2}, {10, 0.25, 3}, {10, 0.99, 9}, {10, 1, 10},
+              {2, 0.9, 1}, {1, 0.5, 0},   {1, 1, 1},     {0, 0.5, 0},   {0, 1, 0}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        ck_assert_int_eq(pal_batches_held_out(of[i].n, of[i].share), of[i].held);
+}
+END_TEST
+
 /* A store whose token 500 is outside the vocabulary, which its checksums do not tell. */
 static void open_wrong_store(void)
 {
@@ -219,6 +248,8 @@ int main(void)
     tcase_add_test(tc, positions_of_packed);
     tcase_add_test(tc, positions_of_validation);
     tcase_add_test(tc, options_that_do_not_fit);
+    tcase_add_test(tc, empty_stores);
+    tcase_add_test(tc, shares_that_are_held_out);
     tcase_add_test(tc, errors_come_with_their_batch);
     tcase_add_test(tc, failing_tapes);
     tcase_add_test(tc, memory_is_taken_at_the_beginning);
