@@ -13,6 +13,7 @@
 #include <palimpsest.h>
 #include "examples/lm/data.h"
 #include "examples/lm/text.h"
+#include "examples/lm/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ typedef struct run {
     pal_average *average;
     pal_tape *tape;
     int64_t from; /* the step that it goes on from; 0: a new run */
-    char config[LM_CONFIG + 128];
+    char config[LM_CONFIG + 512];
 } run;
 
 static void stop(const char *what)
@@ -53,6 +54,18 @@ static void stop_at_checkpoint(const run *r, const char *what)
 
 /* ---- Beginning ---- */
 
+/* A file is the one that the configuration tells by its checksum, which becomes that of the file.
+ */
+static void must_be(const char *flag, const char *path, char *wanted, size_t room, const char *is)
+{
+    if (*wanted && strcmp(wanted, is)) {
+        fprintf(stderr, "train_lm: --%s: %s has the checksum %s where --%s-checksum is %s\n", flag,
+                path, is, flag, wanted);
+        exit(EXIT_FAILURE);
+    }
+    snprintf(wanted, room, "%s", is);
+}
+
 /* Options and data: of the saved run if there is one to continue. */
 static void prepare(run *r)
 {
@@ -73,11 +86,20 @@ static void prepare(run *r)
         if (lm_options_read(&was, saved, &error) != PAL_OK) stop(error.message);
         if (strcmp(was.data, o->data) && !lm_is_hdf5(o->data))
             stop("--data is another text than that of the run that is continued");
+        if (r->from > o->steps) {
+            fprintf(stderr, "train_lm: the run has %lld steps already; --steps asks for %lld\n",
+                    (long long)r->from, (long long)o->steps);
+            exit(EXIT_FAILURE);
+        }
     }
+    /* Before anything is written. */
+    const pal_schedule schedule = lm_options_schedule(o);
+    if (pal_schedule_check(&schedule, &error) != PAL_OK) stop(error.message);
     if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) {
         fprintf(stderr, "train_lm: --data: %s\n", error.message);
         exit(EXIT_FAILURE);
     }
+    must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->vocab == 0) o->vocab = vocab;
     if (o->vocab < vocab) stop("--vocab is less than the vocabulary of the data");
@@ -95,16 +117,6 @@ static pal_optim *make_optim(const lm_options *o, pal_params *params)
     if (strcmp(o->optimizer, "lion") == 0)
         return pal_lion_new(params, (pal_lion_opts){.decay = decay});
     return pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.95, .decay = decay});
-}
-
-static pal_status load_params(const char *path, pal_params *params, pal_error *error)
-{
-    pal_h5 *file;
-    pal_status s = pal_h5_open(&file, path, error);
-    if (s != PAL_OK) return s;
-    s = pal_params_get(params, file, "/params", error);
-    pal_h5_close(file);
-    return s;
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
@@ -132,36 +144,55 @@ static pal_status same_tokenizer(const char *path, const bpe *data, pal_error *e
     return s;
 }
 
+/* The parameters that a new run begins with, if they are not drawn. */
+static void load_weights(run *r)
+{
+    lm_options *o = &r->o;
+    pal_error error;
+    char sum[LM_SUM];
+    bool averaged;
+    if (r->from || !*o->init) return;
+    if (same_tokenizer(o->init, r->data.tokenizer, &error) != PAL_OK ||
+        lm_weights_load(r->params, o->init, o->init_last, &averaged, &error) != PAL_OK)
+        stop(error.message);
+    must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
+            lm_weights_sum(r->params, sum));
+    printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
+           o->init);
+}
+
 static void build(run *r)
 {
     const lm_options *o = &r->o;
     pal_rng rng = pal_rng_new(o->seed, PARAMETERS);
-    pal_error error;
     r->params = pal_params_new();
     r->tape = pal_tape_new();
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     r->lm = pal_lm_new(r->params, lm_options_model(o), &rng);
-    if (!r->from && *o->init &&
-        (same_tokenizer(o->init, r->data.tokenizer, &error) != PAL_OK ||
-         load_params(o->init, r->params, &error) != PAL_OK))
-        stop(error.message);
+    load_weights(r);
     r->optim = make_optim(o, r->params);
     if (o->average > 0)
         r->average =
             pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
     char text[LM_CONFIG];
-    snprintf(r->config, sizeof r->config, "# The data: CRC-32C %s, %lld tokens, %lld bytes\n%s",
-             r->data.identity, (long long)pal_tokens_count(r->data.store),
-             (long long)pal_tokens_bytes(r->data.store), lm_options_text(o, text));
+    /* The threads, which come last, say nothing about bits. */
+    const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
+    const int family = (int)(threads ? threads - kernels : (ptrdiff_t)strlen(kernels));
+    snprintf(r->config, sizeof r->config,
+             "# Made by %s, %.*s\n# The data: CRC-32C %s, %lld tokens, %lld bytes\n%s",
+             pal_code_version(), family, kernels, r->data.identity,
+             (long long)pal_tokens_count(r->data.store), (long long)pal_tokens_bytes(r->data.store),
+             lm_options_text(o, text));
 }
 
 static void introduce(run *r)
 {
     const lm_options *o = &r->o;
     r->entropy = lm_data_entropy(r->data.store);
-    printf("data    %s: %lld bytes, %lld tokens (%s), %.3f bits per byte (order-0 entropy)\n",
+    printf("data    %s: %lld bytes, %lld tokens (%s), %.3f bits per byte (order-0 entropy%s)\n",
            o->data, (long long)pal_tokens_bytes(r->data.store),
-           (long long)pal_tokens_count(r->data.store), pal_tokens_name(r->data.store), r->entropy);
+           (long long)pal_tokens_count(r->data.store), pal_tokens_name(r->data.store), r->entropy,
+           pal_tokens_count(r->data.store) > LM_LOOKED_AT ? " of the first 16777216 tokens" : "");
     printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->mixers,
            (long long)o->layers, (long long)o->width, (long long)pal_params_size(r->params),
            o->dtype);
@@ -180,11 +211,17 @@ static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *b)
                        (pal_run_opts){.offsets = b->offsets});
 }
 
+/* What cannot be evaluated ends the program; the checkpoints before it are there. */
 static double evaluate(void *user, pal_tape *tape, int64_t step)
 {
-    (void)step;
     run *r = user;
-    return lm_data_score(&r->data, r->lm, tape);
+    double value;
+    pal_error error;
+    if (lm_data_score(&r->data, r->lm, tape, &value, &error) != PAL_OK) {
+        fprintf(stderr, "train_lm: evaluation of step %lld: %s\n", (long long)step, error.message);
+        exit(EXIT_FAILURE);
+    }
+    return value;
 }
 
 static void sample(void *user, pal_tape *tape, int64_t step, FILE *to)
@@ -233,6 +270,24 @@ static pal_train_result train(run *r)
     return result;
 }
 
+/* A run that has all its steps: its checkpoint is loaded, and nothing is written. */
+static pal_train_result look(run *r)
+{
+    char path[PAL_PATH];
+    pal_error error;
+    const pal_schedule schedule = lm_options_schedule(&r->o);
+    pal_checkpoint c = {.params = r->params,
+                        .optim = r->optim,
+                        .average = r->average,
+                        .rng = pal_tape_rng(r->tape),
+                        .schedule = &schedule,
+                        .data = r->data.identity};
+    pal_run_path(path, sizeof path, r->o.out, r->from);
+    if (pal_checkpoint_load(&c, path, &error) != PAL_OK) stop_at_checkpoint(r, error.message);
+    printf("the run has its %lld steps already; --steps gives it more\n", (long long)r->from);
+    return (pal_train_result){.step = c.step, .best_step = c.best_step, .best = c.best};
+}
+
 /* ---- The end ---- */
 
 static void finish(run *r, pal_train_result result)
@@ -266,10 +321,7 @@ int main(int argc, char **argv)
     build(&r);
     introduce(&r);
     pal_stop_install();
-    if (r.from >= r.o.steps)
-        printf("the run has %lld steps already; --steps asks for %lld\n", (long long)r.from,
-               (long long)r.o.steps);
-    finish(&r, train(&r));
+    finish(&r, r.from == r.o.steps ? look(&r) : train(&r));
     pal_tape_free(r.tape);
     pal_average_free(r.average);
     pal_optim_free(r.optim);

@@ -137,6 +137,86 @@ bad "line 3: 'width 32' is not" "width 32"
 bad "line 4: width is there twice" "width = 32
 width = 32"
 
+# The data that config.txt tells are those that it was made with; a flag that names others is another run.
+grep -q '^data-checksum = [0-9a-f]\{8\}$' "$dir/direct/config.txt" || fail "config.txt has no data-checksum"
+cp "$dir/text" "$dir/kept"
+echo other >>"$dir/text"
+if lm other --config "$dir/direct/config.txt" --data-checksum "$(sed -n 's/^data-checksum = //p' "$dir/direct/config.txt")"; then
+    fail "other data than those of --data-checksum were taken"
+fi
+grep -q -e "--data-checksum is" "$dir/other.txt" || fail "no word of the checksum: $(cat "$dir/other.txt")"
+lm others --config "$dir/direct/config.txt" --data "$dir/text" || fail "$(cat "$dir/others.txt")"
+if "$B/examples/train_lm" --config "$dir/direct/config.txt" --out "$dir/plain" >"$dir/plain.txt" 2>&1; then
+    fail "config.txt was repeated with other data"
+fi
+cp "$dir/kept" "$dir/text"
+# What is wrong by itself is told before there is a folder.
+early() { # words of the error, flags...
+    words=$1
+    shift
+    if "$B/examples/train_lm" --data "$dir/text" --out "$dir/early" "$@" >"$dir/early.txt" 2>&1; then fail "accepted: $*"; fi
+    grep -q -e "$words" "$dir/early.txt" || fail "no word of '$words': $(cat "$dir/early.txt")"
+    if [ -e "$dir/early" ]; then fail "a folder is left by $*"; fi
+    rm -rf "$dir/early"
+}
+early "--out=: not a value" --out ""
+early "--data= x: not a value" --data " x"
+early "not a value" --average 1
+early "not a value" --held-out 1
+early "too short" --len 100000
+early "decay" --schedule wsd --steps 10 --decay-steps 20
+
+# ---- Beginning with other weights ----
+# shellcheck disable=SC2086
+lm averaged $small --steps 5 --average 0.9 || fail "$(cat "$dir/averaged.txt")"
+step=$dir/averaged/step-00000005.h5
+# shellcheck disable=SC2086
+lm first $small --steps 1 --init "$step" || fail "$(cat "$dir/first.txt")"
+grep -q "^init    the average of " "$dir/first.txt" || fail "the average is not taken: $(cat "$dir/first.txt")"
+# shellcheck disable=SC2086
+lm last $small --steps 1 --init "$step" --init-last || fail "$(cat "$dir/last.txt")"
+grep -q "^init    the parameters of " "$dir/last.txt" || fail "--init-last takes the average: $(cat "$dir/last.txt")"
+if same first last; then fail "the average of the parameters gives the loss of the last"; fi
+lm initial --config "$dir/first/config.txt" || fail "$(cat "$dir/initial.txt")"
+same first initial || fail "config.txt does not repeat a run with --init"
+# shellcheck disable=SC2086
+lm averaged2 $small --steps 6 --average 0.9 || fail "$(cat "$dir/averaged2.txt")"
+mv "$dir/averaged2/step-00000006.h5" "$step"
+if lm changed --config "$dir/first/config.txt"; then fail "another file of --init was taken"; fi
+grep -q -e "--init-checksum is" "$dir/changed.txt" || fail "no word of --init-checksum: $(cat "$dir/changed.txt")"
+
+# ---- A run that is over; a store that is moved ----
+cp -r "$dir/direct" "$dir/before"
+if lm direct --resume --steps 1; then fail "--steps 1 of a run of 6 was accepted"; fi
+lm direct --resume || fail "$(cat "$dir/direct.txt")"
+grep -q "has its 6 steps already" "$dir/direct.txt" || fail "no word of 6 steps: $(cat "$dir/direct.txt")"
+diff -r "$dir/direct" "$dir/before" || fail "a run that makes no step changes its folder"
+cp "$dir/whole/data.h5" "$dir/store.h5"
+# shellcheck disable=SC2086
+"$B/examples/train_lm" --data "$dir/store.h5" $small --steps 1 --out "$dir/moved" >"$dir/moved.txt" 2>&1 || fail "$(cat "$dir/moved.txt")"
+mv "$dir/store.h5" "$dir/there.h5"
+if "$B/examples/train_lm" --resume --steps 2 --out "$dir/moved" >"$dir/moved.txt" 2>&1; then fail "a store that is not there was read"; fi
+grep -q -e "store.h5 is no store.* by --data" "$dir/moved.txt" || fail "no word of --data: $(cat "$dir/moved.txt")"
+"$B/examples/train_lm" --resume --steps 2 --out "$dir/moved" --data "$dir/there.h5" >"$dir/moved.txt" 2>&1 || fail "$(cat "$dir/moved.txt")"
+
+# ---- What cannot be evaluated ----
+# A token that is outside the vocabulary, in the part that is held out; its checksums are right.
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    cat >"$dir/spoil.py" <<'END'
+import sys, h5py
+h5py.File(sys.argv[1], 'r+').attrs['vocab'] = 122.0
+END
+    { cat "$dir/text" && echo z; } >"$dir/with-z"
+    # shellcheck disable=SC2086
+    "$B/examples/train_lm" --data "$dir/with-z" --out "$dir/z" $small --steps 1 >"$dir/z.txt" 2>&1 || fail "$(cat "$dir/z.txt")"
+    /usr/bin/python3 "$dir/spoil.py" "$dir/z/data.h5"
+    # shellcheck disable=SC2086
+    if "$B/examples/train_lm" --data "$dir/z/data.h5" --out "$dir/zz" $small --steps 2 --held-out 0.1 --eval-every 1 >"$dir/z.txt" 2>&1; then
+        fail "an evaluation that failed is no error"
+    fi
+    grep -q "evaluation of step 1: .*token [0-9]* is 122" "$dir/z.txt" || fail "no word of the evaluation: $(cat "$dir/z.txt")"
+fi
+
 # ---- What a run leaves ----
 # shellcheck disable=SC2086
 lm full $small --steps 12 --save-every 3 --keep 2 --held-out 0.2 --eval-every 4 --sample-every 6 --average 0.5 \

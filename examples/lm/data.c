@@ -19,18 +19,14 @@ static pal_status write_store(const char *store, const lm_options *o, pal_lock *
     lm_text text;
     pal_status s = lm_text_read(&text, o->data, error);
     if (s != PAL_OK) return s;
-    s = pal_run_make(o->out, error);
-    if (s == PAL_OK) s = pal_run_lock(lock, o->out, error);
-    if (s == PAL_OK && pal_run_last(o->out, 0))
-        s = pal_error_set(error, PAL_EVALUE, "%.400s holds a run already", o->out);
-    if (s != PAL_OK) {
-        lm_text_free(&text);
-        return s;
-    }
     if (text.size <= o->len)
         s = pal_error_set(error, PAL_EVALUE, "%.400s is too short: it needs more than --len bytes",
                           o->data);
-    else
+    if (s == PAL_OK) s = pal_run_make(o->out, error);
+    if (s == PAL_OK) s = pal_run_lock(lock, o->out, error);
+    if (s == PAL_OK && pal_run_last(o->out, 0))
+        s = pal_error_set(error, PAL_EVALUE, "%.400s holds a run already", o->out);
+    if (s == PAL_OK)
         s = pal_tokens_write(store, &(pal_tokens_source){.tokens = text.byte, .count = text.size},
                              error);
     lm_text_free(&text);
@@ -55,6 +51,14 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
     pal_status s = is_store || resumes ? PAL_OK : write_store(path, o, &d->lock, error);
     if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
+    if (s != PAL_OK && resumes && !is_store) {
+        const pal_error why = *error;
+        return pal_error_set(
+            error, s,
+            "%.300s is no store that can be read (if it was moved, say where it is "
+            "by --data), and the run has no copy of its own: %.600s",
+            o->data, why.message);
+    }
     if (s != PAL_OK) return s;
     const char *json = pal_tokens_tokenizer(d->store);
     s = bpe_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
@@ -97,7 +101,7 @@ pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)
 
 double lm_data_entropy(pal_tokens *store)
 {
-    enum { PIECE = 1 << 16, PIECES = 256 };
+    enum { PIECE = 1 << 16, PIECES = LM_LOOKED_AT / PIECE };
     const int64_t vocab = pal_tokens_vocab_size(store), all = pal_tokens_count(store);
     const uint32_t *length = pal_tokens_lengths(store);
     int64_t *count = calloc((size_t)vocab, sizeof *count), *piece = malloc(PIECE * sizeof *piece);
@@ -118,23 +122,26 @@ double lm_data_entropy(pal_tokens *store)
     return bytes > 0 ? bits / bytes : 0;
 }
 
-double lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape)
+pal_status lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape, double *value,
+                         pal_error *error)
 {
     double nats = 0;
     int64_t bytes = 0;
-    pal_error error;
-    pal_status s = pal_batches_seek(d->held, (pal_position){0}, &error);
-    for (pal_batch b; s == PAL_OK;) {
-        s = pal_batches_next(d->held, tape, &b, &error);
+    pal_status s = pal_batches_seek(d->held, (pal_position){0}, error);
+    *value = NAN;
+    for (pal_batch b; s == PAL_OK && !pal_stop_requested();) {
+        s = pal_batches_next(d->held, tape, &b, error);
         if (s != PAL_OK || b.end) break;
         pal_tensor loss =
             pal_lm_loss(lm, b.tokens, b.targets, (pal_run_opts){.offsets = b.offsets});
         nats += pal_item(loss) * (double)b.counted;
         bytes += b.bytes;
+        s = pal_tape_status(tape);
+        if (s != PAL_OK) return pal_error_set(error, s, "%s", pal_tape_message(tape));
         pal_tape_reset(tape);
     }
-    if (s != PAL_OK) fprintf(stderr, "train_lm: evaluation: %s\n", error.message);
-    return s == PAL_OK && bytes ? nats / log(2) / (double)bytes : NAN;
+    if (s == PAL_OK && bytes && !pal_stop_requested()) *value = nats / log(2) / (double)bytes;
+    return s;
 }
 
 /* ---- Writing ---- */

@@ -26,11 +26,14 @@ void lm_data_close(lm_data *data);
 /* The tokenizer that a checkpoint carries; bytes if it carries none. */
 PAL_CHECKED pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error);
 
+enum { LM_LOOKED_AT = 1 << 24 };
 /* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
- * of the first 16 million tokens. 0 after an error. */
+ * of the first LM_LOOKED_AT tokens. 0 after an error. */
 double lm_data_entropy(pal_tokens *store);
-/* The mean loss over the held-out part, in bits per byte of its text. NaN after an error. */
-double lm_data_score(const lm_data *data, pal_lm *lm, pal_tape *tape);
+/* The mean loss over the held-out part, in bits per byte of its text; NaN if a signal asks to stop
+ * (pal_stop_requested), which does not wait for the end of the part. */
+PAL_CHECKED pal_status lm_data_score(const lm_data *data, pal_lm *lm, pal_tape *tape, double *value,
+                                     pal_error *error);
 /* Goes on after the first tokens of the data, in constant memory, and writes both. */
 void lm_data_sample(const lm_data *data, pal_lm *lm, pal_tape *tape, const lm_options *o, FILE *to);
 

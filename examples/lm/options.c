@@ -21,12 +21,13 @@ typedef struct flag {
     kind kind;
     size_t offset, size; /* in lm_options; size of a text */
     life life;
-    double low, high;     /* of a number; high 0: no limit */
+    double low, high;     /* of a number; high 0: no limit. low 1: a text that is not empty */
     const char *argument; /* of a CHOICE: the words it can be, with | between them */
     const char *help;
 } flag;
 
 #define FIELD(name) offsetof(lm_options, name), sizeof(((lm_options *)0)->name)
+#define BELOW_ONE   (1 - 0x1p-53)
 static const flag flags[] = {
     {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The model:"},
     {"mixers", TEXT, FIELD(mixers), FIXED, 0, 0, "LIST",
@@ -44,14 +45,16 @@ static const flag flags[] = {
      "blocks are computed twice, and need less memory"},
 
     {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The data:"},
-    {"data", TEXT, FIELD(data), FIXED, 0, 0, "FILE",
+    {"data", TEXT, FIELD(data), FIXED, 1, 0, "FILE",
      "a store of tokens made by tokenize, or any other file, whose bytes are the tokens "
      "(build/corpus.txt)"},
+    {"data-checksum", TEXT, FIELD(data_checksum), FIXED, 0, 0, "CRC",
+     "of --data; others are refused. config.txt says it (any)"},
     {"batch", COUNT, FIELD(batch), FIXED, 1, 0, "N", "sequences of a batch (8)"},
     {"len", COUNT, FIELD(len), FIXED, 1, 0, "N", "tokens of a sequence (64)"},
     {"packed", SWITCH, FIELD(packed), FIXED, 0, 0, NULL,
      "whole documents end to end, that see nothing of each other, and not windows of the text"},
-    {"held-out", REAL, FIELD(held_out), FIXED, 0, 1, "SHARE",
+    {"held-out", REAL, FIELD(held_out), FIXED, 0, BELOW_ONE, "SHARE",
      "of the documents, or of a text that is one, kept from the end for evaluation (0)"},
     {"no-prefetch", SWITCH, FIELD(no_prefetch), FREE, 0, 0, NULL,
      "no thread reads batches ahead; they are the same"},
@@ -72,14 +75,19 @@ static const flag flags[] = {
     {"weight-decay", REAL, FIELD(weight_decay), FIXED, 0, 0, "X", "(0.1)"},
     {"clip", REAL, FIELD(clip), FIXED, 0, 0, "NORM", "of the gradients; 0: no limit (1)"},
     {"accumulate", COUNT, FIELD(accumulate), FIXED, 1, 0, "N", "batches a step (1)"},
-    {"average", REAL, FIELD(average), FIXED, 0, 1, "DECAY",
+    {"average", REAL, FIELD(average), FIXED, 0, BELOW_ONE, "DECAY",
      "a moving average of the weights is evaluated and writes the samples; 0: none (0)"},
     {"seed", SEED, FIELD(seed), FIXED, 0, 0, "N", "of parameters and order of the data (1)"},
     {"init", TEXT, FIELD(init), FIXED, 0, 0, "FILE",
-     "a new run begins with the parameters of this file, a checkpoint or one by convert.py"},
+     "a new run begins with the parameters of this file, a checkpoint or one by convert.py; with "
+     "their average if it has one"},
+    {"init-last", SWITCH, FIELD(init_last), FIXED, 0, 0, NULL,
+     "of --init, the parameters of the last step although it has an average"},
+    {"init-checksum", TEXT, FIELD(init_checksum), FIXED, 0, 0, "SUM",
+     "of the parameters of --init; others are refused. config.txt says it (any)"},
 
     {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The run:"},
-    {"out", TEXT, FIELD(out), LOCAL, 0, 0, "DIR", "its folder (build/run)"},
+    {"out", TEXT, FIELD(out), LOCAL, 1, 0, "DIR", "its folder (build/run)"},
     {"save-every", COUNT, FIELD(save_every), FREE, 0, 0, "N",
      "steps between checkpoints; the last step and the best are always saved (0: a twentieth of "
      "--steps)"},
@@ -142,6 +150,13 @@ static bool within(const flag *f, double x)
     return isfinite(x) && x >= f->low && (f->high == 0 || x <= f->high);
 }
 
+/* Which a file of --config would not keep. */
+static bool has_outer_blank(const char *text)
+{
+    const size_t n = strlen(text);
+    return n && (strchr(" \t", text[0]) || strchr(" \t", text[n - 1]));
+}
+
 /* false: the text is no such value. */
 static bool set(lm_options *o, const flag *f, const char *text)
 {
@@ -153,7 +168,9 @@ static bool set(lm_options *o, const flag *f, const char *text)
         if (!is_among(text, f->argument)) return false; /* and then a text */
         /* fall through */
     case TEXT:
-        if (strlen(text) >= f->size || strpbrk(text, "\n\r")) return false;
+        if (strlen(text) >= f->size || strpbrk(text, "\n\r") || has_outer_blank(text) ||
+            (f->low > 0 && !*text))
+            return false;
         memmove(to, text, strlen(text) + 1);
         return true;
     case SWITCH:
@@ -363,6 +380,15 @@ static void read_config(lm_options *o, const char *path)
     if (read_lines(o, text, &o->given, &error) != PAL_OK) fail(path, error.message);
 }
 
+/* What a file says of a flag that the command line has another value for. */
+static void forget(lm_options *o, const line *l, const char *flag_name, const char *about)
+{
+    const int i = find(about);
+    if (!l->text[find(flag_name)] || l->text[i]) return;
+    set(o, &flags[i], "");
+    o->given &= ~((uint64_t)1 << i);
+}
+
 static const char doc[] =
     "Trains a language model: embedding, blocks of a mixer and an MLP, head. Its folder holds "
     "checkpoints, what they were made by (config.txt), a log (log.csv, log.jsonl), plots and "
@@ -409,6 +435,9 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
         set(o, &flags[i], l.text[i]);
         o->given |= (uint64_t)1 << i;
     }
+    /* The checksums that --config tells are those of the files that it tells. */
+    forget(o, &l, "data", "data-checksum");
+    forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
     if (!l.print) return;
     char text[LM_CONFIG];

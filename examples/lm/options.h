@@ -19,7 +19,7 @@ typedef struct lm_options {
     double norm_eps;
     bool tie, recompute;
     /* The data. */
-    char data[1024];
+    char data[1024], data_checksum[16]; /* "": any */
     int64_t batch, len;
     double held_out;
     bool packed, no_prefetch;
@@ -29,6 +29,8 @@ typedef struct lm_options {
     double lr, lr_end, weight_decay, clip, average;
     uint64_t seed;
     char init[1024]; /* "": drawn by the seed */
+    bool init_last;
+    char init_checksum[24]; /* "": any */
     /* What is looked at and kept. */
     int64_t eval_every, sample_every, save_every, keep;
     char on_save_error[8], out[1024];
