@@ -27,7 +27,7 @@ typedef struct task {
     double seen;      /* of w by the last evaluation */
 } task;
 
-static char folder[64], store_path[64];
+static char folder[64], store_path[96];
 
 static void setup(void)
 {
