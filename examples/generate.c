@@ -13,6 +13,7 @@
 #include <palimpsest.h>
 #include "examples/lm/data.h"
 #include "examples/lm/text.h"
+#include "examples/lm/weights.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ typedef struct options {
     const char *checkpoint, *prompt, *save, *load;
     int64_t tokens, top_k, seed, threads;
     double temperature, top_p;
-    bool seeded, score;
+    bool seeded, score, last;
 } options;
 
 typedef struct generator {
@@ -62,7 +63,7 @@ static double seconds(void)
 /* ---- The command line ---- */
 
 enum { TOKENS = 'n', TEMPERATURE = 't', TOP_K = 'k', TOP_P = 'p', SEED = 's' };
-enum { SCORE = 256, SAVE, LOAD, THREADS };
+enum { SCORE = 256, SAVE, LOAD, THREADS, LAST };
 
 static const struct argp_option flags[] = {
     {"tokens", TOKENS, "N", 0, "tokens to write (300)", 0},
@@ -74,6 +75,8 @@ static const struct argp_option flags[] = {
      "draw from the fewest tokens that have a share of P together; 0: from all (0)", 0},
     {"seed", SEED, "N", 0, "of the draws (1, or where the loaded state was)", 0},
     {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 0},
+    {"last", LAST, NULL, 0,
+     "the parameters of the last step, although the checkpoint has their average", 0},
     {"score", SCORE, NULL, 0, "write nothing: print how many bits a byte of the text costs", 1},
     {"save-state", SAVE, "FILE", 0, "at the end, what the model remembers of all this text", 2},
     {"load-state", LOAD, "FILE", 0, "go on from there; a prompt is read after it", 2},
@@ -103,6 +106,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
     switch (key) {
+    case LAST:
+        o->last = true;
+        return 0;
     case TOKENS:
         o->tokens = whole(state, "tokens", text);
         return 0;
@@ -177,7 +183,7 @@ static void build(generator *g)
 {
     lm_options o;
     pal_error error;
-    pal_h5 *file;
+    bool averaged;
     char config[LM_CONFIG];
     need(pal_checkpoint_config(g->o.checkpoint, config, sizeof config, &error), &error);
     need(lm_options_read(&o, config, &error), &error);
@@ -185,12 +191,11 @@ static void build(generator *g)
     need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
     if (o.vocab < bpe_vocab_size(g->tokenizer))
         stop("the tokenizer of the checkpoint has more tokens than its model");
-    need(pal_h5_open(&file, g->o.checkpoint, &error), &error);
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();
     g->lm = pal_lm_new(g->params, lm_options_model(&o), &rng);
-    need(pal_params_get(g->params, file, "/params", &error), &error);
-    pal_h5_close(file);
+    need(lm_weights_load(g->params, g->o.checkpoint, g->o.last, &averaged, &error), &error);
+    if (averaged) fprintf(stderr, "model   the average of the parameters\n");
 }
 
 static void read_prompt(generator *g)

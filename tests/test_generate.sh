@@ -40,6 +40,15 @@ gen() { # OUT arguments...; standard input is the prompt if none is given
 same() { cmp -s "$dir/$1" "$dir/$2" || fail "$3: $(cat "$dir/$1") / $(cat "$dir/$2")"; }
 size() { wc -c <"$dir/$1"; }
 
+# ---- The average, or the last step ----
+train averaged 3 --mixers mamba2:head_dim=8:state_size=8 --layers 1 --width 16 --dtype f64 --average 0.9
+gen plain "$double" --score <"$dir/text"
+gen last "$dir/averaged/step-00000003.h5" --score --last <"$dir/text"
+gen mean "$dir/averaged/step-00000003.h5" --score <"$dir/text"
+same plain last "--last does not take the parameters of the last step"
+if cmp -s "$dir/mean" "$dir/last"; then fail "the average is not taken"; fi
+grep -q "the average of the parameters" "$dir/mean.err" || fail "no word of the average: $(cat "$dir/mean.err")"
+
 for model in "$hybrid" "$double"; do
     # ---- The same seed, the same text ----
     gen a "$model" "7 bottles" --tokens 60 --seed 3
