@@ -158,7 +158,7 @@ check-ubsan: ## the same under the undefined-behaviour sanitizer, in build/ubsan
 check-clang: ## the same built by clang, in build/clang
 	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
 
-check-all: all ## every case, instruction set, sanitizer and compiler: about six minutes
+check-all: all ## every case, instruction set, sanitizer and compiler: long
 	+$(Q)B='$(B)' MAKE='$(MAKE)' sh tests/check_all.sh
 
 # Base objects must run on any processor of the architecture: no wide register, no VEX-coded instruction.
