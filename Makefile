@@ -148,7 +148,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) examples ## tests on this machine's instruction set, under a minute
+check: lib $(TESTS) examples ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan
