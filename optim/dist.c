@@ -140,6 +140,7 @@ void pal_dist_end(pal_dist *d)
     if (!d) return;
     pal_set_exit(NULL);
     current = NULL;
+    pal_reduction_free(d->reduction);
     if (d->parallel) {
         MPI_Comm_free(&d->world);
         MPI_Comm_free(&d->gradients);

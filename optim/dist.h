@@ -82,6 +82,51 @@ PAL_API PAL_CHECKED pal_status pal_dist_same_text(pal_dist *dist, const char *wh
 PAL_API PAL_CHECKED pal_status pal_dist_same_params(pal_dist *dist, const pal_params *params,
                                                     pal_error *error);
 
+/* ---- Gradients ---- */
+
+/*
+ * Together. From here on pal_dist_reduce_begin and _end sum the gradients of these parameters over
+ * all ranks. The gradients' memory is cut into buckets in reverse order of creation, the order in
+ * which backward completes most of them: neighbours of one block of up to opts.bucket bytes, larger
+ * parameters alone, frozen ones left out at the ends of a bucket. While the tape's backward pass
+ * runs, a bucket that is complete is given to MPI, always in the same order, and MPI is asked to
+ * go on between operations. All memory of ours is asked for here. PAL_EVALUE for other parameters
+ * than were attached before, or one of 2^31 elements or more; PAL_ENOMEM.
+ */
+PAL_API PAL_CHECKED pal_status pal_dist_attach(pal_dist *dist, pal_params *params, pal_tape *tape,
+                                               pal_error *error);
+/*
+ * Together. Before the backward pass that adds the last to the gradients of a step, and after it:
+ * then all gradients are the sums over ranks, with the same bits on all of them. One backward pass
+ * (a step that has micro-batches: that of the last) or none lies between the two. In between the
+ * callbacks of pal_params_on_grad and pal_tape_between are ours; those of the program, set before,
+ * are called by ours, and put back at the end. A program that sets them in between takes the
+ * overlap away and nothing else. Without attached parameters, or on one rank, nothing happens.
+ */
+PAL_API void pal_dist_reduce_begin(pal_dist *dist);
+PAL_API void pal_dist_reduce_end(pal_dist *dist);
+
+/* Of the last reduction, in seconds. */
+struct pal_dist_times {
+    double exposed;  /* waited after backward */
+    double span;     /* from the start of the first bucket to the end of the last */
+    double backward; /* from pal_dist_reduce_begin to _end */
+    int64_t bytes;   /* of gradients */
+    int buckets;
+    int64_t operations; /* of the backward pass */
+};
+PAL_API struct pal_dist_times pal_dist_times(const pal_dist *dist);
+
+/* A bucket of it. PAL_TRACE=dist in the environment prints these on stderr after each step. */
+typedef struct pal_dist_bucket {
+    int first, last; /* its parameters, first <= last */
+    int64_t bytes;
+    double started, finished; /* seconds after pal_dist_reduce_begin; the end as it was noticed */
+    int64_t operations;       /* of the backward pass that had run when it was started */
+} pal_dist_bucket;
+/* Returns how many there are, and where they lie until the next reduction. */
+PAL_API int pal_dist_trace(const pal_dist *dist, const pal_dist_bucket **buckets);
+
 /*
  * Prints the message on stderr and ends all ranks with status 1; does not return. Ranks other than
  * 0 wait a moment before they print, so that of ranks that fail alike one tells.

@@ -4,12 +4,12 @@
 #ifndef PAL_OPTIM_DIST_PRIVATE_H
 #define PAL_OPTIM_DIST_PRIVATE_H
 
-#include "optim/dist.h"
+#include "optim/internal.h"
 #include "tensor/internal.h"
 
 #include <mpi.h>
 
-enum { PAL_DIST_NUMBERS = 64 }; /* gathered from each rank at once */
+struct pal_reduction; /* dist_reduce.c */
 
 struct pal_dist {
     pal_dist_opts opts;      /* with defaults filled in */
@@ -21,10 +21,10 @@ struct pal_dist {
     MPI_Comm sequence;       /* those of this data_index */
     pal_comm parts;          /* the last, for layers */
     unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
+    struct pal_reduction *reduction; /* NULL: nothing is attached */
 };
 
-/* Together. n <= PAL_DIST_NUMBERS numbers of each rank: those of rank r at result + r * n, which
- * lies in dist->gathered. */
-const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* What was attached; NULL is allowed. */
+void pal_reduction_free(struct pal_reduction *reduction);
 
 #endif

@@ -20,6 +20,12 @@ pal_error_fn *pal_error_handler(void **user);
 typedef void pal_exit_fn(const char *message);
 void pal_set_exit(pal_exit_fn *fn);
 
+/* ---- The environment ---- */
+
+/* Whether a word is in a variable's list, "a,b:10"; where `number` is not NULL the word may have
+ * one, and *number is left as it is if it has none. */
+bool pal_environment_has(const char *variable, const char *word, int64_t *number);
+
 /* ---- Memory ---- */
 
 enum { PAL_ALIGN = 64 };
