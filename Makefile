@@ -121,7 +121,8 @@ BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
 # Without Check.
-$(RANKED): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/support/ranks.o $(LIB_A)
+RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
+$(RANKED): $(B)/tests/%: $(B)/tests/%.o $(RANKED_OBJ) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)

@@ -85,13 +85,14 @@ PAL_API PAL_CHECKED pal_status pal_dist_same_params(pal_dist *dist, const pal_pa
 /* ---- Gradients ---- */
 
 /*
- * Together. From here on pal_dist_reduce_begin and _end sum the gradients of these parameters over
+ * From here on pal_dist_reduce_begin and _end sum the gradients of these parameters over
  * all ranks. The gradients' memory is cut into buckets in reverse order of creation, the order in
  * which backward completes most of them: neighbours of one block of up to opts.bucket bytes, larger
  * parameters alone, frozen ones left out at the ends of a bucket. While the tape's backward pass
  * runs, a bucket that is complete is given to MPI, always in the same order, and MPI is asked to
- * go on between operations. All memory of ours is asked for here. PAL_EVALUE for other parameters
- * than were attached before, or one of 2^31 elements or more; PAL_ENOMEM.
+ * go on between operations. All memory of ours is asked for here. Again for others: these take the
+ * place of those before. The outcome is this rank's alone. PAL_EVALUE for a parameter of 2^31
+ * elements or more; PAL_ENOMEM.
  */
 PAL_API PAL_CHECKED pal_status pal_dist_attach(pal_dist *dist, pal_params *params, pal_tape *tape,
                                                pal_error *error);

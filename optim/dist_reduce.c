@@ -178,9 +178,8 @@ pal_status pal_dist_attach(pal_dist *d, pal_params *params, pal_tape *tape, pal_
 {
     if (pal_dist_size(d) == 1) return PAL_OK;
     struct pal_reduction *old = d->reduction;
-    if (old && old->params != params)
-        return pal_error_set(error, PAL_EVALUE, "dist_attach: other parameters are attached");
-    if (old && old->tape == tape && old->count == pal_params_count(params)) return PAL_OK;
+    if (old && old->params == params && old->tape == tape && old->count == pal_params_count(params))
+        return PAL_OK; /* or others at the same place; buckets are made anew for each step */
     for (int i = 0; i < pal_params_count(params); i++)
         if (pal_params_span(params, i).count > INT_MAX)
             return pal_error_set(error, PAL_EVALUE,
@@ -189,13 +188,7 @@ pal_status pal_dist_attach(pal_dist *d, pal_params *params, pal_tape *tape, pal_
                                  pal_params_name(params, i),
                                  (long long)pal_params_span(params, i).count, INT_MAX);
     struct pal_reduction *r = allocate(params, tape);
-    pal_status s = PAL_OK;
-    if (!r) s = pal_error_set(error, PAL_ENOMEM, "dist_attach: out of memory");
-    s = pal_dist_agree(d, s, error);
-    if (s != PAL_OK) {
-        pal_reduction_free(r);
-        return s;
-    }
+    if (!r) return pal_error_set(error, PAL_ENOMEM, "dist_attach: out of memory");
     pal_reduction_free(old);
     d->reduction = r;
     return PAL_OK;

@@ -148,7 +148,6 @@ static pal_status gradients_of_ranks(const pal_train_opts *o, int64_t step, pal_
     sums sum = {0};
     pal_error why;
     pal_status s = pal_dist_attach(o->dist, o->params, o->tape, error);
-    if (s != PAL_OK) return s;
     for (int64_t i = 0; i < n; i++) {
         pal_batch batch = {0};
         pal_tensor loss = PAL_NONE;
