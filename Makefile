@@ -62,11 +62,12 @@ BPE_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/bpe/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
 MEASURE  := $(patsubst %.c,$(B)/%.o,$(wildcard bench/measure/*.c))
+MODEL    := $(patsubst %.c,$(B)/%.o,$(wildcard bench/dist_parts/*.c))
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe tests bench bench/measure bench/rules_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -138,7 +139,8 @@ $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/bench/rules: $(RULE_OBJ)
-$(B)/bench/rules $(B)/bench/step $(B)/bench/optim: $(MEASURE)
+$(B)/bench/dist: $(MODEL)
+$(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist: $(MEASURE)
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
@@ -148,7 +150,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
 -include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) \
-         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d)
+         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d)
 .SECONDARY:
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------
