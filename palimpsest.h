@@ -7,6 +7,7 @@
 #define PALIMPSEST_H
 
 #include "tensor/tensor.h"
+#include "tensor/comm.h"
 #include "autograd/autograd.h"
 #include "layers/layers.h"
 #include "optim/optim.h"
