@@ -12,6 +12,7 @@
 #include "layers/layers.h"
 #include "optim/optim.h"
 #include "optim/data.h"
+#include "optim/dist.h"
 #include "optim/train.h"
 
 #endif

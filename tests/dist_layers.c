@@ -1,6 +1,6 @@
 /*
  * dist_layers.c - sequences over processes: rules, mixers and a model on stretches of sequences are
- * what they are on the whole. Run by test_dist_layers.sh under mpirun.
+ * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
  */
 #include "layers/internal.h"
 #include "tests/support/dist_trial.h"
@@ -83,10 +83,11 @@ static void rule_trial(int rule, int problem, int layout, pal_rule_mode mode)
     rule_draw(&p, rule, 3, x);
     dist_input input[RULE_INPUTS + 1] = {{0}};
     for (int i = 0; i < RULE_INPUTS; i++) {
-        const char *name = i < pal_test_rules[rule].nin ? pal_test_rules[rule].input[i] : "unused";
-        input[i] = (dist_input){.name = i < IN_STATE ? name : more[i - IN_STATE], .x = x[i]};
+        input[i] = (dist_input){.name = i < IN_STATE ? "unused" : more[i - IN_STATE], .x = x[i]};
         input[i].axis = i == IN_STATE ? DIST_STATES : x[i].ndim < 3 ? DIST_ALL : DIST_TOKENS;
     }
+    for (int i = 0; i < pal_test_rules[rule].nin; i++)
+        input[i].name = pal_test_rules[rule].input[i];
     const rule_call c = {&p, rule};
     char text[160];
     snprintf(text, sizeof text, "%s, %s", pal_test_rules[rule].name, p.name);
@@ -194,16 +195,19 @@ static void check_loss(const pal_lm *lm, const int64_t *tokens)
     for (int i = 0; i < 2; i++) {
         dist_layout l = layouts[0];
         dist_cut(&l, 0);
-        const int64_t from = i ? 0 : l.cut[dist_comm.rank], to = i ? T : l.cut[dist_comm.rank + 1];
+        const int64_t *cut = l.cut + pal_dist_rank(dist), from = i ? 0 : cut[0],
+                      to = i ? T : cut[1];
         pal_tape *tape = pal_tape_new();
         pal_tensor all = pal_from(tape, PAL_I64, PAL_SHAPE(1, T + 1), tokens);
         pal_tensor x =
             pal_lm_loss(lm, pal_slice(all, 1, from, to, 1), pal_slice(all, 1, from + 1, to + 1, 1),
-                        (pal_run_opts){.parts = i ? NULL : &dist_comm});
+                        (pal_run_opts){.parts = i ? NULL : pal_dist_sequence(dist)});
         loss[i] = pal_item(x) * (double)(to - from) / T;
         pal_tape_free(tape);
     }
-    const double sum = dist_sum(loss[0]), error = sum - loss[1];
+    double sum = loss[0];
+    pal_dist_sum(dist, 1, &sum);
+    const double error = sum - loss[1];
     expect(error * error <= 1e-24 * loss[1] * loss[1], "losses sum to %.17g and not to %.17g", sum,
            loss[1]);
 }
@@ -246,21 +250,22 @@ static void errors(void)
         "in_place needs sequences that lie in one process", "lm_step: takes whole sequences",
         "lm_score: takes whole sequences", "attn: sequences over processes leave no state",
         "sequences over processes take up to 512"};
+    const pal_comm *parts = pal_dist_sequence(dist);
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(4, 0);
     const pal_lm *lm =
         pal_lm_new(params, (pal_lm_opts){.width = 8, .mixers = "attn:num_heads=1"}, &rng);
     pal_lm_state *state = pal_lm_state_new(lm);
-    for (int i = 0; i < 5 && dist_comm.size > 1; i++) {
+    for (int i = 0; i < 5 && parts; i++) {
         pal_error heard = {PAL_OK, ""};
         pal_tape *tape = pal_tape_new();
-        const pal_run_opts run = {.parts = &dist_comm};
+        const pal_run_opts run = {.parts = parts};
         pal_tensor tokens = pal_zeros(tape, PAL_I64, PAL_SHAPE(1, 3));
         pal_tensor x = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 8));
         pal_tensor q = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 1, i == 4 ? 520 : 4));
         pal_tensor beta = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 1));
         pal_mixer_state s = {.seen = 0};
-        pal_rule_opts opts = {.parts = &dist_comm, .in_place = i == 0};
+        pal_rule_opts opts = {.parts = parts, .in_place = i == 0};
         if (i == 0) opts.state = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 1, 4, 4));
         pal_set_error_handler(hear, &heard);
         if (i == 0 || i == 4) pal_deltanet(q, q, q, beta, opts);
@@ -277,11 +282,17 @@ static void errors(void)
 
 int main(int argc, char **argv)
 {
-    dist_start(&argc, &argv);
+    pal_error error;
+    const int share = argc > 1 ? atoi(argv[1]) : 1;
+    if (pal_dist_start(&dist, (pal_dist_opts){.sequence_parallel = share}, &error) != PAL_OK) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
     pal_set_threads(1);
     rules();
     all_mixers();
     model();
     errors();
-    return dist_end();
+    pal_dist_end(dist);
+    return report();
 }

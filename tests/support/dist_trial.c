@@ -1,66 +1,17 @@
 /*
- * dist_trial.c - stretches of sequences over MPI processes, against the whole.
+ * dist_trial.c - stretches of sequences over processes, against the whole.
  */
 #include "tests/support/dist_trial.h"
 #include "autograd/internal.h"
 
 #include <math.h>
-#include <mpi.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Relative; of a norm below LEAST, which is rounding of a gradient that is 0, absolute. */
 static const double TOLERANCE = 1e-10, LEAST = 1e-4;
 
-/* ---- Processes ---- */
-
-static void exchange(const pal_comm *comm, int to, const void *send, size_t sent, int from,
-                     void *receive, size_t received)
-{
-    (void)comm;
-    MPI_Sendrecv(send, (int)sent, MPI_BYTE, to < 0 ? MPI_PROC_NULL : to, 0, receive, (int)received,
-                 MPI_BYTE, from < 0 ? MPI_PROC_NULL : from, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-}
-
-pal_comm dist_comm = {0, 1, exchange, NULL};
-static int checks, failures;
-
-void dist_start(int *argc, char ***argv)
-{
-    int level;
-    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level);
-    MPI_Comm_rank(MPI_COMM_WORLD, &dist_comm.rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &dist_comm.size);
-}
-
-void expect(bool right, const char *format, ...)
-{
-    checks++;
-    if (right) return;
-    failures++;
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "rank %d of %d: ", dist_comm.rank, dist_comm.size);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
-    va_end(args);
-}
-
-double dist_sum(double x)
-{
-    MPI_Allreduce(MPI_IN_PLACE, &x, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
-    return x;
-}
-
-int dist_end(void)
-{
-    int mine[2] = {checks, failures}, all[2];
-    MPI_Allreduce(mine, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    if (dist_comm.rank == 0) printf("%d %d\n", all[0], all[1]);
-    MPI_Finalize();
-    return all[1] != 0;
-}
+pal_dist *dist;
 
 /* ---- Layouts ---- */
 
@@ -72,7 +23,7 @@ const char *dist_cut_name(int kind) { return cut_names[kind]; }
 
 bool dist_cut(dist_layout *l, int kind)
 {
-    const int P = dist_comm.size;
+    const int P = pal_dist_size(dist);
     if (kind >= (P == 1 ? 1 : P == 2 ? 4 : 5)) return false;
     for (int r = 0; r <= P; r++) {
         const int64_t even[] = {l->T * r / P, r == P ? l->T : l->T * r / (P > 1 ? P - 1 : 1),
@@ -277,11 +228,7 @@ static void release(result *r)
     free(r->dparam);
 }
 
-static void sum(pal_array *x)
-{
-    MPI_Allreduce(MPI_IN_PLACE, x->data, (int)pal_array_count(x), MPI_DOUBLE, MPI_SUM,
-                  MPI_COMM_WORLD);
-}
+static void sum(pal_array *x) { pal_dist_sum(dist, (int)pal_array_count(x), x->data); }
 
 /* A comm of one process gives the bits of none. */
 static void run_alone(const dist_trial *t, const part *all, const result *whole)
@@ -299,8 +246,9 @@ void dist_run(const dist_trial *t)
 {
     static const char *const names[DIST_OUTPUTS] = {"output", "state", "tail 0", "tail 1",
                                                     "tail 2"};
-    const part all = whole_of(t->layout), mine = part_of(t->layout, dist_comm.rank, dist_comm.size);
-    result whole = run(t, &all, NULL), r = run(t, &mine, &dist_comm);
+    const part all = whole_of(t->layout),
+               mine = part_of(t->layout, pal_dist_rank(dist), pal_dist_size(dist));
+    result whole = run(t, &all, NULL), r = run(t, &mine, pal_dist_sequence(dist));
     run_alone(t, &all, &whole);
     for (int i = 0; i < r.outputs; i++)
         compare(t, "", names[i], &r.out[i], &whole.out[i], i ? DIST_STATES : DIST_TOKENS, &mine,

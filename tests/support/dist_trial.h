@@ -5,17 +5,10 @@
 #ifndef PAL_TESTS_DIST_TRIAL_H
 #define PAL_TESTS_DIST_TRIAL_H
 
-#include "layers/layers.h"
+#include "tests/support/ranks.h"
 
-/* The ranks of MPI_COMM_WORLD as layers see them. */
-extern pal_comm dist_comm;
-void dist_start(int *argc, char ***argv);
-/* Counts a check; a wrong one prints its sentence. */
-void expect(bool right, const char *format, ...) PAL_PRINTF(2, 3);
-/* The sum of x over the ranks. */
-double dist_sum(double x);
-/* Prints the counts of all ranks on rank 0 and ends MPI: the status of the program. */
-int dist_end(void);
+/* The processes: each shares every sequence with all others. Set by the program. */
+extern pal_dist *dist;
 
 enum { DIST_RANKS = 8, DIST_SEQUENCES = 8, DIST_INPUTS = 12, DIST_OUTPUTS = 5 };
 
