@@ -49,10 +49,12 @@ KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
-HEADERS := palimpsest.h $(wildcard tensor/tensor.h autograd/autograd.h layers/layers.h \
-                                   optim/optim.h optim/data.h optim/train.h)
+HEADERS := palimpsest.h $(wildcard tensor/tensor.h tensor/comm.h autograd/autograd.h layers/layers.h \
+                                   optim/optim.h optim/data.h optim/train.h optim/dist.h)
 
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
+# Programs of several processes, which tests/test_dist_*.sh start by mpirun.
+RANKED   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/dist_*.c))
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
@@ -68,7 +70,7 @@ CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
-all: lib $(TESTS) examples bench ## everything, into build/
+all: lib $(TESTS) $(RANKED) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
 examples: $(EXAMPLES) $(B)/corpus.txt ## build/examples/*
 bench: $(BENCHES) ## build/bench/*
@@ -118,6 +120,12 @@ CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I c
 BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
+# Without Check.
+$(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
+RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
+$(RANKED): $(B)/tests/%: $(B)/tests/%.o $(RANKED_OBJ) $(LIB_A)
+	$(if $(V),,@echo "  LD      $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(CHECK_LIBS) $(LDLIBS) -o $@
@@ -140,7 +148,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
--include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) \
+-include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) \
          $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d)
 .SECONDARY:
 
@@ -148,7 +156,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) examples ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) examples ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan

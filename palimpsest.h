@@ -7,10 +7,12 @@
 #define PALIMPSEST_H
 
 #include "tensor/tensor.h"
+#include "tensor/comm.h"
 #include "autograd/autograd.h"
 #include "layers/layers.h"
 #include "optim/optim.h"
 #include "optim/data.h"
+#include "optim/dist.h"
 #include "optim/train.h"
 
 #endif

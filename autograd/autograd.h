@@ -256,6 +256,14 @@ PAL_API void pal_params_touch(pal_params *params);
 typedef void pal_grad_fn(pal_params *params, int i, void *user);
 PAL_API void pal_params_on_grad(pal_params *params, pal_grad_fn *fn, void *user);
 
+/*
+ * Called between the operations of a backward pass, after each of them (those of recomputed
+ * segments too): for communication that advances only when it is asked to. It may look at times and
+ * flags, not at tensors. fn = NULL: nothing.
+ */
+typedef void pal_between_fn(void *user);
+PAL_API void pal_tape_between(pal_tape *tape, pal_between_fn *fn, void *user);
+
 /* Zeroed memory that lives as long as the parameters (for layers). NULL after telling the handler.
  */
 PAL_API void *pal_params_alloc(pal_params *params, size_t size);

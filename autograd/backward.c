@@ -307,12 +307,19 @@ pal_status pal_run_backward(pal_tape *tape, int n, pal_node *const *seeds,
         if (!r->segment) pal_profile_stop(tape, r->call.op->name, start, true);
         if (tape->check_numerics && tape->owner.error.status == PAL_OK) check_numerics(r);
         finish_record(r, plan, outermost);
+        if (tape->between) tape->between(tape->between_user);
         r->call.din = NULL;
         r->call.dout = NULL;
         r->call.scratch = NULL;
     }
     pal_arena_rewind(&level->grads, mark);
     return tape->owner.error.status;
+}
+
+void pal_tape_between(pal_tape *tape, pal_between_fn *fn, void *user)
+{
+    tape->between = fn;
+    tape->between_user = user;
 }
 
 /* ---- Entry ---- */

@@ -101,6 +101,8 @@ struct pal_tape {
     size_t peak;
     int64_t ops;
     pal_rng rng;
+    pal_between_fn *between; /* NULL: none */
+    void *between_user;
     struct pal_profile *profile; /* NULL: never asked for */
 };
 
@@ -195,6 +197,8 @@ pal_status pal_segment_backward(pal_record *r);
 /* ---- Parameters (params.c) ---- */
 
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
+/* That callback (NULL: none), so that another can call it in its own. */
+pal_grad_fn *pal_params_grad_fn(const pal_params *params, void **user);
 
 /* dst += src (ops/map.c): dst is f32 or f64, src of the same dtype broadcasts to it, any strides.
  */

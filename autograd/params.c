@@ -388,6 +388,12 @@ void pal_params_on_grad(pal_params *p, pal_grad_fn *fn, void *user)
     p->on_grad_user = user;
 }
 
+pal_grad_fn *pal_params_grad_fn(const pal_params *p, void **user)
+{
+    *user = p->on_grad_user;
+    return p->on_grad;
+}
+
 void pal_params_grad_ready(pal_node *param)
 {
     pal_params *p = (pal_params *)(void *)param->owner;

@@ -111,9 +111,11 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     const pal_rule_shape *s = &f->shape;
     pal_head h = pal_fused_head(f, lane);
     pal_rows dO = pal_fused_array_rows(f, f->call->in[PAL_IN_DO], lane);
+    pal_rows dS = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
     pal_rows n = pal_fused_state_rows(f, f->call->out[0], lane);
     pal_chunk_back space = {.dO = b->dO, .dX = b->dX};
-    memset(b->dS, 0, pal_fused_state_bytes(f));
+    f->table->panels(s->K, s->V, &dS, s->Kp, b->dS, 0, pal_fused_panels(f),
+                     dS.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
     for (int64_t i = pal_fused_chunks(f, lane / f->HV) - 1; i >= 0; i--) {
         pal_rows rows = pal_rows_from(f, dO, i * s->C);
         b->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
@@ -124,17 +126,17 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     f->table->panels(s->K, s->V, &n, s->Kp, b->dS, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
 }
 
-static size_t back_bytes(const pal_fused *f)
+size_t pal_rule_map_back_bytes(const pal_fused *f)
 {
     pal_carver c = {NULL, 0};
     carve_back(&c, f);
     return c.used;
 }
 
-static void back_forward(const pal_call *call)
+void pal_rule_map_back_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    size_t each = back_bytes(&f);
+    size_t each = pal_rule_map_back_bytes(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
@@ -157,7 +159,7 @@ static pal_status infer(pal_call *call, bool back)
         pal_call_out(call, 0, dtype, back ? wide : PAL_SHAPE(f.sequences, f.HV, K, K));
     if (status == PAL_OK && !back) status = pal_call_out(call, 1, dtype, wide);
     if (status != PAL_OK) return status;
-    size_t each = back ? back_bytes(&f) : map_bytes(&f);
+    size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
     return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
 }
 static pal_status map_infer(pal_call *call) { return infer(call, false); }
@@ -168,9 +170,9 @@ static const pal_op map_op = {.name = "rule_map",
                               .infer = map_infer,
                               .forward = map_forward};
 static const pal_op back_op = {.name = "rule_map_back",
-                               .args = "q k v g b w state offsets A_log dt_bias dO",
+                               .args = "q k v g b w dS offsets A_log dt_bias dO",
                                .infer = back_infer,
-                               .forward = back_forward};
+                               .forward = pal_rule_map_back_forward};
 
 void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N)

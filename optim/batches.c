@@ -17,6 +17,13 @@ static pal_status check(const pal_batches_opts *o, pal_error *error)
     if (!(o->held_out >= 0 && o->held_out <= 1))
         return pal_error_set(error, PAL_EVALUE, "batches: held_out is %g, not within 0 .. 1",
                              o->held_out);
+    if (o->data_count > o->batch)
+        return pal_error_set(error, PAL_EVALUE, "batches: %lld rows for %d processes",
+                             (long long)o->batch, o->data_count);
+    if (o->data_index < 0 || o->data_index >= o->data_count || o->sequence_index < 0 ||
+        o->sequence_index >= o->sequence_count)
+        return pal_error_set(error, PAL_EVALUE, "batches: part %d of %d rows, %d of %d tokens",
+                             o->data_index, o->data_count, o->sequence_index, o->sequence_count);
     return PAL_OK;
 }
 
@@ -57,18 +64,41 @@ static bool has_target(const pal_batches *b)
     return false;
 }
 
+/* Share i of n of `all`. */
+static int64_t share(int64_t all, int64_t i, int64_t n)
+{
+    return all / n * i + all % n * i / n; /* all * i / n without overflow */
+}
+
+/* The sizes of a batch and of the part that is this process's. */
+static pal_batches own_part(const pal_batches_opts *o)
+{
+    pal_batches b = {.tokens = o->batch * o->len};
+    const int64_t S = o->sequence_count, s = o->sequence_index;
+    b.row_first = share(o->batch, o->data_index, o->data_count);
+    b.rows = share(o->batch, o->data_index + 1, o->data_count) - b.row_first;
+    const bool packed = o->kind == PAL_PACKED;
+    const int64_t all = packed ? b.rows * o->len : o->len;
+    b.begin = share(all, s, S);
+    b.end = share(all, s + 1, S);
+    b.own = packed ? b.end - b.begin : b.rows * (b.end - b.begin);
+    if (packed) b.begin += b.row_first * o->len, b.end += b.row_first * o->len;
+    return b;
+}
+
 /* The object with its slots behind it. */
 static pal_batches *allocate(pal_tokens *store, pal_batches_opts opts)
 {
-    const size_t n = (size_t)opts.batch * (size_t)opts.len, row = (size_t)opts.len + 1;
+    const pal_batches own = own_part(&opts);
+    const size_t n = (size_t)own.own, row = (size_t)opts.len + 1;
     const size_t slots = opts.prefetch ? PAL_SLOTS : 1;
     const size_t each = 2 * n + (opts.kind == PAL_PACKED ? n + 1 : 0);
     const size_t head = pal_round_up(sizeof(pal_batches), PAL_ALIGN);
     const size_t size = head + (row + slots * each) * sizeof(int64_t);
     pal_batches *b = pal_malloc(size);
     if (b == NULL) return NULL;
-    *b = (pal_batches){.store = store, .opts = opts, .slots = (int)slots, .size = size};
-    b->tokens = (int64_t)n;
+    *b = own;
+    b->store = store, b->opts = opts, b->slots = (int)slots, b->size = size;
     b->walked.epoch = -1;
     b->row = (int64_t *)(void *)((char *)b + head);
     for (size_t i = 0; i < slots; i++) {
@@ -90,6 +120,8 @@ pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts)
     pal_error error;
     if (opts.batch == 0) opts.batch = 8;
     if (opts.len == 0) opts.len = 256;
+    if (opts.data_count == 0) opts.data_count = 1;
+    if (opts.sequence_count == 0) opts.sequence_count = 1;
     if (check(&opts, &error) != PAL_OK) return refuse(NULL, &error);
     if (pal_tokens_count(store) == 0) {
         pal_error_set(&error, PAL_EVALUE, "batches: the store holds no tokens");
@@ -127,9 +159,9 @@ static pal_status put_on_tape(const pal_batches *b, const pal_slot *slot, pal_ta
                               pal_batch *out, pal_error *error)
 {
     const bool packed = b->opts.kind == PAL_PACKED;
-    const pal_shape shape =
-        packed ? PAL_SHAPE(1, b->tokens) : PAL_SHAPE(b->opts.batch, b->opts.len);
+    const pal_shape shape = packed ? PAL_SHAPE(1, b->own) : PAL_SHAPE(b->rows, b->end - b->begin);
     *out = (pal_batch){.counted = slot->counted, .bytes = slot->bytes, .end = slot->end};
+    out->continued = slot->continued;
     if (slot->end) return PAL_OK;
     out->tokens = pal_from(tape, PAL_I64, shape, slot->tokens);
     out->targets = pal_from(tape, PAL_I64, shape, slot->targets);

@@ -11,9 +11,10 @@
 
 /* A batch before it is on a tape. */
 typedef struct pal_slot {
-    int64_t *tokens, *targets; /* [batch*len] */
-    int64_t *offsets;          /* packed: [batch*len+1] */
+    int64_t *tokens, *targets; /* [own] */
+    int64_t *offsets;          /* packed: [own+1] */
     int64_t sequences, counted, bytes;
+    bool continued;
     bool end;
     pal_status status; /* of drawing it */
     pal_error error;
@@ -39,7 +40,11 @@ struct pal_batches {
     pal_tokens *store;
     pal_batches_opts opts; /* with defaults filled in */
     int64_t tokens;        /* of a batch */
-    int64_t low, high;     /* tokens of the part */
+    /* The own part: of windows rows x (begin..end of each); packed, tokens begin..end of the batch.
+     */
+    int64_t row_first, rows, begin, end;
+    int64_t own;       /* tokens of it */
+    int64_t low, high; /* tokens of the part */
     int64_t first_document, documents;
     pal_position at;       /* of what was taken */
     pal_position walked;   /* packed: where the next three are valid */

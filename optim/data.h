@@ -94,6 +94,9 @@ typedef struct pal_batches_opts {
                         is one document, of its tokens (pal_batches_held_out) */
     bool validation; /* batches of the held-out part, in order, once */
     bool prefetch;   /* a thread reads up to 4 batches ahead */
+    /* The part of each batch that this process has; 0 of 0: all of it. */
+    int data_index, data_count;         /* of the rows; data_count: at most `batch` */
+    int sequence_index, sequence_count; /* of the tokens of these rows */
 } pal_batches_opts;
 
 /* How many of n documents, or of the tokens of the only one, a share of 0 .. 1 is: to the nearest
@@ -103,9 +106,10 @@ PAL_API int64_t pal_batches_held_out(int64_t n, double share);
 typedef struct pal_batches pal_batches;
 
 typedef struct pal_batch {
-    pal_tensor tokens;  /* i64 [batch,len]; packed: [1,batch*len] */
+    pal_tensor tokens;  /* i64 [batch,len]; packed: [1,batch*len]; of a part, its rows and tokens */
     pal_tensor targets; /* alike: the token after each, or PAL_IGNORE */
     pal_tensor offsets; /* packed: i64 [N+1], for pal_run_opts; else PAL_NONE */
+    bool continued;     /* packed: the first sequence goes on from the stretch before this one */
     int64_t counted;    /* targets that are not PAL_IGNORE */
     int64_t bytes;      /* of text that these stand for */
     bool end;           /* validation is over: there are no tensors, and counted is 0 */
@@ -132,6 +136,15 @@ typedef struct pal_position {
  * batch is filled up, then come batches that say `end`, until pal_batches_seek goes back to
  * position zero. Phase and order are functions of (seed, epoch) alone, so a position is all that a
  * run has to keep, and batches are the same with and without prefetch.
+ *
+ * Parts: rank r of P, with data_index = r and data_count = P, has rows r B/P to (r+1) B/P (rounded
+ * down; B = batch) of each batch, and reads no others from the store. Stretch s of S, with
+ * sequence_index and sequence_count, has of these rows' windows the tokens s T/S to (s+1) T/S each
+ * (T = len); packed, of these rows end to end, N tokens, those from s N/S to (s+1) N/S, and the
+ * offsets are those of the sequences and pieces of them in the stretch: the first begins in the
+ * stretch before it if `continued`. counted and bytes are those of the part. All parts of a batch
+ * are together the batch that one process has, and positions are those of whole batches: a run may
+ * go on with other numbers of parts.
  *
  * NULL after telling the handler (PAL_EVALUE, PAL_ENOMEM) if an option is wrong, the store is
  * empty, the part has no target or memory is short. Memory: 16 bytes for each token of a batch, 24

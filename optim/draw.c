@@ -41,9 +41,9 @@ static int64_t permuted(pal_rng rng, int64_t n, int64_t i)
 
 static void start(const pal_batches *b, pal_slot *slot)
 {
-    for (int64_t i = 0; i < b->tokens; i++) slot->tokens[i] = 0, slot->targets[i] = PAL_IGNORE;
+    for (int64_t i = 0; i < b->own; i++) slot->tokens[i] = 0, slot->targets[i] = PAL_IGNORE;
     slot->sequences = slot->counted = slot->bytes = 0;
-    slot->end = false;
+    slot->end = slot->continued = false;
 }
 
 /* Targets `count` from entry i on are there. */
@@ -68,13 +68,17 @@ static int64_t window_count(const pal_batches *b, int64_t epoch, int64_t *shift)
     return covered / len + (covered % len != 0);
 }
 
+/* Of the window, the own stretch of its row. */
 static pal_status draw_window(pal_batches *b, pal_slot *slot, int64_t row, int64_t window,
                               int64_t shift)
 {
     const int64_t len = b->opts.len, low = first_target(b);
     int64_t begin = low + window * len - shift, end = b->high - begin < len ? b->high : begin + len;
     if (begin < low) begin = low;
-    int64_t n = end - begin, at = row * len;
+    if (end - begin > b->end) end = begin + b->end;
+    int64_t n = end - begin - b->begin, at = row * (b->end - b->begin);
+    if (n <= 0) return PAL_OK;
+    begin += b->begin;
     pal_status s = pal_tokens_read(b->store, begin - 1, n + 1, b->row, &slot->error);
     if (s != PAL_OK) return s;
     memcpy(slot->tokens + at, b->row, (size_t)n * sizeof *b->row);
@@ -92,9 +96,14 @@ static pal_status draw_windows(pal_batches *b, pal_position *at, pal_slot *slot)
             windows = window_count(b, ++at->epoch, &shift);
             at->index = 0;
         }
+        const int64_t own = row - b->row_first;
+        if (own < 0 || own >= b->rows) {
+            at->index++;
+            continue;
+        }
         int64_t window =
             b->opts.validation ? at->index : permuted(epoch_rng(b, at->epoch), windows, at->index);
-        pal_status s = draw_window(b, slot, row, window, shift);
+        pal_status s = draw_window(b, slot, own, window, shift);
         if (s != PAL_OK) return s;
         at->index++;
     }
@@ -129,6 +138,35 @@ static void walk(pal_batches *b, pal_position at)
     b->walked = at;
 }
 
+/* A sequence, or what fills a row up, that has entries i to i + n of the batch: as far as it is in
+ * the own part. */
+static void add_sequence(const pal_batches *b, pal_slot *slot, int64_t i, int64_t n)
+{
+    if (i + n <= b->begin || i >= b->end) return;
+    if (i < b->begin) slot->continued = true;
+    slot->offsets[slot->sequences++] = i > b->begin ? i - b->begin : 0;
+}
+
+/* Entries i to i + n of the batch, tokens from `first` on with `targets` targets: those of them
+ * that are in the own part are read. */
+static pal_status read_piece(pal_batches *b, pal_slot *slot, int64_t i, int64_t n, int64_t first,
+                             int64_t targets)
+{
+    const int64_t skip = i < b->begin ? b->begin - i : 0;
+    if (i + n > b->end) n = b->end - i;
+    if (skip >= n) return PAL_OK;
+    if (targets > n) targets = n;
+    n -= skip, targets -= skip, first += skip;
+    const int64_t at = i + skip - b->begin, read = targets + 1 > n ? targets + 1 : n;
+    pal_status s = pal_tokens_read(b->store, first, read, b->row, &slot->error);
+    if (s != PAL_OK) return s;
+    memcpy(slot->tokens + at, b->row, (size_t)n * sizeof *b->row);
+    if (targets <= 0) return PAL_OK;
+    memcpy(slot->targets + at, b->row + 1, (size_t)targets * sizeof *b->row);
+    count_targets(b, slot, at, targets);
+    return PAL_OK;
+}
+
 /* As much of the next document as fits from entry i of the batch on, up to the end of its row. */
 static pal_status draw_piece(pal_batches *b, int64_t epoch, pal_slot *slot, int64_t i,
                              int64_t *taken)
@@ -140,12 +178,9 @@ static pal_status draw_piece(pal_batches *b, int64_t epoch, pal_slot *slot, int6
     begin += b->within;
     if (begin < end) {
         int64_t n = end - begin < room ? end - begin : room, targets = end - begin > n ? n : n - 1;
-        pal_status s = pal_tokens_read(b->store, begin, targets + 1, b->row, &slot->error);
+        pal_status s = read_piece(b, slot, i, n, begin, targets);
         if (s != PAL_OK) return s;
-        memcpy(slot->tokens + i, b->row, (size_t)n * sizeof *b->row);
-        memcpy(slot->targets + i, b->row + 1, (size_t)targets * sizeof *b->row);
-        count_targets(b, slot, i, targets);
-        slot->offsets[slot->sequences++] = i;
+        add_sequence(b, slot, i, n);
         *taken = n;
     }
     b->within += *taken;
@@ -171,8 +206,11 @@ static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
     }
     b->walked = *at;
     /* What fills a row up is a sequence too, so that none is longer than a row. */
-    for (; i < b->tokens; i += b->opts.len - i % b->opts.len) slot->offsets[slot->sequences++] = i;
-    slot->offsets[slot->sequences] = b->tokens;
+    for (int64_t n; i < b->tokens; i += n) {
+        n = b->opts.len - i % b->opts.len;
+        add_sequence(b, slot, i, n);
+    }
+    slot->offsets[slot->sequences] = b->own;
     return PAL_OK;
 }
 

@@ -10,6 +10,7 @@
 #ifndef PAL_OPTIM_INTERNAL_H
 #define PAL_OPTIM_INTERNAL_H
 
+#include "optim/dist.h"
 #include "optim/kernels.h"
 #include "optim/optim.h"
 
@@ -169,5 +170,12 @@ void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_
                           double lr, bool coupled);
 /* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
 bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
+
+/* ---- Ranks (dist.c) ---- */
+
+enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
+
+/* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
+const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
 
 #endif

@@ -3,7 +3,9 @@
  */
 #include "autograd/autograd.h"
 #include "optim/batches.h"
+#include "optim/internal.h"
 #include "optim/run_folder.h"
+#include "optim/train_step.h"
 #include "tensor/internal.h"
 
 #include <math.h>
@@ -21,10 +23,14 @@ typedef struct loop {
     int64_t first;   /* the step that this process began after */
     int64_t counted; /* targets in this process */
     double began;
-    int64_t saved;  /* the last step that is on disk */
-    int64_t named;  /* the step that best.txt names; 0: none */
-    bool unsaved;   /* a checkpoint could not be written, and none has been since */
-    bool line_open; /* the line of progress on a terminal can be overwritten */
+    int64_t saved; /* the last step that is on disk */
+    int64_t named; /* the step that best.txt names; 0: none */
+    bool unsaved;  /* a checkpoint could not be written, and none has been since */
+    bool writes;   /* this process keeps the folder: rank 0 does */
+    bool quiet;    /* and it alone prints */
+    pal_accord accord;
+    int64_t check_every; /* PAL_CHECK=ranks: steps between comparisons; 0: none */
+    bool line_open;      /* the line of progress on a terminal can be overwritten */
 } loop;
 
 static double now(void)
@@ -49,7 +55,7 @@ static void progress(loop *l, double held_out)
     const int64_t step = l->state.step, steps = l->o->steps;
     const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || isfinite(held_out);
     const int64_t every = terminal ? 1 : (steps + 19) / 20;
-    if (l->o->quiet || (step % every && !keep && step != l->first + 1)) return;
+    if (l->quiet || (step % every && !keep && step != l->first + 1)) return;
     double time = now() - l->began,
            left = time / (double)(step - l->first) * (double)(steps - step);
     printf("%sstep %6lld/%lld  loss %7.4f", l->line_open ? "\r" : "", (long long)step,
@@ -98,7 +104,7 @@ static pal_status write_checkpoint(loop *l, pal_error *error)
 }
 
 /* value: of an evaluation at this step, NaN if there was none. */
-static pal_status save(loop *l, double value, pal_error *error)
+static pal_status save_folder(loop *l, double value, pal_error *error)
 {
     pal_error why, reason;
     const int64_t best_step = l->state.best_step;
@@ -130,6 +136,24 @@ static pal_status save(loop *l, double value, pal_error *error)
     return cannot_write(l, s, &reason, error);
 }
 
+/* All ranks have the outcome of the one that writes. */
+static pal_status save(loop *l, double value, pal_error *error)
+{
+    struct {
+        int64_t saved, named, best_step;
+        double best;
+        bool unsaved;
+    } out;
+    pal_status s = l->writes ? save_folder(l, value, error) : PAL_OK;
+    memset(&out, 0, sizeof out);
+    out.saved = l->saved, out.named = l->named, out.unsaved = l->unsaved;
+    out.best_step = l->state.best_step, out.best = l->state.best;
+    pal_dist_broadcast(l->o->dist, &out, sizeof out);
+    l->saved = out.saved, l->named = out.named, l->unsaved = out.unsaved;
+    l->state.best_step = out.best_step, l->state.best = out.best;
+    return pal_dist_agree(l->o->dist, s, error);
+}
+
 /* ---- Evaluation and samples ---- */
 
 /* The generator goes on as if there had been none. */
@@ -146,10 +170,11 @@ static pal_status evaluate(loop *l, double *value, pal_error *error)
     pal_set_grad(o->tape, before);
     if (o->average) pal_average_swap(o->average);
     *pal_tape_rng(o->tape) = rng;
-    return s;
+    pal_dist_broadcast(o->dist, value, sizeof *value);
+    return pal_dist_agree(o->dist, s, error);
 }
 
-static pal_status sample(loop *l, pal_error *error)
+static pal_status sample_alone(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     const pal_rng rng = *pal_tape_rng(o->tape);
@@ -177,6 +202,12 @@ static pal_status sample(loop *l, pal_error *error)
     return s;
 }
 
+static pal_status sample(loop *l, pal_error *error)
+{
+    return pal_dist_agree(l->o->dist, pal_dist_rank(l->o->dist) ? PAL_OK : sample_alone(l, error),
+                          error);
+}
+
 /* ---- The beginning ---- */
 
 /* Everything is compared before anything is loaded. */
@@ -196,7 +227,7 @@ static pal_status load_from(loop *l, const char *path, pal_error *error)
     if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
     if (s != PAL_OK) return s;
     l->state = found;
-    if (!found.same_kernels)
+    if (!found.same_kernels && pal_dist_rank(o->dist) == 0)
         fprintf(stderr,
                 "warning: the run was made with %s and goes on with %s: its "
                 "bits will differ from those of a run that was not stopped\n",
@@ -244,12 +275,23 @@ static pal_status arrange(loop *l, pal_error *error)
     if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
     if (s == PAL_OK) s = pal_journal_start(&l->log, o->folder, columns, error);
     for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
-    l->saved = o->resume;
-    l->named = l->state.best_step;
     return s;
 }
 
-static pal_status begin(loop *l, pal_error *error)
+/* The folder is there, nobody else writes in it, and it holds a run if one is to be continued. */
+static pal_status take_folder(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    if (!*o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
+    pal_status s = o->resume ? PAL_OK : pal_run_make(o->folder, error);
+    if (s == PAL_OK && !o->lock) s = pal_run_lock(&l->lock, o->folder, error);
+    if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
+        s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
+    return s;
+}
+
+static pal_status check(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     if (!o->params || !o->optim || !o->tape || !o->loss)
@@ -258,19 +300,29 @@ static pal_status begin(loop *l, pal_error *error)
     if (o->resume && !o->folder)
         return pal_error_set(error, PAL_EVALUE, "train: resume needs the folder of the run");
     if (o->batches) l->state.position = pal_batches_position(o->batches);
-    pal_status s = pal_schedule_check(&o->schedule, error);
+    return pal_schedule_check(&o->schedule, error);
+}
+
+static pal_status begin(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    pal_status s = pal_dist_agree(o->dist, check(l, error), error);
+    if (s == PAL_OK) s = pal_train_compare(o, l->check_every, error);
+    if (s == PAL_OK && !o->resume) s = pal_dist_same_params(o->dist, o->params, error);
     if (s != PAL_OK || !o->folder) return s;
-    if (!*o->folder)
-        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
-    if (!o->resume) s = pal_run_make(o->folder, error);
-    if (s == PAL_OK && !o->lock) s = pal_run_lock(&l->lock, o->folder, error);
+    if (l->writes) s = take_folder(l, error);
+    s = pal_dist_agree(o->dist, s, error);
     if (s != PAL_OK) return s;
-    if (!o->resume && pal_run_last(o->folder, 0))
-        return pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
-    if (o->resume) s = load(l, error);
+    if (o->resume) s = pal_dist_agree(o->dist, load(l, error), error);
+    if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
     if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
-    pal_run_clean(o->folder);
-    return arrange(l, error);
+    l->saved = o->resume;
+    l->named = l->state.best_step;
+    if (l->writes) {
+        pal_run_clean(o->folder);
+        s = arrange(l, error);
+    }
+    return pal_dist_agree(o->dist, s, error);
 }
 
 /* ---- The loop ---- */
@@ -286,6 +338,12 @@ static pal_status write_row(loop *l, double took, double held_out, pal_error *er
     int n = 6;
     if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
     if (isfinite(held_out)) field[n++] = (pal_field){"held_out", held_out};
+    if (pal_dist_size(l->o->dist) > 1) {
+        const struct pal_dist_times t = pal_dist_times(l->o->dist);
+        field[n++] = (pal_field){"reduce_exposed", t.exposed};
+        field[n++] = (pal_field){"reduce_span", t.span};
+        field[n++] = (pal_field){"reduce_bytes", (double)t.bytes};
+    }
     pal_error why;
     pal_status s = pal_journal_row(l->log, l->state.step, n, field, &why);
     return s == PAL_OK ? s : cannot_write(l, s, &why, error);
@@ -307,12 +365,18 @@ static pal_status save_before(loop *l, pal_status why, pal_error *error)
     return why;
 }
 
+static bool time_over(const loop *l)
+{
+    return l->o->seconds > 0 && now() - l->began >= l->o->seconds;
+}
+
 static pal_status one_step(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     double start = now(), held_out = NAN;
     pal_step made;
-    pal_status s = pal_train_step(o, l->state.step, &made, error);
+    l->accord = (pal_accord){.time_over = time_over(l)};
+    pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
     if (s != PAL_OK) return save_before(l, s, error);
     l->last = made;
     const int64_t step = ++l->state.step;
@@ -322,8 +386,12 @@ static pal_status one_step(loop *l, pal_error *error)
     const bool end = step == o->steps;
     if (o->evaluate && (end || due(step, o->evaluate_every))) s = evaluate(l, &held_out, error);
     if (s == PAL_OK && o->sample && due(step, o->sample_every)) s = sample(l, error);
-    if (s == PAL_OK && o->folder) s = write_row(l, took, held_out, error);
+    if (s == PAL_OK && o->folder)
+        s = pal_dist_agree(o->dist, l->writes ? write_row(l, took, held_out, error) : PAL_OK,
+                           error);
     progress(l, held_out);
+    if (s == PAL_OK && l->check_every && (end || due(step, l->check_every)))
+        s = pal_dist_same_params(o->dist, o->params, error);
     if (s != PAL_OK) return s;
     const bool better = isfinite(held_out) && (l->state.best_step == 0 || held_out < l->state.best);
     if (o->folder && (end || better || due(step, o->save_every))) s = save(l, held_out, error);
@@ -334,11 +402,6 @@ static pal_status one_step(loop *l, pal_error *error)
     return s;
 }
 
-static bool time_over(const loop *l)
-{
-    return l->o->seconds > 0 && now() - l->began >= l->o->seconds;
-}
-
 /* Saves a run that ends before its last step, and says why it does. */
 static pal_status stop_early(loop *l, const pal_train_result *result, pal_error *error)
 {
@@ -346,7 +409,7 @@ static pal_status stop_early(loop *l, const pal_train_result *result, pal_error 
     pal_status s = PAL_OK;
     end_line(l);
     if (l->o->folder && step > 0 && l->saved != step) s = save(l, NAN, error);
-    if (s != PAL_OK || l->o->quiet) return s;
+    if (s != PAL_OK || l->quiet) return s;
     printf("stopped at step %lld by %s", (long long)step,
            result->signal ? strsignal(result->signal) : "the limit of time");
     if (l->o->folder && l->saved == step && step > 0) printf("; the run is saved");
@@ -371,14 +434,21 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
                         .config = o->config,
                         .tokenizer = o->tokenizer,
                         .tokenizer_name = o->tokenizer_name}};
+    l.writes = o->folder && pal_dist_rank(o->dist) == 0;
+    l.quiet = o->quiet || pal_dist_rank(o->dist) > 0;
+    l.check_every = 100;
+    if (!pal_environment_has("PAL_CHECK", "ranks", &l.check_every)) l.check_every = 0;
     pal_status s = begin(&l, &why);
     l.first = l.state.step;
     l.began = now();
-    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !pal_stop_requested()) {
+    if (s == PAL_OK) l.accord.signal = pal_train_signal(o->dist);
+    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !l.accord.signal) {
         s = one_step(&l, &why);
-        result->time_out = time_over(&l);
+        if (pal_dist_size(o->dist) == 1)
+            l.accord = (pal_accord){time_over(&l), pal_stop_requested()};
+        result->time_out = l.accord.time_over;
     }
-    result->signal = pal_stop_requested();
+    result->signal = l.accord.signal;
     if (s == PAL_OK && l.state.step < o->steps) s = stop_early(&l, result, &why);
     if (s == PAL_OK && l.unsaved)
         s = pal_error_set(&why, PAL_EIO, "the run is over, and step %lld could not be saved",

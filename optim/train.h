@@ -22,6 +22,7 @@
 #define PAL_TRAIN_H
 
 #include "optim/data.h"
+#include "optim/dist.h"
 #include "optim/optim.h"
 
 #ifdef __cplusplus
@@ -208,6 +209,8 @@ typedef struct pal_train_opts {
     int64_t accumulate; /* micro-batches a step; 0: 1 */
     double clip;        /* the largest norm of the gradients; 0: no limit */
     double seconds;     /* stop after so many of them in this process; 0: no limit */
+
+    pal_dist *dist; /* NULL: this process trains alone */
 
     const char *folder; /* of the run; NULL: nothing is written, and what follows means nothing */
     pal_lock *lock;     /* of the folder, that the caller has; NULL: pal_train takes it */

@@ -10,6 +10,7 @@
  * allocator (arena.c) and the choice of kernels (cpu.c). */
 static pal_error_fn *handler;
 static void *handler_user;
+static pal_exit_fn *end_process;
 
 void pal_set_error_handler(pal_error_fn *fn, void *user)
 {
@@ -23,12 +24,15 @@ pal_error_fn *pal_error_handler(void **user)
     return handler;
 }
 
+void pal_set_exit(pal_exit_fn *fn) { end_process = fn; }
+
 void pal_raise(const pal_error *error)
 {
     if (handler) {
         handler(error, handler_user);
         return;
     }
+    if (end_process) end_process(error->message);
     fprintf(stderr, "palimpsest: %s\n", error->message);
     exit(EXIT_FAILURE);
 }

@@ -15,6 +15,17 @@ void pal_error_add(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
 /* The handler in force (NULL: the default), so that another can stand in for it for a while. */
 pal_error_fn *pal_error_handler(void **user);
 
+/* What the default handler calls instead of ending this process alone; it does not return. NULL:
+ * nothing. */
+typedef void pal_exit_fn(const char *message);
+void pal_set_exit(pal_exit_fn *fn);
+
+/* ---- The environment ---- */
+
+/* Whether a word is in a variable's list, "a,b:10"; where `number` is not NULL the word may have
+ * one, and *number is left as it is if it has none. */
+bool pal_environment_has(const char *variable, const char *word, int64_t *number);
+
 /* ---- Memory ---- */
 
 enum { PAL_ALIGN = 64 };

@@ -77,6 +77,7 @@ bool take(pal_batches *b, taken *t)
     ok(pal_batches_next(b, tape, &batch, &e), &e);
     memset(t, 0, sizeof *t);
     t->counted = batch.counted, t->bytes = batch.bytes, t->end = batch.end;
+    t->continued = batch.continued;
     if (!batch.end) {
         t->n = pal_count(batch.tokens);
         ck_assert(t->n <= MOST && pal_count(batch.targets) == t->n);

@@ -29,7 +29,7 @@ pal_batches *make(pal_batches_opts opts);
 typedef struct taken {
     int64_t tokens[MOST], targets[MOST], offsets[MOST];
     int64_t n, sequences, counted, bytes;
-    bool end;
+    bool end, continued;
 } taken;
 
 /* The next batch; false at the end. */

@@ -1,0 +1,30 @@
+/*
+ * dist_private.h - what the files of ranks share, with MPI's types in it: dist*.c only.
+ */
+#ifndef PAL_OPTIM_DIST_PRIVATE_H
+#define PAL_OPTIM_DIST_PRIVATE_H
+
+#include "optim/internal.h"
+#include "tensor/internal.h"
+
+#include <mpi.h>
+
+struct pal_reduction; /* dist_reduce.c */
+
+struct pal_dist {
+    pal_dist_opts opts;      /* with defaults filled in */
+    int rank, size;          /* of the world */
+    bool parallel;           /* MPI is up; else size is 1 and no communicator is there */
+    bool started;            /* MPI_Init_thread was called here */
+    MPI_Comm world;          /* all ranks: sums, texts, files */
+    MPI_Comm gradients;      /* all ranks: the buckets, which may be under way meanwhile */
+    MPI_Comm sequence;       /* those of this data_index */
+    pal_comm parts;          /* the last, for layers */
+    unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
+    struct pal_reduction *reduction; /* NULL: nothing is attached */
+};
+
+/* What was attached; NULL is allowed. */
+void pal_reduction_free(struct pal_reduction *reduction);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * train_ranks.c - what the loop asks of several ranks before it begins.
+ */
+#include "optim/internal.h"
+#include "optim/train_step.h"
+
+#include <string.h>
+
+pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_error *error)
+{
+    char text[1024];
+    const pal_schedule *c = &o->schedule;
+    const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
+    if (pal_dist_size(o->dist) == 1) return PAL_OK;
+    snprintf(text, sizeof text,
+             "kernels: %.*s\nsteps: %lld\naccumulate: %lld\nclip: %.17g\nresume: %lld\n"
+             "save_every: %lld\nevaluate_every: %lld\nsample_every: %lld\ncheck: %lld\n"
+             "callbacks: %d %d %d\nbatches: %d\n"
+             "schedule: %d %.17g %.17g %lld %lld %lld\n",
+             (int)(threads ? threads - kernels : 64), kernels, (long long)o->steps,
+             (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
+             (long long)o->evaluate_every, (long long)o->sample_every, (long long)check_every,
+             o->evaluate != NULL, o->sample != NULL, o->average != NULL, o->batches != NULL,
+             (int)c->kind, c->lr, c->min_lr, (long long)c->warmup, (long long)c->steps,
+             (long long)c->decay_steps);
+    pal_status s = pal_dist_same_text(o->dist, "train: the options", text, error);
+    if (s == PAL_OK)
+        s = pal_dist_same_text(o->dist, "train: the configuration", o->config ? o->config : "",
+                               error);
+    if (s == PAL_OK) s = pal_dist_same_text(o->dist, "train: data", o->data ? o->data : "", error);
+    return s;
+}
+
+int pal_train_signal(pal_dist *dist)
+{
+    double own = pal_stop_requested();
+    if (pal_dist_size(dist) == 1) return (int)own;
+    const double *all = pal_dist_gather(dist, 1, &own);
+    for (int r = 0; r < pal_dist_size(dist); r++)
+        if (all[r] > 0) return (int)all[r];
+    return 0;
+}
