@@ -141,6 +141,7 @@ void pal_dist_end(pal_dist *d)
     pal_set_exit(NULL);
     current = NULL;
     pal_reduction_free(d->reduction);
+    pal_dist_forget(d);
     if (d->parallel) {
         MPI_Comm_free(&d->world);
         MPI_Comm_free(&d->gradients);

@@ -134,6 +134,10 @@ typedef struct pal_checkpoint {
     pal_optim *optim;     /* NULL: none */
     pal_average *average; /* NULL: none */
     pal_rng *rng;         /* NULL: none; such as pal_tape_rng(tape) */
+    /* The ranks of which this process is one; NULL: it is alone. They load together, and save
+     * together if the optimiser's state is divided (pal_dist_shard); if not, any one may save. A
+     * file says nothing of ranks: other numbers of them go on with it. */
+    pal_dist *dist;
     /* What is saved, and has to be the same on loading; NULL: neither. */
     const pal_schedule *schedule;
     const char *data; /* identity of the data, such as its checksum */

@@ -72,6 +72,8 @@ void pal_h5_owner(pal_h5 *file, int rank)
     if (file->shared) file->shared->owner = rank;
 }
 
+bool pal_h5_is_shared(const pal_h5 *file) { return file->shared != NULL; }
+
 /* ---- Room on disk ---- */
 
 /* HDF5 does not tell how long the file is while it is built, so it is counted what it is at most.

@@ -94,6 +94,7 @@ PAL_CHECKED pal_status pal_h5_create_shared(pal_h5 **file, const char *path, con
                                             pal_error *error);
 /* Who owns what is put from here on; rank 0 until it is called. */
 void pal_h5_owner(pal_h5 *file, int rank);
+bool pal_h5_is_shared(const pal_h5 *file);
 /* The status and message of the first process whose status is not PAL_OK, in all of them. */
 PAL_CHECKED pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error);
 
