@@ -134,14 +134,14 @@ PAL_API int pal_dist_trace(const pal_dist *dist, const pal_dist_bucket **buckets
 /*
  * Together, before the optimiser's first step and before a state is loaded into it. With opts.shard
  * and several ranks, each rank from here on owns a part of the parameters: it alone keeps their
- * moments and updates them. The parts are of whole parameters (Muon needs whole matrices), in each
- * block of pal_params a stretch a rank, the next larger one to who has least so far; so no rank has
- * more than the mean by much more than the largest parameter's moments. The buckets of gradients
+ * moments and updates them. The parts are of whole parameters (Muon needs whole matrices): in each
+ * block of pal_params a stretch of neighbours a rank, the first to who has least so far, so that no
+ * rank has more than the mean and about the largest parameter's moments. The buckets of gradients
  * end where owners change. Otherwise nothing happens, here and in what the next two do beyond their
  * namesakes of optim.h. One optimiser at a time, which is freed before pal_dist_end.
  *
  * Memory: moments of about a rank-th of the parameters; the constructor has asked for all of them,
- * and the rest is given back. All ranks have the same outcome: PAL_EVALUE, PAL_ENOMEM, after which
+ * and the rest is given back. All ranks have the same outcome: PAL_EVALUE; PAL_ENOMEM, after which
  * the optimiser is of no more use.
  * Source: stage 1 of Rajbhandari et al. 2020 (arXiv 1910.02054).
  */
