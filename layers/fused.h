@@ -140,10 +140,11 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
 
 /*
  * The tokens of each sequence as one map of its state, S_out = M S_in + N: M [S,HV,K,K] and N
- * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape;
- * the state is not read). Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V];
- * with dS_out in place of the state, n is all of dS_in. Constants: nothing is recorded. About
- * 6 K (K + V) and 10 K V flops a token and head.
+ * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape).
+ * Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V]. N is M S_in + N if
+ * there is a state, and n is M^T dS_out + n with dS_out in its place; M may be NULL, not wanted.
+ * Constants: nothing is recorded. About 6 K (K + V), 6 K V without M, and 10 K V flops a token and
+ * head.
  */
 void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N);
@@ -162,7 +163,7 @@ typedef struct pal_rule_parts {
     pal_fused_opts opts;
     int64_t first;                      /* tokens of the first piece */
     pal_tensor piece[PAL_FUSED_INPUTS]; /* operands of these tokens, constants */
-    pal_tensor map;                     /* M of what goes on from here */
+    pal_tensor map;                     /* M of what goes through; PAL_NONE: nobody reads it */
 } pal_rule_parts;
 
 /*

@@ -52,9 +52,14 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
     pal_rule_shape square = *s; /* K columns instead of V */
     square.V = s->K, square.Vp = s->Kp;
     pal_head h = pal_fused_head(f, lane);
-    memset(m->N, 0, pal_fused_state_bytes(f));
-    memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
-    set_identity(f, m->M);
+    pal_rows S = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    const bool square_too = f->call->nout > 1;
+    f->table->panels(s->K, s->V, &S, s->Kp, m->N, 0, pal_fused_panels(f),
+                     S.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+    if (square_too) {
+        memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
+        set_identity(f, m->M);
+    }
     for (int64_t i = 0; i < pal_fused_chunks(f, lane / f->HV); i++) {
         m->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
         f->rule->prepare(s, &h, i * s->C, &m->chunk);
@@ -62,13 +67,14 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
             f->table->scan(s, &m->chunk, p, m->N, NULL, NULL, NULL, 0, true);
         pal_chunk still = m->chunk;
         still.Z = m->nothing;
-        for (int64_t p = 0; p < s->Kp / f->table->panel; p++)
+        for (int64_t p = 0; p < s->Kp / f->table->panel && square_too; p++)
             f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
     }
-    pal_rows M = pal_fused_state_rows(f, f->call->out[0], lane);
-    pal_rows N = pal_fused_state_rows(f, f->call->out[1], lane);
-    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
+    pal_rows N = pal_fused_state_rows(f, f->call->out[0], lane);
     f->table->panels(s->K, s->V, &N, s->Kp, m->N, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
+    if (!square_too) return;
+    pal_rows M = pal_fused_state_rows(f, f->call->out[1], lane);
+    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
 }
 
 static size_t map_bytes(const pal_fused *f)
@@ -154,10 +160,9 @@ static pal_status infer(pal_call *call, bool back)
     const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.T) * K * (V + K);
     pal_dtype dtype = call->in[PAL_V]->dtype;
     pal_call_work(call, work);
-    pal_shape wide = PAL_SHAPE(f.sequences, f.HV, K, V);
-    pal_status status =
-        pal_call_out(call, 0, dtype, back ? wide : PAL_SHAPE(f.sequences, f.HV, K, K));
-    if (status == PAL_OK && !back) status = pal_call_out(call, 1, dtype, wide);
+    pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.sequences, f.HV, K, V));
+    if (status == PAL_OK && call->nout > 1)
+        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.sequences, f.HV, K, K));
     if (status != PAL_OK) return status;
     size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
     return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
@@ -179,8 +184,9 @@ void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal
 {
     pal_fused_opts o = pal_fused_options(kind, in, &opts);
     pal_tensor out[2];
-    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, 2, out);
-    *M = out[0], *N = out[1];
+    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, M ? 2 : 1, out);
+    *N = out[0];
+    if (M) *M = out[1];
 }
 
 pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],

@@ -124,38 +124,37 @@ static pal_array sequences_of(const pal_array *x, int64_t first, int64_t count)
 typedef struct before_opts {
     pal_stretch stretch;
     pal_shape shape; /* of all states */
+    int64_t count;   /* sequences that go on: all of a batch, or one packed piece */
 } before_opts;
-enum { GIVEN, MAP, WRITTEN };
+/* The states given; M and N of what goes on from here, as far as they are needed; one operand of
+ * the rule, for its type. */
+enum { GIVEN, MAP, WRITTEN, OPERAND, BEFORE_INPUTS };
 
-/* Sequences that go on: all of a batch, or one packed piece; M and N are of these. */
-static int64_t going_on(const pal_call *call) { return call->in[MAP]->shape[0]; }
+static carries before_carries(pal_carver *c, const pal_call *call)
+{
+    const before_opts *o = call->opts;
+    const pal_array state = pal_array_of(call->in[OPERAND]->dtype, o->shape, NULL);
+    return carve_carries(c, &state, o->count);
+}
 
 static pal_status before_infer(pal_call *call)
 {
     const before_opts *o = call->opts;
-    const pal_array *N = call->in[WRITTEN];
     pal_carver c = {NULL, 0};
-    carve_carries(&c, N, going_on(call));
-    pal_status status = pal_call_out(call, 0, N->dtype, o->shape);
+    before_carries(&c, call);
+    pal_status status = pal_call_out(call, 0, call->in[OPERAND]->dtype, o->shape);
     return status == PAL_OK ? pal_call_scratch(call, c.used, 0) : status;
 }
 
-/* This rank's map: closed, with what its own initial state becomes, if the sequence begins here. */
+/* This rank's map; the last rank sends none. */
 static void own_map(const pal_call *call, carry *own)
 {
-    const before_opts *o = call->opts;
-    const pal_array *given = call->in[GIVEN];
-    const int64_t n = going_on(call);
-    *own->closed = !o->stretch.through;
-    copy(&own->N, call->in[WRITTEN]);
-    if (o->stretch.through) {
+    *own->closed = call->in[MAP] == NULL;
+    if (call->in[WRITTEN]) copy(&own->N, call->in[WRITTEN]);
+    if (call->in[MAP])
         copy(&own->M, call->in[MAP]);
-        return;
-    }
-    memset(own->M.data, 0, pal_shape_bytes(own->M.dtype, pal_array_shape(&own->M)));
-    if (!given) return;
-    const pal_array last = sequences_of(given, given->shape[0] - n, n);
-    pal_matmul_arrays(1, call->in[MAP], &last, 1, &own->N);
+    else
+        pal_array_fill(&own->M, 0);
 }
 
 static void before_forward(const pal_call *call)
@@ -163,7 +162,7 @@ static void before_forward(const pal_call *call)
     const before_opts *o = call->opts;
     const pal_array *given = call->in[GIVEN], *state = call->out[0];
     pal_carver c = {call->scratch, 0};
-    carries x = carve_carries(&c, call->in[WRITTEN], going_on(call));
+    carries x = before_carries(&c, call);
     own_map(call, &x.own);
     const carry *before = compose_before(o->stretch.comm, false, &x);
     if (given)
@@ -171,7 +170,7 @@ static void before_forward(const pal_call *call)
     else
         pal_array_fill(state, 0);
     if (!o->stretch.continued) return;
-    const pal_array first = sequences_of(state, 0, going_on(call));
+    const pal_array first = sequences_of(state, 0, o->count);
     copy(&first, &before->N);
 }
 
@@ -180,7 +179,7 @@ static void before_backward(const pal_call *call)
 {
     const before_opts *o = call->opts;
     const pal_array *d = call->din[GIVEN], *g = call->dout[0];
-    const int64_t skipped = o->stretch.continued ? going_on(call) : 0;
+    const int64_t skipped = o->stretch.continued ? o->count : 0;
     if (!d) return;
     const pal_array to = sequences_of(d, skipped, d->shape[0] - skipped);
     const pal_array from = sequences_of(g, skipped, g->shape[0] - skipped);
@@ -188,46 +187,63 @@ static void before_backward(const pal_call *call)
 }
 
 static const pal_op before_op = {.name = "state_before",
-                                 .args = "state M N",
+                                 .args = "state M N operand",
                                  .infer = before_infer,
                                  .forward = before_forward,
                                  .backward = before_backward,
-                                 .unread_in = 7,
+                                 .unread_in = 15,
                                  .unread_out = 1};
 
-/* Operands of tokens from .. to - 1, and of no state. */
+/* Operands of tokens from .. to - 1, and of this state, as constants. */
 static void piece_of(const pal_tensor in[PAL_FUSED_INPUTS], int64_t from, int64_t to,
-                     pal_tensor out[PAL_FUSED_INPUTS])
+                     pal_tensor state, pal_tensor out[PAL_FUSED_INPUTS])
 {
     memcpy(out, in, PAL_FUSED_INPUTS * sizeof *out);
-    out[PAL_IN_STATE] = out[PAL_IN_OFFSETS] = PAL_NONE;
+    out[PAL_IN_STATE] = state, out[PAL_IN_OFFSETS] = PAL_NONE;
     for (int i = 0; i < PAL_FUSED_INPUTS; i++) {
         if (i < PAL_HEAD_ARGS && !pal_is_none(out[i])) out[i] = pal_slice(out[i], 1, from, to, 1);
         if (!pal_is_none(out[i])) out[i] = pal_detach(out[i]);
     }
 }
 
+/*
+ * What the last piece (not packed: every sequence) becomes, for the ranks behind: N, from its
+ * initial state if it begins here, and M if it does not.
+ */
+static void map_of_last(const pal_rule_parts *p, const pal_scan *s, pal_rule_kind kind,
+                        const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts,
+                        pal_tensor *M, pal_tensor *N)
+{
+    const pal_comm *c = p->stretch.comm;
+    const int64_t pieces = s->sequences, from = s->offsets ? s->offsets[pieces - 1] : 0;
+    pal_tensor last[PAL_FUSED_INPUTS], state = PAL_NONE;
+    if (c->rank == c->size - 1) return;
+    if (!p->stretch.through && !pal_is_none(s->state))
+        state = s->offsets ? pal_slice(s->state, 0, pieces - 1, pieces, 1) : s->state;
+    piece_of(in, from, s->T, state, last);
+    pal_rule_map(kind, last, *opts, p->stretch.through ? M : NULL, N);
+}
+
 bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, pal_rule_kind kind,
                           pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
 {
-    const int64_t *offsets = s->offsets, pieces = offsets ? s->sequences : 0;
-    *p = (pal_rule_parts){.stretch = pal_stretch_of(opts->parts, opts->continued, pieces)};
+    *p = (pal_rule_parts){
+        .stretch = pal_stretch_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
     if (pal_shape_count(s->shape) == 0) p->stretch.comm = NULL;
     if (!p->stretch.comm) return true;
-    p->opts = pal_fused_options(kind, in, opts);
-    p->first = offsets ? offsets[1] : s->T;
     if (pal_scan_too_wide(s))
         return pal_frame_fail(
             s->frame, PAL_ESHAPE, "heads are %lld x %lld; sequences over processes take up to %d",
             (long long)s->shape.dim[2], (long long)s->shape.dim[3], PAL_FUSED_WIDTH);
-    pal_tensor last[PAL_FUSED_INPUTS], map[3] = {[GIVEN] = s->state};
-    piece_of(in, 0, p->first, p->piece);
-    piece_of(in, offsets ? offsets[pieces - 1] : 0, s->T, last);
-    pal_rule_map(kind, last, *opts, &map[MAP], &map[WRITTEN]);
-    const before_opts o = {p->stretch, s->shape};
-    pal_apply(&before_op, &o, sizeof o, 3, map, 1, &s->state);
+    p->opts = pal_fused_options(kind, in, opts);
+    p->first = s->offsets ? s->offsets[1] : s->T;
+    piece_of(in, 0, p->first, PAL_NONE, p->piece);
+    pal_tensor x[BEFORE_INPUTS] = {[GIVEN] = s->state, [OPERAND] = p->piece[PAL_V]};
+    map_of_last(p, s, kind, in, opts, &x[MAP], &x[WRITTEN]);
+    p->map = x[MAP];
+    const before_opts o = {p->stretch, s->shape, s->offsets ? 1 : s->shape.dim[0]};
+    pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, &s->state);
     in[PAL_IN_STATE] = s->state;
-    p->map = map[MAP];
     return pal_tape_status(s->frame->tape) == PAL_OK;
 }
 
@@ -298,6 +314,19 @@ static void own_gradient(const pal_call *call, void *zero, void *scratch, const 
     pal_rule_map_back_forward(&back);
 }
 
+/* Where the sequence began or ends, nothing goes through. */
+static void own_transpose(const pal_array *map, carry *own)
+{
+    *own->closed = map == NULL;
+    if (map) {
+        pal_array M = *map;
+        M.stride[2] = map->stride[3], M.stride[3] = map->stride[2];
+        copy(&own->M, &M);
+    } else {
+        pal_array_fill(&own->M, 0);
+    }
+}
+
 static void after_backward(const pal_call *call)
 {
     const after_opts *o = call->opts;
@@ -305,12 +334,9 @@ static void after_backward(const pal_call *call)
     pal_carver c = {call->scratch, 0};
     carries x = carve_carries(&c, call->in[FINAL], n);
     void *zero = pal_carve(&c, pal_dtype_size(call->in[FINAL]->dtype));
-    *x.own.closed = !o->stretch.through;
     pal_array_fill(&x.own.N, 0);
     if (o->stretch.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
-    pal_array M = *call->in[AFTER_MAP];
-    M.stride[2] = call->in[AFTER_MAP]->stride[3], M.stride[3] = call->in[AFTER_MAP]->stride[2];
-    copy(&x.own.M, &M);
+    own_transpose(call->in[AFTER_MAP], &x.own);
     const carry *behind = compose_before(o->stretch.comm, true, &x);
     if (call->dout[0]) pal_give_gradient(call, OUTPUT, call->dout[0]);
     pal_array *d = call->din[FINAL];

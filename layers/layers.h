@@ -335,7 +335,8 @@ typedef struct pal_run_opts {
 } pal_run_opts;
 
 /* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. With
- * offsets the rules' states are of the N sequences; attention takes no state then. */
+ * offsets the rules' states are of the N sequences; attention takes no state then, nor with parts.
+ */
 PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                                      pal_run_opts run);
 PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
@@ -481,7 +482,8 @@ PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 /* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
- * not PAL_IGNORE. The logits never exist at once (pal_linear_cross_entropy). */
+ * not PAL_IGNORE; with run.parts, over those of this stretch. The logits never exist at once
+ * (pal_linear_cross_entropy). */
 PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets,
                                pal_run_opts run);
 
@@ -489,7 +491,8 @@ PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor t
  * How likely a text is: the log-probability (nats) of each of tokens [B,T] after those before it,
  * but of the first: [B,T-1], entry t of token t+1. Its sum is that of the text. Packed, what is
  * between two sequences is 0. Differentiable in the parameters. Logits exist for about 8 MB at a
- * time (64 rows at least), and again in backward.
+ * time (64 rows at least), and again in backward. PAL_EVALUE for run.parts: the token after the
+ * last of a stretch is on another process.
  */
 PAL_API pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 
@@ -520,7 +523,8 @@ PAL_API void pal_lm_state_free(pal_lm_state *state);
 /* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
  * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
  * run.offsets (attention cannot do that); B is N from then on, and so are the logits [N,vocab];
- * none may be empty. After an error the state is what it was. */
+ * none may be empty. Sequences are whole (no run.parts). After an error the state is what it was.
+ */
 PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
                                pal_run_opts run);
 

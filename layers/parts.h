@@ -19,8 +19,8 @@ pal_stretch pal_stretch_of(const pal_comm *parts, bool continued, int64_t pieces
 
 /*
  * How many tokens each rank offers of the sequence that goes on from it to the next rank; all ranks
- * call it together. On the tape until it is reset; NULL after reporting. ceil(log2 P) rounds, 8 P
- * bytes in all.
+ * call it together. On the tape until it is reset; NULL after reporting. ceil(log2 P) rounds,
+ * and P - 1 times 16 bytes in all.
  */
 typedef struct pal_offer {
     int64_t tokens;

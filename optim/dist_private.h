@@ -22,6 +22,7 @@ struct pal_dist {
     MPI_Comm sequence;       /* those of this data_index */
     pal_comm parts;          /* the last, for layers */
     unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
+    char agreed[sizeof(pal_error)];  /* the last message that all ranks have alike; "": none */
     struct pal_reduction *reduction; /* NULL: nothing is attached */
     struct pal_shard *shard;         /* NULL: all ranks have all of the optimiser's state */
 };

@@ -6,6 +6,7 @@
 #include "tests/support/dist_trial.h"
 #include "tests/support/rule_problem.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +177,38 @@ static void all_mixers(void)
     }
 }
 
+/* What is not finite stays in its sequence: here the first of two, whatever their stretches. */
+static void unharmed(int m)
+{
+    dist_layout l = layouts[2];
+    dist_cut(&l, 0);
+    const int64_t from = l.cut[pal_dist_rank(dist)], to = l.cut[pal_dist_rank(dist) + 1];
+    const int64_t bad = l.offsets[2]; /* tokens of the first of two sequences are NaN */
+    const bool both = from < bad && bad < to;
+    const int64_t offsets[] = {0, both ? bad - from : to - from, to - from};
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(9, 0);
+    const pal_mixer *mixer = pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng);
+    pal_array x = draw(PAL_SHAPE(1, to - from, WIDTH), 0);
+    for (int64_t i = 0; i < (bad - from) * WIDTH && i < (to - from) * WIDTH; i++)
+        ((double *)x.data)[i] = NAN;
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in = pal_want_grad(pal_from_array(tape, &x));
+    pal_run_opts run = {.parts = pal_dist_sequence(dist),
+                        .offsets = pal_from(tape, PAL_I64, PAL_SHAPE(both ? 3 : 2), offsets),
+                        .continued = from != 0 && from != bad};
+    pal_tensor y = pal_mixer_forward(mixer, in, NULL, run);
+    pal_backward(pal_sum(y, PAL_ALL, false));
+    const pal_array values[] = {pal_value(y), pal_value(pal_grad(in))};
+    for (int v = 0; v < 2; v++)
+        for (int64_t i = 0; i < (to - from) * WIDTH; i++)
+            expect(isfinite(((double *)values[v].data)[i]) || from + i / WIDTH < bad,
+                   "%s: NaN came to token %lld", mixers[m], (long long)(from + i / WIDTH));
+    pal_tape_free(tape);
+    free(x.data);
+    pal_params_free(params);
+}
+
 /* ---- A model ---- */
 
 enum { VOCAB = 11 };
@@ -243,7 +276,7 @@ static void model(void)
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 
-/* What cannot go on from process to process says so, on every rank, before anything is sent. */
+/* What cannot go on from process to process says so, on every rank alike. */
 static void errors(void)
 {
     static const char *const words[] = {
@@ -291,6 +324,7 @@ int main(int argc, char **argv)
     pal_set_threads(1);
     rules();
     all_mixers();
+    for (int m = 0; m < MIXERS; m++) unharmed(m);
     model();
     errors();
     pal_dist_end(dist);
