@@ -42,6 +42,29 @@ else
     loaded 1 whole
 fi
 
+# The same by train_lm: two ranks with --shard, then one process, against one process throughout.
+i=0
+while [ $i -lt 200 ]; do
+    echo "$i bottles, $((i * i % 97)) labels, $((i % 7)) corks"
+    i=$((i + 1))
+done >"$dir/text"
+model="--data $dir/text --mixers gdn2:num_heads=2:head_dim=8 --layers 2 --width 32 --batch 4 --len 16 --dtype f64 --sample 0
+--optimizer muon --average 0.9 --clip 0.5"
+lm=$B/examples/train_lm
+# shellcheck disable=SC2086 # the flags are to be split
+"$lm" $model --steps 8 --out "$dir/alone" >"$dir/alone.txt" 2>&1 || fail "$(cat "$dir/alone.txt")"
+# shellcheck disable=SC2086
+holds 2 "$lm" $model --steps 8 --out "$dir/moved" --shard
+cp -r "$dir/moved" "$dir/back"
+holds 2 "$lm" --resume --steps 10 --out "$dir/moved" --shard
+"$lm" --resume --steps 10 --out "$dir/back" >"$dir/alone.txt" 2>&1 || fail "$(cat "$dir/alone.txt")"
+"$lm" --resume --steps 10 --out "$dir/alone" >"$dir/alone.txt" 2>&1 || fail "$(cat "$dir/alone.txt")"
+for out in moved back; do
+    paste -d, "$dir/alone/log.csv" "$dir/$out/log.csv" | awk -F, -v n="$(head -n 1 "$dir/alone/log.csv" | tr , '\n' | wc -l)" '
+        NR > 1 { d = $2 - $(n + 2); rows++; if (!(d * d <= 1e-16 * $2 * $2)) bad = 1 }
+        END { exit bad || rows != 10 }' || fail "$out and alone have other losses"
+done
+
 # h5py reads what ranks have written (the last file is theirs), from Python's own HDF5.
 saved 2 shard
 if /usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null; then
