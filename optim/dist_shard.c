@@ -106,12 +106,13 @@ static pal_status divide(struct pal_shard *s, int ranks, pal_error *error)
 
 static pal_status make(pal_dist *d, pal_optim *optim, struct pal_shard **out, pal_error *error)
 {
-    struct pal_shard *s = allocate(optim, d->size);
-    *out = s;
+    *out = NULL;
+    if (!optim) return pal_error_set(error, PAL_EVALUE, "dist_shard: there is no optimiser (NULL)");
     if (d->shard)
         return pal_error_set(error, PAL_EVALUE,
                              "dist_shard: the state of another optimiser is divided, which has to "
                              "be freed before");
+    struct pal_shard *s = *out = allocate(optim, d->size);
     if (!s) return pal_error_set(error, PAL_ENOMEM, "dist_shard: out of memory");
     for (int b = 0; b < s->blocks; b++)
         if (pal_params_block(s->params, b).count > INT32_MAX)

@@ -284,13 +284,12 @@ static void by_loop(bool save)
 
 /* ---- Files that cannot grow ---- */
 
-static rlim_t most;
+static rlim_t most; /* before any limit */
 
 static void limit(rlim_t bytes)
 {
     struct rlimit l;
     getrlimit(RLIMIT_FSIZE, &l);
-    if (most == 0) most = l.rlim_cur;
     l.rlim_cur = bytes;
     setrlimit(RLIMIT_FSIZE, &l);
 }
@@ -332,6 +331,26 @@ static void check_full(void)
     alike(pal_checkpoint_save(&run, path, &e), PAL_ENUMERIC, &e, "not finite");
     expect(pal_checkpoint_load(&run, path, &e) == PAL_OK && run.step == 1, "%s", e.message);
     expect(pal_checkpoint_save(&run, path, &e) == PAL_OK, "%s", e.message);
+    small_end(&r);
+}
+
+/* A save of the loop that one rank cannot make ends it on all of them. */
+static void check_full_loop(void)
+{
+    small_run r;
+    pal_error e = {0};
+    char folder[PAL_PATH + 16];
+    if (size == 1) return;
+    snprintf(folder, sizeof folder, "%s.%d", in_dir("loop"), size);
+    small_begin(&r, dir, (small_opts){0}, dist);
+    pal_train_opts o = small_train(&r);
+    o.folder = folder;
+    o.steps = 3;
+    o.save_every = 2;
+    if (rank == size - 1) limit(0);
+    alike(pal_train(&o, NULL, &e), PAL_EIO, &e, "step 2 is not saved");
+    limit(most);
+    expect(pal_run_last(folder, 0) == 0, "a checkpoint is there");
     small_end(&r);
 }
 
@@ -409,7 +428,11 @@ int main(int argc, char **argv)
         by_loop(strcmp(part, "save") == 0);
     }
     if (strcmp(part, "full") == 0) {
+        struct rlimit l;
+        getrlimit(RLIMIT_FSIZE, &l);
+        most = l.rlim_cur;
         check_full();
+        check_full_loop();
         check_limits();
     }
     pal_dist_end(dist);
