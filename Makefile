@@ -122,6 +122,7 @@ BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
 # Without Check.
+$(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
 RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
 $(RANKED): $(B)/tests/%: $(B)/tests/%.o $(RANKED_OBJ) $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")

@@ -196,6 +196,19 @@ pal_status pal_segment_backward(pal_record *r);
 
 /* ---- Parameters (params.c) ---- */
 
+/*
+ * pal_params_get in two steps: everything is read, and then it takes the place of the values or is
+ * forgotten. The second cannot fail; it does nothing where the first did.
+ */
+typedef struct pal_pending {
+    pal_params *params;
+    void *values;
+    size_t bytes;
+} pal_pending;
+PAL_CHECKED pal_status pal_params_read(pal_params *params, pal_h5 *file, const char *group,
+                                       pal_pending *pending, pal_error *error);
+void pal_params_settle(pal_pending *pending, bool take);
+
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
 /* That callback (NULL: none), so that another can call it in its own. */
 pal_grad_fn *pal_params_grad_fn(const pal_params *params, void **user);

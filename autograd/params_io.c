@@ -156,8 +156,10 @@ static pal_status read_all(const pal_params *params, pal_h5 *file, const char *g
     return PAL_OK;
 }
 
-pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group, pal_error *error)
+pal_status pal_params_read(pal_params *params, pal_h5 *file, const char *group,
+                           pal_pending *pending, pal_error *error)
 {
+    *pending = (pal_pending){0};
     pal_status s = check_all(params, file, group, error);
     if (s != PAL_OK) return s;
     size_t bytes = 0;
@@ -169,14 +171,33 @@ pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group, p
     if (!all)
         return pal_error_set(error, PAL_ENOMEM, "params_get: out of memory for %zu bytes", bytes);
     s = read_all(params, file, group, all, error);
-    unsigned char *at = all;
-    for (int i = 0; i < pal_params_count(params) && s == PAL_OK; i++) {
+    if (s == PAL_OK)
+        *pending = (pal_pending){params, all, bytes};
+    else
+        pal_free(all, bytes);
+    return s;
+}
+
+void pal_params_settle(pal_pending *pending, bool take)
+{
+    pal_params *params = pending->params;
+    const unsigned char *at = pending->values;
+    if (!params) return;
+    for (int i = 0; i < pal_params_count(params) && take; i++) {
         pal_array a = pal_params_array(params, i);
         size_t size = pal_shape_bytes(a.dtype, pal_array_shape(&a));
         memcpy(a.data, at, size);
         at += pal_round_up(size, 8);
     }
-    if (s == PAL_OK) pal_params_touch(params);
-    pal_free(all, bytes);
+    if (take) pal_params_touch(params);
+    pal_free(pending->values, pending->bytes);
+    *pending = (pal_pending){0};
+}
+
+pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group, pal_error *error)
+{
+    pal_pending pending;
+    pal_status s = pal_params_read(params, file, group, &pending, error);
+    pal_params_settle(&pending, s == PAL_OK);
     return s;
 }

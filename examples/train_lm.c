@@ -16,8 +16,11 @@
 #include "examples/lm/weights.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+static pal_dist *ranks; /* this process and those that train with it */
 
 enum { PARAMETERS = 0 /* a stream of the seed; lm/data.c has the others */ };
 
@@ -35,21 +38,26 @@ typedef struct run {
     char config[LM_CONFIG + 512];
 } run;
 
-static void stop(const char *what)
+/* Ends all ranks. */
+PAL_PRINTF(1, 2) static void stop(const char *format, ...)
 {
-    fprintf(stderr, "train_lm: %s\n", what);
-    exit(EXIT_FAILURE);
+    char text[4096] = "train_lm: ";
+    const size_t used = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, sizeof text - used, format, args);
+    va_end(args);
+    pal_dist_abort(ranks, text);
 }
 
 /* A checkpoint that cannot be used: what is wrong, and how to use the one before it. */
 static void stop_at_checkpoint(const run *r, const char *what)
 {
     int64_t older = pal_run_last(r->o.out, r->from);
-    fprintf(stderr, "train_lm: %s\n", what);
     if (older)
-        fprintf(stderr, "train_lm: the checkpoint of step %lld is there: --resume-from %lld\n",
-                (long long)older, (long long)older);
-    exit(EXIT_FAILURE);
+        stop("%s\ntrain_lm: the checkpoint of step %lld is there: --resume-from %lld", what,
+             (long long)older, (long long)older);
+    stop("%s", what);
 }
 
 /* ---- Beginning ---- */
@@ -58,11 +66,9 @@ static void stop_at_checkpoint(const run *r, const char *what)
  */
 static void must_be(const char *flag, const char *path, char *wanted, size_t room, const char *is)
 {
-    if (*wanted && strcmp(wanted, is)) {
-        fprintf(stderr, "train_lm: --%s: %s has the checksum %s where --%s-checksum is %s\n", flag,
-                path, is, flag, wanted);
-        exit(EXIT_FAILURE);
-    }
+    if (*wanted && strcmp(wanted, is))
+        stop("--%s: %s has the checksum %s where --%s-checksum is %s", flag, path, is, flag,
+             wanted);
     snprintf(wanted, room, "%s", is);
 }
 
@@ -81,24 +87,21 @@ static void prepare(run *r)
         pal_run_path(path, sizeof path, o->out, r->from);
         if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
             stop_at_checkpoint(r, error.message);
-        if (lm_options_continue(o, saved, &error) != PAL_OK) stop(error.message);
+        if (lm_options_continue(o, saved, &error) != PAL_OK) stop("%s", error.message);
         lm_options was;
-        if (lm_options_read(&was, saved, &error) != PAL_OK) stop(error.message);
+        if (lm_options_read(&was, saved, &error) != PAL_OK) stop("%s", error.message);
         if (strcmp(was.data, o->data) && !lm_is_hdf5(o->data))
             stop("--data is another text than that of the run that is continued");
-        if (r->from > o->steps) {
-            fprintf(stderr, "train_lm: the run has %lld steps already; --steps asks for %lld\n",
-                    (long long)r->from, (long long)o->steps);
-            exit(EXIT_FAILURE);
-        }
+        if (r->from > o->steps)
+            stop("the run has %lld steps already; --steps asks for %lld", (long long)r->from,
+                 (long long)o->steps);
     }
     /* Before anything is written. */
     const pal_schedule schedule = lm_options_schedule(o);
-    if (pal_schedule_check(&schedule, &error) != PAL_OK) stop(error.message);
-    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: --data: %s\n", error.message);
-        exit(EXIT_FAILURE);
-    }
+    if (pal_schedule_check(&schedule, &error) != PAL_OK) stop("%s", error.message);
+    pal_dist_barrier(ranks); /* until all have seen the folder as it was */
+    r->data.dist = ranks;
+    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) stop("--data: %s", error.message);
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->vocab == 0) o->vocab = vocab;
@@ -154,11 +157,12 @@ static void load_weights(run *r)
     if (r->from || !*o->init) return;
     if (same_tokenizer(o->init, r->data.tokenizer, &error) != PAL_OK ||
         lm_weights_load(r->params, o->init, o->init_last, &averaged, &error) != PAL_OK)
-        stop(error.message);
+        stop("%s", error.message);
     must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
             lm_weights_sum(r->params, sum));
-    printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
-           o->init);
+    if (pal_dist_rank(ranks) == 0)
+        printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
+               o->init);
 }
 
 static void build(run *r)
@@ -188,6 +192,7 @@ static void build(run *r)
 static void introduce(run *r)
 {
     const lm_options *o = &r->o;
+    if (pal_dist_rank(ranks) > 0) return;
     r->entropy = lm_data_entropy(r->data.store);
     printf("data    %s: %lld bytes, %lld tokens (%s), %.3f bits per byte (order-0 entropy%s)\n",
            o->data, (long long)pal_tokens_bytes(r->data.store),
@@ -198,6 +203,9 @@ static void introduce(run *r)
            o->dtype);
     pal_lm_print_counts(r->lm, stdout);
     printf("machine %s\n", pal_kernels_in_use());
+    if (pal_dist_size(ranks) > 1)
+        printf("ranks   %d: rows in %d parts, sequences in %d\n", pal_dist_size(ranks),
+               pal_dist_data_count(ranks), pal_dist_sequence_count(ranks));
     if (r->from) printf("goes on after step %lld of %s\n", (long long)r->from, o->out);
     fflush(stdout);
 }
@@ -208,7 +216,9 @@ static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *b)
 {
     (void)tape, (void)number;
     return pal_lm_loss(((run *)user)->lm, b->tokens, b->targets,
-                       (pal_run_opts){.offsets = b->offsets});
+                       (pal_run_opts){.offsets = b->offsets,
+                                      .parts = pal_dist_sequence(ranks),
+                                      .continued = b->continued});
 }
 
 /* What cannot be evaluated ends the program; the checkpoints before it are there. */
@@ -217,10 +227,8 @@ static double evaluate(void *user, pal_tape *tape, int64_t step)
     run *r = user;
     double value;
     pal_error error;
-    if (lm_data_score(&r->data, r->lm, tape, &value, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: evaluation of step %lld: %s\n", (long long)step, error.message);
-        exit(EXIT_FAILURE);
-    }
+    if (lm_data_score(&r->data, r->lm, tape, &value, &error) != PAL_OK)
+        stop("evaluation of step %lld: %s", (long long)step, error.message);
     return value;
 }
 
@@ -249,6 +257,7 @@ static pal_train_result train(run *r)
                                  .steps = o->steps,
                                  .accumulate = o->accumulate,
                                  .clip = o->clip,
+                                 .dist = ranks,
                                  .seconds = o->train_seconds,
                                  .folder = o->out,
                                  .lock = r->data.lock,
@@ -264,8 +273,8 @@ static pal_train_result train(run *r)
                                  .go_on = strcmp(o->on_save_error, "go-on") == 0};
     pal_status s = pal_train(&opts, &result, &error);
     if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, error.message);
-    if (s != PAL_OK) stop(error.message);
-    if (result.step && result.step < o->steps)
+    if (s != PAL_OK) stop("%s", error.message);
+    if (result.step && result.step < o->steps && pal_dist_rank(ranks) == 0)
         printf("go on with it by: train_lm --resume --out %s\n", o->out);
     return result;
 }
@@ -284,7 +293,8 @@ static pal_train_result look(run *r)
                         .data = r->data.identity};
     pal_run_path(path, sizeof path, r->o.out, r->from);
     if (pal_checkpoint_load(&c, path, &error) != PAL_OK) stop_at_checkpoint(r, error.message);
-    printf("the run has its %lld steps already; --steps gives it more\n", (long long)r->from);
+    if (pal_dist_rank(ranks) == 0)
+        printf("the run has its %lld steps already; --steps gives it more\n", (long long)r->from);
     return (pal_train_result){.step = c.step, .best_step = c.best_step, .best = c.best};
 }
 
@@ -293,6 +303,7 @@ static pal_train_result look(run *r)
 static void finish(run *r, pal_train_result result)
 {
     pal_error error;
+    if (pal_dist_rank(ranks) > 0) return;
     const pal_plot_opts how = {.column = "bits_per_byte",
                                .unit = "bits per byte",
                                .reference = r->entropy,
@@ -316,7 +327,10 @@ int main(int argc, char **argv)
     pal_error error;
     lm_options_parse(&r.o, argc, argv);
     pal_set_threads((int)r.o.threads);
-    if (pal_mixers_check(r.o.mixers, &error) != PAL_OK) stop(error.message);
+    const pal_dist_opts how = {
+        .sequence_parallel = (int)r.o.sequence_parallel, .bucket = r.o.bucket, .shard = r.o.shard};
+    if (pal_dist_start(&ranks, how, &error) != PAL_OK) stop("%s", error.message);
+    if (pal_mixers_check(r.o.mixers, &error) != PAL_OK) stop("%s", error.message);
     prepare(&r);
     build(&r);
     introduce(&r);
@@ -327,5 +341,6 @@ int main(int argc, char **argv)
     pal_optim_free(r.optim);
     pal_params_free(r.params);
     lm_data_close(&r.data);
+    pal_dist_end(ranks);
     return 0;
 }

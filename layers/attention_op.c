@@ -80,28 +80,41 @@ static problem problem_of(const pal_call *call, bool back)
 /* A kv head of a sequence. */
 typedef struct lane {
     int64_t T, S; /* queries and keys */
-    int64_t batch, token, head;
+    int64_t batch, head;
+    int64_t query, key; /* the first ones */
 } lane;
 
 static lane lane_of(const problem *p, int64_t sequence, int64_t head)
 {
-    if (!p->offsets) return (lane){p->T, p->S, sequence, 0, head};
-    int64_t first = p->offsets[sequence], n = p->offsets[sequence + 1] - first;
-    return (lane){n, n, 0, first, head};
+    if (!p->offsets) return (lane){p->T, p->S, sequence, head, 0, 0};
+    /* Keys before the first query are the first sequence's. */
+    int64_t first = p->offsets[sequence], n = p->offsets[sequence + 1] - first, past = p->S - p->T;
+    if (sequence > 0) return (lane){n, n, 0, head, first, past + first};
+    return (lane){n, past + n, 0, head, 0, 0};
 }
 
-/* Rows of x from token t of the lane on. */
+/* Rows of x from token t on. */
+static pal_rows rows_at(const problem *p, const pal_array *x, const lane *l, int64_t head,
+                        int64_t t)
+{
+    int64_t at = l->batch * x->stride[0] + t * x->stride[1] + head * x->stride[2];
+    return (pal_rows){(char *)x->data + at * (int64_t)p->size, x->stride[1], x->stride[3]};
+}
+/* Of q, o and their gradients from query t of the lane on; of k, v and theirs from key j on. */
 static pal_rows rows_of(const problem *p, const pal_array *x, const lane *l, int64_t head,
                         int64_t t)
 {
-    int64_t at = l->batch * x->stride[0] + (l->token + t) * x->stride[1] + head * x->stride[2];
-    return (pal_rows){(char *)x->data + at * (int64_t)p->size, x->stride[1], x->stride[3]};
+    return rows_at(p, x, l, head, l->query + t);
+}
+static pal_rows key_rows(const problem *p, const pal_array *x, const lane *l, int64_t j)
+{
+    return rows_at(p, x, l, l->head, l->key + j);
 }
 
 /* The log-sum-exp of query t of the lane. */
 static void *lse_of(const problem *p, const lane *l, int64_t head, int64_t t)
 {
-    int64_t at = (l->batch * p->HKV * p->group + head) * p->T + l->token + t;
+    int64_t at = (l->batch * p->HKV * p->group + head) * p->T + l->query + t;
     return (char *)p->call->saved[0].data + (size_t)at * p->size;
 }
 
@@ -112,7 +125,8 @@ static void *lse_of(const problem *p, const lane *l, int64_t head, int64_t t)
  */
 static int64_t first_block(const problem *p, int64_t sequence, int64_t tokens, int64_t rows)
 {
-    if (p->offsets) return p->offsets[sequence] / rows + sequence;
+    const int64_t past = sequence > 0 ? tokens - p->T : 0; /* of keys */
+    if (p->offsets) return (past + p->offsets[sequence]) / rows + sequence;
     return sequence * ((tokens + rows - 1) / rows);
 }
 
@@ -222,8 +236,8 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *
 {
     k->first = first;
     k->count = least(KEYS, l->S - first);
-    p->table->load_keys(&p->shape, rows_of(p, p->call->in[1], l, l->head, first),
-                        rows_of(p, p->call->in[2], l, l->head, first), k);
+    p->table->load_keys(&p->shape, key_rows(p, p->call->in[1], l, first),
+                        key_rows(p, p->call->in[2], l, first), k);
 }
 
 /* The block of keys from `first` on, if that is before `end`, for the cache. */
@@ -231,7 +245,7 @@ static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int6
 {
     pal_ahead a = {.rows = least(KEYS, end - first)};
     for (int i = 1; i < 3 && first < end; i++) {
-        pal_rows x = rows_of(p, p->call->in[i], l, l->head, first);
+        pal_rows x = key_rows(p, p->call->in[i], l, first);
         if (x.channel != 1) continue;
         a.data[a.arrays] = x.data;
         a.step[a.arrays] = x.step * (int64_t)p->size;
@@ -305,12 +319,20 @@ static void clear(const problem *p, void *rows, int64_t n)
     memset(rows, 0, (size_t)(n * p->shape.ld) * p->size);
 }
 
-/* din[i] += factor times rows, from token t of the lane on. */
-static void hand_out(const problem *p, const lane *l, int i, int64_t head, int64_t t, int64_t count,
-                     const void *rows, double factor)
+/* din[1] or din[2] += rows, from key j of the lane on. */
+static void hand_out_keys(const problem *p, const lane *l, int i, int64_t j, int64_t count,
+                          const void *rows)
 {
     const pal_array *d = p->call->din[i];
-    if (d) p->table->add(&p->shape, count, rows, factor, rows_of(p, d, l, head, t));
+    if (d) p->table->add(&p->shape, count, rows, 1, key_rows(p, d, l, j));
+}
+
+/* din[0] += scale times rows, from query t of the lane on. */
+static void hand_out_queries(const problem *p, const lane *l, int64_t head, int64_t t,
+                             int64_t count, const void *rows)
+{
+    const pal_array *d = p->call->din[0];
+    if (d) p->table->add(&p->shape, count, rows, p->shape.scale, rows_of(p, d, l, head, t));
 }
 
 /* A block of keys with all queries that see one of them: dk and dv, and dQ [heads][lane_rows] if it
@@ -331,8 +353,8 @@ static void key_block(const problem *p, const lane *l, int64_t j, back_space *b,
             b->queries.dQ = dQ ? dQ + (size_t)((g * all + t) * p->shape.ld) * p->size : NULL;
             p->table->pair(&p->shape, &b->keys, &b->queries);
         }
-    hand_out(p, l, 1, l->head, j, b->keys.count, b->dK, 1);
-    hand_out(p, l, 2, l->head, j, b->keys.count, b->dV, 1);
+    hand_out_keys(p, l, 1, j, b->keys.count, b->dK);
+    hand_out_keys(p, l, 2, j, b->keys.count, b->dV);
 }
 
 /* A block of queries with all keys that one of them sees: dq. */
@@ -347,7 +369,7 @@ static void query_block(const problem *p, const lane *l, int64_t head, int64_t t
         load_keys(p, l, j, &b->keys);
         p->table->pair(&p->shape, &b->keys, &b->queries);
     }
-    hand_out(p, l, 0, head, t, b->queries.count, b->dQ, p->shape.scale);
+    hand_out_queries(p, l, head, t, b->queries.count, b->dQ);
 }
 
 static void whole_lane(const problem *p, const lane *l, back_space *b)
@@ -357,8 +379,8 @@ static void whole_lane(const problem *p, const lane *l, back_space *b)
     if (dQ) clear(p, dQ, p->group * all);
     for (int64_t j = 0; j < l->S; j += KEYS) key_block(p, l, j, b, dQ);
     for (int64_t g = 0; g < p->group && dQ; g++)
-        hand_out(p, l, 0, l->head * p->group + g, 0, l->T,
-                 dQ + (size_t)(g * all * p->shape.ld) * p->size, p->shape.scale);
+        hand_out_queries(p, l, l->head * p->group + g, 0, l->T,
+                         dQ + (size_t)(g * all * p->shape.ld) * p->size);
 }
 
 /* Inside a parallel region: all key blocks, then all query blocks. */

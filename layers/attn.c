@@ -28,11 +28,16 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
 {
     const attn *m = (const attn *)mixer;
     pal_mixer_state *state = run->state;
-    const pal_rotary_opts rotary = {
-        .base = m->opts.rope_theta, .start = state ? state->seen : 0, .offsets = run->opts.offsets};
+    const pal_rotary_opts rotary = {.base = m->opts.rope_theta,
+                                    .start = state ? state->seen : 0,
+                                    .offsets = run->opts.offsets,
+                                    .parts = run->opts.parts,
+                                    .continued = run->opts.continued};
     const pal_attention_opts how = {.window = m->opts.window_size,
                                     .offsets = run->opts.offsets,
-                                    .composed = run->opts.mode == PAL_RULE_COMPOSED};
+                                    .composed = run->opts.mode == PAL_RULE_COMPOSED,
+                                    .parts = run->opts.parts,
+                                    .continued = run->opts.continued};
     pal_tensor qkv[3];
     for (int i = 0; i < 3; i++) {
         qkv[i] = pal_project_heads(x, m->weight[i], m->bias[i], i ? m->HKV : m->H, m->D);
@@ -41,10 +46,11 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     }
     static const char *const names[3] = {"q", "k", "v"};
     for (int i = 0; i < 3; i++) pal_run_show(run, names[i], &qkv[i]);
-    if (state && !pal_is_none(run->opts.offsets)) {
+    const bool packed = !pal_is_none(run->opts.offsets);
+    if (state && (packed || (run->opts.parts && run->opts.parts->size > 1))) {
         pal_node *n = x.node;
-        pal_fail(n->owner, PAL_EVALUE, "%s: packed sequences leave no state to go on from",
-                 mixer->name);
+        pal_fail(n->owner, PAL_EVALUE, "%s: %s leave no state to go on from", mixer->name,
+                 packed ? "packed sequences" : "sequences over processes");
         return pal_poison(n->owner);
     }
     if (state) {

@@ -95,7 +95,9 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const p
         pal_tensor y = pal_linear(x, proj[i], PAL_NONE);
         pal_short_conv_opts how = {.silu = true,
                                    .tail = run->state ? &run->state->conv[i] : NULL,
-                                   .offsets = run->opts.offsets};
+                                   .offsets = run->opts.offsets,
+                                   .parts = run->opts.parts,
+                                   .continued = run->opts.continued};
         y = h->conv ? pal_short_conv(y, p->conv[i], p->conv_bias[i], how) : pal_silu(y);
         qkv[i] = i < 2 ? as_heads(y, h->H, h->K) : as_heads(y, h->HV, h->V);
     }

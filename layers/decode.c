@@ -85,9 +85,19 @@ static void keep_all(pal_lm_state *s, pal_mixer_state *after)
     }
 }
 
+/* Whether sequences are whole: the next token may be on another process. False after reporting. */
+static bool whole(const char *op, const pal_run_opts *run, pal_tensor tokens)
+{
+    if (!run->parts || run->parts->size < 2 || pal_is_none(tokens)) return true;
+    pal_fail(tokens.node->owner, PAL_EVALUE,
+             "%s: takes whole sequences, and run.parts has %d processes", op, run->parts->size);
+    return false;
+}
+
 pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
 {
     pal_tensor x; /* [B,T,d] */
+    if (!whole("lm_step", &run, tokens)) return pal_poison(tokens.node->owner);
     if (!pal_lm_begin(lm, tokens, &run, &x)) return x;
     pal_tape *tape = pal_tape_of(x.node);
     const size_t size = (size_t)s->layers * sizeof(pal_mixer_state);
@@ -136,6 +146,7 @@ static pal_tensor without_seams(pal_tensor score, pal_tensor offsets)
 pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run)
 {
     pal_tensor x;
+    if (!whole("lm_score", &run, tokens)) return pal_poison(tokens.node->owner);
     if (!pal_lm_blocks(lm, tokens, run, &x)) return x;
     pal_tape *tape = pal_tape_of(x.node);
     const int64_t B = pal_dim(x, 0), T = pal_dim(x, 1);

@@ -15,6 +15,7 @@
 
 #include "layers/internal.h"
 #include "layers/kernels.h"
+#include "layers/parts.h"
 
 /* Operands of the operation behind every rule: the head's arguments in the order of kernels.h, then
  * these. Mamba-2 has A and D in the places of A_log and dt_bias. */
@@ -24,7 +25,7 @@ enum {
     PAL_IN_A,
     PAL_IN_D,
     PAL_FUSED_INPUTS,
-    PAL_IN_DO = PAL_FUSED_INPUTS, /* of pal_rule_map_back alone */
+    PAL_IN_DO = PAL_FUSED_INPUTS, /* of pal_rule_map_back alone, which has dS in place of a state */
     PAL_IN_A_LOG = PAL_IN_A,
     PAL_IN_DT_BIAS = PAL_IN_D
 };
@@ -139,14 +140,40 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
 
 /*
  * The tokens of each sequence as one map of its state, S_out = M S_in + N: M [S,HV,K,K] and N
- * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape;
- * the state is not read). Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V].
- * Constants: nothing is recorded. About 6 K (K + V) and 10 K V flops a token and head.
+ * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape).
+ * Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V]. N is M S_in + N if
+ * there is a state, and n is M^T dS_out + n with dS_out in its place; M may be NULL, not wanted.
+ * Constants: nothing is recorded. About 6 K (K + V), 6 K V without M, and 10 K V flops a token and
+ * head.
  */
 void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N);
 pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
                              pal_rule_opts opts, pal_tensor dO);
+
+/* The second of them inside another operation: its scratch a thread, and what it does. */
+size_t pal_rule_map_back_bytes(const pal_fused *f);
+void pal_rule_map_back_forward(const pal_call *call);
+
+/* ---- Sequences over processes (fused_parts.c) ---- */
+
+/* A rule on one process's stretch, between begin and end; where sequences are whole, nothing. */
+typedef struct pal_rule_parts {
+    pal_stretch stretch;
+    pal_fused_opts opts;
+    int64_t first;                      /* tokens of the first piece */
+    pal_tensor piece[PAL_FUSED_INPUTS]; /* operands of these tokens, constants */
+    pal_tensor map;                     /* M of what goes through; PAL_NONE: nobody reads it */
+} pal_rule_parts;
+
+/*
+ * Before the rule, composed or fused, of these operands: brings in the states that come from
+ * earlier ranks, as s->state and in[PAL_IN_STATE]. False after reporting.
+ */
+bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, pal_rule_kind kind,
+                          pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts);
+/* After it: out itself, but in backward the rule gets the gradients that come from later ranks. */
+pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out);
 
 size_t pal_fused_forward_scratch(const pal_fused *f);
 size_t pal_fused_backward_scratch(const pal_fused *f);

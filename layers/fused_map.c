@@ -52,9 +52,14 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
     pal_rule_shape square = *s; /* K columns instead of V */
     square.V = s->K, square.Vp = s->Kp;
     pal_head h = pal_fused_head(f, lane);
-    memset(m->N, 0, pal_fused_state_bytes(f));
-    memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
-    set_identity(f, m->M);
+    pal_rows S = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    const bool square_too = f->call->nout > 1;
+    f->table->panels(s->K, s->V, &S, s->Kp, m->N, 0, pal_fused_panels(f),
+                     S.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+    if (square_too) {
+        memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
+        set_identity(f, m->M);
+    }
     for (int64_t i = 0; i < pal_fused_chunks(f, lane / f->HV); i++) {
         m->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
         f->rule->prepare(s, &h, i * s->C, &m->chunk);
@@ -62,13 +67,14 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
             f->table->scan(s, &m->chunk, p, m->N, NULL, NULL, NULL, 0, true);
         pal_chunk still = m->chunk;
         still.Z = m->nothing;
-        for (int64_t p = 0; p < s->Kp / f->table->panel; p++)
+        for (int64_t p = 0; p < s->Kp / f->table->panel && square_too; p++)
             f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
     }
-    pal_rows M = pal_fused_state_rows(f, f->call->out[0], lane);
-    pal_rows N = pal_fused_state_rows(f, f->call->out[1], lane);
-    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
+    pal_rows N = pal_fused_state_rows(f, f->call->out[0], lane);
     f->table->panels(s->K, s->V, &N, s->Kp, m->N, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
+    if (!square_too) return;
+    pal_rows M = pal_fused_state_rows(f, f->call->out[1], lane);
+    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
 }
 
 static size_t map_bytes(const pal_fused *f)
@@ -111,9 +117,11 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     const pal_rule_shape *s = &f->shape;
     pal_head h = pal_fused_head(f, lane);
     pal_rows dO = pal_fused_array_rows(f, f->call->in[PAL_IN_DO], lane);
+    pal_rows dS = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
     pal_rows n = pal_fused_state_rows(f, f->call->out[0], lane);
     pal_chunk_back space = {.dO = b->dO, .dX = b->dX};
-    memset(b->dS, 0, pal_fused_state_bytes(f));
+    f->table->panels(s->K, s->V, &dS, s->Kp, b->dS, 0, pal_fused_panels(f),
+                     dS.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
     for (int64_t i = pal_fused_chunks(f, lane / f->HV) - 1; i >= 0; i--) {
         pal_rows rows = pal_rows_from(f, dO, i * s->C);
         b->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
@@ -124,17 +132,17 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     f->table->panels(s->K, s->V, &n, s->Kp, b->dS, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
 }
 
-static size_t back_bytes(const pal_fused *f)
+size_t pal_rule_map_back_bytes(const pal_fused *f)
 {
     pal_carver c = {NULL, 0};
     carve_back(&c, f);
     return c.used;
 }
 
-static void back_forward(const pal_call *call)
+void pal_rule_map_back_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    size_t each = back_bytes(&f);
+    size_t each = pal_rule_map_back_bytes(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
@@ -152,12 +160,11 @@ static pal_status infer(pal_call *call, bool back)
     const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.T) * K * (V + K);
     pal_dtype dtype = call->in[PAL_V]->dtype;
     pal_call_work(call, work);
-    pal_shape wide = PAL_SHAPE(f.sequences, f.HV, K, V);
-    pal_status status =
-        pal_call_out(call, 0, dtype, back ? wide : PAL_SHAPE(f.sequences, f.HV, K, K));
-    if (status == PAL_OK && !back) status = pal_call_out(call, 1, dtype, wide);
+    pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.sequences, f.HV, K, V));
+    if (status == PAL_OK && call->nout > 1)
+        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.sequences, f.HV, K, K));
     if (status != PAL_OK) return status;
-    size_t each = back ? back_bytes(&f) : map_bytes(&f);
+    size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
     return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
 }
 static pal_status map_infer(pal_call *call) { return infer(call, false); }
@@ -168,17 +175,18 @@ static const pal_op map_op = {.name = "rule_map",
                               .infer = map_infer,
                               .forward = map_forward};
 static const pal_op back_op = {.name = "rule_map_back",
-                               .args = "q k v g b w state offsets A_log dt_bias dO",
+                               .args = "q k v g b w dS offsets A_log dt_bias dO",
                                .infer = back_infer,
-                               .forward = back_forward};
+                               .forward = pal_rule_map_back_forward};
 
 void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N)
 {
     pal_fused_opts o = pal_fused_options(kind, in, &opts);
     pal_tensor out[2];
-    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, 2, out);
-    *M = out[0], *N = out[1];
+    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, M ? 2 : 1, out);
+    *N = out[0];
+    if (M) *M = out[1];
 }
 
 pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],

@@ -75,6 +75,8 @@ typedef struct pal_scan {
 /* Checks mode, chunk, initial state and offsets. The letters of batch, time, heads, key and value
  * width are given in this order: "BTJKV". The state stays PAL_NONE if none is given. */
 bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts);
+/* Whether heads are wider than fused modes take. */
+bool pal_scan_too_wide(const pal_scan *s);
 /* Whether the rule is to be composed: because it was asked for, or there is nothing to compute. */
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts);
 /* What a composed delta rule does before its tokens: unit length of q and k, the activation of g,

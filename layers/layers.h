@@ -20,6 +20,7 @@
 #define PAL_LAYERS_H
 
 #include "autograd/autograd.h"
+#include "tensor/comm.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -52,6 +53,8 @@ typedef struct pal_rule_opts {
     /* Decoding: the final state is written over `state`, which must be a contiguous parameter or
      * kept tensor, and .state of the result is that tensor. Gradients must be off. */
     bool in_place;
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts; not in_place */
+    bool continued;
 } pal_rule_opts;
 
 typedef struct pal_rule_out {
@@ -143,8 +146,10 @@ PAL_API pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_b
 typedef struct pal_attention_opts {
     double scale;       /* of the scores; 0: D^-1/2 */
     int64_t window;     /* query i sees key j when i - window < j <= i; 0: every j <= i */
-    pal_tensor offsets; /* packed sequences, as in pal_rule_opts; then S = T */
+    pal_tensor offsets; /* packed sequences, as in pal_rule_opts; S - T keys are before the first */
     bool composed;      /* from generic operations: slow, T x S memory, and the reference */
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
+    bool continued;
 } pal_attention_opts;
 
 /*
@@ -166,9 +171,11 @@ typedef struct pal_attention_opts {
 PAL_API pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention_opts opts);
 
 typedef struct pal_rotary_opts {
-    double base;        /* 0: 10000 */
-    int64_t start;      /* position of the first token */
-    pal_tensor offsets; /* packed sequences, as in pal_rule_opts: each begins at start again */
+    double base;           /* 0: 10000 */
+    int64_t start;         /* position of the first token */
+    pal_tensor offsets;    /* packed sequences, as in pal_rule_opts: each begins at start again */
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
+    bool continued;
 } pal_rotary_opts;
 
 /*
@@ -241,9 +248,11 @@ PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor 
  */
 typedef struct pal_short_conv_opts {
     bool silu;
-    pal_tensor *tail;   /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
-                           packed (PAL_NONE: zeros); out, those before what follows x */
-    pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+    pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
+                              packed (PAL_NONE: zeros); out, those before what follows x */
+    pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
+    bool continued;
 } pal_short_conv_opts;
 PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                   pal_short_conv_opts opts);
@@ -302,17 +311,32 @@ typedef struct pal_mixer_state {
  */
 typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor *t);
 
-/* How layers run; all zero: whole sequences from their start. */
+/*
+ * How layers run; all zero: whole sequences from their start.
+ *
+ * With parts, sequences lie over processes: x [B,T,d] is this process's stretch of each, in the
+ * order of ranks; lengths may differ, and be 0. Packed, offsets are those of the pieces that lie in
+ * this stretch, from 0 to its T, and `continued` says that the first of them goes on from the last
+ * of the rank before. A sequence may run over any number of ranks. Results are those of the whole
+ * sequences, up to rounding, and so are gradients: that of a token is whole on the rank that has
+ * it, those of parameters are to be summed over ranks. A state is read where its sequence begins,
+ * and what is returned is the state after the last token of this stretch (of each piece). Every
+ * rank calls the same layers in the same order, and runs backward through the same results: one
+ * without a loss of its own from zeros. Parts of one process are as none.
+ */
 typedef struct pal_run_opts {
     pal_tensor offsets; /* packed sequences, as in pal_rule_opts: nothing crosses a boundary */
     pal_rule_mode mode; /* of the rules; attention is composed if they are */
     pal_hook_fn *hook;
     void *user;    /* of the hook */
     int64_t layer; /* what the hook is told of a mixer by itself; a model counts by itself */
+    const pal_comm *parts; /* processes over which each sequence lies; NULL: it is whole */
+    bool continued;        /* packed parts: the first piece began on an earlier rank */
 } pal_run_opts;
 
 /* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. With
- * offsets the rules' states are of the N sequences; attention takes no state then. */
+ * offsets the rules' states are of the N sequences; attention takes no state then, nor with parts.
+ */
 PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                                      pal_run_opts run);
 PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
@@ -458,7 +482,8 @@ PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 /* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
- * not PAL_IGNORE. The logits never exist at once (pal_linear_cross_entropy). */
+ * not PAL_IGNORE; with run.parts, over those of this stretch. The logits never exist at once
+ * (pal_linear_cross_entropy). */
 PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets,
                                pal_run_opts run);
 
@@ -466,7 +491,8 @@ PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor t
  * How likely a text is: the log-probability (nats) of each of tokens [B,T] after those before it,
  * but of the first: [B,T-1], entry t of token t+1. Its sum is that of the text. Packed, what is
  * between two sequences is 0. Differentiable in the parameters. Logits exist for about 8 MB at a
- * time (64 rows at least), and again in backward.
+ * time (64 rows at least), and again in backward. PAL_EVALUE for run.parts: the token after the
+ * last of a stretch is on another process.
  */
 PAL_API pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
 
@@ -497,7 +523,8 @@ PAL_API void pal_lm_state_free(pal_lm_state *state);
 /* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
  * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
  * run.offsets (attention cannot do that); B is N from then on, and so are the logits [N,vocab];
- * none may be empty. After an error the state is what it was. */
+ * none may be empty. Sequences are whole (no run.parts). After an error the state is what it was.
+ */
 PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
                                pal_run_opts run);
 

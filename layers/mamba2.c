@@ -34,7 +34,9 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
     pal_short_conv_opts how = {.silu = true,
                                .tail = run->state ? &run->state->conv[0] : NULL,
-                               .offsets = run->opts.offsets};
+                               .offsets = run->opts.offsets,
+                               .parts = run->opts.parts,
+                               .continued = run->opts.continued};
     pal_tensor conv = pal_short_conv(part[1], m->conv, m->conv_bias, how);
     pal_split(conv, -1, 3, (int64_t[]){m->di, GN, GN}, xbc);
 

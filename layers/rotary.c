@@ -2,14 +2,14 @@
  * rotary.c - rotary positions. A rotation's gradient is the rotation back.
  */
 #include "layers/attention.h"
-#include "layers/internal.h"
+#include "layers/parts.h"
 
 #include <math.h>
 #include <omp.h>
 
 typedef struct rotary_opts {
     double base;
-    int64_t start;
+    int64_t start, before; /* positions of the first sequence begin at start + before */
 } rotary_opts;
 
 enum { TOKENS = 64 }; /* of a block, between two positions whose angles are made afresh */
@@ -117,7 +117,7 @@ static void turn(const pal_call *call, const pal_array *x, const pal_array *y, b
 #pragma omp for schedule(static) nowait
         for (int64_t t = first; t < end; t += TOKENS)
             turn_block(call, x, y, back, t, t + TOKENS < end ? t + TOKENS : end,
-                       o->start + t - first);
+                       o->start + (n ? 0 : o->before) + t - first);
     }
 }
 
@@ -137,7 +137,8 @@ pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts)
     pal_frame f;
     pal_arg a = {"x", "BTHD", x, false};
     rotary_opts o = {.base = opts.base != 0 ? opts.base : 10000, .start = opts.start};
-    int64_t sequences;
+    const int64_t *offsets = NULL;
+    int64_t sequences = 0;
     pal_frame_init(&f, "rotary");
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
     bool good = true;
@@ -148,8 +149,16 @@ pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts)
         good = pal_frame_fail(&f, PAL_EVALUE, "base is %g and start %lld; both should be above 0",
                               o.base, (long long)o.start);
     else if (!pal_is_none(opts.offsets))
-        good = pal_frame_offsets(&f, opts.offsets, f.size['B'], f.size['T'], &sequences) != NULL;
+        good = (offsets = pal_frame_offsets(&f, opts.offsets, f.size['B'], f.size['T'],
+                                            &sequences)) != NULL;
     if (!good) return pal_frame_poison(&f);
+    const pal_stretch stretch = pal_stretch_of(opts.parts, opts.continued, sequences);
+    if (stretch.comm) {
+        const int64_t first = offsets ? offsets[sequences - 1] : 0;
+        const pal_offer *offers = pal_stretch_offers(&f, &stretch, f.size['T'] - first);
+        if (!offers) return pal_frame_poison(&f);
+        o.before = pal_stretch_before(offers, stretch.comm->rank, INT64_MAX);
+    }
     const pal_tensor in[] = {a.t, opts.offsets};
     pal_tensor out;
     pal_apply(&op, &o, sizeof o, 2, in, 1, &out);

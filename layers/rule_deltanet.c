@@ -40,11 +40,11 @@ pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor b
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, beta = a[3].t;
 
+    pal_rule_parts parts;
+    pal_tensor in[PAL_FUSED_INPUTS] = {q, k, v, PAL_NONE, beta, PAL_NONE, scan.state, opts.offsets};
+    if (!pal_rule_parts_begin(&parts, &scan, PAL_DELTANET, in, &opts)) return pal_scan_failed(&f);
     if (!pal_scan_composed(&scan, &opts))
-        return pal_fused_rule(&f, &scan, PAL_DELTANET,
-                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, PAL_NONE, beta, PAL_NONE,
-                                                             scan.state, opts.offsets},
-                              &opts);
+        return pal_rule_parts_end(&parts, pal_fused_rule(&f, &scan, PAL_DELTANET, in, &opts));
     pal_scan_prepare(&scan, &opts, &q, &k, NULL);
     beta = pal_unsqueeze(beta, -1);            /* [B,T,HV,1] */
     int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
@@ -56,5 +56,5 @@ pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor b
         .beta_k = pal_unsqueeze(pal_mul(beta, k), -2),
         .beta_v = pal_unsqueeze(pal_mul(beta, v), -2),
     };
-    return pal_scan_run(&scan, token, &rule, v);
+    return pal_rule_parts_end(&parts, pal_scan_run(&scan, token, &rule, v));
 }

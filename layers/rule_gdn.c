@@ -47,12 +47,12 @@ pal_rule_out pal_gdn(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, g = a[3].t, beta = a[4].t;
 
+    pal_rule_parts parts;
+    pal_tensor in[PAL_FUSED_INPUTS] = {
+        q, k, v, g, beta, PAL_NONE, scan.state, opts.offsets, opts.A_log, opts.dt_bias};
+    if (!pal_rule_parts_begin(&parts, &scan, PAL_GDN, in, &opts)) return pal_scan_failed(&f);
     if (!pal_scan_composed(&scan, &opts))
-        return pal_fused_rule(&f, &scan, PAL_GDN,
-                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, g, beta, PAL_NONE, scan.state,
-                                                             opts.offsets, opts.A_log,
-                                                             opts.dt_bias},
-                              &opts);
+        return pal_rule_parts_end(&parts, pal_fused_rule(&f, &scan, PAL_GDN, in, &opts));
     pal_scan_prepare(&scan, &opts, &q, &k, &g);
     int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
     q = pal_share_heads(q, group), k = pal_share_heads(k, group);
@@ -65,5 +65,5 @@ pal_rule_out pal_gdn(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal
         .beta = pal_unsqueeze(pal_unsqueeze(beta, -1), -1),
     };
     if (!pal_is_none(g)) rule.a = pal_unsqueeze(pal_unsqueeze(pal_exp(g), -1), -1);
-    return pal_scan_run(&scan, token, &rule, v);
+    return pal_rule_parts_end(&parts, pal_scan_run(&scan, token, &rule, v));
 }

@@ -56,12 +56,12 @@ pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pa
         return pal_scan_failed(&f);
     q = a[0].t, k = a[1].t, v = a[2].t, w = a[3].t, g = a[4].t, b = a[5].t;
 
+    pal_rule_parts parts;
+    pal_tensor in[PAL_FUSED_INPUTS] = {
+        q, k, v, g, b, w, scan.state, opts.offsets, opts.A_log, opts.dt_bias};
+    if (!pal_rule_parts_begin(&parts, &scan, PAL_GDN2, in, &opts)) return pal_scan_failed(&f);
     if (!pal_scan_composed(&scan, &opts))
-        return pal_fused_rule(&f, &scan, PAL_GDN2,
-                              (pal_tensor[PAL_FUSED_INPUTS]){q, k, v, g, b, w, scan.state,
-                                                             opts.offsets, opts.A_log,
-                                                             opts.dt_bias},
-                              &opts);
+        return pal_rule_parts_end(&parts, pal_fused_rule(&f, &scan, PAL_GDN2, in, &opts));
     pal_scan_prepare(&scan, &opts, &q, &k, &g);
     int64_t n_g = a[4].dims[2] == 'J' ? 1 : n, n_b = a[5].dims[2] == 'J' ? 1 : n;
     double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);
@@ -74,5 +74,5 @@ pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pa
         .z = pal_unsqueeze(z, -2),
     };
     if (!pal_is_none(g)) rule.decay = pal_unsqueeze(pal_share_heads(pal_exp(g), n_g), -1);
-    return pal_scan_run(&scan, token, &rule, z);
+    return pal_rule_parts_end(&parts, pal_scan_run(&scan, token, &rule, z));
 }

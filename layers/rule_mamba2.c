@@ -37,11 +37,12 @@ pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_tensor Bm
         return pal_scan_failed(&f);
     x = a[0].t, dt = a[1].t, A = a[2].t, Bm = a[3].t, Cm = a[4].t, D = a[5].t;
 
+    pal_rule_parts parts;
+    pal_tensor in[PAL_FUSED_INPUTS] = {Cm,         Bm,           x, dt, PAL_NONE, PAL_NONE,
+                                       scan.state, opts.offsets, A, D};
+    if (!pal_rule_parts_begin(&parts, &scan, PAL_MAMBA2, in, &opts)) return pal_scan_failed(&f);
     if (!pal_scan_composed(&scan, &opts))
-        return pal_fused_rule(&f, &scan, PAL_MAMBA2,
-                              (pal_tensor[PAL_FUSED_INPUTS]){Cm, Bm, x, dt, PAL_NONE, PAL_NONE,
-                                                             scan.state, opts.offsets, A, D},
-                              &opts);
+        return pal_rule_parts_end(&parts, pal_fused_rule(&f, &scan, PAL_MAMBA2, in, &opts));
     pal_scan_prepare(&scan, &opts, &Cm, &Bm, NULL);
     int64_t group = f.size['h'] / f.size['G']; /* heads that read one group */
     if (opts.scale != 0) Cm = pal_affine(Cm, opts.scale, 0);
@@ -55,5 +56,5 @@ pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_tensor Bm
     };
     pal_rule_out out = pal_scan_run(&scan, token, &rule, u);
     if (!pal_is_none(D)) out.o = pal_add(out.o, pal_mul(pal_unsqueeze(D, -1), x));
-    return out;
+    return pal_rule_parts_end(&parts, out);
 }

@@ -32,6 +32,8 @@ pal_rule_opts pal_run_rule(const pal_run *run)
 {
     return (pal_rule_opts){.mode = run->opts.mode,
                            .offsets = run->opts.offsets,
+                           .parts = run->opts.parts,
+                           .continued = run->opts.continued,
                            .state = run->state ? run->state->state : PAL_NONE};
 }
 

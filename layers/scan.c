@@ -41,10 +41,12 @@ static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
                               o->lower_bound);
     if (o->in_place && (pal_is_none(o->state) || o->mode == PAL_RULE_COMPOSED))
         return pal_frame_fail(f, PAL_EVALUE, "in_place needs a state and a fused mode");
+    if (o->in_place && o->parts && o->parts->size > 1)
+        return pal_frame_fail(f, PAL_EVALUE, "in_place needs sequences that lie in one process");
     return true;
 }
 
-static bool too_wide(const pal_scan *s)
+bool pal_scan_too_wide(const pal_scan *s)
 {
     return s->shape.dim[2] > PAL_FUSED_WIDTH || s->shape.dim[3] > PAL_FUSED_WIDTH;
 }
@@ -67,7 +69,7 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rul
     s->state = state.t;
     const bool fused =
         opts->mode == PAL_RULE_CHUNK || opts->mode == PAL_RULE_RECURRENT || opts->in_place;
-    if (fused && too_wide(s))
+    if (fused && pal_scan_too_wide(s))
         return pal_frame_fail(f, PAL_ESHAPE, "heads are %lld x %lld; fused modes take up to %d",
                               (long long)s->shape.dim[2], (long long)s->shape.dim[3],
                               PAL_FUSED_WIDTH);
@@ -76,7 +78,8 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rul
 
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
 {
-    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0 || too_wide(s);
+    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0 ||
+           pal_scan_too_wide(s);
 }
 
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,

@@ -1,6 +1,7 @@
 /*
  * checkpoint.c - the whole state of a run as one file.
  */
+#include "autograd/internal.h"
 #include "optim/internal.h"
 #include "optim/run_folder.h"
 
@@ -93,12 +94,16 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
 /* The generator's three numbers, bit by bit. */
 static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_SHAPE(3), words); }
 
-pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+static pal_status check_values(const pal_checkpoint *c, pal_error *error)
 {
     const char *bad = pal_bad_parameter(c->params);
-    if (bad)
-        return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
-                             bad);
+    if (!bad) return PAL_OK;
+    return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
+                         bad);
+}
+
+static pal_status put_all(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
     pal_status s = put_states(c, file, error);
     if (s == PAL_OK && c->rng) {
         int64_t words[3];
@@ -113,12 +118,23 @@ pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *
     return s == PAL_OK ? put_texts(c, file, error) : s;
 }
 
+pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = check_values(c, error);
+    return s == PAL_OK ? put_all(c, file, error) : s;
+}
+
 pal_status pal_checkpoint_save(const pal_checkpoint *c, const char *path, pal_error *error)
 {
     pal_h5 *file;
-    pal_status s = pal_h5_create(&file, path, error);
+    const bool together = pal_dist_shards(c->dist, c->optim);
+    pal_status s = check_values(c, error);
+    if (together) s = pal_dist_agree(c->dist, s, error);
+    if (s == PAL_OK)
+        s = together ? pal_dist_create(c->dist, &file, path, error)
+                     : pal_h5_create(&file, path, error);
     if (s != PAL_OK) return s;
-    s = pal_checkpoint_put(c, file, error);
+    s = put_all(c, file, error);
     if (s == PAL_OK) return pal_h5_commit(file, error);
     pal_h5_close(file);
     return s;
@@ -188,19 +204,27 @@ static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     return s;
 }
 
-/* Parameters, optimiser and average, or none of them: the last to be loaded are the parameters, all
- * or nothing, and the others can be taken back. */
-static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+/* What is read, and not yet known to stay. */
+typedef struct reading {
+    pal_undo optim, average;
+    pal_pending params;
+} reading;
+
+static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, reading *r, pal_error *error)
 {
-    pal_undo optim = {0}, average = {0};
     pal_status s = PAL_OK;
-    if (c->optim) s = pal_optim_load(c->optim, file, "/optim", &optim, error);
+    if (c->optim) s = pal_optim_load(c->optim, file, "/optim", &r->optim, error);
     if (s == PAL_OK && c->average)
-        s = pal_average_load(c->average, file, "/average", &average, error);
-    if (s == PAL_OK) s = pal_params_get(c->params, file, "/params", error);
-    pal_undo_end(&optim, s != PAL_OK);
-    pal_undo_end(&average, s != PAL_OK);
-    return s;
+        s = pal_average_load(c->average, file, "/average", &r->average, error);
+    return s == PAL_OK ? pal_params_read(c->params, file, "/params", &r->params, error) : s;
+}
+
+/* Cannot fail. */
+static void settle(reading *r, bool take)
+{
+    pal_undo_end(&r->optim, !take);
+    pal_undo_end(&r->average, !take);
+    pal_params_settle(&r->params, take);
 }
 
 static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *error)
@@ -210,16 +234,20 @@ static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *err
     return s == PAL_OK ? get_texts(c, file, error) : s;
 }
 
+/* Parameters, optimiser, average and the rest on all ranks, or none of them. */
 pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
     pal_checkpoint fresh = *c;
+    reading r = {0};
     int64_t words[3];
     pal_status s = get_attributes(&fresh, file, error);
     if (s == PAL_OK && c->rng) {
         pal_array a = rng_array(words);
         s = pal_h5_get(file, "/rng", &a, error);
     }
-    if (s == PAL_OK) s = get_states(c, file, error);
+    if (s == PAL_OK) s = get_states(c, file, &r, error);
+    s = pal_dist_agree(c->dist, s, error);
+    settle(&r, s == PAL_OK);
     if (s != PAL_OK) return s;
     *c = fresh;
     if (!c->rng) return PAL_OK;
@@ -230,8 +258,7 @@ pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 /* The message of a failed read, which names what is in the file, after the file's name. */
 static pal_status in_file(const char *path, pal_status s, const pal_error *why, pal_error *error)
 {
-    bool named = strncmp(why->message, path, strlen(path)) == 0;
-    if (named) return pal_error_set(error, s, "%s", why->message);
+    if (strstr(why->message, path)) return pal_error_set(error, s, "%s", why->message);
     return pal_error_set(error, s, "%.400s: %.600s", path, why->message);
 }
 
@@ -251,7 +278,16 @@ static pal_status get_from(pal_checkpoint *c, const char *path, get_fn *get, pal
 
 pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *error)
 {
-    return get_from(c, path, pal_checkpoint_get, error);
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = pal_checkpoint_get(c, file, &why);
+        pal_h5_close(file);
+    } else {
+        s = pal_dist_agree(c->dist, s, &why); /* what the others do in pal_checkpoint_get */
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
 }
 
 pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error)

@@ -24,11 +24,19 @@ static void wait_seconds(double seconds)
     while (nanosleep(&t, &t) != 0) continue;
 }
 
+/* Rank 0 speaks first, and ends the others while they wait: surely if all have been told the same,
+ * and if not so, it may have the same trouble. */
+static double patience(const pal_dist *dist, const char *message)
+{
+    if (dist->rank == 0) return 0;
+    if (*dist->agreed && strstr(message, dist->agreed)) return 30;
+    return 2 + (dist->rank < 4 ? 0.5 * dist->rank : 2);
+}
+
 void pal_dist_abort(pal_dist *dist, const char *message)
 {
     fflush(stdout);
-    /* Rank 0 speaks first, and ends the others while they wait. */
-    if (dist) wait_seconds(dist->rank < 4 ? dist->rank : 4);
+    if (dist) wait_seconds(patience(dist, message));
     fprintf(stderr, "%s\n", message);
     fflush(stderr);
     if (dist && dist->parallel) MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
@@ -141,6 +149,7 @@ void pal_dist_end(pal_dist *d)
     pal_set_exit(NULL);
     current = NULL;
     pal_reduction_free(d->reduction);
+    pal_dist_forget(d);
     if (d->parallel) {
         MPI_Comm_free(&d->world);
         MPI_Comm_free(&d->gradients);

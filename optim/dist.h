@@ -18,7 +18,7 @@
 #ifndef PAL_DIST_H
 #define PAL_DIST_H
 
-#include "autograd/autograd.h"
+#include "optim/optim.h"
 #include "tensor/comm.h"
 
 #ifdef __cplusplus
@@ -98,7 +98,8 @@ PAL_API PAL_CHECKED pal_status pal_dist_attach(pal_dist *dist, pal_params *param
                                                pal_error *error);
 /*
  * Together. Before the backward pass that adds the last to the gradients of a step, and after it:
- * then all gradients are the sums over ranks, with the same bits on all of them. One backward pass
+ * then all gradients are the sums over ranks, with the same bits on all of them (after
+ * pal_dist_shard: each on its owner, and elsewhere what the rank had). One backward pass
  * (a step that has micro-batches: that of the last) or none lies between the two. In between the
  * callbacks of pal_params_on_grad and pal_tape_between are ours; those of the program, set before,
  * are called by ours, and put back at the end. A program that sets them in between takes the
@@ -127,6 +128,31 @@ typedef struct pal_dist_bucket {
 } pal_dist_bucket;
 /* Returns how many there are, and where they lie until the next reduction. */
 PAL_API int pal_dist_trace(const pal_dist *dist, const pal_dist_bucket **buckets);
+
+/* ---- The optimiser's state over ranks ---- */
+
+/*
+ * Together, before the optimiser's first step and before a state is loaded into it. With opts.shard
+ * and several ranks, each rank from here on owns a part of the parameters: it alone keeps their
+ * moments and updates them. The parts are of whole parameters (Muon needs whole matrices): in each
+ * block of pal_params a stretch of neighbours a rank, the first to who has least so far, so that no
+ * rank has more than the mean and about the largest parameter's moments. The buckets of gradients
+ * end where owners change. Otherwise nothing happens, here and in what the next two do beyond their
+ * namesakes of optim.h. One optimiser at a time, which is freed before pal_dist_end.
+ *
+ * Memory: moments of about a rank-th of the parameters; the constructor has asked for all of them,
+ * and the rest is given back. All ranks have the same outcome: PAL_EVALUE; PAL_ENOMEM, after which
+ * the optimiser is of no more use.
+ * Source: stage 1 of Rajbhandari et al. 2020 (arXiv 1910.02054).
+ */
+PAL_API PAL_CHECKED pal_status pal_dist_shard(pal_dist *dist, pal_optim *optim, pal_error *error);
+/* Together. pal_clip_grad_norm after pal_dist_reduce_end: the squares of each rank's own gradients,
+ * added in the order of ranks; all have the same bits. */
+PAL_API double pal_dist_clip_grad_norm(pal_dist *dist, pal_params *params, double max_norm);
+/* Together. pal_optim_step, after which all ranks have all values. */
+PAL_API pal_status pal_dist_step(pal_dist *dist, pal_optim *optim, double lr);
+/* The rank that owns a parameter of the optimiser given to pal_dist_shard; -1: all have it. */
+PAL_API int pal_dist_owner(const pal_dist *dist, int param);
 
 /*
  * Prints the message on stderr and ends all ranks with status 1; does not return. Ranks other than

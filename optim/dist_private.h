@@ -10,6 +10,7 @@
 #include <mpi.h>
 
 struct pal_reduction; /* dist_reduce.c */
+struct pal_shard;     /* dist_shard.c */
 
 struct pal_dist {
     pal_dist_opts opts;      /* with defaults filled in */
@@ -21,10 +22,14 @@ struct pal_dist {
     MPI_Comm sequence;       /* those of this data_index */
     pal_comm parts;          /* the last, for layers */
     unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
+    char agreed[sizeof(pal_error)];  /* the last message that all ranks have alike; "": none */
     struct pal_reduction *reduction; /* NULL: nothing is attached */
+    struct pal_shard *shard;         /* NULL: all ranks have all of the optimiser's state */
 };
 
 /* What was attached; NULL is allowed. */
 void pal_reduction_free(struct pal_reduction *reduction);
+/* Of each of these parameters; NULL: they have none. */
+const int *pal_shard_owners(const pal_dist *dist, const pal_params *params);
 
 #endif

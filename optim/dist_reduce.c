@@ -18,6 +18,7 @@ typedef struct part {
     void *memory;
     int count; /* elements */
     MPI_Datatype type;
+    int owner;   /* who gets the sum; -1: all */
     int waiting; /* parameters whose gradients are not complete */
 } part;
 
@@ -54,8 +55,9 @@ static double now(void)
 /* ---- Buckets ---- */
 
 /* Whether parameter i, of lower index than those of bucket b, joins it. */
-static bool joins(const struct pal_reduction *r, int b, int i, int64_t most)
+static bool joins(const struct pal_reduction *r, const int *owner, int b, int i, int64_t most)
 {
+    if (owner && owner[i] != owner[r->trace[b].last]) return false;
     const pal_span span = pal_params_span(r->params, i);
     const pal_span last = pal_params_span(r->params, r->trace[b].last);
     const pal_dtype dtype = pal_params_block(r->params, span.block).dtype;
@@ -64,16 +66,16 @@ static bool joins(const struct pal_reduction *r, int b, int i, int64_t most)
 }
 
 /* From the parameters as they are now: they may have been frozen or freed since the last time. */
-static void make_buckets(struct pal_reduction *r, int64_t most)
+static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most)
 {
     r->buckets = 0;
     for (int i = r->count - 1; i >= 0; i--) {
         r->complete[i] = false;
         r->bucket_of[i] = -1;
         if (pal_params_frozen(r->params, i)) continue;
-        if (r->buckets == 0 || !joins(r, r->buckets - 1, i, most)) {
+        if (r->buckets == 0 || !joins(r, owner, r->buckets - 1, i, most)) {
             r->trace[r->buckets] = (pal_dist_bucket){.last = i};
-            r->parts[r->buckets++] = (part){0};
+            r->parts[r->buckets++] = (part){.owner = owner ? owner[i] : -1};
         }
         r->bucket_of[i] = r->buckets - 1;
         r->trace[r->buckets - 1].first = i;
@@ -100,8 +102,12 @@ static void start_bucket(pal_dist *d, int b)
     const part *p = &r->parts[b];
     r->trace[b].started = now() - r->origin;
     r->trace[b].operations = r->operations;
-    MPI_Iallreduce(MPI_IN_PLACE, p->memory, p->count, p->type, MPI_SUM, d->gradients,
-                   &r->request[b]);
+    if (p->owner < 0)
+        MPI_Iallreduce(MPI_IN_PLACE, p->memory, p->count, p->type, MPI_SUM, d->gradients,
+                       &r->request[b]);
+    else
+        MPI_Ireduce(p->owner == d->rank ? MPI_IN_PLACE : p->memory, p->memory, p->count, p->type,
+                    MPI_SUM, p->owner, d->gradients, &r->request[b]);
     r->next = b + 1;
 }
 
@@ -206,7 +212,8 @@ void pal_dist_reduce_begin(pal_dist *d)
         pal_raise(&error);
         return;
     }
-    make_buckets(r, d->opts.bucket < INT_MAX ? d->opts.bucket : INT_MAX);
+    make_buckets(r, pal_shard_owners(d, r->params),
+                 d->opts.bucket < INT_MAX ? d->opts.bucket : INT_MAX);
     r->next = r->oldest = 0;
     r->operations = 0;
     r->running = true;
@@ -242,7 +249,11 @@ static void finish(pal_dist *d, int b)
         const part *p = &r->parts[b];
         r->trace[b].started = now() - r->origin;
         r->trace[b].operations = r->operations;
-        MPI_Allreduce(MPI_IN_PLACE, p->memory, p->count, p->type, MPI_SUM, d->gradients);
+        if (p->owner < 0)
+            MPI_Allreduce(MPI_IN_PLACE, p->memory, p->count, p->type, MPI_SUM, d->gradients);
+        else
+            MPI_Reduce(p->owner == d->rank ? MPI_IN_PLACE : p->memory, p->memory, p->count, p->type,
+                       MPI_SUM, p->owner, d->gradients);
     } else {
         MPI_Wait(&r->request[b], MPI_STATUS_IGNORE);
     }

@@ -7,6 +7,13 @@
 
 /* ---- Outcomes ---- */
 
+/* Notes that all ranks have this error. */
+static pal_status all_have(pal_dist *d, pal_status s, const pal_error *told, pal_error *error)
+{
+    snprintf(d->agreed, sizeof d->agreed, "%s", told->message);
+    return pal_error_set(error, s, "%s", told->message);
+}
+
 pal_status pal_dist_agree(pal_dist *d, pal_status status, pal_error *error)
 {
     if (pal_dist_size(d) == 1) return status;
@@ -18,8 +25,10 @@ pal_status pal_dist_agree(pal_dist *d, pal_status status, pal_error *error)
     pal_error told = {.status = status};
     if (error && status != PAL_OK) told = *error;
     MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, first, d->world);
-    if (failed == d->size) return pal_error_set(error, told.status, "%s", told.message);
-    return pal_error_set(error, told.status, "rank %d: %.1000s", first, told.message);
+    pal_error named = told;
+    if (failed < d->size)
+        pal_error_set(&named, told.status, "rank %d: %.1000s", first, told.message);
+    return all_have(d, told.status, &named, error);
 }
 
 /* ---- The first place where a rank differs from rank 0 ---- */
@@ -85,9 +94,11 @@ pal_status pal_dist_same_text(pal_dist *d, const char *what, const char *text, p
             copy_line(wanted, line, ours);
             copy_line(text, line, theirs);
             text_of(d, rank, theirs, SHOWN);
-            s = pal_error_set(error, PAL_EVALUE,
+            pal_error told;
+            s = pal_error_set(&told, PAL_EVALUE,
                               "%.200s: line %lld is \"%s\" on rank 0 and \"%s\" on rank %d", what,
                               (long long)line + 1, ours, theirs, rank);
+            s = all_have(d, s, &told, error);
         }
     }
     pal_free(wanted, (size_t)size);
@@ -162,9 +173,12 @@ pal_status pal_dist_same_params(pal_dist *d, const pal_params *params, pal_error
     describe(params, (int)(place / 2), theirs);
     text_of(d, 0, ours, SHOWN);
     text_of(d, rank, theirs, SHOWN);
+    pal_error told;
     if (place % 2)
-        return pal_error_set(error, PAL_EVALUE, "parameter %lld is %s on rank 0 and %s on rank %d",
-                             (long long)(place / 2), ours, theirs, rank);
-    return pal_error_set(error, PAL_EVALUE,
-                         "parameter %s has other values on rank %d than on rank 0", ours, rank);
+        pal_error_set(&told, PAL_EVALUE, "parameter %lld is %s on rank 0 and %s on rank %d",
+                      (long long)(place / 2), ours, theirs, rank);
+    else
+        pal_error_set(&told, PAL_EVALUE, "parameter %s has other values on rank %d than on rank 0",
+                      ours, rank);
+    return all_have(d, PAL_EVALUE, &told, error);
 }

@@ -4,8 +4,8 @@
  *
  * Neighbouring parameters of one block that are treated alike form a run: one stretch of memory,
  * the zero padding between them included (zero gradients keep zero padding at zero). Frozen
- * parameters are in no run. Work inside a run is cut into pieces of PAL_PIECE elements whatever the
- * number of threads.
+ * parameters, and those of other ranks, are in no run. Work inside a run is cut into pieces of
+ * PAL_PIECE elements whatever the number of threads.
  */
 #ifndef PAL_OPTIM_INTERNAL_H
 #define PAL_OPTIM_INTERNAL_H
@@ -23,6 +23,8 @@ typedef struct pal_setting {
     double rate, decay; /* times the learning rate; before pal_no_decay is looked at */
     int moments;        /* numbers kept beside each element: 0, 1 or 2 */
     bool alone;         /* it joins no neighbour */
+    bool elsewhere;     /* it is another rank's: no moments here, and in no run */
+    int owner;          /* that rank */
 } pal_setting;
 
 typedef struct pal_run {
@@ -55,8 +57,11 @@ void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const vo
 double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
 
-/* All gradients times a factor (clip.c). */
+/* All gradients times a factor; the sum of their squares, of all or as the settings have them; and
+ * pal_clip_grad_norm, whose norm is known (clip.c). */
 void pal_scale_gradients(pal_params *params, double factor);
+double pal_gradient_squares(const pal_params *params, const pal_setting *setting);
+double pal_clip_to(pal_params *params, double norm, double max_norm);
 /* The name of the first parameter that holds a number that is not finite; NULL: none
  * (train_step.c). */
 const char *pal_bad_parameter(const pal_params *params);
@@ -69,10 +74,11 @@ enum { PAL_MOMENTS = 2 };
  * those that have none: a run of parameters is a run of their moments. */
 typedef struct pal_state {
     pal_params *params;
-    const char *letters; /* of each moment, in a file: "mv" */
-    int count, blocks;   /* of the parameters when it was made */
-    int64_t (
-        *at)[PAL_MOMENTS]; /* where those of parameter i begin in the memory; -1: it has none */
+    const char *letters;        /* of each moment, in a file: "mv" */
+    int count, blocks;          /* of the parameters when it was made */
+    int rank;                   /* of this process, where others have a part */
+    int64_t (*at)[PAL_MOMENTS]; /* where those of parameter i begin in the memory; -1: it has none;
+                                   -2 - r: rank r has them */
     struct pal_state_block {
         void *memory[PAL_MOMENTS];
         size_t size[PAL_MOMENTS]; /* bytes */
@@ -86,11 +92,14 @@ bool pal_state_new(pal_state *state, pal_params *params, const char *letters,
 void pal_state_free(pal_state *state);
 /* Moment k of parameter i, and of those that follow it in a run; NULL: it has none. */
 void *pal_state_at(const pal_state *state, int i, int k);
+/* The rank that has it; -1: there is none. */
+int pal_state_owner(const pal_state *state, int i, int k);
 /* PAL_EVALUE if parameters were created since. */
 pal_status pal_state_check(const pal_state *state, const char *op, pal_error *error);
 
 /* group/LETTER/NAME for each, group/step, and the text `kind` as an attribute of the group. Getting
- * is all or nothing; `op` is named in errors. */
+ * is all or nothing; `op` is named in errors. Where ranks have parts, all put together into a file
+ * that they build at once, and each gets its own part. */
 pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error);
 /* path = group/LETTER/NAME of moment k, or group/LETTER without a name. */
@@ -153,8 +162,12 @@ struct pal_optim {
     void *work;
     size_t work_size;
     int64_t steps;
+    pal_dist *dist; /* over whose ranks the state is divided; NULL: it is all here */
 };
 
+/* Leaves to this rank the moments of the parameters it owns: owner has a rank for each. Only before
+ * the first step. PAL_EVALUE, PAL_ENOMEM: nothing has changed. */
+pal_status pal_optim_shard(pal_optim *optim, const int *owner, int rank, pal_error *error);
 /* What every constructor ends in. NULL after telling the handler. */
 pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
                           int group_count, double decay, const void *opts, size_t opts_size);
@@ -177,5 +190,11 @@ enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at 
 
 /* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
 const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* Whether the ranks have divided this optimiser's state; and no more, when it is freed. */
+bool pal_dist_shards(const pal_dist *dist, const pal_optim *optim);
+void pal_dist_forget(pal_dist *dist);
+/* Together. pal_h5_create_shared of all ranks. */
+PAL_CHECKED pal_status pal_dist_create(pal_dist *dist, pal_h5 **file, const char *path,
+                                       pal_error *error);
 
 #endif

@@ -71,6 +71,17 @@ static void settle(pal_optim *o, const pal_group *groups, int group_count, doubl
 
 static size_t setting_bytes(int count) { return (size_t)(count + 1) * sizeof(pal_setting); }
 
+/* Moments and workspace for the settings as they are; false: out of memory, and there are none. */
+static bool allocate_state(pal_optim *o)
+{
+    if (!pal_state_new(&o->state, o->params, "mv", o->setting)) return false;
+    o->work_size = o->rule->work ? o->rule->work(o) : 0;
+    o->work = o->work_size ? pal_malloc(o->work_size) : NULL;
+    if (o->work || !o->work_size) return true;
+    pal_state_free(&o->state);
+    return false;
+}
+
 /* Memory for everything; false: there is not enough, and what there is belongs to *o. */
 static bool allocate(pal_optim *o, const pal_group *groups, int group_count, double decay,
                      const void *opts)
@@ -80,10 +91,7 @@ static bool allocate(pal_optim *o, const pal_group *groups, int group_count, dou
     if (!o->opts || !o->setting) return false;
     memcpy(o->opts, opts, o->opts_size);
     settle(o, groups, group_count, decay);
-    if (!pal_state_new(&o->state, o->params, "mv", o->setting)) return false;
-    o->work_size = o->rule->work ? o->rule->work(o) : 0;
-    if (o->work_size) o->work = pal_malloc(o->work_size);
-    return o->work || !o->work_size;
+    return allocate_state(o);
 }
 
 pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
@@ -118,11 +126,43 @@ pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_gr
 void pal_optim_free(pal_optim *o)
 {
     if (!o) return;
+    if (o->dist) pal_dist_forget(o->dist);
     pal_state_free(&o->state);
     if (o->work) pal_free(o->work, o->work_size);
     if (o->setting) pal_free(o->setting, setting_bytes(o->count));
     if (o->opts) pal_free(o->opts, o->opts_size);
     pal_free(o, sizeof *o);
+}
+
+static void leave_to(pal_optim *o, const int *owner, int rank)
+{
+    for (int i = 0; i < o->count; i++) {
+        o->setting[i].owner = owner ? owner[i] : 0;
+        o->setting[i].elsewhere = owner && owner[i] != rank;
+    }
+}
+
+pal_status pal_optim_shard(pal_optim *o, const int *owner, int rank, pal_error *error)
+{
+    const pal_optim old = *o;
+    pal_status s = pal_state_check(&o->state, "dist_shard", error);
+    if (s != PAL_OK) return s;
+    if (o->steps > 0)
+        return pal_error_set(error, PAL_EVALUE,
+                             "dist_shard: the optimiser has made %lld steps, and its state is "
+                             "divided before the first",
+                             (long long)o->steps);
+    leave_to(o, owner, rank);
+    if (!allocate_state(o)) {
+        *o = old;
+        leave_to(o, NULL, 0);
+        return pal_error_set(error, PAL_ENOMEM, "dist_shard: out of memory for the moments");
+    }
+    o->state.rank = rank;
+    pal_state old_state = old.state;
+    pal_state_free(&old_state);
+    if (old.work) pal_free(old.work, old.work_size);
+    return PAL_OK;
 }
 
 int64_t pal_optim_steps(const pal_optim *o) { return o->steps; }
@@ -181,7 +221,7 @@ static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *w
         const pal_setting *set = &o->setting[i];
         double decay = pal_params_decays(o->params, i) ? set->decay : 0;
         const pal_number own[] = {{"rate", set->rate}, {"decay", decay}};
-        if (!pal_state_at(&o->state, i, 0)) continue;
+        if (pal_state_owner(&o->state, i, 0) < 0) continue;
         s = pal_state_path(&o->state, op, group, 0, pal_params_name(o->params, i), path, error);
         if (s == PAL_OK) s = work(own, 2, file, path, error);
     }

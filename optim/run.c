@@ -12,15 +12,20 @@ static bool joined(const pal_params *params, const pal_setting *setting, int i, 
            a->decay == b->decay && pal_params_decays(params, i) == pal_params_decays(params, j);
 }
 
+static bool left_out(const pal_params *params, const pal_setting *setting, int i)
+{
+    return pal_params_frozen(params, i) || (setting && setting[i].elsewhere);
+}
+
 bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run)
 {
     int i = run->next, n = pal_params_count(params);
-    while (i < n && pal_params_frozen(params, i)) i++;
+    while (i < n && left_out(params, setting, i)) i++;
     if (i >= n) return false;
     int begin = i;
     pal_span first = pal_params_span(params, i), last = first;
     for (i++; i < n; i++) {
-        if (pal_params_frozen(params, i) || !joined(params, setting, begin, i)) break;
+        if (left_out(params, setting, i) || !joined(params, setting, begin, i)) break;
         pal_span span = pal_params_span(params, i);
         if (span.block != first.block) break;
         last = span;

@@ -54,7 +54,10 @@ static void place(const pal_state *s, const pal_setting *setting, pal_state_bloc
             size_t *size = &sizes[span.block].size[k];
             bool has = b.grad && k < (setting ? setting[i].moments : 1);
             s->at[i][k] = has ? (int64_t)(*size / element) : -1;
-            if (has) *size += bytes;
+            if (has && setting && setting[i].elsewhere)
+                s->at[i][k] = -2 - setting[i].owner;
+            else if (has)
+                *size += bytes;
         }
     }
 }
@@ -93,6 +96,12 @@ void *pal_state_at(const pal_state *s, int i, int k)
     return pal_element(dtype, s->block[span.block].memory[k], s->at[i][k]);
 }
 
+int pal_state_owner(const pal_state *s, int i, int k)
+{
+    const int64_t at = s->at[i][k];
+    return at >= 0 ? s->rank : (int)(-2 - at);
+}
+
 pal_status pal_state_check(const pal_state *s, const char *op, pal_error *error)
 {
     int now = pal_params_count(s->params);
@@ -117,7 +126,7 @@ pal_status pal_state_path(const pal_state *s, const char *op, const char *group,
                          name ? name : "", group);
 }
 
-/* Moment k of parameter i as an array over its memory. */
+/* Moment k of parameter i as an array over its memory; data NULL if another rank has it. */
 static pal_array moment(const pal_state *s, int i, int k)
 {
     pal_array array = pal_params_array(s->params, i);
@@ -135,17 +144,31 @@ static pal_status step_path(const char *op, const char *group, char path[PAL_STA
     return pal_error_set(error, PAL_EVALUE, "%s: the name %.400s is too long", op, group);
 }
 
+static pal_status put_moment(const pal_state *s, const char *op, int owner, pal_h5 *file,
+                             const char *path, const pal_array *array, pal_error *error)
+{
+    if (owner != s->rank && !pal_h5_is_shared(file))
+        return pal_error_set(error, PAL_EVALUE,
+                             "%s: %.400s is on rank %d, and this rank writes alone", op, path,
+                             owner);
+    pal_h5_owner(file, owner);
+    pal_status status = pal_h5_put(file, path, array, error);
+    pal_h5_owner(file, 0);
+    return status;
+}
+
 pal_status pal_state_put(const pal_state *s, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error)
 {
     char path[PAL_STATE_PATH];
     for (int k = 0; s->letters[k]; k++)
         for (int i = 0; i < s->count; i++) {
-            if (s->at[i][k] < 0) continue;
+            const int owner = pal_state_owner(s, i, k);
+            if (owner < 0) continue;
             pal_array array = moment(s, i, k);
             pal_status status =
                 pal_state_path(s, op, group, k, pal_params_name(s->params, i), path, error);
-            if (status == PAL_OK) status = pal_h5_put(file, path, &array, error);
+            if (status == PAL_OK) status = put_moment(s, op, owner, file, path, &array, error);
             if (status != PAL_OK) return status;
         }
     pal_array step = number(&steps);
@@ -179,7 +202,7 @@ static pal_status check_count(const pal_state *s, const char *op, int k, pal_h5 
 {
     char path[PAL_STATE_PATH];
     int wanted = 0, found = 0;
-    for (int i = 0; i < s->count; i++) wanted += s->at[i][k] >= 0;
+    for (int i = 0; i < s->count; i++) wanted += pal_state_owner(s, i, k) >= 0;
     pal_status status = pal_state_path(s, op, group, k, NULL, path, error);
     if (status == PAL_OK && pal_h5_has(file, path))
         status = pal_h5_each(file, path, count_one, &found, error);
@@ -199,7 +222,7 @@ static pal_status get_moment(pal_state *s, const char *op, int i, int k, pal_h5 
     if (status == PAL_OK) status = pal_h5_info(file, path, &dtype, &shape, error);
     if (status != PAL_OK) return status;
     if (dtype == have.dtype && pal_shape_equal(shape, pal_array_shape(&have)))
-        return pal_h5_get(file, path, &have, error);
+        return have.data ? pal_h5_get(file, path, &have, error) : PAL_OK;
     pal_array found = pal_array_of(dtype, shape, NULL);
     return pal_error_set(error, PAL_EFORMAT, "%s: %.400s is %s where %s is wanted", op, path,
                          pal_array_describe(&found, a, sizeof a),
@@ -213,7 +236,8 @@ static pal_status read_all(pal_state *fresh, const char *op, const char *kind, i
     pal_status status = check_kind(op, kind, file, group, error);
     for (int k = 0; status == PAL_OK && fresh->letters[k]; k++) {
         for (int i = 0; status == PAL_OK && i < fresh->count; i++)
-            if (fresh->at[i][k] >= 0) status = get_moment(fresh, op, i, k, file, group, error);
+            if (pal_state_owner(fresh, i, k) >= 0)
+                status = get_moment(fresh, op, i, k, file, group, error);
         if (status == PAL_OK) status = check_count(fresh, op, k, file, group, error);
     }
     pal_array step = number(steps);

@@ -27,7 +27,8 @@ typedef struct loop {
     int64_t named; /* the step that best.txt names; 0: none */
     bool unsaved;  /* a checkpoint could not be written, and none has been since */
     bool writes;   /* this process keeps the folder: rank 0 does */
-    bool quiet;    /* and it alone prints */
+    bool together; /* and all write a checkpoint, of an optimiser whose state is divided */
+    bool quiet;    /* rank 0 alone prints */
     pal_accord accord;
     int64_t check_every; /* PAL_CHECK=ranks: steps between comparisons; 0: none */
     bool line_open;      /* the line of progress on a terminal can be overwritten */
@@ -92,6 +93,7 @@ static pal_status write_checkpoint(loop *l, pal_error *error)
     const pal_train_opts *o = l->o;
     pal_run_path(path, sizeof path, o->folder, l->state.step);
     pal_status s = pal_journal_sync(l->log, error);
+    if (l->together) s = pal_dist_agree(o->dist, s, error);
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
     if (s == PAL_OK) l->saved = l->state.step;
     if (s == PAL_OK && l->named != l->state.best_step) {
@@ -136,6 +138,17 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     return cannot_write(l, s, &reason, error);
 }
 
+/* The part of a rank that does not keep the folder. */
+static void help_to_save(loop *l)
+{
+    char path[PAL_PATH];
+    pal_error why;
+    pal_run_path(path, sizeof path, l->o->folder, l->state.step);
+    pal_status s = pal_dist_agree(l->o->dist, PAL_OK, &why);
+    if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, &why);
+    (void)s; /* the same as where the folder is kept */
+}
+
 /* All ranks have the outcome of the one that writes. */
 static pal_status save(loop *l, double value, pal_error *error)
 {
@@ -145,6 +158,7 @@ static pal_status save(loop *l, double value, pal_error *error)
         bool unsaved;
     } out;
     pal_status s = l->writes ? save_folder(l, value, error) : PAL_OK;
+    if (l->together && !l->writes) help_to_save(l);
     memset(&out, 0, sizeof out);
     out.saved = l->saved, out.named = l->named, out.unsaved = l->unsaved;
     out.best_step = l->state.best_step, out.best = l->state.best;
@@ -223,6 +237,7 @@ static pal_status load_from(loop *l, const char *path, pal_error *error)
         s = pal_error_set(error, PAL_EVALUE,
                           "%.400s: its position in the data, %lld of epoch %lld, is not there",
                           path, (long long)found.position.index, (long long)found.position.epoch);
+    s = pal_dist_agree(o->dist, s, error);
     if (s == PAL_OK) s = pal_checkpoint_load(&found, path, error);
     if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
     if (s != PAL_OK) return s;
@@ -309,7 +324,9 @@ static pal_status begin(loop *l, pal_error *error)
     pal_status s = pal_dist_agree(o->dist, check(l, error), error);
     if (s == PAL_OK) s = pal_train_compare(o, l->check_every, error);
     if (s == PAL_OK && !o->resume) s = pal_dist_same_params(o->dist, o->params, error);
+    if (s == PAL_OK) s = pal_dist_shard(o->dist, o->optim, error);
     if (s != PAL_OK || !o->folder) return s;
+    l->together = pal_dist_shards(o->dist, o->optim);
     if (l->writes) s = take_folder(l, error);
     s = pal_dist_agree(o->dist, s, error);
     if (s != PAL_OK) return s;
@@ -428,6 +445,7 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
               .state = {.params = o->params,
                         .optim = o->optim,
                         .average = o->average,
+                        .dist = o->dist,
                         .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
                         .schedule = &o->schedule,
                         .data = o->data,

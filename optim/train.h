@@ -4,7 +4,7 @@
  *
  * pal_train is the loop. It is made of the other functions of this header and of optim.h and
  * data.h, and who wants another loop writes it from them (docs/training.md does). All of it is
- * meant for one thread, and for one process per folder.
+ * meant for one thread, and for one process per folder; of ranks (dist.h) the first has the folder.
  *
  * The folder of a run:
  *
@@ -134,6 +134,10 @@ typedef struct pal_checkpoint {
     pal_optim *optim;     /* NULL: none */
     pal_average *average; /* NULL: none */
     pal_rng *rng;         /* NULL: none; such as pal_tape_rng(tape) */
+    /* The ranks of which this process is one; NULL: it is alone. They load together, and save
+     * together if the optimiser's state is divided (pal_dist_shard); if not, any one may save. A
+     * file says nothing of ranks: other numbers of them go on with it. */
+    pal_dist *dist;
     /* What is saved, and has to be the same on loading; NULL: neither. */
     const pal_schedule *schedule;
     const char *data; /* identity of the data, such as its checksum */
@@ -210,7 +214,8 @@ typedef struct pal_train_opts {
     double clip;        /* the largest norm of the gradients; 0: no limit */
     double seconds;     /* stop after so many of them in this process; 0: no limit */
 
-    pal_dist *dist; /* NULL: this process trains alone */
+    pal_dist *dist; /* NULL: this process trains alone. Else all ranks call with the same options,
+                       but their own part of the batches */
 
     const char *folder; /* of the run; NULL: nothing is written, and what follows means nothing */
     pal_lock *lock;     /* of the folder, that the caller has; NULL: pal_train takes it */
@@ -225,8 +230,8 @@ typedef struct pal_train_opts {
     bool quiet;             /* no lines on stdout */
 } pal_train_opts;
 
-/* One step. loss is the mean over all counted targets of its micro-batches, norm that of the
- * gradients before clipping. */
+/* One step. loss is the mean over all counted targets of its micro-batches, of all ranks, norm that
+ * of the gradients before clipping. */
 typedef struct pal_step {
     double loss, norm, lr;
     int64_t counted, bytes; /* targets, and bytes of text they stand for (0: not known) */
@@ -247,6 +252,11 @@ typedef struct pal_train_result {
  * all of them. If loss or norm are not finite the step is run again with every operation checked,
  * and PAL_ENUMERIC names the first one that made such a number; parameters, optimiser and average
  * are then what they were before it.
+ *
+ * With opts.dist together: the mean is over the targets of all ranks, the gradients are summed by
+ * pal_dist_reduce_begin and _end, and all ranks have the same outcome. A loss callback without
+ * batches takes its rank's data, which count alike unless it sets batch->counted. A rank that fails
+ * where others wait for its part of a sequence ends them all (pal_dist_abort).
  */
 PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_t step,
                                               pal_step *out, pal_error *error);
@@ -260,6 +270,12 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
  * process trains (PAL_EIO). A checkpoint that cannot be gone on from leaves the folder as it is; so
  * does one of opts.steps or later, which is loaded, and no step is made. A best evaluation whose
  * checkpoint is not there any more is forgotten by going on.
+ *
+ * With opts.dist together: rank 0 keeps the folder, prints, decides about the time and writes the
+ * samples; the callback of evaluations is called by all ranks and the value of rank 0 counts. What
+ * asks one rank to stop stops all, after the step in which they hear of it. Options, configuration,
+ * kernels and parameters are compared at the beginning, and with PAL_CHECK=ranks parameters every
+ * 100 steps (PAL_CHECK=ranks:10: every 10). All ranks have the same outcome.
  *
  * A step that fails (PAL_ENUMERIC above all) ends the run with its error, after the state before it
  * was saved.

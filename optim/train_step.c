@@ -272,9 +272,9 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     *out = (pal_step){.lr = pal_schedule_lr(&o->schedule, step)};
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
-        out->norm = pal_clip_grad_norm(o->params, o->clip);
+        out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
         if (isfinite(out->loss) && isfinite(out->norm))
-            s = pal_optim_step(o->optim, out->lr);
+            s = pal_dist_step(o->dist, o->optim, out->lr);
         else {
             pal_params_zero_grad(o->params);
             *pal_tape_rng(o->tape) = rng;

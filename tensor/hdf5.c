@@ -5,7 +5,8 @@
  * recover from a failed write: the file stays open and the process crashes at exit. The finished
  * image is written by us to a temporary name in the same folder, flushed, and renamed over the
  * path: another process sees the old file or the new one, and a failure leaves the old one. The
- * price is memory for two copies of the data while committing.
+ * price is memory for two copies of the data while committing. (Files that several processes build
+ * at once are on disk from the beginning: hdf5_mpi.c.)
  *
  * The latest format has checksums over all metadata. Its superblock also says that a file is being
  * written; H5Fget_file_image (1.10.8) clears that in its copy and forgets the superblock's
@@ -115,6 +116,14 @@ static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
 static const char format[] = "palimpsest arrays ";
 enum { FORMAT = 1 }; /* its version */
 
+pal_status pal_h5_sign(pal_h5 *file, pal_error *error)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s%d", format, FORMAT);
+    pal_status s = pal_h5_put_text(file, "/", "creator", "palimpsest " PAL_VERSION, error);
+    return s == PAL_OK ? pal_h5_put_text(file, "/", "format", text, error) : s;
+}
+
 pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
 {
     *file = NULL;
@@ -128,11 +137,7 @@ pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
     if (f->id < 0)
         status = pal_error_set(error, PAL_ENOMEM, "%s: cannot build a file in memory: %s", path,
                                pal_h5_why().text);
-    if (status == PAL_OK)
-        status = pal_h5_put_text(f, "/", "creator", "palimpsest " PAL_VERSION, error);
-    char text[64];
-    snprintf(text, sizeof text, "%s%d", format, FORMAT);
-    if (status == PAL_OK) status = pal_h5_put_text(f, "/", "format", text, error);
+    if (status == PAL_OK) status = pal_h5_sign(f, error);
     if (status == PAL_OK)
         *file = f;
     else
@@ -188,20 +193,19 @@ void pal_h5_close(pal_h5 *file)
 {
     if (file == NULL) return;
     pal_h5_voice voice = pal_h5_hush();
+    if (file->shared) (void)pal_h5_end_shared(file, false, NULL);
     pal_h5_release(file);
     pal_h5_speak(voice);
 }
 
 /* ---- Writing to disk ---- */
 
-/* The message of a failed system call; the caller has not touched errno since. */
-static pal_status refused(const char *path, const char *what, pal_error *error)
+pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
 {
     return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-/* A new file next to path, under a name nobody uses; -1 if the system refuses. */
-static int open_temporary(const char *path, char *temporary, size_t size)
+int pal_h5_open_temporary(const char *path, char *temporary, size_t size)
 {
     int fd = -1;
     for (int i = 0; i < 100 && fd < 0; i++) {
@@ -210,6 +214,22 @@ static int open_temporary(const char *path, char *temporary, size_t size)
         if (fd < 0 && errno != EEXIST) break;
     }
     return fd;
+}
+
+pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
+                          pal_error *error)
+{
+    if (status == PAL_OK && !pal_flush(fd)) status = pal_h5_refused(path, "write", error);
+    if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
+        status = pal_h5_refused(path, "write", error);
+    if (status == PAL_OK && rename(temporary, path) != 0)
+        status = pal_h5_refused(path, "rename the finished file to it", error);
+    if (status != PAL_OK) {
+        unlink(temporary);
+        return status;
+    }
+    if (!pal_flush_folder(path)) return pal_h5_refused(path, "flush its folder", error);
+    return PAL_OK;
 }
 
 /* ---- The superblock's checksum ---- */
@@ -256,24 +276,15 @@ static void seal_superblock(unsigned char *image, size_t size)
 
 /* ---- Committing ---- */
 
-/* `name` has room for path and a suffix of 64 bytes. */
+/* `name` has room for path and the suffix. */
 static pal_status replace(const char *path, char *name, size_t room, const char *image, size_t size,
                           pal_error *error)
 {
-    int fd = open_temporary(path, name, room);
-    if (fd < 0) return refused(path, "make a temporary file in its folder", error);
+    int fd = pal_h5_open_temporary(path, name, room);
+    if (fd < 0) return pal_h5_refused(path, "make a temporary file in its folder", error);
     pal_status status = PAL_OK;
-    if (!pal_write_all(fd, image, size) || !pal_flush(fd)) status = refused(path, "write", error);
-    if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
-        status = refused(path, "write", error);
-    if (status == PAL_OK && rename(name, path) != 0)
-        status = refused(path, "rename the finished file to it", error);
-    if (status != PAL_OK) {
-        unlink(name);
-        return status;
-    }
-    if (!pal_flush_folder(path)) return refused(path, "flush its folder", error);
-    return PAL_OK;
+    if (!pal_write_all(fd, image, size)) status = pal_h5_refused(path, "write", error);
+    return pal_h5_publish(fd, name, path, status, error);
 }
 
 static pal_status commit(pal_h5 *file, pal_error *error)
@@ -281,12 +292,13 @@ static pal_status commit(pal_h5 *file, pal_error *error)
     if (!file->building)
         return pal_error_set(error, PAL_EVALUE, "%s: was opened for reading, nothing to commit",
                              file->path);
+    if (file->shared) return pal_h5_end_shared(file, true, error);
     ssize_t size = -1;
     if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(file->id, NULL, 0);
     if (size <= 0)
         return pal_error_set(error, PAL_ENOMEM, "%s: cannot finish the file in memory: %s",
                              file->path, pal_h5_why().text);
-    size_t room = strlen(file->path) + 64;
+    size_t room = strlen(file->path) + PAL_H5_SUFFIX;
     char *image = pal_malloc((size_t)size + room);
     if (image == NULL)
         return pal_error_set(error, PAL_ENOMEM, "%s: no memory for %zd bytes", file->path, size);

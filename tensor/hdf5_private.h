@@ -8,10 +8,13 @@
 
 #include <hdf5.h>
 
+typedef struct pal_h5_shared pal_h5_shared;
+
 struct pal_h5 {
     hid_t id;
-    bool building; /* in memory, not yet committed */
-    size_t size;   /* of this allocation */
+    bool building;         /* not yet committed */
+    pal_h5_shared *shared; /* it is built by several processes at once; NULL: in memory, by one */
+    size_t size;           /* of this allocation */
     char path[];
 };
 
@@ -36,6 +39,37 @@ pal_h5_reason pal_h5_why(void);
 pal_h5 *pal_h5_new(const char *path, pal_error *error);
 void pal_h5_release(pal_h5 *file);
 
+/* The message of a failed system call; the caller has not touched errno since. */
+pal_status pal_h5_refused(const char *path, const char *what, pal_error *error);
+/* What each file says of itself. */
+pal_status pal_h5_sign(pal_h5 *file, pal_error *error);
+
+/* ---- The file that takes the place of another ---- */
+
+enum { PAL_H5_SUFFIX = 64 }; /* bytes of a temporary name beyond the path, its end included */
+
+/* A new file next to path, under a name nobody uses; -1 if the system refuses. */
+int pal_h5_open_temporary(const char *path, char *temporary, size_t size);
+/* Flushes and closes it, and renames it to path; removes it if that fails or status is a failure
+ * already. */
+pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
+                          pal_error *error);
+
+/* ---- Files built by several processes (hdf5_mpi.c) ---- */
+
+/*
+ * Of a file built by one process: owns is true, and the others do nothing and return what they are
+ * given. What each process may fail in by itself comes before pal_h5_agree; then HDF5 is called by
+ * all or by none.
+ */
+bool pal_h5_owns(const pal_h5 *file); /* this process has the data of the next dataset */
+pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error);
+void pal_h5_spread(const pal_h5 *file, void *data, size_t size); /* the owner's, to all */
+/* Room on disk for `bytes` more of data, and for what HDF5 adds to them, before it writes. */
+pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error);
+/* Ends the building; the file takes its place if `commit`. All processes get the same status. */
+pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error);
+
 /* ---- Checksums of data ---- */
 
 enum { PAL_H5_BLOCK = 1 << 20 }; /* bytes that have a checksum */
@@ -46,9 +80,12 @@ typedef struct pal_h5_sums {
     uint32_t *sum; /* of each; NULL: there are none, and everything passes */
 } pal_h5_sums;
 
-/* Adds the checksums of a new dataset, whose elements `data` are as they are stored. */
-pal_status pal_h5_put_sums(const pal_h5 *file, const char *name, hid_t dataset, const void *data,
-                           size_t bytes, pal_error *error);
+/* The checksums of elements as they are stored; data NULL: room for them. */
+pal_status pal_h5_take_sums(const pal_h5 *file, const char *name, const void *data, size_t bytes,
+                            pal_h5_sums *sums, pal_error *error);
+/* Adds them to a new dataset. */
+pal_status pal_h5_put_sums(const pal_h5 *file, const char *name, hid_t dataset,
+                           const pal_h5_sums *sums, pal_error *error);
 pal_status pal_h5_get_sums(const pal_h5 *file, const char *name, hid_t dataset, size_t bytes,
                            pal_h5_sums *sums, pal_error *error);
 void pal_h5_free_sums(pal_h5_sums *sums);

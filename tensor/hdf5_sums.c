@@ -24,29 +24,36 @@ static size_t block_bytes(size_t bytes, int64_t block)
     return left < PAL_H5_BLOCK ? left : PAL_H5_BLOCK;
 }
 
-pal_status pal_h5_put_sums(const pal_h5 *file, const char *name, hid_t dataset, const void *data,
-                           size_t bytes, pal_error *error)
+pal_status pal_h5_take_sums(const pal_h5 *file, const char *name, const void *data, size_t bytes,
+                            pal_h5_sums *sums, pal_error *error)
 {
+    *sums = (pal_h5_sums){.bytes = bytes};
     int64_t blocks = blocks_of(bytes);
     if (blocks == 0) return PAL_OK;
-    size_t size = (size_t)blocks * sizeof(uint32_t);
-    uint32_t *sum = pal_malloc(size);
-    if (sum == NULL)
+    sums->sum = pal_malloc((size_t)blocks * sizeof(uint32_t));
+    if (sums->sum == NULL)
         return pal_error_set(error, PAL_ENOMEM, "%s: no memory for the checksums of '%s'",
                              file->path, name);
-    for (int64_t i = 0; i < blocks; i++)
-        sum[i] =
+    sums->count = blocks;
+    for (int64_t i = 0; data != NULL && i < blocks; i++)
+        sums->sum[i] =
             pal_crc32c(0, (const char *)data + i * (int64_t)PAL_H5_BLOCK, block_bytes(bytes, i));
-    hsize_t dim = (hsize_t)blocks;
+    return PAL_OK;
+}
+
+pal_status pal_h5_put_sums(const pal_h5 *file, const char *name, hid_t dataset,
+                           const pal_h5_sums *sums, pal_error *error)
+{
+    if (sums->count == 0) return PAL_OK;
+    hsize_t dim = (hsize_t)sums->count;
     hid_t space = H5Screate_simple(1, &dim, NULL);
     hid_t id = H5Acreate2(dataset, attribute, H5T_STD_U32LE, space, H5P_DEFAULT, H5P_DEFAULT);
     pal_status status = PAL_OK;
-    if (id < 0 || H5Awrite(id, H5T_NATIVE_UINT32, sum) < 0)
+    if (id < 0 || H5Awrite(id, H5T_NATIVE_UINT32, sums->sum) < 0)
         status = pal_error_set(error, PAL_EVALUE, "%s: cannot add the checksums of '%s': %s",
                                file->path, name, pal_h5_why().text);
     pal_h5_drop(id);
     pal_h5_drop(space);
-    pal_free(sum, size);
     return status;
 }
 

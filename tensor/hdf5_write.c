@@ -31,20 +31,21 @@ static pal_status not_building(const pal_h5 *file, pal_error *error)
 
 /* ---- Attributes ---- */
 
-/* Replaces what has that name. */
+/* Replaces what has that name. `bytes` of the value, for who has to reserve them. */
 static pal_status put_attribute(pal_h5 *file, const char *object, const char *name, hid_t type,
-                                hid_t in_memory, const void *value, pal_error *error)
+                                hid_t in_memory, const void *value, size_t bytes, pal_error *error)
 {
     if (!file->building) return not_building(file, error);
     if (name[0] == '\0' || !pal_h5_reachable(file, object))
         return pal_error_set(error, PAL_EVALUE, "%s: no object '%s' to give the attribute '%s'",
                              file->path, object, name);
+    pal_status status = pal_h5_reserve(file, bytes, error);
+    if (status != PAL_OK) return status;
     if (H5Aexists_by_name(file->id, object, name, H5P_DEFAULT) > 0)
         H5Adelete_by_name(file->id, object, name, H5P_DEFAULT);
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t id = H5Acreate_by_name(file->id, object, name, type, space, H5P_DEFAULT, H5P_DEFAULT,
                                  H5P_DEFAULT);
-    pal_status status = PAL_OK;
     if (id < 0 || H5Awrite(id, in_memory, value) < 0)
         status = pal_error_set(error, PAL_EVALUE, "%s: cannot set attribute '%s' of '%s': %s",
                                file->path, name, object, pal_h5_why().text);
@@ -53,15 +54,46 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
     return status;
 }
 
+static pal_status put_text(pal_h5 *file, const char *object, const char *attribute,
+                           const char *text, size_t size, pal_error *error)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, size);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    pal_status status = put_attribute(file, object, attribute, type, type, text, size, error);
+    pal_h5_drop(type);
+    return status;
+}
+
+/* Metadata have to be the same in all processes: they take the owner's text. */
+static pal_status put_owners_text(pal_h5 *file, const char *object, const char *attribute,
+                                  const char *text, pal_error *error)
+{
+    size_t size = strlen(text) + 1;
+    pal_h5_spread(file, &size, sizeof size);
+    char *common = pal_malloc(size);
+    pal_status status = PAL_OK;
+    if (common == NULL)
+        status = pal_error_set(error, PAL_ENOMEM, "%s: no memory for the attribute '%s'",
+                               file->path, attribute);
+    else if (pal_h5_owns(file))
+        memcpy(common, text, size);
+    status = pal_h5_agree(file, status, error);
+    if (status == PAL_OK) {
+        pal_h5_spread(file, common, size);
+        status = put_text(file, object, attribute, common, size, error);
+    }
+    pal_free(common, size);
+    return status;
+}
+
 pal_status pal_h5_put_text(pal_h5 *file, const char *object, const char *attribute,
                            const char *text, pal_error *error)
 {
     pal_h5_voice voice = pal_h5_hush();
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, strlen(text) + 1);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    pal_status status = put_attribute(file, object, attribute, type, type, text, error);
-    pal_h5_drop(type);
+    pal_status status = file->shared
+                            ? put_owners_text(file, object, attribute, text, error)
+                            : put_text(file, object, attribute, text, strlen(text) + 1, error);
     pal_h5_speak(voice);
     return status;
 }
@@ -70,8 +102,9 @@ pal_status pal_h5_put_number(pal_h5 *file, const char *object, const char *attri
                              pal_error *error)
 {
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status =
-        put_attribute(file, object, attribute, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value, error);
+    pal_h5_spread(file, &value, sizeof value);
+    pal_status status = put_attribute(file, object, attribute, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE,
+                                      &value, sizeof value, error);
     pal_h5_speak(voice);
     return status;
 }
@@ -120,29 +153,40 @@ static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const val
     return id;
 }
 
+/* status: of what this process did for it before. */
 static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const values *v,
-                             pal_error *error)
+                             pal_status status, pal_error *error)
 {
-    pal_status status = PAL_OK;
-    hid_t id = make_dataset(file, name, space, v);
-    if (id < 0 ||
-        (v->bytes > 0 && H5Dwrite(id, v->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) < 0))
-        status = pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' of %s: %s", file->path, name,
-                               v->dtype, pal_h5_why().text);
-    if (status == PAL_OK) status = pal_h5_put_sums(file, name, id, v->data, v->bytes, error);
-    if (status == PAL_OK) status = pal_h5_put_text(file, name, "dtype", v->dtype, error);
-    pal_h5_drop(id);
+    pal_h5_sums sums = {0};
+    const bool owns = pal_h5_owns(file);
+    if (status == PAL_OK)
+        status = pal_h5_take_sums(file, name, owns ? v->data : NULL, v->bytes, &sums, error);
+    status = pal_h5_agree(file, status, error);
+    if (status == PAL_OK) {
+        pal_h5_spread(file, sums.sum, (size_t)sums.count * sizeof(uint32_t));
+        hid_t id = make_dataset(file, name, space, v);
+        if (id < 0 || (owns && v->bytes > 0 &&
+                       H5Dwrite(id, v->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) < 0))
+            status = pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' of %s: %s", file->path,
+                                   name, v->dtype, pal_h5_why().text);
+        status = pal_h5_agree(file, status, error);
+        if (status == PAL_OK) status = pal_h5_put_sums(file, name, id, &sums, error);
+        if (status == PAL_OK) status = pal_h5_put_text(file, name, "dtype", v->dtype, error);
+        pal_h5_drop(id);
+    }
+    pal_h5_free_sums(&sums);
     return status;
 }
 
-static pal_status check_name(pal_h5 *file, const char *name, pal_error *error)
+/* Whether a dataset of so many bytes can have that name; makes room for it. */
+static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error *error)
 {
     size_t length = strlen(name);
     if (!file->building) return not_building(file, error);
     if (length == 0 || name[length - 1] == '/' || pal_h5_reachable(file, name))
         return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is empty or taken", file->path,
                              name);
-    return PAL_OK;
+    return pal_h5_reserve(file, bytes + bytes / PAL_H5_BLOCK * sizeof(uint32_t), error);
 }
 
 static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
@@ -151,11 +195,11 @@ static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_er
     pal_shape shape = pal_array_shape(a);
     values v = {file_type(a->dtype), pal_dtype_name(a->dtype), pal_shape_bytes(a->dtype, shape),
                 a->data};
-    pal_status status = check_name(file, name, error);
+    pal_status status = begin(file, name, v.bytes, error);
     if (status != PAL_OK) return status;
     hid_t space = make_space(a);
-    if (pal_array_contiguous(a)) {
-        status = put_values(file, name, space, &v, error);
+    if (pal_array_contiguous(a) || !pal_h5_owns(file)) {
+        status = put_values(file, name, space, &v, PAL_OK, error);
     } else { /* HDF5 wants one run of memory. */
         pal_array dense = pal_array_of(a->dtype, shape, pal_malloc(v.bytes));
         v.data = dense.data;
@@ -163,7 +207,7 @@ static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_er
             status = pal_error_set(error, PAL_ENOMEM, "%s: no memory to copy '%s' %s", file->path,
                                    name, pal_array_describe(a, text, sizeof text));
         if (status == PAL_OK) status = pal_array_copy(&dense, a, error);
-        if (status == PAL_OK) status = put_values(file, name, space, &v, error);
+        status = put_values(file, name, space, &v, status, error);
         pal_free(dense.data, v.bytes);
     }
     pal_h5_drop(space);
@@ -189,16 +233,18 @@ pal_status pal_h5_put_uints(pal_h5 *file, const char *name, int bytes, int64_t c
                 : bytes == 2 ? "u16"
                              : "u32",
                 0, data};
-    pal_status status = check_name(file, name, error);
-    if (status == PAL_OK &&
-        ((bytes != 1 && bytes != 2 && bytes != 4) || count < 0 || count > INT64_MAX / bytes))
+    pal_status status = PAL_OK;
+    if ((bytes != 1 && bytes != 2 && bytes != 4) || count < 0 || count > INT64_MAX / bytes)
         status = pal_error_set(error, PAL_EVALUE, "%s: '%s' cannot be %lld integers of %d bytes",
                                file->path, name, (long long)count, bytes);
     if (status == PAL_OK) {
+        v.bytes = (size_t)count * (size_t)bytes;
+        status = begin(file, name, v.bytes, error);
+    }
+    if (status == PAL_OK) {
         hsize_t dim = (hsize_t)count;
         hid_t space = H5Screate_simple(1, &dim, NULL);
-        v.bytes = (size_t)count * (size_t)bytes;
-        status = put_values(file, name, space, &v, error);
+        status = put_values(file, name, space, &v, PAL_OK, error);
         pal_h5_drop(space);
     }
     pal_h5_speak(voice);

@@ -84,6 +84,21 @@ bool pal_flush(int fd);
 bool pal_flush_folder(const char *path);
 
 /*
+ * A file that the processes of *mpi_comm, an MPI_Comm, build at once. Each makes all calls, create
+ * to close or commit, with the same names, dtypes and shapes, and gets the same status and message;
+ * the numbers of a dataset come from its owner, and the data of the others' arrays may be NULL.
+ * Attributes take the owner's values. The finished file replaces path whole; rank 0 renames it.
+ * Takes no memory for the data.
+ */
+PAL_CHECKED pal_status pal_h5_create_shared(pal_h5 **file, const char *path, const void *mpi_comm,
+                                            pal_error *error);
+/* Who owns what is put from here on; rank 0 until it is called. */
+void pal_h5_owner(pal_h5 *file, int rank);
+bool pal_h5_is_shared(const pal_h5 *file);
+/* The status and message of the first process whose status is not PAL_OK, in all of them. */
+PAL_CHECKED pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error);
+
+/*
  * Ranges of a dataset of integers, one dimension. A reader keeps the last `blocks` MiB that it has
  * read, as they are stored and verified: what it asks the allocator for, it asks when it is opened.
  * It is closed before its file.

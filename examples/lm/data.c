@@ -33,15 +33,20 @@ static pal_status write_store(const char *store, const lm_options *o, pal_lock *
     return s;
 }
 
-static pal_batches *batches(pal_tokens *store, const lm_options *o, bool validation)
+static pal_batches *batches(const lm_data *d, const lm_options *o, bool validation)
 {
-    return pal_batches_new(store, (pal_batches_opts){.kind = o->packed ? PAL_PACKED : PAL_WINDOWS,
-                                                     .batch = o->batch,
-                                                     .len = o->len,
-                                                     .seed = o->seed,
-                                                     .held_out = o->held_out,
-                                                     .validation = validation,
-                                                     .prefetch = !o->no_prefetch && !validation});
+    return pal_batches_new(d->store,
+                           (pal_batches_opts){.kind = o->packed ? PAL_PACKED : PAL_WINDOWS,
+                                              .batch = o->batch,
+                                              .len = o->len,
+                                              .seed = o->seed,
+                                              .held_out = o->held_out,
+                                              .validation = validation,
+                                              .prefetch = !o->no_prefetch && !validation,
+                                              .data_index = pal_dist_data_index(d->dist),
+                                              .data_count = pal_dist_data_count(d->dist),
+                                              .sequence_index = pal_dist_sequence_index(d->dist),
+                                              .sequence_count = pal_dist_sequence_count(d->dist)});
 }
 
 pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error *error)
@@ -49,7 +54,10 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     char path[PAL_PATH];
     const bool is_store = lm_is_hdf5(o->data);
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
-    pal_status s = is_store || resumes ? PAL_OK : write_store(path, o, &d->lock, error);
+    pal_status s = PAL_OK;
+    if (!is_store && !resumes && pal_dist_rank(d->dist) == 0)
+        s = write_store(path, o, &d->lock, error);
+    s = pal_dist_agree(d->dist, s, error);
     if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
     if (s != PAL_OK && resumes && !is_store) {
         const pal_error why = *error;
@@ -64,8 +72,8 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     s = bpe_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s != PAL_OK) return s;
     snprintf(d->identity, sizeof d->identity, "%08x", (unsigned)pal_tokens_checksum(d->store));
-    d->train = batches(d->store, o, false);
-    if (o->held_out > 0) d->held = batches(d->store, o, true);
+    d->train = batches(d, o, false);
+    if (o->held_out > 0) d->held = batches(d, o, true);
     return PAL_OK;
 }
 
@@ -122,25 +130,43 @@ double lm_data_entropy(pal_tokens *store)
     return bytes > 0 ? bits / bytes : 0;
 }
 
+/* The loss over the own part of the next batch, in nats; *end at the end, or where a signal asks to
+ * stop. */
+static pal_status score_batch(const lm_data *d, pal_lm *lm, pal_tape *tape, double *nats,
+                              double *bytes, bool *end, pal_error *error)
+{
+    pal_batch b;
+    pal_status s = pal_batches_next(d->held, tape, &b, error);
+    double stop = pal_stop_requested() != 0;
+    if (pal_dist_sequence(d->dist)) { /* none waits for one that has given up */
+        s = pal_dist_agree(d->dist, s, error);
+        pal_dist_sum(d->dist, 1, &stop);
+    }
+    *end = s != PAL_OK || b.end || stop > 0;
+    if (*end) return s;
+    const pal_run_opts run = {
+        .offsets = b.offsets, .parts = pal_dist_sequence(d->dist), .continued = b.continued};
+    *nats += pal_item(pal_lm_loss(lm, b.tokens, b.targets, run)) * (double)b.counted;
+    *bytes += (double)b.bytes;
+    s = pal_tape_status(tape);
+    if (s != PAL_OK) return pal_error_set(error, s, "%s", pal_tape_message(tape));
+    pal_tape_reset(tape);
+    return PAL_OK;
+}
+
 pal_status lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape, double *value,
                          pal_error *error)
 {
-    double nats = 0;
-    int64_t bytes = 0;
+    enum { NATS, BYTES, STOP, N };
+    double x[N] = {0};
+    bool end = false;
     pal_status s = pal_batches_seek(d->held, (pal_position){0}, error);
+    while (s == PAL_OK && !end) s = score_batch(d, lm, tape, &x[NATS], &x[BYTES], &end, error);
+    x[STOP] = pal_stop_requested();
+    s = pal_dist_agree(d->dist, s, error);
+    pal_dist_sum(d->dist, N, x);
     *value = NAN;
-    for (pal_batch b; s == PAL_OK && !pal_stop_requested();) {
-        s = pal_batches_next(d->held, tape, &b, error);
-        if (s != PAL_OK || b.end) break;
-        pal_tensor loss =
-            pal_lm_loss(lm, b.tokens, b.targets, (pal_run_opts){.offsets = b.offsets});
-        nats += pal_item(loss) * (double)b.counted;
-        bytes += b.bytes;
-        s = pal_tape_status(tape);
-        if (s != PAL_OK) return pal_error_set(error, s, "%s", pal_tape_message(tape));
-        pal_tape_reset(tape);
-    }
-    if (s == PAL_OK && bytes && !pal_stop_requested()) *value = nats / log(2) / (double)bytes;
+    if (s == PAL_OK && x[BYTES] > 0 && x[STOP] == 0) *value = x[NATS] / log(2) / x[BYTES];
     return s;
 }
 

@@ -12,12 +12,14 @@ typedef struct lm_data {
     bpe *tokenizer;
     pal_batches *train, *held; /* held NULL: nothing is held out */
     char identity[16];         /* the checksum of the store, in hexadecimal digits */
+    pal_dist *dist;            /* the ranks; NULL: one process */
     pal_lock *lock; /* of the folder, taken before a store is written there; NULL: not yet taken */
 } lm_data;
 
 /*
  * Opens the data of a run. A file that is no store is a text: a new run first writes its bytes as
- * OUT/data.h5, and a run that is continued reads that.
+ * OUT/data.h5, and a run that is continued reads that. data->dist is set before; of several ranks
+ * the first writes, and each has its part of the batches.
  */
 PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool resumes,
                                     pal_error *error);
@@ -30,8 +32,8 @@ enum { LM_LOOKED_AT = 1 << 24 };
 /* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
  * of the first LM_LOOKED_AT tokens. 0 after an error. */
 double lm_data_entropy(pal_tokens *store);
-/* The mean loss over the held-out part, in bits per byte of its text; NaN if a signal asks to stop
- * (pal_stop_requested), which does not wait for the end of the part. */
+/* The mean loss over the held-out part, of all ranks, in bits per byte of its text; NaN if a signal
+ * asks to stop (pal_stop_requested), which does not wait for the end of the part. */
 PAL_CHECKED pal_status lm_data_score(const lm_data *data, pal_lm *lm, pal_tape *tape, double *value,
                                      pal_error *error);
 /* Goes on after the first tokens of the data, in constant memory, and writes both. */

@@ -103,6 +103,12 @@ static const flag flags[] = {
     {"train-seconds", REAL, FIELD(train_seconds), LOCAL, 0, 0, "T",
      "stop after so long, as by a signal; 0: no limit (0)"},
     {"threads", COUNT, FIELD(threads), LOCAL, 0, 4096, "N", "0: as many as OpenMP gives (0)"},
+    {"sequence-parallel", COUNT, FIELD(sequence_parallel), LOCAL, 1, 0, "N",
+     "under mpirun: ranks that share each sequence (1)"},
+    {"shard", SWITCH, FIELD(shard), LOCAL, 0, 0, NULL,
+     "under mpirun: each rank keeps a part of the optimiser's numbers"},
+    {"bucket", COUNT, FIELD(bucket), LOCAL, 0, 0, "BYTES",
+     "under mpirun: of gradient summed at once (0: a mebibyte)"},
     {"resume", SWITCH, FIELD(resume), LOCAL, 0, 0, NULL,
      "continue the run that is in --out, bit for bit"},
     {"resume-from", COUNT, FIELD(resume_from), LOCAL, 1, 0, "STEP",
@@ -131,7 +137,8 @@ static const lm_options defaults = {.mixers = "gdn2",
                                     .keep = 3,
                                     .on_save_error = "stop",
                                     .out = "build/run",
-                                    .sample = 300};
+                                    .sample = 300,
+                                    .sequence_parallel = 1};
 
 /* ---- Text to value and back ---- */
 
@@ -399,7 +406,9 @@ static const char doc[] =
     "  train_lm --resume --out build/book\n"
     "  train_lm --config build/book/config.txt --seed 2 --out build/other\n\n"
     "SIGINT (control-C), SIGTERM and SIGUSR1 end the step, save the run and end the program; "
-    "--resume goes on with it. A second SIGINT ends at once.";
+    "--resume goes on with it. A second SIGINT ends at once.\n\n"
+    "mpirun -n 4 train_lm ... trains one model on 4 ranks, each with its rows of every batch; "
+    "SIGUSR1 to mpirun stops and saves. --resume may have another number of ranks.";
 
 void lm_options_parse(lm_options *o, int argc, char **argv)
 {

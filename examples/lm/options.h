@@ -35,6 +35,8 @@ typedef struct lm_options {
     int64_t eval_every, sample_every, save_every, keep;
     char on_save_error[8], out[1024];
     int64_t sample, threads;
+    int64_t sequence_parallel, bucket;
+    bool shard;
     double train_seconds;
     bool resume;
     int64_t resume_from;

@@ -1,0 +1,332 @@
+/*
+ * dist_layers.c - sequences over processes: rules, mixers and a model on stretches of sequences are
+ * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
+ */
+#include "layers/internal.h"
+#include "tests/support/dist_trial.h"
+#include "tests/support/rule_problem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { T = 37, TEXT = 320 };
+
+/* Boundaries inside, at and across the even stretches of 2, 3 and 4 ranks, and empty sequences. */
+static const dist_layout layouts[] = {
+    {.B = 2, .T = T},
+    {.B = 1, .T = T, .sequences = 5, .offsets = {0, 5, 6, 6, 18, T}},
+    {.B = 1, .T = T, .sequences = 5, .offsets = {0, 1, 12, 12, 24, T}},
+    {.B = 1, .T = T, .sequences = 3, .offsets = {0, 29, T, T}},
+    {.B = 1, .T = T, .sequences = 1, .offsets = {0, T}},
+};
+enum { LAYOUTS = sizeof layouts / sizeof *layouts };
+
+static void describe(char text[TEXT], const char *what, int mode, int layout, int kind)
+{
+    static const char *const modes[] = {"auto", "composed", "recurrent", "chunk"};
+    snprintf(text, TEXT, "%s, %s, layout %d, %s", what, modes[mode], layout, dist_cut_name(kind));
+}
+
+/* Runs the trial for every way to cut the layout. */
+static void run_cuts(dist_trial t, const char *what, int layout)
+{
+    dist_layout l = layouts[layout];
+    char text[TEXT];
+    t.name = text, t.layout = &l;
+    for (int kind = 0; dist_cut(&l, kind); kind++) {
+        describe(text, what, (int)t.mode, layout, kind);
+        dist_run(&t);
+    }
+}
+
+/* ---- Rules ---- */
+
+typedef struct rule_call {
+    const rule_problem *p;
+    int rule;
+} rule_call;
+
+static int call_rule(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
+                     pal_tensor *out)
+{
+    const rule_call *c = context;
+    (void)tape;
+    pal_rule_opts opts = {.mode = run.mode,
+                          .scale = c->p->scale,
+                          .state = in[IN_STATE],
+                          .offsets = run.offsets,
+                          .chunk = c->p->chunk,
+                          .normalize = c->p->normalize && c->rule != RULE_MAMBA2,
+                          .A_log = in[IN_A_LOG],
+                          .dt_bias = in[IN_DT_BIAS],
+                          .parts = run.parts,
+                          .continued = run.continued};
+    pal_rule_out r = pal_test_rules[c->rule].run(in, opts);
+    out[0] = r.o, out[1] = r.state;
+    return 2;
+}
+
+static const rule_problem problems[] = {
+    {"plain", .H = 1, .HV = 2, .K = 7, .V = 5},
+    {"no state, unit length and decay inside", .H = 2, .HV = 4, .K = 5, .V = 9, .no_state = true,
+     .decay = DECAY_ACTIVATION, .keys = KEYS_RAW, .normalize = true},
+};
+enum { PROBLEMS = sizeof problems / sizeof *problems };
+
+static void rule_trial(int rule, int problem, int layout, pal_rule_mode mode)
+{
+    static const char *const more[] = {"the initial state", "A_log", "dt_bias"};
+    const dist_layout *l = &layouts[layout];
+    rule_problem p = problems[problem];
+    p.B = l->B, p.T = l->T, p.sequences = l->sequences;
+    pal_array x[RULE_INPUTS];
+    rule_draw(&p, rule, 3, x);
+    dist_input input[RULE_INPUTS + 1] = {{0}};
+    for (int i = 0; i < RULE_INPUTS; i++) {
+        input[i] = (dist_input){.name = i < IN_STATE ? "unused" : more[i - IN_STATE], .x = x[i]};
+        input[i].axis = i == IN_STATE ? DIST_STATES : x[i].ndim < 3 ? DIST_ALL : DIST_TOKENS;
+    }
+    for (int i = 0; i < pal_test_rules[rule].nin; i++)
+        input[i].name = pal_test_rules[rule].input[i];
+    const rule_call c = {&p, rule};
+    char text[160];
+    snprintf(text, sizeof text, "%s, %s", pal_test_rules[rule].name, p.name);
+    run_cuts((dist_trial){.input = input, .fn = call_rule, .context = &c, .mode = mode}, text,
+             layout);
+    rule_inputs_free(x);
+}
+
+static void rules(void)
+{
+    static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_COMPOSED};
+    for (int i = 0; i < RULES * PROBLEMS * LAYOUTS; i++)
+        for (int m = 0; m < 3; m++)
+            rule_trial(i % RULES, i / RULES % PROBLEMS, i / RULES / PROBLEMS, modes[m]);
+}
+
+/* ---- Mixers ---- */
+
+static const char *const mixers[] = {
+    "gdn2:num_heads=2:head_dim=6:num_v_heads=4:conv_size=6",
+    "kda:num_heads=2:head_dim=6:conv_bias=true",
+    "gdn:num_heads=2:head_dim=6:num_v_heads=4",
+    "mamba2:head_dim=6:state_size=8:n_groups=2:conv_kernel=3",
+    "attn:num_heads=2:num_kv_heads=1",
+    "attn:num_heads=2:qk_norm=true",
+    "swa:num_heads=2:window_size=4",
+    "swa:num_heads=2:num_kv_heads=1:window_size=25",
+    "swa:num_heads=2:window_size=1",
+};
+enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 4, WIDTH = 12 };
+
+static int call_mixer(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
+                      pal_tensor *out)
+{
+    const pal_mixer *mixer = context;
+    (void)tape;
+    pal_mixer_state s = {.state = in[1], .conv = {in[2], in[3], in[4]}};
+    const bool stateful = !pal_is_none(in[1]);
+    out[0] = pal_mixer_forward(mixer, in[0], stateful ? &s : NULL, run);
+    int n = 1;
+    if (stateful) out[n++] = s.state;
+    for (int i = 0; i < 3 && stateful; i++)
+        if (!pal_is_none(s.conv[i])) out[n++] = s.conv[i];
+    return n;
+}
+
+static pal_array draw(pal_shape shape, uint64_t stream)
+{
+    pal_array x =
+        pal_array_of(PAL_F64, shape, malloc(((size_t)pal_shape_count(shape) + 1) * sizeof(double)));
+    pal_rng rng = pal_rng_new(5, stream);
+    pal_rng_normal(&rng, &x, 0, 1);
+    return x;
+}
+
+static void mixer_trial(int m, int layout, pal_rule_mode mode, bool has_state)
+{
+    static const char *const names[] = {"state", "conv.0", "conv.1", "conv.2"};
+    const dist_layout *l = &layouts[layout];
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(9, 0);
+    const pal_mixer *mixer = pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng);
+    pal_shape shape[PAL_STATE_PARTS] = {{0}};
+    mixer->remembers(mixer, l->sequences ? l->sequences : l->B, 0, shape);
+    dist_input input[6] = {{"x", DIST_TOKENS, draw(PAL_SHAPE(l->B, l->T, WIDTH), 0)}};
+    for (int i = 0; i < 4; i++) {
+        input[1 + i] = (dist_input){.name = names[i], .axis = DIST_STATES};
+        if (has_state && shape[i].ndim) input[1 + i].x = draw(shape[i], 1 + (uint64_t)i);
+    }
+    char text[160];
+    snprintf(text, sizeof text, "%s%s", mixers[m], has_state ? ", state" : "");
+    run_cuts(
+        (dist_trial){
+            .input = input, .fn = call_mixer, .context = mixer, .params = params, .mode = mode},
+        text, layout);
+    for (int i = 0; i < 5; i++) free(input[i].x.data);
+    pal_params_free(params);
+}
+
+static void all_mixers(void)
+{
+    for (int i = 0; i < MIXERS * LAYOUTS; i++) {
+        const int m = i % MIXERS, layout = i / MIXERS;
+        mixer_trial(m, layout, PAL_RULE_AUTO, false);
+        mixer_trial(m, layout, m < STATEFUL ? PAL_RULE_CHUNK : PAL_RULE_COMPOSED, m < STATEFUL);
+    }
+}
+
+/* What is not finite stays in its sequence: here the first of two, whatever their stretches. */
+static void unharmed(int m)
+{
+    dist_layout l = layouts[2];
+    dist_cut(&l, 0);
+    const int64_t from = l.cut[pal_dist_rank(dist)], to = l.cut[pal_dist_rank(dist) + 1];
+    const int64_t bad = l.offsets[2]; /* tokens of the first of two sequences are NaN */
+    const bool both = from < bad && bad < to;
+    const int64_t offsets[] = {0, both ? bad - from : to - from, to - from};
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(9, 0);
+    const pal_mixer *mixer = pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng);
+    pal_array x = draw(PAL_SHAPE(1, to - from, WIDTH), 0);
+    for (int64_t i = 0; i < (bad - from) * WIDTH && i < (to - from) * WIDTH; i++)
+        ((double *)x.data)[i] = NAN;
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in = pal_want_grad(pal_from_array(tape, &x));
+    pal_run_opts run = {.parts = pal_dist_sequence(dist),
+                        .offsets = pal_from(tape, PAL_I64, PAL_SHAPE(both ? 3 : 2), offsets),
+                        .continued = from != 0 && from != bad};
+    pal_tensor y = pal_mixer_forward(mixer, in, NULL, run);
+    pal_backward(pal_sum(y, PAL_ALL, false));
+    const pal_array values[] = {pal_value(y), pal_value(pal_grad(in))};
+    for (int v = 0; v < 2; v++)
+        for (int64_t i = 0; i < (to - from) * WIDTH; i++)
+            expect(isfinite(((double *)values[v].data)[i]) || from + i / WIDTH < bad,
+                   "%s: NaN came to token %lld", mixers[m], (long long)(from + i / WIDTH));
+    pal_tape_free(tape);
+    free(x.data);
+    pal_params_free(params);
+}
+
+/* ---- A model ---- */
+
+enum { VOCAB = 11 };
+
+static int call_lm(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
+                   pal_tensor *out)
+{
+    (void)tape;
+    out[0] = pal_lm_logits(context, in[0], run);
+    return 1;
+}
+
+/* Losses of the stretches, by their shares of the targets: the mean of the whole. */
+static void check_loss(const pal_lm *lm, const int64_t *tokens)
+{
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        dist_layout l = layouts[0];
+        dist_cut(&l, 0);
+        const int64_t *cut = l.cut + pal_dist_rank(dist), from = i ? 0 : cut[0],
+                      to = i ? T : cut[1];
+        pal_tape *tape = pal_tape_new();
+        pal_tensor all = pal_from(tape, PAL_I64, PAL_SHAPE(1, T + 1), tokens);
+        pal_tensor x =
+            pal_lm_loss(lm, pal_slice(all, 1, from, to, 1), pal_slice(all, 1, from + 1, to + 1, 1),
+                        (pal_run_opts){.parts = i ? NULL : pal_dist_sequence(dist)});
+        loss[i] = pal_item(x) * (double)(to - from) / T;
+        pal_tape_free(tape);
+    }
+    double sum = loss[0];
+    pal_dist_sum(dist, 1, &sum);
+    const double error = sum - loss[1];
+    expect(error * error <= 1e-24 * loss[1] * loss[1], "losses sum to %.17g and not to %.17g", sum,
+           loss[1]);
+}
+
+static void model(void)
+{
+    for (int i = 0; i < 2 * LAYOUTS; i++) {
+        const dist_layout *l = &layouts[i / 2];
+        pal_params *params = pal_params_new();
+        pal_rng rng = pal_rng_new(4, 0);
+        const pal_lm *lm =
+            pal_lm_new(params,
+                       (pal_lm_opts){.vocab = VOCAB,
+                                     .width = WIDTH,
+                                     .mixers = "gdn2:num_heads=2,swa:num_heads=2:window_size=9,"
+                                               "mamba2:head_dim=6:state_size=8,attn:num_heads=2",
+                                     .mlp_width = 16,
+                                     .dtype = PAL_F64,
+                                     .recompute = i % 2},
+                       &rng);
+        int64_t tokens[2 * T];
+        pal_array x = pal_array_of(PAL_I64, PAL_SHAPE(l->B, l->T), tokens);
+        pal_rng_integers(&rng, &x, 0, VOCAB);
+        const dist_input input[] = {{"tokens", DIST_TOKENS, x}, {.name = NULL}};
+        run_cuts((dist_trial){.input = input, .fn = call_lm, .context = lm, .params = params},
+                 i % 2 ? "model, recomputed" : "model", i / 2);
+        if (l->B == 2) check_loss(lm, tokens);
+        pal_params_free(params);
+    }
+}
+
+/* ---- Errors ---- */
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+/* What cannot go on from process to process says so, on every rank alike. */
+static void errors(void)
+{
+    static const char *const words[] = {
+        "in_place needs sequences that lie in one process", "lm_step: takes whole sequences",
+        "lm_score: takes whole sequences", "attn: sequences over processes leave no state",
+        "sequences over processes take up to 512"};
+    const pal_comm *parts = pal_dist_sequence(dist);
+    pal_params *params = pal_params_new();
+    pal_rng rng = pal_rng_new(4, 0);
+    const pal_lm *lm =
+        pal_lm_new(params, (pal_lm_opts){.width = 8, .mixers = "attn:num_heads=1"}, &rng);
+    pal_lm_state *state = pal_lm_state_new(lm);
+    for (int i = 0; i < 5 && parts; i++) {
+        pal_error heard = {PAL_OK, ""};
+        pal_tape *tape = pal_tape_new();
+        const pal_run_opts run = {.parts = parts};
+        pal_tensor tokens = pal_zeros(tape, PAL_I64, PAL_SHAPE(1, 3));
+        pal_tensor x = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 8));
+        pal_tensor q = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 1, i == 4 ? 520 : 4));
+        pal_tensor beta = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 1));
+        pal_mixer_state s = {.seen = 0};
+        pal_rule_opts opts = {.parts = parts, .in_place = i == 0};
+        if (i == 0) opts.state = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 1, 4, 4));
+        pal_set_error_handler(hear, &heard);
+        if (i == 0 || i == 4) pal_deltanet(q, q, q, beta, opts);
+        if (i == 1) pal_lm_step(lm, state, tokens, run);
+        if (i == 2) pal_lm_score(lm, tokens, run);
+        if (i == 3) pal_mixer_forward(pal_lm_mixer(lm, 0), x, &s, run);
+        pal_set_error_handler(NULL, NULL);
+        expect(strstr(heard.message, words[i]) != NULL, "error %d is \"%s\"", i, heard.message);
+        pal_tape_free(tape);
+    }
+    pal_lm_state_free(state);
+    pal_params_free(params);
+}
+
+int main(int argc, char **argv)
+{
+    pal_error error;
+    const int share = argc > 1 ? atoi(argv[1]) : 1;
+    if (pal_dist_start(&dist, (pal_dist_opts){.sequence_parallel = share}, &error) != PAL_OK) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
+    pal_set_threads(1);
+    rules();
+    all_mixers();
+    for (int m = 0; m < MIXERS; m++) unharmed(m);
+    model();
+    errors();
+    pal_dist_end(dist);
+    return report();
+}

@@ -1,0 +1,8 @@
+#!/bin/sh
+# test_dist_layers.sh - sequences over processes: what layers make of stretches is what they make of
+# the whole.
+set -u
+. tests/support/ranks.sh
+
+for n in $all_ranks; do holds "$n" "$B/tests/dist_layers" "$n"; done
+report
