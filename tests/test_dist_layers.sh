@@ -4,5 +4,6 @@
 set -u
 . tests/support/ranks.sh
 
+limit=300 # seconds: ranks beyond the processors take turns
 for n in $all_ranks; do holds "$n" "$B/tests/dist_layers" "$n"; done
 report

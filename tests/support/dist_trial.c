@@ -19,8 +19,6 @@ static const char *const cut_names[] = {
     "even", "the last rank without a token", "the first rank without a token",
     "one token on all ranks but the last", "a rank between without a token"};
 
-const char *dist_cut_name(int kind) { return cut_names[kind]; }
-
 bool dist_cut(dist_layout *l, int kind)
 {
     const int P = pal_dist_size(dist);
@@ -242,22 +240,21 @@ static void run_alone(const dist_trial *t, const part *all, const result *whole)
     release(&r);
 }
 
-void dist_run(const dist_trial *t)
+/* This rank's part, cut in one way, against the whole. */
+static void run_part(const dist_trial *t, const result *whole)
 {
     static const char *const names[DIST_OUTPUTS] = {"output", "state", "tail 0", "tail 1",
                                                     "tail 2"};
-    const part all = whole_of(t->layout),
-               mine = part_of(t->layout, pal_dist_rank(dist), pal_dist_size(dist));
-    result whole = run(t, &all, NULL), r = run(t, &mine, pal_dist_sequence(dist));
-    run_alone(t, &all, &whole);
+    const part mine = part_of(t->layout, pal_dist_rank(dist), pal_dist_size(dist));
+    result r = run(t, &mine, pal_dist_sequence(dist));
     for (int i = 0; i < r.outputs; i++)
-        compare(t, "", names[i], &r.out[i], &whole.out[i], i ? DIST_STATES : DIST_TOKENS, &mine,
+        compare(t, "", names[i], &r.out[i], &whole->out[i], i ? DIST_STATES : DIST_TOKENS, &mine,
                 mine.ends);
     for (int i = 0; t->input[i].name; i++) {
         if (!r.din[i].data) continue;
         if (t->input[i].axis == DIST_ALL) sum(&r.din[i]);
-        compare(t, "the gradient of ", t->input[i].name, &r.din[i], &whole.din[i], t->input[i].axis,
-                &mine, mine.begins);
+        compare(t, "the gradient of ", t->input[i].name, &r.din[i], &whole->din[i],
+                t->input[i].axis, &mine, mine.begins);
         for (int s = 0; t->input[i].axis == DIST_STATES && s < mine.rows; s++) {
             const int64_t n = inner(&r.din[i], DIST_STATES);
             pal_array row = pal_array_of(PAL_F64, PAL_SHAPE(n), (double *)r.din[i].data + s * n);
@@ -268,8 +265,24 @@ void dist_run(const dist_trial *t)
     for (int i = 0; i < r.params; i++) {
         sum(&r.dparam[i]);
         compare(t, "the gradient of ", pal_params_name(t->params, i), &r.dparam[i],
-                &whole.dparam[i], DIST_ALL, &mine, NULL);
+                &whole->dparam[i], DIST_ALL, &mine, NULL);
+    }
+    release(&r);
+}
+
+void dist_run(const dist_trial *trial)
+{
+    dist_layout l = *trial->layout;
+    dist_trial t = *trial;
+    char text[512];
+    t.name = text, t.layout = &l;
+    snprintf(text, sizeof text, "%s", trial->name);
+    const part all = whole_of(&l);
+    result whole = run(&t, &all, NULL);
+    run_alone(&t, &all, &whole);
+    for (int kind = 0; dist_cut(&l, kind); kind++) {
+        snprintf(text, sizeof text, "%s, %s", trial->name, cut_names[kind]);
+        run_part(&t, &whole);
     }
     release(&whole);
-    release(&r);
 }

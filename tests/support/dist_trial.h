@@ -22,7 +22,6 @@ typedef struct dist_layout {
 
 /* Cuts of kind i for these ranks; false: there is no such kind. */
 bool dist_cut(dist_layout *l, int kind);
-const char *dist_cut_name(int kind);
 
 typedef enum dist_axis {
     DIST_TOKENS, /* [B,T,..] */
@@ -41,10 +40,10 @@ typedef int dist_fn(const void *context, pal_tape *tape, const pal_tensor *in, p
                     pal_tensor *out);
 
 /*
- * Runs the function on whole sequences and on this rank's stretch, forward and backward from random
- * cotangents; expects outputs, the states of sequences that end here, and gradients of inputs and
- * parameters to be those of the whole within 1e-10. States of sequences that began elsewhere are
- * given as 7 and must not count.
+ * Runs the function on whole sequences and on this rank's stretch, for every way to cut the layout,
+ * forward and backward from random cotangents; expects outputs, the states of sequences that end
+ * here, and gradients of inputs and parameters to be those of the whole within 1e-10. States of
+ * sequences that began elsewhere are given as 7 and must not count.
  */
 typedef struct dist_trial {
     const char *name;
