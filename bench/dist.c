@@ -8,11 +8,11 @@
  *
  * One thread a rank. Three kinds of step take turns, a few of each a round: `alone` does not sum at
  * all, `blocking` sums after backward, `overlapped` while backward runs. A step is loss, backward,
- * sum; without optimiser. Of each the slowest rank counts. waited is what a rank waits after its
- * backward; longer is what the step takes beyond `alone`, which counts the work of moving and
- * adding numbers too, for there is no other thread to do it. Medians over all rounds. Then how the
- * first bucket lies in backward, and the link between ranks 0 and 1: half a round trip of 8 bytes,
- * and the rate of 4 MiB.
+ * sum; without optimiser. Of each the slowest rank counts. waited is what the rank waits that is
+ * last to end its backward: the others wait for it too; longer is what the step takes beyond
+ * `alone`, which counts the work of moving and adding numbers too, for there is no other thread to
+ * do it. Medians over all rounds. Then how the first bucket lies in backward, and the link between
+ * ranks 0 and 1: half a round trip of 8 bytes, and the rate of 4 MiB.
  *
  * --nodes puts these into the model of dist_parts/model.c, for 2 to 1024 nodes of one rank each, on
  * the link measured here, on one of --latency and --bandwidth, and on two that are assumed.
@@ -127,7 +127,7 @@ static void training_free(training *t)
     pal_params_free(t->params);
 }
 
-/* What a step takes on the slowest rank. */
+/* What a step takes on the slowest rank; waited is the least of all ranks. */
 typedef struct taken {
     double step, forward, waited;
 } taken;
@@ -150,7 +150,8 @@ static taken step(training *t, pal_dist *dist)
           most;
     pal_params_zero_grad(t->params);
     pal_tape_reset(t->tape);
-    MPI_Allreduce(&mine, &most, 3, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(&mine, &most, 2, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(&mine.waited, &most.waited, 1, MPI_DOUBLE, MPI_MIN, MPI_COMM_WORLD);
     return most;
 }
 
@@ -164,6 +165,7 @@ typedef struct results {
     int count;
     /* Of the last overlapped step on this rank: */
     int buckets;
+    double length; /* to the end of backward */
     double ready[MOST_BUCKETS], bytes[MOST_BUCKETS];
     struct pal_dist_times times;
     int64_t first_operation;
@@ -179,6 +181,7 @@ static void keep_trace(results *r, const pal_dist *dist, double forward)
         r->bytes[i] = (double)b[i].bytes;
     }
     r->times = pal_dist_times(dist);
+    r->length = forward + r->times.backward;
     r->first_operation = n ? b[0].operations : 0;
 }
 
@@ -275,9 +278,11 @@ static void print_steps(const results *r, const options *o, int ranks)
            (long long)r->first_operation, (long long)r->times.operations);
 }
 
-static void print_nodes(const results *r, link_t here, const options *o, int ranks)
+/* The buckets as they would be complete in a step that does nothing else. */
+static void print_nodes(results *r, link_t here, const options *o, int ranks)
 {
     const taken alone = median_of(r, ALONE);
+    for (int i = 0; i < r->buckets; i++) r->ready[i] *= alone.step / r->length;
     const step_times s = {alone.step, r->buckets, r->ready, r->bytes};
     const link_t links[] = {
         here, o->given, {"10 Gbit/s, 30 us", 30e-6, 1.25e9}, {"100 Gbit/s, 3 us", 3e-6, 12.5e9}};
@@ -338,7 +343,8 @@ int main(int argc, char **argv)
     const struct argp argp = {flags, parse, NULL, "Times training steps of several ranks.",
                               0,     0,     0};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    /* Here rather than in pal_dist_start, for it is started again and again. */
+    /* Here rather than in pal_dist_start, for it is started again and again; with its choice. */
+    setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
