@@ -92,7 +92,8 @@ static pal_batches *allocate(pal_tokens *store, pal_batches_opts opts)
     const pal_batches own = own_part(&opts);
     const size_t n = (size_t)own.own, row = (size_t)opts.len + 1;
     const size_t slots = opts.prefetch ? PAL_SLOTS : 1;
-    const size_t each = 2 * n + (opts.kind == PAL_PACKED ? n + 1 : 0);
+    /* A stretch without a token has two offsets. */
+    const size_t each = 2 * n + (opts.kind == PAL_PACKED ? n + 2 : 0);
     const size_t head = pal_round_up(sizeof(pal_batches), PAL_ALIGN);
     const size_t size = head + (row + slots * each) * sizeof(int64_t);
     pal_batches *b = pal_malloc(size);

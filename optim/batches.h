@@ -12,7 +12,7 @@
 /* A batch before it is on a tape. */
 typedef struct pal_slot {
     int64_t *tokens, *targets; /* [own] */
-    int64_t *offsets;          /* packed: [own+1] */
+    int64_t *offsets;          /* packed: [own+2] */
     int64_t sequences, counted, bytes;
     bool continued;
     bool end;

@@ -151,8 +151,16 @@ pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
     if (d->parallel) split(d);
     current = d;
     pal_set_exit(end_all);
-    *out = d;
-    return PAL_OK;
+    /* Ranks that differ in these would wait for each other for ever. */
+    char text[160];
+    snprintf(text, sizeof text, "sequence_parallel: %d\nbucket: %lld\nblocking: %d\nshard: %d\n",
+             d->opts.sequence_parallel, (long long)d->opts.bucket, d->opts.blocking, d->opts.shard);
+    s = pal_dist_same_text(d, "dist_start: the options", text, error);
+    if (s == PAL_OK)
+        *out = d;
+    else
+        pal_dist_end(d);
+    return s;
 }
 
 void pal_dist_end(pal_dist *d)

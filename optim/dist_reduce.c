@@ -184,6 +184,8 @@ pal_status pal_dist_attach(pal_dist *d, pal_params *params, pal_tape *tape, pal_
 {
     if (pal_dist_size(d) == 1) return PAL_OK;
     struct pal_reduction *old = d->reduction;
+    if (old && old->running)
+        return pal_error_set(error, PAL_EVALUE, "dist_attach: gradients are on their way");
     if (old && old->params == params && old->tape == tape && old->count == pal_params_count(params))
         return PAL_OK; /* or others at the same place; buckets are made anew for each step */
     for (int i = 0; i < pal_params_count(params); i++)
@@ -204,6 +206,12 @@ void pal_dist_reduce_begin(pal_dist *d)
 {
     struct pal_reduction *r = d ? d->reduction : NULL;
     if (!r) return;
+    if (r->running) {
+        pal_error error;
+        pal_error_set(&error, PAL_EVALUE, "dist_reduce_begin: the one before has no end");
+        pal_raise(&error);
+        return;
+    }
     if (r->count != pal_params_count(r->params)) {
         pal_error error;
         pal_error_set(&error, PAL_EVALUE,

@@ -145,7 +145,8 @@ bool pal_dist_shards(const pal_dist *d, const pal_optim *optim)
 
 const int *pal_shard_owners(const pal_dist *d, const pal_params *params)
 {
-    return d->shard && d->shard->params == params ? d->shard->owner : NULL;
+    const struct pal_shard *s = d->shard;
+    return s && s->params == params && s->count == pal_params_count(params) ? s->owner : NULL;
 }
 
 int pal_dist_owner(const pal_dist *d, int param)

@@ -210,6 +210,10 @@ static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
         n = b->opts.len - i % b->opts.len;
         add_sequence(b, slot, i, n);
     }
+    if (slot->sequences == 0) { /* a stretch without a token, where a sequence ends */
+        slot->offsets[slot->sequences++] = 0;
+        slot->continued = true;
+    }
     slot->offsets[slot->sequences] = b->own;
     return PAL_OK;
 }

@@ -314,6 +314,10 @@ static pal_status check(loop *l, pal_error *error)
                              "train: params, optim, tape and loss are all needed");
     if (o->resume && !o->folder)
         return pal_error_set(error, PAL_EVALUE, "train: resume needs the folder of the run");
+    if (o->batches && o->dist) {
+        pal_status s = pal_train_part(o, error);
+        if (s != PAL_OK) return s;
+    }
     if (o->batches) l->state.position = pal_batches_position(o->batches);
     return pal_schedule_check(&o->schedule, error);
 }
@@ -331,6 +335,9 @@ static pal_status begin(loop *l, pal_error *error)
     s = pal_dist_agree(o->dist, s, error);
     if (s != PAL_OK) return s;
     if (o->resume) s = pal_dist_agree(o->dist, load(l, error), error);
+    /* Folders that several machines share may show them different files for a moment. */
+    pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
+    pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
     if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
     if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
     l->saved = o->resume;

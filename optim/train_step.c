@@ -147,7 +147,8 @@ static pal_status gradients_of_ranks(const pal_train_opts *o, int64_t step, pal_
     const int64_t n = o->accumulate > 1 ? o->accumulate : 1;
     sums sum = {0};
     pal_error why;
-    pal_status s = pal_dist_attach(o->dist, o->params, o->tape, error);
+    pal_status s = pal_dist_attach(o->dist, o->params, o->tape, &why);
+    if (s != PAL_OK) failed(o, s, &why, error);
     for (int64_t i = 0; i < n; i++) {
         pal_batch batch = {0};
         pal_tensor loss = PAL_NONE;

@@ -16,6 +16,8 @@ typedef struct pal_accord {
 pal_status pal_train_step_together(const pal_train_opts *opts, int64_t step, pal_step *out,
                                    pal_accord *accord, pal_error *error);
 
+/* PAL_EVALUE for batches of another part than this rank has. */
+pal_status pal_train_part(const pal_train_opts *opts, pal_error *error);
 /* Together. PAL_EVALUE for options that would have ranks wait for each other in vain, or train
  * different models; check_every is that of PAL_CHECK=ranks. */
 pal_status pal_train_compare(const pal_train_opts *opts, int64_t check_every, pal_error *error);

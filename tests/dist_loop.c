@@ -67,6 +67,15 @@ static void check_differences(void)
     out = train(&o);
     fails(&out, PAL_EVALUE, "schedule: 0 2 ");
     o.schedule.lr = 1e-3;
+    o.folder = rank == last_rank ? NULL : folder("one");
+    out = train(&o);
+    fails(&out, PAL_EVALUE, "\"folder: 1\" on rank 0 and \"folder: 0\"");
+    o.folder = NULL;
+    o.batches = pal_batches_new(r.store, (pal_batches_opts){.batch = 4, .len = 8});
+    out = train(&o); /* every rank would train on all rows */
+    fails(&out, PAL_EVALUE, "batches are of part 0 of 1 rows");
+    pal_batches_free(o.batches);
+    o.batches = r.batches;
     if (rank == last_rank) pal_fill(pal_params_at(r.params, 5), 0.5);
     out = train(&o);
     fails(&out, PAL_EVALUE, "has other values on rank");
