@@ -192,6 +192,18 @@ pal_status pal_h5_create_shared(pal_h5 **file, const char *path, const void *mpi
 
 /* ---- The end ---- */
 
+/* What this process wrote is on disk: the first one's flush says nothing of other machines. */
+static pal_status flush_own(const pal_h5 *file, pal_error *error)
+{
+    const int fd = open(file->shared->name, O_RDONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && pal_flush(fd);
+    const int why = errno;
+    if (fd >= 0) close(fd);
+    if (good) return PAL_OK;
+    return pal_error_set(error, PAL_EIO, "%s: cannot flush what was written: %s", file->path,
+                         strerror(why));
+}
+
 pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error)
 {
     pal_h5_shared *s = file->shared;
@@ -201,6 +213,7 @@ pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error)
         status = pal_error_set(error, PAL_EIO, "%s: cannot finish the file: %s", file->path,
                                pal_h5_why().text);
     file->id = -1;
+    if (commit && status == PAL_OK && s->fd < 0) status = flush_own(file, error);
     status = pal_h5_agree(file, status, error);
     if (s->fd >= 0 && commit && status == PAL_OK) {
         status = pal_h5_publish(s->fd, s->name, file->path, PAL_OK, error);
