@@ -49,8 +49,8 @@ KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
-HEADERS := palimpsest.h $(wildcard tensor/tensor.h tensor/comm.h autograd/autograd.h layers/layers.h \
-                                   optim/optim.h optim/data.h optim/train.h optim/dist.h)
+HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h) $(addprefix autograd/,autograd.h ops.h params.h) \
+           $(addprefix layers/,layers.h rules.h modules.h mixers.h model.h) $(addprefix optim/,optim.h data.h train.h dist.h)
 
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
 # Programs of several processes, which tests/test_dist_*.sh start by mpirun.

@@ -21,8 +21,12 @@ static bool fill_defaults(pal_lm_opts *o)
     if (!(o->norm_eps > 0)) o->norm_eps = 1e-5;
     if (o->vocab < 1 || o->vocab > 1 << 30) return wrong("vocab", o->vocab);
     if (o->width < 1 || o->width > 1 << 24) return wrong("width", o->width);
-    if (!o->mlp_width) o->mlp_width = (o->width * 8 / 3 + 31) / 32 * 32;
-    if (o->mlp_width < 1 || o->mlp_width > 1 << 24) return wrong("mlp_width", o->mlp_width);
+    if (o->no_mlp)
+        o->mlp_width = 0;
+    else if (!o->mlp_width)
+        o->mlp_width = (o->width * 8 / 3 + 31) / 32 * 32;
+    if ((o->mlp_width < 1 && !o->no_mlp) || o->mlp_width > 1 << 24)
+        return wrong("mlp_width", o->mlp_width);
     pal_error error = {PAL_OK, ""};
     if (pal_mixers_check(o->mixers, &error) != PAL_OK) {
         pal_raise(&error);
@@ -60,11 +64,13 @@ static bool build_block(pal_block_layer *block, pal_build *b, const pal_lm_opts 
     snprintf(part, sizeof part, "%s.attn", prefix);
     block->mixer = pal_mixer_new(b->params, part, o->width, o->dtype, text, b->rng);
     if (!block->mixer) return false;
+    block->eps = o->norm_eps;
+    block->mlp_norm = PAL_NONE;
+    if (o->no_mlp) return pal_params_status(b->params) == PAL_OK;
     name = pal_build_name(b, "mlp_norm.weight");
     block->mlp_norm = pal_ones_new(b->params, name, o->width, o->dtype);
     snprintf(part, sizeof part, "%s.mlp", prefix);
     block->mlp = pal_mlp_new(b->params, part, o->width, o->mlp_width, o->dtype, b->rng);
-    block->eps = o->norm_eps;
     return pal_params_status(b->params) == PAL_OK;
 }
 
@@ -105,6 +111,7 @@ pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mix
     pal_tensor y = pal_rms_norm(x, block->attn_norm, block->eps);
     y = pal_mixer_forward(block->mixer, y, state, run);
     if (!pal_is_none(y)) x = pal_add(x, y);
+    if (pal_is_none(block->mlp_norm)) return x;
     y = pal_rms_norm(x, block->mlp_norm, block->eps);
     return pal_add(x, pal_mlp_forward(&block->mlp, y));
 }

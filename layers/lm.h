@@ -7,7 +7,7 @@
 #include "layers/internal.h"
 
 typedef struct pal_block_layer {
-    pal_tensor attn_norm, mlp_norm;
+    pal_tensor attn_norm, mlp_norm; /* mlp_norm is PAL_NONE where there is no MLP */
     pal_mixer *mixer;
     pal_mlp mlp;
     double eps;

@@ -100,6 +100,36 @@ START_TEST(recompute)
 }
 END_TEST
 
+/* Without MLPs a block is x + mixer(norm(x)), and has no other parameters. */
+START_TEST(without_mlp)
+{
+    pal_params *params = pal_params_new();
+    pal_lm_opts opts = SMALL;
+    opts.no_mlp = true;
+    pal_lm *lm = small(params, opts);
+    for (int i = 0; i < pal_params_count(params); i++)
+        ck_assert_msg(!strstr(pal_params_name(params, i), "mlp"), "%s", pal_params_name(params, i));
+    ck_assert_int_eq(pal_lm_options(lm).mlp_width, 0);
+    ck_assert_int_eq(pal_lm_count(lm, -1).mlp, 0);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), tokens);
+    pal_tensor x = pal_embedding(pal_params_find(params, "model.embeddings.weight"), in);
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "model.layers.%d.attn_norm.weight", i);
+        pal_tensor y = pal_rms_norm(x, pal_params_find(params, name), 1e-5);
+        y = pal_mixer_forward(pal_lm_mixer(lm, i), y, NULL, (pal_run_opts){0});
+        x = pal_add(x, y);
+    }
+    x = pal_rms_norm(x, pal_params_find(params, "model.norm.weight"), 1e-5);
+    x = pal_linear(x, pal_params_find(params, "lm_head.weight"), PAL_NONE);
+    pal_tensor logits = pal_lm_logits(lm, in, (pal_run_opts){0});
+    ck_assert(memcmp(pal_f32(x), pal_f32(logits), (size_t)pal_count(x) * sizeof(float)) == 0);
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
 /* A prompt and then single tokens give the logits of the whole sequence, in constant memory. */
 START_TEST(decoding)
 {
@@ -275,6 +305,7 @@ int main(void)
     Suite *s = suite_create("lm");
     TCase *tc = tcase_create("lm");
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, without_mlp);
     tcase_add_test(tc, names);
     tcase_add_test(tc, loss);
     tcase_add_test(tc, recompute);

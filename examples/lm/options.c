@@ -36,6 +36,7 @@ static const flag flags[] = {
     {"width", COUNT, FIELD(width), FIXED, 1, 0, "N", "model width (64)"},
     {"mlp-width", COUNT, FIELD(mlp_width), FIXED, 0, 0, "N",
      "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
+    {"no-mlp", SWITCH, FIELD(no_mlp), FIXED, 0, 0, NULL, "blocks of a mixer alone, without an MLP"},
     {"vocab", COUNT, FIELD(vocab), FIXED, 0, 0, "N",
      "tokens that the model knows (0: those of the data)"},
     {"tie", SWITCH, FIELD(tie), FIXED, 0, 0, NULL, "the head is the embedding table"},
@@ -464,6 +465,7 @@ pal_lm_opts lm_options_model(const lm_options *o)
                          .mixers = o->mixers,
                          .mlp_width = o->mlp_width,
                          .tie = o->tie,
+                         .no_mlp = o->no_mlp,
                          .norm_eps = o->norm_eps,
                          .dtype = strcmp(o->dtype, "f64") ? PAL_F32 : PAL_F64,
                          .recompute = o->recompute};

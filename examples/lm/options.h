@@ -17,7 +17,7 @@ typedef struct lm_options {
     char mixers[512], dtype[8];
     int64_t layers, width, mlp_width, vocab; /* vocab 0: that of the data */
     double norm_eps;
-    bool tie, recompute;
+    bool tie, no_mlp, recompute;
     /* The data. */
     char data[1024], data_checksum[16]; /* "": any */
     int64_t batch, len;

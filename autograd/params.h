@@ -1,0 +1,121 @@
+/*
+ * params.h - parameters: named tensors that outlive a step, their gradients, and their files.
+ */
+#ifndef PAL_PARAMS_H
+#define PAL_PARAMS_H
+
+#include "autograd/autograd.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Parameters ---- */
+
+PAL_API pal_params *pal_params_new(void);
+PAL_API void pal_params_free(pal_params *params);
+/*
+ * A new parameter, zero until filled through pal_edit (or pal_param_uniform and the like). The name
+ * is a path with dots and unique in `params`. Parameters lie one after another in blocks (see
+ * pal_params_block) in the order of their creation, each 64-byte aligned with zero padding, and
+ * never move. On failure the handler is told and the tensor is poisoned.
+ */
+PAL_API pal_tensor pal_param(pal_params *params, const char *name, pal_dtype dtype,
+                             pal_shape shape);
+/* Fills a parameter (or leaf) in place and returns it. */
+PAL_API pal_tensor pal_fill(pal_tensor t, double value);
+PAL_API pal_tensor pal_fill_uniform(pal_tensor t, double low, double high, pal_rng *rng);
+PAL_API pal_tensor pal_fill_normal(pal_tensor t, double mean, double deviation, pal_rng *rng);
+/* Copies src (it broadcasts, dtype converts) into t in place and returns t. */
+PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
+/* No weight decay on this parameter (A_log, dt_bias, D, norms, biases). Returns it. */
+PAL_API pal_tensor pal_no_decay(pal_tensor param);
+/* A frozen parameter is a constant in what runs from then on: no gradient is computed for it, no
+ * optimiser or clipping touches it, and its moments rest. Returns it. */
+PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
+/*
+ * The same for every parameter whose whole name matches a shell pattern (fnmatch: * ? [..], where *
+ * crosses dots): "model.layers.*.attn.*". Returns how many matched; if none did, the handler is
+ * told (PAL_EVALUE) and nothing has changed. Calls add up: freeze "*", then free "lm_head.*".
+ */
+PAL_API int pal_params_freeze(pal_params *params, const char *pattern, bool frozen);
+PAL_API pal_tensor pal_params_find(pal_params *params,
+                                   const char *name); /* PAL_NONE if there is none */
+PAL_API int pal_params_count(const pal_params *params);
+PAL_API pal_tensor pal_params_at(pal_params *params, int i); /* in order of creation */
+PAL_API const char *pal_params_name(const pal_params *params, int i);
+PAL_API pal_array pal_params_array(const pal_params *params, int i); /* its value */
+PAL_API bool pal_params_decays(const pal_params *params, int i);
+PAL_API bool pal_params_frozen(const pal_params *params, int i);
+PAL_API int64_t
+pal_params_size(const pal_params *params); /* elements of all parameters, without padding */
+PAL_API void pal_params_zero_grad(pal_params *params);
+/* A table of names, shapes and counts, with the total. */
+PAL_API void pal_params_print(const pal_params *params, FILE *file);
+
+/* The status of the first failed pal_param or pal_keep (PAL_OK if there was none). */
+PAL_API pal_status pal_params_status(const pal_params *params);
+
+/*
+ * The storage behind the parameters: value and gradient of `count` elements laid out alike, padding
+ * zero in both, so that an optimiser, a norm, an all-reduce or a checkpoint is one loop over
+ * blocks. `param` says where each lies.
+ */
+typedef struct pal_block {
+    pal_dtype dtype;
+    int64_t count; /* elements in use, padding included */
+    void *value, *grad;
+} pal_block;
+typedef struct pal_span {
+    int block;
+    int64_t offset, count; /* elements within the block, without padding */
+} pal_span;
+PAL_API int pal_params_blocks(const pal_params *params);
+PAL_API pal_block pal_params_block(const pal_params *params, int b);
+PAL_API pal_span pal_params_span(const pal_params *params, int i);
+/* Says that the values of all parameters have been written (by an optimiser, through
+ * pal_params_block). */
+PAL_API void pal_params_touch(pal_params *params);
+
+/* Called during backward as soon as the gradient of parameter i is complete, in the order in which
+ * that happens. */
+typedef void pal_grad_fn(pal_params *params, int i, void *user);
+PAL_API void pal_params_on_grad(pal_params *params, pal_grad_fn *fn, void *user);
+
+/*
+ * Called between the operations of a backward pass, after each of them (those of recomputed
+ * segments too): for communication that advances only when it is asked to. It may look at times and
+ * flags, not at tensors. fn = NULL: nothing.
+ */
+typedef void pal_between_fn(void *user);
+PAL_API void pal_tape_between(pal_tape *tape, pal_between_fn *fn, void *user);
+
+/* Zeroed memory that lives as long as the parameters (for layers). NULL after telling the handler.
+ */
+PAL_API void *pal_params_alloc(pal_params *params, size_t size);
+
+/*
+ * Copies a tensor out of its tape under a name in `store` (a pal_params of its own: states,
+ * statistics), so that it survives the reset; the copy is a constant. The same name, shape and
+ * dtype again writes into the same memory, so a loop runs in constant memory. Sizes may change, but
+ * not the number of axes; a tensor that has outgrown its memory moves to one of twice its size, and
+ * what it leaves is given back with the store. Returns the copy.
+ */
+PAL_API pal_tensor pal_keep(pal_params *store, const char *name, pal_tensor t);
+
+/*
+ * Parameters as datasets group/NAME of an HDF5 file (docs/files.md). Loading is strict: one message
+ * counts and names the parameters that are missing, the datasets that the model does not have, and
+ * those of another shape or type or that cannot be read (the first of each kind, and how many
+ * more); nothing is changed unless all fit. Floats of another width convert: f32 to f64 exactly,
+ * f64 to f32 rounded to the nearest; integers do not. PAL_EFORMAT, PAL_ENOMEM.
+ */
+PAL_API PAL_CHECKED pal_status pal_params_put(const pal_params *params, pal_h5 *file,
+                                              const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group,
+                                              pal_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,144 @@
+/*
+ * model.h - a language model of mixers: loss, scores, decoding, sampling. Letters as in layers.h.
+ */
+#ifndef PAL_LAYERS_MODEL_H
+#define PAL_LAYERS_MODEL_H
+
+#include "layers/mixers.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- A block and a language model ---- */
+
+typedef struct pal_lm pal_lm;
+
+typedef struct pal_lm_opts {
+    int64_t vocab;      /* tokens are 0 .. vocab-1; 0: 256 (bytes) */
+    int64_t width;      /* d; 0: 128 */
+    int64_t layers;     /* 0: one for each entry of mixers */
+    const char *mixers; /* a list; NULL: "gdn2"; copied */
+    int64_t mlp_width;  /* intermediate size; 0: 8/3 d rounded up to a multiple of 32 */
+    bool no_mlp;        /* blocks are x += mixer(rms_norm(x)) alone; mlp_width is not read */
+    bool tie;           /* the head is the embedding table; no lm_head.weight */
+    double norm_eps;    /* 0: 1e-5 */
+    pal_dtype dtype;    /* 0: f32 */
+    bool recompute;     /* forget each block's insides and recompute them in backward */
+} pal_lm_opts;
+
+/*
+ * A language model on params: embedding, `layers` blocks of
+ *
+ *     x += mixer(rms_norm(x));  x += mlp(rms_norm(x))
+ *
+ * norm and head. Parameters: model.embeddings.weight; model.layers.I.attn_norm.weight, .attn.*,
+ * .mlp_norm.weight, .mlp.*; model.norm.weight; lm_head.weight. Owned by params. NULL after telling
+ * the handler if an option is wrong.
+ */
+PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
+/* The options with every default filled in. */
+PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
+PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
+/*
+ * Parameters by part: of one layer (zeros if there is none), or of the whole model (layer -1),
+ * whose norms include the last one. A mixer's own norms belong to the mixer. A tied head is counted
+ * once, as embeddings. Frozen parameters count. The second prints a table, a line a layer.
+ */
+typedef struct pal_lm_counts {
+    int64_t embeddings, mixer, mlp, norms, head, total;
+} pal_lm_counts;
+PAL_API pal_lm_counts pal_lm_count(const pal_lm *lm, int64_t layer);
+PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
+/* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
+PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
+/* Mean cross-entropy (nats) of targets [B,T] (i64) after tokens [B,T], over the targets that are
+ * not PAL_IGNORE; with run.parts, over those of this stretch. The logits never exist at once
+ * (pal_linear_cross_entropy). */
+PAL_API pal_tensor pal_lm_loss(const pal_lm *lm, pal_tensor tokens, pal_tensor targets,
+                               pal_run_opts run);
+
+/*
+ * How likely a text is: the log-probability (nats) of each of tokens [B,T] after those before it,
+ * but of the first: [B,T-1], entry t of token t+1. Its sum is that of the text. Packed, what is
+ * between two sequences is 0. Differentiable in the parameters. Logits exist for about 8 MB at a
+ * time (64 rows at least), and again in backward. PAL_EVALUE for run.parts: the token after the
+ * last of a stretch is on another process.
+ */
+PAL_API pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
+
+/*
+ * Padded batches are run as packed ones. pal_pack joins the first lengths[b] entries of each row b
+ * of x [B,T,..] (the last ones if left: padding is before them) to [1, sum of lengths, ..], and
+ * *offsets (may be NULL), i64 [B+1], is where each begins. pal_unpack is its inverse, [B,T,..] with
+ * zeros for padding. Both are differentiable in x.
+ */
+PAL_API pal_tensor pal_pack(pal_tensor x, const int64_t *lengths, bool left, pal_tensor *offsets);
+PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool left);
+
+/*
+ * Decoding: the state of every layer after the tokens seen so far. Its memory is its own and does
+ * not grow (but for attention without a window, whose cache is all keys and values so far), so a
+ * loop of
+ *
+ *     pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, 1), &token);
+ *     pal_tensor logits = pal_lm_step(lm, state, in, (pal_run_opts){0});
+ *     token = pal_sample(logits, (pal_sample_opts){.temperature = 0.8}, &rng);
+ *     pal_tape_reset(tape);
+ *
+ * costs the same for every token. Run it with gradients off (pal_set_grad).
+ */
+typedef struct pal_lm_state pal_lm_state;
+PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */
+PAL_API void pal_lm_state_free(pal_lm_state *state);
+/* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
+ * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
+ * run.offsets (attention cannot do that); B is N from then on, and so are the logits [N,vocab];
+ * none may be empty. Sequences are whole (no run.parts). After an error the state is what it was.
+ */
+PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor tokens,
+                               pal_run_opts run);
+
+/*
+ * A state as the group `group` of a file that is being built or read; save and load make and read a
+ * file of it alone, which is replaced whole. Everything is kept bit for bit, and a state that has
+ * been read goes on as the one that was written. A state of no tokens is one too.
+ *
+ * Files are untrusted: number and names of the mixers, dtypes and shapes for one batch are
+ * compared with the model, all that does not fit is named in one message, and the state stays
+ * as it was unless everything fits. The parameters are not in it and have to be those it was made
+ * with. Tensors of steps before reading are stale: reset their tape. Errors: PAL_EIO, PAL_EFORMAT,
+ * PAL_EVALUE for a state of a model with another number of layers, PAL_ENOMEM (which the handler
+ * may hear too).
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file,
+                                                const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file,
+                                                const char *group, pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_save(const pal_lm_state *state, const char *path,
+                                                 pal_error *error);
+PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state,
+                                                 const char *path, pal_error *error);
+
+typedef struct pal_sample_opts {
+    double temperature; /* 0: greedy, the largest logit, and nothing is drawn */
+    int64_t top_k;      /* of the k largest logits; 0: of all */
+    double top_p;       /* of the smallest set whose probability reaches p; 0 and 1: of all */
+} pal_sample_opts;
+/*
+ * Draws a token from a row of n logits: from softmax(logits / temperature) among the top_k most
+ * likely, and of these among the fewest that together have a share of top_p of their probability
+ * (the most likely always). Of equals those of smaller number count as more likely. NaN is never
+ * drawn. pal_sample_rows draws one for each of B rows, logits [B,n], in their order; a row takes
+ * one number of rng (greedy none). Cost: n, and log n for each token that is looked at. Errors:
+ * -1 for every token after PAL_EVALUE for an option or a row without a number above -inf,
+ * PAL_ESHAPE, PAL_ENOMEM. Source of top_p: Holtzman et al. 2019 (arXiv 1904.09751).
+ */
+PAL_API int64_t pal_sample(pal_tensor logits, pal_sample_opts opts, pal_rng *rng);
+PAL_API void pal_sample_rows(pal_tensor logits, pal_sample_opts opts, pal_rng *rng, int64_t B,
+                             int64_t *tokens);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

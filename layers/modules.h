@@ -1,0 +1,94 @@
+/*
+ * modules.h - what stands around the rules: initialised weights, norms, short convolution, MLP.
+ * Letters as in layers.h.
+ */
+#ifndef PAL_LAYERS_MODULES_H
+#define PAL_LAYERS_MODULES_H
+
+#include "layers/rules.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Modules ---- */
+
+/* The gate of a gated norm. */
+typedef enum pal_gate {
+    PAL_GATE_DEFAULT = 0, /* what the layer's paper has */
+    PAL_GATE_SILU,
+    PAL_GATE_SIGMOID,
+    PAL_GATE_NONE /* no gate at all */
+} pal_gate;
+
+/* Parameters as the papers initialise them. `name` is the full name ("model.norm.weight"). Each is
+ * registered in params and returned. */
+
+/* Linear weight [out, in] for pal_linear, Xavier-uniform with gain 2^-2.5. */
+PAL_API pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, int64_t in,
+                                     pal_dtype dtype, pal_rng *rng);
+/* Zeros [n], without weight decay. */
+PAL_API pal_tensor pal_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype);
+/* Norm weight or Mamba-2's D: ones [n], without weight decay. */
+PAL_API pal_tensor pal_ones_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype);
+/* Embedding table [n, d] for pal_embedding, N(0, 0.02). */
+PAL_API pal_tensor pal_embedding_weight(pal_params *params, const char *name, int64_t n, int64_t d,
+                                        pal_dtype dtype, pal_rng *rng);
+/* Depthwise convolution weight [n, 1, width], U(+-1/sqrt width). */
+PAL_API pal_tensor pal_conv_weight(pal_params *params, const char *name, int64_t n, int64_t width,
+                                   pal_dtype dtype, pal_rng *rng);
+/* log U(low, high) [n] with draws floored at 0.01, without weight decay. */
+PAL_API pal_tensor pal_A_log_new(pal_params *params, const char *name, int64_t n, double low,
+                                 double high, pal_dtype dtype, pal_rng *rng);
+/* Inverse softplus of exp(U(ln 0.001, ln 0.1)), floored at 1e-4; [n], without weight decay. */
+PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype,
+                                   pal_rng *rng);
+
+/*
+ * Gated RMS norm over the last axis: rms_norm(x) * weight * act(gate), or, with gate_first
+ * (Mamba-2), rms_norm(x * act(gate)) * weight. x, gate [.., n]; weight [n] or PAL_NONE. With groups
+ * = G > 1 the mean square is taken over each of G equal parts of the last axis. Differentiable in
+ * all three. Keeps one number a row and group; x and gate are read where they lie if the entries of
+ * a row are next to each other. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE, PAL_ENOMEM.
+ */
+typedef struct pal_gated_norm_opts {
+    double eps;    /* 0: 1e-5 */
+    pal_gate gate; /* PAL_GATE_DEFAULT: SiLU; with PAL_GATE_NONE, gate may be PAL_NONE */
+    bool gate_first;
+    int64_t groups; /* 0: 1 */
+} pal_gated_norm_opts;
+PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                                      pal_gated_norm_opts opts);
+
+/*
+ * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],
+ * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. Packed: no tap reaches
+ * into another sequence, and an empty one leaves its tail as it was. Differentiable in all of them
+ * and in the tail. 2 B T n W flops, about three times that backward; keeps nothing. x is read where
+ * it lies if its channels are next to each other, as in a slice of a wider projection. Errors:
+ * PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets that do not fit, PAL_ENOMEM.
+ */
+typedef struct pal_short_conv_opts {
+    bool silu;
+    pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
+                              packed (PAL_NONE: zeros); out, those before what follows x */
+    pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
+    bool continued;
+} pal_short_conv_opts;
+PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
+                                  pal_short_conv_opts opts);
+
+/* SwiGLU MLP: down_proj(silu(gate_proj x) * up_proj x), without biases; x [.., d], inner width n.
+ * Parameters prefix.gate_proj.weight, up_proj.weight [n,d], down_proj.weight [d,n]. */
+typedef struct pal_mlp {
+    pal_tensor gate_proj, up_proj, down_proj;
+} pal_mlp;
+PAL_API pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n,
+                            pal_dtype dtype, pal_rng *rng);
+PAL_API pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
