@@ -58,6 +58,7 @@ RANKED   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/dist_*.c))
 CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
+TASK_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/tasks/*.c))
 BPE_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/bpe/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
@@ -67,7 +68,7 @@ LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -150,7 +151,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
--include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) \
+-include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) \
          $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d)
 .SECONDARY:
 
