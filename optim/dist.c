@@ -15,6 +15,12 @@ enum { MOST_AT_ONCE = 1 << 30 }; /* bytes of a message: MPI counts in int */
 
 static pal_dist *current; /* whose ranks the default error handler ends */
 
+/* A start that failed: the rank it would have been, and what all of them have been told. */
+static struct {
+    int rank;
+    char message[sizeof(pal_error)];
+} failed;
+
 /* ---- The end of all ranks ---- */
 
 static void wait_seconds(double seconds)
@@ -36,6 +42,7 @@ static double patience(const pal_dist *dist, const char *message)
 void pal_dist_abort(pal_dist *dist, const char *message)
 {
     fflush(stdout);
+    if (!dist && failed.rank > 0 && strstr(message, failed.message)) exit(EXIT_FAILURE);
     if (dist) wait_seconds(patience(dist, message));
     fprintf(stderr, "%s\n", message);
     fflush(stderr);
@@ -100,7 +107,6 @@ static pal_status check(const pal_dist *d, pal_error *error)
 static void split(pal_dist *d)
 {
     const int s = d->opts.sequence_parallel;
-    MPI_Comm_dup(MPI_COMM_WORLD, &d->world);
     MPI_Comm_dup(MPI_COMM_WORLD, &d->gradients);
     MPI_Comm_split(MPI_COMM_WORLD, d->rank / s, d->rank % s, &d->sequence);
     d->parts = (pal_comm){.rank = d->rank % s, .size = s, .exchange = exchange, .user = d};
@@ -127,6 +133,16 @@ static void start_mpi(pal_dist *d)
     d->parallel = true;
     MPI_Comm_rank(MPI_COMM_WORLD, &d->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &d->size);
+    MPI_Comm_dup(MPI_COMM_WORLD, &d->world);
+}
+
+/* Frees d, which may be half made, and says so to pal_dist_abort. */
+static pal_status give_up(pal_dist *d, pal_status status, const pal_error *error)
+{
+    failed.rank = d->rank;
+    if (error) snprintf(failed.message, sizeof failed.message, "%s", error->message);
+    pal_dist_end(d);
+    return status;
 }
 
 pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
@@ -137,43 +153,47 @@ pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
     if (!d) return pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
     if (opts.sequence_parallel == 0) opts.sequence_parallel = 1;
     if (opts.bucket == 0) opts.bucket = INT64_C(1) << 20;
-    *d = (pal_dist){.opts = opts, .size = 1};
+    *d = (pal_dist){.opts = opts,
+                    .size = 1,
+                    .world = MPI_COMM_NULL,
+                    .gradients = MPI_COMM_NULL,
+                    .sequence = MPI_COMM_NULL};
     if (has_others()) start_mpi(d);
     pal_status s = check(d, error);
-    if (s == PAL_OK) {
-        d->gathered = pal_malloc((size_t)d->size * PAL_DIST_NUMBERS * sizeof(double));
-        if (!d->gathered) s = pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
-    }
-    if (s != PAL_OK) {
-        pal_free(d, sizeof *d);
-        return s;
-    }
-    if (d->parallel) split(d);
-    current = d;
-    pal_set_exit(end_all);
+    d->gathered = pal_malloc((size_t)d->size * PAL_DIST_NUMBERS * sizeof(double));
+    if (s == PAL_OK && !d->gathered)
+        s = pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
+    if (d->parallel) s = pal_mpi_agree(&d->world, s, error);
+    if (s != PAL_OK) return give_up(d, s, error);
     /* Ranks that differ in these would wait for each other for ever. */
     char text[160];
     snprintf(text, sizeof text, "sequence_parallel: %d\nbucket: %lld\nblocking: %d\nshard: %d\n",
              d->opts.sequence_parallel, (long long)d->opts.bucket, d->opts.blocking, d->opts.shard);
     s = pal_dist_same_text(d, "dist_start: the options", text, error);
-    if (s == PAL_OK)
-        *out = d;
-    else
-        pal_dist_end(d);
+    if (s != PAL_OK) return give_up(d, s, error);
+    if (d->parallel) split(d);
+    current = d;
+    pal_set_exit(end_all);
+    *out = d;
     return s;
+}
+
+static void drop(MPI_Comm *comm)
+{
+    if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
 }
 
 void pal_dist_end(pal_dist *d)
 {
     if (!d) return;
-    pal_set_exit(NULL);
-    current = NULL;
+    if (current == d) pal_set_exit(NULL), current = NULL;
+    pal_dist_reduce_end(d); /* of sums that are still on their way */
     pal_reduction_free(d->reduction);
     pal_dist_forget(d);
     if (d->parallel) {
-        MPI_Comm_free(&d->world);
-        MPI_Comm_free(&d->gradients);
-        MPI_Comm_free(&d->sequence);
+        drop(&d->world);
+        drop(&d->gradients);
+        drop(&d->sequence);
     }
     if (d->started) MPI_Finalize();
     pal_free(d->gathered, (size_t)d->size * PAL_DIST_NUMBERS * sizeof(double));

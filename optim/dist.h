@@ -41,7 +41,8 @@ typedef struct pal_dist_opts {
  * has none of OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK): then this process is rank 0 of 1. Unless
  * the user has, it sets OMPI_MCA_coll_libnbc_iallreduce_algorithm; who starts MPI does so too. From
  * here to pal_dist_end the default error handler ends all ranks, with its message once, by
- * pal_dist_abort. One pal_dist at a time. Errors: PAL_EVALUE, PAL_ENOMEM.
+ * pal_dist_abort. One pal_dist at a time. Errors, which all ranks have alike: PAL_EVALUE,
+ * PAL_ENOMEM; pal_dist_abort(NULL, message) then tells them once.
  */
 PAL_API PAL_CHECKED pal_status pal_dist_start(pal_dist **dist, pal_dist_opts opts,
                                               pal_error *error);

@@ -23,9 +23,21 @@ pal_status pal_train_part(const pal_train_opts *o, pal_error *error)
                          pal_dist_sequence_count(d));
 }
 
+/* "adamw beta1 0.9 beta2 0.999": what the optimiser was made with, but for its groups. */
+static char *describe_optim(const pal_optim *optim, char text[512])
+{
+    pal_number number[PAL_NUMBERS];
+    const int count = optim->rule->numbers(optim->opts, number);
+    int used = snprintf(text, 512, "%s", pal_optim_name(optim));
+    for (int i = 0; i < count && used < 512; i++)
+        used +=
+            snprintf(text + used, 512 - (size_t)used, " %s %.17g", number[i].name, number[i].value);
+    return text;
+}
+
 pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_error *error)
 {
-    char text[2048];
+    char text[2560], optim[512];
     pal_batches_opts none = {0}, b = o->batches ? o->batches->opts : none;
     const pal_schedule *c = &o->schedule;
     const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
@@ -40,7 +52,7 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
              (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
              (long long)o->evaluate_every, (long long)o->sample_every, (long long)check_every,
              o->evaluate != NULL, o->sample != NULL, o->average != NULL, o->folder != NULL,
-             o->tokenizer != NULL, pal_optim_name(o->optim), o->batches != NULL, (int)b.kind,
+             o->tokenizer != NULL, describe_optim(o->optim, optim), o->batches != NULL, (int)b.kind,
              (long long)b.batch, (long long)b.len, (unsigned long long)b.seed, b.held_out,
              (int)c->kind, c->lr, c->min_lr, (long long)c->warmup, (long long)c->steps,
              (long long)c->decay_steps);

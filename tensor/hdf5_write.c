@@ -51,7 +51,7 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
                                file->path, name, object, pal_h5_why().text);
     pal_h5_drop(id);
     pal_h5_drop(space);
-    return status;
+    return pal_h5_agree(file, status, error);
 }
 
 static pal_status put_text(pal_h5 *file, const char *object, const char *attribute,
@@ -171,6 +171,7 @@ static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const 
                                    name, v->dtype, pal_h5_why().text);
         status = pal_h5_agree(file, status, error);
         if (status == PAL_OK) status = pal_h5_put_sums(file, name, id, &sums, error);
+        status = pal_h5_agree(file, status, error);
         if (status == PAL_OK) status = pal_h5_put_text(file, name, "dtype", v->dtype, error);
         pal_h5_drop(id);
     }

@@ -150,10 +150,11 @@ int main(int argc, char **argv)
     const int share = argc > 1 ? atoi(argv[1]) : 1;
     pal_dist *d;
     pal_error error;
-    if (pal_dist_start(&d, (pal_dist_opts){.sequence_parallel = share}, &error) != PAL_OK) {
-        fprintf(stderr, "%s\n", error.message);
-        return 1;
-    }
+    pal_dist_opts opts = {.sequence_parallel = share};
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (argc > 2 && strcmp(argv[2], "unlike") == 0 && rank) opts.bucket = 1000 + atoi(rank);
+    if (argc > 2 && strcmp(argv[2], "wrong") == 0 && rank) opts.bucket = -atoi(rank);
+    if (pal_dist_start(&d, opts, &error) != PAL_OK) pal_dist_abort(NULL, error.message);
     if (argc > 2 && strcmp(argv[2], "alone") == 0) fail_alone(d);
     if (argc > 2 && strcmp(argv[2], "alike") == 0)
         pal_raise(&(pal_error){.status = PAL_EVALUE, .message = "all have the same trouble"});
