@@ -17,10 +17,10 @@ mkdir -p "$out"
 # A layer's state is 3 x 64 x 64 numbers in each (mamba2: 6 heads of 64 x 32). The width of the MLP makes the
 # parameters equal, the steps make 10 minutes of a core of docs/training.md's machine.
 #   mixer  options                               MLP  rate  steps
-mixers='gdn2   :num_heads=3:head_dim=64:expand_v=1   512  4e-3  1940
-        kda    :num_heads=3:head_dim=64:expand_v=1   639  4e-3  1950
-        gdn    :num_heads=3:head_dim=64:expand_v=1   660  4e-3  2090
-        mamba2 :head_dim=64:state_size=32            574  4e-3  2130'
+mixers='gdn2   :num_heads=3:head_dim=64:expand_v=1   512  8e-3  2080
+        kda    :num_heads=3:head_dim=64:expand_v=1   639  8e-3  2000
+        gdn    :num_heads=3:head_dim=64:expand_v=1   660  4e-3  2020
+        mamba2 :head_dim=64:state_size=32            574  4e-3  2260'
 
 # run NAME MIXER MLP RATE STEPS SEED, unless it is there
 run() {
@@ -49,10 +49,10 @@ value() { sed -n 's/^best *\([0-9.]*\) bits.*/\1/p' "$out/$1.txt"; }
 case $what in
 rates)
     echo "$mixers" | while read -r mixer options mlp rate steps; do
-        for rate in 1e-3 2e-3 4e-3; do echo "$mixer-$rate $mixer$options $mlp $rate 300 100"; done
+        for rate in 2e-3 4e-3 8e-3 16e-3; do echo "$mixer-$rate $mixer$options $mlp $rate 300 100"; done
     done | two_at_a_time
     echo "$mixers" | while read -r mixer rest; do
-        for rate in 1e-3 2e-3 4e-3; do echo "$mixer $rate $(value "$mixer-$rate")"; done
+        for rate in 2e-3 4e-3 8e-3 16e-3; do echo "$mixer $rate $(value "$mixer-$rate")"; done
     done
     ;;
 runs)
