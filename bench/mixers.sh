@@ -2,15 +2,17 @@
 # mixers.sh - the four mixers against each other on one text: equal state, equal parameters, equal time.
 #
 #     sh bench/mixers.sh rates STORE OUT     short runs on another seed, from which the rates below were chosen
+#     sh bench/mixers.sh times STORE OUT     minutes of a core that the steps below take, from 100 and 200 of them
 #     sh bench/mixers.sh runs STORE OUT      three seeds of each, and the table of docs/training.md
 #
 # STORE is a store of tokens (examples/tokenize), OUT a folder. Two runs at a time, each on one thread. What is in OUT
 # already is not run again, so that a study that was stopped goes on. Every run is a function of its flags: who has the
-# same store gets the same losses, but not the same minutes. build/examples/train_lm has to be there.
+# same store gets the same losses, but not the same minutes, which are for a machine that does nothing else.
+# build/examples/train_lm has to be there.
 set -eu
 B=${B:-build}
 what=${1:-}
-[ $# = 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# = 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 store=$2 out=$3
 mkdir -p "$out"
 
@@ -44,6 +46,8 @@ two_at_a_time() {
     wait
 }
 
+# Of the core: user and system.
+seconds() { tail -n 1 "$out/$1.txt" | awk -F'[ms ]+' '{ print 60 * $1 + $2 + 60 * $3 + $4 }'; }
 value() { sed -n 's/^best *\([0-9.]*\) bits.*/\1/p' "$out/$1.txt"; }
 
 case $what in
@@ -55,23 +59,34 @@ rates)
         for rate in 2e-3 4e-3 8e-3 16e-3; do echo "$mixer $rate $(value "$mixer-$rate")"; done
     done
     ;;
+times)
+    for half in a b; do # both of a pair are alike
+        echo "$mixers" | while read -r mixer options mlp rate steps; do
+            for short in 100 200; do echo "$mixer-$short-$half $mixer$options $mlp $rate $short 100"; done
+        done
+    done | sort | two_at_a_time
+    echo "$mixers" | while read -r mixer options mlp rate steps; do
+        for half in a b; do echo "$(seconds "$mixer-100-$half") $(seconds "$mixer-200-$half")"; done |
+            awk -v mixer="$mixer" -v steps="$steps" '{ one += $1; two += $2 }
+                END { printf "%s %.1f\n", mixer, (one + (two - one) * (steps - 100) / 100) / NR / 60 }'
+    done
+    ;;
 runs)
     for seed in 1 2 3; do
         echo "$mixers" | while read -r mixer options mlp rate steps; do
             echo "$mixer-$seed $mixer$options $mlp $rate $steps $seed"
         done
     done | two_at_a_time
-    echo '| mixer | parameters | rate | steps | minutes of a core | bits per byte, held out: mean, and each seed |'
-    echo '|---|---|---|---|---|---|'
+    echo '| mixer | parameters | rate | steps | bits per byte, held out: mean, and each seed |'
+    echo '|---|---|---|---|---|'
     echo "$mixers" | while read -r mixer options mlp rate steps; do
         for seed in 1 2 3; do
-            minutes=$(tail -n 1 "$out/$mixer-$seed.txt" | awk -F'[ms ]+' '{ printf "%.1f", $1 + $2 / 60 + $3 + $4 / 60 }')
             parameters=$(sed -n 's/^model.* \([0-9]*\) parameters.*/\1/p' "$out/$mixer-$seed.txt")
-            echo "$(value "$mixer-$seed") $minutes $parameters"
+            echo "$(value "$mixer-$seed") $parameters"
         done | awk -v mixer="$mixer" -v rate="$rate" -v steps="$steps" '
-            { sum += $1; each = each (NR > 1 ? ", " : "") $1; if ($2 > most) most = $2; parameters = $3 }
-            END { printf "| %s | %d | %s | %d | %s | %.4f (%s) |\n", mixer, parameters, rate, steps, most, sum / NR, each }'
+            { sum += $1; each = each (NR > 1 ? ", " : "") $1; parameters = $2 }
+            END { printf "| %s | %d | %s | %d | %.4f (%s) |\n", mixer, parameters, rate, steps, sum / NR, each }'
     done
     ;;
-*) echo "mixers.sh: $what is neither rates nor runs" >&2; exit 2 ;;
+*) echo "mixers.sh: $what is neither rates, times nor runs" >&2; exit 2 ;;
 esac
