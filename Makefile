@@ -186,7 +186,7 @@ demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this pro
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
 	@mkdir -p $(B)/docs
 	$(Q)awk -f docs/enums.awk $(HEADERS)
-	$(Q)(cat docs/Doxyfile; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
+	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
 
 # ---- Installation -----------------------------------------------------------------------------------------------------
 LIBDIR     := $(PREFIX)/lib
