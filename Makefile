@@ -183,9 +183,10 @@ demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this pro
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
 
-docs: ## build/docs/html, from the comments of the public headers
+docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
 	@mkdir -p $(B)/docs
-	$(Q)(cat docs/Doxyfile; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
+	$(Q)awk -f docs/enums.awk $(HEADERS)
+	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
 
 # ---- Installation -----------------------------------------------------------------------------------------------------
 LIBDIR     := $(PREFIX)/lib

@@ -32,8 +32,11 @@
 extern "C" {
 #endif
 
+/* Owns one step: tensors, records of operations, and their memory. */
 typedef struct pal_tape pal_tape;
+/* Owns parameters, their gradients and the layers built on them (params.h). */
 typedef struct pal_params pal_params;
+/* What a handle points to; private. */
 typedef struct pal_node pal_node;
 
 /*
@@ -42,8 +45,8 @@ typedef struct pal_node pal_node;
  * operation and argument.
  */
 typedef struct pal_tensor {
-    pal_node *node;
-    uint64_t generation;
+    pal_node *node;      /* NULL: no tensor */
+    uint64_t generation; /* the number that the node had when the handle was made */
 } pal_tensor;
 
 /* No tensor: what an optional argument is when it is left out. */
@@ -60,11 +63,14 @@ static inline bool pal_is_none(pal_tensor t) { return t.node == NULL; }
 PAL_API pal_tape *pal_tape_new(void);
 /* Forgets every tensor of the step, clears a sticky error, and keeps the memory. */
 PAL_API void pal_tape_reset(pal_tape *tape);
+/* Frees the tape and all its tensors; handles of them must not be used any more. NULL is allowed.
+ */
 PAL_API void pal_tape_free(pal_tape *tape);
 
 /* The first failure since the last reset: PAL_OK or its status, and its message ("" when there is
  * none). */
 PAL_API pal_status pal_tape_status(const pal_tape *tape);
+/* The sentence of that failure; "" when there is none. */
 PAL_API const char *pal_tape_message(const pal_tape *tape);
 
 /*
@@ -77,37 +83,45 @@ PAL_API bool pal_set_grad(pal_tape *tape, bool on);
 /* The generator that pal_dropout draws from. Explicit and seedable; it goes on across resets. */
 PAL_API pal_rng *pal_tape_rng(pal_tape *tape);
 
-/* Lists the record: one line an operation with its shapes, or a graph for Graphviz (`dot -Tsvg`).
- */
+/* Lists the record: one line an operation with its shapes. */
 PAL_API void pal_tape_print(const pal_tape *tape, FILE *file);
+/* The record as a graph for Graphviz (`dot -Tsvg`). */
 PAL_API void pal_tape_dot(const pal_tape *tape, FILE *file);
 
+/* Memory of a tape, as pal_tape_memory gives it. */
 typedef struct pal_memory {
     size_t live;     /* bytes of values, saved tensors and gradients now on the tape */
     size_t peak;     /* the most there has been since the tape was made */
     size_t reserved; /* bytes the tape holds from the allocator */
     int64_t ops;     /* recorded operations */
 } pal_memory;
+/* What the tape holds now and has held. */
 PAL_API pal_memory pal_tape_memory(const pal_tape *tape);
+/* One line, in MiB. */
 PAL_API void pal_memory_print(FILE *file, pal_memory memory);
 
+/* An operation of the profile, below. */
+typedef struct pal_profile_line {
+    const char *name; /* of the operation */
+    int64_t calls;    /* forward */
+    double forward;   /* seconds */
+    double backward;  /* seconds */
+} pal_profile_line;
 /*
  * A profile: seconds by operation, of forward and of backward, since it was last turned on. What is
  * done between operations (finding the tape, shapes, memory) is in none of them. *lines stays valid
  * until the tape is freed; in the order of first use; names are the operations'. A recomputed
  * segment's operations count again, as forward.
  */
-typedef struct pal_profile_line {
-    const char *name;
-    int64_t calls; /* forward */
-    double forward, backward;
-} pal_profile_line;
 PAL_API void pal_tape_profile(pal_tape *tape, bool on);
+/* Points *lines at the profile and returns how many lines it has. */
 PAL_API int pal_tape_profile_lines(const pal_tape *tape, const pal_profile_line **lines);
 
 /* ---- Leaves ---- */
 
+/* A tensor with every element set to value. */
 PAL_API pal_tensor pal_full(pal_tape *tape, pal_dtype dtype, pal_shape shape, double value);
+/* A tensor of zeros. */
 PAL_API pal_tensor pal_zeros(pal_tape *tape, pal_dtype dtype, pal_shape shape);
 PAL_API pal_tensor pal_scalar(pal_tape *tape, pal_dtype dtype, double value); /* shape [] */
 PAL_API pal_tensor pal_arange(pal_tape *tape, pal_dtype dtype, int64_t n);    /* 0, 1, ..., n-1 */
@@ -115,8 +129,10 @@ PAL_API pal_tensor pal_arange(pal_tape *tape, pal_dtype dtype, int64_t n);    /*
 PAL_API pal_tensor pal_from(pal_tape *tape, pal_dtype dtype, pal_shape shape, const void *data);
 /* Copies an array, strides and all; dtype is the array's. */
 PAL_API pal_tensor pal_from_array(pal_tape *tape, const pal_array *a);
+/* Draws from [low, high); f32 or f64. */
 PAL_API pal_tensor pal_uniform(pal_tape *tape, pal_dtype dtype, pal_shape shape, double low,
                                double high, pal_rng *rng);
+/* Draws from the normal distribution; f32 or f64. */
 PAL_API pal_tensor pal_normal(pal_tape *tape, pal_dtype dtype, pal_shape shape, double mean,
                               double deviation, pal_rng *rng);
 /* Marks a leaf (f32 or f64, made by one of the above) as one whose gradient is wanted; returns it.
@@ -136,14 +152,19 @@ PAL_API pal_array pal_value(pal_tensor t);
 PAL_API pal_array pal_edit(pal_tensor t);
 PAL_API const float *pal_f32(
     pal_tensor t); /* contiguous data of that dtype, else an error and NULL */
+/* The same for f64. */
 PAL_API const double *pal_f64(pal_tensor t);
+/* The same for i64. */
 PAL_API const int64_t *pal_i64(pal_tensor t);
 /* The only element of a tensor as a double (NaN for a poisoned tensor). */
 PAL_API double pal_item(pal_tensor t);
+/* Its element type. */
 PAL_API pal_dtype pal_dtype_of(pal_tensor t);
+/* Its shape; [0] for a poisoned tensor. */
 PAL_API pal_shape pal_shape_of(pal_tensor t);
 PAL_API int64_t pal_dim(pal_tensor t,
                         int axis); /* size of one axis; negative axes count from the end */
+/* How many elements it has. */
 PAL_API int64_t pal_count(pal_tensor t);
 PAL_API void pal_print(const char *name, pal_tensor t); /* to stdout */
 /* A label for messages, dumps and dot; copied. Returns t. */
@@ -172,6 +193,8 @@ PAL_API pal_tensor pal_grad(pal_tensor t);
 /* The same value, cut from its history; shares memory. */
 PAL_API pal_tensor pal_detach(pal_tensor t);
 
+/* A segment: fills out[] from in[]. */
+typedef void pal_segment_fn(void *context, const pal_tensor *in, pal_tensor *out);
 /*
  * Recomputation: runs segment(context, in, out) without keeping what it computes, and runs it again
  * during backward. Memory falls from all the values inside to the outputs, for one more forward
@@ -180,29 +203,32 @@ PAL_API pal_tensor pal_detach(pal_tensor t);
  * the tape that wants a gradient and is not among `in` is an error. Segments nest. context must
  * live until backward.
  */
-typedef void pal_segment_fn(void *context, const pal_tensor *in, pal_tensor *out);
 PAL_API void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int nin,
                            const pal_tensor *in, int nout, pal_tensor *out);
 
 /* ---- Checking gradients ---- */
 
-/*
- * Compares the tape's gradient of <cotangent, f(x)> with 4-point differences in f64, for random
- * cotangents, random directions and single entries: |numeric - analytic| <= tolerance *
- * max(|numeric|, |analytic|, rms of the gradient). f builds the outputs from the inputs (f64 leaves
- * that want gradients) on the given tape, the same way each time. Returns true if all agree;
- * otherwise *error (may be NULL) names the input and entry. Choose inputs away from kinks.
+/* What is checked: builds out[] from in[] (f64 leaves that want gradients), the same way each time.
  */
 typedef void pal_gradcheck_fn(void *context, const pal_tensor *in, pal_tensor *out);
+/* Options of pal_gradcheck, and two results of it. */
 typedef struct pal_gradcheck_opts {
     double tolerance; /* 0: 1e-7 */
     double step;      /* 0: 1e-3 times max(1, |x|) for entries, 1e-3 along unit directions */
     int directions;   /* random directions per input; 0: 2 */
     int entries;      /* single entries per input, drawn at random; 0: 8 */
-    uint64_t seed;
+    uint64_t seed;    /* of cotangents, directions and entries */
     double worst;     /* out: the largest ratio of error to its scale that was seen */
     int64_t compared; /* out: how many comparisons were made */
 } pal_gradcheck_opts;
+/*
+ * Compares the tape's gradient of <cotangent, f(x)> with 4-point differences in f64, for random
+ * cotangents, random directions and single entries: |numeric - analytic| <= tolerance *
+ * max(|numeric|, |analytic|, rms of the gradient). f builds the outputs from the inputs (f64 leaves
+ * that want gradients) on the given tape, the same way each time. Returns true if all agree;
+ * otherwise *error (may be NULL) names the input and entry. Choose inputs away from kinks. opts may
+ * be NULL; inputs are f64 arrays of yours, read only.
+ */
 PAL_API bool pal_gradcheck(pal_gradcheck_fn *f, void *context, int nin, const pal_array *inputs,
                            int nout, pal_gradcheck_opts *opts, pal_error *error);
 

@@ -12,7 +12,9 @@ extern "C" {
 
 /* ---- Parameters ---- */
 
+/* An empty set. NULL, after telling the handler, when there is no memory. */
 PAL_API pal_params *pal_params_new(void);
+/* Frees parameters, gradients and the layers on them. NULL is allowed. */
 PAL_API void pal_params_free(pal_params *params);
 /*
  * A new parameter, zero until filled through pal_edit (or pal_param_uniform and the like). The name
@@ -24,7 +26,9 @@ PAL_API pal_tensor pal_param(pal_params *params, const char *name, pal_dtype dty
                              pal_shape shape);
 /* Fills a parameter (or leaf) in place and returns it. */
 PAL_API pal_tensor pal_fill(pal_tensor t, double value);
+/* The same with draws from [low, high). */
 PAL_API pal_tensor pal_fill_uniform(pal_tensor t, double low, double high, pal_rng *rng);
+/* The same with draws from the normal distribution. */
 PAL_API pal_tensor pal_fill_normal(pal_tensor t, double mean, double deviation, pal_rng *rng);
 /* Copies src (it broadcasts, dtype converts) into t in place and returns t. */
 PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
@@ -41,14 +45,19 @@ PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
 PAL_API int pal_params_freeze(pal_params *params, const char *pattern, bool frozen);
 PAL_API pal_tensor pal_params_find(pal_params *params,
                                    const char *name); /* PAL_NONE if there is none */
+/* How many parameters there are. */
 PAL_API int pal_params_count(const pal_params *params);
 PAL_API pal_tensor pal_params_at(pal_params *params, int i); /* in order of creation */
+/* The name of parameter i. */
 PAL_API const char *pal_params_name(const pal_params *params, int i);
 PAL_API pal_array pal_params_array(const pal_params *params, int i); /* its value */
+/* Whether weight decay applies to it (not after pal_no_decay). */
 PAL_API bool pal_params_decays(const pal_params *params, int i);
+/* Whether it is frozen. */
 PAL_API bool pal_params_frozen(const pal_params *params, int i);
 PAL_API int64_t
 pal_params_size(const pal_params *params); /* elements of all parameters, without padding */
+/* Sets all gradients to zero. */
 PAL_API void pal_params_zero_grad(pal_params *params);
 /* A table of names, shapes and counts, with the total. */
 PAL_API void pal_params_print(const pal_params *params, FILE *file);
@@ -62,16 +71,22 @@ PAL_API pal_status pal_params_status(const pal_params *params);
  * blocks. `param` says where each lies.
  */
 typedef struct pal_block {
-    pal_dtype dtype;
-    int64_t count; /* elements in use, padding included */
-    void *value, *grad;
+    pal_dtype dtype; /* of all parameters in it */
+    int64_t count;   /* elements in use, padding included */
+    void *value;     /* the first element */
+    void *grad;      /* the first element of the gradients, laid out alike */
 } pal_block;
+/* The place of one parameter in the blocks. */
 typedef struct pal_span {
-    int block;
-    int64_t offset, count; /* elements within the block, without padding */
+    int block;      /* 0 .. pal_params_blocks - 1 */
+    int64_t offset; /* of its first element in the block */
+    int64_t count;  /* its elements, without padding */
 } pal_span;
+/* How many blocks there are. */
 PAL_API int pal_params_blocks(const pal_params *params);
+/* Block b. Its addresses stay valid as long as the parameters. */
 PAL_API pal_block pal_params_block(const pal_params *params, int b);
+/* Where parameter i lies. */
 PAL_API pal_span pal_params_span(const pal_params *params, int i);
 /* Says that the values of all parameters have been written (by an optimiser, through
  * pal_params_block). */
@@ -80,6 +95,7 @@ PAL_API void pal_params_touch(pal_params *params);
 /* Called during backward as soon as the gradient of parameter i is complete, in the order in which
  * that happens. */
 typedef void pal_grad_fn(pal_params *params, int i, void *user);
+/* Sets the callback; fn = NULL takes it away. */
 PAL_API void pal_params_on_grad(pal_params *params, pal_grad_fn *fn, void *user);
 
 /*
@@ -88,6 +104,7 @@ PAL_API void pal_params_on_grad(pal_params *params, pal_grad_fn *fn, void *user)
  * flags, not at tensors. fn = NULL: nothing.
  */
 typedef void pal_between_fn(void *user);
+/* Sets the callback of a tape. */
 PAL_API void pal_tape_between(pal_tape *tape, pal_between_fn *fn, void *user);
 
 /* Zeroed memory that lives as long as the parameters (for layers). NULL after telling the handler.
@@ -112,6 +129,7 @@ PAL_API pal_tensor pal_keep(pal_params *store, const char *name, pal_tensor t);
  */
 PAL_API PAL_CHECKED pal_status pal_params_put(const pal_params *params, pal_h5 *file,
                                               const char *group, pal_error *error);
+/* Reads all parameters from such datasets. */
 PAL_API PAL_CHECKED pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group,
                                               pal_error *error);
 

@@ -19,7 +19,7 @@ FNR == 1 { inside = 0 }
 /^\/\* ---- / { print; next }
 FNR == 1 && /^\/\*/ { print "/** @file"; inside = 1; next }
 inside {
-    if ($0 ~ /^ \*\/[ \t]*$/) { inside = 0; print; next }
+    if ($0 ~ /^[ \t]*\*\/[ \t]*$/) { inside = 0; print; next }
     if (match($0, /^[ \t]*\*     /)) { print; if ($0 ~ /\*\/[ \t]*$/) inside = 0; next }
     if (match($0, /^[ \t]*\* ?/)) { print substr($0, 1, RLENGTH) body(substr($0, RLENGTH + 1)); next }
     print body($0)

@@ -23,10 +23,11 @@ typedef struct pal_mixer pal_mixer;
  * min(seen, window - 1) of them, and the number of tokens seen.
  */
 typedef struct pal_mixer_state {
-    pal_tensor state;
-    pal_tensor conv[3];
-    pal_tensor k, v;
-    int64_t seen;
+    pal_tensor state;   /* of the rule */
+    pal_tensor conv[3]; /* tails of the convolutions of q, k, v (Mamba-2: one, of x, B, C) */
+    pal_tensor k;       /* cached keys of attention */
+    pal_tensor v;       /* and their values */
+    int64_t seen;       /* tokens; attention alone counts them */
 } pal_mixer_state;
 
 /*
@@ -72,9 +73,9 @@ typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor
 typedef struct pal_run_opts {
     pal_tensor offsets; /* packed sequences, as in pal_rule_opts: nothing crosses a boundary */
     pal_rule_mode mode; /* of the rules; attention is composed if they are */
-    pal_hook_fn *hook;
-    void *user;    /* of the hook */
-    int64_t layer; /* what the hook is told of a mixer by itself; a model counts by itself */
+    pal_hook_fn *hook;  /* NULL: none */
+    void *user;         /* of the hook */
+    int64_t layer;      /* what the hook is told of a mixer by itself; a model counts by itself */
     const pal_comm *parts; /* processes over which each sequence lies; NULL: it is whole */
     bool continued;        /* packed parts: the first piece began on an earlier rank */
 } pal_run_opts;
@@ -93,63 +94,75 @@ PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
  * (GDN: 6 of 256).
  */
 typedef struct pal_gdn2_opts {
-    int64_t num_heads;   /* H */
-    int64_t head_dim;    /* K */
-    int64_t num_v_heads; /* HV; 0: H */
-    double expand_v;     /* V = expand_v K; 0: 1 */
-    bool no_conv;        /* key use_short_conv=false: SiLU alone */
-    int64_t conv_size;   /* W; 0: 4 */
-    bool conv_bias;
+    int64_t num_heads;     /* H */
+    int64_t head_dim;      /* K */
+    int64_t num_v_heads;   /* HV; 0: H */
+    double expand_v;       /* V = expand_v K; 0: 1 */
+    bool no_conv;          /* key use_short_conv=false: SiLU alone */
+    int64_t conv_size;     /* W; 0: 4 */
+    bool conv_bias;        /* biases in the convolutions */
     bool allow_neg_eigval; /* the erase gate b runs to 2 */
     pal_gate output_gate;  /* silu (default), sigmoid or none */
     bool scalar_erase;     /* key erase=scalar: b is its mean over K; default channel */
     bool scalar_write;     /* key write=scalar: w is its mean over V */
     double norm_eps;       /* 0: 1e-5 */
 } pal_gdn2_opts;
+/* A Gated DeltaNet-2 layer of model width `width`; parameters are named prefix.q_proj.weight and so
+ * on. NULL after telling the handler if an option is wrong, as for the other four. */
 PAL_API pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width,
                                 pal_dtype dtype, pal_gdn2_opts opts, pal_rng *rng);
 
+/* Kimi Delta Attention. */
 typedef struct pal_kda_opts {
-    int64_t num_heads, head_dim, num_v_heads;
-    double expand_v; /* 0: 1 */
-    bool no_conv;    /* key use_short_conv=false */
-    int64_t conv_size;
-    bool conv_bias;
+    int64_t num_heads;     /* H */
+    int64_t head_dim;      /* K */
+    int64_t num_v_heads;   /* HV; 0: H */
+    double expand_v;       /* 0: 1 */
+    bool no_conv;          /* key use_short_conv=false */
+    int64_t conv_size;     /* 0: 4 */
+    bool conv_bias;        /* biases in the convolutions */
     bool allow_neg_eigval; /* beta runs to 2 */
     double lower_bound;    /* < 0: the bounded log-decay (pal_log_decay); 0: the softplus form */
     pal_gate output_gate;  /* sigmoid (default), silu or none */
-    double norm_eps;
+    double norm_eps;       /* 0: 1e-5 */
 } pal_kda_opts;
+/* A Kimi Delta Attention layer. */
 PAL_API pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width,
                                pal_dtype dtype, pal_kda_opts opts, pal_rng *rng);
 
+/* Gated DeltaNet. */
 typedef struct pal_gdn_opts {
-    int64_t num_heads, head_dim, num_v_heads;
-    double expand_v; /* 0: 2 */
-    bool no_gate;    /* key use_gate=false: a plain RMS norm on the output */
-    bool no_conv;    /* key use_short_conv=false */
-    int64_t conv_size;
-    bool conv_bias;
+    int64_t num_heads;     /* H */
+    int64_t head_dim;      /* K */
+    int64_t num_v_heads;   /* HV; 0: H */
+    double expand_v;       /* 0: 2 */
+    bool no_gate;          /* key use_gate=false: a plain RMS norm on the output */
+    bool no_conv;          /* key use_short_conv=false */
+    int64_t conv_size;     /* 0: 4 */
+    bool conv_bias;        /* biases in the convolutions */
     bool allow_neg_eigval; /* beta runs to 2 */
-    double norm_eps;
+    double norm_eps;       /* 0: 1e-5 */
 } pal_gdn_opts;
+/* A Gated DeltaNet layer. */
 PAL_API pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width,
                                pal_dtype dtype, pal_gdn_opts opts, pal_rng *rng);
 
+/* Mamba-2. */
 typedef struct pal_mamba2_opts {
-    int64_t head_dim;    /* P; 0: 64, or the inner width where that is smaller */
-    int64_t state_size;  /* N; 0: 128 */
-    double expand;       /* inner width / width; 0: 2 */
-    int64_t n_groups;    /* G; 0: 1 */
-    int64_t conv_kernel; /* 0: 4 */
-    double dt_min;       /* dt after its softplus is kept within dt_min .. dt_max */
-    double dt_max;       /* 0: no limit */
-    bool no_conv_bias;   /* key use_conv_bias=false */
-    bool use_bias;       /* biases in in_proj and out_proj */
-    bool no_norm;        /* key rmsnorm=false: y * silu(z), no weight */
-    bool norm_before_gate;
-    double norm_eps;
+    int64_t head_dim;      /* P; 0: 64, or the inner width where that is smaller */
+    int64_t state_size;    /* N; 0: 128 */
+    double expand;         /* inner width / width; 0: 2 */
+    int64_t n_groups;      /* G; 0: 1 */
+    int64_t conv_kernel;   /* 0: 4 */
+    double dt_min;         /* dt after its softplus is kept within dt_min .. dt_max */
+    double dt_max;         /* 0: no limit */
+    bool no_conv_bias;     /* key use_conv_bias=false */
+    bool use_bias;         /* biases in in_proj and out_proj */
+    bool no_norm;          /* key rmsnorm=false: y * silu(z), no weight */
+    bool norm_before_gate; /* rms_norm(y) * silu(z) instead of rms_norm(y * silu(z)) */
+    double norm_eps;       /* 0: 1e-5 */
 } pal_mamba2_opts;
+/* A Mamba-2 layer. */
 PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
                                   pal_dtype dtype, pal_mamba2_opts opts, pal_rng *rng);
 
@@ -169,6 +182,7 @@ typedef struct pal_attn_opts {
     bool qkv_bias;        /* biases in q_proj, k_proj, v_proj */
     bool qk_norm;         /* RMS norm (eps 1e-5) of q and k by head, before rotary */
 } pal_attn_opts;
+/* An attention layer. */
 PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t width,
                                 pal_dtype dtype, pal_attn_opts opts, pal_rng *rng);
 

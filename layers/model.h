@@ -12,8 +12,10 @@ extern "C" {
 
 /* ---- A block and a language model ---- */
 
+/* A language model of mixers. Owned by the parameters it was made on. */
 typedef struct pal_lm pal_lm;
 
+/* What a model is made of; zero is the default of every field. */
 typedef struct pal_lm_opts {
     int64_t vocab;      /* tokens are 0 .. vocab-1; 0: 256 (bytes) */
     int64_t width;      /* d; 0: 128 */
@@ -39,6 +41,7 @@ typedef struct pal_lm_opts {
 PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 /* The options with every default filled in. */
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
+/* The mixer of a layer 0 .. layers-1; NULL for another. */
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
 /*
  * Parameters by part: of one layer (zeros if there is none), or of the whole model (layer -1),
@@ -46,9 +49,16 @@ PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
  * once, as embeddings. Frozen parameters count. The second prints a table, a line a layer.
  */
 typedef struct pal_lm_counts {
-    int64_t embeddings, mixer, mlp, norms, head, total;
+    int64_t embeddings; /* the table */
+    int64_t mixer;      /* all of the mixers, norms inside them included */
+    int64_t mlp;        /* the MLPs */
+    int64_t norms;      /* those of the blocks, and the last one */
+    int64_t head;       /* 0 where it is tied */
+    int64_t total;      /* the sum of these */
 } pal_lm_counts;
+/* The counts of a layer, or of the model for layer -1. */
 PAL_API pal_lm_counts pal_lm_count(const pal_lm *lm, int64_t layer);
+/* The table of all layers. */
 PAL_API void pal_lm_print_counts(const pal_lm *lm, FILE *file);
 /* Logits [B,T,vocab] of the next token after each of tokens [B,T] (i64, on a tape). */
 PAL_API pal_tensor pal_lm_logits(const pal_lm *lm, pal_tensor tokens, pal_run_opts run);
@@ -74,6 +84,7 @@ PAL_API pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opt
  * zeros for padding. Both are differentiable in x.
  */
 PAL_API pal_tensor pal_pack(pal_tensor x, const int64_t *lengths, bool left, pal_tensor *offsets);
+/* The inverse of pal_pack. */
 PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool left);
 
 /*
@@ -90,6 +101,7 @@ PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool 
  */
 typedef struct pal_lm_state pal_lm_state;
 PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */
+/* NULL is allowed. */
 PAL_API void pal_lm_state_free(pal_lm_state *state);
 /* Feeds tokens [B,T], T >= 1 (a prompt, or one token), and returns the logits [B,vocab] after the
  * last. B must stay the same. A prompt of N sequences of different lengths is packed, [1,T] with
@@ -113,13 +125,17 @@ PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor
  */
 PAL_API PAL_CHECKED pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file,
                                                 const char *group, pal_error *error);
+/* Reads the group; see above. */
 PAL_API PAL_CHECKED pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file,
                                                 const char *group, pal_error *error);
+/* Writes a file of the state alone. */
 PAL_API PAL_CHECKED pal_status pal_lm_state_save(const pal_lm_state *state, const char *path,
                                                  pal_error *error);
+/* Reads such a file. */
 PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state,
                                                  const char *path, pal_error *error);
 
+/* How a token is drawn from logits; zero is greedy. */
 typedef struct pal_sample_opts {
     double temperature; /* 0: greedy, the largest logit, and nothing is drawn */
     int64_t top_k;      /* of the k largest logits; 0: of all */
@@ -135,6 +151,7 @@ typedef struct pal_sample_opts {
  * PAL_ESHAPE, PAL_ENOMEM. Source of top_p: Holtzman et al. 2019 (arXiv 1904.09751).
  */
 PAL_API int64_t pal_sample(pal_tensor logits, pal_sample_opts opts, pal_rng *rng);
+/* Draws tokens[0 .. B-1], one a row of logits [B,n]. */
 PAL_API void pal_sample_rows(pal_tensor logits, pal_sample_opts opts, pal_rng *rng, int64_t B,
                              int64_t *tokens);
 

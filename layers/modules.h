@@ -16,9 +16,9 @@ extern "C" {
 /* The gate of a gated norm. */
 typedef enum pal_gate {
     PAL_GATE_DEFAULT = 0, /* what the layer's paper has */
-    PAL_GATE_SILU,
-    PAL_GATE_SIGMOID,
-    PAL_GATE_NONE /* no gate at all */
+    PAL_GATE_SILU,        /* x sigmoid(x) */
+    PAL_GATE_SIGMOID,     /* 1 / (1 + e^-x) */
+    PAL_GATE_NONE         /* no gate at all */
 } pal_gate;
 
 /* Parameters as the papers initialise them. `name` is the full name ("model.norm.weight"). Each is
@@ -44,6 +44,13 @@ PAL_API pal_tensor pal_A_log_new(pal_params *params, const char *name, int64_t n
 PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype,
                                    pal_rng *rng);
 
+/* Options of pal_gated_rms_norm. */
+typedef struct pal_gated_norm_opts {
+    double eps;      /* 0: 1e-5 */
+    pal_gate gate;   /* PAL_GATE_DEFAULT: SiLU; with PAL_GATE_NONE, gate may be PAL_NONE */
+    bool gate_first; /* Mamba-2's order: the gate before the norm */
+    int64_t groups;  /* 0: 1 */
+} pal_gated_norm_opts;
 /*
  * Gated RMS norm over the last axis: rms_norm(x) * weight * act(gate), or, with gate_first
  * (Mamba-2), rms_norm(x * act(gate)) * weight. x, gate [.., n]; weight [n] or PAL_NONE. With groups
@@ -51,15 +58,18 @@ PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t
  * all three. Keeps one number a row and group; x and gate are read where they lie if the entries of
  * a row are next to each other. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE, PAL_ENOMEM.
  */
-typedef struct pal_gated_norm_opts {
-    double eps;    /* 0: 1e-5 */
-    pal_gate gate; /* PAL_GATE_DEFAULT: SiLU; with PAL_GATE_NONE, gate may be PAL_NONE */
-    bool gate_first;
-    int64_t groups; /* 0: 1 */
-} pal_gated_norm_opts;
 PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
                                       pal_gated_norm_opts opts);
 
+/* Options of pal_short_conv. */
+typedef struct pal_short_conv_opts {
+    bool silu;             /* SiLU of the result */
+    pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
+                              packed (PAL_NONE: zeros); out, those before what follows x */
+    pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
+    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
+    bool continued;        /* as there */
+} pal_short_conv_opts;
 /*
  * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],
  * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. Packed: no tap reaches
@@ -68,24 +78,20 @@ PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor 
  * it lies if its channels are next to each other, as in a slice of a wider projection. Errors:
  * PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets that do not fit, PAL_ENOMEM.
  */
-typedef struct pal_short_conv_opts {
-    bool silu;
-    pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
-                              packed (PAL_NONE: zeros); out, those before what follows x */
-    pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
-    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
-    bool continued;
-} pal_short_conv_opts;
 PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                   pal_short_conv_opts opts);
 
 /* SwiGLU MLP: down_proj(silu(gate_proj x) * up_proj x), without biases; x [.., d], inner width n.
  * Parameters prefix.gate_proj.weight, up_proj.weight [n,d], down_proj.weight [d,n]. */
 typedef struct pal_mlp {
-    pal_tensor gate_proj, up_proj, down_proj;
+    pal_tensor gate_proj; /* weight [n,d] */
+    pal_tensor up_proj;   /* weight [n,d] */
+    pal_tensor down_proj; /* weight [d,n] */
 } pal_mlp;
+/* Makes the three weights. */
 PAL_API pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n,
                             pal_dtype dtype, pal_rng *rng);
+/* The MLP of x [.., d]; the result has the same shape. */
 PAL_API pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x);
 
 #ifdef __cplusplus

@@ -24,7 +24,7 @@ typedef enum pal_rule_mode {
 
 /* What every rule takes besides its inputs; all zero is the default. */
 typedef struct pal_rule_opts {
-    pal_rule_mode mode;
+    pal_rule_mode mode; /* how it is computed */
     double scale;       /* of the output; 0: K^-1/2 (Mamba-2: 1) */
     pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
     pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
@@ -33,16 +33,18 @@ typedef struct pal_rule_opts {
                            2 */
     bool normalize;     /* q and k are x / sqrt(sum x^2 + 1e-6) of what is given (delta rules) */
     /* With both of these the argument g is the pre-activation f of pal_log_decay (not for DeltaNet
-     * and Mamba-2): A_log [heads of g], dt_bias [heads of g, or heads * K]. */
-    pal_tensor A_log, dt_bias;
+     * and Mamba-2): A_log [heads of g], */
+    pal_tensor A_log;
+    pal_tensor dt_bias; /* and dt_bias [heads of g, or heads * K] */
     double lower_bound; /* as in pal_log_decay */
     /* Decoding: the final state is written over `state`, which must be a contiguous parameter or
      * kept tensor, and .state of the result is that tensor. Gradients must be off. */
     bool in_place;
     const pal_comm *parts; /* sequences over processes, as in pal_run_opts; not in_place */
-    bool continued;
+    bool continued;        /* as there */
 } pal_rule_opts;
 
+/* What a rule returns. */
 typedef struct pal_rule_out {
     pal_tensor o;     /* [B,T,HV,V] */
     pal_tensor state; /* after the last token: [B,HV,K,V], or [N,HV,K,V] */
@@ -129,13 +131,14 @@ PAL_API pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_b
 
 /* ---- Attention ---- */
 
+/* Options of pal_attention; zero is full causal attention over whole sequences. */
 typedef struct pal_attention_opts {
     double scale;       /* of the scores; 0: D^-1/2 */
     int64_t window;     /* query i sees key j when i - window < j <= i; 0: every j <= i */
     pal_tensor offsets; /* packed sequences, as in pal_rule_opts; S - T keys are before the first */
     bool composed;      /* from generic operations: slow, T x S memory, and the reference */
     const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
-    bool continued;
+    bool continued;        /* as there */
 } pal_attention_opts;
 
 /*
@@ -156,12 +159,13 @@ typedef struct pal_attention_opts {
  */
 PAL_API pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention_opts opts);
 
+/* Options of pal_rotary. */
 typedef struct pal_rotary_opts {
     double base;           /* 0: 10000 */
     int64_t start;         /* position of the first token */
     pal_tensor offsets;    /* packed sequences, as in pal_rule_opts: each begins at start again */
     const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
-    bool continued;
+    bool continued;        /* as there */
 } pal_rotary_opts;
 
 /*

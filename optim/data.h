@@ -31,8 +31,8 @@ PAL_API int pal_tokens_width(int64_t vocab);
 
 /* What a store is made of. All zero but tokens and count: one document of bytes. */
 typedef struct pal_tokens_source {
-    const void *tokens; /* unsigned, of pal_tokens_width(vocab) bytes each */
-    int64_t count;
+    const void *tokens;     /* unsigned, of pal_tokens_width(vocab) bytes each */
+    int64_t count;          /* how many */
     const int64_t *offsets; /* [documents+1], where each begins: from 0 to count without a decrease;
                                NULL: one document */
     int64_t documents;      /* where there are offsets, at least 1 */
@@ -51,6 +51,7 @@ typedef struct pal_tokens_source {
 PAL_API PAL_CHECKED pal_status pal_tokens_write(const char *path, const pal_tokens_source *source,
                                                 pal_error *error);
 
+/* A store that is open for reading. */
 typedef struct pal_tokens pal_tokens;
 
 /*
@@ -62,9 +63,12 @@ PAL_API PAL_CHECKED pal_status pal_tokens_open(pal_tokens **store, const char *p
                                                pal_error *error);
 PAL_API void pal_tokens_close(pal_tokens *store); /* NULL is allowed */
 
+/* Tokens of all documents. */
 PAL_API int64_t pal_tokens_count(const pal_tokens *store);
+/* At least 1. */
 PAL_API int64_t pal_tokens_documents(const pal_tokens *store);
 PAL_API const int64_t *pal_tokens_offsets(const pal_tokens *store); /* [documents+1] */
+/* Tokens are 0 .. this - 1. */
 PAL_API int64_t pal_tokens_vocab_size(const pal_tokens *store);
 PAL_API int64_t pal_tokens_bytes(const pal_tokens *store);           /* of text, altogether */
 PAL_API const uint32_t *pal_tokens_lengths(const pal_tokens *store); /* [vocab]; NULL: 1 each */
@@ -80,31 +84,36 @@ PAL_API PAL_CHECKED pal_status pal_tokens_read(pal_tokens *store, int64_t first,
 
 /* ---- Batches ---- */
 
+/* How a text is cut into rows. */
 typedef enum pal_batch_kind {
     PAL_WINDOWS = 0, /* stretches of len tokens, wherever documents begin and end */
     PAL_PACKED       /* whole documents end to end, with offsets between them */
 } pal_batch_kind;
 
+/* What batches are drawn; zero is windows of the whole store, from seed 0. */
 typedef struct pal_batches_opts {
-    pal_batch_kind kind;
-    int64_t batch;   /* rows; 0: 8 */
-    int64_t len;     /* tokens of a row; 0: 256 */
-    uint64_t seed;   /* of the order */
+    pal_batch_kind kind; /* windows or packed documents */
+    int64_t batch;       /* rows; 0: 8 */
+    int64_t len;         /* tokens of a row; 0: 256 */
+    uint64_t seed;       /* of the order */
     double held_out; /* in 0 .. 1, taken from the end for validation: of the documents; where there
                         is one document, of its tokens (pal_batches_held_out) */
     bool validation; /* batches of the held-out part, in order, once */
     bool prefetch;   /* a thread reads up to 4 batches ahead */
-    /* The part of each batch that this process has; 0 of 0: all of it. */
-    int data_index, data_count;         /* of the rows; data_count: at most `batch` */
-    int sequence_index, sequence_count; /* of the tokens of these rows */
+    int data_index;  /* which part of the rows this process has */
+    int data_count;  /* of how many, at most `batch`; 0: it has all of them */
+    int sequence_index; /* which stretch of the tokens of these rows */
+    int sequence_count; /* of how many; 0: it has all of them */
 } pal_batches_opts;
 
 /* How many of n documents, or of the tokens of the only one, a share of 0 .. 1 is: to the nearest
  * number, but at least one for a share above 0 and not all for a share below 1 (of n = 1: none). */
 PAL_API int64_t pal_batches_held_out(int64_t n, double share);
 
+/* A walk through the batches of a store. */
 typedef struct pal_batches pal_batches;
 
+/* One batch, or the part of it that this process has. */
 typedef struct pal_batch {
     pal_tensor tokens;  /* i64 [batch,len]; packed: [1,batch*len]; of a part, its rows and tokens */
     pal_tensor targets; /* alike: the token after each, or PAL_IGNORE */
@@ -117,7 +126,8 @@ typedef struct pal_batch {
 
 /* How far batches have been taken. Zero is the beginning. */
 typedef struct pal_position {
-    int64_t epoch, index; /* windows, or packed tokens, of this epoch that were taken */
+    int64_t epoch; /* from 0 */
+    int64_t index; /* windows, or packed tokens, of this epoch that were taken */
 } pal_position;
 
 /*

@@ -25,8 +25,10 @@
 extern "C" {
 #endif
 
+/* The ranks of a job, as this one sees them. */
 typedef struct pal_dist pal_dist;
 
+/* How ranks share the work; zero is one batch divided by rows. */
 typedef struct pal_dist_opts {
     int sequence_parallel; /* ranks that share each sequence; 0: 1; has to divide the number of
                               ranks. World rank = data_index * sequence_parallel + sequence_index */
@@ -51,10 +53,13 @@ PAL_API void pal_dist_end(pal_dist *dist);
 
 /* NULL is allowed as `dist` in these: a process alone. */
 PAL_API int pal_dist_rank(const pal_dist *dist);
+/* The number of ranks. */
 PAL_API int pal_dist_size(const pal_dist *dist);
 PAL_API int pal_dist_data_index(const pal_dist *dist); /* which part of the rows of a batch */
+/* Into how many parts rows are divided. */
 PAL_API int pal_dist_data_count(const pal_dist *dist);
 PAL_API int pal_dist_sequence_index(const pal_dist *dist); /* which stretch of each sequence */
+/* Into how many stretches each sequence is. */
 PAL_API int pal_dist_sequence_count(const pal_dist *dist);
 /* The ranks that share sequences with this one, for pal_run_opts; NULL when sequences are whole. */
 PAL_API const pal_comm *pal_dist_sequence(const pal_dist *dist);
@@ -64,6 +69,7 @@ PAL_API const pal_comm *pal_dist_sequence(const pal_dist *dist);
 /* Together. x[i] becomes the sum of x[i] over all ranks, added in the order of ranks: all have the
  * same bits. For few numbers: every rank reads those of all. */
 PAL_API void pal_dist_sum(pal_dist *dist, int n, double *x);
+/* The same for integers. */
 PAL_API void pal_dist_sum_i64(pal_dist *dist, int n, int64_t *x);
 PAL_API void pal_dist_barrier(pal_dist *dist); /* Together. */
 /* Together. The bytes of rank 0. */
@@ -108,25 +114,29 @@ PAL_API PAL_CHECKED pal_status pal_dist_attach(pal_dist *dist, pal_params *param
  * overlap away and nothing else. Without attached parameters, or on one rank, nothing happens.
  */
 PAL_API void pal_dist_reduce_begin(pal_dist *dist);
+/* Waits until all sums are there. */
 PAL_API void pal_dist_reduce_end(pal_dist *dist);
 
 /* Of the last reduction, in seconds. */
 struct pal_dist_times {
-    double exposed;  /* waited after backward */
-    double span;     /* from the start of the first bucket to the end of the last */
-    double backward; /* from pal_dist_reduce_begin to _end */
-    int64_t bytes;   /* of gradients */
-    int buckets;
+    double exposed;     /* waited after backward */
+    double span;        /* from the start of the first bucket to the end of the last */
+    double backward;    /* from pal_dist_reduce_begin to _end */
+    int64_t bytes;      /* of gradients */
+    int buckets;        /* in how many pieces */
     int64_t operations; /* of the backward pass */
 };
+/* The times; zeros before the first reduction. */
 PAL_API struct pal_dist_times pal_dist_times(const pal_dist *dist);
 
 /* A bucket of it. PAL_TRACE=dist in the environment prints these on stderr after each step. */
 typedef struct pal_dist_bucket {
-    int first, last; /* its parameters, first <= last */
-    int64_t bytes;
-    double started, finished; /* seconds after pal_dist_reduce_begin; the end as it was noticed */
-    int64_t operations;       /* of the backward pass that had run when it was started */
+    int first;          /* its first parameter */
+    int last;           /* its last parameter, >= first */
+    int64_t bytes;      /* of gradients */
+    double started;     /* seconds after pal_dist_reduce_begin */
+    double finished;    /* the same, when the end was noticed */
+    int64_t operations; /* of the backward pass that had run when it was started */
 } pal_dist_bucket;
 /* Returns how many there are, and where they lie until the next reduction. */
 PAL_API int pal_dist_trace(const pal_dist *dist, const pal_dist_bucket **buckets);

@@ -36,7 +36,7 @@ typedef struct pal_optim pal_optim;
  * decay. A pattern that matches no parameter is an error.
  */
 typedef struct pal_group {
-    const char *pattern;
+    const char *pattern; /* of names */
     double rate;  /* >= 0, times the learning rate they would have; 0: 1. To stop one, pal_freeze */
     double decay; /* >= 0; 0: the optimiser's */
     bool no_decay; /* decay 0 although the optimiser has one */
@@ -58,10 +58,12 @@ typedef struct pal_adamw_opts {
     double eps;              /* > 0; 0: 1e-8 */
     double decay;            /* >= 0; default none */
     const pal_group *groups; /* read by the constructor only, here and below */
-    int group_count;
+    int group_count;         /* how many */
 } pal_adamw_opts;
 
+/* AdamW: decoupled decay. */
 PAL_API pal_optim *pal_adamw_new(pal_params *params, pal_adamw_opts opts);
+/* Adam: the decay is added to the gradient. */
 PAL_API pal_optim *pal_adam_new(pal_params *params, pal_adamw_opts opts);
 
 /*
@@ -74,13 +76,14 @@ PAL_API pal_optim *pal_adam_new(pal_params *params, pal_adamw_opts opts);
  * Source: Sutskever et al. 2013 (ICML), in PyTorch's form, where lr is outside of m.
  */
 typedef struct pal_sgd_opts {
-    double momentum; /* in [0, 1); default none */
-    bool nesterov;   /* needs momentum */
-    double decay;    /* >= 0; default none */
-    const pal_group *groups;
-    int group_count;
+    double momentum;         /* in [0, 1); default none */
+    bool nesterov;           /* needs momentum */
+    double decay;            /* >= 0; default none */
+    const pal_group *groups; /* as AdamW's */
+    int group_count;         /* how many */
 } pal_sgd_opts;
 
+/* Gradient descent with or without momentum. */
 PAL_API pal_optim *pal_sgd_new(pal_params *params, pal_sgd_opts opts);
 
 /*
@@ -93,14 +96,21 @@ PAL_API pal_optim *pal_sgd_new(pal_params *params, pal_sgd_opts opts);
  * Source: Chen et al. 2023 (arXiv 2302.06675).
  */
 typedef struct pal_lion_opts {
-    double beta1; /* in (0, 1); 0: 0.9 */
-    double beta2; /* in (0, 1); 0: 0.99 */
-    double decay; /* >= 0; default none */
-    const pal_group *groups;
-    int group_count;
+    double beta1;            /* in (0, 1); 0: 0.9 */
+    double beta2;            /* in (0, 1); 0: 0.99 */
+    double decay;            /* >= 0; default none */
+    const pal_group *groups; /* as AdamW's */
+    int group_count;         /* how many */
 } pal_lion_opts;
 
+/* Lion. */
 PAL_API pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts);
+
+/* By what the step of a matrix is multiplied. */
+typedef enum pal_muon_scale {
+    PAL_MUON_SHAPE, /* sqrt(max(1, rows / columns)) */
+    PAL_MUON_RMS    /* 0.2 sqrt(max(rows, columns)) */
+} pal_muon_scale;
 
 /*
  * Muon, momentum made orthogonal, for the matrices [rows, columns]:
@@ -124,26 +134,25 @@ PAL_API pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts);
  * program for the two rates, 0.02 and 0.0003; Liu et al. 2025 (arXiv 2502.16982) for the second
  * scale.
  */
-typedef enum pal_muon_scale {
-    PAL_MUON_SHAPE, /* sqrt(max(1, rows / columns)) */
-    PAL_MUON_RMS    /* 0.2 sqrt(max(rows, columns)) */
-} pal_muon_scale;
-
 typedef struct pal_muon_opts {
-    double momentum;  /* in (0, 1); 0: 0.95 */
-    bool no_nesterov; /* u = m */
-    pal_muon_scale scale;
+    double momentum;            /* in (0, 1); 0: 0.95 */
+    bool no_nesterov;           /* u = m */
+    pal_muon_scale scale;       /* how far a matrix moves */
     const char *const *exclude; /* patterns; NULL: "*embed*" and "*head*" */
-    int exclude_count;
-    double rest_rate;         /* > 0; 0: 0.015 with PAL_MUON_SHAPE, 1 with PAL_MUON_RMS */
-    double beta1, beta2, eps; /* of the rest, as AdamW's; 0: 0.9, 0.95, 1e-8 */
-    double decay;             /* >= 0; default none */
-    const pal_group *groups;
-    int group_count;
+    int exclude_count;          /* how many */
+    double rest_rate;           /* > 0; 0: 0.015 with PAL_MUON_SHAPE, 1 with PAL_MUON_RMS */
+    double beta1;               /* of the rest, as AdamW's; 0: 0.9 */
+    double beta2;               /* of the rest; 0: 0.95 */
+    double eps;                 /* of the rest; 0: 1e-8 */
+    double decay;               /* >= 0; default none */
+    const pal_group *groups;    /* as AdamW's */
+    int group_count;            /* how many */
 } pal_muon_opts;
 
+/* Muon, with AdamW for what is not a matrix. */
 PAL_API pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts);
 
+/* NULL is allowed. Parameters stay. */
 PAL_API void pal_optim_free(pal_optim *optim);
 /*
  * One update at learning rate lr, from the gradients that are there. Gradients are not cleared.
@@ -163,6 +172,7 @@ PAL_API const char *pal_optim_name(const pal_optim *optim);
  */
 PAL_API PAL_CHECKED pal_status pal_optim_put(const pal_optim *optim, pal_h5 *file,
                                              const char *group, pal_error *error);
+/* Reads the state that pal_optim_put wrote. */
 PAL_API PAL_CHECKED pal_status pal_optim_get(pal_optim *optim, pal_h5 *file, const char *group,
                                              pal_error *error);
 
@@ -180,13 +190,15 @@ PAL_API PAL_CHECKED pal_status pal_optim_get(pal_optim *optim, pal_h5 *file, con
  */
 typedef struct pal_average pal_average;
 
+/* Options of pal_average_new. */
 typedef struct pal_average_opts {
     double decay; /* in (0, 1); 0: 0.999 */
-    bool warm_up;
+    bool warm_up; /* less at first: (1 + t) / (10 + t) */
 } pal_average_opts;
 
 /* For the parameters that exist now. NULL after telling the handler. */
 PAL_API pal_average *pal_average_new(pal_params *params, pal_average_opts opts);
+/* NULL is allowed. Parameters stay. */
 PAL_API void pal_average_free(pal_average *average);
 /* After a step. PAL_EVALUE, after telling the handler and changing nothing, if parameters were
  * created since, or the two are swapped. */
@@ -194,11 +206,13 @@ PAL_API pal_status pal_average_update(pal_average *average);
 /* Exchanges average and parameters, to evaluate or save with the average; once more before training
  * goes on. PAL_EVALUE as above if parameters were created since. */
 PAL_API pal_status pal_average_swap(pal_average *average);
+/* Updates made so far: t. */
 PAL_API int64_t pal_average_updates(const pal_average *average);
 /* group/a/NAME, group/step and kind = "average"; all or nothing, as for an optimiser. PAL_EVALUE
  * while they are swapped. */
 PAL_API PAL_CHECKED pal_status pal_average_put(const pal_average *average, pal_h5 *file,
                                                const char *group, pal_error *error);
+/* Reads the state that pal_average_put wrote. */
 PAL_API PAL_CHECKED pal_status pal_average_get(pal_average *average, pal_h5 *file,
                                                const char *group, pal_error *error);
 
@@ -222,11 +236,14 @@ typedef enum pal_schedule_kind {
     PAL_WSD       /* warm-up, stable, decay: it stays, and falls along a line at the end */
 } pal_schedule_kind;
 
+/* A rate for every step. Steps count from 0. */
 typedef struct pal_schedule {
-    pal_schedule_kind kind;
-    double lr, min_lr;     /* 0 <= min_lr <= lr; PAL_CONSTANT does not read min_lr and steps */
-    int64_t warmup, steps; /* steps counts the warm-up */
-    int64_t decay_steps;   /* PAL_WSD: the last of the steps; at most steps - warmup */
+    pal_schedule_kind kind; /* what follows the warm-up */
+    double lr;              /* the largest rate */
+    double min_lr;  /* the rate at the end, 0 .. lr; PAL_CONSTANT does not read it, nor steps */
+    int64_t warmup; /* steps in which the rate rises */
+    int64_t steps;  /* when min_lr is reached, the warm-up included */
+    int64_t decay_steps; /* PAL_WSD: the last of the steps; at most steps - warmup */
 } pal_schedule;
 
 /*

@@ -42,6 +42,7 @@ PAL_API const char *pal_code_version(void);
  * the end of the process. pal_stop_remove puts back what was there before.
  */
 PAL_API void pal_stop_install(void);
+/* The handlers of before pal_stop_install. */
 PAL_API void pal_stop_remove(void);
 /* The number of the first signal that asked to stop since pal_stop_install; 0: none. It stays until
  * the next pal_stop_install: every pal_train until then ends before its first step. */
@@ -49,10 +50,12 @@ PAL_API int pal_stop_requested(void);
 
 /* ---- The log ---- */
 
+/* The two logs of a run, open for writing. */
 typedef struct pal_journal pal_journal;
+/* A number of a row, by name. */
 typedef struct pal_field {
-    const char *name;
-    double value;
+    const char *name; /* of the column */
+    double value;     /* in it */
 } pal_field;
 
 /*
@@ -88,6 +91,7 @@ PAL_API PAL_CHECKED pal_status pal_run_make(const char *folder, pal_error *error
  * have no locks; there everybody gets one.
  */
 typedef struct pal_lock pal_lock;
+/* Takes the lock of a folder. */
 PAL_API PAL_CHECKED pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error);
 PAL_API void pal_run_unlock(pal_lock *lock); /* NULL is allowed */
 /* The path of a step's checkpoint; size is the room in path. Returns path. */
@@ -101,6 +105,7 @@ PAL_API PAL_CHECKED pal_status pal_run_write(const char *folder, const char *nam
 /* best.txt, one line: "step-00000060.h5 1.8125". Reading gives step 0 where there is none. */
 PAL_API PAL_CHECKED pal_status pal_run_set_best(const char *folder, int64_t step, double value,
                                                 pal_error *error);
+/* Reads best.txt. */
 PAL_API PAL_CHECKED pal_status pal_run_best(const char *folder, int64_t *step, double *value,
                                             pal_error *error);
 /* Removes checkpoints but the last `keep` >= 1 and that of step `best`. keep = 0 keeps all. */
@@ -115,7 +120,7 @@ typedef struct pal_plot_opts {
     const char *column; /* of the loss; NULL: "loss". "held_out" is drawn too if it is there */
     const char *unit;   /* at the axis; NULL: the name of the column */
     double reference;   /* a line to compare with; 0: none */
-    const char *reference_title;
+    const char *reference_title; /* what that line is */
 } pal_plot_opts;
 /* PAL_EIO if gnuplot is not installed or fails; files are then what they were. */
 PAL_API PAL_CHECKED pal_status pal_plot(const char *folder, pal_plot_opts opts, pal_error *error);
@@ -149,7 +154,7 @@ typedef struct pal_checkpoint {
     int64_t step;          /* steps made */
     pal_position position; /* of the batches that were consumed */
     int64_t best_step;     /* of the best evaluation; 0: none */
-    double best;
+    double best;           /* its value */
     /* Set by loading. */
     char kernels[64];  /* the kernels that it was made with ("kernels avx512, BLIS skx") */
     bool same_kernels; /* they are the ones in use; with others a run goes on with other bits */
@@ -172,6 +177,7 @@ PAL_API PAL_CHECKED pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *fil
 /* The same with a file of its own, which is replaced whole; a failure leaves the old one. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_save(const pal_checkpoint *c, const char *path,
                                                    pal_error *error);
+/* Reads such a file into *c; see pal_checkpoint_get. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path,
                                                    pal_error *error);
 /* The text of the file, for who has to build the model that it fits. size is the room in text. */
@@ -197,17 +203,18 @@ typedef double pal_evaluate_fn(void *user, pal_tape *tape, int64_t step);
 /* Writes a sample to `to`, with gradients off. */
 typedef void pal_sample_fn(void *user, pal_tape *tape, int64_t step, FILE *to);
 
+/* A run of pal_train. params, optim, tape, schedule, loss and steps have to be given. */
 typedef struct pal_train_opts {
-    pal_params *params;
-    pal_optim *optim;
-    pal_tape *tape;
-    pal_schedule schedule;
-    pal_average *average; /* NULL: none; updated after every step, and used for evaluation */
-    pal_batches *batches; /* NULL: the loss callback has its own data */
-    pal_loss_fn *loss;
-    pal_evaluate_fn *evaluate; /* NULL: none; as is sample */
-    pal_sample_fn *sample;
-    void *user; /* of the three */
+    pal_params *params;        /* what is trained */
+    pal_optim *optim;          /* how */
+    pal_tape *tape;            /* reset before every micro-batch */
+    pal_schedule schedule;     /* of the rate */
+    pal_average *average;      /* NULL: none; updated after every step, and used for evaluation */
+    pal_batches *batches;      /* NULL: the loss callback has its own data */
+    pal_loss_fn *loss;         /* of one micro-batch */
+    pal_evaluate_fn *evaluate; /* NULL: none */
+    pal_sample_fn *sample;     /* NULL: none */
+    void *user;                /* of the three */
 
     int64_t steps;      /* in all, those before a resume included */
     int64_t accumulate; /* micro-batches a step; 0: 1 */
@@ -221,7 +228,9 @@ typedef struct pal_train_opts {
     pal_lock *lock;     /* of the folder, that the caller has; NULL: pal_train takes it */
     int64_t resume;     /* go on from the checkpoint of this step; 0: a new run */
     const char *config; /* the text of config.txt and the checkpoints; NULL: none */
-    const char *data, *tokenizer, *tokenizer_name; /* as in pal_checkpoint */
+    const char *data;   /* as in pal_checkpoint */
+    const char *tokenizer;      /* as there */
+    const char *tokenizer_name; /* as there */
     int64_t save_every;     /* steps between checkpoints; 0: the last step alone, and the best */
     int64_t keep;           /* checkpoints kept beside the best; 0: all */
     int64_t evaluate_every; /* 0: at the last step */
@@ -230,20 +239,23 @@ typedef struct pal_train_opts {
     bool quiet;             /* no lines on stdout */
 } pal_train_opts;
 
-/* One step. loss is the mean over all counted targets of its micro-batches, of all ranks, norm that
- * of the gradients before clipping. */
+/* What one step did. */
 typedef struct pal_step {
-    double loss, norm, lr;
-    int64_t counted, bytes; /* targets, and bytes of text they stand for (0: not known) */
+    double loss;     /* the mean over all counted targets of its micro-batches, of all ranks */
+    double norm;     /* of the gradients before clipping */
+    double lr;       /* the rate */
+    int64_t counted; /* targets */
+    int64_t bytes;   /* of text that they stand for (0: not known) */
 } pal_step;
 
+/* How a run ended. */
 typedef struct pal_train_result {
-    int64_t step;  /* steps made */
-    pal_step last; /* zeros if none was made */
-    int64_t best_step;
-    double best;
-    int signal;    /* that stopped it; 0: none */
-    bool time_out; /* stopped by opts.seconds */
+    int64_t step;      /* steps made */
+    pal_step last;     /* zeros if none was made */
+    int64_t best_step; /* of the best evaluation; 0: none */
+    double best;       /* its value */
+    int signal;        /* that stopped it; 0: none */
+    bool time_out;     /* stopped by opts.seconds */
 } pal_train_result;
 
 /*

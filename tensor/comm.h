@@ -13,9 +13,11 @@
 extern "C" {
 #endif
 
+/* Some ranks and a way between them; see above. */
 typedef struct pal_comm pal_comm;
 struct pal_comm {
-    int rank, size;
+    int rank; /* of this process, 0 .. size - 1 */
+    int size; /* how many there are */
     /*
      * Sends `sent` bytes to rank `to` and receives `received` bytes from rank `from`, both at once;
      * -1: neither. Returns when both are done. An error ends the job. Called from one thread, in
@@ -23,7 +25,7 @@ struct pal_comm {
      */
     void (*exchange)(const pal_comm *comm, int to, const void *send, size_t sent, int from,
                      void *receive, size_t received);
-    void *user;
+    void *user; /* of who fills it */
 };
 
 #ifdef __cplusplus

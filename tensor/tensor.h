@@ -17,8 +17,11 @@
 #include <stdio.h>
 
 #if defined(__GNUC__)
-#define PAL_API          __attribute__((visibility("default")))
-#define PAL_CHECKED      __attribute__((warn_unused_result))
+/* A function of the interface; everything else is private to the library. */
+#define PAL_API __attribute__((visibility("default")))
+/* The compiler warns when the status that the function returns is dropped. */
+#define PAL_CHECKED __attribute__((warn_unused_result))
+/* Argument f is a format as of printf, whose values begin at argument a. */
 #define PAL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define PAL_API
@@ -26,6 +29,7 @@
 #define PAL_PRINTF(f, a)
 #endif
 
+/* The version of these headers. */
 #define PAL_VERSION "0.1.0"
 
 #ifdef __cplusplus
@@ -34,8 +38,9 @@ extern "C" {
 
 /* ---- Errors ---- */
 
+/* The outcome of a call: PAL_OK or the kind of failure. */
 typedef enum pal_status {
-    PAL_OK = 0,
+    PAL_OK = 0,   /* it did what it says */
     PAL_ESHAPE,   /* shapes, strides or sizes do not fit together */
     PAL_EDTYPE,   /* an element type that the operation does not take */
     PAL_EVALUE,   /* an axis, index, option or name out of range */
@@ -50,10 +55,11 @@ typedef enum pal_status {
 
 /* What went wrong, as one sentence that names the operation, the argument and the shapes. */
 typedef struct pal_error {
-    pal_status status;
-    char message[1024];
+    pal_status status;  /* never PAL_OK */
+    char message[1024]; /* the sentence, ended by NUL */
 } pal_error;
 
+/* An error handler; see pal_set_error_handler. *error is valid during the call. */
 typedef void pal_error_fn(const pal_error *error, void *user);
 
 /*
@@ -87,6 +93,7 @@ PAL_API const char *pal_status_name(pal_status status);
  * created; fn = NULL restores the default.
  */
 typedef void *pal_alloc_fn(void *memory, size_t old_size, size_t size, void *user);
+/* Replaces the allocator; `user` is handed to every call of fn. */
 PAL_API void pal_set_allocator(pal_alloc_fn *fn, void *user);
 
 /* ---- Threads and processor ---- */
@@ -94,6 +101,7 @@ PAL_API void pal_set_allocator(pal_alloc_fn *fn, void *user);
 /* The number of OpenMP threads used from here on; results do not depend on it. n < 1 restores the
  * default. */
 PAL_API void pal_set_threads(int n);
+/* The number of threads in use. */
 PAL_API int pal_threads(void);
 
 /* One line on the kernels in use: instruction set (forced by PAL_ISA=base|avx2|avx512), BLIS
@@ -102,24 +110,27 @@ PAL_API const char *pal_kernels_in_use(void);
 
 /* ---- Arrays ---- */
 
-enum { PAL_MAX_DIMS = 8 };
+enum { PAL_MAX_DIMS = 8 }; /* the most axes that an array has */
 
+/* Element types: float, double, int64_t. */
 typedef enum pal_dtype { PAL_F32 = 0, PAL_F64, PAL_I64 } pal_dtype;
 
+/* Sizes of the axes of an array, outermost first. */
 typedef struct pal_shape {
-    int ndim;
-    int64_t dim[PAL_MAX_DIMS];
+    int ndim;                  /* how many axes; 0: a scalar */
+    int64_t dim[PAL_MAX_DIMS]; /* their sizes */
 } pal_shape;
 
+/* A strided array over memory that belongs to someone else. Made by pal_array_of, or pal_value of a
+ * tensor. */
 typedef struct pal_array {
-    pal_dtype dtype;
+    pal_dtype dtype;              /* of the elements */
     int ndim;                     /* 0: a scalar, one element */
     int64_t shape[PAL_MAX_DIMS];  /* shape[0] is outermost; zero is allowed */
     int64_t stride[PAL_MAX_DIMS]; /* in elements; may be 0 (broadcast) */
     void *data;                   /* the element at index 0, 0, ... */
 } pal_array;
 
-/* PAL_SHAPE(2, 3) is the shape [2, 3]; PAL_SCALAR is the shape []. */
 #ifdef __cplusplus
 } /* extern "C" */
 template <class... Dims> static inline pal_shape pal_make_shape(Dims... dims)
@@ -132,9 +143,11 @@ template <class... Dims> static inline pal_shape pal_make_shape(Dims... dims)
 #define PAL_SCALAR     pal_make_shape()
 extern "C" {
 #else
+/* PAL_SHAPE(2, 3) is the shape [2, 3]. */
 #define PAL_SHAPE(...)                                                              \
     ((pal_shape){.ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
                  .dim = {__VA_ARGS__}})
+/* The shape []: of one element. */
 #define PAL_SCALAR ((pal_shape){.ndim = 0})
 #endif
 
@@ -148,6 +161,7 @@ PAL_API const char *pal_dtype_name(pal_dtype dtype);
  * PAL_MAX_DIMS of them, or the size in bytes of the largest dtype does not fit int64_t.
  */
 PAL_API int64_t pal_shape_count(pal_shape shape);
+/* Whether both have the same axes of the same sizes. */
 PAL_API bool pal_shape_equal(pal_shape a, pal_shape b);
 /* The shape both broadcast to by NumPy's rule (aligned at the last axis, 1 stretches); PAL_ESHAPE
  * if there is none. */
@@ -155,8 +169,11 @@ PAL_API pal_status pal_shape_broadcast(pal_shape a, pal_shape b, pal_shape *out)
 
 /* A contiguous array over memory of yours. */
 PAL_API pal_array pal_array_of(pal_dtype dtype, pal_shape shape, void *data);
+/* Its shape. */
 PAL_API pal_shape pal_array_shape(const pal_array *a);
+/* How many elements it has. */
 PAL_API int64_t pal_array_count(const pal_array *a);
+/* Whether elements lie one after another in row-major order. */
 PAL_API bool pal_array_contiguous(const pal_array *a);
 /* "f32[2,3]"; size is the room in text, which is always terminated. Returns text. */
 PAL_API char *pal_array_describe(const pal_array *a, char *text, size_t size);
@@ -173,11 +190,14 @@ PAL_API char *pal_array_describe(const pal_array *a, char *text, size_t size);
  */
 PAL_API PAL_CHECKED pal_status pal_array_reshape(const pal_array *a, pal_shape shape,
                                                  pal_array *out, pal_error *error);
+/* Reorders the axes. */
 PAL_API PAL_CHECKED pal_status pal_array_permute(const pal_array *a, const int *axes,
                                                  pal_array *out, pal_error *error);
+/* Takes every step-th index of one axis. */
 PAL_API PAL_CHECKED pal_status pal_array_slice(const pal_array *a, int axis, int64_t start,
                                                int64_t stop, int64_t step, pal_array *out,
                                                pal_error *error);
+/* Stretches the array to a larger shape. */
 PAL_API PAL_CHECKED pal_status pal_array_broadcast(const pal_array *a, pal_shape shape,
                                                    pal_array *out, pal_error *error);
 
@@ -192,6 +212,7 @@ PAL_API PAL_CHECKED pal_status pal_array_copy(const pal_array *dst, const pal_ar
                                               pal_error *error);
 /* One element as a double; index has ndim entries (NULL for a scalar) and is not checked. */
 PAL_API double pal_array_get(const pal_array *a, const int64_t *index);
+/* Sets one element, rounded toward zero for i64. */
 PAL_API void pal_array_set(const pal_array *a, const int64_t *index, double value);
 
 /*
@@ -210,11 +231,12 @@ PAL_API void pal_array_print(FILE *file, const char *name, const pal_array *a);
  * the numbers it has used, by a count that depends on the shape alone.
  */
 typedef struct pal_rng {
-    uint64_t seed;
+    uint64_t seed;    /* any number */
     uint64_t stream;  /* independent sequences under one seed */
     uint64_t counter; /* blocks of four 32-bit words consumed */
 } pal_rng;
 
+/* A generator at the beginning of a stream. */
 PAL_API pal_rng pal_rng_new(uint64_t seed, uint64_t stream);
 /* A new generator that is independent of the given one and of every other split from it. */
 PAL_API pal_rng pal_rng_split(pal_rng *rng);
@@ -246,6 +268,7 @@ PAL_API void pal_rng_permutation(pal_rng *rng,
  */
 typedef struct pal_h5 pal_h5;
 
+/* Begins a file in memory; nothing is on disk before pal_h5_commit. */
 PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error);
 /* PAL_EFORMAT also for a file whose `format` says that a later version of this library wrote it. */
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
@@ -260,6 +283,7 @@ PAL_API PAL_CHECKED pal_status pal_h5_put_uints(pal_h5 *file, const char *name, 
 PAL_API PAL_CHECKED pal_status pal_h5_put_text(pal_h5 *file, const char *object,
                                                const char *attribute, const char *text,
                                                pal_error *error);
+/* A number as an attribute. */
 PAL_API PAL_CHECKED pal_status pal_h5_put_number(pal_h5 *file, const char *object,
                                                  const char *attribute, double value,
                                                  pal_error *error);
@@ -268,6 +292,7 @@ PAL_API PAL_CHECKED pal_status pal_h5_commit(pal_h5 *file, pal_error *error);
 /* Closes; a file that was being built and was not committed leaves no trace. NULL is allowed. */
 PAL_API void pal_h5_close(pal_h5 *file);
 
+/* Whether there is a dataset or group of this name. */
 PAL_API bool pal_h5_has(pal_h5 *file, const char *name);
 /* dtype and shape of a dataset; PAL_EFORMAT if it is missing, not a number, or of more than
  * PAL_MAX_DIMS dimensions. */
@@ -281,9 +306,11 @@ PAL_API PAL_CHECKED pal_status pal_h5_get(pal_h5 *file, const char *name, const 
  * Reads whole MiB. PAL_EVALUE for a range outside the dataset. */
 PAL_API PAL_CHECKED pal_status pal_h5_read_uints(pal_h5 *file, const char *name, int64_t first,
                                                  int64_t count, int64_t *out, pal_error *error);
+/* A text attribute; size is the room in text. PAL_EFORMAT if it is missing, no text or longer. */
 PAL_API PAL_CHECKED pal_status pal_h5_get_text(pal_h5 *file, const char *object,
                                                const char *attribute, char *text, size_t size,
                                                pal_error *error);
+/* A number attribute. PAL_EFORMAT if it is missing or no number. */
 PAL_API PAL_CHECKED pal_status pal_h5_get_number(pal_h5 *file, const char *object,
                                                  const char *attribute, double *value,
                                                  pal_error *error);

@@ -1,0 +1,27 @@
+#!/bin/sh
+# run.sh - compiles and runs the program of a page, from the root of the tree after `make lib`:
+#
+#     sh docs/course/run.sh docs/course/01_memory.md
+#
+# The program stays in build/course, as text and compiled. CC, B (the build folder) and SAN (a sanitizer) may be set.
+set -eu
+B=${B:-build}
+CC=${CC:-gcc}
+if [ $# != 1 ] || [ ! -f "$1" ]; then
+    echo "run.sh: which page? sh docs/course/run.sh docs/course/NN_NAME.md (or docs/course/answers/NN.md)" >&2
+    exit 2
+fi
+case $B in
+/*) library=$B ;;
+*) library=$PWD/$B ;;
+esac
+name=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
+program=${COURSE_OUT:-$B/course}/$name
+mkdir -p "${program%/*}"
+awk -v part=c -f docs/course/extract.awk "$1" >"$program.c"
+# shellcheck disable=SC2086 # empty, or one flag
+$CC -std=c11 -O1 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -ffp-contract=off \
+    ${SAN:+-fsanitize=$SAN} -I. "$program.c" -o "$program" -L"$library" -Wl,-rpath,"$library" -lpalimpsest -lm
+# The form feeds are marks for tests/test_course.sh.
+"$program" >"$program.out" || { code=$?; cat "$program.out"; exit $code; }
+sed '/^\f$/d' "$program.out"

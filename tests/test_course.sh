@@ -1,0 +1,78 @@
+#!/bin/sh
+# test_course.sh - the pages of docs/course do what they say: their programs compile without a warning and print what the
+# pages show, each text at its place, and so do their commands. PAL_TEST_ALL=1 runs the slow commands too.
+set -u
+B=${B:-build}
+COURSE_OUT=$(mktemp -d)
+export B COURSE_OUT
+trap 'rm -rf "$COURSE_OUT"' EXIT
+trap 'exit 1' INT TERM
+export OMP_NUM_THREADS=1 # what is here is too small for a team
+failed=0
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+part() { # PART PAGE
+    awk -v part="$1" -v slow="${PAL_TEST_ALL:-0}" -f docs/course/extract.awk "$2"
+}
+
+# Compiles, runs and compares one page; says what is wrong and is false then.
+check() { # PAGE
+    out=$COURSE_OUT/out
+    part c "$1" >"$out.c" || return 1
+    if [ -s "$out.c" ]; then
+        if ! sh docs/course/run.sh "$1" >"$out.log" 2>"$out.err" || [ -s "$out.err" ]; then
+            cat "$out.err"
+            return 1
+        fi
+        program=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
+        part c-says "$1" >"$out.want" || return 1
+        diff -u "$out.want" "$COURSE_OUT/$program.out" >"$out.diff" || {
+            echo "the page (-) and the program (+) differ:"
+            cat "$out.diff"
+            return 1
+        }
+    fi
+    # Pages say build/; the tests may be built elsewhere.
+    part sh "$1" | sed "s|build/|$B/|g" >"$out.sh" || return 1
+    if [ -s "$out.sh" ]; then
+        sh -eu "$out.sh" >"$out.got" 2>"$out.err" || {
+            cat "$out.got" "$out.err"
+            return 1
+        }
+        part sh-says "$1" >"$out.want"
+        # What no text is about is not compared.
+        if [ -s "$out.want" ]; then
+            diff -u "$out.want" "$out.got" >"$out.diff" || {
+                echo "the page (-) and its commands (+) differ:"
+                cat "$out.diff"
+                return 1
+            }
+        fi
+    fi
+}
+
+for page in docs/course/*.md docs/course/answers/*.md; do
+    check "$page" >"$COURSE_OUT/report" || fail "$page: $(cat "$COURSE_OUT/report")"
+done
+ls docs/course/[0-9]*.md docs/course/answers/[0-9]*.md >"$COURSE_OUT/pages"
+[ "$(wc -l <"$COURSE_OUT/pages")" = 20 ] || fail "not ten pages with ten pages of answers: $(cat "$COURSE_OUT/pages")"
+
+# ---- This test can fail ----
+first=$(ls docs/course/01*.md)
+mutant() { # WHAT SED-SCRIPT: a copy of the first page, changed, has to be found out
+    sed "$2" "$first" >"$COURSE_OUT/mutant.md"
+    cmp -s "$first" "$COURSE_OUT/mutant.md" && fail "the mutant with $1 is the page itself"
+    if check "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a page with $1 passes"; fi
+}
+mutant "another digit in a text" '/^```text/,/^```$/ s/[0-8]/9/'
+mutant "a line more in a text" '/^```text/a\
+something else'
+mutant "a text less" '/^```text/,/^```$/d'
+mutant "a warning" 's/^int main(void)/int unused(void) { return 0; }\
+int main(void)/'
+mutant "an error" 's/pal_tape_new/pal_tape_now/'
+mutant "a block of another language" 's/^```text/```console/'
+exit $failed
