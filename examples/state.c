@@ -35,10 +35,13 @@ static const char doc[] =
     "layers help."
     "\vTry:\n\n"
     "  state --show 2\n"
-    "  state --dense --mixers gdn2:allow_neg_eigval=true\n"
-    "  state --dense --mixers gdn2\n"
+    "  state --dense --no-mlp --steps 100 --lr 1e-2 --mixers "
+    "gdn2:num_heads=4:head_dim=16:use_short_conv=false:allow_neg_eigval=true\n"
+    "  the same with allow_neg_eigval=false\n"
     "  state --dense --mixers mamba2\n"
     "  state --task s3 --mixers gdn2:allow_neg_eigval=true --layers 3\n\n"
+    "Once the loss is nothing, more steps make long rows worse: all that still moves is what short "
+    "rows do not ask for. "
     "Seeds differ here more than elsewhere: look at several.";
 
 static error_t parse(int key, char *text, struct argp_state *state)
