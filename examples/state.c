@@ -40,8 +40,8 @@ static const char doc[] =
     "  the same with allow_neg_eigval=false\n"
     "  state --dense --mixers mamba2\n"
     "  state --task s3 --mixers gdn2:allow_neg_eigval=true --layers 3\n\n"
-    "Once the loss is nothing, more steps make long rows worse: all that still moves is what short "
-    "rows do not ask for. "
+    "Once the loss is nothing, more steps can make long rows worse: what short rows do not ask for "
+    "still moves. "
     "Seeds differ here more than elsewhere: look at several.";
 
 static error_t parse(int key, char *text, struct argp_state *state)
