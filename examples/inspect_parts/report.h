@@ -8,7 +8,7 @@
 
 /* ---- screen.c ---- */
 
-/* A line a head, and if there is one head a model, a line a token. */
+/* A line a head, and if there are one or two, a line a token of each. */
 void report_screen(const observation *ob, FILE *to);
 /* What every model says after every token, by the names of a sequence made by hand. */
 void report_readings(const observation *ob, FILE *to);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LINES = 64, READING = 20 }; /* of the table of tokens; characters of a reading */
+enum { LINES = 64, READING = 28 }; /* of the table of tokens; characters of a reading */
 
 /* Mean of a gate over its channels, or over all tokens (T rows); a dash where the rule has none. */
 static const char *gate(char text[16], int64_t channels, const double *x, int64_t n, bool decay)
@@ -100,7 +100,7 @@ void report_screen(const observation *ob, FILE *to)
             "\ngates: means over tokens and channels; |S|, sigma 1, rank, reads (mean cosine of "
             "what the keys\nread with what was written): after the last token; sum A z, layer: "
             "errors of o against the sum\nover A, and against the layer's own o\n");
-    for (int i = 0; ob->heads == ob->models && i < ob->heads; i++)
+    for (int i = 0; ob->heads <= 2 && i < ob->heads; i++)
         if (ob->head[i].rule != OB_ATTENTION) token_table(to, ob, &ob->head[i]);
 }
 
