@@ -81,7 +81,7 @@ static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double mo
             fprintf(to, "%.6g ", isfinite(x[i * cols + j]) ? x[i * cols + j] : 0);
         fputc('\n', to);
     }
-    fprintf(to, "e\ne\n");
+    fprintf(to, "e\n");
 }
 
 static void curves(FILE *to, const ob_head *h)
