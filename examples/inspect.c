@@ -245,7 +245,7 @@ static void check_layers(const observation *ob)
 {
     for (int i = 0; i < ob->heads; i++) {
         const ob_head *h = &ob->head[i];
-        if (h->A_error <= 1e-8 && (!h->given || h->given_error <= 1e-3)) continue;
+        if (h->A_error <= 1e-8 && (!h->given || h->given_error <= 1e-4)) continue;
         fprintf(stderr,
                 "inspect: %s, layer %lld, head %lld: what is shown is not what the layer computes "
                 "(%g and %g apart)\n",

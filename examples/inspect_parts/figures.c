@@ -67,9 +67,11 @@ static void token_tics(FILE *to, const observation *ob, char axis)
 
 /* ---- One panel ---- */
 
+/* The ends of the colours are `most`; 0: the largest number. */
 static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double most)
 {
-    for (int64_t i = 0; most == 0 && i < rows * cols; i++)
+    const bool fixed = most > 0;
+    for (int64_t i = 0; !fixed && i < rows * cols; i++)
         if (isfinite(x[i])) most = fmax(most, fabs(x[i]));
     if (!(most > 0)) most = 1;
     fprintf(to,
@@ -153,7 +155,7 @@ static void draw(FILE *to, const drawing *d, const ob_head *first, kind k, const
     char path[PAL_PATH];
     const int n = panels(d, first, k);
     const bool words = d->ob->T <= 24 && (k == READBACK || k == ATTENTION);
-    const int side = SIDE + (words ? 120 : 0);
+    const int side = SIDE + (words ? 160 : 0);
     path_of(d, first, k, type, true, path);
     fprintf(to,
             strcmp(type, "svg") == 0

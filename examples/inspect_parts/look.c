@@ -27,7 +27,7 @@ typedef struct looker {
     pal_error *error;
 } looker;
 
-static void keep(looker *l, part *p, pal_tensor t)
+static void keep(part *p, pal_tensor t)
 {
     const pal_shape shape = pal_shape_of(t);
     const int64_t n = pal_count(t);
@@ -36,7 +36,6 @@ static void keep(looker *l, part *p, pal_tensor t)
     *p =
         (part){.x = ob_reals(n), .heads = shape.dim[2], .width = shape.ndim > 3 ? shape.dim[3] : 1};
     memcpy(p->x, from.data, (size_t)n * sizeof *p->x);
-    (void)l;
 }
 
 /* Channels c < n of head j of HV of a part, whose heads may be shared by groups and whose one
@@ -63,7 +62,7 @@ static int64_t window_of(const char *mixers, int64_t layer)
     return 0; /* "swa" says 2048, more than any sequence here */
 }
 
-/* Mamba-2 adds D x to what its state says. */
+/* Mamba-2 adds D x to what its state says, which is small beside it in an untrained model. */
 static void without_D(const looker *l, ob_head *h)
 {
     char name[64];
@@ -91,6 +90,7 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
     take(&seen[V], T, j, heads, nv, h->v);
     h->given = ob_reals(T * nv);
     take(&seen[O], T, j, heads, nv, h->given);
+    for (int64_t i = 0; i < T * nv; i++) h->given_most = fmax(h->given_most, fabs(h->given[i]));
     if (rule == OB_ATTENTION) {
         h->window = window_of(l->mixers, layer);
         return PAL_OK;
@@ -130,7 +130,7 @@ static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
     looker *l = user;
     if (l->opts.layer >= 0 && l->opts.layer != layer) return true;
     for (int i = 0; i < PARTS; i++)
-        if (strcmp(name, parts[i]) == 0) keep(l, &l->seen[i], *t);
+        if (strcmp(name, parts[i]) == 0) keep(&l->seen[i], *t);
     if (strcmp(name, "o") == 0 && l->status == PAL_OK) add_layer(l, layer);
     return true;
 }

@@ -157,16 +157,22 @@ static void softmax(ob_head *h)
     }
 }
 
-/* The largest difference of x and y as a share of the largest |y|; NaN counts as infinite. */
-static double apart(const double *x, const double *y, int64_t n)
+static double largest(const double *x, int64_t n)
 {
-    double most = 0, worst = 0;
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(x[i]));
+    return most;
+}
+
+/* The largest difference of x and y as a share of `of`; NaN counts as infinite. */
+static double apart(const double *x, const double *y, int64_t n, double of)
+{
+    double worst = 0;
     for (int64_t i = 0; i < n; i++) {
-        most = fmax(most, fabs(y[i]));
-        if (!(fabs(x[i] - y[i]) <= worst))
-            worst = isnan(x[i] - y[i]) ? INFINITY : fabs(x[i] - y[i]);
+        const double d = fabs(x[i] - y[i]);
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
     }
-    return most > 0 ? worst / most : worst;
+    return of > 0 ? worst / of : worst;
 }
 
 /* sum_s A[t,s] (w_s*v_s), [T,V]. */
@@ -196,11 +202,12 @@ void ob_measure(observation *ob, pal_rule_mode mode)
             read_back(h);
             implied(tape, h, mode);
         }
+        const int64_t n = h->T * h->V;
         double *sum = summed(h);
         /* Attention is the sum by definition, so only the layer can contradict it. */
-        if (h->rule == OB_ATTENTION) memcpy(h->o, sum, (size_t)(h->T * h->V) * sizeof *sum);
-        h->A_error = apart(sum, h->o, h->T * h->V);
-        h->given_error = h->given ? apart(h->o, h->given, h->T * h->V) : NAN;
+        if (h->rule == OB_ATTENTION) memcpy(h->o, sum, (size_t)n * sizeof *sum);
+        h->A_error = apart(sum, h->o, n, largest(h->o, n));
+        h->given_error = h->given ? apart(h->o, h->given, n, h->given_most) : NAN;
         free(sum);
     }
     pal_tape_free(tape);

@@ -61,7 +61,7 @@ typedef struct ob_head {
     double *cosine, *error; /* [T,T]: what the key of s reads at t against w_s*v_s; NaN: nothing */
     double *A;              /* [T,T]: o_t = sum_s A[t,s] (w_s*v_s) */
     double A_error;         /* of that sum, as a share of max |o| */
-    double given_error;     /* of o against `given`, as a share of max |given|; NaN: not given */
+    double given_error;     /* of o against `given`, as a share of given_most; NaN: not given */
 } ob_head;
 
 typedef struct observation {
