@@ -51,6 +51,7 @@ typedef struct ob_head {
     int64_t window;                 /* attention: tokens that a query sees; 0: all before it */
     int64_t decays, erases, writes; /* channels of the gates: 0 (there is none), 1, K or V */
     double *given;                  /* what the layer returned, [T,V]; NULL: there was no layer */
+    double given_most;              /* its largest number; of Mamba-2 before D x was taken off */
     /* What measure.c makes of it; S, norm, update, sigma, rank, cosine and error not of attention.
      */
     double *S;              /* [T,K,V] */
