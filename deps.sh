@@ -12,7 +12,7 @@ libcjson-dev libpcre2-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
 # For make docs, make format and make check-all:
-extra="doxygen graphviz git clang libomp-dev clang-format-14"
+extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'
