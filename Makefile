@@ -199,6 +199,11 @@ demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this pro
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
 
+figure-inspect: $(B)/examples/inspect ## docs/figures/inspect-*.svg
+	@mkdir -p docs/figures
+	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
+	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
+
 docs: ## build/docs/html, from the comments of the public headers
 	@mkdir -p $(B)/docs
 	$(Q)(cat docs/Doxyfile; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -

@@ -19,11 +19,11 @@ if ! command -v apt-get >/dev/null 2>&1; then
 This system has no apt-get. Install the equivalents of Debian's packages, then run make:
 
   Fedora         gcc gcc-c++ make pkgconf blis-devel hdf5-openmpi-devel openmpi-devel gnuplot
-                 cjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel clang-tools-extra
+                 cjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel clang-tools-extra chromium
   Arch           gcc make pkgconf blis hdf5-openmpi openmpi gnuplot
-                 cjson pcre2 check python-h5py doxygen graphviz git clang openmp
+                 cjson pcre2 check python-h5py doxygen graphviz git clang openmp chromium
   openSUSE       gcc gcc-c++ make pkgconf-pkg-config blis-devel hdf5-openmpi4-devel openmpi4-devel gnuplot
-                 libcjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel
+                 libcjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel chromium
 
 BLIS must be its OpenMP build, HDF5 its Open MPI build.
 END
