@@ -59,6 +59,7 @@ CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
 TASK_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/tasks/*.c))
+INSPECT  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/inspect_parts/*.c))
 BPE_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/bpe/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
@@ -68,7 +69,7 @@ LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks examples/inspect_parts tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -78,7 +79,8 @@ examples: $(EXAMPLES) $(B)/corpus.txt ## build/examples/*
 bench: $(BENCHES) ## build/bench/*
 
 # ---- Rules --------------------------------------------------------------------------------------------------------
-# A change of compiler or flags rebuilds everything.
+# A change of compiler or flags rebuilds everything. What one target adds to them is private, or else it would count as
+# a change wherever that target is made first.
 FLAGS = $(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(ALL_LDFLAGS) $(LDLIBS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
@@ -92,7 +94,14 @@ $(B)/gen/commit.h: FORCE
 	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" | cmp -s - $@ || \
 	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" > $@
 $(B)/optim/version.o: $(B)/gen/commit.h
-$(B)/optim/version.o: LIB_CFLAGS += -I$(B)/gen
+$(B)/optim/version.o: private LIB_CFLAGS += -I$(B)/gen
+
+# The page of inspect as C strings, a line each.
+$(B)/gen/page.inc: examples/inspect_parts/page.html
+	@mkdir -p $(@D)
+	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
+$(B)/examples/inspect_parts/page.o: $(B)/gen/page.inc
+$(B)/examples/inspect_parts/page.o: private LIB_CFLAGS += -I$(B)/gen
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -123,6 +132,8 @@ BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
 $(B)/tests/test_tasks $(B)/tests/test_tasks_learn: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
+$(B)/tests/test_inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
+$(B)/tests/test_inspect: CHECK_LIBS += $(BPE_LIBS)
 # Without Check.
 $(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
 RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
@@ -137,7 +148,9 @@ $(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
 $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
 $(B)/examples/tokenize: $(B)/examples/lm/text.o
 $(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: $(BPE_OBJ)
-$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: LDLIBS += $(BPE_LIBS)
+$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: private LDLIBS += $(BPE_LIBS)
+$(B)/examples/inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
+$(B)/examples/inspect: private LDLIBS += $(BPE_LIBS)
 TASK_PROGRAMS := $(addprefix $(B)/examples/,recall needle state synthetic)
 $(TASK_PROGRAMS): $(TASK_OBJ) $(B)/examples/lm/options.o
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
@@ -154,7 +167,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
--include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) \
+-include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) $(INSPECT:.o=.d) \
          $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d)
 .SECONDARY:
 
@@ -185,6 +198,11 @@ DEMO := --mixers gdn2 --layers 3 --width 96 --batch 16 --len 64 --steps 1000 --s
 demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text, about a minute
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
+
+figure-inspect: $(B)/examples/inspect ## docs/figures/inspect-*.svg
+	@mkdir -p docs/figures
+	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
+	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
 	@mkdir -p $(B)/docs

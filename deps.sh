@@ -12,18 +12,18 @@ libcjson-dev libpcre2-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
 # For make docs, make format and make check-all:
-extra="doxygen graphviz git clang libomp-dev clang-format-14"
+extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'
 This system has no apt-get. Install the equivalents of Debian's packages, then run make:
 
   Fedora         gcc gcc-c++ make pkgconf blis-devel hdf5-openmpi-devel openmpi-devel gnuplot
-                 cjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel clang-tools-extra
+                 cjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel clang-tools-extra chromium
   Arch           gcc make pkgconf blis hdf5-openmpi openmpi gnuplot
-                 cjson pcre2 check python-h5py doxygen graphviz git clang openmp
+                 cjson pcre2 check python-h5py doxygen graphviz git clang openmp chromium
   openSUSE       gcc gcc-c++ make pkgconf-pkg-config blis-devel hdf5-openmpi4-devel openmpi4-devel gnuplot
-                 libcjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel
+                 libcjson-devel pcre2-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel chromium
 
 BLIS must be its OpenMP build, HDF5 its Open MPI build.
 END

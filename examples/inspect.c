@@ -1,0 +1,286 @@
+/*
+ * inspect.c - runs a model, or a sequence made by hand, and shows its memory.
+ *
+ *     inspect --demo --out build/inspect
+ *     inspect build/run/start.h5 build/run/model.h5 --row 3 --out build/inspect
+ *
+ * What is observed comes from a source (look.h), becomes one record (observation.h), is measured
+ * there, and is printed in four ways (report.h). docs/inspect.md explains the pictures.
+ */
+#include "examples/inspect_parts/look.h"
+#include "examples/inspect_parts/report.h"
+#include "examples/lm/text.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct options {
+    source_opts source;
+    const char *script, *rules, *out;
+    int64_t at, threads;
+    pal_rule_mode mode;
+    bool demo, no_figures;
+} options;
+
+static void stop(const char *what)
+{
+    fprintf(stderr, "inspect: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void need(pal_status status, const pal_error *error)
+{
+    if (status != PAL_OK) stop(error->message);
+}
+
+/* ---- The command line ---- */
+
+enum { OUT = 'o', LAYER = 'l', ROW = 'r', SEED = 's', TOKENS = 'n', TEXT = 't' };
+enum {
+    HEAD = 256,
+    DEMO,
+    SCRIPT,
+    RULE,
+    MIXERS,
+    LAYERS,
+    WIDTH,
+    DATA,
+    POINT,
+    LAST,
+    AT,
+    MODE,
+    NO_FIGURES,
+    THREADS
+};
+
+static const struct argp_option flags[] = {
+    {NULL, 0, NULL, 0, "What is run:", 1},
+    {"demo", DEMO, NULL, 0, "a short sequence made by hand", 1},
+    {"script", SCRIPT, "FILE", 0, "a sequence made by hand (docs/inspect.md)", 1},
+    {"rule", RULE, "LIST", 0, "of these two: the rules side by side (gdn2,kda,gdn,deltanet,mamba2)",
+     1},
+    {"mixers", MIXERS, "LIST", 0,
+     "instead of checkpoints: an untrained model of each entry, side by side", 1},
+    {"layers", LAYERS, "N", 0, "of these models (1)", 1},
+    {"width", WIDTH, "N", 0, "of these models (64)", 1},
+    {"last", LAST, NULL, 0,
+     "of a checkpoint that has an average of the parameters: those of the last step", 1},
+    {NULL, 0, NULL, 0, "Which tokens:", 2},
+    {"text", TEXT, "TEXT", 0, "these, by the tokenizer of the checkpoint (of --mixers: bytes)", 2},
+    {"row", ROW, "N", 0, "row N of the task, or window N of the data (0)", 2},
+    {"point", POINT, "N", 0, "of a task: test point N, a degree of difficulty (0)", 2},
+    {"data", DATA, "TASK|FILE", 0, "of --mixers: a task, a store of tokens or a text", 2},
+    {"seed", SEED, "N", 0, "of the parameters of --mixers and of a task's rows (1)", 2},
+    {"tokens", TOKENS, "N", 0, "the first N of them; 0: all, at most 512 (0)", 2},
+    {NULL, 0, NULL, 0, "What is shown:", 3},
+    {"layer", LAYER, "N", 0, "this layer alone", 3},
+    {"head", HEAD, "N", 0, "this (value) head alone", 3},
+    {"out", OUT, "FOLDER", 0, "write index.html, CSV and figures there (tables only)", 3},
+    {"at", AT, "T", 0, "the token after which figures and state.csv show S (the last)", 3},
+    {"no-figures", NO_FIGURES, NULL, 0, "no SVG and PNG, for which gnuplot is needed", 3},
+    {"mode", MODE, "MODE", 0, "how the rules are stepped: recurrent or composed (recurrent)", 3},
+    {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 3},
+    {0},
+};
+
+static int64_t whole(struct argp_state *state, const char *name, const char *text, int64_t least,
+                     int64_t most)
+{
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || errno || n < least || n > most)
+        argp_error(state, "--%s=%s: a whole number from %lld to %lld is wanted", name, text,
+                   (long long)least, (long long)most);
+    return n;
+}
+
+static pal_rule_mode mode_of(struct argp_state *state, const char *text)
+{
+    if (strcmp(text, "composed") == 0) return PAL_RULE_COMPOSED;
+    if (strcmp(text, "recurrent") != 0)
+        argp_error(state, "--mode=%s: recurrent or composed is wanted", text);
+    return PAL_RULE_RECURRENT;
+}
+
+static void add_checkpoint(struct argp_state *state, source_opts *s, const char *path)
+{
+    if (s->checkpoints == OB_MODELS) argp_error(state, "at most %d checkpoints", OB_MODELS);
+    s->checkpoint[s->checkpoints++] = path;
+}
+
+static error_t parse_number(int key, char *text, struct argp_state *state)
+{
+    options *o = state->input;
+    source_opts *s = &o->source;
+    const struct {
+        int key;
+        const char *name;
+        int64_t *to, least, most;
+    } all[] = {{LAYERS, "layers", &s->layers, 1, 64},
+               {WIDTH, "width", &s->width, 1, 4096},
+               {ROW, "row", &s->row, 0, INT32_MAX},
+               {POINT, "point", &s->point, 0, INT32_MAX},
+               {SEED, "seed", &s->seed, 0, INT32_MAX},
+               {TOKENS, "tokens", &s->tokens, 0, OB_TOKENS},
+               {LAYER, "layer", &s->look.layer, 0, INT32_MAX},
+               {HEAD, "head", &s->look.head, 0, INT32_MAX},
+               {AT, "at", &o->at, 0, OB_TOKENS - 1},
+               {THREADS, "threads", &o->threads, 0, 4096}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].key == key) {
+            *all[i].to = whole(state, all[i].name, text, all[i].least, all[i].most);
+            return 0;
+        }
+    return ARGP_ERR_UNKNOWN;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    options *o = state->input;
+    source_opts *s = &o->source;
+    switch (key) {
+    case DEMO:
+        o->demo = true;
+        return 0;
+    case SCRIPT:
+        o->script = text;
+        return 0;
+    case RULE:
+        o->rules = text;
+        return 0;
+    case MIXERS:
+        s->mixers = text;
+        return 0;
+    case DATA:
+        s->data = text;
+        return 0;
+    case TEXT:
+        s->text = text;
+        return 0;
+    case LAST:
+        s->last = true;
+        return 0;
+    case OUT:
+        o->out = text;
+        return 0;
+    case NO_FIGURES:
+        o->no_figures = true;
+        return 0;
+    case MODE:
+        o->mode = mode_of(state, text);
+        return 0;
+    case ARGP_KEY_ARG:
+        add_checkpoint(state, s, text);
+        return 0;
+    default:
+        return parse_number(key, text, state);
+    }
+}
+
+/* Exactly one source, and no flag of another. */
+static void check(const options *o)
+{
+    const source_opts *s = &o->source;
+    const bool hand = o->demo || o->script;
+    const int sources = o->demo + (o->script != NULL) + (s->mixers != NULL) + (s->checkpoints > 0);
+    if (sources != 1)
+        stop("one of CHECKPOINT, --mixers, --script and --demo is wanted (see --help)");
+    if (o->rules && !hand) stop("--rule belongs to --demo and --script");
+    if (s->data && !s->mixers) stop("--data belongs to --mixers: a checkpoint knows its data");
+    if (hand && (s->text || s->tokens)) stop("--text and --tokens belong to models");
+    if (s->mixers && !s->text && !s->data) stop("--mixers: --text or --data says what is read");
+}
+
+static void read_options(options *o, int argc, char **argv)
+{
+    const struct argp argp = {
+        .options = flags,
+        .parser = parse,
+        .args_doc = "[BEFORE.h5 [AFTER.h5 ...]]",
+        .doc =
+            "Runs a model, or a sequence made by hand, and shows its memory after every token: the "
+            "state S, its singular values, the gates, what every key reads back, and how much each "
+            "token counts in each output. Tables go to the screen; --out FOLDER gets "
+            "FOLDER/index.html (open it in a browser), CSV, SVG and PNG. Several models are shown "
+            "side by side."
+            "\vExamples:\n\n"
+            "  inspect --demo --out build/inspect\n"
+            "  inspect --script memory.txt --rule gdn2,mamba2\n"
+            "  inspect build/recall/start.h5 build/recall/model.h5 --row 3 --out build/inspect\n"
+            "  inspect build/run/step-00000200.h5 --text \"The delta rule\" --layer 0 --head 1\n"
+            "  inspect --mixers gdn2,kda,gdn,mamba2 --text \"abcabcabc\" --out build/inspect\n"};
+    *o = (options){.at = -1,
+                   .mode = PAL_RULE_RECURRENT,
+                   .source = {.layers = 1, .width = 64, .seed = 1, .look = {-1, -1}}};
+    argp_parse(&argp, argc, argv, 0, NULL, o);
+    check(o);
+}
+
+/* ---- The run ---- */
+
+static void observe(observation *ob, const options *o)
+{
+    pal_error error;
+    lm_text text = {.byte = NULL};
+    if (!o->demo && !o->script) {
+        need(source_observe(ob, &o->source, &error), &error);
+        return;
+    }
+    if (o->script) need(lm_text_read(&text, o->script, &error), &error);
+    if (text.size > 0 && memchr(text.byte, 0, (size_t)text.size)) stop("--script: it is no text");
+    char *copy = strndup(text.byte ? (const char *)text.byte : "", (size_t)text.size);
+    need(script_observe(ob, o->demo ? script_demo : copy, o->demo ? "the demo" : o->script,
+                        o->rules, &error),
+         &error);
+    free(copy);
+    lm_text_free(&text);
+}
+
+/* The float64 steps repeat what the layer computed: what is apart by more than rounding is not its
+ * memory. */
+static void check_layers(const observation *ob)
+{
+    for (int i = 0; i < ob->heads; i++) {
+        const ob_head *h = &ob->head[i];
+        if (h->A_error <= 1e-8 && (!h->given || h->given_error <= 1e-4)) continue;
+        fprintf(stderr,
+                "inspect: %s, layer %lld, head %lld: what is shown is not what the layer computes "
+                "(%g and %g apart)\n",
+                ob->model[h->model], (long long)h->layer, (long long)h->head, h->A_error,
+                h->given_error);
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void report(const observation *ob, const options *o)
+{
+    pal_error error;
+    if (o->demo || o->script) report_readings(ob, stdout);
+    report_screen(ob, stdout);
+    if (!o->out) return;
+    const int64_t at = o->at < 0 ? ob->T - 1 : o->at;
+    need(pal_run_make(o->out, &error), &error);
+    need(report_page(ob, o->out, &error), &error);
+    need(report_csv(ob, o->out, at, &error), &error);
+    if (!o->no_figures) need(report_figures(ob, o->out, at, &error), &error);
+    printf("\n%s/index.html shows it after every token\n", o->out);
+}
+
+int main(int argc, char **argv)
+{
+    options o;
+    observation ob = {.T = 0};
+    read_options(&o, argc, argv);
+    pal_set_threads((int)o.threads);
+    observe(&ob, &o);
+    if (o.at >= ob.T) stop("--at: there are not so many tokens");
+    ob_measure(&ob, o.mode);
+    check_layers(&ob);
+    report(&ob, &o);
+    ob_free(&ob);
+    if (fflush(stdout) != 0) stop("standard output cannot be written");
+    return 0;
+}

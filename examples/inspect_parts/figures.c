@@ -1,0 +1,222 @@
+/*
+ * figures.c - heat maps and curves by gnuplot, as SVG and PNG: the models side by side.
+ *
+ * Colours are symmetric around 0, which is white: blue below, red above. What does not exist (a
+ * later key, a token that wrote nothing) is white too.
+ */
+#include "examples/inspect_parts/report.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 340, CURVES = 8 }; /* points of a panel; singular values that are drawn */
+
+typedef enum kind { STATE, READBACK, ATTENTION, SIGMA, KINDS } kind;
+static const char *const names[KINDS] = {"state", "readback", "attention", "sigma"};
+
+typedef struct drawing {
+    const observation *ob;
+    const char *folder;
+    int64_t at;
+} drawing;
+
+/* ---- Words ---- */
+
+/* In gnuplot's double quotes, without its markup (noenhanced): backslashes and quotes are kept. */
+static void quoted(FILE *to, const char *text)
+{
+    fputc('"', to);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') fputc('\\', to);
+        fputc(*text, to);
+    }
+    fputc('"', to);
+}
+
+static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_WORD], int64_t n)
+{
+    bool any = false;
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
+    fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
+    if (!any) return;
+    fprintf(to, "set %ctics (", axis);
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
+        if (i) fputs(", ", to);
+        quoted(to, word[i]);
+        fprintf(to, " %lld", (long long)i);
+    }
+    fprintf(to, ") noenhanced\n");
+}
+
+/* The tokens as names of an axis, where there are few enough to read. */
+static void token_tics(FILE *to, const observation *ob, char axis)
+{
+    fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
+    if (ob->T > 24) return;
+    fprintf(to, "set %ctics %s (", axis, axis == 'x' ? "rotate by 90 right" : "norotate");
+    for (int64_t t = 0; t < ob->T; t++) {
+        if (t) fputs(", ", to);
+        quoted(to, ob->token[t]);
+        fprintf(to, " %lld", (long long)t);
+    }
+    fprintf(to, ") noenhanced\n");
+}
+
+/* ---- One panel ---- */
+
+/* The ends of the colours are `most`; 0: the largest number. */
+static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double most)
+{
+    const bool fixed = most > 0;
+    for (int64_t i = 0; !fixed && i < rows * cols; i++)
+        if (isfinite(x[i])) most = fmax(most, fabs(x[i]));
+    if (!(most > 0)) most = 1;
+    fprintf(to,
+            "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset cbrange [%.6g:%.6g]\n"
+            "plot '-' matrix with image notitle\n",
+            (long long)(cols - 1), (long long)(rows - 1), -most, most);
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < cols; j++)
+            fprintf(to, "%.6g ", isfinite(x[i * cols + j]) ? x[i * cols + j] : 0);
+        fputc('\n', to);
+    }
+    fprintf(to, "e\n");
+}
+
+static void curves(FILE *to, const ob_head *h)
+{
+    const int64_t m = h->K < h->V ? h->K : h->V, n = m < CURVES ? m : CURVES;
+    fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ",
+            (long long)(h->T > 1 ? h->T - 1 : 1));
+    for (int64_t i = 0; i < n; i++)
+        fprintf(to, "%s'-' with lines lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "",
+                (unsigned)(0x21 + 20 * i), (unsigned)(0x40 + 18 * i), (unsigned)(0x7c + 10 * i));
+    fputc('\n', to);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t t = 0; t < h->T; t++)
+            fprintf(to, "%lld %.6g\n", (long long)t, h->sigma[t * m + i]);
+        fprintf(to, "e\n");
+    }
+}
+
+static void panel(FILE *to, const drawing *d, const ob_head *h, kind k)
+{
+    static const char *const what[KINDS] = {"S after token %lld", "cosine of reading and value",
+                                            "A[t,s]", "singular values"};
+    char title[160];
+    int n = snprintf(title, sizeof title, "%s: ", d->ob->model[h->model]);
+    snprintf(title + n, sizeof title - (size_t)n, what[k], (long long)d->at);
+    fprintf(to, "set title ");
+    quoted(to, title);
+    fprintf(to, " noenhanced\nset xlabel '%s'\nset ylabel '%s' offset 1,0\n",
+            k == STATE   ? "value channel"
+            : k == SIGMA ? "token t"
+                         : "token s",
+            k == STATE   ? "key channel"
+            : k == SIGMA ? ""
+                         : "token t");
+    if (k == STATE) {
+        tics(to, 'x', d->ob->value, h->V);
+        tics(to, 'y', d->ob->key, h->K);
+        map(to, h->S + d->at * h->K * h->V, h->K, h->V, 0);
+    } else if (k == SIGMA) {
+        fprintf(to, "set xtics autofreq norotate\nset ytics autofreq\n");
+        curves(to, h);
+    } else {
+        token_tics(to, d->ob, 'x');
+        token_tics(to, d->ob, 'y');
+        map(to, k == READBACK ? h->cosine : h->A, h->T, h->T, k == READBACK);
+    }
+}
+
+/* ---- One file ---- */
+
+static bool has(const ob_head *h, kind k) { return h && (k == ATTENTION || h->S); }
+
+static int panels(const drawing *d, const ob_head *first, kind k)
+{
+    int n = 0;
+    for (int m = 0; m < d->ob->models; m++) n += has(report_same(d->ob, first, m), k);
+    return n;
+}
+
+static void path_of(const drawing *d, const ob_head *h, kind k, const char *type, bool fresh,
+                    char path[PAL_PATH])
+{
+    snprintf(path, PAL_PATH, "%.3900s/%s%s-%lld-%lld.%s%s", d->folder, fresh ? "." : "", names[k],
+             (long long)h->layer, (long long)h->head, type, fresh ? ".new" : "");
+}
+
+static void draw(FILE *to, const drawing *d, const ob_head *first, kind k, const char *type)
+{
+    char path[PAL_PATH];
+    const int n = panels(d, first, k);
+    const bool words = d->ob->T <= 24 && (k == READBACK || k == ATTENTION);
+    const int side = SIDE + (words ? 160 : 0);
+    path_of(d, first, k, type, true, path);
+    fprintf(to,
+            strcmp(type, "svg") == 0
+                ? "set terminal svg size %d,%d font 'sans-serif,12' background 'white'\n"
+                : "set terminal pngcairo size %d,%d font 'sans-serif,10'\n",
+            n * side + 40, side);
+    fprintf(to, "set encoding utf8\nset output ");
+    quoted(to, path);
+    fprintf(to,
+            "\nset palette defined (-1 '#2166ac', -0.5 '#92c5de', 0 '#ffffff', 0.5 '#f4a582', "
+            "1 '#b2182b')\nset border 3\nset tics nomirror out\nset multiplot layout 1,%d\n",
+            n);
+    for (int m = 0; m < d->ob->models; m++) {
+        const ob_head *h = report_same(d->ob, first, m);
+        if (has(h, k)) panel(to, d, h, k);
+    }
+    fprintf(to, "unset multiplot\nset output\n");
+}
+
+static bool each(const drawing *d, int head, kind k)
+{
+    return report_first(d->ob, head) && panels(d, &d->ob->head[head], k) > 0;
+}
+
+/* All files of a type by one gnuplot, under fresh names that then replace the old files. */
+static pal_status draw_all(const drawing *d, const char *type, pal_error *error)
+{
+    char fresh[PAL_PATH], path[PAL_PATH];
+    fflush(NULL);
+    FILE *to = popen("gnuplot", "w");
+    if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
+    /* A gnuplot that ends early is an error of writing, not the end of this process. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    sigemptyset(&ignore.sa_mask);
+    sigaction(SIGPIPE, &ignore, &before);
+    for (int i = 0; i < d->ob->heads; i++)
+        for (kind k = 0; k < KINDS; k++)
+            if (each(d, i, k)) draw(to, d, &d->ob->head[i], k, type);
+    const int status = pclose(to);
+    sigaction(SIGPIPE, &before, NULL);
+    pal_status s = PAL_OK;
+    if (status != 0)
+        s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make the figures", d->folder);
+    for (int i = 0; i < d->ob->heads; i++)
+        for (kind k = 0; k < KINDS; k++) {
+            if (!each(d, i, k)) continue;
+            path_of(d, &d->ob->head[i], k, type, true, fresh);
+            path_of(d, &d->ob->head[i], k, type, false, path);
+            if (s != PAL_OK)
+                remove(fresh);
+            else if (rename(fresh, path) != 0)
+                s = pal_error_set(error, PAL_EIO, "%.400s: %s", path, strerror(errno));
+        }
+    return s;
+}
+
+pal_status report_figures(const observation *ob, const char *folder, int64_t at, pal_error *error)
+{
+    const drawing d = {ob, folder, at};
+    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
+        return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no figures");
+    pal_status s = draw_all(&d, "svg", error);
+    return s == PAL_OK ? draw_all(&d, "png", error) : s;
+}

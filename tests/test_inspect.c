@@ -1,0 +1,386 @@
+/*
+ * test_inspect.c - what examples/inspect computes: singular values, the implied attention of every
+ * rule, what keys read back of a sequence made by hand, and that a layer's own output is met.
+ */
+#include "examples/inspect_parts/look.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void near(double x, double wanted, double within, const char *what)
+{
+    if (!(fabs(x - wanted) <= within)) ck_abort_msg("%s is %.17g, not %.17g", what, x, wanted);
+}
+
+static void draw(double *x, int64_t n, double low, double high, pal_rng *rng)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = low + (high - low) * pal_rng_next(rng);
+}
+
+/* ---- Singular values ---- */
+
+START_TEST(known_matrices)
+{
+    double s[3];
+    ob_singular((double[]){3, 0, 0, -4}, 2, 2, s); /* a diagonal one */
+    near(s[0], 4, 1e-15, "diagonal"), near(s[1], 3, 1e-15, "diagonal");
+    ob_singular((double[]){1, 2, 3, 2, 4, 6}, 2, 3, s); /* (1,2) (1,2,3)^T */
+    near(s[0], sqrt(70), 1e-14, "rank one"), near(s[1], 0, 1e-14, "rank one");
+    ob_singular((double[]){1, 1, 0, 1}, 2, 2, s); /* the golden ratio and its inverse */
+    near(s[0], (1 + sqrt(5)) / 2, 1e-15, "shear"), near(s[1], (sqrt(5) - 1) / 2, 1e-15, "shear");
+    ob_singular((double[9]){0}, 3, 3, s);
+    near(s[0], 0, 0, "zeros");
+    ob_singular((double[]){3e-200, 4e-200}, 1, 2, s);
+    near(s[0] / 5e-200, 1, 1e-15, "tiny");
+    ob_singular((double[]){3e200, 4e200}, 2, 1, s);
+    near(s[0] / 5e200, 1, 1e-15, "large");
+}
+END_TEST
+
+/* Q [n,m] with orthonormal columns, by Gram and Schmidt, twice. */
+static void orthonormal(double *Q, int64_t n, int64_t m, pal_rng *rng)
+{
+    draw(Q, n * m, -1, 1, rng);
+    for (int64_t j = 0; j < m; j++)
+        for (int twice = 0; twice < 2; twice++) {
+            double norm = 0;
+            for (int64_t p = 0; p < j; p++) {
+                double dot = 0;
+                for (int64_t i = 0; i < n; i++) dot += Q[i * m + p] * Q[i * m + j];
+                for (int64_t i = 0; i < n; i++) Q[i * m + j] -= dot * Q[i * m + p];
+            }
+            for (int64_t i = 0; i < n; i++) norm += Q[i * m + j] * Q[i * m + j];
+            for (int64_t i = 0; i < n; i++) Q[i * m + j] /= sqrt(norm);
+        }
+}
+
+/* M = U diag(s) V^T gives s back, of any shape and with values far apart or 0. */
+START_TEST(built_matrices)
+{
+    static const int64_t shapes[][2] = {{1, 1}, {1, 9}, {9, 1}, {5, 5}, {12, 7}, {7, 12}, {33, 40}};
+    pal_rng rng = pal_rng_new(5, 0);
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        const int64_t n = shapes[k][0], p = shapes[k][1], m = n < p ? n : p;
+        double *U = ob_reals(n * m), *V = ob_reals(p * m), *M = ob_reals(n * p);
+        double wanted[64], found[64];
+        orthonormal(U, n, m, &rng);
+        orthonormal(V, p, m, &rng);
+        for (int64_t r = 0; r < m; r++)
+            wanted[r] = r > 3 && r == m - 1 ? 0 : 10 * pow(0.3, (double)r);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < p; j++)
+                for (int64_t r = 0; r < m; r++)
+                    M[i * p + j] += U[i * m + r] * wanted[r] * V[j * m + r];
+        ob_singular(M, n, p, found);
+        for (int64_t r = 0; r < m; r++) near(found[r], wanted[r], 1e-13, "a built matrix");
+        free(U), free(V), free(M);
+    }
+}
+END_TEST
+
+/* ---- The rules ---- */
+
+/* A head with everything drawn, as its rule may have it: gates of one number where it has one. */
+static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, pal_rng *rng)
+{
+    ob_head *h;
+    const int64_t T = ob->T;
+    ck_assert_int_eq(ob_model(ob, ob_rule_name(rule), NULL), PAL_OK);
+    ck_assert_int_eq(ob_add(ob, (ob_head){.rule = rule, .K = K, .V = V}, &h, NULL), PAL_OK);
+    draw(h->q, T * K, -1, 1, rng);
+    draw(h->k, T * K, -1, 1, rng);
+    draw(h->v, T * V, -1, 1, rng);
+    draw(h->g, T * K, -0.5, 0, rng);
+    draw(h->b, T * K, 0, 1, rng);
+    draw(h->w, T * V, 0, 1, rng);
+    h->scale = 0.7;
+    for (int64_t t = 0; t < T; t++) {
+        const double norm = ob_norm(h->k + t * K, K);
+        for (int64_t i = 0; i < K; i++) {
+            const int64_t c = t * K + i;
+            h->k[c] /= norm;
+            if (rule != OB_GDN2) h->b[c] = rule == OB_MAMBA2 ? 0 : h->w[t * V];
+            if (rule == OB_DELTANET) h->g[c] = 0;
+            if (rule == OB_GDN || rule == OB_MAMBA2) h->g[c] = h->g[t * K];
+        }
+        for (int64_t i = 0; i < V && rule != OB_GDN2; i++) h->w[t * V + i] = h->w[t * V];
+    }
+    return h;
+}
+
+/* The recurrence of observation.h in plain loops: S after all tokens. */
+static void plain(const ob_head *h, double *S)
+{
+    for (int64_t t = 0; t < h->T; t++) {
+        const double *k = h->k + t * h->K, *b = h->b + t * h->K;
+        for (int64_t c = 0; c < h->V; c++) {
+            double erased = 0;
+            for (int64_t i = 0; i < h->K; i++) {
+                S[i * h->V + c] *= exp(h->g[t * h->K + i]);
+                erased += b[i] * k[i] * S[i * h->V + c];
+            }
+            for (int64_t i = 0; i < h->K; i++)
+                S[i * h->V + c] += k[i] * (h->w[t * h->V + c] * h->v[t * h->V + c] - erased);
+        }
+    }
+}
+
+/* sum_s A[t,s] (w_s*v_s) = o_t to 1e-10, and the state is that of the recurrence, for every rule
+ * and in both modes; A is 0 above its diagonal. */
+START_TEST(implied_attention)
+{
+    pal_rng rng = pal_rng_new(7, 0);
+    for (int mode = 0; mode < 2; mode++) {
+        observation ob;
+        ck_assert_int_eq(ob_begin(&ob, 19, NULL), PAL_OK);
+        for (int r = 0; r < OB_ATTENTION; r++) drawn_head(&ob, (ob_rule)r, 6, 5, &rng);
+        ob_measure(&ob, mode ? PAL_RULE_COMPOSED : PAL_RULE_RECURRENT);
+        for (int i = 0; i < ob.heads; i++) {
+            const ob_head *h = &ob.head[i];
+            double S[30] = {0}, norm = 0;
+            near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
+            plain(h, S);
+            for (int64_t c = 0; c < 30; c++) {
+                near(h->S[18 * 30 + c], S[c], 1e-12, ob_rule_name(h->rule));
+                norm += S[c] * S[c];
+            }
+            near(h->norm[18], sqrt(norm), 1e-12, "the norm");
+            near(ob_norm(h->sigma + 18 * 5, 5), sqrt(norm), 1e-12, "the norm of sigma");
+            for (int64_t t = 0; t < 19; t++)
+                for (int64_t s = 0; s < 19; s++)
+                    if (s > t) near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
+        }
+        ob_free(&ob);
+    }
+}
+END_TEST
+
+/* A wrong A has to be seen by its error. */
+START_TEST(wrong_gates)
+{
+    pal_rng rng = pal_rng_new(7, 0);
+    observation ob;
+    ck_assert_int_eq(ob_begin(&ob, 9, NULL), PAL_OK);
+    ob_head *h = drawn_head(&ob, OB_KDA, 4, 4, &rng);
+    h->b[5] += 0.1; /* KDA has one gate for both and does not look at b */
+    ob_measure(&ob, PAL_RULE_RECURRENT);
+    ck_assert(ob.head[0].A_error > 1e-4);
+    ob_free(&ob);
+}
+END_TEST
+
+/* ---- A sequence made by hand ---- */
+
+static observation scripted(const char *text, const char *rules)
+{
+    pal_error error;
+    observation ob;
+    if (script_observe(&ob, text, "text", rules, &error) != PAL_OK)
+        ck_abort_msg("%s", error.message);
+    ob_measure(&ob, PAL_RULE_RECURRENT);
+    return ob;
+}
+
+static void reads(const observation *ob, int rule, int64_t t, const char *wanted)
+{
+    char text[128];
+    const ob_head *h = &ob->head[rule];
+    ck_assert_str_eq(script_reading(ob, h->o + t * h->V, h->V, text, sizeof text), wanted);
+}
+
+/* A key reads exactly what was written; an overwriting with erase 1 leaves the new value exactly;
+ * Mamba-2, which cannot erase, reads the sum. */
+START_TEST(overwriting)
+{
+    observation ob =
+        scripted("write a red\nwrite b green\nread a\nwrite a blue\nread a\nread b", NULL);
+    ck_assert_int_eq(ob.heads, 5);
+    for (int i = 0; i < ob.heads; i++) {
+        const ob_head *h = &ob.head[i];
+        const bool adds = h->rule == OB_MAMBA2;
+        const double red = adds ? 1 : 0; /* after the overwriting; channels: red green blue */
+        const double wanted[][3] = {{1, 0, 0},   {0, 1, 0},   {1, 0, 0},
+                                    {red, 0, 1}, {red, 0, 1}, {0, 1, 0}};
+        for (int t = 0; t < 6; t++)
+            for (int c = 0; c < 3; c++)
+                near(h->o[t * 3 + c], wanted[t][c], 0, ob_rule_name(h->rule));
+        near(h->cosine[2 * 6 + 0], 1, 0, "key a, cosine with red");
+        near(h->error[2 * 6 + 0], 0, 0, "key a, error against red");
+        near(h->cosine[4 * 6 + 0], adds ? sqrt(0.5) : 0, 1e-15, "key a, cosine with red at last");
+        near(h->error[4 * 6 + 3], adds ? 1 : 0, 1e-15, "key a, error against blue at last");
+        ck_assert_msg(isnan(h->cosine[4 * 6 + 2]), "a token that reads has written something");
+        reads(&ob, i, 4, adds ? "red + blue" : "blue");
+    }
+    ob_free(&ob);
+}
+END_TEST
+
+/* Each gate does what only the rules that have it can do. */
+START_TEST(gates)
+{
+    observation ob = scripted("key k 1 0\nkey l 0 1\nwrite k red\nwrite l blue\ndecay 0.5 1\n"
+                              "read k\nread l\nwrite k blue erase=0 write=0.5,0.3\nread k\n"
+                              "erase k\nread k",
+                              NULL);
+    static const char *const wanted[5][4] = {
+        {"0.5 red", "blue", "0.5 red + 0.3 blue", "0"}, /* gdn2 */
+        {"0.5 red", "blue", "0.3 red + 0.4 blue", "0"},
+        {"0.75 red", "0.75 blue", "0.45 red + 0.4 blue", "0"},
+        {"red", "blue", "0.6 red + 0.4 blue", "0"},
+        {"0.75 red", "0.75 blue", "0.75 red + 0.4 blue", "0.75 red + 0.4 blue"}};
+    static const int64_t at[] = {3, 4, 6, 8};
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 4; j++) reads(&ob, i, at[j], wanted[i][j]);
+    ck_assert_int_eq(ob.head[0].erases, 2);
+    ck_assert_int_eq(ob.head[1].erases, 1);
+    ck_assert_int_eq(ob.head[3].decays, 0);
+    ck_assert_int_eq(ob.head[4].erases, 0);
+    ob_free(&ob);
+}
+END_TEST
+
+START_TEST(wrong_scripts)
+{
+    static const struct {
+        const char *text, *words;
+    } wrong[] = {
+        {"", "no line that is a token"},
+        {"write a", "text:1: write: a key and a value"},
+        {"read a\nforget b", "text:2: a line begins with"},
+        {"decay 2", "from 0 to 1 is wanted: 2"},
+        {"decay nan", "from 0 to 1"},
+        {"decay", "decay: a number is wanted"},
+        {"write a red erase=3", "from 0 to 2 is wanted: 3"},
+        {"read a write=1", "takes no such option: write"},
+        {"write a red 5", "erase=, write= or decay= is wanted here: 5"},
+        {"key a 1 0\nkey b 1", "another number of channels: b"},
+        {"key a 1 0\nkey a 0 1", "has a vector already: a"},
+        {"key a 1\nread b\nread c", "2 keys without a vector, and only 1 channels"},
+        {"key a 0 0\nread a", "key a is zeros"},
+        {"key a 1 x", "no number: x"},
+        {"key a 1 0\ndecay 1 1 1", "text:2: decay has 3 numbers; 1 or 2"},
+        {"read abcdefghijklmnopqrstuvwxyz", "at most 23 characters"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        pal_error error;
+        observation ob = {.T = 0};
+        ck_assert_int_eq(script_observe(&ob, wrong[i].text, "text", NULL, &error), PAL_EFORMAT);
+        ck_assert_msg(strstr(error.message, wrong[i].words) != NULL, "%s", error.message);
+        ob_free(&ob);
+    }
+    pal_error error;
+    observation ob = {.T = 0};
+    ck_assert_int_eq(script_observe(&ob, "read a", "text", "gdn2,rwkv", &error), PAL_EVALUE);
+    ck_assert(strstr(error.message, "rwkv") != NULL);
+    ob_free(&ob);
+}
+END_TEST
+
+/* ---- Layers, limits, tokens ---- */
+
+/* Of every mixer, with grouped heads: the stepped rule meets what the layer returned, and the sum
+ * over A meets both. */
+START_TEST(layers)
+{
+    static const char *const mixers[] = {"gdn2:num_heads=2:num_v_heads=4:head_dim=6:expand_v=0.5",
+                                         "kda:num_heads=2:num_v_heads=4:head_dim=6",
+                                         "gdn:num_heads=2:head_dim=6:allow_neg_eigval=true",
+                                         "mamba2:head_dim=8:state_size=6:n_groups=2",
+                                         "attn:num_heads=4:num_kv_heads=2",
+                                         "gdn2:num_heads=1,swa:num_heads=2:window_size=5"};
+    static const int64_t heads[] = {4, 4, 2, 4, 4, 3};
+    int64_t id[23];
+    for (int t = 0; t < 23; t++) id[t] = t * t % 11;
+    for (size_t i = 0; i < sizeof mixers / sizeof *mixers; i++) {
+        observation ob;
+        pal_error error;
+        pal_rng rng = pal_rng_new(3, 0);
+        pal_params *params = pal_params_new();
+        pal_lm *lm = pal_lm_new(
+            params, (pal_lm_opts){.vocab = 11, .width = 16, .mixers = mixers[i], .dtype = PAL_F64},
+            &rng);
+        ck_assert_int_eq(ob_begin(&ob, 23, &error), PAL_OK);
+        ck_assert_int_eq(ob_model(&ob, mixers[i], &error), PAL_OK);
+        if (look_model(&ob, lm, params, mixers[i], id, (look_opts){-1, -1}, &error) != PAL_OK)
+            ck_abort_msg("%s", error.message);
+        ob_measure(&ob, PAL_RULE_RECURRENT);
+        ck_assert_int_eq(ob.heads, heads[i]);
+        for (int j = 0; j < ob.heads; j++) {
+            near(ob.head[j].A_error, 0, 1e-10, mixers[i]);
+            near(ob.head[j].given_error, 0, 1e-10, mixers[i]);
+            ck_assert(ob.head[j].given_most > 0);
+        }
+        ob_free(&ob);
+        pal_params_free(params);
+    }
+}
+END_TEST
+
+START_TEST(limits)
+{
+    pal_error error;
+    observation ob;
+    ob_head *h;
+    ck_assert_int_eq(ob_begin(&ob, OB_TOKENS + 1, &error), PAL_EVALUE);
+    ck_assert(strstr(error.message, "513 tokens") != NULL);
+    ck_assert_int_eq(ob_begin(&ob, 0, &error), PAL_EVALUE);
+    ck_assert_int_eq(ob_begin(&ob, OB_TOKENS, &error), PAL_OK);
+    ck_assert_int_eq(ob_model(&ob, "m", &error), PAL_OK);
+    ck_assert_int_eq(ob_add(&ob, (ob_head){.K = OB_WIDTH + 1, .V = 1}, &h, &error), PAL_EVALUE);
+    ck_assert_int_eq(ob_add(&ob, (ob_head){.K = 256, .V = 256}, &h, &error), PAL_EVALUE);
+    ck_assert(strstr(error.message, "choose --layer, --head or fewer --tokens") != NULL);
+    for (int i = 1; i < OB_MODELS; i++) ck_assert_int_eq(ob_model(&ob, "m", &error), PAL_OK);
+    ck_assert_int_eq(ob_model(&ob, "m", &error), PAL_EVALUE);
+    ob_free(&ob);
+}
+END_TEST
+
+START_TEST(shown_tokens)
+{
+    static const struct {
+        const char *byte, *shown;
+    } all[] = {{"word", "word"},
+               {" ", "\xe2\x90\xa3"},
+               {" a b", " a b"},
+               {"\n", "\\n"},
+               {"\xc3\xa9", "\xc3\xa9"},
+               {"\xc3", "\\xc3"},
+               {"\x01\x7f", "\\x01\\x7f"},
+               {"\xe2\x90", "\\xe2\\x90"},
+               {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+               {"\xc2\x85", "\\xc2\\x85"},
+               {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"}};
+    observation ob;
+    ck_assert_int_eq(ob_begin(&ob, 1, NULL), PAL_OK);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        ob_token(&ob, 0, all[i].byte, (int64_t)strlen(all[i].byte));
+        ck_assert_str_eq(ob.token[0], all[i].shown);
+    }
+    ob_free(&ob);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("inspect");
+    TCase *tc = tcase_create("inspect");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, known_matrices);
+    tcase_add_test(tc, built_matrices);
+    tcase_add_test(tc, implied_attention);
+    tcase_add_test(tc, wrong_gates);
+    tcase_add_test(tc, overwriting);
+    tcase_add_test(tc, gates);
+    tcase_add_test(tc, wrong_scripts);
+    tcase_add_test(tc, layers);
+    tcase_add_test(tc, limits);
+    tcase_add_test(tc, shown_tokens);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

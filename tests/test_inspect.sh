@@ -1,0 +1,174 @@
+#!/bin/sh
+# test_inspect.sh - what inspect leaves: tables, CSV, figures, and a page that a browser opens from
+# disk, alone, and that shows the token which its address names.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+export OMP_NUM_THREADS=1
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+look() { # OUT arguments...
+    out=$1
+    shift
+    "$B/examples/inspect" "$@" >"$dir/$out.txt" 2>&1 || fail "$*: $(cat "$dir/$out.txt")"
+}
+says() { grep -q -e "$2" "$dir/$1.txt" || fail "no \"$2\": $(cat "$dir/$1.txt")"; }
+
+# ---- The demo ----
+look demo --demo --out "$dir/demo"
+says demo '^   4 read a  *green  *green  *green  *green  *red + green '
+says demo '^  12 read b  *0  *0  *0  *0  *0.875 blue + 0.7 gold '
+look again --demo --out "$dir/again" --mode composed --no-figures
+paste -d, "$dir/demo/maps.csv" "$dir/again/maps.csv" | awk -F, '
+    NR > 1 { for (i = 1; i <= 8; i++) { d = $i - $(i + 8); if ($i != "" && !(d <= 1e-12 && -d <= 1e-12) || ($i == "") != ($(i + 8) == "")) bad++ } }
+    END { exit bad > 0 || NR != 601 }' || fail "composed and recurrent differ in maps.csv"
+[ -e "$dir/again/state-0-0.svg" ] && fail "--no-figures makes figures"
+for name in tokens heads gates norms sigma maps state; do
+    [ "$(wc -l <"$dir/demo/$name.csv")" -gt 4 ] || fail "$name.csv: $(cat "$dir/demo/$name.csv")"
+done
+# Tokens 0 and 3 write red and green under the key a: after 3 it reads green, and 0.7 of both sums.
+grep -q '^"gdn2",0,0,3,0,0,1.41421356,' "$dir/demo/maps.csv" || fail "gdn2 still reads red: $(grep '^"gdn2",0,0,3,' "$dir/demo/maps.csv")"
+grep -q '^"mamba2",0,0,3,0,0.707106781,1,1$' "$dir/demo/maps.csv" || fail "mamba2 is no sum: $(grep '^"mamba2",0,0,3,' "$dir/demo/maps.csv")"
+
+figures() { # folder layer-head kinds...
+    folder=$1 which=$2
+    shift 2
+    for kind; do
+        svg=$folder/$kind-$which.svg
+        png=$folder/$kind-$which.png
+        [ "$(head -c 4 "$png" | od -An -c | tr -d ' ')" = '211PNG' ] && [ "$(wc -c <"$png")" -gt 3000 ] ||
+            fail "$png is no PNG"
+        if command -v xmllint >/dev/null 2>&1; then
+            xmllint --noout "$svg" || fail "$svg is not well formed"
+        elif command -v python3 >/dev/null 2>&1; then
+            python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' "$svg" || fail "$svg is not well formed"
+        fi
+        grep -q 'image\|<path' "$svg" || fail "$svg is empty"
+    done
+}
+figures "$dir/demo" 0-0 state readback attention sigma
+
+# ---- A script, from a file ----
+printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
+look script --script "$dir/script" --rule mamba2,gdn2
+says script '^   2 read a  *red + blue  *blue'
+
+# ---- A model before and after training, on a row of its task ----
+"$B/examples/recall" --vocab 16 --len 12 --pairs 2 --mixers gdn2:num_heads=2:head_dim=8,attn:num_heads=2 --layers 2 --width 16 \
+    --batch 8 --steps 3 --rows 8 --threads 1 --out "$dir/recall" >"$dir/recall.txt" 2>&1 || fail "recall: $(cat "$dir/recall.txt")"
+look pair "$dir/recall/start.h5" "$dir/recall/model.h5" --row 3 --out "$dir/pair"
+says pair '^12 tokens: test row 3 of mqar:vocab=16'
+[ "$(grep -c '^model.h5 .*e-[01][0-9]  *[0-9]*e-0[5-9]$' "$dir/pair.txt")" = 2 ] || [ "$(grep -c '^model.h5 ' "$dir/pair.txt")" = 4 ] ||
+    fail "not four heads: $(cat "$dir/pair.txt")"
+figures "$dir/pair" 0-1 state readback attention sigma
+figures "$dir/pair" 1-0 attention
+[ -e "$dir/pair/state-1-0.svg" ] && fail "attention has a state"
+cut -d, -f8 "$dir/pair/maps.csv" | grep -q '^0\.' || fail "no weights in maps.csv"
+
+# ---- train_lm's, on its own data and on a text ----
+i=0
+while [ $i -lt 60 ]; do
+    echo "$i bottles, $((i * i % 97)) labels"
+    i=$((i + 1))
+done >"$dir/text"
+"$B/examples/train_lm" --data "$dir/text" --out "$dir/run" --steps 3 --sample 0 --batch 2 --len 24 --threads 1 --average 0.5 \
+    --mixers mamba2:head_dim=8:state_size=8 --layers 1 --width 8 >"$dir/run.txt" 2>&1 || fail "train_lm: $(cat "$dir/run.txt")"
+lm=$dir/run/step-00000003.h5
+look data "$lm" --row 2 --layer 0 --head 1
+says data "^24 tokens: tokens from 48 of $dir/text"
+says data 'layer 0, head 1$'
+look text "$lm" --text "7 bottles" --tokens 5
+says text '^5 tokens: --text'
+look last "$lm" --text "7 bottles" --tokens 5 --last
+cmp -s "$dir/text.txt" "$dir/last.txt" && fail "--last shows the average"
+
+# ---- Four mixers side by side; a text that would end a script ----
+look four --mixers gdn2:num_heads=2,kda:num_heads=2,gdn:num_heads=2,mamba2:head_dim=16:state_size=8 --width 16 \
+    --text 'a "key" </script><b>&' --out "$dir/four"
+figures "$dir/four" 0-1 state readback attention sigma
+look same --mixers gdn2:num_heads=2,kda:num_heads=2,gdn:num_heads=2,mamba2:head_dim=16:state_size=8 --width 16 \
+    --text 'a "key" </script><b>&' --out "$dir/same" --no-figures --threads 2
+cmp -s "$dir/four/index.html" "$dir/same/index.html" || fail "the page depends on the number of threads"
+grep -qi 'src=\|href=\|https\?:\|@import\|fetch(\|XMLHttp' "$dir/four/index.html" && fail "the page asks for other files"
+
+# ---- The page in a browser ----
+browse() { # OUT folder hash flags...
+    out=$1 page=file://$2/index.html$3
+    shift 3
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --user-data-dir="$dir/chromium" --enable-logging=stderr \
+        --hide-scrollbars "$@" "$page" >"$dir/$out.html" 2>"$dir/$out.err" || fail "chromium: $(tail -n 3 "$dir/$out.err")"
+    if grep -i 'CONSOLE\|Uncaught' "$dir/$out.err"; then fail "$page: the console has something to say"; fi
+}
+shows() { # OUT panel words: of the text that a panel says
+    tr -d '\n' <"$dir/$1.html" | sed "s/.*id=\"$2\"//; s/class=\"body\".*//; s/<[^>]*>//g" >"$dir/panel.txt"
+    grep -q -e "$3" "$dir/panel.txt" || fail "$1, $2: no \"$3\": $(cat "$dir/panel.txt")"
+}
+if command -v chromium >/dev/null 2>&1; then
+    browse t3 "$dir/demo" '#t=3' --dump-dom
+    shows t3 S-0 '|S| 1.41, change 1.41read: green'
+    shows t3 S-4 '|S| 1.73, change 1read: red + green'
+    shows t3 reads-0 'its own key: cosine 1, error 0'
+    shows t3 reads-4 'cosine 0.707, error 1'
+    shows t3 A-4 'sum of the row 2'
+    shows t3 sigma-0 'effective rank 2'
+    grep -q 'class="now">write a green<' "$dir/t3.html" || fail "token 3 is not marked"
+    browse t12 "$dir/demo" '#t=12' --dump-dom
+    shows t12 S-0 'read: 0'
+    shows t12 S-4 'read: 0.875 blue + 0.7 gold'
+    # The slider itself: a page that moves it by script and then shows itself.
+    sed 's|^draw();$|draw(); $("slider").value = 1; $("slider").oninput(); $("own").checked = true; $("own").onchange();|' \
+        "$dir/demo/index.html" >"$dir/slid.html"
+    cmp -s "$dir/demo/index.html" "$dir/slid.html" && fail "no place for a script"
+    mkdir "$dir/slide" && mv "$dir/slid.html" "$dir/slide/index.html"
+    browse slide "$dir/slide" '' --dump-dom
+    shows slide S-0 'read: blue'
+    if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+        browse pair "$dir/pair" '#t=5&layer=1&head=1' --dump-dom
+        shows pair A-1 'sum of the row 1'
+        shows pair S-1 'there is no state'
+        browse four "$dir/four" '#t=9' --dump-dom
+        shows four reads-3 'mean of the row'
+        browse shot "$dir/four" '#t=9' --window-size=1200,1400 --screenshot="$dir/shot.png"
+        [ "$(wc -c <"$dir/shot.png" 2>/dev/null || echo 0)" -gt 20000 ] || fail "no screenshot"
+    fi
+elif [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+    fail "no chromium: the page cannot be opened"
+else
+    echo "note: no chromium: the page was not opened"
+fi
+
+# ---- What is refused ----
+refuses() { # words arguments...
+    words=$1
+    shift
+    if "$B/examples/inspect" "$@" >"$dir/out" 2>&1 </dev/null; then fail "accepted: $*"; fi
+    grep -q -e "$words" "$dir/out" || fail "no \"$words\": $(cat "$dir/out")"
+}
+refuses "one of CHECKPOINT, --mixers, --script and --demo"
+refuses "one of CHECKPOINT, --mixers, --script and --demo" --demo "$lm"
+refuses "no attribute\|not a readable\|cannot be read" "$dir/nothing.h5"
+refuses "not a readable HDF5 file" "$dir/text"
+refuses "layer=1: step-00000003.h5 has layers 0 to 0" "$lm" --layer 1
+refuses "head=2: layer 0 of step-00000003.h5 has 2" "$lm" --head 2
+refuses "reads other tokens than the first model\|the tokens of the task" "$dir/recall/model.h5" "$lm"
+refuses "are no text" "$dir/recall/model.h5" --text abc
+refuses "point=9: the test points" "$dir/recall/model.h5" --point 9
+refuses "ends before it\|end before it" "$lm" --row 100000
+refuses "513 tokens: from 1 to 512" "$lm" --text "$(head -c 513 "$dir/text" | tr '\n' ' ')"
+refuses "the text is empty" "$lm" --text ""
+refuses "text:1: a line begins with" --script "$dir/text"
+refuses "rwkv" --demo --rule rwkv
+refuses "rwkv" --mixers rwkv --text abc
+refuses "recurrent or composed" --demo --mode chunk
+refuses "there are not so many tokens" --demo --at 15
+refuses "choose --layer, --head or fewer --tokens" --mixers gdn2:num_heads=8:head_dim=128 --width 64 --text "$(head -c 500 "$dir/text" | tr '\n' ' ')"
+"$B/examples/inspect" --help | grep -q -e '--script' || fail "--help does not teach"
+
+[ $failed = 0 ] && echo "inspect shows what is there"
+exit $failed
