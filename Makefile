@@ -64,11 +64,12 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
 MEASURE  := $(patsubst %.c,$(B)/%.o,$(wildcard bench/measure/*.c))
 MODEL    := $(patsubst %.c,$(B)/%.o,$(wildcard bench/dist_parts/*.c))
+ABLATE   := $(patsubst %.c,$(B)/%.o,$(wildcard bench/ablate_parts/*.c))
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks tests bench bench/measure bench/rules_parts bench/dist_parts bench/ablate_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -142,6 +143,8 @@ $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/bench/rules: $(RULE_OBJ)
 $(B)/bench/dist: $(MODEL)
+# Models and checkpoints are described as train_lm's are.
+$(B)/bench/ablate: $(ABLATE) $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o text.o weights.o)
 $(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist: $(MEASURE)
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
@@ -152,7 +155,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
 -include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) \
-         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d)
+         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d) $(ABLATE:.o=.d)
 .SECONDARY:
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------
