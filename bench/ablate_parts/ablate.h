@@ -23,7 +23,6 @@ enum {
     MOST_POINTS = 16, /* those of task_result */
     NAME = 48,
     MIXERS = 512, /* as in lm_options */
-    TASK_TEXT = 1024,
     DESCRIPTION = 4096
 };
 

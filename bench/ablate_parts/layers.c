@@ -327,7 +327,7 @@ static void draw(const subject *x)
                   "set style fill solid 0.8\nset xlabel 'layer'\n"
                   "set ylabel 'added to the loss (nats a token)'\n$d << END\n");
     for (int64_t l = 0; l < x->layers; l++) {
-        fprintf(p.to, "'%lld %s'", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        fprintf(p.to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
             const double change = x->at[l * EDITS + e].loss - x->plain.loss;
             if (surgeon_can(x->surgeon, l, e) && isfinite(change))

@@ -182,8 +182,8 @@ static void fit_width(const study *s, int t, const variant *v, model *m, int64_t
         }
         if ((c.params - target) * step >= 0) break;
     }
+    best.fit = best.width == m->width ? AS_GIVEN : FIT_WIDTH;
     *m = best;
-    m->fit = FIT_WIDTH;
 }
 
 static void fit(const study *s, int t, const variant *v, model *m, int64_t target)

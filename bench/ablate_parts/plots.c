@@ -82,8 +82,8 @@ static void put_curves(FILE *to, const results *x, int t, const char *using, con
     const char *between = "plot ";
     for (int v = 0; v < s->variants; v++) {
         if (!any(x, t, v)) continue;
-        fprintf(to, "%s$v%d using %s with %s lc rgb '%s' lw 2 pt 7 ps 0.6 title ", between, v,
-                using, with, picture_colour(v));
+        fprintf(to, "%s$v%d using %s with %s lc rgb '%s' lw 2 title ", between, v, using, with,
+                picture_colour(v));
         picture_quote(to, s->variant[v].name);
         between = ", ";
     }
@@ -129,7 +129,7 @@ static void draw_accuracy(FILE *to, const results *x, int t)
         }
         fprintf(to, "END\n");
     }
-    put_curves(to, x, t, "1:2:3:4", "yerrorlines");
+    put_curves(to, x, t, "1:2:3:4", "yerrorlines pt 7 ps 0.6");
 }
 
 /* Seeds are curves of their own, for runs may end early. */
@@ -171,7 +171,7 @@ static void draw_state(FILE *to, const results *x, int t)
                     p.high);
         fprintf(to, "END\n");
     }
-    put_curves(to, x, t, "1:2:3:4", "yerrorbars");
+    put_curves(to, x, t, "1:2:3:4", "yerrorbars pt 7 ps 0.6");
 }
 
 typedef void draw_fn(FILE *to, const results *x, int t);
