@@ -123,6 +123,7 @@ CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I c
 BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
+$(B)/tests/test_tasks: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
 # Without Check.
 $(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
 RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
@@ -138,6 +139,8 @@ $(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
 $(B)/examples/tokenize: $(B)/examples/lm/text.o
 $(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: $(BPE_OBJ)
 $(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: LDLIBS += $(BPE_LIBS)
+TASK_PROGRAMS := $(addprefix $(B)/examples/,recall needle state synthetic)
+$(TASK_PROGRAMS): $(TASK_OBJ) $(B)/examples/lm/options.o
 $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@

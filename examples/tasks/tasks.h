@@ -72,7 +72,7 @@ typedef struct task_run {
     int64_t steps;       /* 0: 1000 */
     int64_t batch;       /* rows; 0: 64 */
     double lr;           /* peak; 0: 3e-3 */
-    double weight_decay; /* of AdamW; 0: 0.1; below 0: none */
+    double weight_decay; /* of AdamW, betas 0.9 and 0.98; 0: 0.1; below 0: none */
     double clip;         /* 0: 1 */
     int64_t warmup;      /* steps; 0: a twentieth. Then half a cosine to a tenth */
     uint64_t seed;       /* of parameters and rows; 0: 1 */
@@ -81,6 +81,9 @@ typedef struct task_run {
     double enough; /* ends when every test point's accuracy has reached it at a look; 0: never */
     bool quiet;    /* prints nothing */
 } task_run;
+
+/* The same with the defaults filled in (weight_decay -1: none). */
+task_run task_run_defaults(task_run run);
 
 /* A look: after `step` steps, loss is the mean of the training steps since the look before. */
 typedef struct task_look {
@@ -103,5 +106,10 @@ typedef struct task_result {
  * number of threads. */
 task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task_run run,
                        task_look_fn *look, void *user);
+/* What task_learn prints unless it is quiet: a head, and a line a look. Then the table of results,
+ * a line a test point. No times: what is printed is a function of the run. */
+void task_print_head(const task *t, FILE *to);
+void task_print_look(const task *t, const task_look *look, FILE *to);
+void task_print_result(const task *t, const task_result *result, FILE *to);
 
 #endif

@@ -1,0 +1,127 @@
+/*
+ * internal.h - what the files of the tasks share: the kinds, their keys, and a task.
+ *
+ * A family of tasks is a file (mqar.c, needle.c, state.c, synthetic.c). It gives each of its tasks
+ * a task_kind: the keys, `begin`, which checks them together and makes the points, and `row`, which
+ * writes one row. task.c has the table of all kinds, text.c reads and writes their texts.
+ */
+#ifndef TASKS_INTERNAL_H
+#define TASKS_INTERNAL_H
+
+#include "examples/tasks/tasks.h"
+
+enum {
+    TASK_LIST = 16,       /* entries of a list, and points of a split */
+    TASK_TEXT = 1024,     /* room for a text: lm_options.data has as much */
+    TASK_LONGEST = 65536, /* tokens of a row */
+    TASK_WORDS = 32768,   /* the largest vocabulary */
+    TASK_WORD = 32,       /* room for a token as a person reads it */
+    GROUP_LARGEST = 120   /* elements of S5 */
+};
+
+typedef struct task_list {
+    int count;
+    int64_t of[TASK_LIST];
+} task_list;
+
+/* ---- Keys ---- */
+
+typedef enum task_key_type {
+    TASK_COUNT,  /* int64_t */
+    TASK_COUNTS, /* task_list */
+    TASK_REAL,   /* double */
+    TASK_FLAG,   /* bool */
+    TASK_CHOICE  /* int: the number of the word */
+} task_key_type;
+
+typedef struct task_key {
+    const char *name;
+    task_key_type type;
+    size_t offset;        /* of its field in task */
+    double low, high;     /* of a number, or of each in a list */
+    const char *standard; /* the default, as text; "" is a list that `begin` fills */
+    const char *words;    /* of a choice: "zero|random" */
+} task_key;
+
+#define TASK_FIELD(name) offsetof(task, name)
+
+/* ---- Kinds ---- */
+
+typedef struct task_kind {
+    const char *name, *level;
+    const char *help; /* what it asks, and its keys with their defaults */
+    const task_key *key;
+    int keys;
+    int variant; /* tells tasks of one family apart */
+    pal_status (*begin)(task *t, pal_error *error);
+    /* Writes a row of p->len tokens; they are 0 and all targets PAL_IGNORE before. */
+    void (*row)(const task *t, task_split split, const task_point *p, pal_rng *rng, int64_t *tokens,
+                int64_t *targets);
+    /* A token as a person reads it; NULL: tokens are bytes of a text. */
+    void (*word)(const task *t, int64_t token, char word[TASK_WORD]);
+} task_kind;
+
+extern const task_kind task_mqar, task_needle, task_parity, task_s3, task_a5, task_s5;
+extern const task_kind task_palindrome, task_copy, task_stack;
+
+struct task {
+    const task_kind *kind;
+    char text[TASK_TEXT];
+    int64_t vocab;
+    int points[2]; /* by split */
+    task_point point[2][TASK_LIST];
+
+    /* What the keys say. */
+    task_list len, test_len, weights;
+    union {
+        struct {
+            int64_t vocab;
+            task_list pairs, test_pairs;
+            double power;
+            int filler;
+        } mqar;
+        struct {
+            int kind;
+            int64_t digits, keys;
+        } needle;
+        struct {
+            int64_t shortest, longest;
+            bool dense;
+        } parity;
+        struct {
+            int order; /* elements; not a key */
+            uint8_t product[GROUP_LARGEST][GROUP_LARGEST];
+            uint8_t image[GROUP_LARGEST][5]; /* the permutations */
+        } group;
+        struct {
+            int64_t symbols, stacks;
+        } synthetic;
+    } is;
+};
+
+/* ---- text.c ---- */
+
+/* Sets the fields of t->kind from the defaults and then from the keys of the text, which begins
+ * after the name. */
+PAL_CHECKED pal_status task_read_keys(task *t, const char *text, pal_error *error);
+/* Writes t->text from the fields; PAL_EVALUE if it is too long. */
+PAL_CHECKED pal_status task_write_text(task *t, pal_error *error);
+
+/* ---- task.c ---- */
+
+/* "task mqar: ..." */
+#define task_wrong(error, t, ...) task_wrong_(error, t, __VA_ARGS__)
+PAL_PRINTF(3, 4)
+pal_status task_wrong_(pal_error *error, const task *t, const char *format, ...);
+/* Makes one point of each split for every entry of len and test_len (where that is empty, it
+ * becomes len): level is the length, its name "length 64". A length is at least `least` and a
+ * multiple of `step`. */
+PAL_CHECKED pal_status task_points_by_len(task *t, int64_t least, int64_t step, pal_error *error);
+/* Adds a point to a split; PAL_EVALUE if there is one of that name or no room. */
+PAL_CHECKED pal_status task_add_point(task *t, task_split split, task_point p, pal_error *error);
+/* n different numbers of low .. high-1, high - low <= TASK_WORDS, in random order. */
+void task_distinct(pal_rng *rng, int64_t low, int64_t high, int64_t n, int64_t *out);
+/* Entry i of a list that has one for each, or one for all. */
+int64_t task_list_at(const task_list *list, int i);
+
+#endif

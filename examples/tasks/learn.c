@@ -1,0 +1,217 @@
+/*
+ * learn.c - training a model on a task, and examining it.
+ *
+ * There are no batches to read: row r of point p comes out of its number, so training batch n is
+ * rows n B .. n B + B-1 of the point that n draws, and nothing is ever seen twice.
+ */
+#include "examples/tasks/internal.h"
+
+#include <math.h>
+#include <time.h>
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Rows as tensors [B, len] of the tape. */
+typedef struct rows {
+    pal_tensor tokens, targets;
+} rows;
+
+static rows draw(const task *t, task_split split, int point, uint64_t seed, int64_t first,
+                 int64_t B, pal_tape *tape)
+{
+    const pal_shape shape = PAL_SHAPE(B, t->point[split][point].len);
+    const rows r = {pal_zeros(tape, PAL_I64, shape), pal_zeros(tape, PAL_I64, shape)};
+    if (pal_tape_status(tape) == PAL_OK)
+        task_rows(t, split, point, seed, first, B, pal_edit(r.tokens).data,
+                  pal_edit(r.targets).data);
+    return r;
+}
+
+/* ---- Testing ---- */
+
+static double at(const pal_array *a, int64_t i)
+{
+    return a->dtype == PAL_F64 ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
+}
+
+/* The likeliest of n logits, the first of equals, and the loss (nats) of the target. Logits that
+ * are not numbers give no answer, -1. */
+static int64_t answer(const pal_array *logits, int64_t from, int64_t n, int64_t target,
+                      double *loss)
+{
+    int64_t best = -1;
+    double most = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (at(logits, from + i) > most) most = at(logits, from + i), best = i;
+    for (int64_t i = 0; i < n; i++) sum += exp(at(logits, from + i) - most);
+    *loss = most + log(sum) - at(logits, from + target);
+    return best;
+}
+
+/* Adds the answers of B rows to the sums of a score. */
+static void mark(task_score *sum, const pal_array *logits, const int64_t *targets, int64_t B,
+                 int64_t len, int64_t vocab)
+{
+    for (int64_t b = 0; b < B; b++) {
+        bool whole = true;
+        for (int64_t i = b * len; i < (b + 1) * len; i++) {
+            double loss;
+            if (targets[i] == PAL_IGNORE) continue;
+            const bool right = answer(logits, i * vocab, vocab, targets[i], &loss) == targets[i];
+            whole = whole && right;
+            sum->accuracy += right;
+            sum->loss += loss;
+            sum->asked++;
+        }
+        sum->whole += whole;
+        sum->rows++;
+    }
+}
+
+/* Rows that are tested at once, so many that there are about four million logits. */
+static int64_t rows_at_once(const task *t, int64_t len, int64_t count)
+{
+    const int64_t n = (1 << 22) / (len * t->vocab), most = 16384 / len;
+    const int64_t B = n < most ? n : most;
+    return B < 1 ? 1 : B > count ? count : B;
+}
+
+task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point, uint64_t seed,
+                     int64_t count)
+{
+    const int64_t len = t->point[TASK_TEST][point].len, most = rows_at_once(t, len, count);
+    const bool before = pal_set_grad(tape, false);
+    task_score s = {0};
+    for (int64_t first = 0; first < count; first += most) {
+        const int64_t B = count - first < most ? count - first : most;
+        const rows r = draw(t, TASK_TEST, point, seed, first, B, tape);
+        const pal_tensor logits = pal_lm_logits(lm, r.tokens, (pal_run_opts){0});
+        if (pal_tape_status(tape) != PAL_OK) break;
+        const pal_array a = pal_value(logits);
+        mark(&s, &a, pal_i64(r.targets), B, len, a.shape[2]);
+        pal_tape_reset(tape);
+    }
+    pal_tape_reset(tape);
+    pal_set_grad(tape, before);
+    if (s.asked) s.accuracy /= (double)s.asked, s.loss /= (double)s.asked;
+    if (s.rows) s.whole /= (double)s.rows;
+    return s;
+}
+
+/* ---- Learning ---- */
+
+typedef struct learner {
+    const task *t;
+    const pal_lm *lm;
+    pal_params *params;
+    pal_tape *tape;
+    pal_optim *optim;
+    task_run run;
+    pal_schedule schedule;
+} learner;
+
+task_run task_run_defaults(task_run r)
+{
+    if (r.steps == 0) r.steps = 1000;
+    if (r.batch == 0) r.batch = 64;
+    if (r.lr == 0) r.lr = 3e-3;
+    if (r.weight_decay == 0) r.weight_decay = 0.1;
+    if (r.weight_decay < 0) r.weight_decay = -1;
+    if (r.clip == 0) r.clip = 1;
+    if (r.warmup == 0) r.warmup = (r.steps + 19) / 20;
+    if (r.seed == 0) r.seed = 1;
+    if (r.every == 0) r.every = (r.steps + 19) / 20;
+    if (r.rows == 0) r.rows = 256;
+    return r;
+}
+
+/* One update; returns the loss before it. One that is not finite changes nothing. */
+static double step(learner *l, int64_t n)
+{
+    const int64_t B = l->run.batch;
+    const int point = task_point_of(l->t, l->run.seed, n);
+    const rows r = draw(l->t, TASK_TRAIN, point, l->run.seed, n * B, B, l->tape);
+    const pal_tensor loss = pal_lm_loss(l->lm, r.tokens, r.targets, (pal_run_opts){0});
+    double value = pal_item(loss);
+    if (isfinite(value)) {
+        const pal_status s = pal_backward(loss);
+        if (s != PAL_OK || !isfinite(pal_clip_grad_norm(l->params, l->run.clip)) ||
+            pal_optim_step(l->optim, pal_schedule_lr(&l->schedule, n)) != PAL_OK)
+            value = NAN;
+    }
+    pal_params_zero_grad(l->params);
+    pal_tape_reset(l->tape);
+    return value;
+}
+
+static bool all_enough(const task_result *r, double enough)
+{
+    for (int i = 0; i < r->points; i++)
+        if (!(r->scores[i].accuracy >= enough)) return false;
+    return true;
+}
+
+/* Tests every point and tells; false: the run is over. */
+static bool look(const learner *l, task_result *r, task_look_fn *tell, void *user)
+{
+    for (int i = 0; i < r->points; i++) {
+        const task_score s = task_test(l->t, l->lm, l->tape, i, l->run.seed, l->run.rows);
+        if (pal_stop_requested()) {
+            r->failed = true;
+            return false;
+        }
+        r->scores[i] = s;
+    }
+    const task_look now = {r->steps, r->loss, r->seconds, r->scores, r->points};
+    if (!l->run.quiet) task_print_look(l->t, &now, stdout);
+    if (tell && !tell(user, &now)) return false;
+    return !(l->run.enough > 0 && all_enough(r, l->run.enough));
+}
+
+static void train(learner *l, task_result *r, task_look_fn *tell, void *user)
+{
+    const double began = seconds();
+    double sum = 0;
+    for (int64_t since = 0; r->steps < l->run.steps;) {
+        const double loss = step(l, r->steps);
+        r->failed = !isfinite(loss) || pal_stop_requested();
+        if (!isfinite(loss)) r->loss = loss;
+        if (r->failed) return;
+        r->steps++, since++, sum += loss;
+        if (r->steps % l->run.every && r->steps < l->run.steps) continue;
+        r->loss = sum / (double)since;
+        r->seconds = seconds() - began;
+        if (!look(l, r, tell, user)) return;
+        sum = 0, since = 0;
+    }
+}
+
+task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task_run run,
+                       task_look_fn *tell, void *user)
+{
+    learner l = {.t = t, .lm = lm, .params = params, .run = task_run_defaults(run)};
+    task_result r = {.points = t->points[TASK_TEST]};
+    l.schedule = (pal_schedule){.kind = PAL_COSINE,
+                                .lr = l.run.lr,
+                                .min_lr = l.run.lr / 10,
+                                .warmup = l.run.warmup < l.run.steps ? l.run.warmup : l.run.steps,
+                                .steps = l.run.steps};
+    l.tape = pal_tape_new();
+    /* The square's memory is of 50 steps and not of 1000: runs are short. */
+    const double decay = l.run.weight_decay > 0 ? l.run.weight_decay : 0;
+    l.optim = pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.98, .decay = decay});
+    r.failed = !l.tape || !l.optim;
+    if (!r.failed) {
+        *pal_tape_rng(l.tape) = pal_rng_new(l.run.seed, 2);
+        if (!l.run.quiet) task_print_head(t, stdout);
+        train(&l, &r, tell, user);
+    }
+    pal_optim_free(l.optim);
+    pal_tape_free(l.tape);
+    return r;
+}
