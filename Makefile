@@ -165,7 +165,7 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) $(RANKED) examples ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) examples $(B)/bench/ablate ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan
@@ -188,6 +188,25 @@ DEMO := --mixers gdn2 --layers 3 --width 96 --batch 16 --len 64 --steps 1000 --s
 demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text, about a minute
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
+
+# ---- Studies ------------------------------------------------------------------------------------------------------
+# docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
+STUDIES := $(patsubst bench/studies/%.study,%,$(wildcard bench/studies/*.study))
+$(STUDIES:%=study-%): study-%: $(B)/bench/ablate
+	$(Q)$(B)/bench/ablate bench/studies/$*.study --out $(B)/studies/$*
+study-chunks: $(B)/bench/rules
+	$(Q)B='$(B)' sh bench/studies/chunks.sh $(B)/studies/chunks
+STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks
+$(STUDY_FIGURES): figure-%: study-%
+	@mkdir -p docs/figures
+	$(Q)for f in $(B)/studies/$*/*.svg; do cp $$f docs/figures/$*-$$(basename $$f) || exit 1; done
+studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
+figures: $(STUDY_FIGURES) ## docs/figures, from all studies; make figure-NAME makes those of one
+check-studies: $(B)/bench/ablate ## three steps of every study
+	$(Q)rm -rf $(B)/studies/check
+	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/bench/ablate bench/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
+	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
+.PHONY: studies figures check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
 docs: ## build/docs/html, from the comments of the public headers
 	@mkdir -p $(B)/docs

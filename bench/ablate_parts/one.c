@@ -2,7 +2,7 @@
  * one.c - one run, in a process and on a thread of its own: description in, result out.
  */
 #include "bench/ablate_parts/ablate.h"
-#include "examples/lm/options.h"
+#include "examples/tasks/save.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -49,16 +49,15 @@ static void read_description(char text[DESCRIPTION], ours *mine, lm_options *o)
     if (lm_options_read(o, text + n, &error) != PAL_OK) stop("--run: %s", error.message);
 }
 
-/* A checkpoint that --layers and inspect can open. */
-static void save_model(pal_params *params, const lm_options *o, const char *folder,
-                       const char *name, int64_t step)
+/* A checkpoint that --layers and the other programs of checkpoints can open. */
+static void save_model(pal_params *params, lm_options *o, const task *t, const task_run *how,
+                       const char *folder, const char *name, int64_t step)
 {
-    char path[PAL_PATH], config[LM_CONFIG];
+    char file[4 * NAME];
     pal_error error;
-    const pal_checkpoint c = {.params = params, .config = lm_options_text(o, config), .step = step};
-    if (snprintf(path, sizeof path, "%s/%s.h5", folder, name) >= (int)sizeof path)
-        stop("%s: the path is too long", folder);
-    if (pal_checkpoint_save(&c, path, &error) != PAL_OK) stop("%s", error.message);
+    task_describe(o, t, how);
+    snprintf(file, sizeof file, "%.150s.h5", name);
+    if (task_save(params, o, step, folder, file, &error) != PAL_OK) stop("%s", error.message);
 }
 
 int one_run(const char *folder, const char *name)
@@ -92,7 +91,7 @@ int one_run(const char *folder, const char *name)
         n.x.steps = r.steps, n.x.loss = r.loss, n.x.seconds = r.seconds, n.x.failed = r.failed;
         n.x.points = r.points;
         memcpy(n.x.score, r.scores, sizeof n.x.score);
-        if (mine.model && !r.failed) save_model(params, &o, folder, name, r.steps);
+        if (mine.model && !r.failed) save_model(params, &o, t, &how, folder, name, r.steps);
         if (result_write(&n.x, folder, name, description, &error) != PAL_OK)
             stop("%s", error.message);
     }
