@@ -109,6 +109,26 @@ says bad '^ablate: 1 runs failed'
 says bad '^NOT COMPLETE: 1 of 12 runs are missing'
 grep -v '^mqar,kda,5,' "$dir/two/results.csv" | cmp -s - "$dir/bad/results.csv" || fail "the others did not go on"
 
+# A loss that is no number is a result, and no accuracy.
+cat >"$dir/nan.study" <<'END'
+task = mqar:vocab=16:len=16:pairs=2
+width = 16
+steps = 30
+batch = 4
+rows = 8
+variant.tame = kda:num_heads=2:head_dim=8
+variant.wild = gdn:num_heads=2:head_dim=8
+variant.wild.lr = 10
+variant.wild.clip = 1e6
+variant.wild.weight-decay = 10
+END
+works nan "$dir/nan.study"
+says nan 'mqar-wild-1 .* is not finite'
+says nan '^| wild |.*| 1, 1 failed | | |$'
+grep -q '^mqar,wild,1,2 pairs,16,2,nan,' "$dir/nan/results.csv" || fail "a failed run: $(cat "$dir/nan/results.csv")"
+works nan "$dir/nan.study"
+says nan '^2 runs, 0 of them to be made'
+
 # ---- What is equal, from the files ----
 if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
     cat >"$dir/count.py" <<'END'

@@ -83,7 +83,7 @@ static bool start(job *j, const run *r, const char *folder)
 /* The last line of the log, which says why. */
 static void last_line(const char *folder, const run *r, char *text, size_t size)
 {
-    char path[PAL_PATH], line[1024];
+    char path[PAL_PATH], line[1000];
     snprintf(path, sizeof path, "%s/%s.log", folder, r->name);
     FILE *log = fopen(path, "r");
     *text = '\0';
@@ -100,9 +100,12 @@ static bool ended(const run *r, const char *folder, int status, int number, int 
     char why[1024], path[PAL_PATH];
     result *x = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? result_read(folder, r) : NULL;
     if (x) {
-        printf("[%d/%d] %-28s %s %.4f, %lld steps, %.0f s\n", number, of, r->name,
-               x->failed ? "FAILED: not finite," : "accuracy", result_accuracy(x),
-               (long long)x->steps, x->seconds);
+        if (x->failed)
+            printf("[%d/%d] %-28s FAILED: the loss of step %lld is not finite\n", number, of,
+                   r->name, (long long)x->steps + 1);
+        else
+            printf("[%d/%d] %-28s accuracy %.4f, %lld steps, %.0f s\n", number, of, r->name,
+                   result_accuracy(x), (long long)x->steps, x->seconds);
         snprintf(path, sizeof path, "%s/%s.log", folder, r->name);
         remove(path);
     } else if (WIFEXITED(status) ? WEXITSTATUS(status) == STOPPED : pal_stop_requested() != 0) {

@@ -193,12 +193,14 @@ pal_status plots(const results *x, const char *folder, pal_error *error)
     const study *s = x->study;
     pal_status status = PAL_OK;
     for (int t = 0; t < s->tasks && status == PAL_OK; t++) {
-        bool some = false, states = false;
+        int first = -1;
+        bool states = false;
         for (int v = 0; v < s->variants; v++) {
-            some = some || any(x, t, v);
-            states = states || (x->model[t][v].state != x->model[t][0].state);
+            if (!any(x, t, v)) continue;
+            if (first < 0) first = v;
+            states = states || (x->model[t][v].state != x->model[t][first].state);
         }
-        if (!some) continue;
+        if (first < 0) continue;
         status = plot(x, t, folder, "accuracy", draw_accuracy, error);
         if (status == PAL_OK) status = plot(x, t, folder, "curves", draw_curves, error);
         if (status == PAL_OK && states) status = plot(x, t, folder, "state", draw_state, error);
