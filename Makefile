@@ -123,7 +123,7 @@ CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I c
 BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
-$(B)/tests/test_tasks: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
+$(B)/tests/test_tasks $(B)/tests/test_tasks_learn: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
 # Without Check.
 $(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
 RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o

@@ -141,17 +141,16 @@ const struct argp task_options_argp = {.options = flags, .parser = parse};
 
 task_options task_options_new(const char *program, const char *name)
 {
-    task_options o = {.program = program};
+    task_options o = {.program = program, .task = name};
     pal_error error;
     if (lm_options_read(&o.lm, "", &error) != PAL_OK) abort(); /* the empty text is one */
-    snprintf(o.task, sizeof o.task, "%s", name);
     return o;
 }
 
 void task_options_key(task_options *o, const char *name, const char *value)
 {
-    const size_t used = strlen(o->task), room = sizeof o->task - used;
-    if ((size_t)snprintf(o->task + used, room, ":%s=%s", name, value) < room) return;
+    const size_t used = strlen(o->keys), room = sizeof o->keys - used;
+    if ((size_t)snprintf(o->keys + used, room, ":%s=%s", name, value) < room) return;
     fprintf(stderr, "%s: --%s: the options of the task are too long together\n", o->program, name);
     exit(EXIT_FAILURE);
 }

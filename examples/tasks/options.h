@@ -19,9 +19,9 @@
 #include <argp.h>
 
 typedef struct task_options {
-    const char *program;
-    char task[1024]; /* the text of the task so far */
-    lm_options lm;   /* mixers, layers, width, MLP */
+    const char *program, *task; /* names */
+    char keys[1000];            /* of the task, as text: ":len=32" */
+    lm_options lm;              /* mixers, layers, width, MLP */
     task_run run;
     int64_t threads, show;
     const char *out; /* NULL: nothing is left behind */

@@ -45,7 +45,9 @@ task_model task_model_new(const task_options *o)
 {
     task_model m = {.o = o, .description = o->lm};
     pal_error error;
-    need(o, task_new(&m.t, o->task, &error), &error);
+    char text[sizeof o->keys + 64];
+    snprintf(text, sizeof text, "%.60s%s", o->task, o->keys);
+    need(o, task_new(&m.t, text, &error), &error);
     if (o->show) show(o, m.t);
     need(o, pal_mixers_check(o->lm.mixers, &error), &error);
     pal_set_threads((int)o->threads);
