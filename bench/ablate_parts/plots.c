@@ -82,8 +82,9 @@ static void put_curves(FILE *to, const results *x, int t, const char *using, con
     const char *between = "plot ";
     for (int v = 0; v < s->variants; v++) {
         if (!any(x, t, v)) continue;
-        fprintf(to, "%s$v%d using %s with %s lc rgb '%s' lw 2 title ", between, v, using, with,
-                picture_colour(v));
+        /* A second round of colours is dashed. */
+        fprintf(to, "%s$v%d using %s with %s lc rgb '%s' lw 2 dt %d title ", between, v, using,
+                with, picture_colour(v), 1 + v / 10);
         picture_quote(to, s->variant[v].name);
         between = ", ";
     }
@@ -156,22 +157,55 @@ static void draw_curves(FILE *to, const results *x, int t)
     put_curves(to, x, t, "1:2", "lines");
 }
 
+/* The name of a curve: variants are the curve X. */
+static char *curve_of(const variant *v, char name[NAME])
+{
+    snprintf(name, NAME, "%s", v->name);
+    char *dash = strrchr(name, '-');
+    if (dash && dash != name && dash[1] && strspn(dash + 1, "0123456789") == strlen(dash + 1))
+        *dash = '\0';
+    return name;
+}
+
+/* Whether no variant before v with results is of its curve. */
+static bool begins_curve(const results *x, int t, int v)
+{
+    char name[NAME], other[NAME];
+    curve_of(&x->study->variant[v], name);
+    for (int i = 0; i < v; i++)
+        if (any(x, t, i) && strcmp(curve_of(&x->study->variant[i], other), name) == 0) return false;
+    return any(x, t, v);
+}
+
 static void draw_state(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
+    char name[NAME], other[NAME];
+    int curves = 0;
     put_title(to, x, t);
     fprintf(to, "set xlabel 'numbers of recurrent state, all layers'\nset ylabel 'accuracy (mean "
                 "over tests; lowest and highest seed)'\nset yrange [0:1.02]\nset logscale x 2\n"
                 "set offsets graph 0.05, graph 0.05, 0, 0\n");
     for (int v = 0; v < s->variants; v++) {
-        const spread p = spread_of(x, t, v, -1);
+        if (!begins_curve(x, t, v)) continue;
+        curve_of(&s->variant[v], name);
         fprintf(to, "$v%d << END\n", v);
-        if (p.n)
-            fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)x->model[t][v].state, p.mean, p.low,
+        for (int i = v; i < s->variants; i++) {
+            const spread p = spread_of(x, t, i, -1);
+            if (!p.n || strcmp(curve_of(&s->variant[i], other), name)) continue;
+            fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)x->model[t][i].state, p.mean, p.low,
                     p.high);
+        }
         fprintf(to, "END\n");
     }
-    put_curves(to, x, t, "1:2:3:4", "yerrorbars pt 7 ps 0.6");
+    for (int v = 0; v < s->variants; v++) {
+        if (!begins_curve(x, t, v)) continue;
+        fprintf(to, "%s$v%d with yerrorlines lc rgb '%s' lw 2 pt 7 ps 0.6 title ",
+                curves ? ", " : "plot ", v, picture_colour(curves));
+        picture_quote(to, curve_of(&s->variant[v], name));
+        curves++;
+    }
+    fprintf(to, "\n");
 }
 
 typedef void draw_fn(FILE *to, const results *x, int t);
