@@ -65,11 +65,12 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
 MEASURE  := $(patsubst %.c,$(B)/%.o,$(wildcard bench/measure/*.c))
 MODEL    := $(patsubst %.c,$(B)/%.o,$(wildcard bench/dist_parts/*.c))
+ABLATE   := $(patsubst %.c,$(B)/%.o,$(wildcard bench/ablate_parts/*.c))
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # What the example language model reads by default: the sources and texts of this project, in byte order of their names.
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks examples/inspect_parts tests bench bench/measure bench/rules_parts bench/dist_parts,$(d)/*.c $(d)/*.h)))
+                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks examples/inspect_parts tests bench bench/measure bench/rules_parts bench/dist_parts bench/ablate_parts,$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
         format-check check-isa clean help FORCE
@@ -158,6 +159,8 @@ $(B)/examples/%: $(B)/examples/%.o $(LIB_A)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
 $(B)/bench/rules: $(RULE_OBJ)
 $(B)/bench/dist: $(MODEL)
+# Models and checkpoints are described as train_lm's are.
+$(B)/bench/ablate: $(ABLATE) $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o text.o weights.o)
 $(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist: $(MEASURE)
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
@@ -168,14 +171,14 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
 -include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) $(INSPECT:.o=.d) \
-         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d)
+         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d) $(ABLATE:.o=.d)
 .SECONDARY:
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) $(RANKED) examples ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) examples $(B)/bench/ablate ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan
@@ -199,10 +202,28 @@ demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this pro
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
 
+# ---- Studies ------------------------------------------------------------------------------------------------------
+# docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
+STUDIES := $(patsubst bench/studies/%.study,%,$(wildcard bench/studies/*.study))
+$(STUDIES:%=study-%): study-%: $(B)/bench/ablate
+	$(Q)$(B)/bench/ablate bench/studies/$*.study --out $(B)/studies/$*
+study-chunks: $(B)/bench/rules
+	$(Q)B='$(B)' sh bench/studies/chunks.sh $(B)/studies/chunks
+STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks
+$(STUDY_FIGURES): figure-%: study-%
+	@mkdir -p docs/figures
+	$(Q)for f in $(B)/studies/$*/*.svg; do cp $$f docs/figures/$*-$$(basename $$f) || exit 1; done
 figure-inspect: $(B)/examples/inspect ## docs/figures/inspect-*.svg
 	@mkdir -p docs/figures
 	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
+studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
+figures: $(STUDY_FIGURES) figure-inspect ## docs/figures, from all studies; make figure-NAME makes those of one
+check-studies: $(B)/bench/ablate ## three steps of every study
+	$(Q)rm -rf $(B)/studies/check
+	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/bench/ablate bench/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
+	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
+.PHONY: studies figures figure-inspect check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
 	@mkdir -p $(B)/docs

@@ -28,6 +28,7 @@ part "base kernels are base" "$MAKE" B="$B" check-isa
 part "clang" "$MAKE" B="$B" check-clang
 part "address and undefined-behaviour sanitizers" \
     "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
+part "a little of every study" "$MAKE" B="$B" check-studies
 part "format" "$MAKE" format-check
 part "documentation" "$MAKE" B="$B" docs
 echo "check-all: $passed parts passed, $failed failed"

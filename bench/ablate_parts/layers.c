@@ -1,0 +1,364 @@
+/*
+ * layers.c - a trained model with one thing taken away from one layer at a time, and what that
+ * costs on rows it was not trained on.
+ *
+ * Every evaluation sees the same rows and runs with the same hook, so that a difference is that of
+ * the edit and of nothing else. The unchanged model comes first and again at the end, and has to
+ * give the same bits.
+ */
+#include "bench/ablate_parts/ablate.h"
+#include "examples/lm/options.h"
+#include "examples/lm/text.h"
+#include "examples/lm/weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 64, BATCHES = 16, A_PIECE = 16 };
+
+typedef struct score {
+    double loss, accuracy; /* nats of a token; accuracy NaN for text */
+} score;
+
+typedef struct subject {
+    const layers_opts *how;
+    lm_options o;
+    task *task;        /* NULL: text */
+    pal_tokens *store; /* NULL: a task */
+    pal_batches *held;
+    pal_params *params;
+    pal_lm *lm;
+    pal_tape *tape;
+    surgeon *surgeon;
+    int64_t layers;
+    char what[256]; /* it is evaluated on */
+    score plain;
+    score *at; /* [layers, EDITS] */
+} subject;
+
+/* ---- Opening ---- */
+
+static void open_store(subject *x, const char *data, const char *not_a_task)
+{
+    char path[PAL_PATH];
+    pal_error error;
+    const char *slash = strrchr(x->how->checkpoint, '/');
+    const int folder = slash ? (int)(slash - x->how->checkpoint) : 1;
+    /* A run on a text has its tokens beside its checkpoints. */
+    if (lm_is_hdf5(data) || x->how->data)
+        snprintf(path, sizeof path, "%s", data);
+    else
+        snprintf(path, sizeof path, "%.*s/data.h5", folder, slash ? x->how->checkpoint : ".");
+    if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
+        stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
+             error.message);
+    /* What was held out, and if nothing was, all of it. */
+    const double share = x->o.held_out > 0 ? x->o.held_out : 1;
+    x->held =
+        pal_batches_new(x->store, (pal_batches_opts){.kind = x->o.packed ? PAL_PACKED : PAL_WINDOWS,
+                                                     .batch = x->o.batch,
+                                                     .len = x->o.len,
+                                                     .seed = x->o.seed,
+                                                     .held_out = share,
+                                                     .validation = true});
+    if (!x->held) stop("%s: no batches", path);
+    snprintf(x->what, sizeof x->what, "%s of %.180s, the first %lld batches of %lld x %lld",
+             x->o.held_out > 0 ? "the held-out part" : "all (nothing was held out)", data,
+             (long long)(x->how->rows ? x->how->rows : BATCHES), (long long)x->o.batch,
+             (long long)x->o.len);
+}
+
+static void open_data(subject *x)
+{
+    pal_error error;
+    const char *data = x->how->data ? x->how->data : x->o.data;
+    int64_t vocab;
+    if (task_new(&x->task, data, &error) == PAL_OK) {
+        vocab = task_vocab(x->task);
+        snprintf(x->what, sizeof x->what, "%lld test rows of each point of %.180s",
+                 (long long)(x->how->rows ? x->how->rows : ROWS), task_text(x->task));
+    } else {
+        x->task = NULL;
+        open_store(x, data, error.message);
+        vocab = pal_tokens_vocab_size(x->store);
+    }
+    if (!x->o.vocab) x->o.vocab = vocab;
+    if (x->o.vocab < vocab)
+        stop("the model knows %lld tokens, and the data have %lld", (long long)x->o.vocab,
+             (long long)vocab);
+}
+
+static void open_subject(subject *x)
+{
+    static char config[1 << 20];
+    pal_error error;
+    bool averaged;
+    if (pal_checkpoint_config(x->how->checkpoint, config, sizeof config, &error) != PAL_OK ||
+        lm_options_read(&x->o, config, &error) != PAL_OK)
+        stop("--layers: %s", error.message);
+    open_data(x);
+    pal_rng rng = pal_rng_new(1, 0);
+    x->params = pal_params_new();
+    x->tape = pal_tape_new();
+    x->lm = pal_lm_new(x->params, lm_options_model(&x->o), &rng);
+    if (lm_weights_load(x->params, x->how->checkpoint, x->how->last, &averaged, &error) != PAL_OK)
+        stop("--layers: %s", error.message);
+    pal_set_grad(x->tape, false);
+    x->layers = pal_lm_options(x->lm).layers;
+    x->surgeon = surgeon_new(x->params, x->tape, x->layers);
+    x->at = calloc((size_t)(x->layers * EDITS), sizeof *x->at);
+    if (!x->at) stop("out of memory");
+}
+
+static void close_subject(subject *x)
+{
+    surgeon_free(x->surgeon);
+    free(x->at);
+    pal_batches_free(x->held);
+    pal_tokens_close(x->store);
+    pal_tape_free(x->tape);
+    pal_params_free(x->params);
+    task_free(x->task);
+}
+
+/* ---- Evaluating ---- */
+
+/* Sums over what was asked so far. */
+typedef struct sums {
+    double nats, right;
+    int64_t asked;
+} sums;
+
+/* One row of logits against its target. */
+static void add_token(sums *s, const float *row, int64_t V, int64_t target)
+{
+    int64_t best = 0;
+    double sum = 0;
+    for (int64_t i = 1; i < V; i++)
+        if (row[i] > row[best]) best = i;
+    for (int64_t i = 0; i < V; i++) sum += exp((double)row[i] - (double)row[best]);
+    s->nats += log(sum) + (double)row[best] - (double)row[target];
+    s->right += best == target;
+    s->asked++;
+}
+
+static void add_rows(subject *x, sums *s, int point, int64_t first, int64_t B, int64_t T,
+                     int64_t *tokens, int64_t *targets)
+{
+    const int64_t V = x->o.vocab;
+    task_rows(x->task, TASK_TEST, point, x->o.seed, first, B, tokens, targets);
+    pal_tensor logits = PAL_NONE;
+    for (int pass = 0; pass < surgeon_passes(x->surgeon); pass++) {
+        surgeon_pass(x->surgeon, pass);
+        pal_tape_reset(x->tape);
+        pal_tensor in = pal_from(x->tape, PAL_I64, PAL_SHAPE(B, T), tokens);
+        logits = pal_lm_logits(x->lm, in, surgeon_opts(x->surgeon));
+    }
+    float *row = malloc((size_t)V * sizeof *row);
+    if (!row) stop("out of memory");
+    const pal_array all = pal_value(logits);
+    for (int64_t i = 0; i < B * T; i++) {
+        if (targets[i] == PAL_IGNORE) continue;
+        for (int64_t v = 0; v < V; v++)
+            row[v] = (float)pal_array_get(&all, (int64_t[]){i / T, i % T, v});
+        add_token(s, row, V, targets[i]);
+    }
+    free(row);
+}
+
+static score score_task(subject *x)
+{
+    sums s = {0};
+    const int64_t rows = x->how->rows ? x->how->rows : ROWS;
+    for (int p = 0; p < task_points(x->task, TASK_TEST); p++) {
+        const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
+        int64_t *tokens = malloc((size_t)(2 * A_PIECE * T) * sizeof *tokens);
+        if (!tokens) stop("out of memory");
+        for (int64_t first = 0; first < rows; first += A_PIECE) {
+            const int64_t B = rows - first < A_PIECE ? rows - first : A_PIECE;
+            add_rows(x, &s, p, first, B, T, tokens, tokens + A_PIECE * T);
+        }
+        free(tokens);
+    }
+    if (!s.asked) stop("the test rows ask nothing");
+    return (score){s.nats / (double)s.asked, s.right / (double)s.asked};
+}
+
+static score score_text(subject *x)
+{
+    pal_error error;
+    const int64_t batches = x->how->rows ? x->how->rows : BATCHES;
+    double nats = 0, counted = 0;
+    if (pal_batches_seek(x->held, (pal_position){0}, &error) != PAL_OK) stop("%s", error.message);
+    for (int64_t i = 0; i < batches; i++) {
+        const pal_position here = pal_batches_position(x->held);
+        pal_batch b = {.end = true};
+        double loss = 0;
+        for (int pass = 0; pass < surgeon_passes(x->surgeon); pass++) {
+            pal_tape_reset(x->tape);
+            surgeon_pass(x->surgeon, pass);
+            if (pal_batches_seek(x->held, here, &error) != PAL_OK ||
+                pal_batches_next(x->held, x->tape, &b, &error) != PAL_OK)
+                stop("%s", error.message);
+            if (b.end) break;
+            pal_run_opts how = surgeon_opts(x->surgeon);
+            how.offsets = b.offsets;
+            loss = pal_item(pal_lm_loss(x->lm, b.tokens, b.targets, how));
+        }
+        if (b.end) break;
+        nats += loss * (double)b.counted;
+        counted += (double)b.counted;
+    }
+    if (counted == 0) stop("the held-out part is empty");
+    return (score){nats / counted, NAN};
+}
+
+static score evaluate(subject *x, int64_t layer, edit e)
+{
+    surgeon_begin(x->surgeon, layer, e);
+    const score s = x->task ? score_task(x) : score_text(x);
+    surgeon_end(x->surgeon);
+    pal_tape_reset(x->tape);
+    return s;
+}
+
+static void evaluate_all(subject *x)
+{
+    x->plain = evaluate(x, -1, NOTHING);
+    for (int64_t l = 0; l < x->layers; l++)
+        for (edit e = SKIP; e < EDITS; e++)
+            if (surgeon_can(x->surgeon, l, e)) x->at[l * EDITS + e] = evaluate(x, l, e);
+    const score again = evaluate(x, -1, NOTHING);
+    if (memcmp(&again.loss, &x->plain.loss, sizeof again.loss))
+        stop("the unchanged model had a loss of %.17g, and has %.17g at the end", x->plain.loss,
+             again.loss);
+}
+
+/* ---- What came out ---- */
+
+static void put_change(FILE *to, double change)
+{
+    if (change == 0)
+        fprintf(to, " 0 |");
+    else
+        fprintf(to, " %+.4f |", change);
+}
+
+static void put_table(FILE *to, const subject *x, bool accuracy)
+{
+    fprintf(to, "\n| layer | mixer |");
+    for (edit e = SKIP; e < EDITS; e++) fprintf(to, " %s |", edit_title(e));
+    fprintf(to, "\n|---|---|");
+    for (edit e = SKIP; e < EDITS; e++) fprintf(to, "---|");
+    fprintf(to, "\n");
+    for (int64_t l = 0; l < x->layers; l++) {
+        fprintf(to, "| %lld | %s |", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            if (!surgeon_can(x->surgeon, l, e))
+                fprintf(to, " |");
+            else
+                put_change(to,
+                           accuracy ? s->accuracy - x->plain.accuracy : s->loss - x->plain.loss);
+        }
+        fprintf(to, "\n");
+    }
+}
+
+static void put_markdown(FILE *to, const subject *x)
+{
+    fprintf(to,
+            "# Layer by layer: %s\n\n%lld layers of width %lld, `%s`.\nEvaluated on %s.\n\nThe "
+            "unchanged model has a loss of %.6f nats a token",
+            x->how->checkpoint, (long long)x->layers, (long long)x->o.width, x->o.mixers, x->what,
+            x->plain.loss);
+    if (x->task) fprintf(to, " and an accuracy of %.4f", x->plain.accuracy);
+    fprintf(to, ". What is added to the loss by one change in one layer (empty: the mixer has no "
+                "such thing):\n");
+    put_table(to, x, false);
+    if (!x->task) return;
+    fprintf(to, "\nThe same for accuracy:\n");
+    put_table(to, x, true);
+}
+
+static void put_csv(FILE *to, const subject *x)
+{
+    fprintf(to, "layer,mixer,edit,loss,change,accuracy,accuracy_change\n");
+    fprintf(to, "-1,all,none,%.17g,0,%.9g,0\n", x->plain.loss, x->plain.accuracy);
+    for (int64_t l = 0; l < x->layers; l++) {
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            if (surgeon_can(x->surgeon, l, e))
+                fprintf(to, "%lld,%s,%s,%.17g,%.9g,%.9g,%.9g\n", (long long)l,
+                        pal_mixer_name(pal_lm_mixer(x->lm, l)), edit_name(e), s->loss,
+                        s->loss - x->plain.loss, s->accuracy, s->accuracy - x->plain.accuracy);
+        }
+    }
+}
+
+typedef void put_fn(FILE *to, const subject *x);
+
+static void write_text(const subject *x, const char *name, put_fn *put, bool show)
+{
+    char *text = NULL;
+    size_t size;
+    pal_error error;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) stop("out of memory");
+    put(to, x);
+    if (fclose(to)) stop("out of memory");
+    if (pal_run_write(x->how->out, name, text, &error) != PAL_OK) stop("%s", error.message);
+    if (show) fputs(text, stdout);
+    free(text);
+}
+
+/* A group of bars for each layer, a colour for each change. */
+static void draw(const subject *x)
+{
+    picture p;
+    pal_error error;
+    const char *between = "plot ";
+    if (picture_begin(&p, x->how->out, "layers.svg", 860, 400, &error) != PAL_OK) {
+        fprintf(stderr, "ablate: %s\n", error.message);
+        return;
+    }
+    fprintf(p.to, "set style data histograms\nset style histogram clustered gap 1\n"
+                  "set style fill solid 0.8\nset xlabel 'layer'\n"
+                  "set ylabel 'added to the loss (nats a token)'\n$d << END\n");
+    for (int64_t l = 0; l < x->layers; l++) {
+        fprintf(p.to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        for (edit e = SKIP; e < EDITS; e++) {
+            const double change = x->at[l * EDITS + e].loss - x->plain.loss;
+            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
+                fprintf(p.to, " %.9g", change);
+            else
+                fprintf(p.to, " 0");
+        }
+        fprintf(p.to, "\n");
+    }
+    fprintf(p.to, "END\n");
+    for (edit e = SKIP; e < EDITS; e++) {
+        bool any = false;
+        for (int64_t l = 0; l < x->layers; l++) any = any || surgeon_can(x->surgeon, l, e);
+        if (!any) continue;
+        fprintf(p.to, "%s$d using %d:xtic(1) lc rgb '%s' title '%s'", between, (int)e + 1,
+                picture_colour((int)e - 1), edit_title(e));
+        between = ", ";
+    }
+    fprintf(p.to, "\n");
+    if (picture_end(&p, &error) != PAL_OK) fprintf(stderr, "ablate: %s\n", error.message);
+}
+
+void layers_run(const layers_opts *how)
+{
+    subject x = {.how = how};
+    pal_error error;
+    open_subject(&x);
+    if (pal_run_make(how->out, &error) != PAL_OK) stop("%s", error.message);
+    evaluate_all(&x);
+    write_text(&x, "layers.csv", put_csv, false);
+    write_text(&x, "layers.md", put_markdown, true);
+    draw(&x);
+    close_subject(&x);
+}
