@@ -31,7 +31,7 @@ learn_recall() { # OUT flags...
     out=$1
     shift
     # shellcheck disable=SC2086 # the flags are to be split
-    run "$out" recall $small --pairs 2 --len 16 --vocab 32 --steps 2 --rows 4 --batch 80 --seed 2 --mixers gdn2:$tiny --out "$dir/$out.h5s" "$@"
+    run "$out" recall $small --pairs 2 --len 16 --vocab 32 --steps 120 --seed 2 --mixers gdn2:$tiny --out "$dir/$out.h5s" "$@"
 }
 
 # ---- Each learns ----
@@ -42,7 +42,7 @@ within recall "2 pairs" 0.9 1 # a guess: 0.06
     run copy synthetic $small --task copy --len 6 --symbols 4 --steps 150 --lr 1e-2 --mixers gdn:$tiny --no-mlp \
         --out "$dir/synthetic.h5s"
     within copy "length 6" 0.9 1 # 0.25
-    run stack synthetic $small --task stack --len 18 --stacks 2 --symbols 4 --steps 2 --rows 4 --batch 80 --lr 1e-2 --batch 32 \
+    run stack synthetic $small --task stack --len 18 --stacks 2 --symbols 4 --steps 120 --lr 1e-2 --batch 32 \
         --mixers kda:$tiny
     within stack "length 18" 0.75 1 # 0.25
     run needle needle $small --len 140 --digits 2 --steps 30 --lr 1e-2 --batch 8 --mixers gdn2:$tiny --out "$dir/needle.h5s"
@@ -70,11 +70,11 @@ done
 
 # ---- The same on two threads, and another seed is another run ----
 export OMP_WAIT_POLICY=passive # threads sleep while they wait: the machine may have other work
-learn_recall once --steps 2 --rows 4 --batch 8
-learn_recall twice --steps 2 --rows 4 --batch 8 --threads 2
+learn_recall once --steps 20 --rows 4 --batch 8
+learn_recall twice --steps 20 --rows 4 --batch 8 --threads 2
 cmp -s "$dir/once" "$dir/twice" || fail "two threads: $(diff "$dir/once" "$dir/twice")"
 cmp -s "$dir/once.h5s/model.h5" "$dir/twice.h5s/model.h5" || fail "two threads give another model"
-learn_recall other --seed 3 --steps 2 --rows 4 --batch 8
+learn_recall other --seed 3 --steps 20 --rows 4 --batch 8
 cmp -s "$dir/once.h5s/start.h5" "$dir/other.h5s/start.h5" && fail "two seeds give one model"
 cmp -s "$dir/once.h5s/start.h5" "$dir/recall.h5s/start.h5" && fail "the description does not tell --steps"
 
