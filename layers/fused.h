@@ -16,6 +16,7 @@
 #include "layers/internal.h"
 #include "layers/kernels.h"
 #include "layers/parts.h"
+#include "tensor/denormals.h"
 
 /* Operands of the operation behind every rule: the head's arguments in the order of kernels.h, then
  * these. Mamba-2 has A and D in the places of A_log and dt_bias. */

@@ -281,6 +281,7 @@ static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
     const int64_t members = f->HV / f->H, side = pal_fused_side(f, members);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         lane_space l = carve_lane(&c, p);
         void **carry = carve_carry(&c, p);
@@ -288,6 +289,7 @@ static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < pal_fused_groups(f, members, side); i++)
             group_lanes(p, pal_fused_group(f, members, side, i), &l, carry, &space, sums);
+        pal_flush_end(mode);
     }
 }
 
@@ -345,6 +347,7 @@ static void by_windows(const problem *p, lane_space *l, char *spaces, size_t eac
         if (windows(p, i) > rounds) rounds = windows(p, i);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {spaces + (size_t)omp_get_thread_num() * each, 0};
         pal_chunk_back space = pal_carve_back(&c, f);
         for (int64_t r = 0; r < rounds; r++) {
@@ -363,6 +366,7 @@ static void by_windows(const problem *p, lane_space *l, char *spaces, size_t eac
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < f->lanes; i++) window_end(p, i, r, &l[i]);
         }
+        pal_flush_end(mode);
     }
 }
 

@@ -105,11 +105,13 @@ static void by_lanes(const pal_fused *f, char *scratch, size_t each)
     const int64_t side = pal_fused_side(f, 1);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         thread_space t = carve_thread(&c, f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < pal_fused_groups(f, 1, side); i++)
             chunk_lanes(f, pal_fused_group(f, 1, side, i), &t);
+        pal_flush_end(mode);
     }
 }
 
@@ -162,12 +164,16 @@ static void by_windows(const pal_fused *f, lane_space *space)
     for (int64_t n = 0; n < f->sequences; n++)
         if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
-    for (int64_t first = 0; first < longest; first += f->window) {
+    {
+        const unsigned mode = pal_flush_begin();
+        for (int64_t first = 0; first < longest; first += f->window) {
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < f->lanes * f->window; i++) window_prepare(f, space, first, i);
+            for (int64_t i = 0; i < f->lanes * f->window; i++) window_prepare(f, space, first, i);
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < f->lanes * pal_fused_panels(f); i++)
-            window_scan(f, space, first, i);
+            for (int64_t i = 0; i < f->lanes * pal_fused_panels(f); i++)
+                window_scan(f, space, first, i);
+        }
+        pal_flush_end(mode);
     }
 }
 
@@ -233,6 +239,7 @@ static void by_tokens(const pal_fused *f, char *scratch, size_t each)
     int64_t width = (groups + parts - 1) / parts * f->table->group;
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         thread_space t = carve_thread(&c, f);
 #pragma omp for schedule(static)
@@ -240,6 +247,7 @@ static void by_tokens(const pal_fused *f, char *scratch, size_t each)
             int64_t from = i % parts * width, to = from + width;
             token_lane(f, i / parts, from, to < f->shape.V ? to : f->shape.V, &t.chunk);
         }
+        pal_flush_end(mode);
     }
 }
 

@@ -90,10 +90,12 @@ static void map_forward(const pal_call *call)
     size_t each = map_bytes(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
         map_space m = carve_map(&c, &f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < f.lanes; i++) map_lane(&f, i, &m);
+        pal_flush_end(mode);
     }
 }
 
@@ -145,10 +147,12 @@ void pal_rule_map_back_forward(const pal_call *call)
     size_t each = pal_rule_map_back_bytes(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
+        const unsigned mode = pal_flush_begin();
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
         back_space b = carve_back(&c, &f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < f.lanes; i++) back_lane(&f, i, &b);
+        pal_flush_end(mode);
     }
 }
 

@@ -234,12 +234,75 @@ START_TEST(wrong_arguments)
 }
 END_TEST
 
+/* ---- Numbers below the smallest normal one ---- */
+
+static int64_t count_denormal(pal_tensor t)
+{
+    const float *x = pal_f32(pal_contiguous(t));
+    int64_t n = 0;
+    for (int64_t i = 0; i < pal_count(t); i++) n += fpclassify(x[i]) == FP_SUBNORMAL;
+    return n;
+}
+
+/* A state of ones that decays by exp(-1.3 T) and is read: what is left is 1e-39 to 1e-42. */
+static pal_rule_out fade(pal_tape *tape, pal_rule_mode mode)
+{
+    enum { T = 70, H = 3, N = 16 };
+    const pal_shape keys = PAL_SHAPE(1, T, H, N);
+    const pal_rule_opts opts = {
+        .mode = mode,
+        .scale = 1,
+        .state = pal_want_grad(pal_full(tape, PAL_F32, PAL_SHAPE(1, H, N, N), 1))};
+    pal_rng rng = pal_rng_new(3, 0);
+    const pal_tensor k = pal_l2_norm(pal_normal(tape, PAL_F32, keys, 0, 1, &rng), 1e-6);
+    const pal_tensor g = pal_want_grad(pal_full(tape, PAL_F32, keys, -1.3));
+    const pal_tensor half = pal_full(tape, PAL_F32, keys, 0.5);
+    const pal_rule_out r = pal_gdn2(k, k, pal_zeros(tape, PAL_F32, keys), g, half, half, opts);
+    ck_assert(pal_backward(pal_add(pal_sum(r.o, PAL_ALL, false),
+                                   pal_sum(r.state, PAL_ALL, false))) == PAL_OK);
+    ck_assert(pal_is_none(pal_grad(g)) || mode == PAL_RULE_COMPOSED ||
+              count_denormal(pal_grad(g)) == 0);
+    return r;
+}
+
+/* The fused rules have none, whatever the number of threads, and leave every thread as it was. */
+START_TEST(denormal_numbers_are_zeros)
+{
+    const pal_rule_mode mode = modes[_i];
+    pal_tape *tape = pal_tape_new();
+    pal_set_threads(1);
+    const pal_rule_out one = fade(tape, mode);
+    const int64_t found = count_denormal(one.o) + count_denormal(one.state);
+    if (mode == PAL_RULE_COMPOSED) /* which shows that there is something to flush */
+        ck_assert_int_gt(found, 0);
+    else
+        ck_assert_int_eq(found, 0);
+    for (int threads = 2; threads <= 3; threads++) {
+        pal_set_threads(threads);
+        const pal_rule_out r = fade(tape, mode);
+        ck_assert(memcmp(pal_f32(r.o), pal_f32(one.o), (size_t)pal_count(r.o) * 4) == 0);
+        ck_assert(memcmp(pal_f32(r.state), pal_f32(one.state), (size_t)pal_count(r.state) * 4) ==
+                  0);
+    }
+    int flushing = 0;
+    volatile float small = 1e-38F;
+#pragma omp parallel num_threads(3) reduction(+ : flushing)
+    {
+        const volatile float half = small * 0.5F;
+        flushing += half == 0;
+    }
+    ck_assert_int_eq(flushing, 0);
+    pal_tape_free(tape);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, nan_stays, 0, inputs());
     tcase_add_loop_test(tc, empty_sequences_pass_the_state_on, 0, MODES * RULES);
     tcase_add_test(tc, log_decay_is_finite);
     tcase_add_test(tc, wrong_arguments);
+    tcase_add_loop_test(tc, denormal_numbers_are_zeros, 0, MODES);
 }
 
 int main(void) { return rule_test_main("rule limits", add); }
