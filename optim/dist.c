@@ -42,7 +42,10 @@ static double patience(const pal_dist *dist, const char *message)
 void pal_dist_abort(pal_dist *dist, const char *message)
 {
     fflush(stdout);
-    if (!dist && failed.rank > 0 && strstr(message, failed.message)) exit(EXIT_FAILURE);
+    if (!dist && failed.rank > 0 && strstr(message, failed.message)) {
+        wait_seconds(5); /* the first to end takes the others with it: rank 0 has not spoken yet */
+        exit(EXIT_FAILURE);
+    }
     if (dist) wait_seconds(patience(dist, message));
     fprintf(stderr, "%s\n", message);
     fflush(stderr);
