@@ -2,8 +2,9 @@
  * denormals.h - numbers below the smallest normal one (1e-38 in f32) as zeros, where asked for.
  *
  * Products of decays end there, and many processors are far slower with them, so that a model
- * became slower to train as its gates became strong. The mode belongs to a thread. So that results do not depend on the number of threads, every thread of a
- * team is in it for the whole of the work, whether it is the caller or not, and leaves it after.
+ * became slower to train as its gates became strong. The mode belongs to a thread. So that results
+ * do not depend on the number of threads, every thread of a team is in it for the whole of the
+ * work, whether it is the caller or not, and leaves it after.
  */
 #ifndef PAL_DENORMALS_H
 #define PAL_DENORMALS_H
