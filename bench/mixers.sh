@@ -2,7 +2,7 @@
 # mixers.sh - the four mixers against each other on one text: equal state, equal parameters, equal time.
 #
 #     sh bench/mixers.sh rates STORE OUT     short runs on another seed, from which the rates below were chosen
-#     sh bench/mixers.sh times STORE OUT     minutes of a core that the steps below take, from 100 and 200 of them
+#     sh bench/mixers.sh times STORE OUT     seconds of a step, from 200 of each: quartiles, and the evaluation's
 #     sh bench/mixers.sh runs STORE OUT      three seeds of each, and the table of docs/training.md
 #
 # STORE is a store of tokens (examples/tokenize), OUT a folder. Two runs at a time, each on one thread. What is in OUT
@@ -17,12 +17,12 @@ store=$2 out=$3
 mkdir -p "$out"
 
 # A layer's state is 3 x 64 x 64 numbers in each (mamba2: 6 heads of 64 x 32). The width of the MLP makes the
-# parameters equal, the steps make 10 minutes of a core of docs/training.md's machine.
+# parameters equal, the steps make 10 minutes of a core of docs/training.md's machine, evaluation included.
 #   mixer  options                               MLP  rate  steps
-mixers='gdn2   :num_heads=3:head_dim=64:expand_v=1   512  8e-3  2080
-        kda    :num_heads=3:head_dim=64:expand_v=1   639  8e-3  2000
-        gdn    :num_heads=3:head_dim=64:expand_v=1   660  4e-3  2020
-        mamba2 :head_dim=64:state_size=32            574  4e-3  2260'
+mixers='gdn2   :num_heads=3:head_dim=64:expand_v=1   512  8e-3  2300
+        kda    :num_heads=3:head_dim=64:expand_v=1   639  8e-3  2300
+        gdn    :num_heads=3:head_dim=64:expand_v=1   660  4e-3  2350
+        mamba2 :head_dim=64:state_size=32            574  4e-3  2450'
 
 # run NAME MIXER MLP RATE STEPS SEED, unless it is there
 run() {
@@ -62,13 +62,17 @@ rates)
 times)
     for half in a b; do # both of a pair are alike
         echo "$mixers" | while read -r mixer options mlp rate steps; do
-            for short in 100 200; do echo "$mixer-$short-$half $mixer$options $mlp $rate $short 100"; done
+            echo "$mixer-$half $mixer$options $mlp $rate 200 100"
         done
     done | sort | two_at_a_time
-    echo "$mixers" | while read -r mixer options mlp rate steps; do
-        for half in a b; do echo "$(seconds "$mixer-100-$half") $(seconds "$mixer-200-$half")"; done |
-            awk -v mixer="$mixer" -v steps="$steps" '{ one += $1; two += $2 }
-                END { printf "%s %.1f\n", mixer, (one + (two - one) * (steps - 100) / 100) / NR / 60 }'
+    echo 'mixer: a quarter of the steps below, half, three quarters; of the core outside of steps'
+    echo "$mixers" | while read -r mixer rest; do
+        for half in a b; do
+            sed -n 's/.*"seconds":\([0-9.]*\).*/\1/p' "$out/$mixer-$half/log.jsonl" | sort -n | awk -v all="$(seconds "$mixer-$half")" '
+                { s[NR] = $1; sum += $1 }
+                END { print s[int(NR / 4)], s[int(NR / 2)], s[int(3 * NR / 4)], all - sum }'
+        done | awk -v mixer="$mixer" '{ for (i = 1; i <= NF; i++) s[i] += $i }
+            END { printf "%s: %.3f %.3f %.3f; %.1f\n", mixer, s[1] / NR, s[2] / NR, s[3] / NR, s[4] / NR }'
     done
     ;;
 runs)
@@ -77,15 +81,15 @@ runs)
             echo "$mixer-$seed $mixer$options $mlp $rate $steps $seed"
         done
     done | two_at_a_time
-    echo '| mixer | parameters | rate | steps | bits per byte, held out: mean, and each seed |'
-    echo '|---|---|---|---|---|'
+    echo '| mixer | parameters | rate | steps | minutes of the core | bits per byte, held out: mean, and each seed |'
+    echo '|---|---|---|---|---|---|'
     echo "$mixers" | while read -r mixer options mlp rate steps; do
         for seed in 1 2 3; do
             parameters=$(sed -n 's/^model.* \([0-9]*\) parameters.*/\1/p' "$out/$mixer-$seed.txt")
-            echo "$(value "$mixer-$seed") $parameters"
+            echo "$(value "$mixer-$seed") $parameters $(seconds "$mixer-$seed")"
         done | awk -v mixer="$mixer" -v rate="$rate" -v steps="$steps" '
-            { sum += $1; each = each (NR > 1 ? ", " : "") $1; parameters = $2 }
-            END { printf "| %s | %d | %s | %d | %.4f (%s) |\n", mixer, parameters, rate, steps, sum / NR, each }'
+            { sum += $1; each = each (NR > 1 ? ", " : "") $1; parameters = $2; took = took (NR > 1 ? ", " : "") sprintf("%.1f", $3 / 60) }
+            END { printf "| %s | %d | %s | %d | %s | %.4f (%s) |\n", mixer, parameters, rate, steps, took, sum / NR, each }'
     done
     ;;
 *) echo "mixers.sh: $what is neither rates, times nor runs" >&2; exit 2 ;;
