@@ -72,8 +72,8 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
                               $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks examples/inspect_parts tests bench bench/measure bench/rules_parts bench/dist_parts bench/ablate_parts,$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo docs install uninstall format \
-        format-check check-isa clean help FORCE
+.PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo half-hour mixers figure-demo \
+        figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(TESTS) $(RANKED) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
 examples: $(EXAMPLES) $(B)/corpus.txt ## build/examples/*
@@ -201,6 +201,28 @@ DEMO := --mixers gdn2 --layers 3 --width 96 --batch 16 --len 64 --steps 1000 --s
 demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text, about a minute
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
+figure-demo: demo
+	@mkdir -p docs/figures
+	$(Q)cp $(B)/demo/loss.svg docs/figures/demo-loss.svg
+
+# docs/training.md, What to expect. The text is there after ./deps.sh --corpus.
+HALF_HOUR := --held-out 0.05 --mixers gdn2,gdn2,gdn2,swa:window_size=128 --layers 4 --width 192 --batch 4 --len 256 \
+    --steps 4600 --schedule cosine --lr 3e-3 --warmup 100 --eval-every 1150 --save-every 1150 --sample-every 2300 \
+    --seed 1 --threads 1
+$(B)/debian.txt: examples/corpus.sh
+	$(Q)sh examples/corpus.sh $(B)/debian-doc $@
+$(B)/debian%.tokens.h5: $(B)/debian.txt $(B)/examples/tokenize
+	$(Q)$(B)/examples/tokenize --train-vocab $* --held-out 0.05 --separator '<|endoftext|>' --end '<|endoftext|>' \
+	    --out $@ $(B)/debian.txt
+.SECONDARY: $(B)/debian4096.tokens.h5 $(B)/debian2048.tokens.h5
+half-hour: $(B)/debian4096.tokens.h5 $(B)/examples/train_lm ## a hybrid model on 23 MB of text, half an hour of one core; goes on where it was stopped
+	$(Q)if ls $(B)/half-hour/step-*.h5 >/dev/null 2>&1; then how=--resume; fi; \
+	    OMP_NUM_THREADS=1 $(B)/examples/train_lm $(HALF_HOUR) --data $< --out $(B)/half-hour $$how
+figure-half-hour: half-hour
+	@mkdir -p docs/figures
+	$(Q)cp $(B)/half-hour/loss.svg docs/figures/half-hour-loss.svg
+mixers: $(B)/debian2048.tokens.h5 $(B)/examples/train_lm ## the four mixers on that text, an hour of two cores; goes on too
+	$(Q)B='$(B)' sh bench/mixers.sh runs $< $(B)/mixers
 
 # ---- Studies ------------------------------------------------------------------------------------------------------
 # docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
@@ -218,7 +240,7 @@ figure-inspect: $(B)/examples/inspect ## docs/figures/inspect-*.svg
 	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
-figures: $(STUDY_FIGURES) figure-inspect ## docs/figures, from all studies; make figure-NAME makes those of one
+figures: $(STUDY_FIGURES) figure-inspect figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/bench/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
 	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/bench/ablate bench/studies/$$s.study --smoke --out $(B)/studies/check/$$s \

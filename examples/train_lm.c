@@ -304,7 +304,10 @@ static void finish(run *r, pal_train_result result)
 {
     pal_error error;
     if (pal_dist_rank(ranks) > 0) return;
-    const pal_plot_opts how = {.column = "bits_per_byte",
+    char title[256];
+    snprintf(title, sizeof title, "%.200s, seed %llu", r->o.mixers, (unsigned long long)r->o.seed);
+    const pal_plot_opts how = {.title = title,
+                               .column = "bits_per_byte",
                                .unit = "bits per byte",
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};

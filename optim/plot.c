@@ -16,11 +16,15 @@ static void put_quoted(FILE *to, const char *text)
     fputc('\'', to);
 }
 
-static void begin(FILE *to, const char *output, const char *unit)
+static void begin(FILE *to, const char *output, const char *title, const char *unit)
 {
     fprintf(to, "set terminal svg size 720,400 font 'sans-serif,13' background 'white'\n"
                 "set encoding utf8\nset output ");
     put_quoted(to, output);
+    if (title) {
+        fprintf(to, "\nset title noenhanced ");
+        put_quoted(to, title);
+    }
     fprintf(to, "\nset datafile separator ','\nset xlabel 'step'\nset ylabel ");
     put_quoted(to, unit);
     fprintf(to, "\nset grid\nset xrange [0:]\nset yrange [0:]\n"
@@ -66,7 +70,7 @@ static int column_of(const char *csv, const char *column, bool filled)
 
 static void draw_loss(FILE *to, const char *csv, const char *output, pal_plot_opts o)
 {
-    begin(to, output, o.unit ? o.unit : o.column);
+    begin(to, output, o.title, o.unit ? o.unit : o.column);
     if (o.reference > 0) {
         fprintf(to, "%.6g title ", o.reference);
         put_quoted(to, o.reference_title ? o.reference_title : "reference");
@@ -82,8 +86,7 @@ static void draw_loss(FILE *to, const char *csv, const char *output, pal_plot_op
 
 static void draw_rate(FILE *to, const char *csv, const char *output, pal_plot_opts o)
 {
-    (void)o;
-    begin(to, output, "learning rate");
+    begin(to, output, o.title, "learning rate");
     curve(to, csv, "lr", "", "lines lw 2 lc rgb '#1f77b4'");
     fprintf(to, "\n");
 }

@@ -117,6 +117,7 @@ PAL_API PAL_CHECKED pal_status pal_run_set_aside(const char *folder, int64_t ste
 
 /* loss.svg and rate.svg of the folder from its log.csv, by gnuplot. */
 typedef struct pal_plot_opts {
+    const char *title;  /* NULL: none */
     const char *column; /* of the loss; NULL: "loss". "held_out" is drawn too if it is there */
     const char *unit;   /* at the axis; NULL: the name of the column */
     double reference;   /* a line to compare with; 0: none */

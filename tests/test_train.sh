@@ -224,6 +224,7 @@ lm full $small --steps 12 --save-every 3 --keep 2 --held-out 0.2 --eval-every 4 
 for file in config.txt log.csv log.jsonl best.txt samples.txt data.h5 loss.svg rate.svg; do
     case $file in *.svg) command -v gnuplot >/dev/null || continue ;; esac
     [ -s "$dir/full/$file" ] || fail "there is no $file"
+    case $file in *.svg) grep -q 'gdn, seed 1' "$dir/full/$file" || fail "$file does not say what run it is of" ;; esac
 done
 best=$(cut -d' ' -f1 "$dir/full/best.txt")
 [ -s "$dir/full/$best" ] || fail "best.txt names $best, which is not there"
