@@ -201,6 +201,33 @@ says rates '^6 runs, 6 of them to be made'
 for v in mamba2 erase kda; do says rates "^variant.$v.lr = 0.01\$"; done
 [ ! -e "$dir/rates/runs" ] || fail "a search for rates made runs of the study"
 
+# Its lines go into the study as they are, with options too; X+O wins over X.
+cat >"$dir/both.study" <<'END'
+task = mqar:vocab=16:len=16:pairs=2
+width = 16
+steps = 2
+batch = 4
+rows = 8
+variant.a = kda:num_heads=2:head_dim=8
+variant.a.warmup = 1
+option.0to1 = none
+option.0to2 = allow_neg_eigval=true
+rates = 1e-9, 1e-2
+rate-steps = 40
+END
+works both "$dir/both.study" --rates
+sed -n '/^variant/p' "$dir/both.log" >>"$dir/both.study"
+[ "$(grep -c '^variant.a+0to[12].lr = 0.01$' "$dir/both.study")" = 2 ] || fail "lines: $(cat "$dir/both.log")"
+sed -i 's/^variant.a+0to1.lr.*/variant.a.lr = 2e-2/' "$dir/both.study"
+works both "$dir/both.study"
+for run in 0to1:0.02 0to2:0.01; do
+    file=$dir/both/runs/mqar-a+${run%:*}-1.txt
+    grep -q "^lr = ${run#*:}" "$file" && grep -q '^warmup = 1$' "$file" || fail "own of $run: $(cat "$file")"
+done
+echo 'variant.a+0to3.lr = 1' >>"$dir/both.study"
+if ablate both "$dir/both.study" --list; then fail "an option that is not there was accepted"; fi
+says both "line 14: there is no variant 'a+0to3'"
+
 # ---- Studies that make no sense ----
 cat >"$dir/base" <<'END'
 task = mqar:vocab=16:len=16:pairs=2

@@ -1,8 +1,10 @@
 /*
  * study.c - reads a study: lines `name = value`, # begins a comment.
  *
- * The lines are gone over three times: for what holds for all, for the variants, and for what these
- * have of their own, so that the order of lines does not matter. At last options multiply variants.
+ * The lines are gone over several times, so that their order does not matter: for what holds for
+ * all, for the variants, and for what these have of their own. Then options multiply the variants,
+ * and X+O, which has what X had, may have something of its own too (lines of --rates have such
+ * names).
  */
 #include "bench/ablate_parts/ablate.h"
 #include "examples/lm/text.h"
@@ -15,6 +17,7 @@ enum { MOST_LINES = 512, MOST_OPTIONS = 8 };
 typedef struct line {
     int number;
     char *name, *value;
+    bool taken; /* by a variant, as something of its own */
 } line;
 typedef struct option {
     char name[NAME], keys[MIXERS];
@@ -56,7 +59,7 @@ static void add_line(reading *r, char *text, int number)
     if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
     if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
     *equals = '\0';
-    const line l = {number, trim(text), trim(equals + 1)};
+    const line l = {number, trim(text), trim(equals + 1), false};
     if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
     for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
         if (strcmp(r->line[i].name, l.name) == 0)
@@ -231,12 +234,14 @@ static void read_variant(reading *r, const line *l)
     snprintf(v->mixers, sizeof v->mixers, "%s", l->value);
 }
 
-static void read_own(reading *r, const line *l)
+/* The first time X, the second time X+O; a name that is none of both is a mistake. */
+static void read_own(reading *r, line *l, bool multiplied)
 {
-    if (!begins(l->name, "variant.")) return;
+    if (!begins(l->name, "variant.") || l->taken) return;
     const char *name = l->name + strlen("variant."), *dot = strchr(name, '.');
     if (!dot) return;
     variant *v = find(r->s, name, (size_t)(dot - name));
+    if (!v && !multiplied) return;
     if (!v)
         stop("%s: line %d: there is no variant '%.*s'", r->path, l->number, (int)(dot - name),
              name);
@@ -245,6 +250,7 @@ static void read_own(reading *r, const line *l)
     if (!known)
         stop("%s: line %d: a variant has no '%.100s' of its own", r->path, l->number, dot + 1);
     if (should) wrong(r, l, should);
+    l->taken = true;
     v->own_width |= strcmp(dot + 1, "width") == 0;
     v->own_mlp |= strcmp(dot + 1, "mlp") == 0;
 }
@@ -349,8 +355,9 @@ void study_read(study *s, const char *path)
     read_lines(r);
     for (int i = 0; i < r->n; i++) read_common(r, &r->line[i]);
     for (int i = 0; i < r->n; i++) read_variant(r, &r->line[i]);
-    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i]);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], false);
     multiply(r);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], true);
     check(r);
     free(r->text.byte);
     free(r);
