@@ -106,9 +106,6 @@ static void add_task(reading *r, const line *l)
     int before = 0;
     for (int i = 0; i < s->tasks; i++) before += strcmp(task_name(s->task[i]), task_name(t)) == 0;
     snprintf(s->label[s->tasks], NAME, before ? "%.40s%d" : "%.40s", task_name(t), before + 1);
-    if (task_points(t, TASK_TEST) > MOST_POINTS)
-        stop("%s: line %d: the task has more than %d points of tests", r->path, l->number,
-             MOST_POINTS);
     s->tasks++;
 }
 
@@ -124,6 +121,16 @@ static void set_seeds(const reading *r, const line *l)
         if (!whole) s->seeds = 0;
     }
     if (!s->seeds) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
+}
+
+static void set_rates(const reading *r, const line *l)
+{
+    study *s = r->s;
+    s->rates = list_read(l->value, MOST_RATES, 1e-300, 10, s->rate);
+    for (int i = 0; i < s->rates; i++)
+        for (int j = 0; j < i; j++)
+            if (s->rate[i] == s->rate[j]) s->rates = 0;
+    if (!s->rates) wrong(r, l, "a list of up to 8 different numbers above 0, up to 10");
 }
 
 /* "3%" or "0.03". */
@@ -153,8 +160,10 @@ static bool set_common(reading *r, const line *l)
     } else if (strcmp(l->name, "state") == 0) {
         if (strcmp(v, "any") && !integer_read(v, 1, INT32_MAX, &s->state))
             wrong(r, l, "any or a whole number from 1: that of each layer");
+        s->state_line = l->number;
     } else if (strcmp(l->name, "match") == 0) {
         if (!share_read(v, &s->match)) wrong(r, l, "a share such as 3% or 0.03, up to 50%");
+        s->match_line = l->number;
     } else if (strcmp(l->name, "parameters") == 0) {
         if (!integer_read(v, 1, INT64_C(1) << 40, &s->parameters))
             wrong(r, l, "a whole number from 1");
@@ -162,8 +171,7 @@ static bool set_common(reading *r, const line *l)
         s->models = strcmp(v, "true") == 0;
         if (!s->models && strcmp(v, "false")) wrong(r, l, "true or false");
     } else if (strcmp(l->name, "rates") == 0) {
-        s->rates = list_read(v, MOST_RATES, 1e-300, 10, s->rate);
-        if (!s->rates) wrong(r, l, "a list of up to 8 numbers above 0, up to 10");
+        set_rates(r, l);
     } else if (strcmp(l->name, "rate-seed") == 0) {
         if (!integer_read(v, 1, 1000000000, &n)) wrong(r, l, "a whole number from 1 to 1e9");
         s->rate_seed = (uint64_t)n;
@@ -229,7 +237,7 @@ static void read_variant(reading *r, const line *l)
         stop("%s: line %d: a study has at most %d variants, and a list of mixers %d bytes", r->path,
              l->number, MOST_VARIANTS, MIXERS - 1);
     variant *v = &s->variant[s->variants++];
-    *v = (variant){.s = s->s};
+    *v = (variant){.s = s->s, .line = l->number};
     memcpy(v->name, name, n + 1);
     snprintf(v->mixers, sizeof v->mixers, "%s", l->value);
 }
@@ -252,7 +260,6 @@ static void read_own(reading *r, line *l, bool multiplied)
     if (should) wrong(r, l, should);
     l->taken = true;
     v->own_width |= strcmp(dot + 1, "width") == 0;
-    v->own_mlp |= strcmp(dot + 1, "mlp") == 0;
 }
 
 /* Every variant with every option: its keys go to each mixer of the list. */
@@ -287,14 +294,19 @@ static void multiply(reading *r)
 
 /* ---- The study ---- */
 
-/* inner=N is a key of ours (match.c), which the mixers do not know. */
+/* inner=N of Mamba-2 is a key of ours (match.c), which the mixers do not know. */
 static void check_mixers(const reading *r, const variant *v)
 {
     char text[MIXERS];
     pal_error error;
     size_t n = 0;
+    const char *mixer = v->mixers;
     for (const char *at = v->mixers; *at;) {
+        if (*at == ',') mixer = at + 1;
         if (begins(at, ":inner=")) {
+            if (!begins(mixer, "mamba2:"))
+                stop("%s: line %d: variant %s: mixer %.*s has no key \"inner\"; mamba2 alone does",
+                     r->path, v->line, v->name, (int)strcspn(mixer, ":,"), mixer);
             at += 1 + strcspn(at + 1, ":,");
             continue;
         }
@@ -302,7 +314,32 @@ static void check_mixers(const reading *r, const variant *v)
     }
     text[n] = '\0';
     if (pal_mixers_check(text, &error) != PAL_OK)
-        stop("%s: variant %s: %s", r->path, v->name, error.message);
+        stop("%s: line %d: variant %s: %s", r->path, v->line, v->name, error.message);
+}
+
+static int line_of(const reading *r, const char *name)
+{
+    for (int i = 0; i < r->n; i++)
+        if (strcmp(r->line[i].name, name) == 0) return r->line[i].number;
+    return 0;
+}
+
+static void check_variant(const reading *r, int i)
+{
+    const study *s = r->s;
+    const variant *v = &s->variant[i];
+    const int64_t every = v->s.every;
+    check_mixers(r, v);
+    for (int j = 0; j < i; j++)
+        if (strcmp(s->variant[j].name, v->name) == 0 ||
+            (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
+             memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
+            stop("%s: line %d: the variants %s and %s are the same", r->path, v->line,
+                 s->variant[j].name, v->name);
+    if (every && (v->s.steps - 1) / every + 1 > MOST_LOOKS)
+        stop("%s: line %d: variant %s looks at the tests every %lld of %lld steps; a run has at "
+             "most %d looks",
+             r->path, v->line, v->name, (long long)every, (long long)v->s.steps, MOST_LOOKS);
 }
 
 static void check(const reading *r)
@@ -310,19 +347,16 @@ static void check(const reading *r)
     study *s = r->s;
     if (!s->tasks) stop("%s: there is no line 'task = ...'", r->path);
     if (!s->variants) stop("%s: there is no line 'variant.NAME = MIXERS'", r->path);
-    for (int i = 0; i < s->variants; i++) {
-        const variant *v = &s->variant[i];
-        check_mixers(r, v);
-        for (int j = 0; j < i; j++)
-            if (strcmp(s->variant[j].name, v->name) == 0 ||
-                (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
-                 memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
-                stop("%s: the variants %s and %s are the same", r->path, s->variant[j].name,
-                     v->name);
-    }
+    for (int i = 0; i < s->variants; i++) check_variant(r, i);
     if (s->parameters && s->match == 0)
-        stop("%s: parameters = %lld without match: say how near, match = 3%%", r->path,
-             (long long)s->parameters);
+        stop("%s: line %d: parameters = %lld without match: say how near, match = 3%%", r->path,
+             line_of(r, "parameters"), (long long)s->parameters);
+    for (int i = 0; i < s->seeds && s->rates; i++)
+        if (s->seed[i] == s->rate_seed)
+            stop("%s: line %d: rate-seed is %llu, which is one of the seeds: the rate of a run "
+                 "would be chosen by that run",
+                 r->path, line_of(r, line_of(r, "rate-seed") ? "rate-seed" : "seeds"),
+                 (unsigned long long)s->rate_seed);
     if (s->rate_steps == 0) s->rate_steps = s->s.steps;
 }
 
@@ -334,7 +368,8 @@ void study_read(study *s, const char *path)
                          : strlen(file);
     if (!is_name(file, n))
         stop("%s: a study is a file NAME.study, the name of letters, digits, _ - and +", path);
-    *s = (study){.seeds = 1,
+    *s = (study){.path = path,
+                 .seeds = 1,
                  .seed = {1},
                  .rate_seed = 1000,
                  .s = {.layers = 2,
