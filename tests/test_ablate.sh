@@ -145,7 +145,7 @@ for signal in TERM INT KILL; do
     "$B/bench/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 || fail "--table meanwhile"
     says second '^NOT COMPLETE'
     kill -$signal $pid
-    kill -CONT $pid
+    kill -CONT $pid 2>/dev/null
     wait $pid 2>/dev/null
     status=$?
     case $signal in

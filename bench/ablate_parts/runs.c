@@ -30,7 +30,8 @@ static void describe(const study *s, const model *m, run *r)
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
         (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
         (long long)(search ? steps : o->every), (unsigned long long)seed);
-    if (n < 0 || (size_t)n >= sizeof r->text) stop("variant %s: its text is too long", v->name);
+    if (n < 0 || (size_t)n >= sizeof r->text)
+        stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
 }
 
 runs runs_of(const study *s, models m, bool rates)

@@ -7,6 +7,7 @@
  * names).
  */
 #include "bench/ablate_parts/ablate.h"
+#include "examples/lm/options.h"
 #include "examples/lm/text.h"
 
 #include <stdlib.h>
@@ -40,26 +41,18 @@ static void wrong(const reading *r, const line *l, const char *should)
 
 /* ---- Lines ---- */
 
-static char *trim(char *text)
-{
-    text += strspn(text, " \t");
-    size_t n = strlen(text);
-    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
-    return text;
-}
-
 /* Only tasks may be there several times. */
 static void add_line(reading *r, char *text, int number)
 {
     char *hash = strchr(text, '#');
     if (hash) *hash = '\0';
-    text = trim(text);
+    text = lm_trim(text);
     if (!*text) return;
     char *equals = strchr(text, '=');
     if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
     if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
     *equals = '\0';
-    const line l = {number, trim(text), trim(equals + 1), false};
+    const line l = {number, lm_trim(text), lm_trim(equals + 1), false};
     if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
     for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
         if (strcmp(r->line[i].name, l.name) == 0)
@@ -284,7 +277,8 @@ static void multiply(reading *r)
         }
         snprintf(name, sizeof name, "%s+%s", v.name, o->name);
         if (used >= MIXERS || strlen(name) >= NAME)
-            stop("%s: variant %s with option %s is too long", r->path, v.name, o->name);
+            stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
+                 o->name);
         memcpy(v.mixers, mixers, sizeof mixers);
         memcpy(v.name, name, strlen(name) + 1);
         s->variant[i] = v;
