@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static pal_dist *ranks; /* this process and those that mpirun started with it */
@@ -97,7 +98,8 @@ static const char doc[] =
     "  parameters  a number that they are matched to instead\n"
     "  models      true keeps the trained models\n"
     "  rates, rate-seed, rate-steps   the search of --rates\n\n"
-    "For all variants, or as variant.X.KEY for one:\n\n"
+    "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
+    "for one of these):\n\n"
     "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "
     "weight-decay (0.1), warmup (a twentieth of the steps), clip (1), every (steps between looks; "
     "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
@@ -159,6 +161,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "a study is wanted, or --layers CHECKPOINT");
         if (!o->layers.checkpoint && (o->layers.data || o->layers.rows || o->layers.last))
             argp_error(state, "--data, --rows and --last go with --layers");
+        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN))
+            argp_error(state, "--jobs, --smoke, --rates, --list, --table and --plots go with a "
+                              "study, and not with --layers");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -193,20 +198,39 @@ static void list_runs(const work *w, const runs *r)
 {
     double seconds = 0;
     int there = 0;
+    makers m = {.n = 0};
+    char rate[32];
     for (int i = 0; i < r->n; i++) {
         result *x = result_read(w->where, &r->at[i]);
+        shortest(w->s.variant[r->at[i].variant].s.lr, rate);
         if (x)
-            printf("%-40s accuracy %.4f, %lld steps, %.0f s%s\n", r->at[i].name, result_accuracy(x),
-                   (long long)x->steps, x->seconds, x->failed ? ", FAILED: not finite" : "");
+            printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
+                   result_accuracy(x), (long long)x->steps, rate, x->seconds,
+                   x->failed ? ", FAILED: not finite" : "");
         else
-            printf("%-40s missing\n", r->at[i].name);
-        if (x) there++, seconds += x->seconds;
+            printf("%-40s missing, rate %s\n", r->at[i].name, rate);
+        if (x) there++, seconds += x->seconds, makers_add(&m, x);
         result_free(x);
     }
     printf("%d runs are there, %d are missing", there, r->n - there);
     if (there && there < r->n)
         printf(": about %.0f minutes of a core", seconds / there * (r->n - there) / 60);
     printf("\n");
+    makers_print(stdout, &m);
+}
+
+/* The lock of the study's folder, where files are replaced under names that another process would
+ * use too. It is not that of the runs: --table may be asked for while runs are made. It is held for
+ * seconds, which are waited for. */
+static pal_lock *lock_folder(const char *folder)
+{
+    pal_lock *lock;
+    pal_error error;
+    for (int i = 0; pal_run_lock(&lock, folder, &error) != PAL_OK; i++) {
+        if (i == 300 || access(folder, F_OK)) stop("%s", error.message);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return lock;
 }
 
 /* What is there, on rank 0. Plots are asked for, or made if there is gnuplot. */
@@ -215,6 +239,7 @@ static void show(const work *w, const runs *r)
     results *x = calloc(1, sizeof *x);
     pal_error error;
     if (!x) stop("out of memory");
+    pal_lock *lock = lock_folder(w->folder);
     results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
     if (w->o.what != PLOTS &&
         (collect(x, w->folder, &error) != PAL_OK || table(x, w->folder, &error) != PAL_OK))
@@ -223,6 +248,7 @@ static void show(const work *w, const runs *r)
         if (w->o.what == PLOTS) stop("%s", error.message);
         fprintf(stderr, "ablate: %s\n", error.message);
     }
+    pal_run_unlock(lock);
     results_free(x);
     free(x);
 }
@@ -287,13 +313,16 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (w.o.run) return one_run(w.o.out ? w.o.out : ".", w.o.run);
     pal_set_threads(1);
+    if (pal_dist_start(&ranks, (pal_dist_opts){0}, &error) != PAL_OK) stop("%s", error.message);
+    int status = EXIT_SUCCESS;
     if (w.o.layers.checkpoint) {
+        if (pal_dist_size(ranks) > 1)
+            stop("--layers is for one process, not for %d ranks", pal_dist_size(ranks));
         w.o.layers.out = w.o.out ? w.o.out : "build/layers";
         layers_run(&w.o.layers);
-        return EXIT_SUCCESS;
+    } else {
+        status = study_main(&w);
     }
-    if (pal_dist_start(&ranks, (pal_dist_opts){0}, &error) != PAL_OK) stop("%s", error.message);
-    const int status = study_main(&w);
     pal_dist_end(ranks);
     return status;
 }

@@ -3,9 +3,10 @@
  *
  * From the bottom up: study.c and keys.c read a study; match.c makes its models, counts them and
  * makes them equal; runs.c lists the runs and describes each; result.c is the file that a run
- * leaves; one.c is a run, in a process of its own; jobs.c starts these processes. collect.c joins
- * the results, table.c, rates.c and plots.c show them. layers.c and edits.c take one trained model
- * apart. bench/ablate.c is the command line.
+ * leaves, makers.c tells which programs made them; one.c is a run, in a process of its own; jobs.c
+ * starts these processes. collect.c joins the results, table.c, rates.c and plots.c show them,
+ * write.c writes what is text. layers.c and edits.c take one trained model apart. bench/ablate.c is
+ * the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -21,6 +22,7 @@ enum {
     MOST_SEEDS = 16,
     MOST_RATES = 8,
     MOST_POINTS = 16, /* those of task_result */
+    MOST_LOOKS = 1 << 16,
     NAME = 48,
     MIXERS = 512, /* as in lm_options */
     DESCRIPTION = 4096
@@ -29,7 +31,7 @@ enum {
 /* ---- A study (study.c) ---- */
 
 /* mlp, where it is no width. */
-enum { MLP_DEFAULT = 0, MLP_NONE = -1, MLP_MATCH = -2 };
+enum { MLP_NONE = -1, MLP_MATCH = -2 };
 
 /* What a variant may have of its own. Zeros are the defaults of task_run. */
 typedef struct settings {
@@ -41,10 +43,12 @@ typedef struct variant {
     char name[NAME];
     char mixers[MIXERS]; /* as written: with inner=N */
     settings s;
-    bool own_width, own_mlp; /* not searched */
+    bool own_width; /* it is not searched */
+    int line;       /* of the study, for messages */
 } variant;
 
 typedef struct study {
+    const char *path;
     char name[NAME]; /* of the file, without .study */
     char title[256];
     int tasks, variants, seeds, rates;
@@ -57,8 +61,9 @@ typedef struct study {
     int64_t state;      /* of each layer; 0: any */
     double match;       /* share that parameters may be off; 0: they are not compared */
     int64_t parameters; /* to match; 0: those of the first variant */
-    bool models;        /* trained models are kept */
-    settings s;         /* of all variants */
+    int state_line, match_line;
+    bool models; /* trained models are kept */
+    settings s;  /* of all variants */
 } study;
 
 /* Reads and checks a study; a mistake ends the program. */
@@ -76,6 +81,10 @@ const char *settings_set(settings *s, const char *key, const char *value, bool *
 int list_read(const char *text, int most, double low, double high, double *out);
 bool number_read(const char *text, double low, double high, double *out);
 bool integer_read(const char *text, int64_t low, int64_t high, int64_t *out);
+/* The fewest digits that are the same number. Returns text. */
+char *shortest(double x, char text[32]);
+/* ", batch = 8, lr = 0.01": what is other than in `common`. */
+void settings_print(FILE *to, const settings *s, const settings *common);
 
 /* ---- Its models (match.c) ---- */
 
@@ -101,6 +110,8 @@ void match(const study *s, models m);
 typedef struct run {
     int task, variant, seed; /* by number; seed -1: rate_seed */
     int rate;                /* by number; -1: the variant's own */
+    int points;              /* of its tests */
+    bool model;              /* it leaves NAME.h5 too */
     char name[3 * NAME];     /* of its files */
     char text[DESCRIPTION];  /* all that its result is a function of */
 } run;
@@ -120,18 +131,40 @@ typedef struct look {
 typedef struct result {
     int64_t steps;
     double loss, seconds;
-    bool failed; /* a loss was not finite */
+    bool failed;                 /* a loss or a gradient was not finite */
+    char code[64], kernels[128]; /* of the program that made it; "": it did not say */
     int points, looks;
     task_score score[MOST_POINTS];
     look *look;
 } result;
 /* The result of a run in FOLDER/NAME.txt; NULL if there is none, it is damaged or of another
- * description. */
+ * description, or its model is missing. */
 result *result_read(const char *folder, const run *r);
 PAL_CHECKED pal_status result_write(const result *x, const char *folder, const char *name,
                                     const char *description, pal_error *error);
 void result_free(result *x);
 double result_accuracy(const result *x); /* mean over test points; NaN if it failed */
+
+/* ---- Which programs made them (makers.c) ---- */
+
+enum { MOST_MAKERS = 8 };
+typedef struct makers {
+    int n;
+    struct maker {
+        char code[64], kernels[128];
+        int runs;
+    } at[MOST_MAKERS]; /* the last one may be of several */
+} makers;
+void makers_add(makers *m, const result *x);
+/* A list of them, if they are more than this program. */
+void makers_print(FILE *to, const makers *m);
+
+/* ---- Files (write.c) ---- */
+
+typedef void text_fn(FILE *to, const void *what);
+/* Replaces FOLDER/NAME by what put writes; show: on stdout too. */
+PAL_CHECKED pal_status text_write(const char *folder, const char *name, text_fn *put,
+                                  const void *what, bool show, pal_error *error);
 
 /* ---- Running (one.c, jobs.c) ---- */
 
@@ -171,7 +204,7 @@ PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *er
 /* The rates that were best, as lines of the study. */
 void rates_print(const study *s, const runs *r, const char *folder);
 
-/* gnuplot for FOLDER/NAME, which pictures_end replaces whole. NULL after setting *error. */
+/* gnuplot for FOLDER/NAME, which picture_end replaces whole. */
 typedef struct picture {
     FILE *to;
     char path[PAL_PATH], fresh[PAL_PATH + 8];

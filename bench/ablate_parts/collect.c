@@ -16,11 +16,6 @@ void results_load(results *x, const study *s, models m, const runs *r, const cha
     for (int i = 0; i < r->n; i++) {
         const run *at = &r->at[i];
         result *one = result_read(folder, at);
-        /* Of another number of points it is not that task's. */
-        if (one && !one->failed && one->points != task_points(s->task[at->task], TASK_TEST)) {
-            result_free(one);
-            one = NULL;
-        }
         x->at[at->task][at->variant][at->seed] = one;
         x->there += one != NULL;
         x->missing += one == NULL;
@@ -61,7 +56,7 @@ static void put_text(FILE *to, const char *text)
     if (quotes) fputc('"', to);
 }
 
-/* A row for each test point; one that failed has its first points without numbers. */
+/* A row for each test point; those of a run that failed are without scores. */
 static void put_points(FILE *to, const results *x, int t, int v, int i)
 {
     const study *s = x->study;
@@ -105,21 +100,20 @@ static void put_curve(FILE *to, const results *x, int t, int v, int i)
 
 typedef void put_fn(FILE *to, const results *x, int t, int v, int i);
 
-static pal_status write_csv(const results *x, const char *folder, const char *name,
-                            const char *head, put_fn *put, pal_error *error)
+typedef struct csv {
+    const results *x;
+    const char *head;
+    put_fn *put; /* the rows of a run */
+} csv;
+
+static void put_csv(FILE *to, const void *what)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "%s: out of memory", name);
-    fprintf(to, "%s\n", head);
-    for (int t = 0; t < x->study->tasks; t++)
-        for (int v = 0; v < x->study->variants; v++)
-            for (int i = 0; i < x->study->seeds; i++) put(to, x, t, v, i);
-    pal_status s = fclose(to) ? pal_error_set(error, PAL_ENOMEM, "%s: out of memory", name)
-                              : pal_run_write(folder, name, text, error);
-    free(text);
-    return s;
+    const csv *c = what;
+    const study *s = c->x->study;
+    fprintf(to, "%s\n", c->head);
+    for (int t = 0; t < s->tasks; t++)
+        for (int v = 0; v < s->variants; v++)
+            for (int i = 0; i < s->seeds; i++) c->put(to, c->x, t, v, i);
 }
 
 /* ---- HDF5 ---- */
@@ -252,13 +246,12 @@ static pal_status write_h5(const results *x, const char *folder, pal_error *erro
 
 pal_status collect(const results *x, const char *folder, pal_error *error)
 {
-    pal_status s =
-        write_csv(x, folder, "results.csv",
-                  "task,variant,seed,point,len,level,accuracy,whole,loss,asked,rows,steps,"
-                  "train_loss,failed,lr,parameters,state,width,mlp,mixers",
-                  put_points, error);
-    if (s == PAL_OK)
-        s = write_csv(x, folder, "curves.csv", "task,variant,seed,step,loss,accuracy,lowest",
-                      put_curve, error);
+    const csv points = {x,
+                        "task,variant,seed,point,len,level,accuracy,whole,loss,asked,rows,steps,"
+                        "train_loss,failed,lr,parameters,state,width,mlp,mixers",
+                        put_points};
+    const csv curves = {x, "task,variant,seed,step,loss,accuracy,lowest", put_curve};
+    pal_status s = text_write(folder, "results.csv", put_csv, &points, false, error);
+    if (s == PAL_OK) s = text_write(folder, "curves.csv", put_csv, &curves, false, error);
     return s == PAL_OK ? write_h5(x, folder, error) : s;
 }

@@ -101,8 +101,8 @@ static bool ended(const run *r, const char *folder, int status, int number, int 
     result *x = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? result_read(folder, r) : NULL;
     if (x) {
         if (x->failed)
-            printf("[%d/%d] %-28s FAILED: the loss of step %lld is not finite\n", number, of,
-                   r->name, (long long)x->steps + 1);
+            printf("[%d/%d] %-28s FAILED: the loss or the gradient of step %lld is not finite\n",
+                   number, of, r->name, (long long)x->steps + 1);
         else
             printf("[%d/%d] %-28s accuracy %.4f, %lld steps, %.0f s\n", number, of, r->name,
                    result_accuracy(x), (long long)x->steps, x->seconds);

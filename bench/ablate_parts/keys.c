@@ -41,6 +41,13 @@ int list_read(const char *text, int most, double low, double high, double *out)
     }
 }
 
+char *shortest(double x, char text[32])
+{
+    snprintf(text, 32, "%.15g", x);
+    if (strtod(text, NULL) != x) snprintf(text, 32, "%.17g", x);
+    return text;
+}
+
 /* ---- Settings ---- */
 
 typedef enum kind { INTEGER, REAL, MLP } kind;
@@ -97,4 +104,31 @@ const char *settings_set(settings *s, const char *name, const char *value, bool 
             return set(&keys[i], (char *)s + keys[i].offset, value) ? NULL : keys[i].should;
     *known = false;
     return "a key";
+}
+
+static void print(FILE *to, const key *k, const void *field)
+{
+    char text[32];
+    int64_t n = 0;
+    double x = 0;
+    if (k->kind == REAL)
+        memcpy(&x, field, sizeof x);
+    else
+        memcpy(&n, field, sizeof n);
+    if (k->kind == REAL)
+        fprintf(to, ", %s = %s", k->name, shortest(x, text));
+    else if (k->kind == MLP && n < 0)
+        fprintf(to, ", %s = %s", k->name, n == MLP_NONE ? "none" : "match");
+    else
+        fprintf(to, ", %s = %lld", k->name, (long long)n);
+}
+
+void settings_print(FILE *to, const settings *s, const settings *common)
+{
+    for (int i = 0; i < KEYS; i++) {
+        const char *own = (const char *)s + keys[i].offset;
+        /* Every field is of 8 bytes. */
+        if (memcmp(own, (const char *)common + keys[i].offset, sizeof(int64_t)))
+            print(to, &keys[i], own);
+    }
 }

@@ -10,6 +10,7 @@
 #include "examples/lm/options.h"
 #include "examples/lm/text.h"
 #include "examples/lm/weights.h"
+#include "examples/tasks/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,6 +40,17 @@ typedef struct subject {
 
 /* ---- Opening ---- */
 
+/* What the checkpoint names may have been replaced since. */
+static void check_store(const subject *x, const char *path)
+{
+    char now[16];
+    snprintf(now, sizeof now, "%08x", (unsigned)pal_tokens_checksum(x->store));
+    if (*x->o.data_checksum && strcmp(now, x->o.data_checksum))
+        stop("%s has the checksum %s, and what the model was trained on had %s; --data takes a "
+             "store nevertheless",
+             path, now, x->o.data_checksum);
+}
+
 static void open_store(subject *x, const char *data, const char *not_a_task)
 {
     char path[PAL_PATH];
@@ -53,6 +65,7 @@ static void open_store(subject *x, const char *data, const char *not_a_task)
     if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
         stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
              error.message);
+    if (!x->how->data) check_store(x, path);
     /* What was held out, and if nothing was, all of it. */
     const double share = x->o.held_out > 0 ? x->o.held_out : 1;
     x->held =
@@ -124,29 +137,10 @@ static void close_subject(subject *x)
 
 /* ---- Evaluating ---- */
 
-/* Sums over what was asked so far. */
-typedef struct sums {
-    double nats, right;
-    int64_t asked;
-} sums;
-
-/* One row of logits against its target. */
-static void add_token(sums *s, const float *row, int64_t V, int64_t target)
-{
-    int64_t best = 0;
-    double sum = 0;
-    for (int64_t i = 1; i < V; i++)
-        if (row[i] > row[best]) best = i;
-    for (int64_t i = 0; i < V; i++) sum += exp((double)row[i] - (double)row[best]);
-    s->nats += log(sum) + (double)row[best] - (double)row[target];
-    s->right += best == target;
-    s->asked++;
-}
-
-static void add_rows(subject *x, sums *s, int point, int64_t first, int64_t B, int64_t T,
+/* A few rows of a point, marked as task_test marks them. */
+static void add_rows(subject *x, task_score *sum, int point, int64_t first, int64_t B, int64_t T,
                      int64_t *tokens, int64_t *targets)
 {
-    const int64_t V = x->o.vocab;
     task_rows(x->task, TASK_TEST, point, x->o.seed, first, B, tokens, targets);
     pal_tensor logits = PAL_NONE;
     for (int pass = 0; pass < surgeon_passes(x->surgeon); pass++) {
@@ -155,34 +149,31 @@ static void add_rows(subject *x, sums *s, int point, int64_t first, int64_t B, i
         pal_tensor in = pal_from(x->tape, PAL_I64, PAL_SHAPE(B, T), tokens);
         logits = pal_lm_logits(x->lm, in, surgeon_opts(x->surgeon));
     }
-    float *row = malloc((size_t)V * sizeof *row);
-    if (!row) stop("out of memory");
     const pal_array all = pal_value(logits);
-    for (int64_t i = 0; i < B * T; i++) {
-        if (targets[i] == PAL_IGNORE) continue;
-        for (int64_t v = 0; v < V; v++)
-            row[v] = (float)pal_array_get(&all, (int64_t[]){i / T, i % T, v});
-        add_token(s, row, V, targets[i]);
-    }
-    free(row);
+    task_mark(sum, &all, targets, B, T, all.shape[2]);
 }
 
+/* Means over the points, each as a study has it. */
 static score score_task(subject *x)
 {
-    sums s = {0};
+    score mean = {0, 0};
     const int64_t rows = x->how->rows ? x->how->rows : ROWS;
-    for (int p = 0; p < task_points(x->task, TASK_TEST); p++) {
+    const int points = task_points(x->task, TASK_TEST);
+    for (int p = 0; p < points; p++) {
+        task_score sum = {0};
         const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
         int64_t *tokens = malloc((size_t)(2 * A_PIECE * T) * sizeof *tokens);
         if (!tokens) stop("out of memory");
         for (int64_t first = 0; first < rows; first += A_PIECE) {
             const int64_t B = rows - first < A_PIECE ? rows - first : A_PIECE;
-            add_rows(x, &s, p, first, B, T, tokens, tokens + A_PIECE * T);
+            add_rows(x, &sum, p, first, B, T, tokens, tokens + A_PIECE * T);
         }
         free(tokens);
+        if (!sum.asked) stop("the test rows ask nothing");
+        mean.loss += sum.loss / (double)sum.asked / points;
+        mean.accuracy += sum.accuracy / (double)sum.asked / points;
     }
-    if (!s.asked) stop("the test rows ask nothing");
-    return (score){s.nats / (double)s.asked, s.right / (double)s.asked};
+    return mean;
 }
 
 static score score_text(subject *x)
@@ -266,8 +257,9 @@ static void put_table(FILE *to, const subject *x, bool accuracy)
     }
 }
 
-static void put_markdown(FILE *to, const subject *x)
+static void put_markdown(FILE *to, const void *what)
 {
+    const subject *x = what;
     fprintf(to,
             "# Layer by layer: %s\n\n%lld layers of width %lld, `%s`.\nEvaluated on %s.\n\nThe "
             "unchanged model has a loss of %.6f nats a token",
@@ -282,8 +274,9 @@ static void put_markdown(FILE *to, const subject *x)
     put_table(to, x, true);
 }
 
-static void put_csv(FILE *to, const subject *x)
+static void put_csv(FILE *to, const void *what)
 {
+    const subject *x = what;
     fprintf(to, "layer,mixer,edit,loss,change,accuracy,accuracy_change\n");
     fprintf(to, "-1,all,none,%.17g,0,%.9g,0\n", x->plain.loss, x->plain.accuracy);
     for (int64_t l = 0; l < x->layers; l++) {
@@ -295,22 +288,6 @@ static void put_csv(FILE *to, const subject *x)
                         s->loss - x->plain.loss, s->accuracy, s->accuracy - x->plain.accuracy);
         }
     }
-}
-
-typedef void put_fn(FILE *to, const subject *x);
-
-static void write_text(const subject *x, const char *name, put_fn *put, bool show)
-{
-    char *text = NULL;
-    size_t size;
-    pal_error error;
-    FILE *to = open_memstream(&text, &size);
-    if (!to) stop("out of memory");
-    put(to, x);
-    if (fclose(to)) stop("out of memory");
-    if (pal_run_write(x->how->out, name, text, &error) != PAL_OK) stop("%s", error.message);
-    if (show) fputs(text, stdout);
-    free(text);
 }
 
 /* A group of bars for each layer, a colour for each change. */
@@ -354,11 +331,15 @@ void layers_run(const layers_opts *how)
 {
     subject x = {.how = how};
     pal_error error;
+    pal_lock *lock;
     open_subject(&x);
-    if (pal_run_make(how->out, &error) != PAL_OK) stop("%s", error.message);
+    if (pal_run_make(how->out, &error) != PAL_OK || pal_run_lock(&lock, how->out, &error) != PAL_OK)
+        stop("%s", error.message);
     evaluate_all(&x);
-    write_text(&x, "layers.csv", put_csv, false);
-    write_text(&x, "layers.md", put_markdown, true);
+    if (text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
+        text_write(how->out, "layers.md", put_markdown, &x, true, &error) != PAL_OK)
+        stop("%s", error.message);
     draw(&x);
+    pal_run_unlock(lock);
     close_subject(&x);
 }

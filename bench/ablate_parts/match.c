@@ -4,8 +4,8 @@
  * Nothing is computed from formulas: a model is made by pal_lm_new and counted, so that what is
  * compared is what is trained. Recurrent state is what a mixer carries from token to token
  * (pal_mixer_state.state), seen by running it on one token; the tails of short convolutions, a few
- * rows, are left out. Of attention it is the keys and values of its window, or, without a window,
- * of the longest row that is tested.
+ * rows, are left out. Of attention it is the keys and values that the last token of the longest row
+ * that is tested may see: those of its window, if that is shorter than the row.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LAYERS = 1 << 10, WIDEST = 1 << 14 };
+enum { MOST_LAYERS = 1 << 10 /* of keys.c */, WIDEST = 1 << 14 };
 
 typedef struct counts {
     int64_t params, states[MOST_LAYERS];
@@ -63,19 +63,6 @@ static void keep_error(const pal_error *error, void *user)
     if (kept->status == PAL_OK) *kept = *error;
 }
 
-/* The window of layer i of a list of mixers; 0: none. */
-static int64_t window_of(const char *mixers, int64_t layer)
-{
-    int64_t entries = 1;
-    for (const char *c = mixers; *c; c++) entries += *c == ',';
-    for (int64_t i = layer % entries; i > 0; i--) mixers = strchr(mixers, ',') + 1;
-    const size_t n = strcspn(mixers, ",");
-    static const char key[] = ":window_size=";
-    const char *at = strstr(mixers, key);
-    if (at && (size_t)(at - mixers) < n) return strtoll(at + strlen(key), NULL, 10);
-    return strncmp(mixers, "swa", 3) == 0 ? 2048 : 0;
-}
-
 static int64_t longest(const task *t)
 {
     int64_t most = 1;
@@ -86,27 +73,41 @@ static int64_t longest(const task *t)
     return most;
 }
 
-/* Of one layer, by running it on one token of zeros. */
-static int64_t state_of(const pal_lm *lm, int64_t layer, const char *mixers, const task *t)
+/* Runs a layer on one token of zeros. */
+static void run_one(const pal_lm *lm, int64_t layer, pal_tape *tape, pal_mixer_state *state)
 {
-    const int64_t d = pal_lm_options(lm).width;
-    float *zeros = calloc((size_t)d, sizeof *zeros);
+    const pal_tensor x = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 1, pal_lm_options(lm).width));
+    pal_mixer_forward(pal_lm_mixer(lm, layer), x, state, (pal_run_opts){0});
+}
+
+/* Of attention, the numbers of k or v that the last of n tokens sees: what is kept after it for the
+ * next one, which is all of them or, if the window is shorter, all but one of a window. */
+static int64_t seen_of(pal_tensor kept, int64_t n)
+{
+    const int64_t rows = pal_dim(kept, 1);
+    return (rows < n ? rows + 1 : n) * pal_dim(kept, 2) * pal_dim(kept, 3);
+}
+
+static int64_t state_of(const pal_lm *lm, int64_t layer, const task *t)
+{
     pal_tape *tape = pal_tape_new();
     pal_mixer_state state = {0};
     int64_t n = 0;
     pal_set_grad(tape, false);
-    pal_tensor x = pal_from(tape, PAL_F32, PAL_SHAPE(1, 1, d), zeros);
-    pal_mixer_forward(pal_lm_mixer(lm, layer), x, &state, (pal_run_opts){0});
+    run_one(lm, layer, tape, &state);
     if (!pal_is_none(state.state)) {
         const pal_array a = pal_value(state.state);
         n = pal_array_count(&a);
     } else if (!pal_is_none(state.k)) {
-        const int64_t window = window_of(mixers, layer), most = longest(t);
-        n = (window && window < most ? window : most) *
-            (pal_dim(state.k, 2) * pal_dim(state.k, 3) + pal_dim(state.v, 2) * pal_dim(state.v, 3));
+        const int64_t most = longest(t), H = pal_dim(state.k, 2), D = pal_dim(state.k, 3);
+        const pal_shape before = PAL_SHAPE(1, most - 1, H, D);
+        state = (pal_mixer_state){.k = pal_zeros(tape, PAL_F32, before),
+                                  .v = pal_zeros(tape, PAL_F32, before),
+                                  .seen = most - 1};
+        run_one(lm, layer, tape, &state);
+        n = seen_of(state.k, most) + seen_of(state.v, most);
     }
     pal_tape_free(tape);
-    free(zeros);
     return n;
 }
 
@@ -133,11 +134,16 @@ static pal_status count(const study *s, int t, const variant *v, model *m, count
     if (lm) c->params = pal_lm_count(lm, -1).total;
     if (lm && v->s.mlp != MLP_NONE) m->mlp = pal_lm_options(lm).mlp_width;
     for (int64_t i = 0; lm && states && i < v->s.layers; i++)
-        c->states[i] = state_of(lm, i, m->mixers, s->task[t]);
+        c->states[i] = state_of(lm, i, s->task[t]);
     pal_params_free(params);
     pal_set_error_handler(NULL, NULL);
     if (!lm && error->status == PAL_OK) return pal_error_set(error, PAL_EVALUE, "no model");
     return error->status;
+}
+
+static void stop_at(const study *s, const variant *v, const char *why)
+{
+    stop("%s: line %d: variant %s: %s", s->path, v->line, v->name, why);
 }
 
 /* ---- Searching ---- */
@@ -152,8 +158,7 @@ static void fit_mlp(const study *s, int t, const variant *v, model *m, int64_t t
     int64_t params[2];
     for (int i = 0; i < 2; i++) {
         m->mlp = i + 1;
-        if (count(s, t, v, m, &c, false, &error) != PAL_OK)
-            stop("variant %s: %s", v->name, error.message);
+        if (count(s, t, v, m, &c, false, &error) != PAL_OK) stop_at(s, v, error.message);
         params[i] = c.params;
     }
     const int64_t slope = params[1] - params[0], off = target - params[0];
@@ -167,8 +172,7 @@ static void fit_width(const study *s, int t, const variant *v, model *m, int64_t
 {
     counts c = {0};
     pal_error error;
-    if (count(s, t, v, m, &c, false, &error) != PAL_OK)
-        stop("variant %s: %s", v->name, error.message);
+    if (count(s, t, v, m, &c, false, &error) != PAL_OK) stop_at(s, v, error.message);
     const int64_t step = c.params < target ? 1 : -1;
     model best = *m;
     int64_t nearest = distance(c.params, target);
@@ -244,12 +248,12 @@ static void compare(const study *s, int t, const model *m, int64_t target)
         near = near && (double)distance(m[i].params, target) <= s->match * (double)target;
     }
     if (!equal)
-        stop("the recurrent state of a layer is not %lld numbers everywhere (state = any allows "
-             "that); by layer:%s",
-             (long long)s->state, listed(s, m, true));
+        stop("%s: line %d: the recurrent state of a layer is not %lld numbers everywhere (state = "
+             "any allows that); by layer:%s",
+             s->path, s->state_line, (long long)s->state, listed(s, m, true));
     if (s->match > 0 && !near)
-        stop("%s: the parameters cannot be matched to %lld within %g%%:%s", s->label[t],
-             (long long)target, 100 * s->match, listed(s, m, false));
+        stop("%s: line %d: %s: the parameters cannot be matched to %lld within %g%%:%s", s->path,
+             s->match_line, s->label[t], (long long)target, 100 * s->match, listed(s, m, false));
 }
 
 void match(const study *s, models m)
@@ -261,10 +265,8 @@ void match(const study *s, models m)
         for (int i = 0; i < s->variants; i++) {
             const variant *v = &s->variant[i];
             model *at = &m[t][i];
-            if (v->s.layers > MOST_LAYERS) stop("variant %s has too many layers", v->name);
             fit(s, t, v, at, target);
-            if (count(s, t, v, at, &c, true, &error) != PAL_OK)
-                stop("variant %s: %s", v->name, error.message);
+            if (count(s, t, v, at, &c, true, &error) != PAL_OK) stop_at(s, v, error.message);
             at->params = c.params;
             if (s->match > 0 && !target) target = c.params;
             at->equal = true;

@@ -4,9 +4,14 @@
 #include "bench/ablate_parts/ablate.h"
 #include "examples/tasks/save.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+_Static_assert(sizeof((result *)0)->score == sizeof((task_result *)0)->scores,
+               "MOST_POINTS are those of task_result");
 
 /* What is noted while it learns. */
 typedef struct notes {
@@ -25,7 +30,7 @@ static bool note(void *user, const task_look *l)
     }
     look *to = &n->x.look[n->x.looks++];
     *to = (look){.step = l->step, .loss = l->loss};
-    for (int i = 0; i < l->points && i < MOST_POINTS; i++) to->accuracy[i] = l->scores[i].accuracy;
+    for (int i = 0; i < l->points; i++) to->accuracy[i] = l->scores[i].accuracy;
     return true;
 }
 
@@ -47,6 +52,18 @@ static void read_description(char text[DESCRIPTION], ours *mine, lm_options *o)
         n == 0)
         stop("--run: standard input is no description of a run");
     if (lm_options_read(o, text + n, &error) != PAL_OK) stop("--run: %s", error.message);
+}
+
+/* The model of a run that is made again is another one than the result there tells of, which goes
+ * first: whenever this process ends, a result and a model that are there belong together. */
+static void remove_old(const char *folder, const char *name)
+{
+    static const char *const kinds[] = {"txt", "h5"};
+    char path[PAL_PATH];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.3900s/%.150s.%s", folder, name, kinds[i]);
+        if (unlink(path) && errno != ENOENT) stop("%s: %s", path, strerror(errno));
+    }
 }
 
 /* A checkpoint that --layers and the other programs of checkpoints can open. */
@@ -91,6 +108,7 @@ int one_run(const char *folder, const char *name)
         n.x.steps = r.steps, n.x.loss = r.loss, n.x.seconds = r.seconds, n.x.failed = r.failed;
         n.x.points = r.points;
         memcpy(n.x.score, r.scores, sizeof n.x.score);
+        if (mine.model) remove_old(folder, name);
         if (mine.model && !r.failed) save_model(params, &o, t, &how, folder, name, r.steps);
         if (result_write(&n.x, folder, name, description, &error) != PAL_OK)
             stop("%s", error.message);

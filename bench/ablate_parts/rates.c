@@ -38,9 +38,10 @@ static bool better(const outcome *a, const outcome *b)
 void rates_print(const study *s, const runs *r, const char *folder)
 {
     int best[MOST_VARIANTS];
+    char text[32];
     printf("\nAccuracy after %lld steps, seed %llu:\n\n| variant |", (long long)s->rate_steps,
            (unsigned long long)s->rate_seed);
-    for (int i = 0; i < s->rates; i++) printf(" %g |", s->rate[i]);
+    for (int i = 0; i < s->rates; i++) printf(" %s |", shortest(s->rate[i], text));
     printf("\n|---|");
     for (int i = 0; i < s->rates; i++) printf("---|");
     printf("\n");
@@ -61,7 +62,8 @@ void rates_print(const study *s, const runs *r, const char *folder)
     }
     printf("\nLines for the study:\n\n");
     for (int v = 0; v < s->variants; v++)
-        if (best[v] >= 0) printf("variant.%s.lr = %g\n", s->variant[v].name, s->rate[best[v]]);
+        if (best[v] >= 0)
+            printf("variant.%s.lr = %s\n", s->variant[v].name, shortest(s->rate[best[v]], text));
     for (int v = 0; v < s->variants; v++)
         if (best[v] == 0 || best[v] == s->rates - 1)
             printf("# %s: the best rate is at the edge of the list\n", s->variant[v].name);

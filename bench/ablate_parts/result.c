@@ -2,7 +2,9 @@
  * result.c - the file that a run leaves: its description, a line "result", and numbers.
  *
  * A file is believed only if its description is the one that is asked for and every number is
- * there, up to the last line, "end". Anything else counts as missing, and the run is made again.
+ * there, up to the last line, "end", and the model if it was to be kept. Anything else counts as
+ * missing, and the run is made again. The lines that say which program made it are no part of the
+ * description: a new version of the program does not make a study begin again.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -10,9 +12,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char MARK[] = "\nresult\n";
-enum { MOST_LOOKS = 1 << 16, MOST_BYTES = 1 << 26 };
+enum { MOST_BYTES = 1 << 26 };
 
 void result_free(result *x)
 {
@@ -29,14 +32,17 @@ double result_accuracy(const result *x)
 
 /* ---- Writing ---- */
 
-pal_status result_write(const result *x, const char *folder, const char *name,
-                        const char *description, pal_error *error)
+typedef struct described {
+    const result *x;
+    const char *description;
+} described;
+
+static void put_result(FILE *to, const void *what)
 {
-    char file[4 * NAME], *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "%s: out of memory", name);
-    fprintf(to, "%s%s", description, MARK);
+    const described *d = what;
+    const result *x = d->x;
+    fprintf(to, "%s%scode %s\n%s\n", d->description, MARK, pal_code_version(),
+            pal_kernels_in_use());
     fprintf(to, "steps %" PRId64 " loss %.17g seconds %.3f failed %d points %d looks %d\n",
             x->steps, x->loss, x->seconds, x->failed, x->points, x->looks);
     for (int i = 0; i < x->points; i++) {
@@ -50,14 +56,15 @@ pal_status result_write(const result *x, const char *folder, const char *name,
         fprintf(to, "\n");
     }
     fprintf(to, "end\n");
-    if (fclose(to)) {
-        free(text);
-        return pal_error_set(error, PAL_ENOMEM, "%s: out of memory", name);
-    }
+}
+
+pal_status result_write(const result *x, const char *folder, const char *name,
+                        const char *description, pal_error *error)
+{
+    char file[4 * NAME];
+    const described d = {x, description};
     snprintf(file, sizeof file, "%s.txt", name);
-    pal_status s = pal_run_write(folder, file, text, error);
-    free(text);
-    return s;
+    return text_write(folder, file, put_result, &d, false, error);
 }
 
 /* ---- Reading ---- */
@@ -119,9 +126,21 @@ static bool read_look(char **at, look *l, int points)
     return true;
 }
 
+/* A line that begins with `name`; what follows, or all of it. Where there is none nothing is read:
+ * results were written without. */
+static void read_line(char **at, const char *name, bool all, char *to, size_t size)
+{
+    const size_t n = strlen(name), length = strcspn(*at, "\n"), skip = all ? 0 : n;
+    if (strncmp(*at, name, n) || !(*at)[length]) return;
+    snprintf(to, size, "%.*s", (int)(length - skip), *at + skip);
+    *at += length + 1;
+}
+
 static bool read_numbers(result *x, char *at)
 {
     int n = 0, failed;
+    read_line(&at, "code ", false, x->code, sizeof x->code);
+    read_line(&at, "kernels ", true, x->kernels, sizeof x->kernels);
     if (sscanf(at, "steps %" SCNd64 " loss %lf seconds %lf failed %d points %d looks %d\n%n",
                &x->steps, &x->loss, &x->seconds, &failed, &x->points, &x->looks, &n) != 6 ||
         n == 0 || x->points < 0 || x->points > MOST_POINTS || x->looks < 0 || x->looks > MOST_LOOKS)
@@ -137,6 +156,14 @@ static bool read_numbers(result *x, char *at)
     return word(&at, "end\n");
 }
 
+/* A run that failed leaves none. */
+static bool model_there(const char *folder, const run *r, const result *x)
+{
+    char path[PAL_PATH];
+    snprintf(path, sizeof path, "%s/%s.h5", folder, r->name);
+    return !r->model || x->failed || access(path, F_OK) == 0;
+}
+
 result *result_read(const char *folder, const run *r)
 {
     char *text = read_file(folder, r->name);
@@ -144,7 +171,8 @@ result *result_read(const char *folder, const run *r)
     result *x = NULL;
     if (text && strncmp(text, r->text, n) == 0 && strncmp(text + n, MARK, strlen(MARK)) == 0) {
         x = calloc(1, sizeof *x);
-        if (x && !read_numbers(x, text + n + strlen(MARK))) {
+        if (x && (!read_numbers(x, text + n + strlen(MARK)) || x->points != r->points ||
+                  !model_there(folder, r, x))) {
             result_free(x);
             x = NULL;
         }

@@ -26,16 +26,18 @@ static void describe(const study *s, const model *m, run *r)
         "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\nlr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
         "%llu\n",
-        (long long)o->rows, o->enough, s->models && !search, task_text(s->task[r->task]), m->mixers,
+        (long long)o->rows, o->enough, r->model, task_text(s->task[r->task]), m->mixers,
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
         (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
         (long long)(search ? steps : o->every), (unsigned long long)seed);
-    if (n < 0 || (size_t)n >= sizeof r->text) stop("variant %s: its text is too long", v->name);
+    if (n < 0 || (size_t)n >= sizeof r->text)
+        stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
 }
 
 runs runs_of(const study *s, models m, bool rates)
 {
     const int last = rates ? s->rates : s->seeds;
+    char text[32];
     runs all = {.at = calloc((size_t)(s->tasks * s->variants * last) + 1, sizeof *all.at)};
     if (!all.at) stop("out of memory");
     for (int i = 0; i < last; i++) {
@@ -43,10 +45,12 @@ runs runs_of(const study *s, models m, bool rates)
             for (int v = 0; v < s->variants; v++) {
                 run *r = &all.at[all.n++];
                 *r = (run){.task = t, .variant = v, .seed = i, .rate = -1};
+                r->points = task_points(s->task[t], TASK_TEST);
+                r->model = s->models && !rates;
                 if (rates) r->seed = -1, r->rate = i;
                 if (rates)
-                    snprintf(r->name, sizeof r->name, "%s-%s-%g", s->label[t], s->variant[v].name,
-                             s->rate[i]);
+                    snprintf(r->name, sizeof r->name, "%s-%s-%s", s->label[t], s->variant[v].name,
+                             shortest(s->rate[i], text));
                 else
                     snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,
                              (unsigned long long)s->seed[i]);

@@ -1,10 +1,13 @@
 /*
  * study.c - reads a study: lines `name = value`, # begins a comment.
  *
- * The lines are gone over three times: for what holds for all, for the variants, and for what these
- * have of their own, so that the order of lines does not matter. At last options multiply variants.
+ * The lines are gone over several times, so that their order does not matter: for what holds for
+ * all, for the variants, and for what these have of their own. Then options multiply the variants,
+ * and X+O, which has what X had, may have something of its own too (lines of --rates have such
+ * names).
  */
 #include "bench/ablate_parts/ablate.h"
+#include "examples/lm/options.h"
 #include "examples/lm/text.h"
 
 #include <stdlib.h>
@@ -15,6 +18,7 @@ enum { MOST_LINES = 512, MOST_OPTIONS = 8 };
 typedef struct line {
     int number;
     char *name, *value;
+    bool taken; /* by a variant, as something of its own */
 } line;
 typedef struct option {
     char name[NAME], keys[MIXERS];
@@ -37,26 +41,18 @@ static void wrong(const reading *r, const line *l, const char *should)
 
 /* ---- Lines ---- */
 
-static char *trim(char *text)
-{
-    text += strspn(text, " \t");
-    size_t n = strlen(text);
-    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
-    return text;
-}
-
 /* Only tasks may be there several times. */
 static void add_line(reading *r, char *text, int number)
 {
     char *hash = strchr(text, '#');
     if (hash) *hash = '\0';
-    text = trim(text);
+    text = lm_trim(text);
     if (!*text) return;
     char *equals = strchr(text, '=');
     if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
     if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
     *equals = '\0';
-    const line l = {number, trim(text), trim(equals + 1)};
+    const line l = {number, lm_trim(text), lm_trim(equals + 1), false};
     if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
     for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
         if (strcmp(r->line[i].name, l.name) == 0)
@@ -103,9 +99,6 @@ static void add_task(reading *r, const line *l)
     int before = 0;
     for (int i = 0; i < s->tasks; i++) before += strcmp(task_name(s->task[i]), task_name(t)) == 0;
     snprintf(s->label[s->tasks], NAME, before ? "%.40s%d" : "%.40s", task_name(t), before + 1);
-    if (task_points(t, TASK_TEST) > MOST_POINTS)
-        stop("%s: line %d: the task has more than %d points of tests", r->path, l->number,
-             MOST_POINTS);
     s->tasks++;
 }
 
@@ -121,6 +114,16 @@ static void set_seeds(const reading *r, const line *l)
         if (!whole) s->seeds = 0;
     }
     if (!s->seeds) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
+}
+
+static void set_rates(const reading *r, const line *l)
+{
+    study *s = r->s;
+    s->rates = list_read(l->value, MOST_RATES, 1e-300, 10, s->rate);
+    for (int i = 0; i < s->rates; i++)
+        for (int j = 0; j < i; j++)
+            if (s->rate[i] == s->rate[j]) s->rates = 0;
+    if (!s->rates) wrong(r, l, "a list of up to 8 different numbers above 0, up to 10");
 }
 
 /* "3%" or "0.03". */
@@ -150,8 +153,10 @@ static bool set_common(reading *r, const line *l)
     } else if (strcmp(l->name, "state") == 0) {
         if (strcmp(v, "any") && !integer_read(v, 1, INT32_MAX, &s->state))
             wrong(r, l, "any or a whole number from 1: that of each layer");
+        s->state_line = l->number;
     } else if (strcmp(l->name, "match") == 0) {
         if (!share_read(v, &s->match)) wrong(r, l, "a share such as 3% or 0.03, up to 50%");
+        s->match_line = l->number;
     } else if (strcmp(l->name, "parameters") == 0) {
         if (!integer_read(v, 1, INT64_C(1) << 40, &s->parameters))
             wrong(r, l, "a whole number from 1");
@@ -159,8 +164,7 @@ static bool set_common(reading *r, const line *l)
         s->models = strcmp(v, "true") == 0;
         if (!s->models && strcmp(v, "false")) wrong(r, l, "true or false");
     } else if (strcmp(l->name, "rates") == 0) {
-        s->rates = list_read(v, MOST_RATES, 1e-300, 10, s->rate);
-        if (!s->rates) wrong(r, l, "a list of up to 8 numbers above 0, up to 10");
+        set_rates(r, l);
     } else if (strcmp(l->name, "rate-seed") == 0) {
         if (!integer_read(v, 1, 1000000000, &n)) wrong(r, l, "a whole number from 1 to 1e9");
         s->rate_seed = (uint64_t)n;
@@ -226,17 +230,19 @@ static void read_variant(reading *r, const line *l)
         stop("%s: line %d: a study has at most %d variants, and a list of mixers %d bytes", r->path,
              l->number, MOST_VARIANTS, MIXERS - 1);
     variant *v = &s->variant[s->variants++];
-    *v = (variant){.s = s->s};
+    *v = (variant){.s = s->s, .line = l->number};
     memcpy(v->name, name, n + 1);
     snprintf(v->mixers, sizeof v->mixers, "%s", l->value);
 }
 
-static void read_own(reading *r, const line *l)
+/* The first time X, the second time X+O; a name that is none of both is a mistake. */
+static void read_own(reading *r, line *l, bool multiplied)
 {
-    if (!begins(l->name, "variant.")) return;
+    if (!begins(l->name, "variant.") || l->taken) return;
     const char *name = l->name + strlen("variant."), *dot = strchr(name, '.');
     if (!dot) return;
     variant *v = find(r->s, name, (size_t)(dot - name));
+    if (!v && !multiplied) return;
     if (!v)
         stop("%s: line %d: there is no variant '%.*s'", r->path, l->number, (int)(dot - name),
              name);
@@ -245,8 +251,8 @@ static void read_own(reading *r, const line *l)
     if (!known)
         stop("%s: line %d: a variant has no '%.100s' of its own", r->path, l->number, dot + 1);
     if (should) wrong(r, l, should);
+    l->taken = true;
     v->own_width |= strcmp(dot + 1, "width") == 0;
-    v->own_mlp |= strcmp(dot + 1, "mlp") == 0;
 }
 
 /* Every variant with every option: its keys go to each mixer of the list. */
@@ -271,7 +277,8 @@ static void multiply(reading *r)
         }
         snprintf(name, sizeof name, "%s+%s", v.name, o->name);
         if (used >= MIXERS || strlen(name) >= NAME)
-            stop("%s: variant %s with option %s is too long", r->path, v.name, o->name);
+            stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
+                 o->name);
         memcpy(v.mixers, mixers, sizeof mixers);
         memcpy(v.name, name, strlen(name) + 1);
         s->variant[i] = v;
@@ -281,14 +288,19 @@ static void multiply(reading *r)
 
 /* ---- The study ---- */
 
-/* inner=N is a key of ours (match.c), which the mixers do not know. */
+/* inner=N of Mamba-2 is a key of ours (match.c), which the mixers do not know. */
 static void check_mixers(const reading *r, const variant *v)
 {
     char text[MIXERS];
     pal_error error;
     size_t n = 0;
+    const char *mixer = v->mixers;
     for (const char *at = v->mixers; *at;) {
+        if (*at == ',') mixer = at + 1;
         if (begins(at, ":inner=")) {
+            if (!begins(mixer, "mamba2:"))
+                stop("%s: line %d: variant %s: mixer %.*s has no key \"inner\"; mamba2 alone does",
+                     r->path, v->line, v->name, (int)strcspn(mixer, ":,"), mixer);
             at += 1 + strcspn(at + 1, ":,");
             continue;
         }
@@ -296,7 +308,32 @@ static void check_mixers(const reading *r, const variant *v)
     }
     text[n] = '\0';
     if (pal_mixers_check(text, &error) != PAL_OK)
-        stop("%s: variant %s: %s", r->path, v->name, error.message);
+        stop("%s: line %d: variant %s: %s", r->path, v->line, v->name, error.message);
+}
+
+static int line_of(const reading *r, const char *name)
+{
+    for (int i = 0; i < r->n; i++)
+        if (strcmp(r->line[i].name, name) == 0) return r->line[i].number;
+    return 0;
+}
+
+static void check_variant(const reading *r, int i)
+{
+    const study *s = r->s;
+    const variant *v = &s->variant[i];
+    const int64_t every = v->s.every;
+    check_mixers(r, v);
+    for (int j = 0; j < i; j++)
+        if (strcmp(s->variant[j].name, v->name) == 0 ||
+            (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
+             memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
+            stop("%s: line %d: the variants %s and %s are the same", r->path, v->line,
+                 s->variant[j].name, v->name);
+    if (every && (v->s.steps - 1) / every + 1 > MOST_LOOKS)
+        stop("%s: line %d: variant %s looks at the tests every %lld of %lld steps; a run has at "
+             "most %d looks",
+             r->path, v->line, v->name, (long long)every, (long long)v->s.steps, MOST_LOOKS);
 }
 
 static void check(const reading *r)
@@ -304,19 +341,16 @@ static void check(const reading *r)
     study *s = r->s;
     if (!s->tasks) stop("%s: there is no line 'task = ...'", r->path);
     if (!s->variants) stop("%s: there is no line 'variant.NAME = MIXERS'", r->path);
-    for (int i = 0; i < s->variants; i++) {
-        const variant *v = &s->variant[i];
-        check_mixers(r, v);
-        for (int j = 0; j < i; j++)
-            if (strcmp(s->variant[j].name, v->name) == 0 ||
-                (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
-                 memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
-                stop("%s: the variants %s and %s are the same", r->path, s->variant[j].name,
-                     v->name);
-    }
+    for (int i = 0; i < s->variants; i++) check_variant(r, i);
     if (s->parameters && s->match == 0)
-        stop("%s: parameters = %lld without match: say how near, match = 3%%", r->path,
-             (long long)s->parameters);
+        stop("%s: line %d: parameters = %lld without match: say how near, match = 3%%", r->path,
+             line_of(r, "parameters"), (long long)s->parameters);
+    for (int i = 0; i < s->seeds && s->rates; i++)
+        if (s->seed[i] == s->rate_seed)
+            stop("%s: line %d: rate-seed is %llu, which is one of the seeds: the rate of a run "
+                 "would be chosen by that run",
+                 r->path, line_of(r, line_of(r, "rate-seed") ? "rate-seed" : "seeds"),
+                 (unsigned long long)s->rate_seed);
     if (s->rate_steps == 0) s->rate_steps = s->s.steps;
 }
 
@@ -328,7 +362,8 @@ void study_read(study *s, const char *path)
                          : strlen(file);
     if (!is_name(file, n))
         stop("%s: a study is a file NAME.study, the name of letters, digits, _ - and +", path);
-    *s = (study){.seeds = 1,
+    *s = (study){.path = path,
+                 .seeds = 1,
                  .seed = {1},
                  .rate_seed = 1000,
                  .s = {.layers = 2,
@@ -349,8 +384,9 @@ void study_read(study *s, const char *path)
     read_lines(r);
     for (int i = 0; i < r->n; i++) read_common(r, &r->line[i]);
     for (int i = 0; i < r->n; i++) read_variant(r, &r->line[i]);
-    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i]);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], false);
     multiply(r);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], true);
     check(r);
     free(r->text.byte);
     free(r);

@@ -3,7 +3,6 @@
  */
 #include "bench/ablate_parts/ablate.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Mean, and the lowest and highest seed in brackets. */
@@ -41,14 +40,14 @@ static void put_row(FILE *to, const results *x, int t, int v)
 {
     const study *s = x->study;
     const model *m = &x->model[t][v];
-
+    char rate[32];
     fprintf(to, "| %s | %lld | %s | %lld%s |", s->variant[v].name, (long long)m->params, m->states,
             (long long)m->width, m->fit == FIT_WIDTH ? "*" : "");
     if (m->mlp)
         fprintf(to, " %lld%s |", (long long)m->mlp, m->fit == FIT_MLP ? "*" : "");
     else
         fprintf(to, " none |");
-    fprintf(to, " %g |", s->variant[v].s.lr);
+    fprintf(to, " %s |", shortest(s->variant[v].s.lr, rate));
     put_steps(to, x, t, v);
     for (int j = 0; j < task_points(s->task[t], TASK_TEST); j++)
         put_spread(to, spread_of(x, t, v, j));
@@ -101,37 +100,49 @@ static void put_task(FILE *to, const results *x, int t)
     put_matching(to, x, t);
 }
 
-static void put_all(FILE *to, const results *x)
+static void put_makers(FILE *to, const results *x)
 {
+    makers m = {.n = 0};
+    for (int t = 0; t < x->study->tasks; t++)
+        for (int v = 0; v < x->study->variants; v++)
+            for (int i = 0; i < x->study->seeds; i++)
+                if (x->at[t][v][i]) makers_add(&m, x->at[t][v][i]);
+    makers_print(to, &m);
+}
+
+/* What a variant has of its own is told with it, in the end. */
+static void put_all(FILE *to, const void *what)
+{
+    const results *x = what;
     const study *s = x->study;
     const settings *o = &s->s;
+    bool own = false;
     fprintf(to, "# %s\n\nAccuracy over the tokens that are asked for: mean over seeds", s->title);
     for (int i = 0; i < s->seeds; i++)
         fprintf(to, "%s %llu", i ? "," : "", (unsigned long long)s->seed[i]);
     fprintf(to, " (lowest..highest), %lld rows of each test.\n", (long long)o->rows);
+    for (int v = 0; v < s->variants; v++) own = own || memcmp(&s->variant[v].s, o, sizeof *o);
     fprintf(to, "Batches of %lld rows, weight decay %g", (long long)o->batch, o->weight_decay);
     if (o->enough > 0) fprintf(to, "; a run ends when every test has reached %g", o->enough);
     fprintf(to, ".\n");
+    if (own) fprintf(to, "Variants that have settings of their own name them below.\n");
     if (x->missing)
         fprintf(to, "\nNOT COMPLETE: %d of %d runs are missing.\n", x->missing,
                 x->missing + x->there);
+    put_makers(to, x);
     for (int t = 0; t < s->tasks; t++) put_task(to, x, t);
     fprintf(to, "\nThe variants:\n\n");
-    for (int v = 0; v < s->variants; v++)
-        fprintf(to, "- %s: `%s`, %lld layers\n", s->variant[v].name, s->variant[v].mixers,
+    for (int v = 0; v < s->variants; v++) {
+        settings own_ones = s->variant[v].s;
+        own_ones.layers = o->layers; /* told for all */
+        fprintf(to, "- %s: `%s`, %lld layers", s->variant[v].name, s->variant[v].mixers,
                 (long long)s->variant[v].s.layers);
+        settings_print(to, &own_ones, o);
+        fprintf(to, "\n");
+    }
 }
 
 pal_status table(const results *x, const char *folder, pal_error *error)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "table.md: out of memory");
-    put_all(to, x);
-    pal_status s = fclose(to) ? pal_error_set(error, PAL_ENOMEM, "table.md: out of memory")
-                              : pal_run_write(folder, "table.md", text, error);
-    if (s == PAL_OK) fputs(text, stdout);
-    free(text);
-    return s;
+    return text_write(folder, "table.md", put_all, x, true, error);
 }

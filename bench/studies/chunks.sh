@@ -19,7 +19,18 @@ command -v gnuplot >/dev/null || { echo "chunks.sh: gnuplot is not installed" >&
 mv "$out/chunks.csv.tmp" "$out/chunks.csv"
 mv "$out/chunks.txt.tmp" "$out/chunks.txt"
 
-# Two panels; a rule has one colour in both. Columns: rule, mode, direction, .., chunk (10), ns (11), share (13).
+# The number of a column; its name is in the first line that is no comment.
+column() {
+    awk -F, -v name="$1" '/^#/ { next } { for (i = 1; i <= NF; i++) if ($i == name) at = i; exit }
+        END { if (at) print at; exit !at }' "$out/chunks.csv" ||
+        { echo "chunks.sh: chunks.csv has no column $1" >&2; exit 1; }
+}
+rule=$(column rule)
+direction=$(column direction)
+chunk=$(column chunk)
+ns=$(column ns)
+
+# Two panels; a rule has one colour in both.
 gnuplot <<END
 set terminal svg size 860,400 font 'sans-serif,13' background 'white' noenhanced
 set output '$out/chunks.svg.tmp'
@@ -32,13 +43,13 @@ set xlabel 'tokens of a chunk'
 set logscale x 2
 set xtics (16, 32, 48, 64, 96, 128)
 set yrange [0:]
-rows(rule, way) = sprintf("< awk -F, '\$1 == \"%s\" && \$3 == \"%s\"' '$out/chunks.csv'", rule, way)
+rows(rule, way) = sprintf("< awk -F, '\$$rule == \"%s\" && \$$direction == \"%s\"' '$out/chunks.csv'", rule, way)
 set multiplot layout 1,2
 do for [way in 'forward forward+backward'] {
     set title way
     set ylabel 'ns a token and head'
     set key top left Left reverse
-    plot for [i = 1:4] rows(word('gdn2 kda gdn mamba2', i), way) using 10:11 \
+    plot for [i = 1:4] rows(word('gdn2 kda gdn mamba2', i), way) using $chunk:$ns \
         with linespoints lw 2 pt 7 ps 0.6 lc rgb word('#1f77b4 #d62728 #2ca02c #ff7f0e', i) \
         title word('gdn2 kda gdn mamba2', i)
 }

@@ -253,8 +253,7 @@ char *lm_options_text(const lm_options *o, char text[LM_CONFIG])
     return text;
 }
 
-/* Removes blanks at both ends, in place. */
-static char *trim(char *text)
+char *lm_trim(char *text)
 {
     text += strspn(text, " \t");
     size_t n = strlen(text);
@@ -265,14 +264,14 @@ static char *trim(char *text)
 /* One line; *seen has the flags of the lines before. */
 static pal_status read_line(lm_options *o, char *line, int number, uint64_t *seen, pal_error *error)
 {
-    line = trim(line);
+    line = lm_trim(line);
     if (!*line || *line == '#') return PAL_OK;
     char *equals = strchr(line, '=');
     if (!equals)
         return pal_error_set(error, PAL_EFORMAT, "line %d: '%.100s' is not 'name = value'", number,
                              line);
     *equals = '\0';
-    const char *name = trim(line), *value = trim(equals + 1);
+    const char *name = lm_trim(line), *value = lm_trim(equals + 1);
     int i = find(name);
     if (i < 0)
         return pal_error_set(error, PAL_EFORMAT, "line %d: there is no flag '%.100s'", number,

@@ -58,6 +58,9 @@ PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_erro
  */
 PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
 
+/* Removes blanks at both ends of a line, in place; returns where it begins now. */
+char *lm_trim(char *text);
+
 pal_lm_opts lm_options_model(const lm_options *o);
 pal_schedule lm_options_schedule(const lm_options *o);
 

@@ -107,6 +107,13 @@ PAL_CHECKED pal_status task_read_keys(task *t, const char *text, pal_error *erro
 /* Writes t->text from the fields; PAL_EVALUE if it is too long. */
 PAL_CHECKED pal_status task_write_text(task *t, pal_error *error);
 
+/* ---- learn.c ---- */
+
+/* Adds the answers of B rows, logits [B,len,vocab], to the sums of a score: task_test divides them
+ * by what was asked. Logits that are not numbers are wrong answers. */
+void task_mark(task_score *sum, const pal_array *logits, const int64_t *targets, int64_t B,
+               int64_t len, int64_t vocab);
+
 /* ---- task.c ---- */
 
 /* "task mqar: ..." */

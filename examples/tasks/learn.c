@@ -53,9 +53,8 @@ static int64_t answer(const pal_array *logits, int64_t from, int64_t n, int64_t 
     return best;
 }
 
-/* Adds the answers of B rows to the sums of a score. */
-static void mark(task_score *sum, const pal_array *logits, const int64_t *targets, int64_t B,
-                 int64_t len, int64_t vocab)
+void task_mark(task_score *sum, const pal_array *logits, const int64_t *targets, int64_t B,
+               int64_t len, int64_t vocab)
 {
     for (int64_t b = 0; b < B; b++) {
         bool whole = true;
@@ -93,7 +92,7 @@ task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point,
         const pal_tensor logits = pal_lm_logits(lm, r.tokens, (pal_run_opts){0});
         if (pal_tape_status(tape) != PAL_OK) break;
         const pal_array a = pal_value(logits);
-        mark(&s, &a, pal_i64(r.targets), B, len, a.shape[2]);
+        task_mark(&s, &a, pal_i64(r.targets), B, len, a.shape[2]);
         pal_tape_reset(tape);
     }
     pal_tape_reset(tape);
