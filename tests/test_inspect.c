@@ -241,6 +241,32 @@ START_TEST(gates)
 }
 END_TEST
 
+/* A line of so many channels, of which the last says `last` and the others 0. */
+static void many(const char *begin, int channels, const char *last, bool fits)
+{
+    char text[512];
+    pal_error error;
+    observation ob = {.T = 0};
+    int n = snprintf(text, sizeof text, "%s", begin);
+    for (int i = 1; i < channels; i++) n += snprintf(text + n, sizeof text - (size_t)n, " 0");
+    snprintf(text + n, sizeof text - (size_t)n, " %s\nwrite a v", last);
+    const pal_status s = script_observe(&ob, text, "text", "gdn2", &error);
+    ck_assert_int_eq(s, fits ? PAL_OK : PAL_EFORMAT);
+    if (!fits) ck_assert_msg(strstr(error.message, "1: more than 64 channels"), "%s", error.message);
+    ob_free(&ob);
+}
+
+START_TEST(wide_scripts)
+{
+    many("key a", 64, "1", true);
+    many("value v", 64, "1", true);
+    many("key a", 65, "1", false);
+    many("value v", 65, "1", false);
+    many("decay", 65, "1", false);
+    many("decay", 66, "1", false);
+}
+END_TEST
+
 START_TEST(wrong_scripts)
 {
     static const struct {
@@ -374,6 +400,7 @@ int main(void)
     tcase_add_test(tc, overwriting);
     tcase_add_test(tc, gates);
     tcase_add_test(tc, wrong_scripts);
+    tcase_add_test(tc, wide_scripts);
     tcase_add_test(tc, layers);
     tcase_add_test(tc, limits);
     tcase_add_test(tc, shown_tokens);

@@ -59,6 +59,23 @@ printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
 look script --script "$dir/script" --rule mamba2,gdn2
 says script '^   2 read a  *red + blue  *blue'
 
+# Nothing in a script, a text or the name of a folder is a command to gnuplot.
+mkdir "$dir/bait"
+printf 'write `touch${IFS}k` `touch${IFS}v`\nwrite \047.system("touch").\047 "`id`"\n' >"$dir/bait/script"
+here=$(pwd)
+case $B in
+/*) program=$B/examples/inspect ;;
+*) program=$here/$B/examples/inspect ;;
+esac
+(cd "$dir/bait" && mkdir '`touch d`' &&
+    "$program" --script script --rule gdn2,kda --out '`touch d`' &&
+    "$program" --mixers gdn2:num_heads=1 --width 16 --text 'use `touch t`\' --out text) >"$dir/bait.txt" 2>&1 ||
+    fail "backquotes: $(cat "$dir/bait.txt")"
+[ "$(find "$dir/bait" -mindepth 1 -maxdepth 1 | wc -l)" = 3 ] || # the script and two folders
+    fail "a text was run: $(ls "$dir/bait")"
+figures "$dir/bait/text" 0-0 readback attention
+figures "$dir/bait/\`touch d\`" 0-0 state readback attention
+
 # ---- A model before and after training, on a row of its task ----
 "$B/examples/recall" --vocab 16 --len 12 --pairs 2 --mixers gdn2:num_heads=2:head_dim=8,attn:num_heads=2 --layers 2 --width 16 \
     --batch 8 --steps 3 --rows 8 --threads 1 --out "$dir/recall" >"$dir/recall.txt" 2>&1 || fail "recall: $(cat "$dir/recall.txt")"

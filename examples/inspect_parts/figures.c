@@ -25,15 +25,13 @@ typedef struct drawing {
 
 /* ---- Words ---- */
 
-/* In gnuplot's double quotes, without its markup (noenhanced): backslashes and quotes are kept. */
+/* In gnuplot's single quotes, where a quote is doubled and nothing else means anything: in double
+ * quotes what is between backquotes would be run by the shell. */
 static void quoted(FILE *to, const char *text)
 {
-    fputc('"', to);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') fputc('\\', to);
-        fputc(*text, to);
-    }
-    fputc('"', to);
+    fputc('\'', to);
+    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
+    fputc('\'', to);
 }
 
 static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_WORD], int64_t n)

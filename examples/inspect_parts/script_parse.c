@@ -47,6 +47,7 @@ static pal_status declare(const parser *p, names *n, char **word, int words)
 {
     int at;
     if (words < 3) return fail(p, "a name and the numbers of its vector are wanted", NULL);
+    if (words - 2 > OB_AXIS) return fail(p, "more than 64 channels", word[1]);
     pal_status s = find(p, n, word[1], &at);
     if (s != PAL_OK) return s;
     name *m = &n->of[at];
@@ -128,6 +129,7 @@ static pal_status parse_line(const parser *p, line *l, char **word, int words)
     if (s == PAL_OK && wanted > 1) s = find(p, &p->s->values, word[at++], &l->value);
     if (s == PAL_OK && l->verb == DECAY) {
         if (words < 2) return fail(p, "decay: a number is wanted", NULL);
+        if (words - 1 > OB_AXIS) return fail(p, "more than 64 channels", NULL);
         for (l->decay.count = 0; s == PAL_OK && at < words; l->decay.count++, at++) {
             gate one = {0};
             s = read_gate(p, &one, word[at], 1);
