@@ -194,17 +194,17 @@ static int split(char *text, char **word, int most)
 pal_status script_parse(script *s, const char *text, const char *file, pal_error *error)
 {
     parser p = {.s = s, .file = file, .error = error};
-    char *copy = strdup(text), *rest = copy, *one, *word[OB_AXIS + 4];
-    pal_status status = copy ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "out of memory");
+    char *copy = ob_copy(text, (int64_t)strlen(text)), *rest = copy, *one, *word[OB_AXIS + 4];
+    pal_status status = PAL_OK;
     *s = (script){.lines = 0};
     while (status == PAL_OK && (one = strsep(&rest, "\n"))) {
-        char shown[OB_NAME] = "";
+        char shown[sizeof s->line->text] = "";
         p.number++;
         const int words = split(one, word, OB_AXIS + 4);
         if (words == OB_AXIS + 4) status = fail(&p, "too many words", NULL);
-        for (int i = 0; i < words; i++) { /* cut where it does not fit */
-            strncat(shown, i ? " " : "", OB_NAME - 1 - strlen(shown));
-            strncat(shown, word[i], OB_NAME - 1 - strlen(shown));
+        for (int i = 0; i < words; i++) {
+            strncat(shown, i ? " " : "", sizeof shown - 1 - strlen(shown));
+            strncat(shown, word[i], sizeof shown - 1 - strlen(shown));
         }
         if (status == PAL_OK && words > 0) status = parse_words(&p, word, words, shown);
     }
