@@ -100,7 +100,7 @@ esac
 figures "$dir/bait/text" 0-0 state readback attention sigma
 figures "$dir/bait/\`touch d\`" 0-0 state readback attention sigma
 says bait 'write \\x1b\[1m r\\x03d'
-says bait '1 r\\x03d\|  r\\x03d'
+says bait '  r\\x03d'
 grep -q "$(printf '\033')" "$dir/bait.txt" && fail "a control character reaches the terminal"
 
 # ---- A model before and after training, on a row of its task ----
