@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_course.sh - the pages of docs/course do what they say: their programs compile without a warning and print what the
 # pages show, each text at its place, and so do their commands. PAL_TEST_ALL=1 runs the slow commands too.
+# shellcheck disable=SC2016 # backquotes are those of the pages
 set -u
 B=${B:-build}
 COURSE_OUT=$(mktemp -d)

@@ -407,10 +407,14 @@ START_TEST(shown_words)
     ck_assert_str_eq(ob.about, "a\\x1b\\xff");
     ck_assert_int_eq(ob_model(&ob, "b\x1b[1m", NULL), PAL_OK);
     ck_assert_str_eq(ob.model[0], "b\\x1b[1m");
+    char name[200];
+    memset(name, 'm', sizeof name - 1), name[sizeof name - 1] = 0;
+    ck_assert_int_eq(ob_model(&ob, name, NULL), PAL_OK);
+    ck_assert_str_eq(ob.model[1], name);
     ob_free(&ob);
     /* A name as long as may be, every byte of which is shown as four. */
     ob = scripted("write k " S23 "\nwrite l v", "gdn2");
-    ck_assert_int_eq(strlen(ob.value[0]), 92);
+    ck_assert_uint_eq(strlen(ob.value[0]), 92);
     ck_assert_int_eq(strncmp(ob.value[0], "\\x01\\x01", 8), 0);
     ck_assert_str_eq(ob.value[1], "v");
     ob_free(&ob);

@@ -61,8 +61,8 @@ figures() { # folder layer-head kinds...
     for kind; do
         svg=$folder/$kind-$which.svg
         png=$folder/$kind-$which.png
-        [ "$(head -c 4 "$png" | od -An -c | tr -d ' ')" = '211PNG' ] && [ "$(wc -c <"$png")" -gt 3000 ] ||
-            fail "$png is no PNG"
+        [ "$(head -c 4 "$png" | od -An -c | tr -d ' ')" = '211PNG' ] || fail "$png is no PNG"
+        [ "$(wc -c <"$png")" -gt 3000 ] || fail "$png is small"
         if command -v xmllint >/dev/null 2>&1; then
             xmllint --noout "$svg" || fail "$svg is not well formed"
         elif command -v python3 >/dev/null 2>&1; then
@@ -195,13 +195,15 @@ if command -v chromium >/dev/null 2>&1; then
     look large --script "$dir/large" --rule gdn2 --out "$dir/large-page" --no-figures
     browse large "$dir/large-page" '#t=2' --dump-dom
     shows large reads-0 'its own key: cosine 0.707, error 1'
-    # The slider itself: a page that moves it by script and then shows itself.
-    sed 's|^draw();$|draw(); $("slider").value = 1; $("slider").oninput(); $("own").checked = true; $("own").onchange();|' \
+    # The slider itself: a page that moves it by script and then shows itself. A space sets the box and plays nothing.
+    # shellcheck disable=SC2016 # the $ of the page
+    sed 's|^draw();$|draw(); $("slider").value = 1; $("slider").oninput(); $("own").checked = true; $("own").onchange(); $("own").dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }));|' \
         "$dir/demo/index.html" >"$dir/slid.html"
     cmp -s "$dir/demo/index.html" "$dir/slid.html" && fail "no place for a script"
     mkdir "$dir/slide" && mv "$dir/slid.html" "$dir/slide/index.html"
     browse slide "$dir/slide" '' --dump-dom
     shows slide S-0 'read: blue'
+    grep -q '<button id="play"[^>]*>▶' "$dir/slide.html" || fail "a space on the box plays"
     if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
         browse pair "$dir/pair" '#t=5&layer=1&head=1' --dump-dom
         shows pair A-1 'sum of the row 1'

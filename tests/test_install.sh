@@ -85,8 +85,9 @@ sanitize=${SAN:+-fsanitize=$SAN}
 # shellcheck disable=SC2086 # the flags are to be split
 {
     try linear_c ${CC:-gcc} -Wall -Wextra $sanitize linear.c $flags
-    ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize loop.c $flags -o loop >log 2>&1 && [ ! -s log ] ||
+    if ! ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize loop.c $flags -o loop >log 2>&1 || [ -s log ]; then
         fail "docs/training.md: $(cat log)"
+    fi
     try readme ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize readme.c $flags
     awk '$1 == "step" { n++; loss = $4 } END { exit n != 4 || loss == "" || loss > 1e-3 }' log || fail "README.md: $(cat log)"
     try linear_cxx ${CXX:-g++} -Wall -Wextra -pedantic -std=c++11 $sanitize linear.cc $flags
