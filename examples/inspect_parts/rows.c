@@ -79,7 +79,7 @@ static bool is_special(const char *path)
 
 bool rows_is_store(const char *path) { return !is_special(path) && lm_is_hdf5(path); }
 
-/* The store that the data are, or the copy of a text beside the checkpoint; false: there is none.
+/* The store that the data are, or the copy of a text beside the checkpoint. False: none is there.
  */
 static bool store_of(const rows_data *d, char path[PAL_PATH])
 {
@@ -135,8 +135,7 @@ static pal_status of_data(rows *r, const source_opts *o, const rows_data *d, pal
     return s;
 }
 
-/* Whether the data call themselves a task, so that what is wrong with them is what task_new says.
- */
+/* Whether the data call themselves a task: what is wrong with them is then what task_new says. */
 static bool names_task(const char *data)
 {
     const size_t length = strcspn(data, ":");
