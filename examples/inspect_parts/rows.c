@@ -79,8 +79,7 @@ static bool is_special(const char *path)
 
 bool rows_is_store(const char *path) { return !is_special(path) && lm_is_hdf5(path); }
 
-/* The store that the data are, or the copy of a text beside the checkpoint. False: none is there.
- */
+/* The store that the data are, or a text's copy beside the checkpoint. False: none is there. */
 static bool store_of(const rows_data *d, char path[PAL_PATH])
 {
     snprintf(path, PAL_PATH, "%s", d->name);

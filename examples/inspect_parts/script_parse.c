@@ -180,8 +180,7 @@ static pal_status check_gates(const parser *p)
     return PAL_OK;
 }
 
-/* The words of a line without its comment; `text` becomes what is between the first and the last.
- */
+/* The words of a line without its comment, in place. */
 static int split(char *text, char **word, int most)
 {
     int n = 0;
