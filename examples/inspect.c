@@ -19,14 +19,17 @@
 typedef struct options {
     source_opts source;
     const char *script, *rules, *out;
-    int64_t at, threads;
+    int64_t at, threads; /* at, and numbers of the source: -1 if they were not given */
     pal_rule_mode mode;
     bool demo, no_figures;
 } options;
 
+/* A message may quote a file, which may hold anything. */
 static void stop(const char *what)
 {
-    fprintf(stderr, "inspect: %s\n", what);
+    char *shown = ob_shown(what, (int64_t)strlen(what));
+    fprintf(stderr, "inspect: %s\n", shown);
+    free(shown);
     exit(EXIT_FAILURE);
 }
 
@@ -68,7 +71,8 @@ static const struct argp_option flags[] = {
     {"last", LAST, NULL, 0,
      "of a checkpoint that has an average of the parameters: those of the last step", 1},
     {NULL, 0, NULL, 0, "Which tokens:", 2},
-    {"text", TEXT, "TEXT", 0, "these, by the tokenizer of the checkpoint (of --mixers: bytes)", 2},
+    {"text", TEXT, "TEXT", 0,
+     "these, by the tokenizer of the checkpoint (of --mixers: of the store --data, else bytes)", 2},
     {"row", ROW, "N", 0, "row N of the task, or window N of the data (0)", 2},
     {"point", POINT, "N", 0, "of a task: test point N, a degree of difficulty (0)", 2},
     {"data", DATA, "TASK|FILE", 0, "of --mixers: a task, a store of tokens or a text", 2},
@@ -79,7 +83,8 @@ static const struct argp_option flags[] = {
     {"head", HEAD, "N", 0, "this (value) head alone", 3},
     {"out", OUT, "FOLDER", 0, "write index.html, CSV and figures there (tables only)", 3},
     {"at", AT, "T", 0, "the token after which figures and state.csv show S (the last)", 3},
-    {"no-figures", NO_FIGURES, NULL, 0, "no SVG and PNG, for which gnuplot is needed", 3},
+    {"no-figures", NO_FIGURES, NULL, 0,
+     "no SVG and PNG, for which gnuplot is needed; those of an earlier run go", 3},
     {"mode", MODE, "MODE", 0, "how the rules are stepped: recurrent or composed (recurrent)", 3},
     {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 3},
     {0},
@@ -184,14 +189,34 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static void check(const options *o)
 {
     const source_opts *s = &o->source;
-    const bool hand = o->demo || o->script;
-    const int sources = o->demo + (o->script != NULL) + (s->mixers != NULL) + (s->checkpoints > 0);
-    if (sources != 1)
+    const bool hand = o->demo || o->script, saved = s->checkpoints > 0, fresh = s->mixers != NULL;
+    if (o->demo + (o->script != NULL) + fresh + saved != 1)
         stop("one of CHECKPOINT, --mixers, --script and --demo is wanted (see --help)");
-    if (o->rules && !hand) stop("--rule belongs to --demo and --script");
-    if (s->data && !s->mixers) stop("--data belongs to --mixers: a checkpoint knows its data");
-    if (hand && (s->text || s->tokens)) stop("--text and --tokens belong to models");
-    if (s->mixers && !s->text && !s->data) stop("--mixers: --text or --data says what is read");
+    const struct {
+        bool given, belongs;
+        const char *what;
+    } all[] = {
+        {o->rules, hand, "--rule belongs to --demo and --script"},
+        {s->data, fresh, "--data belongs to --mixers: a checkpoint knows its data"},
+        {s->layers >= 0, fresh, "--layers belongs to --mixers"},
+        {s->width >= 0, fresh, "--width belongs to --mixers"},
+        {s->last, saved, "--last belongs to checkpoints"},
+        {s->text, !hand, "--text belongs to models"},
+        {s->row >= 0, !hand && !s->text, "--row belongs to the data of models, without --text"},
+        {s->point >= 0, !hand && !s->text, "--point belongs to the tasks of models"},
+        {s->seed >= 0, !hand, "--seed belongs to models"},
+        {s->tokens >= 0, !hand, "--tokens belongs to models"},
+        {s->look.layer >= 0, !hand, "--layer belongs to models"},
+        {s->look.head >= 0, !hand, "--head belongs to models"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given && !all[i].belongs) stop(all[i].what);
+    if (fresh && !s->text && !s->data) stop("--mixers: --text or --data says what is read");
+}
+
+static void fill(int64_t *x, int64_t otherwise)
+{
+    if (*x < 0) *x = otherwise;
 }
 
 static void read_options(options *o, int argc, char **argv)
@@ -212,11 +237,20 @@ static void read_options(options *o, int argc, char **argv)
             "  inspect build/recall/start.h5 build/recall/model.h5 --row 3 --out build/inspect\n"
             "  inspect build/run/step-00000200.h5 --text \"The delta rule\" --layer 0 --head 1\n"
             "  inspect --mixers gdn2,kda,gdn,mamba2 --text \"abcabcabc\" --out build/inspect\n"};
+    source_opts *s = &o->source;
     *o = (options){.at = -1,
                    .mode = PAL_RULE_RECURRENT,
-                   .source = {.layers = 1, .width = 64, .seed = 1, .look = {-1, -1}}};
+                   .source = {.layers = -1,
+                              .width = -1,
+                              .row = -1,
+                              .point = -1,
+                              .tokens = -1,
+                              .seed = -1,
+                              .look = {-1, -1}}};
     argp_parse(&argp, argc, argv, 0, NULL, o);
     check(o);
+    fill(&s->layers, 1), fill(&s->width, 64), fill(&s->seed, 1);
+    fill(&s->row, 0), fill(&s->point, 0), fill(&s->tokens, 0);
 }
 
 /* ---- The run ---- */
@@ -231,7 +265,7 @@ static void observe(observation *ob, const options *o)
     }
     if (o->script) need(lm_text_read(&text, o->script, &error), &error);
     if (text.size > 0 && memchr(text.byte, 0, (size_t)text.size)) stop("--script: it is no text");
-    char *copy = strndup(text.byte ? (const char *)text.byte : "", (size_t)text.size);
+    char *copy = ob_copy(text.byte ? text.byte : (const unsigned char *)"", text.size);
     need(script_observe(ob, o->demo ? script_demo : copy, o->demo ? "the demo" : o->script,
                         o->rules, &error),
          &error);
@@ -266,6 +300,7 @@ static void report(const observation *ob, const options *o)
     need(report_page(ob, o->out, &error), &error);
     need(report_csv(ob, o->out, at, &error), &error);
     if (!o->no_figures) need(report_figures(ob, o->out, at, &error), &error);
+    need(report_figures_tidy(ob, o->out, !o->no_figures, &error), &error);
     printf("\n%s/index.html shows it after every token\n", o->out);
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_course.sh - the pages of docs/course do what they say: their programs compile without a warning and print what the
 # pages show, each text at its place, and so do their commands. PAL_TEST_ALL=1 runs the slow commands too.
+# shellcheck disable=SC2016 # backquotes are those of the pages
 set -u
 B=${B:-build}
 COURSE_OUT=$(mktemp -d)
@@ -62,9 +63,10 @@ ls docs/course/[0-9]*.md docs/course/answers/[0-9]*.md >"$COURSE_OUT/pages"
 
 # ---- This test can fail ----
 first=$(ls docs/course/01*.md)
-mutant() { # WHAT SED-SCRIPT: a copy of the first page, changed, has to be found out
-    sed "$2" "$first" >"$COURSE_OUT/mutant.md"
-    cmp -s "$first" "$COURSE_OUT/mutant.md" && fail "the mutant with $1 is the page itself"
+third=$(ls docs/course/03*.md) # which has a block of commands
+mutant() { # WHAT SED-SCRIPT [PAGE]: a copy of the first page, changed, has to be found out
+    sed "$2" "${3:-$first}" >"$COURSE_OUT/mutant.md"
+    cmp -s "${3:-$first}" "$COURSE_OUT/mutant.md" && fail "the mutant with $1 is the page itself"
     if check "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a page with $1 passes"; fi
 }
 mutant "another digit in a text" '/^```text/,/^```$/ s/[0-8]/9/'
@@ -75,4 +77,11 @@ mutant "a warning" 's/^int main(void)/int unused(void) { return 0; }\
 int main(void)/'
 mutant "an error" 's/pal_tape_new/pal_tape_now/'
 mutant "a block of another language" 's/^```text/```console/'
+cp "$third" "$COURSE_OUT/mutant.md"
+check "$COURSE_OUT/mutant.md" >"$COURSE_OUT/report" || fail "a copy of $third: $(cat "$COURSE_OUT/report")"
+mutant "another command" 's/^build\/examples\/03_delta_rule$/& | tail -n +2/' "$third"
+mutant "a command that is not there" 's/^build\/examples\/03_delta_rule$/&_s/' "$third"
+mutant "another digit in what a command prints" '/^move b half-way/ s/0\.50/0.60/' "$third"
+if B=$COURSE_OUT/nothing sh docs/course/run.sh "$first" >/dev/null 2>"$COURSE_OUT/err"; then fail "run.sh needs no library"; fi
+grep -q 'run make first' "$COURSE_OUT/err" || fail "run.sh without a library: $(cat "$COURSE_OUT/err")"
 exit $failed

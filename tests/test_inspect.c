@@ -139,13 +139,20 @@ START_TEST(implied_attention)
         ob_measure(&ob, mode ? PAL_RULE_COMPOSED : PAL_RULE_RECURRENT);
         for (int i = 0; i < ob.heads; i++) {
             const ob_head *h = &ob.head[i];
-            double S[30] = {0}, norm = 0;
+            double S[30] = {0}, norm = 0, change = 0, sum = 0, entropy = 0;
             near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
             plain(h, S);
             for (int64_t c = 0; c < 30; c++) {
                 near(h->S[18 * 30 + c], S[c], 1e-12, ob_rule_name(h->rule));
                 norm += S[c] * S[c];
+                change += pow(h->S[18 * 30 + c] - h->S[17 * 30 + c], 2);
             }
+            near(h->update[0], h->norm[0], 1e-15, "the first change");
+            near(h->update[18], sqrt(change), 1e-14, "the last change");
+            for (int c = 0; c < 5; c++) sum += h->sigma[18 * 5 + c];
+            for (int c = 0; c < 5; c++)
+                entropy += h->sigma[18 * 5 + c] / sum * log(sum / h->sigma[18 * 5 + c]);
+            near(h->rank[18], exp(entropy), 1e-12, "the effective rank");
             near(h->norm[18], sqrt(norm), 1e-12, "the norm");
             near(ob_norm(h->sigma + 18 * 5, 5), sqrt(norm), 1e-12, "the norm of sigma");
             for (int64_t t = 0; t < 19; t++)
@@ -206,6 +213,14 @@ START_TEST(overwriting)
         for (int t = 0; t < 6; t++)
             for (int c = 0; c < 3; c++)
                 near(h->o[t * 3 + c], wanted[t][c], 0, ob_rule_name(h->rule));
+        near(h->rank[0], 1, 1e-15, "the rank of one pair");
+        near(h->rank[1], 2, 1e-15, "the rank of two");
+        near(h->update[1], 1, 0, "a pair that is added");
+        near(h->update[2], 0, 0, "a token that reads");
+        /* sigma: sqrt 2 and 1 where red stays; or two of 1 */
+        const double share = 1 / (1 + sqrt(2));
+        near(h->rank[5], adds ? pow(share, -share) * pow(1 - share, share - 1) : 2, 1e-15,
+             "the rank at last");
         near(h->cosine[2 * 6 + 0], 1, 0, "key a, cosine with red");
         near(h->error[2 * 6 + 0], 0, 0, "key a, error against red");
         near(h->cosine[4 * 6 + 0], adds ? sqrt(0.5) : 0, 1e-15, "key a, cosine with red at last");
@@ -238,6 +253,33 @@ START_TEST(gates)
     ck_assert_int_eq(ob.head[3].decays, 0);
     ck_assert_int_eq(ob.head[4].erases, 0);
     ob_free(&ob);
+}
+END_TEST
+
+/* A line of so many channels, of which the last says `last` and the others 0. */
+static void many(const char *begin, int channels, const char *last, bool fits)
+{
+    char text[512];
+    pal_error error;
+    observation ob = {.T = 0};
+    int n = snprintf(text, sizeof text, "%s", begin);
+    for (int i = 1; i < channels; i++) n += snprintf(text + n, sizeof text - (size_t)n, " 0");
+    snprintf(text + n, sizeof text - (size_t)n, " %s\nwrite a v", last);
+    const pal_status s = script_observe(&ob, text, "text", "gdn2", &error);
+    ck_assert_int_eq(s, fits ? PAL_OK : PAL_EFORMAT);
+    if (!fits)
+        ck_assert_msg(strstr(error.message, "1: more than 64 channels"), "%s", error.message);
+    ob_free(&ob);
+}
+
+START_TEST(wide_scripts)
+{
+    many("key a", 64, "1", true);
+    many("value v", 64, "1", true);
+    many("key a", 65, "1", false);
+    many("value v", 65, "1", false);
+    many("decay", 65, "1", false);
+    many("decay", 66, "1", false);
 }
 END_TEST
 
@@ -337,7 +379,9 @@ START_TEST(limits)
 }
 END_TEST
 
-START_TEST(shown_tokens)
+#define S23 "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
+
+START_TEST(shown_words)
 {
     static const struct {
         const char *byte, *shown;
@@ -358,6 +402,21 @@ START_TEST(shown_tokens)
         ob_token(&ob, 0, all[i].byte, (int64_t)strlen(all[i].byte));
         ck_assert_str_eq(ob.token[0], all[i].shown);
     }
+    /* All other words pass the same way. */
+    ob_about(&ob, "a\x1b\xff");
+    ck_assert_str_eq(ob.about, "a\\x1b\\xff");
+    ck_assert_int_eq(ob_model(&ob, "b\x1b[1m", NULL), PAL_OK);
+    ck_assert_str_eq(ob.model[0], "b\\x1b[1m");
+    char name[200];
+    memset(name, 'm', sizeof name - 1), name[sizeof name - 1] = 0;
+    ck_assert_int_eq(ob_model(&ob, name, NULL), PAL_OK);
+    ck_assert_str_eq(ob.model[1], name);
+    ob_free(&ob);
+    /* A name as long as may be, every byte of which is shown as four. */
+    ob = scripted("write k " S23 "\nwrite l v", "gdn2");
+    ck_assert_uint_eq(strlen(ob.value[0]), 92);
+    ck_assert_int_eq(strncmp(ob.value[0], "\\x01\\x01", 8), 0);
+    ck_assert_str_eq(ob.value[1], "v");
     ob_free(&ob);
 }
 END_TEST
@@ -374,9 +433,10 @@ int main(void)
     tcase_add_test(tc, overwriting);
     tcase_add_test(tc, gates);
     tcase_add_test(tc, wrong_scripts);
+    tcase_add_test(tc, wide_scripts);
     tcase_add_test(tc, layers);
     tcase_add_test(tc, limits);
-    tcase_add_test(tc, shown_tokens);
+    tcase_add_test(tc, shown_words);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

@@ -60,6 +60,9 @@ cp "$dir/linear.c" "$dir/linear.cc"
 # The loop of docs/training.md; what it does is that of the parts it calls.
 awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' docs/training.md >"$dir/loop.c"
 
+# The program that the README shows.
+awk '/^    #include <palimpsest.h>$/ { on = 1 } on { print substr($0, 5) } on && /^    }$/ { exit }' README.md >"$dir/readme.c"
+
 PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 LD_LIBRARY_PATH=$dir/usr/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export PKG_CONFIG_PATH LD_LIBRARY_PATH
@@ -82,8 +85,11 @@ sanitize=${SAN:+-fsanitize=$SAN}
 # shellcheck disable=SC2086 # the flags are to be split
 {
     try linear_c ${CC:-gcc} -Wall -Wextra $sanitize linear.c $flags
-    ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize loop.c $flags -o loop >log 2>&1 && [ ! -s log ] ||
+    if ! ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize loop.c $flags -o loop >log 2>&1 || [ -s log ]; then
         fail "docs/training.md: $(cat log)"
+    fi
+    try readme ${CC:-gcc} -std=c11 -Wall -Wextra -Wconversion $sanitize readme.c $flags
+    awk '$1 == "step" { n++; loss = $4 } END { exit n != 4 || loss == "" || loss > 1e-3 }' log || fail "README.md: $(cat log)"
     try linear_cxx ${CXX:-g++} -Wall -Wextra -pedantic -std=c++11 $sanitize linear.cc $flags
     rm usr/lib/libpalimpsest.so*
     try linear_static ${CC:-gcc} -Wall -Wextra $sanitize linear.c $static

@@ -15,6 +15,10 @@ case $B in
 /*) library=$B ;;
 *) library=$PWD/$B ;;
 esac
+if [ ! -e "$library/libpalimpsest.so" ]; then
+    echo "run.sh: there is no $B/libpalimpsest.so: run make first" >&2
+    exit 2
+fi
 name=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
 program=${COURSE_OUT:-$B/course}/$name
 mkdir -p "${program%/*}"

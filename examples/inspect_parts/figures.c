@@ -6,11 +6,13 @@
  */
 #include "examples/inspect_parts/report.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SIDE = 340, CURVES = 8 }; /* points of a panel; singular values that are drawn */
 
@@ -25,18 +27,19 @@ typedef struct drawing {
 
 /* ---- Words ---- */
 
-/* In gnuplot's double quotes, without its markup (noenhanced): backslashes and quotes are kept. */
-static void quoted(FILE *to, const char *text)
+/* Two texts, one after the other, in gnuplot's single quotes, where a quote is doubled and nothing
+ * else means anything: in double quotes what is between backquotes would be run by the shell. */
+static void joined(FILE *to, const char *text, const char *more)
 {
-    fputc('"', to);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') fputc('\\', to);
-        fputc(*text, to);
-    }
-    fputc('"', to);
+    fputc('\'', to);
+    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
+    for (const char *c = more; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
+    fputc('\'', to);
 }
 
-static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_WORD], int64_t n)
+static void quoted(FILE *to, const char *text) { joined(to, text, ""); }
+
+static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_t n)
 {
     bool any = false;
     for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
@@ -104,13 +107,12 @@ static void curves(FILE *to, const ob_head *h)
 
 static void panel(FILE *to, const drawing *d, const ob_head *h, kind k)
 {
-    static const char *const what[KINDS] = {"S after token %lld", "cosine of reading and value",
-                                            "A[t,s]", "singular values"};
-    char title[160];
-    int n = snprintf(title, sizeof title, "%s: ", d->ob->model[h->model]);
-    snprintf(title + n, sizeof title - (size_t)n, what[k], (long long)d->at);
+    static const char *const what[KINDS] = {": S after token %lld", ": cosine of reading and value",
+                                            ": A[t,s]", ": singular values"};
+    char title[64];
+    snprintf(title, sizeof title, what[k], (long long)d->at);
     fprintf(to, "set title ");
-    quoted(to, title);
+    joined(to, d->ob->model[h->model], title);
     fprintf(to, " noenhanced\nset xlabel '%s'\nset ylabel '%s' offset 1,0\n",
             k == STATE   ? "value channel"
             : k == SIGMA ? "token t"
@@ -215,8 +217,52 @@ static pal_status draw_all(const drawing *d, const char *type, pal_error *error)
 pal_status report_figures(const observation *ob, const char *folder, int64_t at, pal_error *error)
 {
     const drawing d = {ob, folder, at};
+    if (strchr(folder, '\n'))
+        return pal_error_set(error, PAL_EVALUE, "--out: gnuplot takes no name of two lines");
     if (system("command -v gnuplot >/dev/null 2>&1") != 0)
         return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no figures");
     pal_status s = draw_all(&d, "svg", error);
     return s == PAL_OK ? draw_all(&d, "png", error) : s;
+}
+
+/* ---- Files of an earlier run ---- */
+
+/* Whether `name` is that of a figure, and whose. */
+static bool is_figure(const char *name, kind *k, ob_head *of)
+{
+    static const char *const types[] = {"svg", "png"};
+    char again[64];
+    long long layer, head;
+    for (*k = 0; *k < KINDS; ++*k) {
+        const size_t n = strlen(names[*k]);
+        if (strncmp(name, names[*k], n) != 0) continue;
+        if (sscanf(name + n, "-%lld-%lld.", &layer, &head) != 2) return false;
+        *of = (ob_head){.layer = layer, .head = head};
+        for (int i = 0; i < 2; i++) {
+            snprintf(again, sizeof again, "%s-%lld-%lld.%s", names[*k], layer, head, types[i]);
+            if (strcmp(again, name) == 0) return true;
+        }
+        return false;
+    }
+    return false;
+}
+
+pal_status report_figures_tidy(const observation *ob, const char *folder, bool drew,
+                               pal_error *error)
+{
+    const drawing d = {.ob = ob};
+    pal_status s = PAL_OK;
+    struct dirent *entry;
+    DIR *at = opendir(folder);
+    if (!at) return pal_error_set(error, PAL_EIO, "%.400s: %s", folder, strerror(errno));
+    while (s == PAL_OK && (entry = readdir(at))) {
+        kind k;
+        ob_head of;
+        if (!is_figure(entry->d_name, &k, &of) || (drew && panels(&d, &of, k) > 0)) continue;
+        if (unlinkat(dirfd(at), entry->d_name, 0) != 0)
+            s = pal_error_set(error, PAL_EIO, "%.400s/%s: %s", folder, entry->d_name,
+                              strerror(errno));
+    }
+    closedir(at);
+    return s;
 }

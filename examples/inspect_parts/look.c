@@ -22,6 +22,7 @@ typedef struct looker {
     pal_params *params;
     const char *mixers;
     look_opts opts;
+    int64_t most; /* heads of a layer */
     part seen[PARTS];
     pal_status status;
     pal_error *error;
@@ -117,10 +118,7 @@ static void add_layer(looker *l, int64_t layer)
         l->status =
             pal_error_set(l->error, PAL_EVALUE, "layer %lld is %s, which inspect does not know",
                           (long long)layer, name);
-    if (l->opts.head >= heads)
-        l->status = pal_error_set(l->error, PAL_EVALUE, "--head=%lld: layer %lld of %s has %lld",
-                                  (long long)l->opts.head, (long long)layer,
-                                  l->ob->model[l->ob->models - 1], (long long)heads);
+    if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
         if (l->opts.head < 0 || l->opts.head == j) l->status = add_head(l, layer, rule, j, heads);
 }
@@ -156,5 +154,14 @@ pal_status look_model(observation *ob, const pal_lm *lm, pal_params *params, con
                   (pal_run_opts){.hook = hook, .user = &l});
     pal_tape_free(tape);
     for (int i = 0; i < PARTS; i++) free(l.seen[i].x);
+    /* Layers may have different numbers of heads. */
+    if (l.status == PAL_OK && opts.head >= l.most) {
+        if (opts.layer >= 0)
+            return pal_error_set(error, PAL_EVALUE, "--head=%lld: layer %lld of %s has %lld heads",
+                                 (long long)opts.head, (long long)opts.layer,
+                                 ob->model[ob->models - 1], (long long)l.most);
+        return pal_error_set(error, PAL_EVALUE, "--head=%lld: the layers of %s have at most %lld",
+                             (long long)opts.head, ob->model[ob->models - 1], (long long)l.most);
+    }
     return l.status;
 }

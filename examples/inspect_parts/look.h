@@ -43,11 +43,24 @@ typedef struct rows {
     char about[256];
 } rows;
 
-/* The tokens that the options ask for, of a model whose data, length of sequences, vocabulary and
- * tokenizer these are. The vocabulary is not read of a task. */
-PAL_CHECKED pal_status rows_read(rows *r, const source_opts *o, const char *data, int64_t len,
-                                 bpe *tokenizer, pal_error *error);
+/* What a model reads. */
+typedef struct rows_data {
+    const char *name;       /* a task, a store or a text */
+    const char *checksum;   /* that the store has to have; "": any */
+    const char *checkpoint; /* that names it; NULL: the command line does */
+    int64_t len;            /* of a window */
+    bpe *tokenizer;
+} rows_data;
+
+/*
+ * The tokens that the options ask for. What a checkpoint names is compared with its checksum; of a
+ * text, the copy that train_lm keeps beside the checkpoint is read. Only regular files are: a name
+ * out of a file is not trusted. PAL_EVALUE, PAL_EIO, PAL_EFORMAT, PAL_ENOMEM.
+ */
+PAL_CHECKED pal_status rows_read(rows *r, const source_opts *o, rows_data data, pal_error *error);
 void rows_free(rows *r);
+/* Whether it is a regular file that is HDF5. */
+bool rows_is_store(const char *path);
 /* Tokens of a task: 0 if `data` is none. */
 int64_t rows_task_vocab(const char *data);
 
@@ -58,9 +71,9 @@ int64_t rows_task_vocab(const char *data);
  * become the models of the observation. `name` is what messages call the text. Lines
  * (docs/inspect.md):
  *
- *     key NAME x y ..      value NAME x y ..             vectors; names without one are unit
- * vectors write KEY VALUE [erase=B] [write=W] [decay=A]      a number, or one for each channel:
- * 1,0,0.5 erase KEY [erase=B]      decay A [A ..]      read KEY
+ *     key NAME x y ..      value NAME x y ..           names without a vector are unit vectors
+ *     write KEY VALUE [erase=B] [write=W] [decay=A]    a number, or one for each channel: 1,0,0.5
+ *     erase KEY [erase=B]      decay A [A ..]      read KEY
  */
 PAL_CHECKED pal_status script_observe(observation *ob, const char *text, const char *name,
                                       const char *rules, pal_error *error);

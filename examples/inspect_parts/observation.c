@@ -31,6 +31,11 @@ static void *room(void *old, size_t n, size_t size)
 
 double *ob_reals(int64_t n) { return room(NULL, (size_t)n, sizeof(double)); }
 
+char *ob_copy(const void *byte, int64_t size)
+{
+    return memcpy(room(NULL, (size_t)size + 1, 1), byte, (size_t)size);
+}
+
 double ob_norm(const double *x, int64_t n)
 {
     double sum = 0;
@@ -45,20 +50,7 @@ double ob_mean(const double *x, int64_t n)
     return n > 0 ? sum / (double)n : 0;
 }
 
-/* ---- Building ---- */
-
-pal_status ob_begin(observation *ob, int64_t T, pal_error *error)
-{
-    *ob = (observation){.T = T};
-    if (T < 1 || T > OB_TOKENS)
-        return pal_error_set(
-            error, PAL_EVALUE,
-            "%lld tokens: from 1 to %d can be looked at (--tokens takes the first)", (long long)T,
-            OB_TOKENS);
-    ob->token = room(NULL, (size_t)T, sizeof *ob->token);
-    for (int64_t t = 0; t < T; t++) ob_token(ob, t, "", 0);
-    return PAL_OK;
-}
+/* ---- Words ---- */
 
 /* Bytes of the UTF-8 character at p that can be shown; 0: it is none, or a control character. */
 static int character(const unsigned char *p, int64_t left)
@@ -75,7 +67,7 @@ static int character(const unsigned char *p, int64_t left)
     return c < least[n] || c < 0xa0 || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff ? 0 : n;
 }
 
-void ob_token(observation *ob, int64_t t, const void *byte, int64_t size)
+char *ob_shown(const void *byte, int64_t size)
 {
     const unsigned char *p = byte;
     char *text = room(NULL, (size_t)(4 * size) + 1, 1), *to = text;
@@ -92,8 +84,39 @@ void ob_token(observation *ob, int64_t t, const void *byte, int64_t size)
         i += n > 0 ? n : 1;
     }
     *to = 0;
-    free(ob->token[t]);
-    ob->token[t] = text;
+    return text;
+}
+
+/* ---- Building ---- */
+
+static void replace(char **text, char *by)
+{
+    free(*text);
+    *text = by;
+}
+
+void ob_about(observation *ob, const char *text)
+{
+    replace(&ob->about, ob_shown(text, (int64_t)strlen(text)));
+}
+
+void ob_token(observation *ob, int64_t t, const void *byte, int64_t size)
+{
+    replace(&ob->token[t], ob_shown(byte, size));
+}
+
+pal_status ob_begin(observation *ob, int64_t T, pal_error *error)
+{
+    *ob = (observation){.T = T};
+    if (T < 1 || T > OB_TOKENS)
+        return pal_error_set(
+            error, PAL_EVALUE,
+            "%lld tokens: from 1 to %d can be looked at (--tokens takes the first)", (long long)T,
+            OB_TOKENS);
+    ob_about(ob, "");
+    ob->token = room(NULL, (size_t)T, sizeof *ob->token);
+    for (int64_t t = 0; t < T; t++) ob_token(ob, t, "", 0);
+    return PAL_OK;
 }
 
 pal_status ob_model(observation *ob, const char *name, pal_error *error)
@@ -101,7 +124,7 @@ pal_status ob_model(observation *ob, const char *name, pal_error *error)
     if (ob->models == OB_MODELS)
         return pal_error_set(error, PAL_EVALUE, "%s: at most %d models are shown side by side",
                              name, OB_MODELS);
-    snprintf(ob->model[ob->models++], OB_NAME, "%s", name);
+    ob->model[ob->models++] = ob_shown(name, (int64_t)strlen(name));
     return PAL_OK;
 }
 
@@ -148,7 +171,9 @@ void ob_free(observation *ob)
         for (size_t j = 0; j < sizeof all / sizeof *all; j++) free(all[j]);
     }
     for (int64_t t = 0; ob->token && t < ob->T; t++) free(ob->token[t]);
+    for (int m = 0; m < ob->models; m++) free(ob->model[m]);
     free(ob->token);
+    free(ob->about);
     free(ob->head);
     *ob = (observation){.T = 0};
 }

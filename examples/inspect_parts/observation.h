@@ -5,8 +5,8 @@
  * Every head of every layer is one record. Its inputs are those of the rule, written in the form of
  * GDN-2, which contains the others:
  *
- *     S_t = (I - k_t (b_t*k_t)^T) diag(exp g_t) S_{t-1} + k_t (w_t*v_t)^T        o_t = scale S_t^T
- * q_t
+ *     S_t = (I - k_t (b_t*k_t)^T) diag(exp g_t) S_{t-1} + k_t (w_t*v_t)^T
+ *     o_t = scale S_t^T q_t
  *
  * A rule with one gate a head has it in every channel here (KDA, GDN, DeltaNet: b = w = beta;
  * Mamba-2: b = 0, w = dt), and the number of channels that it really has beside it.
@@ -17,13 +17,13 @@
 #include <palimpsest.h>
 
 enum {
-    OB_TOKENS = 512,      /* of a sequence, at most */
-    OB_WIDTH = 512,       /* K and V, at most */
-    OB_MODELS = 6,        /* side by side, at most */
-    OB_NUMBERS = 1 << 24, /* of states and maps, of all heads together: 128 MiB */
-    OB_NAME = 64,
-    OB_AXIS = 64, /* channels that can have names */
-    OB_WORD = 24
+    OB_TOKENS = 512,       /* of a sequence, at most */
+    OB_WIDTH = 512,        /* K and V, at most */
+    OB_MODELS = 6,         /* side by side, at most */
+    OB_NUMBERS = 1 << 24,  /* of states and maps, of all heads together: 128 MiB */
+    OB_AXIS = 64,          /* channels that can have names */
+    OB_WORD = 24,          /* bytes of such a name, with its end */
+    OB_SHOWN = 4 * OB_WORD /* of a name as it is shown */
 };
 
 typedef enum ob_rule {
@@ -66,12 +66,13 @@ typedef struct ob_head {
 } ob_head;
 
 typedef struct observation {
-    char about[256]; /* where the tokens are from */
+    /* All words are as they are shown: by ob_shown. */
+    char *about; /* where the tokens are from */
     int64_t T;
-    char **token; /* as they are shown: UTF-8 without control characters */
-    char key[OB_AXIS][OB_WORD], value[OB_AXIS][OB_WORD]; /* of channels; "": it has none */
+    char **token;
+    char key[OB_AXIS][OB_SHOWN], value[OB_AXIS][OB_SHOWN]; /* of channels; "": it has none */
     int models;
-    char model[OB_MODELS][OB_NAME];
+    char *model[OB_MODELS];
     int heads, room;
     ob_head *head; /* by model, layer, head */
     int64_t numbers;
@@ -79,9 +80,9 @@ typedef struct observation {
 
 /* PAL_EVALUE if T is beyond the limit. */
 PAL_CHECKED pal_status ob_begin(observation *ob, int64_t T, pal_error *error);
-/* Shows the bytes of token t: what is no printable UTF-8 becomes \xNN, a space an open box. */
+void ob_about(observation *ob, const char *text);
 void ob_token(observation *ob, int64_t t, const void *byte, int64_t size);
-/* A model, by name (cut to OB_NAME); its index. PAL_EVALUE: there are too many. */
+/* A model, by name. PAL_EVALUE: there are too many. */
 PAL_CHECKED pal_status ob_model(observation *ob, const char *name, pal_error *error);
 /*
  * A head of the last model with its inputs allocated: zeros, w ones. T, K, V, rule, layer and head
@@ -92,6 +93,11 @@ void ob_free(observation *ob);
 
 /* n zeros, or the end of the program. */
 double *ob_reals(int64_t n);
+/* A copy of `size` bytes with a 0 behind them, or the end of the program. */
+char *ob_copy(const void *byte, int64_t size);
+/* A text that any terminal, page and figure can show: what is no printable UTF-8 becomes \xNN, the
+ * end of a line \n, a space alone an open box. To be freed; ends the program if memory does. */
+char *ob_shown(const void *byte, int64_t size);
 double ob_norm(const double *x, int64_t n);
 /* Mean of x[n]; 0 of none. */
 double ob_mean(const double *x, int64_t n);

@@ -1,12 +1,13 @@
 /*
  * page.c - the page: page.html, with the observation in it as JSON.
  *
- * Long arrays go in as 16-bit whole numbers with a scale for each row, in base64: a colour or a bar
- * needs no more, and a browser reads them at once. -32768 stands for "no number".
+ * Long arrays go in as float32 in base64, least byte first: what a browser reads at once. NaN
+ * stands for "no number".
  */
 #include "examples/inspect_parts/report.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,14 +34,6 @@ static void quoted(FILE *to, const char *text)
     fputc('"', to);
 }
 
-static void number(FILE *to, double x)
-{
-    if (isfinite(x))
-        fprintf(to, "%.7g", x);
-    else
-        fputs("null", to);
-}
-
 static void base64(FILE *to, const unsigned char *byte, int64_t size)
 {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -64,25 +57,18 @@ static void array(FILE *to, const char *name, const double *x, int64_t rows, int
         fputs("null", to);
         return;
     }
-    unsigned char *byte = (unsigned char *)ob_reals((rows * cols + 3) / 4); /* 2 bytes each */
-    fprintf(to, "{\"n\":%lld,\"scale\":[", (long long)cols);
-    for (int64_t r = 0; r < rows; r++) {
-        double most = 0;
+    unsigned char *byte = (unsigned char *)ob_reals((rows * cols + 1) / 2); /* 4 bytes each */
+    for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
             const double v = decay ? exp(x[r * stride + c]) : x[r * stride + c];
-            if (isfinite(v)) most = fmax(most, fabs(v));
+            const float f = fabs(v) <= (double)FLT_MAX ? (float)v : NAN;
+            uint32_t bits;
+            memcpy(&bits, &f, sizeof bits);
+            for (int i = 0; i < 4; i++)
+                byte[4 * (r * cols + c) + i] = (unsigned char)(bits >> 8 * i & 255);
         }
-        for (int64_t c = 0; c < cols; c++) {
-            const double v = decay ? exp(x[r * stride + c]) : x[r * stride + c];
-            const int n = !isfinite(v) ? -32768 : most > 0 ? (int)lround(v / most * 32767) : 0;
-            byte[2 * (r * cols + c)] = (unsigned char)(n & 255);
-            byte[2 * (r * cols + c) + 1] = (unsigned char)(n >> 8 & 255);
-        }
-        if (r) fputc(',', to);
-        number(to, most);
-    }
-    fputs("],\"data\":\"", to);
-    base64(to, byte, 2 * rows * cols);
+    fprintf(to, "{\"n\":%lld,\"data\":\"", (long long)cols);
+    base64(to, byte, 4 * rows * cols);
     fputs("\"}", to);
     free(byte);
 }
@@ -98,7 +84,6 @@ static void put_head(FILE *to, const ob_head *h)
     fprintf(to, "{\"model\":%d,\"layer\":%lld,\"head\":%lld,\"rule\":\"%s\",\"K\":%lld,\"V\":%lld",
             h->model, (long long)h->layer, (long long)h->head, ob_rule_name(h->rule), (long long)K,
             (long long)V);
-    fprintf(to, ",\"scale\":%.7g,\"sumError\":%.2g", h->scale, h->A_error);
     array(to, "S", h->S, T, K * V, K * V, false);
     array(to, "decay", h->g, T, h->decays, K, true);
     array(to, "erase", h->b, T, h->erases, K, false);
@@ -116,7 +101,7 @@ static void put_head(FILE *to, const ob_head *h)
     free(z);
 }
 
-static void put_words(FILE *to, const char *name, const char word[OB_AXIS][OB_WORD])
+static void put_words(FILE *to, const char *name, const char word[OB_AXIS][OB_SHOWN])
 {
     fprintf(to, ",\n\"%s\":[", name);
     for (int i = 0; i < OB_AXIS; i++) {

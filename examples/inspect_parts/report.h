@@ -30,6 +30,11 @@ PAL_CHECKED pal_status report_csv(const observation *ob, const char *folder, int
 PAL_CHECKED pal_status report_figures(const observation *ob, const char *folder, int64_t at,
                                       pal_error *error);
 
+/* Removes the figures of an earlier run from the folder: those that this one, if it `drew`, did not
+ * make anew. Files of other names stay. */
+PAL_CHECKED pal_status report_figures_tidy(const observation *ob, const char *folder, bool drew,
+                                           pal_error *error);
+
 /* ---- page.c ---- */
 
 /* index.html: everything in one file that needs no other and no network. */

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void rows_free(rows *r)
 {
@@ -68,52 +69,103 @@ static pal_status of_text(rows *r, const source_opts *o, bpe *tokenizer, const v
     return s;
 }
 
-/* Window `row` of the data: tokens row*len .. of a store, or of the text that the file is. */
-static pal_status of_data(rows *r, const source_opts *o, const char *data, int64_t len,
-                          bpe *tokenizer, pal_error *error)
+/* There is something of that name, and it is not of that kind: a pipe would be waited for, and
+ * /dev/zero has no end. */
+static bool is_special(const char *path)
 {
-    pal_status s;
-    snprintf(r->about, sizeof r->about, "tokens from %lld of %.150s", (long long)(o->row * len),
-             data);
-    if (!lm_is_hdf5(data)) {
-        lm_text text = {.byte = NULL};
-        s = lm_text_read(&text, data, error);
-        if (s == PAL_OK)
-            s = of_text(r, o, tokenizer, text.byte, text.size, o->row * len, len, error);
-        lm_text_free(&text);
-        return s;
-    }
+    struct stat is;
+    return stat(path, &is) == 0 && !S_ISREG(is.st_mode);
+}
+
+bool rows_is_store(const char *path) { return !is_special(path) && lm_is_hdf5(path); }
+
+/* The store that the data are, or a text's copy beside the checkpoint. False: none is there. */
+static bool store_of(const rows_data *d, char path[PAL_PATH])
+{
+    snprintf(path, PAL_PATH, "%s", d->name);
+    if (rows_is_store(path)) return true;
+    if (!d->checkpoint) return false;
+    const char *slash = strrchr(d->checkpoint, '/');
+    const int folder = slash ? (int)(slash - d->checkpoint) + 1 : 0;
+    const int n = snprintf(path, PAL_PATH, "%.*sdata.h5", folder, d->checkpoint);
+    return n < PAL_PATH && rows_is_store(path);
+}
+
+static pal_status of_store(rows *r, const source_opts *o, const rows_data *d, const char *path,
+                           pal_error *error)
+{
+    const int64_t first = o->row * d->len;
+    char is[16];
     pal_tokens *store;
-    s = pal_tokens_open(&store, data, error);
+    pal_status s = pal_tokens_open(&store, path, error);
     if (s != PAL_OK) return s;
-    const int64_t left = pal_tokens_count(store) - o->row * len;
-    if (left < 1)
+    snprintf(is, sizeof is, "%08x", (unsigned)pal_tokens_checksum(store));
+    if (*d->checksum && strcmp(is, d->checksum) != 0)
+        s = pal_error_set(error, PAL_EVALUE,
+                          "%.400s has the checksum %s and the model was trained on %.15s: these "
+                          "are other data",
+                          path, is, d->checksum);
+    const int64_t left = pal_tokens_count(store) - first;
+    if (s == PAL_OK && left < 1)
         s = pal_error_set(error, PAL_EVALUE, "--row=%lld: %.400s ends before it", (long long)o->row,
-                          data);
-    if (s == PAL_OK) s = take(r, o, left < len ? left : len, error);
-    if (s == PAL_OK) s = pal_tokens_read(store, o->row * len, r->count, r->id, error);
+                          path);
+    if (s == PAL_OK) s = take(r, o, left < d->len ? left : d->len, error);
+    if (s == PAL_OK) s = pal_tokens_read(store, first, r->count, r->id, error);
     pal_tokens_close(store);
     return s;
 }
 
-pal_status rows_read(rows *r, const source_opts *o, const char *data, int64_t len, bpe *tokenizer,
-                     pal_error *error)
+/* Window `row` of the data: tokens row*len .. of a store, or of the text that the file is. */
+static pal_status of_data(rows *r, const source_opts *o, const rows_data *d, pal_error *error)
 {
-    task *t;
-    pal_status s = task_new(&t, data, NULL);
-    if (s == PAL_OK) {
+    char path[PAL_PATH];
+    const bool store = store_of(d, path);
+    snprintf(r->about, sizeof r->about, "tokens from %lld of %.150s%s",
+             (long long)(o->row * d->len), store ? path : d->name,
+             store || !*d->checksum ? "" : " (not compared with what the model was trained on)");
+    if (store) return of_store(r, o, d, path, error);
+    if (is_special(d->name))
+        return pal_error_set(error, PAL_EVALUE, "%.400s: a file is wanted", d->name);
+    lm_text text = {.byte = NULL};
+    pal_status s = lm_text_read(&text, d->name, error);
+    if (s == PAL_OK)
+        s = of_text(r, o, d->tokenizer, text.byte, text.size, o->row * d->len, d->len, error);
+    lm_text_free(&text);
+    return s;
+}
+
+/* Whether the data call themselves a task: what is wrong with them is then what task_new says. */
+static bool names_task(const char *data)
+{
+    const size_t length = strcspn(data, ":");
+    const char *name;
+    for (int i = 0; (name = task_names(i)); i++)
+        if (strlen(name) == length && memcmp(name, data, length) == 0) return true;
+    return false;
+}
+
+pal_status rows_read(rows *r, const source_opts *o, rows_data d, pal_error *error)
+{
+    if (names_task(d.name)) {
+        task *t;
+        pal_status s = task_new(&t, d.name, error);
+        if (s != PAL_OK) return s;
         s = o->text ? pal_error_set(error, PAL_EVALUE,
                                     "--text: the tokens of the task %.200s are no text; --row "
                                     "chooses one of its rows",
-                                    data)
+                                    d.name)
                     : of_task(r, o, t, error);
         task_free(t);
         return s;
     }
+    if (o->point > 0)
+        return pal_error_set(error, PAL_EVALUE, "--point belongs to tasks: %.400s is none",
+                             *d.name ? d.name : "--text");
     if (o->text) {
         snprintf(r->about, sizeof r->about, "--text");
-        return of_text(r, o, tokenizer, o->text, (int64_t)strlen(o->text), 0, 0, error);
+        return of_text(r, o, d.tokenizer, o->text, (int64_t)strlen(o->text), 0, 0, error);
     }
-    if (!*data) return pal_error_set(error, PAL_EVALUE, "--text or --data has to say what is read");
-    return of_data(r, o, data, len, tokenizer, error);
+    if (!*d.name)
+        return pal_error_set(error, PAL_EVALUE, "--text or --data has to say what is read");
+    return of_data(r, o, &d, error);
 }

@@ -79,7 +79,7 @@ static void set_token(ob_head *h, const script *s, int64_t t)
 }
 
 /* Channels are called as the names that are their unit vectors. */
-static void name_channels(char to[OB_AXIS][OB_WORD], const names *n)
+static void name_channels(char to[OB_AXIS][OB_SHOWN], const names *n)
 {
     for (int i = 0; i < n->count; i++) {
         int64_t at = -1, others = 0;
@@ -87,7 +87,10 @@ static void name_channels(char to[OB_AXIS][OB_WORD], const names *n)
             if (n->of[i].x[c] == 1) at = c;
             others += n->of[i].x[c] != 0;
         }
-        if (at >= 0 && others == 1 && !*to[at]) strcpy(to[at], n->of[i].word);
+        if (at < 0 || others != 1 || *to[at]) continue;
+        char *shown = ob_shown(n->of[i].word, (int64_t)strlen(n->of[i].word));
+        strcpy(to[at], shown); /* at most 4 bytes for each, which is OB_SHOWN */
+        free(shown);
     }
 }
 
@@ -114,13 +117,14 @@ pal_status script_observe(observation *ob, const char *text, const char *file, c
     pal_status status = script_parse(s, text, file, error);
     if (status == PAL_OK) status = ob_begin(ob, s->lines, error);
     if (status == PAL_OK) {
-        snprintf(ob->about, sizeof ob->about, "%s", file);
+        ob_about(ob, file);
         name_channels(ob->key, &s->keys);
         name_channels(ob->value, &s->values);
         for (int t = 0; t < s->lines; t++)
             ob_token(ob, t, s->line[t].text, (int64_t)strlen(s->line[t].text));
     }
-    char *list = strdup(rules ? rules : "gdn2,kda,gdn,deltanet,mamba2"), *rest = list, *word;
+    if (!rules) rules = "gdn2,kda,gdn,deltanet,mamba2";
+    char *list = ob_copy(rules, (int64_t)strlen(rules)), *rest = list, *word;
     while (status == PAL_OK && (word = strsep(&rest, ","))) {
         const ob_rule rule = ob_rule_of(word);
         status =

@@ -18,8 +18,8 @@ typedef struct line {
     verb verb;
     int key, value; /* indices of names; -1: none */
     gate erase, write, decay;
-    int number; /* in the text, for messages */
-    char text[OB_NAME];
+    int number;    /* in the text, for messages */
+    char text[64]; /* cut where it does not fit */
 } line;
 
 typedef struct name {

@@ -47,6 +47,7 @@ static pal_status declare(const parser *p, names *n, char **word, int words)
 {
     int at;
     if (words < 3) return fail(p, "a name and the numbers of its vector are wanted", NULL);
+    if (words - 2 > OB_AXIS) return fail(p, "more than 64 channels", word[1]);
     pal_status s = find(p, n, word[1], &at);
     if (s != PAL_OK) return s;
     name *m = &n->of[at];
@@ -128,6 +129,7 @@ static pal_status parse_line(const parser *p, line *l, char **word, int words)
     if (s == PAL_OK && wanted > 1) s = find(p, &p->s->values, word[at++], &l->value);
     if (s == PAL_OK && l->verb == DECAY) {
         if (words < 2) return fail(p, "decay: a number is wanted", NULL);
+        if (words - 1 > OB_AXIS) return fail(p, "more than 64 channels", NULL);
         for (l->decay.count = 0; s == PAL_OK && at < words; l->decay.count++, at++) {
             gate one = {0};
             s = read_gate(p, &one, word[at], 1);
@@ -178,8 +180,7 @@ static pal_status check_gates(const parser *p)
     return PAL_OK;
 }
 
-/* The words of a line without its comment; `text` becomes what is between the first and the last.
- */
+/* The words of a line without its comment, in place. */
 static int split(char *text, char **word, int most)
 {
     int n = 0;
@@ -192,17 +193,17 @@ static int split(char *text, char **word, int most)
 pal_status script_parse(script *s, const char *text, const char *file, pal_error *error)
 {
     parser p = {.s = s, .file = file, .error = error};
-    char *copy = strdup(text), *rest = copy, *one, *word[OB_AXIS + 4];
-    pal_status status = copy ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "out of memory");
+    char *copy = ob_copy(text, (int64_t)strlen(text)), *rest = copy, *one, *word[OB_AXIS + 4];
+    pal_status status = PAL_OK;
     *s = (script){.lines = 0};
     while (status == PAL_OK && (one = strsep(&rest, "\n"))) {
-        char shown[OB_NAME] = "";
+        char shown[sizeof s->line->text] = "";
         p.number++;
         const int words = split(one, word, OB_AXIS + 4);
         if (words == OB_AXIS + 4) status = fail(&p, "too many words", NULL);
-        for (int i = 0; i < words; i++) { /* cut where it does not fit */
-            strncat(shown, i ? " " : "", OB_NAME - 1 - strlen(shown));
-            strncat(shown, word[i], OB_NAME - 1 - strlen(shown));
+        for (int i = 0; i < words; i++) {
+            strncat(shown, i ? " " : "", sizeof shown - 1 - strlen(shown));
+            strncat(shown, word[i], sizeof shown - 1 - strlen(shown));
         }
         if (status == PAL_OK && words > 0) status = parse_words(&p, word, words, shown);
     }
