@@ -182,10 +182,13 @@ static void train(learner *l, task_result *r, task_look_fn *tell, void *user)
     const double began = seconds();
     double sum = 0;
     for (int64_t since = 0; r->steps < l->run.steps;) {
-        const double loss = step(l, r->steps);
-        r->failed = !isfinite(loss) || pal_stop_requested();
-        if (!isfinite(loss)) r->loss = loss;
+        r->failed = pal_stop_requested() != 0; /* between updates: all that were made are counted */
         if (r->failed) return;
+        const double loss = step(l, r->steps);
+        if (!isfinite(loss)) {
+            r->failed = true, r->loss = loss;
+            return;
+        }
         r->steps++, since++, sum += loss;
         if (r->steps % l->run.every && r->steps < l->run.steps) continue;
         r->loss = sum / (double)since;

@@ -4,6 +4,7 @@
 #include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,7 +120,7 @@ static bool learn(const run *r)
     save(r, 0, "start.h5");
     pal_stop_install();
     const task_result result = task_learn(r->t, r->params, r->lm, r->o->run, NULL, NULL);
-    if (result.failed && !pal_stop_requested()) {
+    if (!isfinite(result.loss)) {
         fprintf(stderr,
                 "%s: the loss or the gradient of step %lld is not finite: try a smaller --lr\n",
                 name, (long long)result.steps + 1);
