@@ -4,18 +4,16 @@
  *     recall --mixers gdn2 --pairs 4,8,16
  *     recall --mixers mamba2:state_size=16 --pairs 4,8,16
  *
- * The task is tasks/mqar.c, the training tasks/learn.c.
+ * The task is tasks/mqar.c, the rest tasks/program.c.
  */
-#include "examples/tasks/options.h"
-
-enum { VOCAB = 'v', LEN = 'l', PAIRS = 'p', FILLER = 'f', PUBLISHED = 'P' };
+#include "examples/tasks/program.h"
 
 static const struct argp_option flags[] = {
-    {"pairs", PAIRS, "LIST", 0, "pairs of a row: the degrees of difficulty (4,8,16)", 0},
-    {"len", LEN, "LIST", 0, "tokens of a row, one for all or one for each of --pairs (64)", 0},
-    {"vocab", VOCAB, "N", 0, "tokens: half are keys, half are values (128)", 0},
-    {"filler", FILLER, "zero|random", 0, "what lies between the questions (zero)", 0},
-    {"published", PUBLISHED, NULL, 0,
+    {"pairs", 'p', "LIST", 0, "pairs of a row: the degrees of difficulty (4,8,16)", 0},
+    {"len", 'l', "LIST", 0, "tokens of a row, one for all or one for each of --pairs (64)", 0},
+    {"vocab", 'v', "N", 0, "tokens: half are keys, half are values (128)", 0},
+    {"filler", 'f', "zero|random", 0, "what lies between the questions (zero)", 0},
+    {"published", 'P', NULL, 0,
      "the setting of the paper: vocabulary 8192, up to 64 pairs in training and 256 in tests", 0},
     {0},
 };
@@ -36,50 +34,21 @@ static const char doc[] =
     "Training tells much at the beginning: the loss stays at that of a guess, log(vocab / 2), for "
     "a while, until the model has found that a value belongs to the key before it.";
 
-static error_t parse(int key, char *text, struct argp_state *state)
+static void say(const task *t)
 {
-    task_options *o = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = o;
-        return 0;
-    case PAIRS:
-        task_options_key(o, "pairs", text);
-        return 0;
-    case LEN:
-        task_options_key(o, "len", text);
-        return 0;
-    case VOCAB:
-        task_options_key(o, "vocab", text);
-        return 0;
-    case FILLER:
-        task_options_key(o, "filler", text);
-        return 0;
-    case PUBLISHED:
-        task_options_key(o, "vocab", "8192");
-        task_options_key(o, "len", "64,128,256,256,256");
-        task_options_key(o, "pairs", "4,8,16,32,64");
-        task_options_key(o, "weights", "5,1,1,1,1");
-        task_options_key(o, "test_len", "64,64,64,128,256,512,1024");
-        task_options_key(o, "test_pairs", "4,8,16,32,64,128,256");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    printf("\nA guess among the values is right %.3f of the time. More pairs, a smaller state "
+           "or another\n--mixers show where a memory is full.\n",
+           2.0 / (double)task_vocab(t));
 }
 
-int main(int argc, char **argv)
-{
-    const struct argp_child children[] = {{&task_options_argp, 0, "Model and training:", 9}, {0}};
-    const struct argp argp = {.options = flags, .parser = parse, .doc = doc, .children = children};
-    task_options o = task_options_new("recall", "mqar");
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    task_model m = task_model_new(&o);
-    const bool ok = task_model_learn(&m);
-    if (ok)
-        printf("\nA guess among the values is right %.3f of the time. More pairs, a smaller state "
-               "or another\n--mixers show where a memory is full.\n",
-               2.0 / (double)task_vocab(m.t));
-    task_model_free(&m);
-    return !ok;
-}
+static const task_program program = {
+    .name = "recall",
+    .tasks = "mqar",
+    .flags = flags,
+    .preset = ":vocab=8192:len=64,128,256,256,256:pairs=4,8,16,32,64:weights=5,1,1,1,1:"
+              "test_len=64,64,64,128,256,512,1024:test_pairs=4,8,16,32,64,128,256",
+    .doc = doc,
+    .say = say,
+};
+
+int main(int argc, char **argv) { return task_main(&program, argc, argv); }

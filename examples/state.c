@@ -5,21 +5,20 @@
  *     state --mixers gdn2:allow_neg_eigval=true
  *     state --task s3 --mixers gdn2
  *
- * The tasks are tasks/state.c, the training tasks/learn.c.
+ * The tasks are tasks/state.c, the rest tasks/program.c.
  */
-#include "examples/tasks/options.h"
+#include "examples/tasks/program.h"
 
-enum { TASK = 't', LEN = 'l', TEST_LEN = 'L', MIN = 256 + 'm', MAX, DENSE };
+enum { MIN = 256, MAX, DENSE }; /* without a letter */
 
 static const struct argp_option flags[] = {
-    {"task", TASK, "parity|s3|a5|s5", 0, "what is tracked (parity)", 0},
+    {"task", 't', "parity|s3|a5|s5", 0, "what is tracked (parity)", 0},
     {"min", MIN, "N", 0, "of parity: the shortest training row (3)", 0},
     {"max", MAX, "N", 0, "of parity: the longest (40)", 0},
     {"dense", DENSE, "BOOL", OPTION_ARG_OPTIONAL,
      "of parity: in training the model is asked after every bit, and not after the last alone", 0},
-    {"len", LEN, "LIST", 0, "of the groups: elements of a training row (16)", 0},
-    {"test-len", TEST_LEN, "LIST", 0,
-     "lengths of the tests (parity 40,80,128,256; groups 16,32,64)", 0},
+    {"len", 'l', "LIST", 0, "of the groups: elements of a training row (16)", 0},
+    {"test-len", 'L', "LIST", 0, "lengths of the tests (parity 40,80,128,256; groups 16,32,64)", 0},
     {0},
 };
 
@@ -44,49 +43,19 @@ static const char doc[] =
     "still moves. "
     "Seeds differ here more than elsewhere: look at several.";
 
-static error_t parse(int key, char *text, struct argp_state *state)
+static void say(const task *t)
 {
-    task_options *o = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = o;
-        return 0;
-    case TASK:
-        o->task = text;
-        return 0;
-    case MIN:
-        task_options_key(o, "min", text);
-        return 0;
-    case MAX:
-        task_options_key(o, "max", text);
-        return 0;
-    case DENSE:
-        task_options_key(o, "dense", text ? text : "true");
-        return 0;
-    case LEN:
-        task_options_key(o, "len", text);
-        return 0;
-    case TEST_LEN:
-        task_options_key(o, "test_len", text);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    printf("\nA guess is right %.3f of the time. Rows that are longer than those of the training "
+           "tell\nwhether the rule was found; allow_neg_eigval=true is what to compare.\n",
+           1.0 / (double)task_vocab(t));
 }
 
-int main(int argc, char **argv)
-{
-    const struct argp_child children[] = {{&task_options_argp, 0, "Model and training:", 9}, {0}};
-    const struct argp argp = {.options = flags, .parser = parse, .doc = doc, .children = children};
-    task_options o = task_options_new("state", "parity");
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    task_model m = task_model_new(&o);
-    const bool ok = task_model_learn(&m);
-    if (ok)
-        printf("\nA guess is right %.3f of the time. Rows that are longer than those of the "
-               "training tell\nwhether the rule was found; allow_neg_eigval=true is what to "
-               "compare.\n",
-               1.0 / (double)task_vocab(m.t));
-    task_model_free(&m);
-    return !ok;
-}
+static const task_program program = {
+    .name = "state",
+    .tasks = "parity|s3|a5|s5",
+    .flags = flags,
+    .doc = doc,
+    .say = say,
+};
+
+int main(int argc, char **argv) { return task_main(&program, argc, argv); }

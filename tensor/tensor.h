@@ -87,8 +87,8 @@ PAL_API const char *pal_status_name(pal_status status);
 /* ---- Memory ---- */
 
 /*
- * Every allocation of the library goes through one function. size > 0 asks for size bytes aligned
- * to 64 (memory == NULL); size == 0 frees memory, which was old_size bytes. NULL means that there
+ * The memory of tensors, tapes, parameters and states comes from one function. size > 0 asks for
+ * size bytes aligned to 64 (memory == NULL); size == 0 frees memory, which was old_size bytes. NULL means that there
  * is none, and is reported as PAL_ENOMEM by the operation that asked. Set it before anything is
  * created; fn = NULL restores the default.
  */

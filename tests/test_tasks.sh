@@ -45,8 +45,9 @@ within recall "2 pairs" 0.9 1 # a guess: 0.06
     run stack synthetic $small --task stack --len 18 --stacks 2 --symbols 4 --steps 120 --lr 1e-2 --batch 32 \
         --mixers kda:$tiny
     within stack "length 18" 0.75 1 # 0.25
-    run needle needle $small --len 140 --digits 2 --steps 30 --lr 1e-2 --batch 8 --mixers gdn2:$tiny --out "$dir/needle.h5s"
-    within needle "length 140" 0.04 1 # of bytes 0.004: it has learned that the answer is of digits
+    run needle needle $small --len 138 --digits 1 --steps 200 --lr 5e-3 --batch 8 --mixers attn:$tiny --no-mlp \
+        --out "$dir/needle.h5s"
+    within needle "length 138" 0.5 1 # 0.11: a digit from 1 on
 
     # Parity beyond the lengths of the training: only who can turn a sign goes on.
     parity="--dense --max 20 --test-len 20,40 --steps 100 --lr 1e-2 --batch 32 --no-mlp"
@@ -78,6 +79,27 @@ learn_recall other --seed 3 --steps 20 --rows 4 --batch 8
 cmp -s "$dir/once.h5s/start.h5" "$dir/other.h5s/start.h5" && fail "two seeds give one model"
 cmp -s "$dir/once.h5s/start.h5" "$dir/recall.h5s/start.h5" && fail "the description does not tell --steps"
 
+# ---- What a guess is, by the kind of the needle ----
+# shellcheck disable=SC2086
+for guess in 0.111:single-noise-number 0.167:single-essay-uuid; do
+    run guess needle $small --kind ${guess#*:} --digits 1 --len 300 --steps 1 --batch 1 --rows 1 --mixers gdn:$tiny
+    grep -q "is right ${guess%%:*} of the time" "$dir/guess" || fail "$guess: $(cat "$dir/guess")"
+done
+
+# ---- A run that is stopped: the model is kept, and no score is told that was not measured ----
+"$B/examples/recall" --pairs 2 --len 16 --vocab 32 --layers 1 --width 32 --mixers gdn:$tiny --steps 1000000 \
+    --every 2 --rows 4 --batch 4 --out "$dir/stopped.h5s" >"$dir/stopped" 2>&1 &
+pid=$!
+while ! grep -q '^ *4 ' "$dir/stopped" 2>/dev/null && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -TERM $pid
+wait $pid
+status=$?
+[ $status = 1 ] || fail "stopped: status $status: $(cat "$dir/stopped")"
+grep -q '^recall: stopped after [0-9]* steps$' "$dir/stopped" || fail "not stopped: $(cat "$dir/stopped")"
+grep -q 'whole rows\|A guess' "$dir/stopped" && fail "stopped, and yet results: $(cat "$dir/stopped")"
+cmp -s "$dir/stopped.h5s/start.h5" "$dir/stopped.h5s/model.h5"
+[ $? = 1 ] || fail "stopped: it has kept nothing"
+
 # ---- Rows to look at, and help ----
 run rows recall --show 2 --pairs 3 --len 12 --vocab 16
 [ "$(grep -o '\[k[0-9]*: v[0-9]*\]' "$dir/rows" | wc -l)" = 6 ] || fail "rows: $(cat "$dir/rows")"
@@ -97,18 +119,21 @@ refuses() { # words program arguments...
 }
 refuses "task mqar: len=64 should be even and at least four times its 17 pairs" recall --pairs 17
 refuses 'there is no key "min"; its keys are len, test_len' state --task s3 --min 3
-refuses 'there is no task "tree"' synthetic --task tree
+refuses '\-\-task=tree: palindrome|copy|stack is wanted' synthetic --task tree
+refuses '\-\-task=mqar: parity|s3|a5|s5 is wanted' state --task mqar # a task, but not of this program
 refuses "kind=hay should be single-noise-number|" needle --kind hay
 refuses "mixer" recall --mixers nothing
-refuses "steps=0: a whole number from 1" state --steps 0
+refuses "steps=0: a whole number from 1 to 2147483647" state --steps 0
+refuses "batch=3000000000: a whole number from 1 to 2147483647" recall --batch 3000000000
+refuses "threads=1000000: a whole number from 0 to 4096" recall --threads 1000000
 refuses "lr=-1: a number from" needle --lr -1
 refuses "only options" synthetic palindrome
 # shellcheck disable=SC2086
-refuses "loss of step [0-9]* is not finite: try a smaller --lr" recall $small --lr 1000 --weight-decay 1000 --steps 40 \
+refuses "loss or the gradient of step [0-9]* is not finite: try a smaller --lr" recall $small --lr 1000 --weight-decay 1000 --steps 40 \
     --batch 4 --len 16 --pairs 2
-echo >"$dir/file"
+echo >"$dir/plain"
 # shellcheck disable=SC2086
-refuses "file" recall $small --steps 1 --batch 4 --len 16 --pairs 2 --out "$dir/file"
+refuses "Not a directory" recall $small --steps 1 --batch 4 --len 16 --pairs 2 --out "$dir/plain"
 
 [ $failed = 0 ] && echo "the programs of the tasks keep their promises"
 exit $failed

@@ -125,16 +125,31 @@ START_TEST(learning)
 }
 END_TEST
 
+/* Ends a run after its first look: by a signal, which the run has to see, or at once. */
+static bool end_now(void *by_signal, const task_look *look)
+{
+    (void)look;
+    return *(bool *)by_signal && raise(SIGTERM) == 0;
+}
+
+/* Scores are those of the last look, and the updates that were made are those that are counted. */
 START_TEST(a_signal_ends_it)
 {
-    student s = enrol("copy:symbols=2:len=4");
+    student s = enrol("copy:symbols=2:len=4"), ten = enrol("copy:symbols=2:len=4");
+    const task_run run = {.steps = 50, .batch = 4, .rows = 20, .every = 10, .quiet = true};
+    bool by_signal = false;
+    task_result r = task_learn(ten.t, ten.params, ten.lm, run, end_now, &by_signal);
+    ck_assert(!r.failed && r.steps == 10);
+    by_signal = true;
     pal_stop_install();
-    raise(SIGTERM);
-    const task_result r =
-        task_learn(s.t, s.params, s.lm, (task_run){.steps = 50, .quiet = true}, NULL, NULL);
-    ck_assert(r.failed && r.steps < 2);
+    r = task_learn(s.t, s.params, s.lm, run, end_now, &by_signal);
+    ck_assert(r.failed && r.steps == 10 && isfinite(r.loss) && r.scores[0].rows == 20);
+    ck_assert(same_params(&s, &ten));
+    r = task_learn(s.t, s.params, s.lm, run, NULL, NULL); /* the signal is still there */
+    ck_assert(r.failed && r.steps == 0 && r.scores[0].rows == 0);
+    ck_assert(same_params(&s, &ten));
     pal_stop_remove();
-    leave(s);
+    leave(s), leave(ten);
 }
 END_TEST
 

@@ -21,7 +21,7 @@ enum {
     MOST_VARIANTS = 48,
     MOST_SEEDS = 16,
     MOST_RATES = 8,
-    MOST_POINTS = 16, /* those of task_result */
+    MOST_POINTS = TASK_POINTS, /* those of task_result */
     MOST_LOOKS = 1 << 16,
     NAME = 48,
     MIXERS = 512, /* as in lm_options */

@@ -10,9 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-_Static_assert(sizeof((result *)0)->score == sizeof((task_result *)0)->scores,
-               "MOST_POINTS are those of task_result");
-
 /* What is noted while it learns. */
 typedef struct notes {
     result x;

@@ -11,7 +11,6 @@
 #include "examples/tasks/tasks.h"
 
 enum {
-    TASK_LIST = 16,       /* entries of a list, and points of a split */
     TASK_TEXT = 1024,     /* room for a text: lm_options.data has as much */
     TASK_LONGEST = 65536, /* tokens of a row */
     TASK_WORDS = 32768,   /* the largest vocabulary */
@@ -21,7 +20,7 @@ enum {
 
 typedef struct task_list {
     int count;
-    int64_t of[TASK_LIST];
+    int64_t of[TASK_POINTS];
 } task_list;
 
 /* ---- Keys ---- */
@@ -69,7 +68,7 @@ struct task {
     char text[TASK_TEXT];
     int64_t vocab;
     int points[2]; /* by split */
-    task_point point[2][TASK_LIST];
+    task_point point[2][TASK_POINTS];
 
     /* What the keys say. */
     task_list len, test_len, weights;
@@ -101,6 +100,11 @@ struct task {
 
 /* ---- text.c ---- */
 
+/* Numbers within low .. high, all of the text; a whole one is of digits alone. */
+bool task_read_whole(const char *text, double low, double high, int64_t *out);
+bool task_read_real(const char *text, double low, double high, double *out);
+/* The number of a word among words ("zero|random"); -1: it is none of them. */
+int task_read_choice(const char *text, const char *words);
 /* Sets the fields of t->kind from the defaults and then from the keys of the text, which begins
  * after the name. */
 PAL_CHECKED pal_status task_read_keys(task *t, const char *text, pal_error *error);
@@ -117,9 +121,8 @@ void task_mark(task_score *sum, const pal_array *logits, const int64_t *targets,
 /* ---- task.c ---- */
 
 /* "task mqar: ..." */
-#define task_wrong(error, t, ...) task_wrong_(error, t, __VA_ARGS__)
 PAL_PRINTF(3, 4)
-pal_status task_wrong_(pal_error *error, const task *t, const char *format, ...);
+pal_status task_wrong(pal_error *error, const task *t, const char *format, ...);
 /* Makes one point of each split for every entry of len and test_len (where that is empty, it
  * becomes len): level is the length, its name "length 64". A length is at least `least` and a
  * multiple of `step`. */

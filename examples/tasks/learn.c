@@ -2,11 +2,12 @@
  * learn.c - training a model on a task, and examining it.
  *
  * There are no batches to read: row r of point p comes out of its number, so training batch n is
- * rows n B .. n B + B-1 of the point that n draws, and nothing is ever seen twice.
+ * rows n B .. n B + B-1 of the point that n draws, and no number comes twice.
  */
 #include "examples/tasks/internal.h"
 
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 static double seconds(void)
@@ -129,7 +130,8 @@ task_run task_run_defaults(task_run r)
     return r;
 }
 
-/* One update; returns the loss before it. One that is not finite changes nothing. */
+/* One update; returns the loss before it. Where the loss or the gradient is not finite, the update
+ * changes nothing and NaN or infinity comes back. */
 static double step(learner *l, int64_t n)
 {
     const int64_t B = l->run.batch;
@@ -155,17 +157,19 @@ static bool all_enough(const task_result *r, double enough)
     return true;
 }
 
-/* Tests every point and tells; false: the run is over. */
+/* Tests every point and tells; false: the run is over. Scores of a look that a signal ends count
+ * for nothing. */
 static bool look(const learner *l, task_result *r, task_look_fn *tell, void *user)
 {
+    task_score scores[TASK_POINTS];
     for (int i = 0; i < r->points; i++) {
-        const task_score s = task_test(l->t, l->lm, l->tape, i, l->run.seed, l->run.rows);
+        scores[i] = task_test(l->t, l->lm, l->tape, i, l->run.seed, l->run.rows);
         if (pal_stop_requested()) {
             r->failed = true;
             return false;
         }
-        r->scores[i] = s;
     }
+    memcpy(r->scores, scores, (size_t)r->points * sizeof *scores);
     const task_look now = {r->steps, r->loss, r->seconds, r->scores, r->points};
     if (!l->run.quiet) task_print_look(l->t, &now, stdout);
     if (tell && !tell(user, &now)) return false;
@@ -177,10 +181,13 @@ static void train(learner *l, task_result *r, task_look_fn *tell, void *user)
     const double began = seconds();
     double sum = 0;
     for (int64_t since = 0; r->steps < l->run.steps;) {
-        const double loss = step(l, r->steps);
-        r->failed = !isfinite(loss) || pal_stop_requested();
-        if (!isfinite(loss)) r->loss = loss;
+        r->failed = pal_stop_requested() != 0; /* between updates: all that were made are counted */
         if (r->failed) return;
+        const double loss = step(l, r->steps);
+        if (!isfinite(loss)) {
+            r->failed = true, r->loss = loss;
+            return;
+        }
         r->steps++, since++, sum += loss;
         if (r->steps % l->run.every && r->steps < l->run.steps) continue;
         r->loss = sum / (double)since;

@@ -1,11 +1,9 @@
 /*
  * options.c - the options that the programs of the tasks share, as a child of their argp parsers.
  */
+#include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MIXERS = 512, LAYERS, WIDTH, MLP, NO_MLP, STEPS, BATCH, RATE, DECAY, SEED, ROWS, EVERY };
@@ -37,120 +35,64 @@ static const struct argp_option flags[] = {
     {0},
 };
 
-static double real(struct argp_state *state, const char *name, const char *text, double low,
-                   double high)
+static error_t parse_number(int key, const char *text, struct argp_state *state)
 {
-    char *end;
-    const double x = strtod(text, &end);
-    if (end == text || *end || !(x >= low && x <= high))
-        argp_error(state, "--%s=%s: a number from %g to %g is wanted", name, text, low, high);
-    return x;
-}
-
-int64_t task_options_count(struct argp_state *state, const char *name, const char *text,
-                           int64_t least)
-{
-    char *end;
-    errno = 0;
-    const long long n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < least || n > INT32_MAX)
-        argp_error(state, "--%s=%s: a whole number from %lld on is wanted", name, text,
-                   (long long)least);
-    return n;
-}
-
-static error_t parse_model(int key, char *text, task_options *o, struct argp_state *state)
-{
-    switch (key) {
-    case MIXERS:
-        if (strlen(text) >= sizeof o->lm.mixers) argp_error(state, "--mixers: it is too long");
-        snprintf(o->lm.mixers, sizeof o->lm.mixers, "%s", text);
+    task_options *o = state->input;
+    const struct {
+        int key;
+        const char *name;
+        double low, high;
+        int64_t *whole;
+        double *real;
+    } all[] = {{LAYERS, "layers", 1, INT32_MAX, &o->lm.layers, NULL},
+               {WIDTH, "width", 1, INT32_MAX, &o->lm.width, NULL},
+               {MLP, "mlp-width", 0, INT32_MAX, &o->lm.mlp_width, NULL},
+               {STEPS, "steps", 1, INT32_MAX, &o->run.steps, NULL},
+               {BATCH, "batch", 1, INT32_MAX, &o->run.batch, NULL},
+               {RATE, "lr", 1e-12, 1e3, NULL, &o->run.lr},
+               {DECAY, "weight-decay", 0, 1e3, NULL, &o->run.weight_decay},
+               {SEED, "seed", 1, INT32_MAX, (int64_t *)&o->run.seed, NULL},
+               {ROWS, "rows", 1, INT32_MAX, &o->run.rows, NULL},
+               {EVERY, "every", 1, INT32_MAX, &o->run.every, NULL},
+               {ENOUGH, "enough", 0, 1, NULL, &o->run.enough},
+               {THREADS, "threads", 0, 4096, &o->threads, NULL},
+               {SHOW, "show", 1, INT32_MAX, &o->show, NULL}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const double low = all[i].low, high = all[i].high;
+        if (all[i].key != key) continue;
+        if (all[i].whole ? !task_read_whole(text, low, high, all[i].whole)
+                         : !task_read_real(text, low, high, all[i].real))
+            argp_error(state,
+                       all[i].whole ? "--%s=%s: a whole number from %.0f to %.0f is wanted"
+                                    : "--%s=%s: a number from %g to %g is wanted",
+                       all[i].name, text, low, high);
+        if (key == DECAY && o->run.weight_decay == 0)
+            o->run.weight_decay = -1; /* 0 is the default */
         return 0;
-    case LAYERS:
-        o->lm.layers = task_options_count(state, "layers", text, 1);
-        return 0;
-    case WIDTH:
-        o->lm.width = task_options_count(state, "width", text, 1);
-        return 0;
-    case MLP:
-        o->lm.mlp_width = task_options_count(state, "mlp-width", text, 0);
-        return 0;
-    case NO_MLP:
-        o->lm.no_mlp = true;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
-}
-
-static error_t parse_run(int key, char *text, task_run *r, struct argp_state *state)
-{
-    switch (key) {
-    case STEPS:
-        r->steps = task_options_count(state, "steps", text, 1);
-        return 0;
-    case BATCH:
-        r->batch = task_options_count(state, "batch", text, 1);
-        return 0;
-    case RATE:
-        r->lr = real(state, "lr", text, 1e-12, 1e3);
-        return 0;
-    case DECAY:
-        r->weight_decay = real(state, "weight-decay", text, 0, 1e3);
-        if (r->weight_decay == 0) r->weight_decay = -1;
-        return 0;
-    case SEED:
-        r->seed = (uint64_t)task_options_count(state, "seed", text, 1);
-        return 0;
-    case ROWS:
-        r->rows = task_options_count(state, "rows", text, 1);
-        return 0;
-    case EVERY:
-        r->every = task_options_count(state, "every", text, 1);
-        return 0;
-    case ENOUGH:
-        r->enough = real(state, "enough", text, 0, 1);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    return ARGP_ERR_UNKNOWN;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     task_options *o = state->input;
     switch (key) {
-    case THREADS:
-        o->threads = task_options_count(state, "threads", text, 0);
+    case MIXERS:
+        if (strlen(text) >= sizeof o->lm.mixers) argp_error(state, "--mixers: it is too long");
+        snprintf(o->lm.mixers, sizeof o->lm.mixers, "%s", text);
+        return 0;
+    case NO_MLP:
+        o->lm.no_mlp = true;
         return 0;
     case OUT:
         o->out = text;
-        return 0;
-    case SHOW:
-        o->show = task_options_count(state, "show", text, 1);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "there are only options, and '%s' is none", text);
         return 0;
     default:
-        return parse_model(key, text, o, state) == 0 ? 0 : parse_run(key, text, &o->run, state);
+        return parse_number(key, text, state);
     }
 }
 
 const struct argp task_options_argp = {.options = flags, .parser = parse};
-
-task_options task_options_new(const char *program, const char *name)
-{
-    task_options o = {.program = program, .task = name};
-    pal_error error;
-    if (lm_options_read(&o.lm, "", &error) != PAL_OK) abort(); /* the empty text is one */
-    return o;
-}
-
-void task_options_key(task_options *o, const char *name, const char *value)
-{
-    const size_t used = strlen(o->keys), room = sizeof o->keys - used;
-    if ((size_t)snprintf(o->keys + used, room, ":%s=%s", name, value) < room) return;
-    fprintf(stderr, "%s: --%s: the options of the task are too long together\n", o->program, name);
-    exit(EXIT_FAILURE);
-}

@@ -1,16 +1,55 @@
 /*
- * program.c - what the programs of the tasks do once the command line is read: task and model,
- * training, results.
+ * program.c - the programs of the tasks, from the command line to the results.
  */
+#include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void need(const task_options *o, pal_status status, const pal_error *error)
 {
     if (status == PAL_OK) return;
-    fprintf(stderr, "%s: %s\n", o->program, error->message);
+    fprintf(stderr, "%s: %s\n", o->program->name, error->message);
     exit(EXIT_FAILURE);
+}
+
+/* ---- The task's own options ---- */
+
+/* Adds keys, ":name=value", to the text of the task. */
+static void add_keys(task_options *o, const char *flag, const char *keys)
+{
+    const size_t used = strlen(o->keys), room = sizeof o->keys - used;
+    if ((size_t)snprintf(o->keys + used, room, "%s", keys) < room) return;
+    fprintf(stderr, "%s: --%s: the options of the task are too long together\n", o->program->name,
+            flag);
+    exit(EXIT_FAILURE);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    task_options *o = state->input;
+    const task_program *p = o->program;
+    const struct argp_option *flag = p->flags;
+    char keys[sizeof o->keys + 64]; /* more than there is room for: nothing is cut off unseen */
+    if (key == ARGP_KEY_INIT) {
+        state->child_inputs[0] = o;
+        return 0;
+    }
+    while (flag->name && flag->key != key) flag++;
+    if (!flag->name) return ARGP_ERR_UNKNOWN;
+    if (strcmp(flag->name, "task") == 0) {
+        if (task_read_choice(text, p->tasks) < 0)
+            argp_error(state, "--task=%s: %s is wanted", text, p->tasks);
+        o->task = text;
+        return 0;
+    }
+    snprintf(keys, sizeof keys, ":%s=%s", flag->name, text ? text : "true");
+    for (char *c = keys; *c && *c != '='; c++)
+        if (*c == '-') *c = '_';
+    add_keys(o, flag->name, flag->arg ? keys : p->preset);
+    return 0;
 }
 
 /* Some test rows of every point. */
@@ -21,7 +60,7 @@ static void show(const task_options *o, const task *t)
         const task_point p = task_point_at(t, TASK_TEST, i);
         int64_t *tokens = malloc((size_t)p.len * 2 * sizeof *tokens);
         if (!tokens) {
-            fprintf(stderr, "%s: out of memory for a row\n", o->program);
+            fprintf(stderr, "%s: out of memory for a row\n", o->program->name);
             exit(EXIT_FAILURE);
         }
         printf("%s%s\n", i ? "\n" : "", p.name);
@@ -34,51 +73,79 @@ static void show(const task_options *o, const task *t)
     exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-static void save(const task_model *m, int64_t step, const char *name)
-{
-    pal_error error;
-    if (m->o->out)
-        need(m->o, task_save(m->params, &m->description, step, m->o->out, name, &error), &error);
-}
+/* ---- A run ---- */
 
-task_model task_model_new(const task_options *o)
+typedef struct run {
+    const task_options *o;
+    task *t;
+    lm_options description; /* of the model, as its checkpoints tell it */
+    pal_params *params;
+    pal_lm *lm;
+} run;
+
+/* Task and model of the options. */
+static run begin(const task_options *o)
 {
-    task_model m = {.o = o, .description = o->lm};
+    run r = {.o = o, .description = o->lm};
     pal_error error;
     char text[sizeof o->keys + 64];
-    snprintf(text, sizeof text, "%.60s%s", o->task, o->keys);
-    need(o, task_new(&m.t, text, &error), &error);
-    if (o->show) show(o, m.t);
+    snprintf(text, sizeof text, "%.*s%s", (int)strcspn(o->task, "|"), o->task, o->keys);
+    need(o, task_new(&r.t, text, &error), &error);
+    if (o->show) show(o, r.t);
     need(o, pal_mixers_check(o->lm.mixers, &error), &error);
     pal_set_threads((int)o->threads);
-    task_describe(&m.description, m.t, &o->run);
-    pal_rng rng = pal_rng_new(m.description.seed, 0);
-    m.params = pal_params_new();
-    m.lm = pal_lm_new(m.params, lm_options_model(&m.description), &rng);
-    printf("task    %s\n", task_text(m.t));
+    task_describe(&r.description, r.t, &o->run);
+    pal_rng rng = pal_rng_new(r.description.seed, 0);
+    r.params = pal_params_new();
+    r.lm = pal_lm_new(r.params, lm_options_model(&r.description), &rng);
+    printf("task    %s\n", task_text(r.t));
     printf("model   %s, %lld layers of width %lld%s, %lld parameters\n", o->lm.mixers,
            (long long)o->lm.layers, (long long)o->lm.width, o->lm.no_mlp ? " without MLP" : "",
-           (long long)pal_params_size(m.params));
-    return m;
+           (long long)pal_params_size(r.params));
+    return r;
 }
 
-bool task_model_learn(task_model *m)
+static void save(const run *r, int64_t step, const char *name)
 {
-    save(m, 0, "start.h5");
+    pal_error error;
+    if (r->o->out)
+        need(r->o, task_save(r->params, &r->description, step, r->o->out, name, &error), &error);
+}
+
+/* Trains and tells; false if the run failed or was stopped. What a stopped run has learned is kept,
+ * but it has not been tested. */
+static bool learn(const run *r)
+{
+    const char *name = r->o->program->name;
+    save(r, 0, "start.h5");
     pal_stop_install();
-    m->result = task_learn(m->t, m->params, m->lm, m->o->run, NULL, NULL);
-    if (m->result.failed && !pal_stop_requested()) {
-        fprintf(stderr, "%s: the loss of step %lld is not finite: try a smaller --lr\n",
-                m->o->program, (long long)m->result.steps + 1);
+    const task_result result = task_learn(r->t, r->params, r->lm, r->o->run, NULL, NULL);
+    if (!isfinite(result.loss)) {
+        fprintf(stderr,
+                "%s: the loss or the gradient of step %lld is not finite: try a smaller --lr\n",
+                name, (long long)result.steps + 1);
         return false;
     }
-    task_print_result(m->t, &m->result, stdout);
-    save(m, m->result.steps, "model.h5");
-    return !m->result.failed;
+    if (!result.failed) task_print_result(r->t, &result, stdout);
+    save(r, result.steps, "model.h5");
+    if (result.failed)
+        fprintf(stderr, "%s: stopped after %lld steps\n", name, (long long)result.steps);
+    return !result.failed;
 }
 
-void task_model_free(task_model *m)
+int task_main(const task_program *p, int argc, char **argv)
 {
-    pal_params_free(m->params);
-    task_free(m->t);
+    const struct argp_child children[] = {{&task_options_argp, 0, "Model and training:", 9}, {0}};
+    const struct argp argp = {
+        .options = p->flags, .parser = parse, .doc = p->doc, .children = children};
+    task_options o = {.program = p, .task = p->tasks};
+    pal_error error;
+    need(&o, lm_options_read(&o.lm, "", &error), &error); /* the defaults */
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    run r = begin(&o);
+    const bool ended = learn(&r);
+    if (ended) p->say(r.t);
+    pal_params_free(r.params);
+    task_free(r.t);
+    return !ended;
 }

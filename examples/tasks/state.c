@@ -7,8 +7,9 @@
  * Whoever only adds up what it reads, and lets it fade, cannot count without end modulo two. A rule
  * whose transition has the eigenvalue -1 flips a sign at every set bit, and one step is enough.
  * That is what erase gates up to 2 are for (allow_neg_eigval=true). Products of A5 and S5 are
- * harder than any circuit of fixed depth (Barrington 1989). Source: Grazzini et al. 2024 (arXiv
- * 2411.12537): parity is trained on 3 to 40 bits and tested on 40 to 256.
+ * complete for NC1 (Barrington 1989), which is believed to be more than circuits of fixed depth can
+ * do. Source: Grazzi et al. 2024 (arXiv 2411.12537): parity is trained on 3 to 40 bits and tested
+ * on 40 to 256.
  */
 #include "examples/tasks/internal.h"
 

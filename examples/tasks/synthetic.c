@@ -89,8 +89,9 @@ static int64_t some_full(const int64_t *top, int64_t stacks, pal_rng *rng)
 }
 
 /*
- * Operations of three tokens. Half of them take something, if there is anything; the last always
- * does. What is pushed remembers the push below it, so that a stack is the place of its top.
+ * Operations of three tokens. Where there is anything, half of them take something, and the last
+ * one always does; where there is nothing, they push. What is pushed remembers the push below it,
+ * so that a stack is the place of its top.
  */
 static void stack_row(const task *t, task_split split, const task_point *p, pal_rng *rng,
                       int64_t *tokens, int64_t *targets)

@@ -17,7 +17,7 @@ const char *task_help(int i) { return i >= 0 && i < KINDS ? kinds[i]->help : NUL
 
 /* ---- Making one ---- */
 
-pal_status task_wrong_(pal_error *error, const task *t, const char *format, ...)
+pal_status task_wrong(pal_error *error, const task *t, const char *format, ...)
 {
     char what[400];
     va_list args;
@@ -82,7 +82,7 @@ pal_status task_add_point(task *t, task_split split, task_point p, pal_error *er
         if (strcmp(t->point[split][i].name, p.name) == 0)
             return task_wrong(error, t, "%s is there twice among the points for %s", p.name,
                               split == TASK_TRAIN ? "training" : "tests");
-    if (n == TASK_LIST) return task_wrong(error, t, "more than %d points", TASK_LIST);
+    if (n == TASK_POINTS) return task_wrong(error, t, "more than %d points", TASK_POINTS);
     t->point[split][n] = p;
     t->points[split]++;
     return PAL_OK;

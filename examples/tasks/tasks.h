@@ -19,6 +19,7 @@
 
 typedef struct task task;
 
+enum { TASK_POINTS = 16 }; /* the most of a split, and the most entries of a list of a text */
 typedef enum task_split { TASK_TRAIN, TASK_TEST } task_split;
 
 /* One degree of difficulty. */
@@ -45,7 +46,8 @@ const char *task_names(int i);
 const char *task_help(int i);
 
 /* Rows first .. first+B-1 of a point, tokens and targets [B, len of the point]. Training rows and
- * test rows of one seed have nothing in common. */
+ * test rows are drawn apart: where a task has many different rows they have none in common, where
+ * it has few (copy of 2 symbols and 4 tokens has 4) they are the same ones. */
 void task_rows(const task *t, task_split split, int point, uint64_t seed, int64_t first, int64_t B,
                int64_t *tokens, int64_t *targets);
 /* The point of training batch n = 0, 1, ..., drawn by the weights from (seed, n). */
@@ -98,9 +100,11 @@ typedef bool task_look_fn(void *user, const task_look *look);
 typedef struct task_result {
     int64_t steps; /* made */
     double loss, seconds;
-    bool failed; /* a loss was not finite, or a signal asked to stop (pal_stop_requested) */
+    /* A loss or a gradient was not finite, and then loss is not; or a signal asked to stop
+     * (pal_stop_requested). */
+    bool failed;
     int points;
-    task_score scores[16]; /* of the test points, at the end */
+    task_score scores[TASK_POINTS]; /* of the test points, at the last look; zeros before it */
 } task_result;
 /* Trains lm, made on params, with AdamW. A run is a function of its arguments: the same bits on any
  * number of threads. */

@@ -11,15 +11,33 @@ enum { VALUE = 256 };
 
 /* ---- Reading ---- */
 
-static bool read_whole(const task_key *key, const char *text, int64_t *out)
+bool task_read_whole(const char *text, double low, double high, int64_t *out)
 {
     char *end;
     if (*text < '0' || *text > '9') return false;
     errno = 0;
     const long long n = strtoll(text, &end, 10);
-    if (*end || errno || (double)n < key->low || (double)n > key->high) return false;
+    if (*end || errno || (double)n < low || (double)n > high) return false;
     *out = n;
     return true;
+}
+
+bool task_read_real(const char *text, double low, double high, double *out)
+{
+    char *end;
+    const double x = strtod(text, &end);
+    if (end == text || *end || !(x >= low && x <= high)) return false;
+    *out = x;
+    return true;
+}
+
+int task_read_choice(const char *text, const char *words)
+{
+    const size_t n = strlen(text);
+    int i = 0;
+    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|', i++)
+        if (strcspn(w, "|") == n && strncmp(w, text, n) == 0) return i;
+    return -1;
 }
 
 static bool read_list(const task_key *key, const char *text, task_list *out)
@@ -29,47 +47,31 @@ static bool read_list(const task_key *key, const char *text, task_list *out)
     if (!*text) return !*key->standard;
     for (;; text++) {
         const size_t n = strcspn(text, ",");
-        if (out->count == TASK_LIST || n >= sizeof item) return false;
+        if (out->count == TASK_POINTS || n >= sizeof item) return false;
         memcpy(item, text, n);
         item[n] = '\0';
-        if (!read_whole(key, item, &out->of[out->count++])) return false;
+        if (!task_read_whole(item, key->low, key->high, &out->of[out->count++])) return false;
         text += n;
         if (!*text) return true;
     }
 }
 
-static bool read_choice(const task_key *key, const char *text, int *out)
-{
-    const size_t n = strlen(text);
-    int i = 0;
-    for (const char *w = key->words; *w; w += strcspn(w, "|"), w += *w == '|', i++)
-        if (strcspn(w, "|") == n && strncmp(w, text, n) == 0) {
-            *out = i;
-            return true;
-        }
-    return false;
-}
-
 static bool read_value(task *t, const task_key *key, const char *text)
 {
     void *to = (char *)t + key->offset;
-    char *end;
     switch (key->type) {
     case TASK_COUNT:
-        return read_whole(key, text, to);
+        return task_read_whole(text, key->low, key->high, to);
     case TASK_COUNTS:
         return read_list(key, text, to);
-    case TASK_REAL: {
-        const double x = strtod(text, &end);
-        if (end == text || *end || !(x >= key->low && x <= key->high)) return false;
-        *(double *)to = x;
-        return true;
-    }
+    case TASK_REAL:
+        return task_read_real(text, key->low, key->high, to);
     case TASK_FLAG:
         *(bool *)to = strcmp(text, "true") == 0;
         return *(bool *)to || strcmp(text, "false") == 0;
     case TASK_CHOICE:
-        return read_choice(key, text, to);
+        *(int *)to = task_read_choice(text, key->words);
+        return *(int *)to >= 0;
     }
     return false;
 }
@@ -83,7 +85,7 @@ static const char *wanted(const task_key *key, char text[VALUE])
         break;
     case TASK_COUNTS:
         snprintf(text, VALUE, "at most %d whole numbers from %.0f to %.0f, with commas between",
-                 TASK_LIST, key->low, key->high);
+                 TASK_POINTS, key->low, key->high);
         break;
     case TASK_REAL:
         snprintf(text, VALUE, "a number from %g to %g", key->low, key->high);
