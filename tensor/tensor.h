@@ -88,9 +88,9 @@ PAL_API const char *pal_status_name(pal_status status);
 
 /*
  * The memory of tensors, tapes, parameters and states comes from one function. size > 0 asks for
- * size bytes aligned to 64 (memory == NULL); size == 0 frees memory, which was old_size bytes. NULL means that there
- * is none, and is reported as PAL_ENOMEM by the operation that asked. Set it before anything is
- * created; fn = NULL restores the default.
+ * size bytes aligned to 64 (memory == NULL); size == 0 frees memory, which was old_size bytes. NULL
+ * means that there is none, and is reported as PAL_ENOMEM by the operation that asked. Set it
+ * before anything is created; fn = NULL restores the default.
  */
 typedef void *pal_alloc_fn(void *memory, size_t old_size, size_t size, void *user);
 /* Replaces the allocator; `user` is handed to every call of fn. */
