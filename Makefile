@@ -235,10 +235,14 @@ STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks
 $(STUDY_FIGURES): figure-%: study-%
 	@mkdir -p docs/figures
 	$(Q)for f in $(B)/studies/$*/*.svg; do cp $$f docs/figures/$*-$$(basename $$f) || exit 1; done
-figure-inspect: $(B)/examples/inspect ## docs/figures/inspect-*.svg
+RECALL := --mixers gdn2:num_heads=2:head_dim=16 --no-mlp --vocab 32 --pairs 4 --len 24 --every 250 --enough 0.99 --seed 1
+figure-inspect: $(B)/examples/inspect $(B)/examples/recall ## docs/figures/inspect-*.svg
 	@mkdir -p docs/figures
 	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
+	$(Q)$(B)/examples/recall $(RECALL) --out $(B)/figure-recall >/dev/null
+	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
+	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
 figures: $(STUDY_FIGURES) figure-inspect figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/bench/ablate ## three steps of every study
