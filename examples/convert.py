@@ -18,7 +18,10 @@ import re
 import sys
 import zipfile
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as missing:
+    sys.exit(f"convert.py: {missing} of {sys.executable}: ./deps.sh installs it for /usr/bin/python3")
 
 # ---- Names ----
 
