@@ -66,7 +66,8 @@ static const struct argp_option flags[] = {
     {"smoke", SMOKE, NULL, 0, "three steps of one seed, in FOLDER/smoke: whether all of it runs",
      0},
     {"rates", KEY_RATES, NULL, 0,
-     "a run for each of the study's rates on the rate-seed, in FOLDER/rates; prints the lines that "
+     "a run for each of the study's rates on each of the rate-seeds, in FOLDER/rates; prints the "
+     "lines that "
      "put the best into the study",
      0},
     {"list", KEY_LIST, NULL, 0, "say which runs are there and which are missing", 0},
@@ -97,7 +98,7 @@ static const char doc[] =
     "for that is the MLP's width (mlp = match) or the model's (mlp = none)\n"
     "  parameters  a number that they are matched to instead\n"
     "  models      true keeps the trained models\n"
-    "  rates, rate-seed, rate-steps   the search of --rates\n\n"
+    "  rates, rate-seeds, rate-steps   the search of --rates\n\n"
     "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
     "for one of these):\n\n"
     "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "

@@ -253,13 +253,18 @@ grep -q '| gdn | [0-9]* | 128 + 160 |' "$dir/window/smoke/table.md" || fail "sta
 # ---- Rates ----
 cat >>"$dir/tiny.study" <<'END'
 rates = 1e-9, 1e-2
-rate-seed = 77
+rate-seeds = 77, 78
 rate-steps = 40
 END
 sed '/^task = parity/d; /^models/d' "$dir/tiny.study" >"$dir/rates.study"
 works rates "$dir/rates.study" --rates
-says rates '^6 runs, 6 of them to be made'
+says rates '^12 runs, 12 of them to be made'
 for v in mamba2 erase kda; do says rates "^variant.$v.lr = 0.01\$"; done
+# An accuracy is the mean over points and seeds.
+says rates 'seeds 77, 78:$'
+mean=$(sed -n 's/^point \([^ ]*\).*/\1/p' "$dir"/rates/rates/mqar-kda-0.01-7[78].txt |
+    awk '{ sum += $1 } END { printf "%.4f", sum / NR }')
+grep -q "^| kda .* | $mean |\$" "$dir/rates.log" || fail "not the mean over seeds, $mean: $(cat "$dir/rates.log")"
 [ ! -e "$dir/rates/runs" ] || fail "a search for rates made runs of the study"
 
 # Its lines go into the study as they are, with options too; X+O wins over X.
@@ -331,8 +336,8 @@ refuses "line 4: mqar: the parameters cannot be matched to .* within 3%" 'match 
 says wrong '^  b  *[0-9]* at width '
 refuses "line 4: variant b: inner= in .* does not go with a width of 16" 'variant.b = mamba2:inner=x'
 refuses "line 4: rates = 0.01, 1e-2: it should be a list of up to 8 different numbers" 'rates = 0.01, 1e-2'
-refuses "line 5: rate-seed is 1, which is one of the seeds" 'rates = 0.01' 'rate-seed = 1'
-refuses "line 5: rate-seed is 1000, which is one of the seeds" 'rates = 0.01' 'seeds = 7, 1000'
+refuses "line 5: 1 of rate-seeds is one of the seeds" 'rates = 0.01' 'rate-seeds = 2, 1'
+refuses "line 5: 1000 of rate-seeds is one of the seeds" 'rates = 0.01' 'seeds = 7, 1000'
 refuses "line 3: variant a looks at the tests every 1 of 65537 steps; a run has at most 65536" 'steps = 65537' 'every = 1'
 refuses "line 4: parameters = 500 without match" 'parameters = 500'
 echo 'width = 8' >"$dir/none.study"
@@ -352,7 +357,7 @@ awk -F, 'FNR == NR { if ($1 == "mqar" && $2 == "erase" && $3 == 2) { a += $7; l 
     "$dir/two/results.csv" "$csv" || fail "other answers than in the study: $(sed -n 2p "$csv")"
 awk -F, '$3 == "skip" && $5 == 0 { bad = 1 } $3 == "mean_b" && $5 != 0 { bad = 1 }
     $3 ~ /mean_w|tie|mean_g|no_conv/ && $5 == 0 { bad = 1 } END { exit bad }' "$csv" || fail "changes: $(cat "$csv")"
-grep -q '</svg>' "$dir/layers/layers.svg" || fail "no layers.svg"
+grep -q 'seed 2, on mqar' "$dir/layers/layers.svg" || fail "no layers.svg that says its seed"
 works again --layers "$dir/two/runs/mqar-erase-2.h5" --rows 8
 cmp -s "$csv" "$dir/again/layers.csv" || fail "--layers gives other bytes the second time"
 works layers --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8

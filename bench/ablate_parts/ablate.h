@@ -51,11 +51,11 @@ typedef struct study {
     const char *path;
     char name[NAME]; /* of the file, without .study */
     char title[256];
-    int tasks, variants, seeds, rates;
+    int tasks, variants, seeds, rates, rate_seeds;
     task *task[MOST_TASKS];
     char label[MOST_TASKS][NAME]; /* the task's name, numbered from the second of a name */
     variant variant[MOST_VARIANTS];
-    uint64_t seed[MOST_SEEDS], rate_seed;
+    uint64_t seed[MOST_SEEDS], rate_seed[MOST_SEEDS];
     double rate[MOST_RATES];
     int64_t rate_steps;
     int64_t state;      /* of each layer; 0: any */
@@ -108,8 +108,8 @@ void match(const study *s, models m);
 /* ---- Runs (runs.c) ---- */
 
 typedef struct run {
-    int task, variant, seed; /* by number; seed -1: rate_seed */
-    int rate;                /* by number; -1: the variant's own */
+    int task, variant, seed; /* by number; of a search for rates, seed is one of rate_seed */
+    int rate;                /* by number; -1: the variant's own, no search */
     int points;              /* of its tests */
     bool model;              /* it leaves NAME.h5 too */
     char name[3 * NAME];     /* of its files */

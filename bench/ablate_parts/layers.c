@@ -295,12 +295,17 @@ static void draw(const subject *x)
 {
     picture p;
     pal_error error;
+    char title[MIXERS + 128];
     const char *between = "plot ";
     if (picture_begin(&p, x->how->out, "layers.svg", 860, 400, &error) != PAL_OK) {
         fprintf(stderr, "ablate: %s\n", error.message);
         return;
     }
-    fprintf(p.to, "set style data histograms\nset style histogram clustered gap 1\n"
+    snprintf(title, sizeof title, "%s, seed %llu, on %s", x->o.mixers,
+             (unsigned long long)x->o.seed, x->task ? task_name(x->task) : "held-out text");
+    fprintf(p.to, "set title ");
+    picture_quote(p.to, title);
+    fprintf(p.to, "\nset style data histograms\nset style histogram clustered gap 1\n"
                   "set style fill solid 0.8\nset xlabel 'layer'\n"
                   "set ylabel 'added to the loss (nats a token)'\n$d << END\n");
     for (int64_t l = 0; l < x->layers; l++) {

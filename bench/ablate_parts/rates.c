@@ -1,9 +1,9 @@
 /*
  * rates.c - the search for rates: which was best for each variant, as lines for the study.
  *
- * The search has a seed and a number of steps of its own, so that no run of the study has a say in
+ * The search has seeds and a number of steps of its own, so that no run of the study has a say in
  * the rate that it is made with. Best is the highest accuracy, the mean over all test points of all
- * tasks; of equals the lowest training loss.
+ * tasks and over the seeds; of equals the lowest training loss.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -20,11 +20,12 @@ static outcome outcome_of(const study *s, const runs *r, const char *folder, int
     for (int i = 0; i < r->n; i++) {
         if (r->at[i].variant != v || r->at[i].rate != rate) continue;
         result *x = result_read(folder, &r->at[i]);
-        if (x && !x->failed) o.accuracy += result_accuracy(x) / s->tasks, o.loss += x->loss;
+        if (x && !x->failed) o.accuracy += result_accuracy(x), o.loss += x->loss;
         o.missing += x == NULL;
         o.failed += x && x->failed;
         result_free(x);
     }
+    o.accuracy /= s->tasks * s->rate_seeds;
     return o;
 }
 
@@ -39,8 +40,11 @@ void rates_print(const study *s, const runs *r, const char *folder)
 {
     int best[MOST_VARIANTS];
     char text[32];
-    printf("\nAccuracy after %lld steps, seed %llu:\n\n| variant |", (long long)s->rate_steps,
-           (unsigned long long)s->rate_seed);
+    printf("\nAccuracy after %lld steps, seed%s", (long long)s->rate_steps,
+           s->rate_seeds > 1 ? "s" : "");
+    for (int i = 0; i < s->rate_seeds; i++)
+        printf("%s %llu", i ? "," : "", (unsigned long long)s->rate_seed[i]);
+    printf(":\n\n| variant |");
     for (int i = 0; i < s->rates; i++) printf(" %s |", shortest(s->rate[i], text));
     printf("\n|---|");
     for (int i = 0; i < s->rates; i++) printf("---|");

@@ -14,10 +14,10 @@ static void describe(const study *s, const model *m, run *r)
 {
     const variant *v = &s->variant[r->variant];
     const settings *o = &v->s;
-    const bool search = r->seed < 0;
+    const bool search = r->rate >= 0;
     const int64_t steps = search ? s->rate_steps : o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
-    const uint64_t seed = search ? s->rate_seed : s->seed[r->seed];
+    const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
     char mlp[64] = "no-mlp = true";
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
     const int n = snprintf(
@@ -36,7 +36,7 @@ static void describe(const study *s, const model *m, run *r)
 
 runs runs_of(const study *s, models m, bool rates)
 {
-    const int last = rates ? s->rates : s->seeds;
+    const int last = rates ? s->rates * s->rate_seeds : s->seeds;
     char text[32];
     runs all = {.at = calloc((size_t)(s->tasks * s->variants * last) + 1, sizeof *all.at)};
     if (!all.at) stop("out of memory");
@@ -45,12 +45,13 @@ runs runs_of(const study *s, models m, bool rates)
             for (int v = 0; v < s->variants; v++) {
                 run *r = &all.at[all.n++];
                 *r = (run){.task = t, .variant = v, .seed = i, .rate = -1};
+                if (rates) r->seed = i / s->rates, r->rate = i % s->rates;
                 r->points = task_points(s->task[t], TASK_TEST);
                 r->model = s->models && !rates;
-                if (rates) r->seed = -1, r->rate = i;
                 if (rates)
-                    snprintf(r->name, sizeof r->name, "%s-%s-%s", s->label[t], s->variant[v].name,
-                             shortest(s->rate[i], text));
+                    snprintf(r->name, sizeof r->name, "%s-%s-%s-%llu", s->label[t],
+                             s->variant[v].name, shortest(s->rate[r->rate], text),
+                             (unsigned long long)s->rate_seed[r->seed]);
                 else
                     snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,
                              (unsigned long long)s->seed[i]);

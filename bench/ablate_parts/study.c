@@ -102,18 +102,18 @@ static void add_task(reading *r, const line *l)
     s->tasks++;
 }
 
-static void set_seeds(const reading *r, const line *l)
+static int read_seeds(const reading *r, const line *l, uint64_t seed[MOST_SEEDS])
 {
-    double seed[MOST_SEEDS];
-    study *s = r->s;
-    s->seeds = list_read(l->value, MOST_SEEDS, 1, 1e9, seed);
-    for (int i = 0; i < s->seeds; i++) {
-        s->seed[i] = (uint64_t)seed[i];
-        bool whole = (double)s->seed[i] == seed[i];
-        for (int j = 0; j < i; j++) whole = whole && s->seed[j] != s->seed[i];
-        if (!whole) s->seeds = 0;
+    double number[MOST_SEEDS];
+    const int n = list_read(l->value, MOST_SEEDS, 1, 1e9, number);
+    bool right = n > 0;
+    for (int i = 0; i < n; i++) {
+        seed[i] = (uint64_t)number[i];
+        right = right && (double)seed[i] == number[i];
+        for (int j = 0; j < i; j++) right = right && seed[j] != seed[i];
     }
-    if (!s->seeds) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
+    if (!right) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
+    return n;
 }
 
 static void set_rates(const reading *r, const line *l)
@@ -142,14 +142,13 @@ static bool share_read(const char *text, double *out)
 static bool set_common(reading *r, const line *l)
 {
     study *s = r->s;
-    int64_t n;
     const char *v = l->value;
     if (strcmp(l->name, "title") == 0) {
         snprintf(s->title, sizeof s->title, "%s", v);
     } else if (strcmp(l->name, "task") == 0) {
         add_task(r, l);
     } else if (strcmp(l->name, "seeds") == 0) {
-        set_seeds(r, l);
+        s->seeds = read_seeds(r, l, s->seed);
     } else if (strcmp(l->name, "state") == 0) {
         if (strcmp(v, "any") && !integer_read(v, 1, INT32_MAX, &s->state))
             wrong(r, l, "any or a whole number from 1: that of each layer");
@@ -165,9 +164,8 @@ static bool set_common(reading *r, const line *l)
         if (!s->models && strcmp(v, "false")) wrong(r, l, "true or false");
     } else if (strcmp(l->name, "rates") == 0) {
         set_rates(r, l);
-    } else if (strcmp(l->name, "rate-seed") == 0) {
-        if (!integer_read(v, 1, 1000000000, &n)) wrong(r, l, "a whole number from 1 to 1e9");
-        s->rate_seed = (uint64_t)n;
+    } else if (strcmp(l->name, "rate-seeds") == 0) {
+        s->rate_seeds = read_seeds(r, l, s->rate_seed);
     } else if (strcmp(l->name, "rate-steps") == 0) {
         if (!integer_read(v, 1, INT32_MAX, &s->rate_steps)) wrong(r, l, "a whole number from 1");
     } else {
@@ -345,12 +343,12 @@ static void check(const reading *r)
     if (s->parameters && s->match == 0)
         stop("%s: line %d: parameters = %lld without match: say how near, match = 3%%", r->path,
              line_of(r, "parameters"), (long long)s->parameters);
-    for (int i = 0; i < s->seeds && s->rates; i++)
-        if (s->seed[i] == s->rate_seed)
-            stop("%s: line %d: rate-seed is %llu, which is one of the seeds: the rate of a run "
-                 "would be chosen by that run",
-                 r->path, line_of(r, line_of(r, "rate-seed") ? "rate-seed" : "seeds"),
-                 (unsigned long long)s->rate_seed);
+    for (int i = 0; i < s->seeds * s->rate_seeds && s->rates; i++)
+        if (s->seed[i % s->seeds] == s->rate_seed[i / s->seeds])
+            stop("%s: line %d: %llu of rate-seeds is one of the seeds: the rate of a run would be "
+                 "chosen by that run",
+                 r->path, line_of(r, line_of(r, "rate-seeds") ? "rate-seeds" : "seeds"),
+                 (unsigned long long)s->seed[i % s->seeds]);
     if (s->rate_steps == 0) s->rate_steps = s->s.steps;
 }
 
@@ -365,7 +363,8 @@ void study_read(study *s, const char *path)
     *s = (study){.path = path,
                  .seeds = 1,
                  .seed = {1},
-                 .rate_seed = 1000,
+                 .rate_seeds = 1,
+                 .rate_seed = {1000},
                  .s = {.layers = 2,
                        .width = 64,
                        .mlp = MLP_NONE,
@@ -408,7 +407,7 @@ static void shrink(settings *s)
 
 void study_shrink(study *s)
 {
-    s->seeds = 1;
+    s->seeds = s->rate_seeds = 1;
     s->rate_steps = 3;
     for (int i = 0; i < s->variants; i++) shrink(&s->variant[i].s);
     shrink(&s->s);
