@@ -236,20 +236,27 @@ $(STUDY_FIGURES): figure-%: study-%
 	@mkdir -p docs/figures
 	$(Q)for f in $(B)/studies/$*/*.svg; do cp $$f docs/figures/$*-$$(basename $$f) || exit 1; done
 RECALL := --mixers gdn2:num_heads=2:head_dim=16 --no-mlp --vocab 32 --pairs 4 --len 24 --every 250 --enough 0.99 --seed 1
-figure-inspect: $(B)/examples/inspect $(B)/examples/recall ## docs/figures/inspect-*.svg
+$(B)/figure-recall/model.h5: $(B)/examples/recall
+	$(Q)$(B)/examples/recall $(RECALL) --out $(B)/figure-recall >/dev/null
+figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figures/inspect-*.svg
 	@mkdir -p docs/figures
 	$(Q)$(B)/examples/inspect --demo --rule gdn2,mamba2 --out $(B)/figure-inspect >/dev/null
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
-	$(Q)$(B)/examples/recall $(RECALL) --out $(B)/figure-recall >/dev/null
 	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
 	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
+# Layer by layer: a model of associative recall, and the one of half an hour on text.
+figure-layers: $(B)/bench/ablate $(B)/figure-recall/model.h5 half-hour ## docs/figures/layers-*.svg
+	@mkdir -p docs/figures
+	$(Q)$(B)/bench/ablate --layers $(B)/figure-recall/model.h5 --out $(B)/figure-layers/recall
+	$(Q)OMP_NUM_THREADS=1 $(B)/bench/ablate --layers $(B)/half-hour/step-00004600.h5 --out $(B)/figure-layers/text
+	$(Q)for m in recall text; do cp $(B)/figure-layers/$$m/layers.svg docs/figures/layers-$$m.svg || exit 1; done
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
-figures: $(STUDY_FIGURES) figure-inspect figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
+figures: $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/bench/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
 	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/bench/ablate bench/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
-.PHONY: studies figures figure-inspect check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
+.PHONY: studies figures figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
 	@mkdir -p $(B)/docs
