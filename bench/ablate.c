@@ -7,8 +7,8 @@
  *     ablate --layers build/run/step-00000200.h5
  *
  * What a study is, docs/studies.md says; what its parts do, ablate_parts/ablate.h. Everything but
- * times is a function of the study: results.csv has the same bytes whoever made the runs, in
- * whatever order, and however often that was stopped and gone on with.
+ * times is a function of the study: on processors of one kind results.csv has the same bytes
+ * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
 #include "bench/ablate_parts/ablate.h"
 

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 64, BATCHES = 16, A_PIECE = 16 };
+enum { ROWS = 64, BATCHES = 16 };
 
 typedef struct score {
     double loss, accuracy; /* nats of a token; accuracy NaN for text */
@@ -62,6 +62,10 @@ static void open_store(subject *x, const char *data, const char *not_a_task)
         snprintf(path, sizeof path, "%s", data);
     else
         snprintf(path, sizeof path, "%.*s/data.h5", folder, slash ? x->how->checkpoint : ".");
+    /* The name may be out of a file from elsewhere. */
+    if (lm_is_special(path))
+        stop("'%s' is no task (%s), and %s is no file; --data names a store", data, not_a_task,
+             path);
     if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
         stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
              error.message);
@@ -107,6 +111,7 @@ static void open_subject(subject *x)
     static char config[1 << 20];
     pal_error error;
     bool averaged;
+    if (lm_is_special(x->how->checkpoint)) stop("--layers: %s is no file", x->how->checkpoint);
     if (pal_checkpoint_config(x->how->checkpoint, config, sizeof config, &error) != PAL_OK ||
         lm_options_read(&x->o, config, &error) != PAL_OK)
         stop("--layers: %s", error.message);
@@ -162,11 +167,12 @@ static score score_task(subject *x)
     for (int p = 0; p < points; p++) {
         task_score sum = {0};
         const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
-        int64_t *tokens = malloc((size_t)(2 * A_PIECE * T) * sizeof *tokens);
+        const int64_t most = task_rows_at_once(x->o.vocab, T, rows);
+        int64_t *tokens = malloc((size_t)(2 * most * T) * sizeof *tokens);
         if (!tokens) stop("out of memory");
-        for (int64_t first = 0; first < rows; first += A_PIECE) {
-            const int64_t B = rows - first < A_PIECE ? rows - first : A_PIECE;
-            add_rows(x, &sum, p, first, B, T, tokens, tokens + A_PIECE * T);
+        for (int64_t first = 0; first < rows; first += most) {
+            const int64_t B = rows - first < most ? rows - first : most;
+            add_rows(x, &sum, p, first, B, T, tokens, tokens + most * T);
         }
         free(tokens);
         if (!sum.asked) stop("the test rows ask nothing");
