@@ -243,7 +243,8 @@ static void show(const work *w, const runs *r)
     pal_lock *lock = lock_folder(w->folder);
     results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
     if (w->o.what != PLOTS &&
-        (collect(x, w->folder, &error) != PAL_OK || table(x, w->folder, &error) != PAL_OK))
+        (plots_remove(w->folder, &error) != PAL_OK || collect(x, w->folder, &error) != PAL_OK ||
+         table(x, w->folder, &error) != PAL_OK))
         stop("%s", error.message);
     if (plots(x, w->folder, &error) != PAL_OK) {
         if (w->o.what == PLOTS) stop("%s", error.message);

@@ -6,8 +6,7 @@
  * leaves and kept.c its model, makers.c tells which programs made them; one.c is a run, in a
  * process of its own; jobs.c starts these processes. collect.c joins the results, table.c, rates.c
  * and plots.c show them, picture.c is gnuplot, write.c writes what is text. layers.c and edits.c
- * take one trained model apart, layers_show.c tells what came out. bench/ablate.c is the command
- * line.
+ * take one trained model apart. bench/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -219,11 +218,18 @@ typedef struct spread {
     int n;
 } spread;
 spread spread_of(const results *x, int t, int v, int point);
-/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. */
+/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. What else of such names
+ * is there, is of other results, and is removed. Without gnuplot nothing changes. */
 PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *error);
+/* Removes all of them: they do not stay beside numbers that are not theirs. */
+PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
 /* The rates that were best, as lines of the study. */
 void rates_print(const study *s, const runs *r, const char *folder);
 
+/* PAL_EIO if there is no gnuplot. */
+PAL_CHECKED pal_status picture_can(pal_error *error);
+/* A picture that may not be there. */
+PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
 /* gnuplot for FOLDER/NAME, which picture_end replaces whole. */
 typedef struct picture {
     FILE *to;
