@@ -285,6 +285,7 @@ int main(void)
 {
     Suite *suite = suite_create("ablate's edits");
     TCase *tc = tcase_create("edits");
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, as_the_option, 0, OPTIONS * LAYERS);
     tcase_add_loop_test(tc, skipping, 0, SKIPPED * LAYERS);
     tcase_add_loop_test(tc, as_a_hook, 0, HOOKED * LAYERS);
