@@ -326,6 +326,28 @@ else
     echo "note: no h5py; counts are not compared with the files"
 fi
 
+# The width that is found is the nearest of all, from below and from above, also where a mixer refuses those between.
+nearest() { # MIXER WIDTH WIDTH: neighbours
+    mkdir -p "$dir/near"
+    base="task = mqar:vocab=16:len=16:pairs=2\nvariant.a = $1\n"
+    for w in "$2" "$3"; do
+        printf "$base"'width = %s\n' "$w" >"$dir/near.study"
+        works near "$dir/near.study" --table
+        sed -n 's/^| a | \([0-9]*\) .*/\1/p' "$dir/near.log"
+    done >"$dir/counts"
+    middle=$(awk '{ sum += $1 } END { print int(sum / NR) }' "$dir/counts")
+    for start in 8 40; do
+        for target in $((middle - 1)):$2 $((middle + 2)):$3; do
+            printf "$base"'match = 50%%\nwidth = %s\nparameters = %s\n' $start "${target%:*}" >"$dir/near.study"
+            works near "$dir/near.study" --table
+            grep -q "^| a | [0-9]* | [^|]* | ${target#*:}\* |" "$dir/near.log" ||
+                fail "$1 from $start to ${target%:*}, not ${target#*:}: $(grep '^| a' "$dir/near.log")"
+        done
+    done
+}
+nearest kda:num_heads=2:head_dim=8 20 21
+nearest attn:num_heads=4 16 24
+
 # The MLP's width instead, to a number that is told; options multiply variants; attention's window is its state.
 cat >"$dir/wide.study" <<'END'
 task = mqar:vocab=16:len=16:pairs=2
