@@ -135,6 +135,7 @@ $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
 $(B)/tests/test_tasks $(B)/tests/test_tasks_learn: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
 $(B)/tests/test_inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
 $(B)/tests/test_inspect: CHECK_LIBS += $(BPE_LIBS)
+$(B)/tests/test_ablate_edits: $(B)/bench/ablate_parts/edits.o
 # Without Check.
 $(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
 RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o

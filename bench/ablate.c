@@ -7,8 +7,8 @@
  *     ablate --layers build/run/step-00000200.h5
  *
  * What a study is, docs/studies.md says; what its parts do, ablate_parts/ablate.h. Everything but
- * times is a function of the study: results.csv has the same bytes whoever made the runs, in
- * whatever order, and however often that was stopped and gone on with.
+ * times is a function of the study: on processors of one kind results.csv has the same bytes
+ * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -243,7 +243,8 @@ static void show(const work *w, const runs *r)
     pal_lock *lock = lock_folder(w->folder);
     results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
     if (w->o.what != PLOTS &&
-        (collect(x, w->folder, &error) != PAL_OK || table(x, w->folder, &error) != PAL_OK))
+        (plots_remove(w->folder, &error) != PAL_OK || collect(x, w->folder, &error) != PAL_OK ||
+         table(x, w->folder, &error) != PAL_OK))
         stop("%s", error.message);
     if (plots(x, w->folder, &error) != PAL_OK) {
         if (w->o.what == PLOTS) stop("%s", error.message);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_ablate.sh - what ablate promises: a study gives the same bytes whoever makes its runs and however often it is
 # stopped; what has not changed is not made again; models are as equal as the study asks, counted from their files; a study
-# that makes no sense is an error by name; and of a trained model each layer's parts are taken away one at a time.
+# that makes no sense is an error by name. --layers has tests/test_ablate_layers.sh, --rates tests/test_ablate_rates.sh.
 set -u
 B=${B:-build}
 dir=$(mktemp -d)
@@ -92,6 +92,74 @@ head -n 20 "$dir/one/runs/mqar-erase-2.txt" >"$dir/half" && cp "$dir/half" "$dir
 works one "$dir/tiny.study"
 says one '^12 runs, 5 of them to be made'
 same one two "made again"
+# Nor is one with numbers that no run leaves: each of these is as if it were not there.
+file=$dir/one/runs/parity-erase-2.txt
+cp "$file" "$dir/good"
+missing() { # FOLDER STUDY why: one run, for the list
+    works "$1" "$2" --list
+    grep -q ' runs are there, 1 are missing' "$dir/$1.log" || fail "$3 was believed"
+}
+for damage in 's/^point [^ ]*/point 7.5/' 's/^point [^ ]*/point nan/' 's/^\(point [^ ]*\) [^ ]*/\1 -0.5/' \
+    's/^\(point [^ ]* [^ ]*\) [^ ]*/\1 -1/' 's/^\(point .*\) [0-9]* 8$/\1 0 8/' 's/^\(point .*\) 8$/\1 7/' \
+    's/^\(point .*\) 8$/\1 8.5/' 's/^steps 6 /steps 2 /' 's/^steps 6 /steps 12 /' 's/^steps 6 /steps 6.5 /' \
+    's/^\(steps 6 loss\) [^ ]*/\1 nan/' 's/seconds [^ ]*/seconds nan/' 's/failed 0/failed 1/' 's/failed 0/failed 2/' \
+    '/^look/d; s/looks 2/looks 0/' 's/^look 6/look 5/' 's/^look 3/look 6/' 's/^\(look 3\) [^ ]*/\1 inf/' \
+    's/^\(look 3 [^ ]*\) [^ ]*/\1 1.5/' 's/^\(look 6 [^ ]*\) [^ ]*/\1 0.99/' 's/^end/end of it/'; do
+    sed "$damage" "$dir/good" >"$file"
+    if cmp -s "$file" "$dir/good"; then fail "$damage damages nothing"; fi
+    missing one "$dir/tiny.study" "$damage"
+done
+{ cat "$dir/good" && echo more; } >"$file"
+missing one "$dir/tiny.study" "what comes after the end"
+# It is made again: the same.
+works one "$dir/tiny.study"
+says one '^12 runs, 1 of them to be made'
+same one two "made again, after damage"
+# A model has to be that of its run: this variant, this seed, after all steps.
+model=$dir/one/runs/parity-erase-2.h5
+cp "$model" "$dir/model"
+for other in parity-kda-2 parity-erase-5 mqar-erase-2; do
+    cp "$dir/one/runs/$other.h5" "$model"
+    missing one "$dir/tiny.study" "the model of $other"
+done
+: >"$model"
+missing one "$dir/tiny.study" "an empty model"
+head -c 3000 "$dir/model" >"$model"
+missing one "$dir/tiny.study" "half a model"
+rm "$model" && mkfifo "$model"
+missing one "$dir/tiny.study" "a pipe for a model"
+rm "$model" && cp "$dir/model" "$model"
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r+").attrs.modify("step", 5)' "$model"
+    missing one "$dir/tiny.study" "a model of step 5"
+    cp "$dir/model" "$model"
+fi
+works one "$dir/tiny.study" --list
+says one '^12 runs are there, 0 are missing'
+
+# What reached `enough` ended earlier and is whole; what did not is none. A model that is kept no more goes.
+cat >"$dir/early.study" <<'END'
+task = parity:min=2:max=8
+width = 16
+steps = 6
+batch = 4
+rows = 64
+every = 3
+enough = 0.1
+models = true
+variant.kda = kda:num_heads=2:head_dim=8
+END
+file=$dir/early/runs/parity-kda-1.txt
+works early "$dir/early.study"
+grep -q '^steps 3 ' "$file" || fail "enough: $(cat "$file")"
+works early "$dir/early.study" --list
+says early '^1 runs are there, 0 are missing'
+[ -s "$dir/early/runs/parity-kda-1.h5" ] || fail "no model of a run that ended early"
+sed -i 's/^point [^ ]*/point 0.0625/; s/^\(look 3 [^ ]*\) .*/\1 0.0625/' "$file"
+missing early "$dir/early.study" "an accuracy that is not enough after 3 of 6 steps"
+sed -i '/^models/d' "$dir/early.study"
+works early "$dir/early.study"
+if ! [ -s "$file" ] || [ -e "$dir/early/runs/parity-kda-1.h5" ]; then fail "an earlier run's model beside another result"; fi
 
 # ---- What is there, without runs ----
 rm "$dir/one/results.csv" "$dir/one/table.md" "$dir/one/results.h5" "$dir/one/"*.svg
@@ -103,11 +171,37 @@ for f in accuracy-mqar accuracy-parity curves-mqar curves-parity; do
     cmp -s "$dir/one/$f.svg" "$dir/two/$f.svg" || fail "--plots: $f.svg"
 done
 rm "$dir/one/"*.svg "$dir/one/runs/parity-kda-5.txt"
+# Figures of other numbers do not stay; other files do.
+for f in state-mqar state-parity2 accuracy-stack mine state-mine; do echo old >"$dir/one/$f.svg"; done
 works one "$dir/tiny.study" --table
+for f in state-mqar state-parity2 accuracy-stack; do
+    [ ! -e "$dir/one/$f.svg" ] || fail "$f.svg of an earlier run stays"
+done
+for f in mine state-mine; do [ -e "$dir/one/$f.svg" ] || fail "$f.svg, which is none of ours, is gone"; done
+# They tell which runs they are without.
+for f in accuracy curves; do
+    grep -q 'seeds 2, 5' "$dir/one/$f-parity.svg" || fail "$f: no seeds"
+    grep -q '(kda: 1 of 2)' "$dir/one/$f-parity.svg" || fail "$f: not which run is missing"
+    if grep -q 'kda: ' "$dir/one/$f-mqar.svg"; then fail "$f: no run of mqar is missing"; fi
+done
 says one '^NOT COMPLETE: 1 of 12 runs are missing'
 [ -e "$dir/one/curves-mqar.svg" ] || fail "--table without plots"
 [ ! -e "$dir/one/runs/parity-kda-5.txt" ] || fail "--table made a run"
 grep -v '^parity,kda,5,' "$dir/two/results.csv" | cmp -s - "$dir/one/results.csv" || fail "--table: results.csv"
+
+# Without gnuplot there are none, and old ones do not stay beside new numbers.
+cp -r "$dir/one" "$dir/bare"
+sed -i 's/^\(look 3 [^ ]*\) [^ ]*/\1 0.5/' "$dir/bare/runs/mqar-kda-2.txt"
+bare() { env PATH=/nowhere "$B/bench/ablate" "$dir/tiny.study" --out "$dir/bare" "$@" >"$dir/bare.log" 2>&1; }
+if bare --plots; then fail "--plots without gnuplot is no failure"; fi
+says bare 'gnuplot is not installed'
+[ -e "$dir/bare/curves-mqar.svg" ] || fail "--plots without gnuplot changed something"
+bare --table || fail "--table without gnuplot: $(cat "$dir/bare.log")"
+says bare 'gnuplot is not installed'
+if cmp -s "$dir/one/curves.csv" "$dir/bare/curves.csv"; then fail "--table: no new numbers"; fi
+for f in "$dir/bare"/*-mqar.svg "$dir/bare"/*-parity.svg; do
+    [ ! -e "$f" ] || fail "an old $f beside new numbers"
+done
 
 # A result of another version stays one, and is told.
 works one "$dir/tiny.study"
@@ -188,6 +282,9 @@ says nan '^- tame: .kda:num_heads=2:head_dim=8., 2 layers$'
 says nan '^- wild: .*, 2 layers, lr = 10, weight-decay = 10, clip = 1000000$'
 says nan '^| wild |.*| 1, 1 failed | | |$'
 grep -q '^mqar,wild,1,2 pairs,16,2,nan,' "$dir/nan/results.csv" || fail "a failed run: $(cat "$dir/nan/results.csv")"
+for f in accuracy curves; do
+    grep -q '(wild: 0 of 1)' "$dir/nan/$f-mqar.svg" || fail "$f: not which run has failed"
+done
 works nan "$dir/nan.study"
 says nan '^2 runs, 0 of them to be made'
 
@@ -229,6 +326,28 @@ else
     echo "note: no h5py; counts are not compared with the files"
 fi
 
+# The width that is found is the nearest of all, from below and from above, also where a mixer refuses those between.
+nearest() { # MIXER WIDTH WIDTH: neighbours
+    mkdir -p "$dir/near"
+    base="task = mqar:vocab=16:len=16:pairs=2\nvariant.a = $1\n"
+    for w in "$2" "$3"; do
+        printf "$base"'width = %s\n' "$w" >"$dir/near.study"
+        works near "$dir/near.study" --table
+        sed -n 's/^| a | \([0-9]*\) .*/\1/p' "$dir/near.log"
+    done >"$dir/counts"
+    middle=$(awk '{ sum += $1 } END { print int(sum / NR) }' "$dir/counts")
+    for start in 8 40; do
+        for target in $((middle - 1)):$2 $((middle + 2)):$3; do
+            printf "$base"'match = 50%%\nwidth = %s\nparameters = %s\n' $start "${target%:*}" >"$dir/near.study"
+            works near "$dir/near.study" --table
+            grep -q "^| a | [0-9]* | [^|]* | ${target#*:}\* |" "$dir/near.log" ||
+                fail "$1 from $start to ${target%:*}, not ${target#*:}: $(grep '^| a' "$dir/near.log")"
+        done
+    done
+}
+nearest kda:num_heads=2:head_dim=8 20 21
+nearest attn:num_heads=4 16 24
+
 # The MLP's width instead, to a number that is told; options multiply variants; attention's window is its state.
 cat >"$dir/wide.study" <<'END'
 task = mqar:vocab=16:len=16:pairs=2
@@ -249,55 +368,6 @@ awk -F, 'NR > 1 { n++; if ($16 < 8910 || $16 > 9090 || $18 != 16 || seen[$19]++ 
 sed '/^option/d' "$dir/wide.study" >"$dir/window.study"
 works window "$dir/window.study" --smoke
 grep -q '| gdn | [0-9]* | 128 + 160 |' "$dir/window/smoke/table.md" || fail "state: $(cat "$dir/window/smoke/table.md")"
-
-# ---- Rates ----
-cat >>"$dir/tiny.study" <<'END'
-rates = 1e-9, 1e-2
-rate-seeds = 77, 78
-rate-steps = 40
-END
-sed '/^task = parity/d; /^models/d' "$dir/tiny.study" >"$dir/rates.study"
-works rates "$dir/rates.study" --rates
-says rates '^12 runs, 12 of them to be made'
-for v in mamba2 erase kda; do says rates "^variant.$v.lr = 0.01\$"; done
-# An accuracy is the mean over points and seeds.
-says rates 'seeds 77, 78:$'
-mean=$(sed -n 's/^point \([^ ]*\).*/\1/p' "$dir"/rates/rates/mqar-kda-0.01-7[78].txt |
-    awk '{ sum += $1 } END { printf "%.4f", sum / NR }')
-grep -q "^| kda .* | $mean |\$" "$dir/rates.log" || fail "not the mean over seeds, $mean: $(cat "$dir/rates.log")"
-[ ! -e "$dir/rates/runs" ] || fail "a search for rates made runs of the study"
-
-# Its lines go into the study as they are, with options too; X+O wins over X.
-cat >"$dir/both.study" <<'END'
-task = mqar:vocab=16:len=16:pairs=2
-width = 16
-steps = 2
-batch = 4
-rows = 8
-variant.a = kda:num_heads=2:head_dim=8
-variant.a.warmup = 1
-option.0to1 = none
-option.0to2 = allow_neg_eigval=true
-rates = 1e-9, 1.00000001e-2
-rate-steps = 40
-END
-works both "$dir/both.study" --rates
-sed -n '/^variant/p' "$dir/both.log" >>"$dir/both.study"
-[ "$(grep -c '^variant.a+0to[12].lr = 0.0100000001$' "$dir/both.study")" = 2 ] || fail "lines: $(cat "$dir/both.log")"
-sed -i 's/^variant.a+0to1.lr.*/variant.a.lr = 2e-2/' "$dir/both.study"
-works both "$dir/both.study" --list
-says both '^mqar-a+0to1-1  *missing, rate 0.02$'
-says both '^mqar-a+0to2-1  *missing, rate 0.0100000001$'
-works both "$dir/both.study"
-for run in 0to1:0.02 0to2:0.0100000001; do
-    file=$dir/both/runs/mqar-a+${run%:*}-1.txt
-    for line in "lr = ${run#*:}" 'warmup = 1'; do
-        grep -q "^$line" "$file" || fail "$line is not in $(cat "$file")"
-    done
-done
-echo 'variant.a+0to3.lr = 1' >>"$dir/both.study"
-if ablate both "$dir/both.study" --list; then fail "an option that is not there was accepted"; fi
-says both "line 14: there is no variant 'a+0to3'"
 
 # ---- Studies that make no sense ----
 cat >"$dir/base" <<'END'
@@ -346,63 +416,6 @@ says wrong "no line 'task = ...'"
 if ablate wrong "$dir/nothing.study"; then fail "no study at all was accepted"; fi
 if ablate wrong "$dir/tiny.study" --jobs 0; then fail "--jobs 0 was accepted"; fi
 says wrong "'0' is not a whole number from 1"
-
-# ---- Layer by layer ----
-works layers --layers "$dir/two/runs/mqar-erase-2.h5" --rows 8
-csv=$dir/layers/layers.csv
-[ "$(wc -l <"$csv")" = 14 ] || fail "not 1 + 2 layers of 6 edits: $(cat "$csv")"
-# Unchanged it answers as it did in the study: means over the tests.
-awk -F, 'FNR == NR { if ($1 == "mqar" && $2 == "erase" && $3 == 2) { a += $7; l += $9; n++ } next }
-    $3 == "none" { d = $6 - a / n; e = $4 - l / n } END { exit !(n == 2 && d * d < 1e-14 && e * e < 1e-10) }' \
-    "$dir/two/results.csv" "$csv" || fail "other answers than in the study: $(sed -n 2p "$csv")"
-awk -F, '$3 == "skip" && $5 == 0 { bad = 1 } $3 == "mean_b" && $5 != 0 { bad = 1 }
-    $3 ~ /mean_w|tie|mean_g|no_conv/ && $5 == 0 { bad = 1 } END { exit bad }' "$csv" || fail "changes: $(cat "$csv")"
-grep -q 'seed 2, on mqar' "$dir/layers/layers.svg" || fail "no layers.svg that says its seed"
-works again --layers "$dir/two/runs/mqar-erase-2.h5" --rows 8
-cmp -s "$csv" "$dir/again/layers.csv" || fail "--layers gives other bytes the second time"
-works layers --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8
-[ "$(cut -d, -f1,3 "$csv" | tr '\n' ' ')" = "layer,edit -1,none 0,skip 0,mean_g 0,no_conv 1,skip 1,mean_g 1,no_conv " ] ||
-    fail "edits of kda: $(cat "$csv")"
-works layers --layers "$dir/two/runs/mqar-mamba2-2.h5" --rows 8
-[ "$(cut -d, -f1,3 "$csv" | tr '\n' ' ')" = "layer,edit -1,none 0,skip 0,no_conv 1,skip 1,no_conv " ] ||
-    fail "edits of mamba2: $(cat "$csv")"
-
-# A model of train_lm: its text, and another store.
-head -c 6000 "$B/corpus.txt" >"$dir/text"
-"$B/examples/train_lm" --data "$dir/text" --held-out 0.2 --mixers gdn2:num_heads=2:head_dim=8:num_v_heads=4,swa:num_heads=2 \
-    --layers 2 --width 16 --steps 4 --batch 2 --len 32 --sample 0 --average 0.9 --out "$dir/lm" >"$dir/lm.log" 2>&1 ||
-    fail "train_lm: $(cat "$dir/lm.log")"
-works layers --layers "$dir/lm/step-00000004.h5" --rows 100
-[ "$(cut -d, -f1,3 "$csv" | tr '\n' ' ')" = \
-    "layer,edit -1,none 0,skip 0,mean_b 0,mean_w 0,tie_b_w 0,mean_g 0,no_conv 1,skip " ] || fail "edits: $(cat "$csv")"
-# The loss of the unchanged model is what train_lm says of it, in nats.
-held=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "held_out") at = i } NR > 1 { h = $at } END { print h }' "$dir/lm/log.csv")
-awk -F, -v held="$held" '$3 == "none" { d = $4 / log(2) - held } END { exit !(held > 1 && d < 1e-4 && d > -1e-4) }' "$csv" ||
-    fail "a loss of $(sed -n 2p "$csv") where train_lm has $held bits per byte"
-# That is the average of the weights; --last are others.
-works last --layers "$dir/lm/step-00000004.h5" --rows 100 --last
-[ "$(sed -n 2p "$csv")" != "$(sed -n 2p "$dir/last/layers.csv")" ] || fail "--last: the same as the average"
-works layers --layers "$dir/lm/step-00000004.h5" --data "$dir/lm/data.h5" --rows 1
-# Other tokens where those of the run were are not taken for them.
-rev "$dir/text" >"$dir/other"
-"$B/examples/train_lm" --data "$dir/other" --width 16 --layers 1 --steps 1 --batch 2 --len 32 --sample 0 --out "$dir/lm2" \
-    >"$dir/lm.log" 2>&1 || fail "train_lm: $(cat "$dir/lm.log")"
-cp "$dir/lm2/data.h5" "$dir/lm/data.h5"
-if ablate wrong --layers "$dir/lm/step-00000004.h5" --rows 1; then fail "another store was taken"; fi
-says wrong 'lm/data.h5 has the checksum [0-9a-f]*, and what the model was trained on had [0-9a-f]*'
-works layers --layers "$dir/lm/step-00000004.h5" --data "$dir/lm/data.h5" --rows 1
-if ablate wrong --layers "$dir/lm/step-00000004.h5" --data "$dir/text"; then fail "--data took a text"; fi
-says wrong 'is no task .* and no store'
-if ablate wrong --layers "$dir/two/runs/mqar-kda-2.h5" --data mqar:vocab=64:len=16:pairs=2; then fail "a larger vocabulary"; fi
-says wrong 'knows 16 tokens, and the data have 64'
-if ablate wrong --layers "$dir/text"; then fail "a text is no checkpoint"; fi
-for flag in --smoke --table "--jobs 2"; do
-    # shellcheck disable=SC2086 # two words
-    if ablate wrong --layers "$dir/two/runs/mqar-kda-2.h5" $flag; then fail "--layers took $flag"; fi
-    says wrong 'go with a study, and not with --layers'
-done
-ranks 2 --layers "$dir/two/runs/mqar-kda-2.h5" --out "$dir/nowhere" >"$dir/wrong.log" 2>&1 && fail "--layers on two ranks"
-says wrong 'layers is for one process, not for 2 ranks'
 
 # ---- chunks.sh finds its columns by name ----
 mkdir -p "$dir/fake/bench"

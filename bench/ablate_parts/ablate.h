@@ -3,14 +3,15 @@
  *
  * From the bottom up: study.c and keys.c read a study; match.c makes its models, counts them and
  * makes them equal; runs.c lists the runs and describes each; result.c is the file that a run
- * leaves, makers.c tells which programs made them; one.c is a run, in a process of its own; jobs.c
- * starts these processes. collect.c joins the results, table.c, rates.c and plots.c show them,
- * write.c writes what is text. layers.c and edits.c take one trained model apart. bench/ablate.c is
- * the command line.
+ * leaves and kept.c its model, makers.c tells which programs made them; one.c is a run, in a
+ * process of its own; jobs.c starts these processes. collect.c joins the results, table.c, rates.c
+ * and plots.c show them, picture.c is gnuplot, write.c writes what is text. layers.c and edits.c
+ * take one trained model apart. bench/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
 
+#include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
 
 /* A mistake of the user, or what cannot be gone on from: told once, and the end of all ranks. */
@@ -111,6 +112,8 @@ typedef struct run {
     int task, variant, seed; /* by number; of a search for rates, seed is one of rate_seed */
     int rate;                /* by number; -1: the variant's own, no search */
     int points;              /* of its tests */
+    int64_t steps, rows;     /* asked for; rows of each point */
+    double enough;           /* accuracy at which it ends earlier; 0: never */
     bool model;              /* it leaves NAME.h5 too */
     char name[3 * NAME];     /* of its files */
     char text[DESCRIPTION];  /* all that its result is a function of */
@@ -121,6 +124,14 @@ typedef struct runs {
 } runs;
 /* All runs of the study or, of its search for rates. The first seed of all comes first. */
 runs runs_of(const study *s, models m, bool rates);
+
+/* What the text of a run says to the process that makes it. */
+typedef struct recipe {
+    lm_options o;
+    task_run run;
+    bool model;
+} recipe;
+PAL_CHECKED pal_status recipe_read(recipe *out, const char *text, pal_error *error);
 
 /* ---- Results (result.c) ---- */
 
@@ -138,12 +149,20 @@ typedef struct result {
     look *look;
 } result;
 /* The result of a run in FOLDER/NAME.txt; NULL if there is none, it is damaged or of another
- * description, or its model is missing. */
+ * description, or its model is missing or another one. */
 result *result_read(const char *folder, const run *r);
 PAL_CHECKED pal_status result_write(const result *x, const char *folder, const char *name,
                                     const char *description, pal_error *error);
 void result_free(result *x);
 double result_accuracy(const result *x); /* mean over test points; NaN if it failed */
+
+/* ---- The model that a run leaves (kept.c) ---- */
+
+/* Replaces FOLDER/NAME.h5. */
+void kept_save(pal_params *params, const recipe *how, const task *t, const char *folder,
+               const char *name, int64_t step);
+/* Whether FOLDER/NAME.h5 is a model of this run after `step` steps. */
+bool kept_is(const char *folder, const run *r, int64_t step);
 
 /* ---- Which programs made them (makers.c) ---- */
 
@@ -199,11 +218,18 @@ typedef struct spread {
     int n;
 } spread;
 spread spread_of(const results *x, int t, int v, int point);
-/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. */
+/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. What else of such names
+ * is there, is of other results, and is removed. Without gnuplot nothing changes. */
 PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *error);
+/* Removes all of them: they do not stay beside numbers that are not theirs. */
+PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
 /* The rates that were best, as lines of the study. */
 void rates_print(const study *s, const runs *r, const char *folder);
 
+/* PAL_EIO if there is no gnuplot. */
+PAL_CHECKED pal_status picture_can(pal_error *error);
+/* A picture that may not be there. */
+PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
 /* gnuplot for FOLDER/NAME, which picture_end replaces whole. */
 typedef struct picture {
     FILE *to;

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 64, BATCHES = 16, A_PIECE = 16 };
+enum { ROWS = 64, BATCHES = 16 };
 
 typedef struct score {
     double loss, accuracy; /* nats of a token; accuracy NaN for text */
@@ -62,6 +62,10 @@ static void open_store(subject *x, const char *data, const char *not_a_task)
         snprintf(path, sizeof path, "%s", data);
     else
         snprintf(path, sizeof path, "%.*s/data.h5", folder, slash ? x->how->checkpoint : ".");
+    /* The name may be out of a file from elsewhere. */
+    if (lm_is_special(path))
+        stop("'%s' is no task (%s), and %s is no file; --data names a store", data, not_a_task,
+             path);
     if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
         stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
              error.message);
@@ -107,6 +111,7 @@ static void open_subject(subject *x)
     static char config[1 << 20];
     pal_error error;
     bool averaged;
+    if (lm_is_special(x->how->checkpoint)) stop("--layers: %s is no file", x->how->checkpoint);
     if (pal_checkpoint_config(x->how->checkpoint, config, sizeof config, &error) != PAL_OK ||
         lm_options_read(&x->o, config, &error) != PAL_OK)
         stop("--layers: %s", error.message);
@@ -162,11 +167,12 @@ static score score_task(subject *x)
     for (int p = 0; p < points; p++) {
         task_score sum = {0};
         const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
-        int64_t *tokens = malloc((size_t)(2 * A_PIECE * T) * sizeof *tokens);
+        const int64_t most = task_rows_at_once(x->o.vocab, T, rows);
+        int64_t *tokens = malloc((size_t)(2 * most * T) * sizeof *tokens);
         if (!tokens) stop("out of memory");
-        for (int64_t first = 0; first < rows; first += A_PIECE) {
-            const int64_t B = rows - first < A_PIECE ? rows - first : A_PIECE;
-            add_rows(x, &sum, p, first, B, T, tokens, tokens + A_PIECE * T);
+        for (int64_t first = 0; first < rows; first += most) {
+            const int64_t B = rows - first < most ? rows - first : most;
+            add_rows(x, &sum, p, first, B, T, tokens, tokens + most * T);
         }
         free(tokens);
         if (!sum.asked) stop("the test rows ask nothing");
@@ -228,9 +234,20 @@ static void evaluate_all(subject *x)
 
 /* ---- What came out ---- */
 
+/* What is no number has a sign, which says nothing. */
+static double signless(double x) { return isnan(x) ? (double)NAN : x; }
+
+/* Of the loss. */
+static double change_of(const subject *x, int64_t layer, edit e)
+{
+    return signless(x->at[layer * EDITS + e].loss - x->plain.loss);
+}
+
 static void put_change(FILE *to, double change)
 {
-    if (change == 0)
+    if (isnan(change))
+        fprintf(to, " nan |");
+    else if (change == 0)
         fprintf(to, " 0 |");
     else
         fprintf(to, " %+.4f |", change);
@@ -250,8 +267,7 @@ static void put_table(FILE *to, const subject *x, bool accuracy)
             if (!surgeon_can(x->surgeon, l, e))
                 fprintf(to, " |");
             else
-                put_change(to,
-                           accuracy ? s->accuracy - x->plain.accuracy : s->loss - x->plain.loss);
+                put_change(to, accuracy ? s->accuracy - x->plain.accuracy : change_of(x, l, e));
         }
         fprintf(to, "\n");
     }
@@ -278,16 +294,51 @@ static void put_csv(FILE *to, const void *what)
 {
     const subject *x = what;
     fprintf(to, "layer,mixer,edit,loss,change,accuracy,accuracy_change\n");
-    fprintf(to, "-1,all,none,%.17g,0,%.9g,0\n", x->plain.loss, x->plain.accuracy);
+    fprintf(to, "-1,all,none,%.17g,0,%.9g,0\n", signless(x->plain.loss), x->plain.accuracy);
     for (int64_t l = 0; l < x->layers; l++) {
         for (edit e = SKIP; e < EDITS; e++) {
             const score *s = &x->at[l * EDITS + e];
             if (surgeon_can(x->surgeon, l, e))
                 fprintf(to, "%lld,%s,%s,%.17g,%.9g,%.9g,%.9g\n", (long long)l,
-                        pal_mixer_name(pal_lm_mixer(x->lm, l)), edit_name(e), s->loss,
-                        s->loss - x->plain.loss, s->accuracy, s->accuracy - x->plain.accuracy);
+                        pal_mixer_name(pal_lm_mixer(x->lm, l)), edit_name(e), signless(s->loss),
+                        change_of(x, l, e), s->accuracy, signless(s->accuracy - x->plain.accuracy));
         }
     }
+}
+
+/* The changes that are infinite or no number, "(layer 0, no convolution: inf; ..)", which no bar
+ * can show: as in the table they are other than what a mixer does not have. How many have a bar. */
+static int list_endless(const subject *x, char *text, size_t size)
+{
+    enum { TOLD = 3 };
+    size_t n = 0;
+    int bars = 0, endless = 0;
+    *text = '\0';
+    for (int64_t l = 0; l < x->layers; l++) {
+        for (edit e = SKIP; e < EDITS && n < size; e++) {
+            if (!surgeon_can(x->surgeon, l, e)) continue;
+            const double change = change_of(x, l, e);
+            bars += isfinite(change) != 0;
+            if (isfinite(change) || ++endless > TOLD) continue;
+            n += (size_t)snprintf(text + n, size - n, "%slayer %lld, %s: %g", n ? "; " : "(",
+                                  (long long)l, edit_title(e), change);
+        }
+    }
+    if (endless > TOLD && n < size)
+        n += (size_t)snprintf(text + n, size - n, "; %d more", endless - TOLD);
+    if (n && n < size) snprintf(text + n, size - n, ")");
+    return bars;
+}
+
+static void put_title(FILE *to, const subject *x, const char *endless)
+{
+    char title[MIXERS + 128];
+    snprintf(title, sizeof title, "%s, seed %llu, on %s", x->o.mixers,
+             (unsigned long long)x->o.seed, x->task ? task_name(x->task) : "held-out text");
+    fprintf(to, "set title ");
+    picture_quote(to, title);
+    if (*endless) fprintf(to, " . \"\\n\" . ");
+    if (*endless) picture_quote(to, endless);
 }
 
 /* A group of bars for each layer, a colour for each change. */
@@ -295,27 +346,28 @@ static void draw(const subject *x)
 {
     picture p;
     pal_error error;
-    char title[MIXERS + 128];
+    char endless[512];
     const char *between = "plot ";
+    if (list_endless(x, endless, sizeof endless) == 0) {
+        fprintf(stderr, "ablate: no layers.svg, for there is no finite change\n");
+        return;
+    }
     if (picture_begin(&p, x->how->out, "layers.svg", 860, 400, &error) != PAL_OK) {
         fprintf(stderr, "ablate: %s\n", error.message);
         return;
     }
-    snprintf(title, sizeof title, "%s, seed %llu, on %s", x->o.mixers,
-             (unsigned long long)x->o.seed, x->task ? task_name(x->task) : "held-out text");
-    fprintf(p.to, "set title ");
-    picture_quote(p.to, title);
+    put_title(p.to, x, endless);
     fprintf(p.to, "\nset style data histograms\nset style histogram clustered gap 1\n"
                   "set style fill solid 0.8\nset xlabel 'layer'\n"
                   "set ylabel 'added to the loss (nats a token)'\n$d << END\n");
     for (int64_t l = 0; l < x->layers; l++) {
         fprintf(p.to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
-            const double change = x->at[l * EDITS + e].loss - x->plain.loss;
+            const double change = change_of(x, l, e);
             if (surgeon_can(x->surgeon, l, e) && isfinite(change))
                 fprintf(p.to, " %.9g", change);
             else
-                fprintf(p.to, " 0");
+                fprintf(p.to, " NaN");
         }
         fprintf(p.to, "\n");
     }
@@ -341,7 +393,9 @@ void layers_run(const layers_opts *how)
     if (pal_run_make(how->out, &error) != PAL_OK || pal_run_lock(&lock, how->out, &error) != PAL_OK)
         stop("%s", error.message);
     evaluate_all(&x);
-    if (text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
+    /* The figure of another model does not stay beside the numbers of this one. */
+    if (picture_remove(how->out, "layers.svg", &error) != PAL_OK ||
+        text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
         text_write(how->out, "layers.md", put_markdown, &x, true, &error) != PAL_OK)
         stop("%s", error.message);
     draw(&x);

@@ -167,27 +167,57 @@ static void fit_mlp(const study *s, int t, const variant *v, model *m, int64_t t
     m->fit = FIT_MLP;
 }
 
-/* Parameters grow with the width; widths that the mixers refuse are passed over. */
+/* A variant at a width; params -1: there is none. */
+typedef struct sized {
+    int64_t width, params;
+} sized;
+
+/* Counts the first width of from .. end-1 that the mixers do not refuse. */
+static bool count_first(const study *s, int t, const variant *v, int64_t from, int64_t end,
+                        sized *out)
+{
+    counts c = {0};
+    pal_error error;
+    for (int64_t width = from; width < end; width++) {
+        model m = {.width = width};
+        if (count(s, t, v, &m, &c, false, &error) != PAL_OK) continue;
+        *out = (sized){width, c.params};
+        return true;
+    }
+    return false;
+}
+
+/* Parameters grow with the width, so the best is one of two neighbours, the last one below the
+ * target and the first one that is not. Widths from .. end-1 are between the two and not known yet:
+ * doubling ends them, and halving leaves none. Whole models are made, so few are tried. */
 static void fit_width(const study *s, int t, const variant *v, model *m, int64_t target)
 {
     counts c = {0};
     pal_error error;
+    sized low = {0, -1}, high = {0, -1}, at;
     if (count(s, t, v, m, &c, false, &error) != PAL_OK) stop_at(s, v, error.message);
-    const int64_t step = c.params < target ? 1 : -1;
-    model best = *m;
-    int64_t nearest = distance(c.params, target);
-    for (int64_t width = m->width + step; width >= 1 && width <= WIDEST; width += step) {
-        model at = *m;
-        at.width = width;
-        if (count(s, t, v, &at, &c, false, &error) != PAL_OK) continue;
-        if (distance(c.params, target) < nearest) {
-            nearest = distance(c.params, target);
-            best = at;
+    const bool wider = c.params < target;
+    *(wider ? &low : &high) = (sized){m->width, c.params};
+    int64_t from = wider ? m->width + 1 : 1, end = wider ? WIDEST + 1 : m->width;
+    bool doubles = wider;
+    while (from < end) {
+        int64_t middle = from + (end - from) / 2;
+        if (doubles && 2 * low.width < middle) middle = 2 * low.width;
+        if (!count_first(s, t, v, middle, end, &at)) {
+            end = middle;
+        } else if (at.params < target) {
+            low = at, from = at.width + 1;
+        } else {
+            high = at, end = middle, doubles = false;
         }
-        if ((c.params - target) * step >= 0) break;
     }
-    best.fit = best.width == m->width ? AS_GIVEN : FIT_WIDTH;
-    *m = best;
+    /* Of two that are equally near, the one nearer to the variant's own. */
+    const int64_t below = distance(low.params, target), above = distance(high.params, target);
+    const bool lower =
+        high.params < 0 || (low.params >= 0 && (below < above || (below == above && wider)));
+    const int64_t width = lower ? low.width : high.width;
+    m->fit = width == m->width ? AS_GIVEN : FIT_WIDTH;
+    m->width = width;
 }
 
 static void fit(const study *s, int t, const variant *v, model *m, int64_t target)

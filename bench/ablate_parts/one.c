@@ -2,10 +2,8 @@
  * one.c - one run, in a process and on a thread of its own: description in, result out.
  */
 #include "bench/ablate_parts/ablate.h"
-#include "examples/tasks/save.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,28 +29,18 @@ static bool note(void *user, const task_look *l)
     return true;
 }
 
-/* What is ours of a description; the rest is for lm_options_read. */
-typedef struct ours {
-    int64_t rows;
-    double enough;
-    int model;
-} ours;
-
-static void read_description(char text[DESCRIPTION], ours *mine, lm_options *o)
+static recipe read_description(char text[DESCRIPTION])
 {
-    int n = 0;
+    recipe r;
     pal_error error;
-    const size_t size = fread(text, 1, DESCRIPTION - 1, stdin);
-    text[size] = '\0';
-    if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &mine->rows, &mine->enough,
-               &mine->model, &n) != 3 ||
-        n == 0)
-        stop("--run: standard input is no description of a run");
-    if (lm_options_read(o, text + n, &error) != PAL_OK) stop("--run: %s", error.message);
+    text[fread(text, 1, DESCRIPTION - 1, stdin)] = '\0';
+    if (recipe_read(&r, text, &error) != PAL_OK) stop("--run, standard input: %s", error.message);
+    return r;
 }
 
 /* The model of a run that is made again is another one than the result there tells of, which goes
- * first: whenever this process ends, a result and a model that are there belong together. */
+ * first: whenever this process ends, a result and a model that are there belong together. Also of a
+ * run that keeps none: what an earlier one kept is not its own. */
 static void remove_old(const char *folder, const char *name)
 {
     static const char *const kinds[] = {"txt", "h5"};
@@ -63,50 +51,27 @@ static void remove_old(const char *folder, const char *name)
     }
 }
 
-/* A checkpoint that --layers and the other programs of checkpoints can open. */
-static void save_model(pal_params *params, lm_options *o, const task *t, const task_run *how,
-                       const char *folder, const char *name, int64_t step)
-{
-    char file[4 * NAME];
-    pal_error error;
-    task_describe(o, t, how);
-    snprintf(file, sizeof file, "%.150s.h5", name);
-    if (task_save(params, o, step, folder, file, &error) != PAL_OK) stop("%s", error.message);
-}
-
 int one_run(const char *folder, const char *name)
 {
     char description[DESCRIPTION];
-    ours mine;
-    lm_options o;
     pal_error error;
     task *t;
     notes n = {.room = 0};
-    read_description(description, &mine, &o);
+    const recipe how = read_description(description);
     pal_set_threads(1);
     pal_stop_install();
-    if (task_new(&t, o.data, &error) != PAL_OK) stop("--run: %s", error.message);
+    if (task_new(&t, how.o.data, &error) != PAL_OK) stop("--run: %s", error.message);
     pal_params *params = pal_params_new();
-    pal_rng rng = pal_rng_new(o.seed, 0);
-    pal_lm *lm = pal_lm_new(params, lm_options_model(&o), &rng);
-    const task_run how = {.steps = o.steps,
-                          .batch = o.batch,
-                          .lr = o.lr,
-                          .weight_decay = o.weight_decay > 0 ? o.weight_decay : -1,
-                          .clip = o.clip,
-                          .warmup = o.warmup,
-                          .seed = o.seed,
-                          .every = o.eval_every,
-                          .rows = mine.rows,
-                          .enough = mine.enough};
-    const task_result r = task_learn(t, params, lm, how, note, &n);
+    pal_rng rng = pal_rng_new(how.o.seed, 0);
+    pal_lm *lm = pal_lm_new(params, lm_options_model(&how.o), &rng);
+    const task_result r = task_learn(t, params, lm, how.run, note, &n);
     const bool stopped = pal_stop_requested() != 0;
     if (!stopped) {
         n.x.steps = r.steps, n.x.loss = r.loss, n.x.seconds = r.seconds, n.x.failed = r.failed;
         n.x.points = r.points;
         memcpy(n.x.score, r.scores, sizeof n.x.score);
-        if (mine.model) remove_old(folder, name);
-        if (mine.model && !r.failed) save_model(params, &o, t, &how, folder, name, r.steps);
+        remove_old(folder, name);
+        if (how.model && !r.failed) kept_save(params, &how, t, folder, name, r.steps);
         if (result_write(&n.x, folder, name, description, &error) != PAL_OK)
             stop("%s", error.message);
     }

@@ -4,65 +4,51 @@
  */
 #include "bench/ablate_parts/ablate.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- A picture ---- */
-
-const char *picture_colour(int i)
-{
-    static const char *const colours[] = {"#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd",
-                                          "#8c564b", "#e377c2", "#17becf", "#7f7f7f", "#bcbd22"};
-    return colours[i % (int)(sizeof colours / sizeof *colours)];
-}
-
-void picture_quote(FILE *to, const char *text)
-{
-    fputc('\'', to);
-    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
-    fputc('\'', to);
-}
-
-pal_status picture_begin(picture *p, const char *folder, const char *name, int width, int height,
-                         pal_error *error)
-{
-    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
-        return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no plots");
-    snprintf(p->path, sizeof p->path, "%s/%s", folder, name);
-    snprintf(p->fresh, sizeof p->fresh, "%s.tmp", p->path);
-    signal(SIGPIPE, SIG_IGN); /* a gnuplot that ends early is an error of writing */
-    fflush(NULL);
-    p->to = popen("gnuplot", "w");
-    if (!p->to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
-    fprintf(p->to,
-            "set terminal svg size %d,%d font 'sans-serif,13' background 'white' noenhanced\n"
-            "set encoding utf8\nset output ",
-            width, height);
-    picture_quote(p->to, p->fresh);
-    fprintf(p->to, "\nset grid ytics lc rgb '#dddddd'\nset border 3\nset tics nomirror\n"
-                   "set key outside right top\n");
-    return PAL_OK;
-}
-
-pal_status picture_end(picture *p, pal_error *error)
-{
-    const int status = pclose(p->to);
-    if (status != 0 || rename(p->fresh, p->path) != 0) {
-        remove(p->fresh);
-        return pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make it", p->path);
-    }
-    return PAL_OK;
-}
 
 /* ---- What a figure shows ---- */
 
-/* The seeds, for the title: a figure says what it is made of. */
-static void put_title(FILE *to, const results *x, int t)
+static bool any(const results *x, int t, int v) { return spread_of(x, t, v, -1).n > 0; }
+
+/* Runs of a variant that a figure shows: in means those that did not fail; of a variant that is
+ * drawn, the curve of one that failed too, up to there. */
+static int shown(const results *x, int t, int v, bool curves)
+{
+    int n = 0;
+    if (!curves || !any(x, t, v)) return spread_of(x, t, v, -1).n;
+    for (int i = 0; i < x->study->seeds; i++) n += x->at[t][v][i] && x->at[t][v][i]->looks > 0;
+    return n;
+}
+
+/* "(kda: 1 of 2; gdn: 2 of 2, 1 failed)": variants that are not there with all seeds. */
+static void put_absent(char *text, size_t size, const results *x, int t, bool curves)
+{
+    enum { TOLD = 4 };
+    const study *s = x->study;
+    size_t n = 0;
+    int variants = 0;
+    for (int v = 0; v < s->variants && n < size; v++) {
+        const int there = shown(x, t, v, curves), whole = spread_of(x, t, v, -1).n;
+        if (whole == s->seeds || ++variants > TOLD) continue;
+        n += (size_t)snprintf(text + n, size - n, "%s%s: %d of %d", n ? "; " : "(",
+                              s->variant[v].name, there, s->seeds);
+        if (there > whole && n < size)
+            n += (size_t)snprintf(text + n, size - n, ", %d failed", there - whole);
+    }
+    if (variants > TOLD && n < size)
+        n += (size_t)snprintf(text + n, size - n, "; %d other variants are not whole",
+                              variants - TOLD);
+    if (n && n < size) snprintf(text + n, size - n, ")");
+}
+
+/* The seeds, for the title: a figure says what it is made of, and on a line of its own what it is
+ * not. */
+static void put_title(FILE *to, const results *x, int t, bool curves)
 {
     const study *s = x->study;
-    char text[1024];
+    char text[1024], absent[1024] = "";
     int n = snprintf(text, sizeof text, "%s: %s, seed%s", s->title, s->label[t],
                      s->seeds > 1 ? "s" : "");
     for (int i = 0; i < s->seeds && n < (int)sizeof text - 32; i++)
@@ -70,10 +56,11 @@ static void put_title(FILE *to, const results *x, int t)
                       (unsigned long long)s->seed[i]);
     fprintf(to, "set title ");
     picture_quote(to, text);
+    put_absent(absent, sizeof absent, x, t, curves);
+    if (*absent) fprintf(to, " . \"\\n\" . ");
+    if (*absent) picture_quote(to, absent);
     fprintf(to, "\n");
 }
-
-static bool any(const results *x, int t, int v) { return spread_of(x, t, v, -1).n > 0; }
 
 /* A curve of block v for each variant that has results. */
 static void put_curves(FILE *to, const results *x, int t, const char *using, const char *with)
@@ -118,7 +105,7 @@ static void put_level_axis(FILE *to, const task *t)
 static void draw_accuracy(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
-    put_title(to, x, t);
+    put_title(to, x, t, false);
     put_level_axis(to, s->task[t]);
     fprintf(to, "set ylabel 'accuracy (mean, lowest and highest seed)'\nset yrange [0:1.02]\n");
     for (int v = 0; v < s->variants; v++) {
@@ -137,7 +124,7 @@ static void draw_accuracy(FILE *to, const results *x, int t)
 static void draw_curves(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
-    put_title(to, x, t);
+    put_title(to, x, t, true);
     fprintf(to, "set xlabel 'step'\nset ylabel 'accuracy (mean over tests), each seed'\n"
                 "set yrange [0:1.02]\nset xrange [0:]\n");
     for (int v = 0; v < s->variants; v++) {
@@ -182,7 +169,7 @@ static void draw_state(FILE *to, const results *x, int t)
     const study *s = x->study;
     char name[NAME], other[NAME];
     int curves = 0;
-    put_title(to, x, t);
+    put_title(to, x, t, false);
     fprintf(to, "set xlabel 'numbers of recurrent state, all layers'\nset ylabel 'accuracy (mean "
                 "over tests; lowest and highest seed)'\nset yrange [0:1.02]\nset logscale x 2\n"
                 "set offsets graph 0.05, graph 0.05, 0, 0\n");
@@ -222,10 +209,42 @@ static pal_status plot(const results *x, int t, const char *folder, const char *
     return picture_end(&p, error);
 }
 
+/* Whether it is a name of plots: KIND-LABEL.svg, the label of this study or of what it was before.
+ */
+static bool is_plot(const char *name)
+{
+    static const char *const kinds[] = {"accuracy-", "curves-", "state-"};
+    for (int i = 0; i < 3; i++) {
+        const size_t n = strlen(kinds[i]);
+        if (strncmp(name, kinds[i], n)) continue;
+        for (int j = 0; task_names(j); j++) {
+            const size_t length = strlen(task_names(j));
+            if (strncmp(name + n, task_names(j), length)) continue;
+            const char *end =
+                name + n + length; /* of the second task of a name there is a number */
+            if (strcmp(end + strspn(end, "0123456789"), ".svg") == 0) return true;
+        }
+    }
+    return false;
+}
+
+pal_status plots_remove(const char *folder, pal_error *error)
+{
+    struct dirent *entry;
+    DIR *at = opendir(folder);
+    if (!at) return pal_error_set(error, PAL_EIO, "%.400s: %s", folder, strerror(errno));
+    pal_status s = PAL_OK;
+    while (s == PAL_OK && (entry = readdir(at)))
+        if (is_plot(entry->d_name)) s = picture_remove(folder, entry->d_name, error);
+    closedir(at);
+    return s;
+}
+
 pal_status plots(const results *x, const char *folder, pal_error *error)
 {
     const study *s = x->study;
-    pal_status status = PAL_OK;
+    pal_status status = picture_can(error);
+    if (status == PAL_OK) status = plots_remove(folder, error);
     for (int t = 0; t < s->tasks && status == PAL_OK; t++) {
         int first = -1;
         bool states = false;

@@ -3,7 +3,8 @@
  *
  * The search has seeds and a number of steps of its own, so that no run of the study has a say in
  * the rate that it is made with. Best is the highest accuracy, the mean over all test points of all
- * tasks and over the seeds; of equals the lowest training loss.
+ * tasks and over the seeds; of equals the lowest training loss. A variant without all of its runs
+ * has no best rate: the one that is missing may be it.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -36,9 +37,67 @@ static bool better(const outcome *a, const outcome *b)
     return a->loss < b->loss;
 }
 
+/* What a variant has of the search. */
+typedef struct found {
+    int best;         /* by number */
+    double high, low; /* accuracy of the best rate and of the worst */
+    int missing, failed;
+} found;
+
+/* A row of the table. */
+static found print_row(const study *s, const runs *r, const char *folder, int v)
+{
+    found f = {.best = -1};
+    outcome top = {0};
+    printf("| %s |", s->variant[v].name);
+    for (int i = 0; i < s->rates; i++) {
+        const outcome o = outcome_of(s, r, folder, v, i);
+        f.missing += o.missing, f.failed += o.failed;
+        if (o.missing || o.failed) {
+            printf(" %s |", o.failed ? "failed" : "");
+            continue;
+        }
+        printf(" %.4f |", o.accuracy);
+        if (f.best < 0 || o.accuracy < f.low) f.low = o.accuracy;
+        if (f.best < 0 || better(&o, &top)) f.best = i, top = o;
+    }
+    f.high = top.accuracy;
+    printf("\n");
+    return f;
+}
+
+/* Whether a rate is the smallest or the largest of the list, in whatever order that is. */
+static bool at_edge(const study *s, int rate)
+{
+    bool below = false, above = false;
+    for (int i = 0; i < s->rates; i++) {
+        below = below || s->rate[i] < s->rate[rate];
+        above = above || s->rate[i] > s->rate[rate];
+    }
+    return !below || !above;
+}
+
+/* What has to be known of a line, or why there is none. Accuracies of a few seeds that are nearer
+ * than CLOSE say nothing, as where nothing was learned at any rate: then it is no matter where the
+ * best of them is. */
+static void print_note(const study *s, int v, const found *f)
+{
+    static const double CLOSE = 0.02;
+    const char *name = s->variant[v].name;
+    const int of = s->tasks * s->rates * s->rate_seeds;
+    if (f->missing || f->failed)
+        printf("# %s: no line, for of %d runs %d are missing and %d have failed; a rate that is "
+               "taken out of `rates` is not asked for\n",
+               name, of, f->missing, f->failed);
+    else if (s->rates > 1 && f->high - f->low < CLOSE)
+        printf("# %s: no rate was better than another (%.4f to %.4f)\n", name, f->low, f->high);
+    else if (at_edge(s, f->best))
+        printf("# %s: the best rate is at the edge of the list\n", name);
+}
+
 void rates_print(const study *s, const runs *r, const char *folder)
 {
-    int best[MOST_VARIANTS];
+    found at[MOST_VARIANTS];
     char text[32];
     printf("\nAccuracy after %lld steps, seed%s", (long long)s->rate_steps,
            s->rate_seeds > 1 ? "s" : "");
@@ -49,26 +108,10 @@ void rates_print(const study *s, const runs *r, const char *folder)
     printf("\n|---|");
     for (int i = 0; i < s->rates; i++) printf("---|");
     printf("\n");
-    for (int v = 0; v < s->variants; v++) {
-        outcome top = {0};
-        best[v] = -1;
-        printf("| %s |", s->variant[v].name);
-        for (int i = 0; i < s->rates; i++) {
-            const outcome o = outcome_of(s, r, folder, v, i);
-            if (o.missing || o.failed) {
-                printf(" %s |", o.failed ? "failed" : "");
-                continue;
-            }
-            printf(" %.4f |", o.accuracy);
-            if (best[v] < 0 || better(&o, &top)) best[v] = i, top = o;
-        }
-        printf("\n");
-    }
+    for (int v = 0; v < s->variants; v++) at[v] = print_row(s, r, folder, v);
     printf("\nLines for the study:\n\n");
     for (int v = 0; v < s->variants; v++)
-        if (best[v] >= 0)
-            printf("variant.%s.lr = %s\n", s->variant[v].name, shortest(s->rate[best[v]], text));
-    for (int v = 0; v < s->variants; v++)
-        if (best[v] == 0 || best[v] == s->rates - 1)
-            printf("# %s: the best rate is at the edge of the list\n", s->variant[v].name);
+        if (!at[v].missing && !at[v].failed)
+            printf("variant.%s.lr = %s\n", s->variant[v].name, shortest(s->rate[at[v].best], text));
+    for (int v = 0; v < s->variants; v++) print_note(s, v, &at[v]);
 }

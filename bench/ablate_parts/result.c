@@ -1,18 +1,19 @@
 /*
  * result.c - the file that a run leaves: its description, a line "result", and numbers.
  *
- * A file is believed only if its description is the one that is asked for and every number is
- * there, up to the last line, "end", and the model if it was to be kept. Anything else counts as
- * missing, and the run is made again. The lines that say which program made it are no part of the
- * description: a new version of the program does not make a study begin again.
+ * A file is believed only if its description is the one that is asked for, every number is there,
+ * up to the last line, "end", and can be one of such a run, and the model is there if it was to be
+ * kept. Anything else counts as missing, and the run is made again. The lines that say which
+ * program made it are no part of the description: a new version of the program does not make a
+ * study begin again.
  */
 #include "bench/ablate_parts/ablate.h"
+#include "examples/lm/text.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char MARK[] = "\nresult\n";
 enum { MOST_BYTES = 1 << 26 };
@@ -73,6 +74,7 @@ static char *read_file(const char *folder, const char *name)
 {
     char path[PAL_PATH];
     snprintf(path, sizeof path, "%s/%s.txt", folder, name);
+    if (lm_is_special(path)) return NULL;
     FILE *from = fopen(path, "r");
     if (!from) return NULL;
     char *text = NULL;
@@ -104,25 +106,31 @@ static bool word(char **at, const char *expected)
     return true;
 }
 
+static bool next_share(char **at, double *out) { return next(at, out) && *out >= 0 && *out <= 1; }
+
+static bool next_count(char **at, int64_t *out)
+{
+    double x;
+    if (!next(at, &x) || !(x >= 0 && x < 1e15 && x == floor(x))) return false;
+    *out = (int64_t)x;
+    return true;
+}
+
+/* The loss may be infinite or no number although that of training never was: a row of a test can be
+ * longer than all of them. */
 static bool read_score(char **at, task_score *p)
 {
-    double asked, rows;
-    if (!word(at, "point") || !next(at, &p->accuracy) || !next(at, &p->whole) ||
-        !next(at, &p->loss) || !next(at, &asked) || !next(at, &rows))
-        return false;
-    if (!(asked >= 0 && asked < 1e15 && rows >= 0 && rows < 1e15)) return false;
-    p->asked = (int64_t)asked, p->rows = (int64_t)rows;
-    return true;
+    return word(at, "point") && next_share(at, &p->accuracy) && next_share(at, &p->whole) &&
+           next(at, &p->loss) && !(p->loss < 0) && next_count(at, &p->asked) &&
+           next_count(at, &p->rows);
 }
 
 static bool read_look(char **at, look *l, int points)
 {
-    double step;
-    if (!word(at, "look") || !next(at, &step) || !(step >= 0 && step < 1e15) || !next(at, &l->loss))
+    if (!word(at, "look") || !next_count(at, &l->step) || !next(at, &l->loss) || !isfinite(l->loss))
         return false;
-    l->step = (int64_t)step;
     for (int j = 0; j < points; j++)
-        if (!next(at, &l->accuracy[j])) return false;
+        if (!next_share(at, &l->accuracy[j])) return false;
     return true;
 }
 
@@ -143,7 +151,8 @@ static bool read_numbers(result *x, char *at)
     read_line(&at, "kernels ", true, x->kernels, sizeof x->kernels);
     if (sscanf(at, "steps %" SCNd64 " loss %lf seconds %lf failed %d points %d looks %d\n%n",
                &x->steps, &x->loss, &x->seconds, &failed, &x->points, &x->looks, &n) != 6 ||
-        n == 0 || x->points < 0 || x->points > MOST_POINTS || x->looks < 0 || x->looks > MOST_LOOKS)
+        n == 0 || x->points < 0 || x->points > MOST_POINTS || x->looks < 0 ||
+        x->looks > MOST_LOOKS || (failed & ~1) || !(x->seconds >= 0 && isfinite(x->seconds)))
         return false;
     x->failed = failed != 0;
     at += n;
@@ -153,15 +162,38 @@ static bool read_numbers(result *x, char *at)
         if (!read_score(&at, &x->score[i])) return false;
     for (int i = 0; i < x->looks; i++)
         if (!read_look(&at, &x->look[i], x->points)) return false;
-    return word(&at, "end\n");
+    return word(&at, "end\n") && !*at;
 }
 
-/* A run that failed leaves none. */
-static bool model_there(const char *folder, const run *r, const result *x)
+/* ---- Whether it can be ---- */
+
+/* Looks are made one after the other, and scores are those of the last one: zeros before it. */
+static bool scores_can_be(const result *x, const run *r)
 {
-    char path[PAL_PATH];
-    snprintf(path, sizeof path, "%s/%s.h5", folder, r->name);
-    return !r->model || x->failed || access(path, F_OK) == 0;
+    for (int i = 0; i < x->looks; i++)
+        if (x->look[i].step <= (i ? x->look[i - 1].step : 0) || x->look[i].step > x->steps)
+            return false;
+    for (int j = 0; j < x->points; j++) {
+        const task_score *p = &x->score[j];
+        const double last = x->looks ? x->look[x->looks - 1].accuracy[j] : 0;
+        if (p->accuracy != last || p->rows != (x->looks ? r->rows : 0) ||
+            (p->asked > 0) != (x->looks > 0))
+            return false;
+    }
+    return true;
+}
+
+/* A run that failed has not made the step at which it did. One that did not ends with a look, after
+ * all steps or where every accuracy is `enough`. */
+static bool can_be(const result *x, const run *r)
+{
+    if (x->points != r->points || x->steps < 0 || !scores_can_be(x, r)) return false;
+    if (x->failed) return x->steps < r->steps;
+    const look *last = x->looks ? &x->look[x->looks - 1] : NULL;
+    if (!last || last->step != x->steps || last->loss != x->loss) return false;
+    for (int j = 0; j < x->points && x->steps < r->steps; j++)
+        if (!(r->enough > 0 && x->score[j].accuracy >= r->enough)) return false;
+    return x->steps <= r->steps;
 }
 
 result *result_read(const char *folder, const run *r)
@@ -171,8 +203,9 @@ result *result_read(const char *folder, const run *r)
     result *x = NULL;
     if (text && strncmp(text, r->text, n) == 0 && strncmp(text + n, MARK, strlen(MARK)) == 0) {
         x = calloc(1, sizeof *x);
-        if (x && (!read_numbers(x, text + n + strlen(MARK)) || x->points != r->points ||
-                  !model_there(folder, r, x))) {
+        /* A run that failed leaves no model. */
+        if (x && (!read_numbers(x, text + n + strlen(MARK)) || !can_be(x, r) ||
+                  (r->model && !x->failed && !kept_is(folder, r, x->steps)))) {
             result_free(x);
             x = NULL;
         }

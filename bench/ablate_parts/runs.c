@@ -7,6 +7,7 @@
  */
 #include "bench/ablate_parts/ablate.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* What --smoke, a seed or a rate change is in the arguments already. */
@@ -19,6 +20,7 @@ static void describe(const study *s, const model *m, run *r)
     const double lr = search ? s->rate[r->rate] : o->lr;
     const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
     char mlp[64] = "no-mlp = true";
+    r->steps = steps, r->rows = o->rows, r->enough = o->enough;
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
     const int n = snprintf(
         r->text, sizeof r->text,
@@ -32,6 +34,31 @@ static void describe(const study *s, const model *m, run *r)
         (long long)(search ? steps : o->every), (unsigned long long)seed);
     if (n < 0 || (size_t)n >= sizeof r->text)
         stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
+}
+
+pal_status recipe_read(recipe *r, const char *text, pal_error *error)
+{
+    int64_t rows;
+    double enough;
+    int kept, n = 0;
+    if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &rows, &enough, &kept,
+               &n) != 3 ||
+        n == 0)
+        return pal_error_set(error, PAL_EFORMAT, "it is no description of a run");
+    pal_status s = lm_options_read(&r->o, text + n, error);
+    if (s != PAL_OK) return s;
+    r->model = kept != 0;
+    r->run = (task_run){.steps = r->o.steps,
+                        .batch = r->o.batch,
+                        .lr = r->o.lr,
+                        .weight_decay = r->o.weight_decay > 0 ? r->o.weight_decay : -1,
+                        .clip = r->o.clip,
+                        .warmup = r->o.warmup,
+                        .seed = r->o.seed,
+                        .every = r->o.eval_every,
+                        .rows = rows,
+                        .enough = enough};
+    return PAL_OK;
 }
 
 runs runs_of(const study *s, models m, bool rates)

@@ -59,8 +59,6 @@ typedef struct rows_data {
  */
 PAL_CHECKED pal_status rows_read(rows *r, const source_opts *o, rows_data data, pal_error *error);
 void rows_free(rows *r);
-/* Whether it is a regular file that is HDF5. */
-bool rows_is_store(const char *path);
 /* Tokens of a task: 0 if `data` is none. */
 int64_t rows_task_vocab(const char *data);
 

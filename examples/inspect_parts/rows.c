@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 void rows_free(rows *r)
 {
@@ -69,26 +68,16 @@ static pal_status of_text(rows *r, const source_opts *o, bpe *tokenizer, const v
     return s;
 }
 
-/* There is something of that name, and it is not of that kind: a pipe would be waited for, and
- * /dev/zero has no end. */
-static bool is_special(const char *path)
-{
-    struct stat is;
-    return stat(path, &is) == 0 && !S_ISREG(is.st_mode);
-}
-
-bool rows_is_store(const char *path) { return !is_special(path) && lm_is_hdf5(path); }
-
 /* The store that the data are, or a text's copy beside the checkpoint. False: none is there. */
 static bool store_of(const rows_data *d, char path[PAL_PATH])
 {
     snprintf(path, PAL_PATH, "%s", d->name);
-    if (rows_is_store(path)) return true;
+    if (lm_is_hdf5(path)) return true;
     if (!d->checkpoint) return false;
     const char *slash = strrchr(d->checkpoint, '/');
     const int folder = slash ? (int)(slash - d->checkpoint) + 1 : 0;
     const int n = snprintf(path, PAL_PATH, "%.*sdata.h5", folder, d->checkpoint);
-    return n < PAL_PATH && rows_is_store(path);
+    return n < PAL_PATH && lm_is_hdf5(path);
 }
 
 static pal_status of_store(rows *r, const source_opts *o, const rows_data *d, const char *path,
@@ -124,7 +113,7 @@ static pal_status of_data(rows *r, const source_opts *o, const rows_data *d, pal
              (long long)(o->row * d->len), store ? path : d->name,
              store || !*d->checksum ? "" : " (not compared with what the model was trained on)");
     if (store) return of_store(r, o, d, path, error);
-    if (is_special(d->name))
+    if (lm_is_special(d->name))
         return pal_error_set(error, PAL_EVALUE, "%.400s: a file is wanted", d->name);
     lm_text text = {.byte = NULL};
     pal_status s = lm_text_read(&text, d->name, error);

@@ -3,6 +3,7 @@
  */
 #include "examples/inspect_parts/look.h"
 #include "examples/lm/data.h"
+#include "examples/lm/text.h"
 #include "examples/lm/weights.h"
 
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static pal_status read_vocabulary(model *m, pal_error *error)
     const char *json = NULL;
     pal_tokens *store = NULL;
     pal_status s = PAL_OK;
-    if (rows_is_store(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
+    if (lm_is_hdf5(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
     if (store) json = pal_tokens_tokenizer(store);
     if (s == PAL_OK) s = bpe_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s == PAL_OK)

@@ -6,13 +6,21 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* How an HDF5 file begins. */
 static const char hdf5[] = "\x89HDF\r\n\x1a\n";
 
+bool lm_is_special(const char *path)
+{
+    struct stat is;
+    return stat(path, &is) == 0 && !S_ISREG(is.st_mode);
+}
+
 bool lm_is_hdf5(const char *path)
 {
     char begin[sizeof hdf5 - 1] = "";
+    if (lm_is_special(path)) return false;
     FILE *file = fopen(path, "rb");
     if (!file) return false;
     bool is = fread(begin, 1, sizeof begin, file) == sizeof begin &&

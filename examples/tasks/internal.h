@@ -113,6 +113,9 @@ PAL_CHECKED pal_status task_write_text(task *t, pal_error *error);
 
 /* ---- learn.c ---- */
 
+/* Rows of `len` tokens that are tested at once, up to count: so many that there are about four
+ * million logits and 16384 tokens, and at least one. */
+int64_t task_rows_at_once(int64_t vocab, int64_t len, int64_t count);
 /* Adds the answers of B rows, logits [B,len,vocab], to the sums of a score: task_test divides them
  * by what was asked. Logits that are not numbers are wrong answers. */
 void task_mark(task_score *sum, const pal_array *logits, const int64_t *targets, int64_t B,

@@ -73,10 +73,9 @@ void task_mark(task_score *sum, const pal_array *logits, const int64_t *targets,
     }
 }
 
-/* Rows that are tested at once, so many that there are about four million logits. */
-static int64_t rows_at_once(const task *t, int64_t len, int64_t count)
+int64_t task_rows_at_once(int64_t vocab, int64_t len, int64_t count)
 {
-    const int64_t n = (1 << 22) / (len * t->vocab), most = 16384 / len;
+    const int64_t n = (1 << 22) / (len * vocab), most = 16384 / len;
     const int64_t B = n < most ? n : most;
     return B < 1 ? 1 : B > count ? count : B;
 }
@@ -84,7 +83,8 @@ static int64_t rows_at_once(const task *t, int64_t len, int64_t count)
 task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point, uint64_t seed,
                      int64_t count)
 {
-    const int64_t len = t->point[TASK_TEST][point].len, most = rows_at_once(t, len, count);
+    const int64_t len = t->point[TASK_TEST][point].len;
+    const int64_t most = task_rows_at_once(t->vocab, len, count);
     const bool before = pal_set_grad(tape, false);
     task_score s = {0};
     for (int64_t first = 0; first < count; first += most) {
