@@ -82,7 +82,8 @@ END_TEST
 
 /* ---- The rules ---- */
 
-/* A head with everything drawn, as its rule may have it: gates of one number where it has one. */
+/* A head with everything drawn, as its rule may have it: gates of one number where it has one, keys
+ * of unit length where it erases. */
 static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, pal_rng *rng)
 {
     ob_head *h;
@@ -100,7 +101,7 @@ static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, 
         const double norm = ob_norm(h->k + t * K, K);
         for (int64_t i = 0; i < K; i++) {
             const int64_t c = t * K + i;
-            h->k[c] /= norm;
+            if (rule != OB_MAMBA2) h->k[c] /= norm;
             if (rule != OB_GDN2) h->b[c] = rule == OB_MAMBA2 ? 0 : h->w[t * V];
             if (rule == OB_DELTANET) h->g[c] = 0;
             if (rule == OB_GDN || rule == OB_MAMBA2) h->g[c] = h->g[t * K];
@@ -110,10 +111,10 @@ static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, 
     return h;
 }
 
-/* The recurrence of observation.h in plain loops: S after all tokens. */
-static void plain(const ob_head *h, double *S)
+/* The recurrence of observation.h in plain loops: S after `tokens` tokens. */
+static void plain(const ob_head *h, int64_t tokens, double *S)
 {
-    for (int64_t t = 0; t < h->T; t++) {
+    for (int64_t t = 0; t < tokens; t++) {
         const double *k = h->k + t * h->K, *b = h->b + t * h->K;
         for (int64_t c = 0; c < h->V; c++) {
             double erased = 0;
@@ -127,8 +128,27 @@ static void plain(const ob_head *h, double *S)
     }
 }
 
+/* What the key of s reads from S_t, r = S_t^T k_s / |k_s|^2, against z = w_s*v_s: the cosine of the
+ * two, and |r - z| / |z|. */
+static void plain_reading(const ob_head *h, int64_t t, int64_t s)
+{
+    double S[30] = {0}, kk = 0, rr = 0, zz = 0, rz = 0, miss = 0;
+    const double *k = h->k + s * h->K;
+    plain(h, t + 1, S);
+    for (int64_t i = 0; i < h->K; i++) kk += k[i] * k[i];
+    for (int64_t c = 0; c < h->V; c++) {
+        const double z = h->w[s * h->V + c] * h->v[s * h->V + c];
+        double r = 0;
+        for (int64_t i = 0; i < h->K; i++) r += S[i * h->V + c] * k[i] / kk;
+        rr += r * r, zz += z * z, rz += r * z, miss += (r - z) * (r - z);
+    }
+    miss = sqrt(miss / zz);
+    near(h->cosine[t * h->T + s], rz / sqrt(rr * zz), 1e-12, "the cosine of a reading");
+    near(h->error[t * h->T + s], miss, 1e-12 * (1 + miss), "the error of a reading");
+}
+
 /* sum_s A[t,s] (w_s*v_s) = o_t to 1e-10, and the state is that of the recurrence, for every rule
- * and in both modes; A is 0 above its diagonal. */
+ * and in both modes, and so is what the keys read; A is 0 above its diagonal. */
 START_TEST(implied_attention)
 {
     pal_rng rng = pal_rng_new(7, 0);
@@ -141,7 +161,7 @@ START_TEST(implied_attention)
             const ob_head *h = &ob.head[i];
             double S[30] = {0}, norm = 0, change = 0, sum = 0, entropy = 0;
             near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
-            plain(h, S);
+            plain(h, 19, S);
             for (int64_t c = 0; c < 30; c++) {
                 near(h->S[18 * 30 + c], S[c], 1e-12, ob_rule_name(h->rule));
                 norm += S[c] * S[c];
@@ -157,7 +177,10 @@ START_TEST(implied_attention)
             near(ob_norm(h->sigma + 18 * 5, 5), sqrt(norm), 1e-12, "the norm of sigma");
             for (int64_t t = 0; t < 19; t++)
                 for (int64_t s = 0; s < 19; s++)
-                    if (s > t) near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
+                    if (s > t)
+                        near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
+                    else
+                        plain_reading(h, t, s);
         }
         ob_free(&ob);
     }

@@ -121,7 +121,11 @@ look head "$dir/recall/model.h5" --row 3 --head 2 # which layer 1 has not
 figures "$dir/pair" 0-1 state readback attention sigma
 figures "$dir/pair" 1-0 attention
 [ -e "$dir/pair/state-1-0.svg" ] && fail "attention has a state"
-cut -d, -f8 "$dir/pair/maps.csv" | grep -q '^0\.' || fail "no weights in maps.csv"
+# Layer 1 is attention: two heads of two models, the weights of each of 12 rows sum to 1.
+awk -F, '
+    NR > 1 && $2 == 1 { sum[$1 "," $3 "," $4] += $8; if ($8 == "" || $8 < 0 || $6 != "" || $7 != "") bad++ }
+    END { for (row in sum) { rows++; d = sum[row] - 1; if (!(d <= 1e-7 && -d <= 1e-7)) bad++ } exit bad > 0 || rows != 48 }' \
+    "$dir/pair/maps.csv" || fail "attention in maps.csv: $(grep ',1,1,' "$dir/pair/maps.csv")"
 
 # ---- train_lm's, on its own data and on a text ----
 i=0
