@@ -306,6 +306,37 @@ START_TEST(wide_scripts)
 }
 END_TEST
 
+/* The largest and the smallest vectors, and as many tokens as may be, under whose gates GDN-2's
+ * state grows by a quarter a token: what is shown stays finite, and no length becomes 0. */
+START_TEST(far_scripts)
+{
+    static const char *const vectors[] = {
+        "key a -5e49 1e50\nkey b 1e50 5e49\nvalue v 1e50 1e50\n",
+        "key a -1e-50 2e-50\nkey b 2e-50 1e-50\nvalue v 1e-50 1e-50\n"};
+    static const double sizes[] = {1e50, 1e-50};
+    const int64_t last = OB_TOKENS - 1;
+    for (int i = 0; i < 2; i++) {
+        char text[32 * OB_TOKENS];
+        int n = snprintf(text, sizeof text, "%s", vectors[i]);
+        for (int t = 0; t < OB_TOKENS; t++)
+            n += snprintf(text + n, sizeof text - (size_t)n, "write %s\n",
+                          t % 2 ? "b v erase=2,0" : "a v erase=0,2");
+        observation ob = scripted(text, NULL);
+        for (int j = 0; j < ob.heads; j++) {
+            const ob_head *h = &ob.head[j];
+            near(h->k[0], -sqrt(0.2), 1e-15, "a key");
+            near(h->norm[0] / sizes[i], sqrt(2), 1e-15, "the norm of one pair");
+            near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
+            ck_assert(isfinite(h->norm[last]) && h->norm[last] > 0.1 * sizes[i]);
+            ck_assert(h->rule != OB_GDN2 || h->norm[last] > 1e50 * sizes[i]);
+            ck_assert(isfinite(h->update[last]) && isfinite(h->error[last * OB_TOKENS]));
+            ck_assert(isfinite(h->sigma[last * 2]) && isfinite(h->rank[last]));
+        }
+        ob_free(&ob);
+    }
+}
+END_TEST
+
 START_TEST(wrong_scripts)
 {
     static const struct {
@@ -325,6 +356,16 @@ START_TEST(wrong_scripts)
         {"key a 1\nread b\nread c", "2 keys without a vector, and only 1 channels"},
         {"key a 0 0\nread a", "key a is zeros"},
         {"key a 1 x", "no number: x"},
+        {"key a 1 nan", "no number: nan"},
+        {"read b\nkey a 1e200 0\nwrite a red",
+         "text:2: key a: the numbers of a vector are 0 or from 1e-50 to 1e50 in size: 1e200"},
+        {"read b\nvalue red 0 -1e200", "text:2: value red: the numbers of a vector are 0 or from"},
+        {"value red 1e-51 1", "text:1: value red: the numbers"},
+        {"value red inf 1", "value red: the numbers of a vector are 0 or from 1e-50 to 1e50"},
+        {"key a 1e-999 1", "key a: the numbers of a vector are 0 or from 1e-50 to 1e50"},
+        {"key a 1e999 1", "in size: 1e999"},
+        {"decay 1e-51", "text:1: a number above 0 is 1e-50 at least: 1e-51"},
+        {"write a red write=1e-320", "above 0 is 1e-50 at least: 1e-320"},
         {"key a 1 0\ndecay 1 1 1", "text:2: decay has 3 numbers; 1 or 2"},
         {"read abcdefghijklmnopqrstuvwxyz", "at most 23 characters"},
     };
@@ -457,6 +498,7 @@ int main(void)
     tcase_add_test(tc, gates);
     tcase_add_test(tc, wrong_scripts);
     tcase_add_test(tc, wide_scripts);
+    tcase_add_test(tc, far_scripts);
     tcase_add_test(tc, layers);
     tcase_add_test(tc, limits);
     tcase_add_test(tc, shown_words);
