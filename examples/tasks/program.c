@@ -114,8 +114,8 @@ static void save(const run *r, int64_t step, const char *name)
         need(r->o, task_save(r->params, &r->description, step, r->o->out, name, &error), &error);
 }
 
-/* The model that an earlier run left goes before this one leaves its start, so that the two files of
- * a folder are of one run, also if this one diverges or is killed. */
+/* The model that an earlier run left goes before this one leaves its start, so that the two files
+ * of a folder are of one run, also if this one diverges or is killed. */
 static void forget(const run *r, const char *name)
 {
     char path[PAL_PATH];
