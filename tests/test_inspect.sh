@@ -71,7 +71,7 @@ figures() { # folder layer-head kinds...
         # Points and borders are paths too: a map is an image, and a curve, or the points of one
         # token, has a place of its own.
         case $kind in
-        sigma) grep -A 5 'id="gnuplot_plot_1a"' "$svg" | grep -q '<path\|<use' || fail "$svg is empty" ;;
+        sigma) grep -A 5 'id="gnuplot_plot_1a"' "$svg" | grep -q "<path.*d='M[0-9.,]* L\|<use" || fail "$svg is empty" ;;
         *) filled "$svg" || fail "$svg: not every panel is filled by an image" ;;
         esac
     done
