@@ -82,7 +82,8 @@ END_TEST
 
 /* ---- The rules ---- */
 
-/* A head with everything drawn, as its rule may have it: gates of one number where it has one. */
+/* A head with everything drawn, as its rule may have it: gates of one number where it has one, keys
+ * of unit length where it erases. */
 static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, pal_rng *rng)
 {
     ob_head *h;
@@ -100,7 +101,7 @@ static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, 
         const double norm = ob_norm(h->k + t * K, K);
         for (int64_t i = 0; i < K; i++) {
             const int64_t c = t * K + i;
-            h->k[c] /= norm;
+            if (rule != OB_MAMBA2) h->k[c] /= norm;
             if (rule != OB_GDN2) h->b[c] = rule == OB_MAMBA2 ? 0 : h->w[t * V];
             if (rule == OB_DELTANET) h->g[c] = 0;
             if (rule == OB_GDN || rule == OB_MAMBA2) h->g[c] = h->g[t * K];
@@ -110,10 +111,10 @@ static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, 
     return h;
 }
 
-/* The recurrence of observation.h in plain loops: S after all tokens. */
-static void plain(const ob_head *h, double *S)
+/* The recurrence of observation.h in plain loops: S after `tokens` tokens. */
+static void plain(const ob_head *h, int64_t tokens, double *S)
 {
-    for (int64_t t = 0; t < h->T; t++) {
+    for (int64_t t = 0; t < tokens; t++) {
         const double *k = h->k + t * h->K, *b = h->b + t * h->K;
         for (int64_t c = 0; c < h->V; c++) {
             double erased = 0;
@@ -127,8 +128,27 @@ static void plain(const ob_head *h, double *S)
     }
 }
 
+/* What the key of s reads from S_t, r = S_t^T k_s / |k_s|^2, against z = w_s*v_s: the cosine of the
+ * two, and |r - z| / |z|. */
+static void plain_reading(const ob_head *h, int64_t t, int64_t s)
+{
+    double S[30] = {0}, kk = 0, rr = 0, zz = 0, rz = 0, miss = 0;
+    const double *k = h->k + s * h->K;
+    plain(h, t + 1, S);
+    for (int64_t i = 0; i < h->K; i++) kk += k[i] * k[i];
+    for (int64_t c = 0; c < h->V; c++) {
+        const double z = h->w[s * h->V + c] * h->v[s * h->V + c];
+        double r = 0;
+        for (int64_t i = 0; i < h->K; i++) r += S[i * h->V + c] * k[i] / kk;
+        rr += r * r, zz += z * z, rz += r * z, miss += (r - z) * (r - z);
+    }
+    miss = sqrt(miss / zz);
+    near(h->cosine[t * h->T + s], rz / sqrt(rr * zz), 1e-12, "the cosine of a reading");
+    near(h->error[t * h->T + s], miss, 1e-12 * (1 + miss), "the error of a reading");
+}
+
 /* sum_s A[t,s] (w_s*v_s) = o_t to 1e-10, and the state is that of the recurrence, for every rule
- * and in both modes; A is 0 above its diagonal. */
+ * and in both modes, and so is what the keys read; A is 0 above its diagonal. */
 START_TEST(implied_attention)
 {
     pal_rng rng = pal_rng_new(7, 0);
@@ -141,7 +161,7 @@ START_TEST(implied_attention)
             const ob_head *h = &ob.head[i];
             double S[30] = {0}, norm = 0, change = 0, sum = 0, entropy = 0;
             near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
-            plain(h, S);
+            plain(h, 19, S);
             for (int64_t c = 0; c < 30; c++) {
                 near(h->S[18 * 30 + c], S[c], 1e-12, ob_rule_name(h->rule));
                 norm += S[c] * S[c];
@@ -157,7 +177,10 @@ START_TEST(implied_attention)
             near(ob_norm(h->sigma + 18 * 5, 5), sqrt(norm), 1e-12, "the norm of sigma");
             for (int64_t t = 0; t < 19; t++)
                 for (int64_t s = 0; s < 19; s++)
-                    if (s > t) near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
+                    if (s > t)
+                        near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
+                    else
+                        plain_reading(h, t, s);
         }
         ob_free(&ob);
     }
@@ -283,6 +306,37 @@ START_TEST(wide_scripts)
 }
 END_TEST
 
+/* The largest and the smallest vectors, and as many tokens as may be, under whose gates GDN-2's
+ * state grows by a quarter a token: what is shown stays finite, and no length becomes 0. */
+START_TEST(far_scripts)
+{
+    static const char *const vectors[] = {
+        "key a -5e49 1e50\nkey b 1e50 5e49\nvalue v 1e50 1e50\n",
+        "key a -1e-50 2e-50\nkey b 2e-50 1e-50\nvalue v 1e-50 1e-50\n"};
+    static const double sizes[] = {1e50, 1e-50};
+    const int64_t last = OB_TOKENS - 1;
+    for (int i = 0; i < 2; i++) {
+        char text[32 * OB_TOKENS];
+        int n = snprintf(text, sizeof text, "%s", vectors[i]);
+        for (int t = 0; t < OB_TOKENS; t++)
+            n += snprintf(text + n, sizeof text - (size_t)n, "write %s\n",
+                          t % 2 ? "b v erase=2,0" : "a v erase=0,2");
+        observation ob = scripted(text, NULL);
+        for (int j = 0; j < ob.heads; j++) {
+            const ob_head *h = &ob.head[j];
+            near(h->k[0], -sqrt(0.2), 1e-15, "a key");
+            near(h->norm[0] / sizes[i], sqrt(2), 1e-15, "the norm of one pair");
+            near(h->A_error, 0, 1e-10, ob_rule_name(h->rule));
+            ck_assert(isfinite(h->norm[last]) && h->norm[last] > 0.1 * sizes[i]);
+            ck_assert(h->rule != OB_GDN2 || h->norm[last] > 1e50 * sizes[i]);
+            ck_assert(isfinite(h->update[last]) && isfinite(h->error[last * OB_TOKENS]));
+            ck_assert(isfinite(h->sigma[last * 2]) && isfinite(h->rank[last]));
+        }
+        ob_free(&ob);
+    }
+}
+END_TEST
+
 START_TEST(wrong_scripts)
 {
     static const struct {
@@ -302,6 +356,16 @@ START_TEST(wrong_scripts)
         {"key a 1\nread b\nread c", "2 keys without a vector, and only 1 channels"},
         {"key a 0 0\nread a", "key a is zeros"},
         {"key a 1 x", "no number: x"},
+        {"key a 1 nan", "no number: nan"},
+        {"read b\nkey a 1e200 0\nwrite a red",
+         "text:2: key a: the numbers of a vector are 0 or from 1e-50 to 1e50 in size: 1e200"},
+        {"read b\nvalue red 0 -1e200", "text:2: value red: the numbers of a vector are 0 or from"},
+        {"value red 1e-51 1", "text:1: value red: the numbers"},
+        {"value red inf 1", "value red: the numbers of a vector are 0 or from 1e-50 to 1e50"},
+        {"key a 1e-999 1", "key a: the numbers of a vector are 0 or from 1e-50 to 1e50"},
+        {"key a 1e999 1", "in size: 1e999"},
+        {"decay 1e-51", "text:1: a number above 0 is 1e-50 at least: 1e-51"},
+        {"write a red write=1e-320", "above 0 is 1e-50 at least: 1e-320"},
         {"key a 1 0\ndecay 1 1 1", "text:2: decay has 3 numbers; 1 or 2"},
         {"read abcdefghijklmnopqrstuvwxyz", "at most 23 characters"},
     };
@@ -434,6 +498,7 @@ int main(void)
     tcase_add_test(tc, gates);
     tcase_add_test(tc, wrong_scripts);
     tcase_add_test(tc, wide_scripts);
+    tcase_add_test(tc, far_scripts);
     tcase_add_test(tc, layers);
     tcase_add_test(tc, limits);
     tcase_add_test(tc, shown_words);

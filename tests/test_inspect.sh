@@ -68,12 +68,29 @@ figures() { # folder layer-head kinds...
         elif command -v python3 >/dev/null 2>&1; then
             python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' "$svg" || fail "$svg is not well formed"
         fi
-        # Points and borders are paths too: a map is an image, and a curve has a place of its own.
+        # Points and borders are paths too: a map is an image, and a curve, or the points of one
+        # token, has a place of its own.
         case $kind in
-        sigma) grep -A 5 'id="gnuplot_plot_1a"' "$svg" | grep -q '<path' || fail "$svg is empty" ;;
-        *) grep -q '<image' "$svg" || fail "$svg is empty" ;;
+        sigma) grep -A 5 'id="gnuplot_plot_1a"' "$svg" | grep -q "<path.*d='M[0-9.,]* L\|<use" || fail "$svg is empty" ;;
+        *) filled "$svg" || fail "$svg: not every panel is filled by an image" ;;
         esac
     done
+}
+# Every panel (a path from the end of its y axis to the origin to the end of its x axis) has an image
+# of its size.
+filled() { # svg
+    tr "'" '"' <"$1" | awk -F '"' '
+        function near(a, b) { return a - b < 0.05 && b - a < 0.05 }
+        /<image x="/ { n++; x[n] = $2; y[n] = $4; w[n] = $6; h[n] = $8 }
+        match($0, / d="M[0-9.]+,[0-9.]+ L[0-9.]+,[0-9.]+ L[0-9.]+,[0-9.]+ M/) {
+            split(substr($0, RSTART + 5, RLENGTH - 7), p, "[ ,L]+")
+            if (!seen[p[1]]++) { m++; left[m] = p[1]; top[m] = p[2]; low[m] = p[4]; right[m] = p[5] }
+        }
+        END {
+            for (i = 1; i <= n && i <= m; i++)
+                good += near(x[i], left[i]) && near(x[i] + w[i], right[i]) && near(y[i], top[i]) && near(y[i] + h[i], low[i])
+            exit n == 0 || n != m || good != n
+        }'
 }
 figures "$dir/demo" 0-0 state readback attention sigma
 
@@ -81,6 +98,33 @@ figures "$dir/demo" 0-0 state readback attention sigma
 printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
 look script --script "$dir/script" --rule mamba2,gdn2
 says script '^   2 read a  *red + blue  *blue'
+
+# ---- Memories of one row or column, and one token ----
+look thin --script "$dir/script" --rule mamba2,gdn2 --out "$dir/thin" # one key
+figures "$dir/thin" 0-0 state readback attention sigma
+look letter --mixers gdn2:num_heads=1,attn:num_heads=1 --width 16 --text a --out "$dir/letter"
+figures "$dir/letter" 0-0 state readback attention sigma
+pixels() { grep -o 'base64,[^"'"'"']*' "$dir/$1/state-0-0.svg"; }
+# A row or a column looks as two of the same do.
+for shape in '1 2 3 4:-3:1 2 3 4:-3 -3' '5:1 -2 3 -4:5 5:1 -2 3 -4' '5:-3:5 5:-3 -3'; do
+    echo "$shape" | {
+        IFS=: read -r key value keys values
+        printf 'key a %s\nvalue v %s\nwrite a v\n' "$key" "$value" >"$dir/one"
+        printf 'key a %s\nvalue v %s\nwrite a v\n' "$keys" "$values" >"$dir/two"
+    }
+    for n in one two; do
+        look $n --script "$dir/$n" --rule gdn2,kda --out "$dir/$n.out"
+        figures "$dir/$n.out" 0-0 state readback attention sigma
+        grep -i 'warning\|grid' "$dir/$n.txt" && fail "$shape, $n: gnuplot has something to say"
+    done
+    [ "$(pixels one.out)" = "$(pixels two.out)" ] || fail "$shape: other colours"
+    [ "$(pixels one.out | wc -l)" = 2 ] || fail "$shape: not two images"
+done
+# The one channel without a name is 0, and there are no parts of it.
+printf 'key a 5\nkey b -5\nvalue v 3\nwrite b v\n' >"$dir/one"
+look one --script "$dir/one" --rule gdn2 --out "$dir/one.out"
+grep -q '>-\{0,1\}0\.[0-9]*<' "$dir/one.out/state-0-0.svg" && fail "tics between the channels"
+grep -q '<text> *0</' "$dir/one.out/state-0-0.svg" || fail "no tic of channel 0"
 
 # Nothing in a script, a text or the name of a folder is a command to gnuplot or to a terminal.
 mkdir "$dir/bait"
@@ -121,7 +165,11 @@ look head "$dir/recall/model.h5" --row 3 --head 2 # which layer 1 has not
 figures "$dir/pair" 0-1 state readback attention sigma
 figures "$dir/pair" 1-0 attention
 [ -e "$dir/pair/state-1-0.svg" ] && fail "attention has a state"
-cut -d, -f8 "$dir/pair/maps.csv" | grep -q '^0\.' || fail "no weights in maps.csv"
+# Layer 1 is attention: two heads of two models, the weights of each of 12 rows sum to 1.
+awk -F, '
+    NR > 1 && $2 == 1 { sum[$1 "," $3 "," $4] += $8; if ($8 == "" || $8 < 0 || $6 != "" || $7 != "") bad++ }
+    END { for (row in sum) { rows++; d = sum[row] - 1; if (!(d <= 1e-7 && -d <= 1e-7)) bad++ } exit bad > 0 || rows != 48 }' \
+    "$dir/pair/maps.csv" || fail "attention in maps.csv: $(grep ',1,1,' "$dir/pair/maps.csv")"
 
 # ---- train_lm's, on its own data and on a text ----
 i=0

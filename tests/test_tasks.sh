@@ -128,9 +128,18 @@ refuses "batch=3000000000: a whole number from 1 to 2147483647" recall --batch 3
 refuses "threads=1000000: a whole number from 0 to 4096" recall --threads 1000000
 refuses "lr=-1: a number from" needle --lr -1
 refuses "only options" synthetic palindrome
+# It leaves its own start and no model, least of all that of the run whose folder it takes over.
+cp "$dir/twice.h5s/start.h5" "$dir/before.h5"
 # shellcheck disable=SC2086
 refuses "loss or the gradient of step [0-9]* is not finite: try a smaller --lr" recall $small --lr 1000 --weight-decay 1000 --steps 40 \
-    --batch 4 --len 16 --pairs 2
+    --batch 4 --len 16 --pairs 2 --out "$dir/twice.h5s"
+[ -e "$dir/twice.h5s/model.h5" ] && fail "not finite: the model of another run is beside its start"
+cmp -s "$dir/twice.h5s/start.h5" "$dir/before.h5"
+[ $? = 1 ] || fail "not finite: it has left no start of its own"
+mkdir "$dir/wall" "$dir/wall/model.h5"
+# shellcheck disable=SC2086
+refuses "wall/model.h5: Is a directory" recall $small --steps 1 --batch 4 --len 16 --pairs 2 --out "$dir/wall"
+[ -e "$dir/wall/start.h5" ] && fail "a start beside what is in the way of its model"
 echo >"$dir/plain"
 # shellcheck disable=SC2086
 refuses "Not a directory" recall $small --steps 1 --batch 4 --len 16 --pairs 2 --out "$dir/plain"

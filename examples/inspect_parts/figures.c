@@ -44,6 +44,7 @@ static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_
     bool any = false;
     for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
     fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
+    if (!any && n == 1) fprintf(to, "set %ctics (0)\n", axis); /* not parts of the one channel */
     if (!any) return;
     fprintf(to, "set %ctics (", axis);
     for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
@@ -70,6 +71,14 @@ static void token_tics(FILE *to, const observation *ob, char axis)
 
 /* ---- One panel ---- */
 
+/* How gnuplot places the cells of a map. It draws no image of a single row or column; such a one is
+ * given twice, as two halves of a cell. */
+static void places(FILE *to, int64_t rows, int64_t cols)
+{
+    if (rows > 1 && cols > 1) return;
+    fprintf(to, " using (%s):(%s):3", cols > 1 ? "$1" : "$1/2-0.25", rows > 1 ? "$2" : "$2/2-0.25");
+}
+
 /* The ends of the colours are `most`; 0: the largest number. */
 static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double most)
 {
@@ -79,11 +88,15 @@ static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double mo
     if (!(most > 0)) most = 1;
     fprintf(to,
             "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset cbrange [%.6g:%.6g]\n"
-            "plot '-' matrix with image notitle\n",
+            "plot '-' matrix",
             (long long)(cols - 1), (long long)(rows - 1), -most, most);
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < cols; j++)
-            fprintf(to, "%.6g ", isfinite(x[i * cols + j]) ? x[i * cols + j] : 0);
+    places(to, rows, cols);
+    fprintf(to, " with image notitle\n");
+    for (int64_t i = 0; i < rows * (rows > 1 ? 1 : 2); i++) {
+        for (int64_t j = 0; j < cols * (cols > 1 ? 1 : 2); j++) {
+            const double c = x[i % rows * cols + j % cols];
+            fprintf(to, "%.6g ", isfinite(c) ? c : 0);
+        }
         fputc('\n', to);
     }
     fprintf(to, "e\n");
@@ -92,10 +105,13 @@ static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double mo
 static void curves(FILE *to, const ob_head *h)
 {
     const int64_t m = h->K < h->V ? h->K : h->V, n = m < CURVES ? m : CURVES;
-    fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ",
-            (long long)(h->T > 1 ? h->T - 1 : 1));
+    if (h->T > 1)
+        fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ", (long long)(h->T - 1));
+    else
+        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\nset yrange [0:*]\nplot ");
     for (int64_t i = 0; i < n; i++)
-        fprintf(to, "%s'-' with lines lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "",
+        fprintf(to, "%s'-' with %s lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "",
+                h->T > 1 ? "lines" : "points pt 7", /* one point is no line */
                 (unsigned)(0x21 + 20 * i), (unsigned)(0x40 + 18 * i), (unsigned)(0x7c + 10 * i));
     fputc('\n', to);
     for (int64_t i = 0; i < n; i++) {

@@ -3,6 +3,8 @@
  */
 #include "examples/inspect_parts/script.h"
 
+#include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +27,15 @@ static pal_status fail(const parser *p, const char *what, const char *word)
 static bool real(const char *word, double *x)
 {
     char *end;
+    errno = 0;
     *x = strtod(word, &end);
-    return end != word && *end == 0 && isfinite(*x);
+    if (*x == 0 && errno == ERANGE) *x = DBL_TRUE_MIN; /* too small for a double, but not 0 */
+    return end != word && *end == 0 && !isnan(*x);
 }
+
+/* Whether squares of x stay above 0 and those of a state below infinity: I - k (b*k)^T stretches
+ * by sqrt 2 at most, 512 tokens by 1e77. */
+static bool in_range(double x) { return x == 0 || (fabs(x) >= 1e-50 && fabs(x) <= 1e50); }
 
 /* ---- Names ---- */
 
@@ -56,8 +64,14 @@ static pal_status declare(const parser *p, names *n, char **word, int words)
     if (n->width && n->width != m->count)
         return fail(p, "another vector has another number of channels", word[1]);
     n->width = m->count;
-    for (int64_t i = 0; i < m->count; i++)
+    for (int64_t i = 0; i < m->count; i++) {
         if (!real(word[i + 2], &m->x[i])) return fail(p, "this is no number", word[i + 2]);
+        if (!in_range(m->x[i]))
+            return pal_error_set(p->error, PAL_EFORMAT,
+                                 "%s:%d: %s %s: the numbers of a vector are 0 or from 1e-50 to "
+                                 "1e50 in size: %.60s",
+                                 p->file, p->number, word[0], word[1], word[i + 2]);
+    }
     return PAL_OK;
 }
 
@@ -97,6 +111,7 @@ static pal_status read_gate(const parser *p, gate *g, char *text, double most)
             return fail(
                 p, most > 1 ? "a number from 0 to 2 is wanted" : "a number from 0 to 1 is wanted",
                 word);
+        if (!in_range(*x)) return fail(p, "a number above 0 is 1e-50 at least", word);
     }
     return PAL_OK;
 }

@@ -4,9 +4,11 @@
 #include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void need(const task_options *o, pal_status status, const pal_error *error)
 {
@@ -112,11 +114,24 @@ static void save(const run *r, int64_t step, const char *name)
         need(r->o, task_save(r->params, &r->description, step, r->o->out, name, &error), &error);
 }
 
+/* The model that an earlier run left goes before this one leaves its start, so that the two files
+ * of a folder are of one run, also if this one diverges or is killed. */
+static void forget(const run *r, const char *name)
+{
+    char path[PAL_PATH];
+    if (!r->o->out || (size_t)snprintf(path, sizeof path, "%s/%s", r->o->out, name) >= sizeof path)
+        return; /* task_save says that it is too long */
+    if (unlink(path) == 0 || errno == ENOENT) return;
+    fprintf(stderr, "%s: %s: %s\n", r->o->program->name, path, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
 /* Trains and tells; false if the run failed or was stopped. What a stopped run has learned is kept,
  * but it has not been tested. */
 static bool learn(const run *r)
 {
     const char *name = r->o->program->name;
+    forget(r, "model.h5");
     save(r, 0, "start.h5");
     pal_stop_install();
     const task_result result = task_learn(r->t, r->params, r->lm, r->o->run, NULL, NULL);
