@@ -3,8 +3,9 @@
  *
  * The search has seeds and a number of steps of its own, so that no run of the study has a say in
  * the rate that it is made with. Best is the highest accuracy, the mean over all test points of all
- * tasks and over the seeds; of equals the lowest training loss. A variant without all of its runs
- * has no best rate: the one that is missing may be it.
+ * tasks and over the seeds; of equals the lowest training loss. A rate at which a run failed
+ * (its numbers were not finite) is not the best. A variant without all of its runs has no best
+ * rate: the one that is missing may be it.
  */
 #include "bench/ablate_parts/ablate.h"
 
@@ -41,7 +42,7 @@ static bool better(const outcome *a, const outcome *b)
 typedef struct found {
     int best;         /* by number */
     double high, low; /* accuracy of the best rate and of the worst */
-    int missing, failed;
+    int missing;
 } found;
 
 /* A row of the table. */
@@ -52,7 +53,7 @@ static found print_row(const study *s, const runs *r, const char *folder, int v)
     printf("| %s |", s->variant[v].name);
     for (int i = 0; i < s->rates; i++) {
         const outcome o = outcome_of(s, r, folder, v, i);
-        f.missing += o.missing, f.failed += o.failed;
+        f.missing += o.missing;
         if (o.missing || o.failed) {
             printf(" %s |", o.failed ? "failed" : "");
             continue;
@@ -85,10 +86,10 @@ static void print_note(const study *s, int v, const found *f)
     static const double CLOSE = 0.02;
     const char *name = s->variant[v].name;
     const int of = s->tasks * s->rates * s->rate_seeds;
-    if (f->missing || f->failed)
-        printf("# %s: no line, for of %d runs %d are missing and %d have failed; a rate that is "
-               "taken out of `rates` is not asked for\n",
-               name, of, f->missing, f->failed);
+    if (f->missing)
+        printf("# %s: no line, for of %d runs %d are missing\n", name, of, f->missing);
+    else if (f->best < 0)
+        printf("# %s: no line, for every rate has a run that failed\n", name);
     else if (s->rates > 1 && f->high - f->low < CLOSE)
         printf("# %s: no rate was better than another (%.4f to %.4f)\n", name, f->low, f->high);
     else if (at_edge(s, f->best))
@@ -111,7 +112,7 @@ void rates_print(const study *s, const runs *r, const char *folder)
     for (int v = 0; v < s->variants; v++) at[v] = print_row(s, r, folder, v);
     printf("\nLines for the study:\n\n");
     for (int v = 0; v < s->variants; v++)
-        if (!at[v].missing && !at[v].failed)
+        if (!at[v].missing && at[v].best >= 0)
             printf("variant.%s.lr = %s\n", s->variant[v].name, shortest(s->rate[at[v].best], text));
     for (int v = 0; v < s->variants; v++) print_note(s, v, &at[v]);
 }
