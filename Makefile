@@ -245,12 +245,15 @@ figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figure
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
 	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
-# Layer by layer: a model of associative recall, and the one of half an hour on text.
-figure-layers: $(B)/bench/ablate $(B)/figure-recall/model.h5 half-hour ## docs/figures/layers-*.svg
+# The model of gdn2's seed 2 in bench/studies/mqar.study, layer by layer.
+LAYERS := --mixers gdn2:num_heads=2:head_dim=16 --no-mlp --len 64,64,64,128 --pairs 4,8,16,32 --batch 32 --steps 2000 \
+    --lr 1e-3 --seed 2
+$(B)/figure-layers/model.h5: $(B)/examples/recall
+	$(Q)$(B)/examples/recall $(LAYERS) --out $(B)/figure-layers >/dev/null
+figure-layers: $(B)/bench/ablate $(B)/figure-layers/model.h5 ## docs/figures/layers-recall.svg
 	@mkdir -p docs/figures
-	$(Q)$(B)/bench/ablate --layers $(B)/figure-recall/model.h5 --out $(B)/figure-layers/recall
-	$(Q)OMP_NUM_THREADS=1 $(B)/bench/ablate --layers $(B)/half-hour/step-00004600.h5 --out $(B)/figure-layers/text
-	$(Q)for m in recall text; do cp $(B)/figure-layers/$$m/layers.svg docs/figures/layers-$$m.svg || exit 1; done
+	$(Q)$(B)/bench/ablate --layers $(B)/figure-layers/model.h5 --rows 256 --out $(B)/figure-layers
+	$(Q)cp $(B)/figure-layers/layers.svg docs/figures/layers-recall.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
 figures: $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/bench/ablate ## three steps of every study

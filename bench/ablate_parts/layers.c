@@ -342,45 +342,59 @@ static void put_title(FILE *to, const subject *x, const char *endless)
 }
 
 /* A group of bars for each layer, a colour for each change. */
+static void put_panel(FILE *to, const subject *x, bool accuracy)
+{
+    const char *block = accuracy ? "$accuracy" : "$loss", *between = "plot ";
+    fprintf(to, "\nset ylabel '%s'\n%s << END\n",
+            accuracy ? "taken from the accuracy" : "added to the loss (nats a token)", block);
+    for (int64_t l = 0; l < x->layers; l++) {
+        fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            const double change =
+                accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
+            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
+                fprintf(to, " %.9g", change);
+            else
+                fprintf(to, " NaN");
+        }
+        fprintf(to, "\n");
+    }
+    fprintf(to, "END\n");
+    for (edit e = SKIP; e < EDITS; e++) {
+        bool any = false;
+        for (int64_t l = 0; l < x->layers; l++) any = any || surgeon_can(x->surgeon, l, e);
+        if (!any) continue;
+        fprintf(to, "%s%s using %d:xtic(1) lc rgb '%s' title '%s'", between, block, (int)e + 1,
+                picture_colour((int)e - 1), edit_title(e));
+        between = ", ";
+    }
+    fprintf(to, "\n");
+}
+
+/* Of a task two panels: where the loss grows out of sight, accuracy still tells one change from
+ * another. */
 static void draw(const subject *x)
 {
     picture p;
     pal_error error;
     char endless[512];
-    const char *between = "plot ";
     if (list_endless(x, endless, sizeof endless) == 0) {
         fprintf(stderr, "ablate: no layers.svg, for there is no finite change\n");
         return;
     }
-    if (picture_begin(&p, x->how->out, "layers.svg", 860, 400, &error) != PAL_OK) {
+    if (picture_begin(&p, x->how->out, "layers.svg", 860, x->task ? 640 : 400, &error) != PAL_OK) {
         fprintf(stderr, "ablate: %s\n", error.message);
         return;
     }
+    fprintf(p.to, "set style data histograms\nset style histogram clustered gap 1\n"
+                  "set style fill solid 0.8\nset xlabel 'layer'\n");
+    if (x->task) fprintf(p.to, "set multiplot layout 2,1\n");
     put_title(p.to, x, endless);
-    fprintf(p.to, "\nset style data histograms\nset style histogram clustered gap 1\n"
-                  "set style fill solid 0.8\nset xlabel 'layer'\n"
-                  "set ylabel 'added to the loss (nats a token)'\n$d << END\n");
-    for (int64_t l = 0; l < x->layers; l++) {
-        fprintf(p.to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
-        for (edit e = SKIP; e < EDITS; e++) {
-            const double change = change_of(x, l, e);
-            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
-                fprintf(p.to, " %.9g", change);
-            else
-                fprintf(p.to, " NaN");
-        }
-        fprintf(p.to, "\n");
-    }
-    fprintf(p.to, "END\n");
-    for (edit e = SKIP; e < EDITS; e++) {
-        bool any = false;
-        for (int64_t l = 0; l < x->layers; l++) any = any || surgeon_can(x->surgeon, l, e);
-        if (!any) continue;
-        fprintf(p.to, "%s$d using %d:xtic(1) lc rgb '%s' title '%s'", between, (int)e + 1,
-                picture_colour((int)e - 1), edit_title(e));
-        between = ", ";
-    }
-    fprintf(p.to, "\n");
+    put_panel(p.to, x, false);
+    if (x->task) fprintf(p.to, "unset title\n");
+    if (x->task) put_panel(p.to, x, true);
+    if (x->task) fprintf(p.to, "unset multiplot\n");
     if (picture_end(&p, &error) != PAL_OK) fprintf(stderr, "ablate: %s\n", error.message);
 }
 
