@@ -2,25 +2,8 @@
 # test_ablate.sh - what ablate promises: a study gives the same bytes whoever makes its runs and however often it is
 # stopped; what has not changed is not made again; models are as equal as the study asks, counted from their files; a study
 # that makes no sense is an error by name. --layers has tests/test_ablate_layers.sh, --rates tests/test_ablate_rates.sh.
-set -u
-B=${B:-build}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 1' INT TERM
-failed=0
-export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+. tests/support/ablate.sh
 
-fail() {
-    echo "FAIL: $*"
-    failed=1
-}
-ablate() { # OUT arguments...; what it prints is in OUT.log
-    to=$1
-    shift
-    "$B/bench/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
-}
-works() { ablate "$@" || fail "$*: status $?: $(cat "$dir/$1.log")"; }
-says() { grep -q -e "$2" "$dir/$1.log" || fail "no \"$2\": $(cat "$dir/$1.log")"; }
 same() { # FOLDER FOLDER why
     for f in results.csv curves.csv table.md results.h5; do
         cmp -s "$dir/$1/$f" "$dir/$2/$f" || fail "$3: $f of $1 and $2 differ"

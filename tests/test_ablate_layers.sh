@@ -1,25 +1,8 @@
 #!/bin/sh
 # test_ablate_layers.sh - ablate --layers: of a trained model each layer's parts are taken away one at a time, on rows of a
 # task or on held-out text. That each edit is what it says is held against other ways in tests/test_ablate_edits.c.
-set -u
-B=${B:-build}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 1' INT TERM
-failed=0
-export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+. tests/support/ablate.sh
 
-fail() {
-    echo "FAIL: $*"
-    failed=1
-}
-ablate() { # OUT arguments...; what it prints is in OUT.log
-    to=$1
-    shift
-    "$B/bench/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
-}
-works() { ablate "$@" || fail "$*: status $?: $(cat "$dir/$1.log")"; }
-says() { grep -q -e "$2" "$dir/$1.log" || fail "no \"$2\": $(cat "$dir/$1.log")"; }
 cat >"$dir/tiny.study" <<'END'
 task = mqar:vocab=16:len=16:pairs=2,3
 width = 16

@@ -1,25 +1,8 @@
 #!/bin/sh
 # test_ablate_rates.sh - ablate --rates: the best rate of each variant as lines that go into its study, and what is no
 # finding is told instead.
-set -u
-B=${B:-build}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 1' INT TERM
-failed=0
-export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+. tests/support/ablate.sh
 
-fail() {
-    echo "FAIL: $*"
-    failed=1
-}
-ablate() { # OUT arguments...; what it prints is in OUT.log
-    to=$1
-    shift
-    "$B/bench/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
-}
-works() { ablate "$@" || fail "$*: status $?: $(cat "$dir/$1.log")"; }
-says() { grep -q -e "$2" "$dir/$1.log" || fail "no \"$2\": $(cat "$dir/$1.log")"; }
 cat >"$dir/rates.study" <<'END'
 title = A tiny study
 task = mqar:vocab=16:len=16:pairs=2,3

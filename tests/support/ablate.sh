@@ -1,0 +1,22 @@
+# shellcheck shell=sh disable=SC2034 # failed is the status of the test
+# ablate.sh - what the tests of bench/ablate share: a folder $dir that is gone at the end, and calls of the program, whose
+# output is kept. A test ends with `exit $failed`.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+ablate() { # OUT arguments...; what it prints is in OUT.log
+    to=$1
+    shift
+    "$B/bench/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
+}
+works() { ablate "$@" || fail "$*: status $?: $(cat "$dir/$1.log")"; }
+says() { grep -q -e "$2" "$dir/$1.log" || fail "no \"$2\": $(cat "$dir/$1.log")"; }
