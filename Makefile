@@ -27,10 +27,12 @@ LDLIBS     := $(shell pkg-config --libs $(PKGS)) $(BLIS_LIB) -lm
 ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
-FLOORS := tensor autograd autograd/ops layers optim
-SRC    := $(filter-out %.k.c,$(wildcard $(FLOORS:%=%/*.c)))
-KSRC   := $(wildcard $(FLOORS:%=%/kernels/*.k.c))
-OBJ    := $(SRC:%.c=$(B)/%.o)
+# Objects go to $(B)/obj under the names of their sources. Rooms are the folders of the library.
+ROOMS  := tensor tensor/files autograd autograd/ops layers layers/rules layers/rules/fused layers/attention \
+          layers/modules layers/mixers layers/models optim/optimisers optim/data optim/train optim/ranks
+SRC    := $(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c)))
+KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
+OBJ    := $(SRC:%.c=$(B)/obj/%.o)
 
 # One kernel text, compiled for two types and three instruction sets.
 ISA_base   :=
@@ -39,11 +41,11 @@ ISA_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma
 REAL_f32   := float
 REAL_f64   := double
 define KERNEL_RULE
-$(B)/%.$(1).$(2).o: %.k.c $(B)/flags
+$(B)/obj/%.$(1).$(2).o: %.k.c $(B)/flags
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo "  CC      $$<  [$(1) $(2)]")
 	$(Q)$$(CC) $$(ALL_CFLAGS) $(ISA_$(2)) -DREAL=$(REAL_$(1)) -DSUFFIX=_$(1)_$(2) -MMD -MP -c $$< -o $$@
-KOBJ += $(KSRC:%.k.c=$(B)/%.$(1).$(2).o)
+KOBJ += $(KSRC:%.k.c=$(B)/obj/%.$(1).$(2).o)
 endef
 KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
@@ -52,25 +54,24 @@ $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),
 HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h) $(addprefix autograd/,autograd.h ops.h params.h) \
            $(addprefix layers/,layers.h rules.h modules.h mixers.h model.h) $(addprefix optim/,optim.h data.h train.h dist.h)
 
+# The objects of folders: $(call objects,examples/lm bench/rules).
+objects   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard $(1:%=%/*.c)))
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c) $(wildcard tests/replay.c))
 # Programs of several processes, which tests/test_dist_*.sh start by mpirun.
 RANKED   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/dist_*.c))
-CASES    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/case_*.c) $(wildcard tests/support/*.c))
+CASES    := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/case_*.c)) $(call objects,tests/support)
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
-LM_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard examples/lm/*.c))
-TASK_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/tasks/*.c))
-INSPECT  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/inspect_parts/*.c))
-BPE_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard examples/bpe/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
-RULE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard bench/rules_parts/*.c))
-MEASURE  := $(patsubst %.c,$(B)/%.o,$(wildcard bench/measure/*.c))
-MODEL    := $(patsubst %.c,$(B)/%.o,$(wildcard bench/dist_parts/*.c))
-ABLATE   := $(patsubst %.c,$(B)/%.o,$(wildcard bench/ablate_parts/*.c))
+# What the programs of examples share, and what those of bench share.
+SHARED   := $(call objects,examples/bpe examples/lm examples/tasks)
+MEASURE  := $(call objects,bench/measure)
+SHARED_A := $(B)/libexamples.a
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
-# What the example language model reads by default: the sources and texts of this project, in byte order of their names.
-CORPUS   := $(sort $(wildcard *.md *.h docs/*.md $(FLOORS:%=%/kernels/*.c) \
-                              $(foreach d,$(FLOORS) examples examples/lm examples/bpe examples/tasks examples/inspect_parts tests bench bench/measure bench/rules_parts bench/dist_parts bench/ablate_parts,$(d)/*.c $(d)/*.h)))
+# Folders of everything that is compiled, and what the example language model reads by default: the sources and texts of
+# this project, in byte order of their names.
+FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
+CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
@@ -94,26 +95,31 @@ $(B)/gen/commit.h: FORCE
 	@commit=$$(test -e .git && git describe --always --abbrev=12 --exclude='*' --dirty=+ 2>/dev/null); \
 	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" | cmp -s - $@ || \
 	 echo "#define PAL_COMMIT \"$${commit:+ $$commit}\"" > $@
-$(B)/optim/version.o: $(B)/gen/commit.h
-$(B)/optim/version.o: private LIB_CFLAGS += -I$(B)/gen
+$(B)/obj/optim/train/version.o: $(B)/gen/commit.h
+$(B)/obj/optim/train/version.o: private LIB_CFLAGS += -I$(B)/gen
 
 # The page of inspect as C strings, a line each.
-$(B)/gen/page.inc: examples/inspect_parts/page.html
+$(B)/gen/page.inc: examples/inspect/page.html
 	@mkdir -p $(@D)
 	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
-$(B)/examples/inspect_parts/page.o: $(B)/gen/page.inc
-$(B)/examples/inspect_parts/page.o: private LIB_CFLAGS += -I$(B)/gen
+$(B)/obj/examples/inspect/page.o: $(B)/gen/page.inc
+$(B)/obj/examples/inspect/page.o: private LIB_CFLAGS += -I$(B)/gen
 
-$(B)/%.o: %.c $(B)/flags
+$(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC      $<")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) $(CPPFLAGS_$(firstword $(subst /, ,$<))) -MMD -MP -c $< -o $@
 
 # q, not r: files of one name in different folders are different members.
-$(LIB_A): $(OBJ) $(KOBJ)
+define ARCHIVE
 	@rm -f $@
 	$(if $(V),,@echo "  AR      $@")
 	$(Q)$(AR) qcs $@ $^
+endef
+$(LIB_A): $(OBJ) $(KOBJ)
+	$(ARCHIVE)
+$(SHARED_A): $(SHARED)
+	$(ARCHIVE)
 
 # Sanitizers leave their symbols to the program.
 NO_UNDEFINED := $(if $(SAN),,-Wl,--no-undefined)
@@ -123,63 +129,44 @@ $(LIB_SO): $(OBJ) $(KOBJ)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so.$(SOVERSION)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so
 
-# What the tokenizer of the examples needs beside the library.
-BPE_LIBS          := $(shell pkg-config --libs libcjson libpcre2-8)
+# What the tokenizer of the examples needs beside the library, and what tests need.
+SHARED_LIBS       := $(shell pkg-config --libs libcjson libpcre2-8)
 CPPFLAGS_examples := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libcjson libpcre2-8))
+CHECK_LIBS        := $(shell pkg-config --libs check)
+CPPFLAGS_tests    := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I check libcjson))
 
-CHECK_LIBS      = $(shell pkg-config --libs check libcjson)
-CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I check libcjson))
-BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
-$(BPE_TESTS): $(BPE_OBJ)
-$(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
-$(B)/tests/test_tasks $(B)/tests/test_tasks_learn: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
-$(B)/tests/test_inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
-$(B)/tests/test_inspect: CHECK_LIBS += $(BPE_LIBS)
-$(B)/tests/test_ablate_edits: $(B)/bench/ablate_parts/edits.o
-# Without Check.
-$(B)/tests/dist_layers: $(addprefix $(B)/tests/support/,dist_trial.o rule_problem.o rules.o)
-RANKED_OBJ := $(B)/tests/support/ranks.o $(B)/tests/support/small_run.o
-$(RANKED): $(B)/tests/%: $(B)/tests/%.o $(RANKED_OBJ) $(LIB_A)
+# A program X is linked of X.c, the folder X beside it, and what programs of its kind share. Archives hand over only
+# what is asked for, and a library that nothing asks for is left out.
+.SECONDEXPANSION:
+define LINK
+	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
-$(B)/tests/%: $(B)/tests/%.o $(CASES) $(LIB_A)
-	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(CHECK_LIBS) $(LDLIBS) -o $@
-
-# Examples and benches are linked as a user's program is: against the library and what it needs.
-$(B)/examples/train_lm $(B)/examples/generate: $(LM_OBJ)
-$(B)/examples/tokenize: $(B)/examples/lm/text.o
-$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: $(BPE_OBJ)
-$(B)/examples/tokenize $(B)/examples/train_lm $(B)/examples/generate: private LDLIBS += $(BPE_LIBS)
-$(B)/examples/inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
-$(B)/examples/inspect: private LDLIBS += $(BPE_LIBS)
-TASK_PROGRAMS := $(addprefix $(B)/examples/,recall needle state synthetic)
-$(TASK_PROGRAMS): $(TASK_OBJ) $(B)/examples/lm/options.o
-$(B)/examples/%: $(B)/examples/%.o $(LIB_A)
-	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
-$(B)/bench/rules: $(RULE_OBJ)
-$(B)/bench/dist: $(MODEL)
-# Models and checkpoints are described as train_lm's are.
-$(B)/bench/ablate: $(ABLATE) $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o text.o weights.o)
-$(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist: $(MEASURE)
-$(B)/bench/%: $(B)/bench/%.o $(LIB_A)
-	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDLIBS) -o $@
+endef
+$(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(SHARED_A) $(LIB_A)
+	$(call LINK,$(SHARED_LIBS))
+$(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
+	$(call LINK)
+$(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
+	$(call LINK,$(CHECK_LIBS) $(SHARED_LIBS))
+# Tests of what only one program has.
+$(B)/tests/test_inspect: $(call objects,examples/inspect)
+$(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
+$(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
+	$(call LINK,$(CHECK_LIBS) $(SHARED_LIBS))
 
 $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
 
--include $(OBJ:.o=.d) $(KOBJ:.o=.d) $(CASES:.o=.d) $(TESTS:=.d) $(RANKED:=.d) $(EXAMPLES:=.d) $(BENCHES:=.d) $(LM_OBJ:.o=.d) $(TASK_OBJ:.o=.d) $(INSPECT:.o=.d) \
-         $(BPE_OBJ:.o=.d) $(RULE_OBJ:.o=.d) $(MEASURE:.o=.d) $(MODEL:.o=.d) $(ABLATE:.o=.d)
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .SECONDARY:
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(wildcard tests/test_*.sh)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) $(RANKED) examples $(B)/bench/ablate ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) examples $(B)/examples/ablate ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS)
 
 check-asan: ## the same under the address sanitizer, in build/asan
@@ -227,11 +214,11 @@ mixers: $(B)/debian2048.tokens.h5 $(B)/examples/train_lm ## the four mixers on t
 
 # ---- Studies ------------------------------------------------------------------------------------------------------
 # docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
-STUDIES := $(patsubst bench/studies/%.study,%,$(wildcard bench/studies/*.study))
-$(STUDIES:%=study-%): study-%: $(B)/bench/ablate
-	$(Q)$(B)/bench/ablate bench/studies/$*.study --out $(B)/studies/$*
+STUDIES := $(patsubst examples/ablate/studies/%.study,%,$(wildcard examples/ablate/studies/*.study))
+$(STUDIES:%=study-%): study-%: $(B)/examples/ablate
+	$(Q)$(B)/examples/ablate examples/ablate/studies/$*.study --out $(B)/studies/$*
 study-chunks: $(B)/bench/rules
-	$(Q)B='$(B)' sh bench/studies/chunks.sh $(B)/studies/chunks
+	$(Q)B='$(B)' sh bench/chunks.sh $(B)/studies/chunks
 STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks
 $(STUDY_FIGURES): figure-%: study-%
 	@mkdir -p docs/figures
@@ -245,20 +232,20 @@ figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figure
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
 	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
-# The model of gdn2's seed 2 in bench/studies/mqar.study, layer by layer.
+# The model of gdn2's seed 2 in examples/ablate/studies/mqar.study, layer by layer.
 LAYERS := --mixers gdn2:num_heads=2:head_dim=16 --no-mlp --len 64,64,64,128 --pairs 4,8,16,32 --batch 32 --steps 2000 \
     --lr 1e-3 --seed 2
 $(B)/figure-layers/model.h5: $(B)/examples/recall
 	$(Q)$(B)/examples/recall $(LAYERS) --out $(B)/figure-layers >/dev/null
-figure-layers: $(B)/bench/ablate $(B)/figure-layers/model.h5 ## docs/figures/layers-recall.svg
+figure-layers: $(B)/examples/ablate $(B)/figure-layers/model.h5 ## docs/figures/layers-recall.svg
 	@mkdir -p docs/figures
-	$(Q)$(B)/bench/ablate --layers $(B)/figure-layers/model.h5 --rows 256 --out $(B)/figure-layers
+	$(Q)$(B)/examples/ablate --layers $(B)/figure-layers/model.h5 --rows 256 --out $(B)/figure-layers
 	$(Q)cp $(B)/figure-layers/layers.svg docs/figures/layers-recall.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
 figures: $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
-check-studies: $(B)/bench/ablate ## three steps of every study
+check-studies: $(B)/examples/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
-	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/bench/ablate bench/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
+	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/examples/ablate examples/ablate/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
 .PHONY: studies figures figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 

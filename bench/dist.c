@@ -17,7 +17,7 @@
  * --nodes puts these into the model of dist_parts/model.c, for 2 to 1024 nodes of one rank each, on
  * the link measured here, on one of --latency and --bandwidth, and on two that are assumed.
  */
-#include "bench/dist_parts/model.h"
+#include "bench/dist/model.h"
 #include "bench/measure/measure.h"
 #include "optim/dist.h"
 

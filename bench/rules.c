@@ -33,8 +33,8 @@
  * The default set is the table below; --long is 8192 to 65536 tokens instead. The column chunk is
  * what was asked for, or the library's choice. --csv FILE gets a row for each line.
  */
-#include "bench/rules_parts/rules.h"
-#include "layers/fused.h"
+#include "bench/rules/rules.h"
+#include "layers/rules/fused/fused.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

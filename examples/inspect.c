@@ -7,8 +7,8 @@
  * What is observed comes from a source (look.h), becomes one record (observation.h), is measured
  * there, and is printed in four ways (report.h). docs/inspect.md explains the pictures.
  */
-#include "examples/inspect_parts/look.h"
-#include "examples/inspect_parts/report.h"
+#include "examples/inspect/look.h"
+#include "examples/inspect/report.h"
 #include "examples/lm/text.h"
 
 #include <argp.h>

@@ -5,7 +5,7 @@
  * inner steps would say nothing to the caller. So its arguments are checked first, against a small
  * language: a letter an axis, equal letters for equal sizes.
  */
-#include "layers/internal.h"
+#include "layers/check.h"
 
 #include <string.h>
 
@@ -104,22 +104,6 @@ bool pal_frame_groups(pal_frame *f, char many, char few)
     if (g > 0 && m % g == 0) return true;
     return pal_frame_fail(f, PAL_ESHAPE, "%lld heads cannot share %lld evenly", (long long)m,
                           (long long)g);
-}
-
-bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts)
-{
-    if (pal_is_none(opts->A_log) || pal_is_none(opts->dt_bias))
-        return true; /* or scan.c says why */
-    if (pal_is_none(g))
-        return pal_frame_fail(f, PAL_EVALUE,
-                              "A_log and dt_bias make a decay of g, and there is none");
-    const char heads[] = {dims[2], 0};
-    pal_arg a[] = {{"A_log", heads, opts->A_log, false}, {"dt_bias", "D", opts->dt_bias, false}};
-    f->size['D'] = f->size[(int)dims[2]] * (dims[3] ? f->size[(int)dims[3]] : 1);
-    if (!pal_frame_add(f, 2, a)) return false;
-    opts->A_log = a[0].t;
-    opts->dt_bias = pal_contiguous(a[1].t); /* kernels read it as a row */
-    return true;
 }
 
 const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,

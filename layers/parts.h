@@ -5,7 +5,8 @@
 #ifndef PAL_LAYERS_PARTS_H
 #define PAL_LAYERS_PARTS_H
 
-#include "layers/internal.h"
+#include "layers/check.h"
+#include "tensor/comm.h"
 
 /* This process's stretch of each sequence; of packed ones, the pieces that lie in it. */
 typedef struct pal_stretch {

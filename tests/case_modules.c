@@ -1,7 +1,8 @@
 /*
  * case_modules.c - log_decay, gated_rms_norm, short_conv and the MLP against loops.
  */
-#include "layers/internal.h"
+#include "layers/check.h"
+#include "layers/layers.h"
 #include "tests/support/case.h"
 
 #include <math.h>

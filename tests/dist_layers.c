@@ -2,7 +2,7 @@
  * dist_layers.c - sequences over processes: rules, mixers and a model on stretches of sequences are
  * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
  */
-#include "layers/internal.h"
+#include "layers/mixers/internal.h"
 #include "tests/support/dist_trial.h"
 #include "tests/support/rule_problem.h"
 

@@ -2,7 +2,7 @@
  * dist_zero.c DIR PART [shard|whole|blocking] - the optimiser's state divided among ranks, and
  * checkpoints that all of them write.
  */
-#include "optim/internal.h"
+#include "optim/optimisers/internal.h"
 #include "tests/support/ranks.h"
 #include "tests/support/small_run.h"
 

@@ -38,7 +38,7 @@ ranks() { # N arguments...
     n=$1
     shift
     ASAN_OPTIONS=detect_leaks=0 timeout 120 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n "$n" \
-        "$B/bench/ablate" "$@"
+        "$B/examples/ablate" "$@"
 }
 ranks 2 "$dir/tiny.study" --out "$dir/ranks" >"$dir/ranks.log" 2>&1 || fail "two ranks: $(cat "$dir/ranks.log")"
 same one ranks "two ranks"
@@ -175,7 +175,7 @@ grep -v '^parity,kda,5,' "$dir/two/results.csv" | cmp -s - "$dir/one/results.csv
 # Without gnuplot there are none, and old ones do not stay beside new numbers.
 cp -r "$dir/one" "$dir/bare"
 sed -i 's/^\(look 3 [^ ]*\) [^ ]*/\1 0.5/' "$dir/bare/runs/mqar-kda-2.txt"
-bare() { env PATH=/nowhere "$B/bench/ablate" "$dir/tiny.study" --out "$dir/bare" "$@" >"$dir/bare.log" 2>&1; }
+bare() { env PATH=/nowhere "$B/examples/ablate" "$dir/tiny.study" --out "$dir/bare" "$@" >"$dir/bare.log" 2>&1; }
 if bare --plots; then fail "--plots without gnuplot is no failure"; fi
 says bare 'gnuplot is not installed'
 [ -e "$dir/bare/curves-mqar.svg" ] || fail "--plots without gnuplot changed something"
@@ -206,7 +206,7 @@ done
 
 # ---- Stopped in the middle, and gone on with ----
 for signal in TERM INT KILL; do
-    "$B/bench/ablate" "$dir/tiny.study" --out "$dir/$signal" --jobs 1 >"$dir/$signal.log" 2>&1 &
+    "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --jobs 1 >"$dir/$signal.log" 2>&1 &
     pid=$!
     i=0
     while [ $i -lt 600 ] && ! ls "$dir/$signal/runs"/*.txt >/dev/null 2>&1; do
@@ -215,11 +215,11 @@ for signal in TERM INT KILL; do
     done
     # Meanwhile the runs are those of one process; what is there can be shown.
     kill -STOP $pid
-    if "$B/bench/ablate" "$dir/tiny.study" --out "$dir/$signal" >"$dir/second.log" 2>&1; then
+    if "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" >"$dir/second.log" 2>&1; then
         fail "two processes at the same runs"
     fi
     says second 'another process'
-    "$B/bench/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 || fail "--table meanwhile"
+    "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 || fail "--table meanwhile"
     says second '^NOT COMPLETE'
     kill -$signal $pid
     kill -CONT $pid 2>/dev/null
@@ -414,7 +414,7 @@ while [ "$1" != --csv ]; do shift; done
 } | if [ "${BREAK-}" ]; then sed 's/^ns/time/'; else cat; fi >"$2"
 END
 chmod +x "$dir/fake/bench/rules"
-if B="$dir/fake" sh bench/studies/chunks.sh "$dir/chunks" >"$dir/chunks.log" 2>&1; then
+if B="$dir/fake" sh bench/chunks.sh "$dir/chunks" >"$dir/chunks.log" 2>&1; then
     # The axis of times ends a little above 7.5, that of chunks has 32 on it, and 777 is on none.
     sed -n 's/.*<text>  *\([0-9][0-9]*\)<.*/\1/p' "$dir/chunks/chunks.svg" >"$dir/ticks"
     awk '$1 == 32 { seen = 1 } $1 > 128 || ($1 > 9 && $1 < 16) { bad = 1 } END { exit bad || !seen }' "$dir/ticks" ||
@@ -422,7 +422,7 @@ if B="$dir/fake" sh bench/studies/chunks.sh "$dir/chunks" >"$dir/chunks.log" 2>&
 else
     fail "chunks.sh: $(cat "$dir/chunks.log")"
 fi
-if BREAK=1 B="$dir/fake" sh bench/studies/chunks.sh "$dir/chunks" >"$dir/chunks.log" 2>&1; then fail "chunks.sh without ns"; fi
+if BREAK=1 B="$dir/fake" sh bench/chunks.sh "$dir/chunks" >"$dir/chunks.log" 2>&1; then fail "chunks.sh without ns"; fi
 says chunks 'chunks.csv has no column ns'
 
 [ $failed = 0 ] && echo "ablate keeps its promises"

@@ -3,7 +3,7 @@
  * option of the mixer that does the same with the same weights, weights made by hand, or a hook
  * that takes its means by itself.
  */
-#include "bench/ablate_parts/ablate.h"
+#include "examples/ablate/ablate.h"
 #include "tests/support/trial.h"
 
 #include <check.h>

@@ -39,7 +39,7 @@ works layers --layers "$dir/two/runs/mqar-mamba2-2.h5" --rows 8
     fail "edits of mamba2: $(cat "$csv")"
 
 # Without gnuplot the figure of another model does not stay.
-env PATH=/nowhere "$B/bench/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8 --out "$dir/again" >"$dir/again.log" 2>&1 ||
+env PATH=/nowhere "$B/examples/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8 --out "$dir/again" >"$dir/again.log" 2>&1 ||
     fail "--layers without gnuplot: $(cat "$dir/again.log")"
 says again 'gnuplot is not installed'
 grep -q '^0,kda,' "$dir/again/layers.csv" || fail "not the numbers of kda: $(cat "$dir/again/layers.csv")"
@@ -130,16 +130,16 @@ for flag in --smoke --table "--jobs 2"; do
     says wrong 'go with a study, and not with --layers'
 done
 ASAN_OPTIONS=detect_leaks=0 timeout 120 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n 2 \
-    "$B/bench/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --out "$dir/nowhere" >"$dir/wrong.log" 2>&1 && fail "--layers on two ranks"
+    "$B/examples/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --out "$dir/nowhere" >"$dir/wrong.log" 2>&1 && fail "--layers on two ranks"
 says wrong 'layers is for one process, not for 2 ranks'
 
 # Pipes that a checkpoint names, or that lie where its copy of the text was, are not waited for.
 rm "$dir/other" && mkfifo "$dir/other"
-timeout 60 "$B/bench/ablate" --layers "$dir/lm2/step-00000001.h5" --rows 1 --out "$dir/layers" >"$dir/layers.log" 2>&1 ||
+timeout 60 "$B/examples/ablate" --layers "$dir/lm2/step-00000001.h5" --rows 1 --out "$dir/layers" >"$dir/layers.log" 2>&1 ||
     fail "a pipe where the text was: $(cat "$dir/layers.log")"
 rm "$dir/lm2/data.h5" && mkfifo "$dir/lm2/data.h5"
 for pipe in "$dir/lm2/step-00000001.h5:data.h5 is no file" "$dir/other:other is no file"; do
-    timeout 60 "$B/bench/ablate" --layers "${pipe%%:*}" --rows 1 --out "$dir/layers" >"$dir/wrong.log" 2>&1
+    timeout 60 "$B/examples/ablate" --layers "${pipe%%:*}" --rows 1 --out "$dir/layers" >"$dir/wrong.log" 2>&1
     status=$?
     if [ $status = 0 ] || [ $status = 124 ]; then fail "status $status: ${pipe#*:}"; fi
     says wrong "${pipe#*:}"

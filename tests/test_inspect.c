@@ -2,7 +2,7 @@
  * test_inspect.c - what examples/inspect computes: singular values, the implied attention of every
  * rule, what keys read back of a sequence made by hand, and that a layer's own output is met.
  */
-#include "examples/inspect_parts/look.h"
+#include "examples/inspect/look.h"
 
 #include <check.h>
 #include <math.h>

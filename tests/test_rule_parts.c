@@ -3,7 +3,7 @@
  * that are views of one tensor, and heads too wide for the kernels.
  */
 #include "autograd/internal.h"
-#include "layers/fused.h"
+#include "layers/rules/fused/fused.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
 

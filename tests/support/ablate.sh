@@ -16,7 +16,7 @@ fail() {
 ablate() { # OUT arguments...; what it prints is in OUT.log
     to=$1
     shift
-    "$B/bench/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
+    "$B/examples/ablate" "$@" --out "$dir/$to" >"$dir/$to.log" 2>&1
 }
 works() { ablate "$@" || fail "$*: status $?: $(cat "$dir/$1.log")"; }
 says() { grep -q -e "$2" "$dir/$1.log" || fail "no \"$2\": $(cat "$dir/$1.log")"; }

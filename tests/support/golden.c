@@ -2,7 +2,7 @@
  * golden.c - reading reference files and comparing with them.
  */
 #include "tests/support/golden.h"
-#include "tensor/hdf5_private.h"
+#include "tensor/files/hdf5_private.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
 #define TESTS_OPTIM_TEST_H
 
 #include "autograd/internal.h"
-#include "optim/internal.h"
+#include "optim/optimisers/internal.h"
 
 /* The last error that was told to the handler between setup and teardown. */
 extern pal_error optim_last;

@@ -1,0 +1,331 @@
+/*
+ * ablate.c - studies: models that differ in one thing, trained on the same tasks from the same
+ * seeds; and one trained model, layer by layer.
+ *
+ *     ablate examples/ablate/studies/mqar.study --out build/studies/mqar
+ *     ablate examples/ablate/studies/mqar.study --rates
+ *     ablate --layers build/run/step-00000200.h5
+ *
+ * What a study is, docs/studies.md says; what its parts do, ablate_parts/ablate.h. Everything but
+ * times is a function of the study: on processors of one kind results.csv has the same bytes
+ * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
+ */
+#include "examples/ablate/ablate.h"
+
+#include <argp.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static pal_dist *ranks; /* this process and those that mpirun started with it */
+
+void stop(const char *format, ...)
+{
+    char text[8192] = "ablate: ";
+    const size_t used = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, sizeof text - used, format, args);
+    va_end(args);
+    pal_dist_abort(ranks, text);
+    abort(); /* the line before does not return, but does not say so */
+}
+
+/* ---- The command line ---- */
+
+typedef enum what { RUN, LIST, RATES, TABLE, PLOTS } what;
+typedef struct options {
+    what what;
+    const char *study, *out, *run;
+    bool smoke;
+    int64_t jobs;
+    layers_opts layers;
+} options;
+
+enum {
+    JOBS = 256,
+    OUT,
+    SMOKE,
+    KEY_LIST,
+    KEY_RATES,
+    KEY_TABLE,
+    KEY_PLOTS,
+    LAYERS,
+    DATA,
+    ROWS,
+    LAST,
+    ONE
+};
+static const struct argp_option flags[] = {
+    {NULL, 0, NULL, 0, "A study:", 1},
+    {"out", OUT, "FOLDER", 0, "where everything is kept (build/studies/NAME)", 0},
+    {"jobs", JOBS, "N", 0, "runs at a time, each on one thread (the processors; of a rank: 1)", 0},
+    {"smoke", SMOKE, NULL, 0, "three steps of one seed, in FOLDER/smoke: whether all of it runs",
+     0},
+    {"rates", KEY_RATES, NULL, 0,
+     "a run for each of the study's rates on each of the rate-seeds, in FOLDER/rates; prints the "
+     "lines that "
+     "put the best into the study",
+     0},
+    {"list", KEY_LIST, NULL, 0, "say which runs are there and which are missing", 0},
+    {"table", KEY_TABLE, NULL, 0, "no runs: results, table and plots of what is there", 0},
+    {"plots", KEY_PLOTS, NULL, 0, "no runs: the plots alone", 0},
+    {NULL, 0, NULL, 0, "One trained model, layer by layer:", 2},
+    {"layers", LAYERS, "CHECKPOINT", 0,
+     "of train_lm, of a task's example or of a study with models = true", 0},
+    {"data", DATA, "STORE|TASK", 0, "what it is evaluated on (that of the checkpoint)", 0},
+    {"rows", ROWS, "N", 0, "rows of each test, or batches of held-out text (64; 16)", 0},
+    {"last", LAST, NULL, 0, "the parameters of the last step although there is an average", 0},
+    {"run", ONE, "NAME", OPTION_HIDDEN, "one run, described on standard input", 0},
+    {0}};
+
+static const char doc[] =
+    "Trains the models of a study and tells what came out.\v"
+    "A study is a file of lines `name = value`; # begins a comment. Those of "
+    "examples/ablate/studies are "
+    "examples. For the study:\n\n"
+    "  title       a line of text\n"
+    "  task        a synthetic task; several lines are several tasks (listed below)\n"
+    "  variant.X   a list of mixers as in train_lm --mixers; X is its name. Mamba-2 knows inner=N "
+    "here: an inner width that stays when the model width changes\n"
+    "  option.O    keys that every variant gets, such as allow_neg_eigval=true, or none; variants "
+    "are then X+O for each\n"
+    "  seeds       1,2,3\n"
+    "  state       numbers of recurrent state that every layer must have, or any\n"
+    "  match       3%: how far parameters may be from those of the first variant; what is searched "
+    "for that is the MLP's width (mlp = match) or the model's (mlp = none)\n"
+    "  parameters  a number that they are matched to instead\n"
+    "  models      true keeps the trained models\n"
+    "  rates, rate-seeds, rate-steps   the search of --rates\n\n"
+    "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
+    "for one of these):\n\n"
+    "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "
+    "weight-decay (0.1), warmup (a twentieth of the steps), clip (1), every (steps between looks; "
+    "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
+    "A run that is there is not made again unless its description has changed. SIGINT (control-C) "
+    "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks.";
+
+static int64_t whole(const char *text, int64_t high, struct argp_state *state)
+{
+    int64_t n = 0;
+    if (!integer_read(text, 1, high, &n))
+        argp_error(state, "'%s' is not a whole number from 1 to %lld", text, (long long)high);
+    return n;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    options *o = state->input;
+    switch (key) {
+    case OUT:
+        o->out = arg;
+        break;
+    case JOBS:
+        o->jobs = whole(arg, 256, state);
+        break;
+    case SMOKE:
+        o->smoke = true;
+        break;
+    case KEY_LIST:
+    case KEY_RATES:
+    case KEY_TABLE:
+    case KEY_PLOTS:
+        if (o->what != RUN) argp_error(state, "one of --list, --rates, --table, --plots");
+        o->what = key == KEY_LIST    ? LIST
+                  : key == KEY_RATES ? RATES
+                  : key == KEY_TABLE ? TABLE
+                                     : PLOTS;
+        break;
+    case LAYERS:
+        o->layers.checkpoint = arg;
+        break;
+    case DATA:
+        o->layers.data = arg;
+        break;
+    case ROWS:
+        o->layers.rows = whole(arg, 1 << 20, state);
+        break;
+    case LAST:
+        o->layers.last = true;
+        break;
+    case ONE:
+        o->run = arg;
+        break;
+    case ARGP_KEY_ARG:
+        if (o->study) argp_error(state, "one study at a time, and '%s' is a second", arg);
+        o->study = arg;
+        break;
+    case ARGP_KEY_END:
+        if (!!o->study + !!o->layers.checkpoint + !!o->run != 1)
+            argp_error(state, "a study is wanted, or --layers CHECKPOINT");
+        if (!o->layers.checkpoint && (o->layers.data || o->layers.rows || o->layers.last))
+            argp_error(state, "--data, --rows and --last go with --layers");
+        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN))
+            argp_error(state, "--jobs, --smoke, --rates, --list, --table and --plots go with a "
+                              "study, and not with --layers");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+/* The tasks there are, after the help. */
+static char *with_tasks(int key, const char *text, void *input)
+{
+    (void)input;
+    if (key != ARGP_KEY_HELP_POST_DOC || !text) return (char *)(uintptr_t)text;
+    char *all = NULL;
+    size_t size;
+    FILE *to = open_memstream(&all, &size);
+    if (!to) return (char *)(uintptr_t)text;
+    fprintf(to, "%s\n\nTasks:\n\n", text);
+    for (int i = 0; task_names(i); i++) fprintf(to, "  %s: %s\n", task_names(i), task_help(i));
+    return fclose(to) ? (char *)(uintptr_t)text : all;
+}
+
+/* ---- A study ---- */
+
+typedef struct work {
+    options o;
+    study s;
+    models m;
+    char folder[PAL_PATH], where[PAL_PATH]; /* of the study, and of its runs */
+} work;
+
+static void list_runs(const work *w, const runs *r)
+{
+    double seconds = 0;
+    int there = 0;
+    makers m = {.n = 0};
+    char rate[32];
+    for (int i = 0; i < r->n; i++) {
+        result *x = result_read(w->where, &r->at[i]);
+        shortest(w->s.variant[r->at[i].variant].s.lr, rate);
+        if (x)
+            printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
+                   result_accuracy(x), (long long)x->steps, rate, x->seconds,
+                   x->failed ? ", FAILED: not finite" : "");
+        else
+            printf("%-40s missing, rate %s\n", r->at[i].name, rate);
+        if (x) there++, seconds += x->seconds, makers_add(&m, x);
+        result_free(x);
+    }
+    printf("%d runs are there, %d are missing", there, r->n - there);
+    if (there && there < r->n)
+        printf(": about %.0f minutes of a core", seconds / there * (r->n - there) / 60);
+    printf("\n");
+    makers_print(stdout, &m);
+}
+
+/* The lock of the study's folder, where files are replaced under names that another process would
+ * use too. It is not that of the runs: --table may be asked for while runs are made. It is held for
+ * seconds, which are waited for. */
+static pal_lock *lock_folder(const char *folder)
+{
+    pal_lock *lock;
+    pal_error error;
+    for (int i = 0; pal_run_lock(&lock, folder, &error) != PAL_OK; i++) {
+        if (i == 300 || access(folder, F_OK)) stop("%s", error.message);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return lock;
+}
+
+/* What is there, on rank 0. Plots are asked for, or made if there is gnuplot. */
+static void show(const work *w, const runs *r)
+{
+    results *x = calloc(1, sizeof *x);
+    pal_error error;
+    if (!x) stop("out of memory");
+    pal_lock *lock = lock_folder(w->folder);
+    results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
+    if (w->o.what != PLOTS &&
+        (plots_remove(w->folder, &error) != PAL_OK || collect(x, w->folder, &error) != PAL_OK ||
+         table(x, w->folder, &error) != PAL_OK))
+        stop("%s", error.message);
+    if (plots(x, w->folder, &error) != PAL_OK) {
+        if (w->o.what == PLOTS) stop("%s", error.message);
+        fprintf(stderr, "ablate: %s\n", error.message);
+    }
+    pal_run_unlock(lock);
+    results_free(x);
+    free(x);
+}
+
+/* Together. How many failed. */
+static int64_t make_runs(const work *w, const runs *r)
+{
+    pal_error error;
+    pal_lock *lock = NULL;
+    pal_status s = PAL_OK;
+    int64_t jobs = w->o.jobs;
+    if (!jobs) jobs = pal_dist_size(ranks) > 1 ? 1 : sysconf(_SC_NPROCESSORS_ONLN);
+    if (pal_dist_rank(ranks) == 0) {
+        s = pal_run_make(w->where, &error);
+        if (s == PAL_OK) s = pal_run_lock(&lock, w->where, &error);
+    }
+    if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop("%s", error.message);
+    pal_stop_install();
+    int64_t n[2] = {jobs_run(r, w->where, jobs > 0 ? (int)jobs : 1, ranks), pal_stop_requested()};
+    pal_dist_sum_i64(ranks, 2, n);
+    pal_run_unlock(lock);
+    if (!n[1]) return n[0];
+    if (pal_dist_rank(ranks) == 0) printf("stopped; the same command goes on\n");
+    pal_dist_end(ranks);
+    exit(128 + (pal_stop_requested() ? pal_stop_requested() : 15));
+}
+
+static int study_main(work *w)
+{
+    const bool rates = w->o.what == RATES;
+    const char *out = w->o.out;
+    study_read(&w->s, w->o.study);
+    if (rates && !w->s.rates) stop("%s: it has no line 'rates = ...'", w->o.study);
+    if (w->o.smoke) study_shrink(&w->s);
+    match(&w->s, w->m);
+    snprintf(w->folder, sizeof w->folder, "%s%.3900s%s", out ? "" : "build/studies/",
+             out ? out : w->s.name, w->o.smoke ? "/smoke" : "");
+    snprintf(w->where, sizeof w->where, "%.4000s/%s", w->folder, rates ? "rates" : "runs");
+    runs r = runs_of(&w->s, w->m, rates);
+    int64_t failed = 0;
+    if (w->o.what == RUN || rates) failed = make_runs(w, &r);
+    if (pal_dist_rank(ranks) == 0) {
+        if (w->o.what == LIST)
+            list_runs(w, &r);
+        else if (rates)
+            rates_print(&w->s, &r, w->where);
+        else
+            show(w, &r);
+        if (failed) fprintf(stderr, "ablate: %lld runs failed\n", (long long)failed);
+    }
+    free(r.at);
+    study_free(&w->s);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    static work w;
+    pal_error error;
+    const struct argp argp = {flags, parse, "STUDY\n--layers CHECKPOINT", doc, NULL, with_tasks, 0};
+    argp_parse(&argp, argc, argv, 0, NULL, &w.o);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (w.o.run) return one_run(w.o.out ? w.o.out : ".", w.o.run);
+    pal_set_threads(1);
+    if (pal_dist_start(&ranks, (pal_dist_opts){0}, &error) != PAL_OK) stop("%s", error.message);
+    int status = EXIT_SUCCESS;
+    if (w.o.layers.checkpoint) {
+        if (pal_dist_size(ranks) > 1)
+            stop("--layers is for one process, not for %d ranks", pal_dist_size(ranks));
+        w.o.layers.out = w.o.out ? w.o.out : "build/layers";
+        layers_run(&w.o.layers);
+    } else {
+        status = study_main(&w);
+    }
+    pal_dist_end(ranks);
+    return status;
+}

@@ -1,0 +1,274 @@
+/*
+ * ablate.h - what the parts of bench/ablate share.
+ *
+ * From the bottom up: study.c and keys.c read a study; match.c makes its models, counts them and
+ * makes them equal; runs.c lists the runs and describes each; result.c is the file that a run
+ * leaves and kept.c its model, makers.c tells which programs made them; one.c is a run, in a
+ * process of its own; jobs.c starts these processes. collect.c joins the results, table.c, rates.c
+ * and plots.c show them, picture.c is gnuplot, write.c writes what is text. layers.c and edits.c
+ * take one trained model apart. examples/ablate.c is the command line.
+ */
+#ifndef ABLATE_H
+#define ABLATE_H
+
+#include "examples/lm/options.h"
+#include "examples/tasks/tasks.h"
+
+/* A mistake of the user, or what cannot be gone on from: told once, and the end of all ranks. */
+PAL_PRINTF(1, 2) void stop(const char *format, ...) __attribute__((noreturn));
+
+enum {
+    MOST_TASKS = 8,
+    MOST_VARIANTS = 48,
+    MOST_SEEDS = 16,
+    MOST_RATES = 8,
+    MOST_POINTS = TASK_POINTS, /* those of task_result */
+    MOST_LOOKS = 1 << 16,
+    NAME = 48,
+    MIXERS = 512, /* as in lm_options */
+    DESCRIPTION = 4096
+};
+
+/* ---- A study (study.c) ---- */
+
+/* mlp, where it is no width. */
+enum { MLP_NONE = -1, MLP_MATCH = -2 };
+
+/* What a variant may have of its own. Zeros are the defaults of task_run. */
+typedef struct settings {
+    int64_t layers, width, mlp, steps, batch, warmup, every, rows;
+    double lr, weight_decay, clip, enough;
+} settings;
+
+typedef struct variant {
+    char name[NAME];
+    char mixers[MIXERS]; /* as written: with inner=N */
+    settings s;
+    bool own_width; /* it is not searched */
+    int line;       /* of the study, for messages */
+} variant;
+
+typedef struct study {
+    const char *path;
+    char name[NAME]; /* of the file, without .study */
+    char title[256];
+    int tasks, variants, seeds, rates, rate_seeds;
+    task *task[MOST_TASKS];
+    char label[MOST_TASKS][NAME]; /* the task's name, numbered from the second of a name */
+    variant variant[MOST_VARIANTS];
+    uint64_t seed[MOST_SEEDS], rate_seed[MOST_SEEDS];
+    double rate[MOST_RATES];
+    int64_t rate_steps;
+    int64_t state;      /* of each layer; 0: any */
+    double match;       /* share that parameters may be off; 0: they are not compared */
+    int64_t parameters; /* to match; 0: those of the first variant */
+    int state_line, match_line;
+    bool models; /* trained models are kept */
+    settings s;  /* of all variants */
+} study;
+
+/* Reads and checks a study; a mistake ends the program. */
+void study_read(study *s, const char *path);
+void study_free(study *s);
+/* The same study with a few steps, rows and one seed. */
+void study_shrink(study *s);
+
+/* ---- Its keys (keys.c) ---- */
+
+/* Sets `key` of settings. NULL: done; else what it should be. *known: whether there is such a key.
+ */
+const char *settings_set(settings *s, const char *key, const char *value, bool *known);
+/* Numbers of a list that is separated by commas; how many, 0 if it is none. */
+int list_read(const char *text, int most, double low, double high, double *out);
+bool number_read(const char *text, double low, double high, double *out);
+bool integer_read(const char *text, int64_t low, int64_t high, int64_t *out);
+/* The fewest digits that are the same number. Returns text. */
+char *shortest(double x, char text[32]);
+/* ", batch = 8, lr = 0.01": what is other than in `common`. */
+void settings_print(FILE *to, const settings *s, const settings *common);
+
+/* ---- Its models (match.c) ---- */
+
+typedef enum fitted { AS_GIVEN, FIT_MLP, FIT_WIDTH } fitted;
+
+/* The model of a variant for a task. */
+typedef struct model {
+    char mixers[MIXERS]; /* inner=N as expand */
+    int64_t width, mlp;  /* mlp 0: none */
+    int64_t params;
+    int64_t state;   /* numbers of recurrent state, of all layers */
+    char states[96]; /* by layer: "2 x 4096", "4096 + 2048" */
+    bool equal;      /* every layer has the state that the study asks for */
+    fitted fit;
+} model;
+typedef model models[MOST_TASKS][MOST_VARIANTS];
+
+/* Fills in all models, and ends the program if states or parameters do not fit the study. */
+void match(const study *s, models m);
+
+/* ---- Runs (runs.c) ---- */
+
+typedef struct run {
+    int task, variant, seed; /* by number; of a search for rates, seed is one of rate_seed */
+    int rate;                /* by number; -1: the variant's own, no search */
+    int points;              /* of its tests */
+    int64_t steps, rows;     /* asked for; rows of each point */
+    double enough;           /* accuracy at which it ends earlier; 0: never */
+    bool model;              /* it leaves NAME.h5 too */
+    char name[3 * NAME];     /* of its files */
+    char text[DESCRIPTION];  /* all that its result is a function of */
+} run;
+typedef struct runs {
+    int n;
+    run *at;
+} runs;
+/* All runs of the study or, of its search for rates. The first seed of all comes first. */
+runs runs_of(const study *s, models m, bool rates);
+
+/* What the text of a run says to the process that makes it. */
+typedef struct recipe {
+    lm_options o;
+    task_run run;
+    bool model;
+} recipe;
+PAL_CHECKED pal_status recipe_read(recipe *out, const char *text, pal_error *error);
+
+/* ---- Results (result.c) ---- */
+
+typedef struct look {
+    int64_t step;
+    double loss, accuracy[MOST_POINTS];
+} look;
+typedef struct result {
+    int64_t steps;
+    double loss, seconds;
+    bool failed;                 /* a loss or a gradient was not finite */
+    char code[64], kernels[128]; /* of the program that made it; "": it did not say */
+    int points, looks;
+    task_score score[MOST_POINTS];
+    look *look;
+} result;
+/* The result of a run in FOLDER/NAME.txt; NULL if there is none, it is damaged or of another
+ * description, or its model is missing or another one. */
+result *result_read(const char *folder, const run *r);
+PAL_CHECKED pal_status result_write(const result *x, const char *folder, const char *name,
+                                    const char *description, pal_error *error);
+void result_free(result *x);
+double result_accuracy(const result *x); /* mean over test points; NaN if it failed */
+
+/* ---- The model that a run leaves (kept.c) ---- */
+
+/* Replaces FOLDER/NAME.h5. */
+void kept_save(pal_params *params, const recipe *how, const task *t, const char *folder,
+               const char *name, int64_t step);
+/* Whether FOLDER/NAME.h5 is a model of this run after `step` steps. */
+bool kept_is(const char *folder, const run *r, int64_t step);
+
+/* ---- Which programs made them (makers.c) ---- */
+
+enum { MOST_MAKERS = 8 };
+typedef struct makers {
+    int n;
+    struct maker {
+        char code[64], kernels[128];
+        int runs;
+    } at[MOST_MAKERS]; /* the last one may be of several */
+} makers;
+void makers_add(makers *m, const result *x);
+/* A list of them, if they are more than this program. */
+void makers_print(FILE *to, const makers *m);
+
+/* ---- Files (write.c) ---- */
+
+typedef void text_fn(FILE *to, const void *what);
+/* Replaces FOLDER/NAME by what put writes; show: on stdout too. */
+PAL_CHECKED pal_status text_write(const char *folder, const char *name, text_fn *put,
+                                  const void *what, bool show, pal_error *error);
+
+/* ---- Running (one.c, jobs.c) ---- */
+
+enum { STOPPED = 75 }; /* exit status of a run that was asked to stop */
+
+/* One run: reads its description from standard input and leaves its result in the folder. Returns
+ * the status of the process. */
+int one_run(const char *folder, const char *name);
+
+/* Together. Runs what is missing; each rank its share, up to `jobs` processes at a time. How many
+ * failed on this rank. A signal stops the processes and returns. */
+int jobs_run(const runs *r, const char *folder, int jobs, pal_dist *dist);
+
+/* ---- What came out (collect.c, table.c, rates.c, plots.c) ---- */
+
+typedef struct results {
+    const study *study;
+    model (*model)[MOST_VARIANTS];
+    result *at[MOST_TASKS][MOST_VARIANTS][MOST_SEEDS]; /* NULL: missing */
+    int there, missing;
+} results;
+void results_load(results *x, const study *s, models m, const runs *r, const char *folder);
+void results_free(results *x);
+/* results.csv, curves.csv and results.h5. */
+PAL_CHECKED pal_status collect(const results *x, const char *folder, pal_error *error);
+/* table.md, and the same on stdout. */
+PAL_CHECKED pal_status table(const results *x, const char *folder, pal_error *error);
+/* Mean and limits over the seeds that did not fail; how many these are. point -1: the mean over
+ * points. */
+typedef struct spread {
+    double mean, low, high;
+    int n;
+} spread;
+spread spread_of(const results *x, int t, int v, int point);
+/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. What else of such names
+ * is there, is of other results, and is removed. Without gnuplot nothing changes. */
+PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *error);
+/* Removes all of them: they do not stay beside numbers that are not theirs. */
+PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
+/* The rates that were best, as lines of the study. */
+void rates_print(const study *s, const runs *r, const char *folder);
+
+/* PAL_EIO if there is no gnuplot. */
+PAL_CHECKED pal_status picture_can(pal_error *error);
+/* A picture that may not be there. */
+PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
+/* gnuplot for FOLDER/NAME, which picture_end replaces whole. */
+typedef struct picture {
+    FILE *to;
+    char path[PAL_PATH], fresh[PAL_PATH + 8];
+} picture;
+PAL_CHECKED pal_status picture_begin(picture *p, const char *folder, const char *name, int width,
+                                     int height, pal_error *error);
+PAL_CHECKED pal_status picture_end(picture *p, pal_error *error);
+/* A text between gnuplot's single quotes. */
+void picture_quote(FILE *to, const char *text);
+const char *picture_colour(int i);
+
+/* ---- One model, layer by layer (layers.c, edits.c) ---- */
+
+typedef struct layers_opts {
+    const char *checkpoint, *data, *out; /* data NULL: that of the checkpoint */
+    int64_t rows;                        /* of each test point, or batches of a store */
+    bool last;                           /* the parameters of the last step, not their average */
+} layers_opts;
+void layers_run(const layers_opts *o);
+
+/* What is done to a layer. */
+typedef enum edit { NOTHING, SKIP, MEAN_B, MEAN_W, TIE, MEAN_G, NO_CONV, EDITS } edit;
+const char *edit_name(edit e);
+const char *edit_title(edit e);
+
+/* A layer of a model under an edit; edits.c has the hook. */
+typedef struct surgeon surgeon;
+surgeon *surgeon_new(pal_params *params, pal_tape *tape, int64_t layers);
+void surgeon_free(surgeon *s);
+/* Whether a layer has what the edit is about; known after a pass between surgeon_begin of NOTHING
+ * and surgeon_end. */
+bool surgeon_can(const surgeon *s, int64_t layer, edit e);
+/* Changes weights if the edit is one of weights; surgeon_end puts them back. */
+void surgeon_begin(surgeon *s, int64_t layer, edit e);
+void surgeon_end(surgeon *s);
+/* Some edits need a first pass that only reads: then a batch is run twice. */
+int surgeon_passes(const surgeon *s);
+void surgeon_pass(surgeon *s, int pass);
+pal_run_opts surgeon_opts(surgeon *s);
+
+#endif

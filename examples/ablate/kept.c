@@ -1,0 +1,60 @@
+/*
+ * kept.c - the model that a run leaves beside its result, a checkpoint that --layers and the other
+ * programs of checkpoints can open; and whether the one that is there is that of the run.
+ */
+#include "examples/ablate/ablate.h"
+#include "examples/lm/options.h"
+#include "examples/lm/text.h"
+#include "examples/tasks/save.h"
+
+#include <string.h>
+
+void kept_save(pal_params *params, const recipe *how, const task *t, const char *folder,
+               const char *name, int64_t step)
+{
+    char file[4 * NAME];
+    pal_error error;
+    lm_options o = how->o;
+    task_describe(&o, t, &how->run);
+    snprintf(file, sizeof file, "%.150s.h5", name);
+    if (task_save(params, &o, step, folder, file, &error) != PAL_OK) stop("%s", error.message);
+}
+
+/* The text of a checkpoint as this program writes it; false: it cannot be opened. */
+static bool config_of(const char *path, char text[LM_CONFIG])
+{
+    static char config[1 << 20];
+    lm_options o;
+    pal_error error;
+    if (!lm_is_hdf5(path) || pal_checkpoint_config(path, config, sizeof config, &error) != PAL_OK ||
+        lm_options_read(&o, config, &error) != PAL_OK)
+        return false;
+    lm_options_text(&o, text);
+    return true;
+}
+
+static bool step_is(const char *path, int64_t step)
+{
+    pal_h5 *file;
+    pal_error error;
+    double found = -1;
+    if (pal_h5_open(&file, path, &error) != PAL_OK) return false;
+    if (pal_h5_get_number(file, "/", "step", &found, &error) != PAL_OK) found = -1;
+    pal_h5_close(file);
+    return found == (double)step;
+}
+
+bool kept_is(const char *folder, const run *r, int64_t step)
+{
+    char path[PAL_PATH], is[LM_CONFIG], wanted[LM_CONFIG];
+    recipe how;
+    pal_error error;
+    task *t;
+    snprintf(path, sizeof path, "%.3900s/%.150s.h5", folder, r->name);
+    if (!config_of(path, is) || !step_is(path, step)) return false;
+    if (recipe_read(&how, r->text, &error) != PAL_OK || task_new(&t, how.o.data, &error) != PAL_OK)
+        stop("%s: %s", r->name, error.message);
+    task_describe(&how.o, t, &how.run);
+    task_free(t);
+    return strcmp(is, lm_options_text(&how.o, wanted)) == 0;
+}

@@ -1,0 +1,418 @@
+/*
+ * layers.c - a trained model with one thing taken away from one layer at a time, and what that
+ * costs on rows it was not trained on.
+ *
+ * Every evaluation sees the same rows and runs with the same hook, so that a difference is that of
+ * the edit and of nothing else. The unchanged model comes first and again at the end, and has to
+ * give the same bits.
+ */
+#include "examples/ablate/ablate.h"
+#include "examples/lm/options.h"
+#include "examples/lm/text.h"
+#include "examples/lm/weights.h"
+#include "examples/tasks/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 64, BATCHES = 16 };
+
+typedef struct score {
+    double loss, accuracy; /* nats of a token; accuracy NaN for text */
+} score;
+
+typedef struct subject {
+    const layers_opts *how;
+    lm_options o;
+    task *task;        /* NULL: text */
+    pal_tokens *store; /* NULL: a task */
+    pal_batches *held;
+    pal_params *params;
+    pal_lm *lm;
+    pal_tape *tape;
+    surgeon *surgeon;
+    int64_t layers;
+    char what[256]; /* it is evaluated on */
+    score plain;
+    score *at; /* [layers, EDITS] */
+} subject;
+
+/* ---- Opening ---- */
+
+/* What the checkpoint names may have been replaced since. */
+static void check_store(const subject *x, const char *path)
+{
+    char now[16];
+    snprintf(now, sizeof now, "%08x", (unsigned)pal_tokens_checksum(x->store));
+    if (*x->o.data_checksum && strcmp(now, x->o.data_checksum))
+        stop("%s has the checksum %s, and what the model was trained on had %s; --data takes a "
+             "store nevertheless",
+             path, now, x->o.data_checksum);
+}
+
+static void open_store(subject *x, const char *data, const char *not_a_task)
+{
+    char path[PAL_PATH];
+    pal_error error;
+    const char *slash = strrchr(x->how->checkpoint, '/');
+    const int folder = slash ? (int)(slash - x->how->checkpoint) : 1;
+    /* A run on a text has its tokens beside its checkpoints. */
+    if (lm_is_hdf5(data) || x->how->data)
+        snprintf(path, sizeof path, "%s", data);
+    else
+        snprintf(path, sizeof path, "%.*s/data.h5", folder, slash ? x->how->checkpoint : ".");
+    /* The name may be out of a file from elsewhere. */
+    if (lm_is_special(path))
+        stop("'%s' is no task (%s), and %s is no file; --data names a store", data, not_a_task,
+             path);
+    if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
+        stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
+             error.message);
+    if (!x->how->data) check_store(x, path);
+    /* What was held out, and if nothing was, all of it. */
+    const double share = x->o.held_out > 0 ? x->o.held_out : 1;
+    x->held =
+        pal_batches_new(x->store, (pal_batches_opts){.kind = x->o.packed ? PAL_PACKED : PAL_WINDOWS,
+                                                     .batch = x->o.batch,
+                                                     .len = x->o.len,
+                                                     .seed = x->o.seed,
+                                                     .held_out = share,
+                                                     .validation = true});
+    if (!x->held) stop("%s: no batches", path);
+    snprintf(x->what, sizeof x->what, "%s of %.180s, the first %lld batches of %lld x %lld",
+             x->o.held_out > 0 ? "the held-out part" : "all (nothing was held out)", data,
+             (long long)(x->how->rows ? x->how->rows : BATCHES), (long long)x->o.batch,
+             (long long)x->o.len);
+}
+
+static void open_data(subject *x)
+{
+    pal_error error;
+    const char *data = x->how->data ? x->how->data : x->o.data;
+    int64_t vocab;
+    if (task_new(&x->task, data, &error) == PAL_OK) {
+        vocab = task_vocab(x->task);
+        snprintf(x->what, sizeof x->what, "%lld test rows of each point of %.180s",
+                 (long long)(x->how->rows ? x->how->rows : ROWS), task_text(x->task));
+    } else {
+        x->task = NULL;
+        open_store(x, data, error.message);
+        vocab = pal_tokens_vocab_size(x->store);
+    }
+    if (!x->o.vocab) x->o.vocab = vocab;
+    if (x->o.vocab < vocab)
+        stop("the model knows %lld tokens, and the data have %lld", (long long)x->o.vocab,
+             (long long)vocab);
+}
+
+static void open_subject(subject *x)
+{
+    static char config[1 << 20];
+    pal_error error;
+    bool averaged;
+    if (lm_is_special(x->how->checkpoint)) stop("--layers: %s is no file", x->how->checkpoint);
+    if (pal_checkpoint_config(x->how->checkpoint, config, sizeof config, &error) != PAL_OK ||
+        lm_options_read(&x->o, config, &error) != PAL_OK)
+        stop("--layers: %s", error.message);
+    open_data(x);
+    pal_rng rng = pal_rng_new(1, 0);
+    x->params = pal_params_new();
+    x->tape = pal_tape_new();
+    x->lm = pal_lm_new(x->params, lm_options_model(&x->o), &rng);
+    if (lm_weights_load(x->params, x->how->checkpoint, x->how->last, &averaged, &error) != PAL_OK)
+        stop("--layers: %s", error.message);
+    pal_set_grad(x->tape, false);
+    x->layers = pal_lm_options(x->lm).layers;
+    x->surgeon = surgeon_new(x->params, x->tape, x->layers);
+    x->at = calloc((size_t)(x->layers * EDITS), sizeof *x->at);
+    if (!x->at) stop("out of memory");
+}
+
+static void close_subject(subject *x)
+{
+    surgeon_free(x->surgeon);
+    free(x->at);
+    pal_batches_free(x->held);
+    pal_tokens_close(x->store);
+    pal_tape_free(x->tape);
+    pal_params_free(x->params);
+    task_free(x->task);
+}
+
+/* ---- Evaluating ---- */
+
+/* A few rows of a point, marked as task_test marks them. */
+static void add_rows(subject *x, task_score *sum, int point, int64_t first, int64_t B, int64_t T,
+                     int64_t *tokens, int64_t *targets)
+{
+    task_rows(x->task, TASK_TEST, point, x->o.seed, first, B, tokens, targets);
+    pal_tensor logits = PAL_NONE;
+    for (int pass = 0; pass < surgeon_passes(x->surgeon); pass++) {
+        surgeon_pass(x->surgeon, pass);
+        pal_tape_reset(x->tape);
+        pal_tensor in = pal_from(x->tape, PAL_I64, PAL_SHAPE(B, T), tokens);
+        logits = pal_lm_logits(x->lm, in, surgeon_opts(x->surgeon));
+    }
+    const pal_array all = pal_value(logits);
+    task_mark(sum, &all, targets, B, T, all.shape[2]);
+}
+
+/* Means over the points, each as a study has it. */
+static score score_task(subject *x)
+{
+    score mean = {0, 0};
+    const int64_t rows = x->how->rows ? x->how->rows : ROWS;
+    const int points = task_points(x->task, TASK_TEST);
+    for (int p = 0; p < points; p++) {
+        task_score sum = {0};
+        const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
+        const int64_t most = task_rows_at_once(x->o.vocab, T, rows);
+        int64_t *tokens = malloc((size_t)(2 * most * T) * sizeof *tokens);
+        if (!tokens) stop("out of memory");
+        for (int64_t first = 0; first < rows; first += most) {
+            const int64_t B = rows - first < most ? rows - first : most;
+            add_rows(x, &sum, p, first, B, T, tokens, tokens + most * T);
+        }
+        free(tokens);
+        if (!sum.asked) stop("the test rows ask nothing");
+        mean.loss += sum.loss / (double)sum.asked / points;
+        mean.accuracy += sum.accuracy / (double)sum.asked / points;
+    }
+    return mean;
+}
+
+static score score_text(subject *x)
+{
+    pal_error error;
+    const int64_t batches = x->how->rows ? x->how->rows : BATCHES;
+    double nats = 0, counted = 0;
+    if (pal_batches_seek(x->held, (pal_position){0}, &error) != PAL_OK) stop("%s", error.message);
+    for (int64_t i = 0; i < batches; i++) {
+        const pal_position here = pal_batches_position(x->held);
+        pal_batch b = {.end = true};
+        double loss = 0;
+        for (int pass = 0; pass < surgeon_passes(x->surgeon); pass++) {
+            pal_tape_reset(x->tape);
+            surgeon_pass(x->surgeon, pass);
+            if (pal_batches_seek(x->held, here, &error) != PAL_OK ||
+                pal_batches_next(x->held, x->tape, &b, &error) != PAL_OK)
+                stop("%s", error.message);
+            if (b.end) break;
+            pal_run_opts how = surgeon_opts(x->surgeon);
+            how.offsets = b.offsets;
+            loss = pal_item(pal_lm_loss(x->lm, b.tokens, b.targets, how));
+        }
+        if (b.end) break;
+        nats += loss * (double)b.counted;
+        counted += (double)b.counted;
+    }
+    if (counted == 0) stop("the held-out part is empty");
+    return (score){nats / counted, NAN};
+}
+
+static score evaluate(subject *x, int64_t layer, edit e)
+{
+    surgeon_begin(x->surgeon, layer, e);
+    const score s = x->task ? score_task(x) : score_text(x);
+    surgeon_end(x->surgeon);
+    pal_tape_reset(x->tape);
+    return s;
+}
+
+static void evaluate_all(subject *x)
+{
+    x->plain = evaluate(x, -1, NOTHING);
+    for (int64_t l = 0; l < x->layers; l++)
+        for (edit e = SKIP; e < EDITS; e++)
+            if (surgeon_can(x->surgeon, l, e)) x->at[l * EDITS + e] = evaluate(x, l, e);
+    const score again = evaluate(x, -1, NOTHING);
+    if (memcmp(&again.loss, &x->plain.loss, sizeof again.loss))
+        stop("the unchanged model had a loss of %.17g, and has %.17g at the end", x->plain.loss,
+             again.loss);
+}
+
+/* ---- What came out ---- */
+
+/* What is no number has a sign, which says nothing. */
+static double signless(double x) { return isnan(x) ? (double)NAN : x; }
+
+/* Of the loss. */
+static double change_of(const subject *x, int64_t layer, edit e)
+{
+    return signless(x->at[layer * EDITS + e].loss - x->plain.loss);
+}
+
+static void put_change(FILE *to, double change)
+{
+    if (isnan(change))
+        fprintf(to, " nan |");
+    else if (change == 0)
+        fprintf(to, " 0 |");
+    else
+        fprintf(to, " %+.4f |", change);
+}
+
+static void put_table(FILE *to, const subject *x, bool accuracy)
+{
+    fprintf(to, "\n| layer | mixer |");
+    for (edit e = SKIP; e < EDITS; e++) fprintf(to, " %s |", edit_title(e));
+    fprintf(to, "\n|---|---|");
+    for (edit e = SKIP; e < EDITS; e++) fprintf(to, "---|");
+    fprintf(to, "\n");
+    for (int64_t l = 0; l < x->layers; l++) {
+        fprintf(to, "| %lld | %s |", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            if (!surgeon_can(x->surgeon, l, e))
+                fprintf(to, " |");
+            else
+                put_change(to, accuracy ? s->accuracy - x->plain.accuracy : change_of(x, l, e));
+        }
+        fprintf(to, "\n");
+    }
+}
+
+static void put_markdown(FILE *to, const void *what)
+{
+    const subject *x = what;
+    fprintf(to,
+            "# Layer by layer: %s\n\n%lld layers of width %lld, `%s`.\nEvaluated on %s.\n\nThe "
+            "unchanged model has a loss of %.6f nats a token",
+            x->how->checkpoint, (long long)x->layers, (long long)x->o.width, x->o.mixers, x->what,
+            x->plain.loss);
+    if (x->task) fprintf(to, " and an accuracy of %.4f", x->plain.accuracy);
+    fprintf(to, ". What is added to the loss by one change in one layer (empty: the mixer has no "
+                "such thing):\n");
+    put_table(to, x, false);
+    if (!x->task) return;
+    fprintf(to, "\nThe same for accuracy:\n");
+    put_table(to, x, true);
+}
+
+static void put_csv(FILE *to, const void *what)
+{
+    const subject *x = what;
+    fprintf(to, "layer,mixer,edit,loss,change,accuracy,accuracy_change\n");
+    fprintf(to, "-1,all,none,%.17g,0,%.9g,0\n", signless(x->plain.loss), x->plain.accuracy);
+    for (int64_t l = 0; l < x->layers; l++) {
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            if (surgeon_can(x->surgeon, l, e))
+                fprintf(to, "%lld,%s,%s,%.17g,%.9g,%.9g,%.9g\n", (long long)l,
+                        pal_mixer_name(pal_lm_mixer(x->lm, l)), edit_name(e), signless(s->loss),
+                        change_of(x, l, e), s->accuracy, signless(s->accuracy - x->plain.accuracy));
+        }
+    }
+}
+
+/* The changes that are infinite or no number, "(layer 0, no convolution: inf; ..)", which no bar
+ * can show: as in the table they are other than what a mixer does not have. How many have a bar. */
+static int list_endless(const subject *x, char *text, size_t size)
+{
+    enum { TOLD = 3 };
+    size_t n = 0;
+    int bars = 0, endless = 0;
+    *text = '\0';
+    for (int64_t l = 0; l < x->layers; l++) {
+        for (edit e = SKIP; e < EDITS && n < size; e++) {
+            if (!surgeon_can(x->surgeon, l, e)) continue;
+            const double change = change_of(x, l, e);
+            bars += isfinite(change) != 0;
+            if (isfinite(change) || ++endless > TOLD) continue;
+            n += (size_t)snprintf(text + n, size - n, "%slayer %lld, %s: %g", n ? "; " : "(",
+                                  (long long)l, edit_title(e), change);
+        }
+    }
+    if (endless > TOLD && n < size)
+        n += (size_t)snprintf(text + n, size - n, "; %d more", endless - TOLD);
+    if (n && n < size) snprintf(text + n, size - n, ")");
+    return bars;
+}
+
+static void put_title(FILE *to, const subject *x, const char *endless)
+{
+    char title[MIXERS + 128];
+    snprintf(title, sizeof title, "%s, seed %llu, on %s", x->o.mixers,
+             (unsigned long long)x->o.seed, x->task ? task_name(x->task) : "held-out text");
+    fprintf(to, "set title ");
+    picture_quote(to, title);
+    if (*endless) fprintf(to, " . \"\\n\" . ");
+    if (*endless) picture_quote(to, endless);
+}
+
+/* A group of bars for each layer, a colour for each change. */
+static void put_panel(FILE *to, const subject *x, bool accuracy)
+{
+    const char *block = accuracy ? "$accuracy" : "$loss", *between = "plot ";
+    fprintf(to, "\nset ylabel '%s'\n%s << END\n",
+            accuracy ? "taken from the accuracy" : "added to the loss (nats a token)", block);
+    for (int64_t l = 0; l < x->layers; l++) {
+        fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        for (edit e = SKIP; e < EDITS; e++) {
+            const score *s = &x->at[l * EDITS + e];
+            const double change =
+                accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
+            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
+                fprintf(to, " %.9g", change);
+            else
+                fprintf(to, " NaN");
+        }
+        fprintf(to, "\n");
+    }
+    fprintf(to, "END\n");
+    for (edit e = SKIP; e < EDITS; e++) {
+        bool any = false;
+        for (int64_t l = 0; l < x->layers; l++) any = any || surgeon_can(x->surgeon, l, e);
+        if (!any) continue;
+        fprintf(to, "%s%s using %d:xtic(1) lc rgb '%s' title '%s'", between, block, (int)e + 1,
+                picture_colour((int)e - 1), edit_title(e));
+        between = ", ";
+    }
+    fprintf(to, "\n");
+}
+
+/* Of a task two panels: where the loss grows out of sight, accuracy still tells one change from
+ * another. */
+static void draw(const subject *x)
+{
+    picture p;
+    pal_error error;
+    char endless[512];
+    if (list_endless(x, endless, sizeof endless) == 0) {
+        fprintf(stderr, "ablate: no layers.svg, for there is no finite change\n");
+        return;
+    }
+    if (picture_begin(&p, x->how->out, "layers.svg", 860, x->task ? 640 : 400, &error) != PAL_OK) {
+        fprintf(stderr, "ablate: %s\n", error.message);
+        return;
+    }
+    fprintf(p.to, "set style data histograms\nset style histogram clustered gap 1\n"
+                  "set style fill solid 0.8\nset xlabel 'layer'\n");
+    if (x->task) fprintf(p.to, "set multiplot layout 2,1\n");
+    put_title(p.to, x, endless);
+    put_panel(p.to, x, false);
+    if (x->task) fprintf(p.to, "unset title\n");
+    if (x->task) put_panel(p.to, x, true);
+    if (x->task) fprintf(p.to, "unset multiplot\n");
+    if (picture_end(&p, &error) != PAL_OK) fprintf(stderr, "ablate: %s\n", error.message);
+}
+
+void layers_run(const layers_opts *how)
+{
+    subject x = {.how = how};
+    pal_error error;
+    pal_lock *lock;
+    open_subject(&x);
+    if (pal_run_make(how->out, &error) != PAL_OK || pal_run_lock(&lock, how->out, &error) != PAL_OK)
+        stop("%s", error.message);
+    evaluate_all(&x);
+    /* The figure of another model does not stay beside the numbers of this one. */
+    if (picture_remove(how->out, "layers.svg", &error) != PAL_OK ||
+        text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
+        text_write(how->out, "layers.md", put_markdown, &x, true, &error) != PAL_OK)
+        stop("%s", error.message);
+    draw(&x);
+    pal_run_unlock(lock);
+    close_subject(&x);
+}

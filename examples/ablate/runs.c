@@ -1,0 +1,90 @@
+/*
+ * runs.c - the runs of a study, each with the text that says all that its result depends on.
+ *
+ * The text begins with what is ours (rows, enough, model), then come flags of train_lm
+ * (examples/lm/options.h), by which the model and its training are told to the process that runs
+ * it, and to whoever opens the file of the result.
+ */
+#include "examples/ablate/ablate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* What --smoke, a seed or a rate change is in the arguments already. */
+static void describe(const study *s, const model *m, run *r)
+{
+    const variant *v = &s->variant[r->variant];
+    const settings *o = &v->s;
+    const bool search = r->rate >= 0;
+    const int64_t steps = search ? s->rate_steps : o->steps;
+    const double lr = search ? s->rate[r->rate] : o->lr;
+    const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
+    char mlp[64] = "no-mlp = true";
+    r->steps = steps, r->rows = o->rows, r->enough = o->enough;
+    if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
+    const int n = snprintf(
+        r->text, sizeof r->text,
+        "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
+        "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\nlr = %.17g\nschedule = "
+        "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
+        "%llu\n",
+        (long long)o->rows, o->enough, r->model, task_text(s->task[r->task]), m->mixers,
+        (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
+        (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
+        (long long)(search ? steps : o->every), (unsigned long long)seed);
+    if (n < 0 || (size_t)n >= sizeof r->text)
+        stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
+}
+
+pal_status recipe_read(recipe *r, const char *text, pal_error *error)
+{
+    int64_t rows;
+    double enough;
+    int kept, n = 0;
+    if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &rows, &enough, &kept,
+               &n) != 3 ||
+        n == 0)
+        return pal_error_set(error, PAL_EFORMAT, "it is no description of a run");
+    pal_status s = lm_options_read(&r->o, text + n, error);
+    if (s != PAL_OK) return s;
+    r->model = kept != 0;
+    r->run = (task_run){.steps = r->o.steps,
+                        .batch = r->o.batch,
+                        .lr = r->o.lr,
+                        .weight_decay = r->o.weight_decay > 0 ? r->o.weight_decay : -1,
+                        .clip = r->o.clip,
+                        .warmup = r->o.warmup,
+                        .seed = r->o.seed,
+                        .every = r->o.eval_every,
+                        .rows = rows,
+                        .enough = enough};
+    return PAL_OK;
+}
+
+runs runs_of(const study *s, models m, bool rates)
+{
+    const int last = rates ? s->rates * s->rate_seeds : s->seeds;
+    char text[32];
+    runs all = {.at = calloc((size_t)(s->tasks * s->variants * last) + 1, sizeof *all.at)};
+    if (!all.at) stop("out of memory");
+    for (int i = 0; i < last; i++) {
+        for (int t = 0; t < s->tasks; t++) {
+            for (int v = 0; v < s->variants; v++) {
+                run *r = &all.at[all.n++];
+                *r = (run){.task = t, .variant = v, .seed = i, .rate = -1};
+                if (rates) r->seed = i / s->rates, r->rate = i % s->rates;
+                r->points = task_points(s->task[t], TASK_TEST);
+                r->model = s->models && !rates;
+                if (rates)
+                    snprintf(r->name, sizeof r->name, "%s-%s-%s-%llu", s->label[t],
+                             s->variant[v].name, shortest(s->rate[r->rate], text),
+                             (unsigned long long)s->rate_seed[r->seed]);
+                else
+                    snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,
+                             (unsigned long long)s->seed[i]);
+                describe(s, &m[t][v], r);
+            }
+        }
+    }
+    return all;
+}

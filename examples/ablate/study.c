@@ -1,0 +1,414 @@
+/*
+ * study.c - reads a study: lines `name = value`, # begins a comment.
+ *
+ * The lines are gone over several times, so that their order does not matter: for what holds for
+ * all, for the variants, and for what these have of their own. Then options multiply the variants,
+ * and X+O, which has what X had, may have something of its own too (lines of --rates have such
+ * names).
+ */
+#include "examples/ablate/ablate.h"
+#include "examples/lm/options.h"
+#include "examples/lm/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_LINES = 512, MOST_OPTIONS = 8 };
+
+typedef struct line {
+    int number;
+    char *name, *value;
+    bool taken; /* by a variant, as something of its own */
+} line;
+typedef struct option {
+    char name[NAME], keys[MIXERS];
+} option;
+
+typedef struct reading {
+    const char *path;
+    lm_text text;
+    int n, options;
+    line line[MOST_LINES];
+    option option[MOST_OPTIONS];
+    study *s;
+} reading;
+
+static void wrong(const reading *r, const line *l, const char *should)
+{
+    stop("%s: line %d: %s = %.200s: it should be %s", r->path, l->number, l->name, l->value,
+         should);
+}
+
+/* ---- Lines ---- */
+
+/* Only tasks may be there several times. */
+static void add_line(reading *r, char *text, int number)
+{
+    char *hash = strchr(text, '#');
+    if (hash) *hash = '\0';
+    text = lm_trim(text);
+    if (!*text) return;
+    char *equals = strchr(text, '=');
+    if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
+    if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
+    *equals = '\0';
+    const line l = {number, lm_trim(text), lm_trim(equals + 1), false};
+    if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
+    for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
+        if (strcmp(r->line[i].name, l.name) == 0)
+            stop("%s: line %d: %s is there twice, in line %d too", r->path, number, l.name,
+                 r->line[i].number);
+    r->line[r->n++] = l;
+}
+
+static void read_lines(reading *r)
+{
+    pal_error error;
+    if (lm_text_read(&r->text, r->path, &error) != PAL_OK) stop("%s", error.message);
+    char *copy = malloc((size_t)r->text.size + 1), *rest = copy;
+    if (!copy) stop("%s: out of memory", r->path);
+    memcpy(copy, r->text.byte, (size_t)r->text.size);
+    copy[r->text.size] = '\0';
+    if (strlen(copy) != (size_t)r->text.size) stop("%s: it is no text", r->path);
+    lm_text_free(&r->text);
+    r->text.byte = (unsigned char *)copy; /* lines point into it */
+    for (int number = 1; rest; number++) {
+        char *text = strsep(&rest, "\n");
+        add_line(r, text, number);
+    }
+}
+
+static bool is_name(const char *text, size_t n)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+";
+    return n > 0 && n < NAME && strspn(text, allowed) >= n;
+}
+
+/* ---- What holds for all ---- */
+
+static void add_task(reading *r, const line *l)
+{
+    study *s = r->s;
+    pal_error error;
+    if (s->tasks == MOST_TASKS)
+        stop("%s: line %d: a study has at most %d tasks", r->path, l->number, MOST_TASKS);
+    if (task_new(&s->task[s->tasks], l->value, &error) != PAL_OK)
+        stop("%s: line %d: %s", r->path, l->number, error.message);
+    task *t = s->task[s->tasks];
+    int before = 0;
+    for (int i = 0; i < s->tasks; i++) before += strcmp(task_name(s->task[i]), task_name(t)) == 0;
+    snprintf(s->label[s->tasks], NAME, before ? "%.40s%d" : "%.40s", task_name(t), before + 1);
+    s->tasks++;
+}
+
+static int read_seeds(const reading *r, const line *l, uint64_t seed[MOST_SEEDS])
+{
+    double number[MOST_SEEDS];
+    const int n = list_read(l->value, MOST_SEEDS, 1, 1e9, number);
+    bool right = n > 0;
+    for (int i = 0; i < n; i++) {
+        seed[i] = (uint64_t)number[i];
+        right = right && (double)seed[i] == number[i];
+        for (int j = 0; j < i; j++) right = right && seed[j] != seed[i];
+    }
+    if (!right) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
+    return n;
+}
+
+static void set_rates(const reading *r, const line *l)
+{
+    study *s = r->s;
+    s->rates = list_read(l->value, MOST_RATES, 1e-300, 10, s->rate);
+    for (int i = 0; i < s->rates; i++)
+        for (int j = 0; j < i; j++)
+            if (s->rate[i] == s->rate[j]) s->rates = 0;
+    if (!s->rates) wrong(r, l, "a list of up to 8 different numbers above 0, up to 10");
+}
+
+/* "3%" or "0.03". */
+static bool share_read(const char *text, double *out)
+{
+    char word[32];
+    const size_t n = strlen(text);
+    const bool percent = n && text[n - 1] == '%';
+    if (n >= sizeof word) return false;
+    snprintf(word, sizeof word, "%.*s", (int)(n - percent), text);
+    if (!number_read(word, 0, percent ? 50 : 0.5, out)) return false;
+    if (percent) *out /= 100;
+    return *out > 0;
+}
+
+static bool set_common(reading *r, const line *l)
+{
+    study *s = r->s;
+    const char *v = l->value;
+    if (strcmp(l->name, "title") == 0) {
+        snprintf(s->title, sizeof s->title, "%s", v);
+    } else if (strcmp(l->name, "task") == 0) {
+        add_task(r, l);
+    } else if (strcmp(l->name, "seeds") == 0) {
+        s->seeds = read_seeds(r, l, s->seed);
+    } else if (strcmp(l->name, "state") == 0) {
+        if (strcmp(v, "any") && !integer_read(v, 1, INT32_MAX, &s->state))
+            wrong(r, l, "any or a whole number from 1: that of each layer");
+        s->state_line = l->number;
+    } else if (strcmp(l->name, "match") == 0) {
+        if (!share_read(v, &s->match)) wrong(r, l, "a share such as 3% or 0.03, up to 50%");
+        s->match_line = l->number;
+    } else if (strcmp(l->name, "parameters") == 0) {
+        if (!integer_read(v, 1, INT64_C(1) << 40, &s->parameters))
+            wrong(r, l, "a whole number from 1");
+    } else if (strcmp(l->name, "models") == 0) {
+        s->models = strcmp(v, "true") == 0;
+        if (!s->models && strcmp(v, "false")) wrong(r, l, "true or false");
+    } else if (strcmp(l->name, "rates") == 0) {
+        set_rates(r, l);
+    } else if (strcmp(l->name, "rate-seeds") == 0) {
+        s->rate_seeds = read_seeds(r, l, s->rate_seed);
+    } else if (strcmp(l->name, "rate-steps") == 0) {
+        if (!integer_read(v, 1, INT32_MAX, &s->rate_steps)) wrong(r, l, "a whole number from 1");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static void read_common(reading *r, const line *l)
+{
+    if (begins(l->name, "variant.") || begins(l->name, "option.") || set_common(r, l)) return;
+    bool known;
+    const char *should = settings_set(&r->s->s, l->name, l->value, &known);
+    if (!known)
+        stop("%s: line %d: there is no key '%.100s'; ablate --help names them", r->path, l->number,
+             l->name);
+    if (should) wrong(r, l, should);
+}
+
+/* ---- Variants ---- */
+
+static variant *find(study *s, const char *name, size_t n)
+{
+    for (int i = 0; i < s->variants; i++)
+        if (strlen(s->variant[i].name) == n && strncmp(s->variant[i].name, name, n) == 0)
+            return &s->variant[i];
+    return NULL;
+}
+
+static void add_option(reading *r, const line *l, const char *name)
+{
+    if (!is_name(name, strlen(name)))
+        stop("%s: line %d: '%.100s' is no name: letters, digits, _ - and +", r->path, l->number,
+             name);
+    if (r->options == MOST_OPTIONS)
+        stop("%s: line %d: a study has at most %d options", r->path, l->number, MOST_OPTIONS);
+    option *o = &r->option[r->options++];
+    snprintf(o->name, sizeof o->name, "%s", name);
+    if (strcmp(l->value, "none"))
+        snprintf(o->keys, sizeof o->keys, ":%.*s", (int)sizeof o->keys - 2, l->value);
+}
+
+static void read_variant(reading *r, const line *l)
+{
+    study *s = r->s;
+    if (begins(l->name, "option.")) add_option(r, l, l->name + strlen("option."));
+    if (!begins(l->name, "variant.")) return;
+    const char *name = l->name + strlen("variant.");
+    const size_t n = strlen(name);
+    if (strchr(name, '.')) return;
+    if (!is_name(name, n))
+        stop("%s: line %d: '%.100s' is no name: letters, digits, _ - and +", r->path, l->number,
+             name);
+    if (s->variants == MOST_VARIANTS || strlen(l->value) >= MIXERS)
+        stop("%s: line %d: a study has at most %d variants, and a list of mixers %d bytes", r->path,
+             l->number, MOST_VARIANTS, MIXERS - 1);
+    variant *v = &s->variant[s->variants++];
+    *v = (variant){.s = s->s, .line = l->number};
+    memcpy(v->name, name, n + 1);
+    snprintf(v->mixers, sizeof v->mixers, "%s", l->value);
+}
+
+/* The first time X, the second time X+O; a name that is none of both is a mistake. */
+static void read_own(reading *r, line *l, bool multiplied)
+{
+    if (!begins(l->name, "variant.") || l->taken) return;
+    const char *name = l->name + strlen("variant."), *dot = strchr(name, '.');
+    if (!dot) return;
+    variant *v = find(r->s, name, (size_t)(dot - name));
+    if (!v && !multiplied) return;
+    if (!v)
+        stop("%s: line %d: there is no variant '%.*s'", r->path, l->number, (int)(dot - name),
+             name);
+    bool known;
+    const char *should = settings_set(&v->s, dot + 1, l->value, &known);
+    if (!known)
+        stop("%s: line %d: a variant has no '%.100s' of its own", r->path, l->number, dot + 1);
+    if (should) wrong(r, l, should);
+    l->taken = true;
+    v->own_width |= strcmp(dot + 1, "width") == 0;
+}
+
+/* Every variant with every option: its keys go to each mixer of the list. */
+static void multiply(reading *r)
+{
+    study *s = r->s;
+    const int n = s->variants;
+    if (!r->options) return;
+    if (n * r->options > MOST_VARIANTS)
+        stop("%s: %d variants times %d options are more than %d", r->path, n, r->options,
+             MOST_VARIANTS);
+    for (int i = n * r->options - 1; i >= 0; i--) { /* from the end: the place may be that of one */
+        const option *o = &r->option[i % r->options];
+        variant v = s->variant[i / r->options];
+        char mixers[MIXERS] = "", name[2 * NAME];
+        size_t used = 0;
+        for (const char *at = v.mixers; *at && used < MIXERS; at += *at == ',') {
+            const size_t length = strcspn(at, ",");
+            used += (size_t)snprintf(mixers + used, MIXERS - used, "%.*s%s%s", (int)length, at,
+                                     o->keys, at[length] ? "," : "");
+            at += length;
+        }
+        snprintf(name, sizeof name, "%s+%s", v.name, o->name);
+        if (used >= MIXERS || strlen(name) >= NAME)
+            stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
+                 o->name);
+        memcpy(v.mixers, mixers, sizeof mixers);
+        memcpy(v.name, name, strlen(name) + 1);
+        s->variant[i] = v;
+    }
+    s->variants = n * r->options;
+}
+
+/* ---- The study ---- */
+
+/* inner=N of Mamba-2 is a key of ours (match.c), which the mixers do not know. */
+static void check_mixers(const reading *r, const variant *v)
+{
+    char text[MIXERS];
+    pal_error error;
+    size_t n = 0;
+    const char *mixer = v->mixers;
+    for (const char *at = v->mixers; *at;) {
+        if (*at == ',') mixer = at + 1;
+        if (begins(at, ":inner=")) {
+            if (!begins(mixer, "mamba2:"))
+                stop("%s: line %d: variant %s: mixer %.*s has no key \"inner\"; mamba2 alone does",
+                     r->path, v->line, v->name, (int)strcspn(mixer, ":,"), mixer);
+            at += 1 + strcspn(at + 1, ":,");
+            continue;
+        }
+        text[n++] = *at++;
+    }
+    text[n] = '\0';
+    if (pal_mixers_check(text, &error) != PAL_OK)
+        stop("%s: line %d: variant %s: %s", r->path, v->line, v->name, error.message);
+}
+
+static int line_of(const reading *r, const char *name)
+{
+    for (int i = 0; i < r->n; i++)
+        if (strcmp(r->line[i].name, name) == 0) return r->line[i].number;
+    return 0;
+}
+
+static void check_variant(const reading *r, int i)
+{
+    const study *s = r->s;
+    const variant *v = &s->variant[i];
+    const int64_t every = v->s.every;
+    check_mixers(r, v);
+    for (int j = 0; j < i; j++)
+        if (strcmp(s->variant[j].name, v->name) == 0 ||
+            (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
+             memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
+            stop("%s: line %d: the variants %s and %s are the same", r->path, v->line,
+                 s->variant[j].name, v->name);
+    if (every && (v->s.steps - 1) / every + 1 > MOST_LOOKS)
+        stop("%s: line %d: variant %s looks at the tests every %lld of %lld steps; a run has at "
+             "most %d looks",
+             r->path, v->line, v->name, (long long)every, (long long)v->s.steps, MOST_LOOKS);
+}
+
+static void check(const reading *r)
+{
+    study *s = r->s;
+    if (!s->tasks) stop("%s: there is no line 'task = ...'", r->path);
+    if (!s->variants) stop("%s: there is no line 'variant.NAME = MIXERS'", r->path);
+    for (int i = 0; i < s->variants; i++) check_variant(r, i);
+    if (s->parameters && s->match == 0)
+        stop("%s: line %d: parameters = %lld without match: say how near, match = 3%%", r->path,
+             line_of(r, "parameters"), (long long)s->parameters);
+    for (int i = 0; i < s->seeds * s->rate_seeds && s->rates; i++)
+        if (s->seed[i % s->seeds] == s->rate_seed[i / s->seeds])
+            stop("%s: line %d: %llu of rate-seeds is one of the seeds: the rate of a run would be "
+                 "chosen by that run",
+                 r->path, line_of(r, line_of(r, "rate-seeds") ? "rate-seeds" : "seeds"),
+                 (unsigned long long)s->seed[i % s->seeds]);
+    if (s->rate_steps == 0) s->rate_steps = s->s.steps;
+}
+
+void study_read(study *s, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+    const size_t n = strlen(file) > 6 && strcmp(file + strlen(file) - 6, ".study") == 0
+                         ? strlen(file) - 6
+                         : strlen(file);
+    if (!is_name(file, n))
+        stop("%s: a study is a file NAME.study, the name of letters, digits, _ - and +", path);
+    *s = (study){.path = path,
+                 .seeds = 1,
+                 .seed = {1},
+                 .rate_seeds = 1,
+                 .rate_seed = {1000},
+                 .s = {.layers = 2,
+                       .width = 64,
+                       .mlp = MLP_NONE,
+                       .steps = 1000,
+                       .batch = 32,
+                       .lr = 3e-3,
+                       .weight_decay = 0.1,
+                       .clip = 1,
+                       .rows = 256}};
+    snprintf(s->name, sizeof s->name, "%.*s", (int)n, file);
+    snprintf(s->title, sizeof s->title, "%s", s->name);
+    reading *r = calloc(1, sizeof *r);
+    if (!r) stop("%s: out of memory", path);
+    r->path = path;
+    r->s = s;
+    read_lines(r);
+    for (int i = 0; i < r->n; i++) read_common(r, &r->line[i]);
+    for (int i = 0; i < r->n; i++) read_variant(r, &r->line[i]);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], false);
+    multiply(r);
+    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], true);
+    check(r);
+    free(r->text.byte);
+    free(r);
+}
+
+void study_free(study *s)
+{
+    for (int i = 0; i < s->tasks; i++) task_free(s->task[i]);
+}
+
+static void shrink(settings *s)
+{
+    s->steps = 3;
+    s->batch = 4;
+    s->every = s->warmup = 1;
+    s->rows = 4;
+    s->enough = 0;
+}
+
+void study_shrink(study *s)
+{
+    s->seeds = s->rate_seeds = 1;
+    s->rate_steps = 3;
+    for (int i = 0; i < s->variants; i++) shrink(&s->variant[i].s);
+    shrink(&s->s);
+}

@@ -1,0 +1,284 @@
+/*
+ * figures.c - heat maps and curves by gnuplot, as SVG and PNG: the models side by side.
+ *
+ * Colours are symmetric around 0, which is white: blue below, red above. What does not exist (a
+ * later key, a token that wrote nothing) is white too.
+ */
+#include "examples/inspect/report.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SIDE = 340, CURVES = 8 }; /* points of a panel; singular values that are drawn */
+
+typedef enum kind { STATE, READBACK, ATTENTION, SIGMA, KINDS } kind;
+static const char *const names[KINDS] = {"state", "readback", "attention", "sigma"};
+
+typedef struct drawing {
+    const observation *ob;
+    const char *folder;
+    int64_t at;
+} drawing;
+
+/* ---- Words ---- */
+
+/* Two texts, one after the other, in gnuplot's single quotes, where a quote is doubled and nothing
+ * else means anything: in double quotes what is between backquotes would be run by the shell. */
+static void joined(FILE *to, const char *text, const char *more)
+{
+    fputc('\'', to);
+    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
+    for (const char *c = more; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
+    fputc('\'', to);
+}
+
+static void quoted(FILE *to, const char *text) { joined(to, text, ""); }
+
+static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_t n)
+{
+    bool any = false;
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
+    fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
+    if (!any && n == 1) fprintf(to, "set %ctics (0)\n", axis); /* not parts of the one channel */
+    if (!any) return;
+    fprintf(to, "set %ctics (", axis);
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
+        if (i) fputs(", ", to);
+        quoted(to, word[i]);
+        fprintf(to, " %lld", (long long)i);
+    }
+    fprintf(to, ") noenhanced\n");
+}
+
+/* The tokens as names of an axis, where there are few enough to read. */
+static void token_tics(FILE *to, const observation *ob, char axis)
+{
+    fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
+    if (ob->T > 24) return;
+    fprintf(to, "set %ctics %s (", axis, axis == 'x' ? "rotate by 90 right" : "norotate");
+    for (int64_t t = 0; t < ob->T; t++) {
+        if (t) fputs(", ", to);
+        quoted(to, ob->token[t]);
+        fprintf(to, " %lld", (long long)t);
+    }
+    fprintf(to, ") noenhanced\n");
+}
+
+/* ---- One panel ---- */
+
+/* How gnuplot places the cells of a map. It draws no image of a single row or column; such a one is
+ * given twice, as two halves of a cell. */
+static void places(FILE *to, int64_t rows, int64_t cols)
+{
+    if (rows > 1 && cols > 1) return;
+    fprintf(to, " using (%s):(%s):3", cols > 1 ? "$1" : "$1/2-0.25", rows > 1 ? "$2" : "$2/2-0.25");
+}
+
+/* The ends of the colours are `most`; 0: the largest number. */
+static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double most)
+{
+    const bool fixed = most > 0;
+    for (int64_t i = 0; !fixed && i < rows * cols; i++)
+        if (isfinite(x[i])) most = fmax(most, fabs(x[i]));
+    if (!(most > 0)) most = 1;
+    fprintf(to,
+            "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset cbrange [%.6g:%.6g]\n"
+            "plot '-' matrix",
+            (long long)(cols - 1), (long long)(rows - 1), -most, most);
+    places(to, rows, cols);
+    fprintf(to, " with image notitle\n");
+    for (int64_t i = 0; i < rows * (rows > 1 ? 1 : 2); i++) {
+        for (int64_t j = 0; j < cols * (cols > 1 ? 1 : 2); j++) {
+            const double c = x[i % rows * cols + j % cols];
+            fprintf(to, "%.6g ", isfinite(c) ? c : 0);
+        }
+        fputc('\n', to);
+    }
+    fprintf(to, "e\n");
+}
+
+static void curves(FILE *to, const ob_head *h)
+{
+    const int64_t m = h->K < h->V ? h->K : h->V, n = m < CURVES ? m : CURVES;
+    if (h->T > 1)
+        fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ", (long long)(h->T - 1));
+    else
+        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\nset yrange [0:*]\nplot ");
+    for (int64_t i = 0; i < n; i++)
+        fprintf(to, "%s'-' with %s lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "",
+                h->T > 1 ? "lines" : "points pt 7", /* one point is no line */
+                (unsigned)(0x21 + 20 * i), (unsigned)(0x40 + 18 * i), (unsigned)(0x7c + 10 * i));
+    fputc('\n', to);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t t = 0; t < h->T; t++)
+            fprintf(to, "%lld %.6g\n", (long long)t, h->sigma[t * m + i]);
+        fprintf(to, "e\n");
+    }
+}
+
+static void panel(FILE *to, const drawing *d, const ob_head *h, kind k)
+{
+    static const char *const what[KINDS] = {": S after token %lld", ": cosine of reading and value",
+                                            ": A[t,s]", ": singular values"};
+    char title[64];
+    snprintf(title, sizeof title, what[k], (long long)d->at);
+    fprintf(to, "set title ");
+    joined(to, d->ob->model[h->model], title);
+    fprintf(to, " noenhanced\nset xlabel '%s'\nset ylabel '%s' offset 1,0\n",
+            k == STATE   ? "value channel"
+            : k == SIGMA ? "token t"
+                         : "token s",
+            k == STATE   ? "key channel"
+            : k == SIGMA ? ""
+                         : "token t");
+    if (k == STATE) {
+        tics(to, 'x', d->ob->value, h->V);
+        tics(to, 'y', d->ob->key, h->K);
+        map(to, h->S + d->at * h->K * h->V, h->K, h->V, 0);
+    } else if (k == SIGMA) {
+        fprintf(to, "set xtics autofreq norotate\nset ytics autofreq\n");
+        curves(to, h);
+    } else {
+        token_tics(to, d->ob, 'x');
+        token_tics(to, d->ob, 'y');
+        map(to, k == READBACK ? h->cosine : h->A, h->T, h->T, k == READBACK);
+    }
+}
+
+/* ---- One file ---- */
+
+static bool has(const ob_head *h, kind k) { return h && (k == ATTENTION || h->S); }
+
+static int panels(const drawing *d, const ob_head *first, kind k)
+{
+    int n = 0;
+    for (int m = 0; m < d->ob->models; m++) n += has(report_same(d->ob, first, m), k);
+    return n;
+}
+
+static void path_of(const drawing *d, const ob_head *h, kind k, const char *type, bool fresh,
+                    char path[PAL_PATH])
+{
+    snprintf(path, PAL_PATH, "%.3900s/%s%s-%lld-%lld.%s%s", d->folder, fresh ? "." : "", names[k],
+             (long long)h->layer, (long long)h->head, type, fresh ? ".new" : "");
+}
+
+static void draw(FILE *to, const drawing *d, const ob_head *first, kind k, const char *type)
+{
+    char path[PAL_PATH];
+    const int n = panels(d, first, k);
+    const bool words = d->ob->T <= 24 && (k == READBACK || k == ATTENTION);
+    const int side = SIDE + (words ? 160 : 0);
+    path_of(d, first, k, type, true, path);
+    fprintf(to,
+            strcmp(type, "svg") == 0
+                ? "set terminal svg size %d,%d font 'sans-serif,12' background 'white'\n"
+                : "set terminal pngcairo size %d,%d font 'sans-serif,10'\n",
+            n * side + 40, side);
+    fprintf(to, "set encoding utf8\nset output ");
+    quoted(to, path);
+    fprintf(to,
+            "\nset palette defined (-1 '#2166ac', -0.5 '#92c5de', 0 '#ffffff', 0.5 '#f4a582', "
+            "1 '#b2182b')\nset border 3\nset tics nomirror out\nset multiplot layout 1,%d\n",
+            n);
+    for (int m = 0; m < d->ob->models; m++) {
+        const ob_head *h = report_same(d->ob, first, m);
+        if (has(h, k)) panel(to, d, h, k);
+    }
+    fprintf(to, "unset multiplot\nset output\n");
+}
+
+static bool each(const drawing *d, int head, kind k)
+{
+    return report_first(d->ob, head) && panels(d, &d->ob->head[head], k) > 0;
+}
+
+/* All files of a type by one gnuplot, under fresh names that then replace the old files. */
+static pal_status draw_all(const drawing *d, const char *type, pal_error *error)
+{
+    char fresh[PAL_PATH], path[PAL_PATH];
+    fflush(NULL);
+    FILE *to = popen("gnuplot", "w");
+    if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
+    /* A gnuplot that ends early is an error of writing, not the end of this process. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    sigemptyset(&ignore.sa_mask);
+    sigaction(SIGPIPE, &ignore, &before);
+    for (int i = 0; i < d->ob->heads; i++)
+        for (kind k = 0; k < KINDS; k++)
+            if (each(d, i, k)) draw(to, d, &d->ob->head[i], k, type);
+    const int status = pclose(to);
+    sigaction(SIGPIPE, &before, NULL);
+    pal_status s = PAL_OK;
+    if (status != 0)
+        s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make the figures", d->folder);
+    for (int i = 0; i < d->ob->heads; i++)
+        for (kind k = 0; k < KINDS; k++) {
+            if (!each(d, i, k)) continue;
+            path_of(d, &d->ob->head[i], k, type, true, fresh);
+            path_of(d, &d->ob->head[i], k, type, false, path);
+            if (s != PAL_OK)
+                remove(fresh);
+            else if (rename(fresh, path) != 0)
+                s = pal_error_set(error, PAL_EIO, "%.400s: %s", path, strerror(errno));
+        }
+    return s;
+}
+
+pal_status report_figures(const observation *ob, const char *folder, int64_t at, pal_error *error)
+{
+    const drawing d = {ob, folder, at};
+    if (strchr(folder, '\n'))
+        return pal_error_set(error, PAL_EVALUE, "--out: gnuplot takes no name of two lines");
+    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
+        return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no figures");
+    pal_status s = draw_all(&d, "svg", error);
+    return s == PAL_OK ? draw_all(&d, "png", error) : s;
+}
+
+/* ---- Files of an earlier run ---- */
+
+/* Whether `name` is that of a figure, and whose. */
+static bool is_figure(const char *name, kind *k, ob_head *of)
+{
+    static const char *const types[] = {"svg", "png"};
+    char again[64];
+    long long layer, head;
+    for (*k = 0; *k < KINDS; ++*k) {
+        const size_t n = strlen(names[*k]);
+        if (strncmp(name, names[*k], n) != 0) continue;
+        if (sscanf(name + n, "-%lld-%lld.", &layer, &head) != 2) return false;
+        *of = (ob_head){.layer = layer, .head = head};
+        for (int i = 0; i < 2; i++) {
+            snprintf(again, sizeof again, "%s-%lld-%lld.%s", names[*k], layer, head, types[i]);
+            if (strcmp(again, name) == 0) return true;
+        }
+        return false;
+    }
+    return false;
+}
+
+pal_status report_figures_tidy(const observation *ob, const char *folder, bool drew,
+                               pal_error *error)
+{
+    const drawing d = {.ob = ob};
+    pal_status s = PAL_OK;
+    struct dirent *entry;
+    DIR *at = opendir(folder);
+    if (!at) return pal_error_set(error, PAL_EIO, "%.400s: %s", folder, strerror(errno));
+    while (s == PAL_OK && (entry = readdir(at))) {
+        kind k;
+        ob_head of;
+        if (!is_figure(entry->d_name, &k, &of) || (drew && panels(&d, &of, k) > 0)) continue;
+        if (unlinkat(dirfd(at), entry->d_name, 0) != 0)
+            s = pal_error_set(error, PAL_EIO, "%.400s/%s: %s", folder, entry->d_name,
+                              strerror(errno));
+    }
+    closedir(at);
+    return s;
+}

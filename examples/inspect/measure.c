@@ -1,0 +1,214 @@
+/*
+ * measure.c - from the inputs of a rule to what it remembers, token by token, in float64.
+ *
+ * The state comes from the rule itself (pal_gdn2, pal_kda, ...), one token a call, the state
+ * carried from call to call as in decoding. The implied attention comes from a second run of GDN-2,
+ * the rule that contains the others, whose values are one-hot: for fixed gates o is linear in the
+ * values that are written, so o_t[s] is then what token s counts in o_t. That sum_s A[t,s]
+ * (w_s*v_s) is the o of the rule itself is checked for every head.
+ */
+#include "examples/inspect/observation.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pal_tensor row(pal_tape *tape, const double *x, int64_t t, int64_t n)
+{
+    return pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1, n), x + t * n);
+}
+
+/* One number a head: the first channel of a gate that has the same in all. */
+static pal_tensor one(pal_tape *tape, double x)
+{
+    return pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1), &x);
+}
+
+/* ---- The state ---- */
+
+/* One token by the head's own rule. A of Mamba-2 is a number of the head; a sequence made by hand
+ * may change it from token to token, so it is found from g = A dt. */
+static pal_rule_out step(pal_tape *tape, const ob_head *h, int64_t t, pal_rule_opts opts)
+{
+    const int64_t K = h->K, V = h->V;
+    pal_tensor q = row(tape, h->q, t, K), k = row(tape, h->k, t, K), v = row(tape, h->v, t, V);
+    const double g = h->g[t * K], w = h->w[t * V];
+    switch (h->rule) {
+    case OB_GDN2:
+        return pal_gdn2(q, k, v, row(tape, h->g, t, K), row(tape, h->b, t, K),
+                        row(tape, h->w, t, V), opts);
+    case OB_KDA:
+        return pal_kda(q, k, v, row(tape, h->g, t, K), one(tape, w), opts);
+    case OB_GDN:
+        return pal_gdn(q, k, v, one(tape, g), one(tape, w), opts);
+    case OB_DELTANET:
+        return pal_deltanet(q, k, v, one(tape, w), opts);
+    default: {
+        const double A = w > 0 ? g / w : 0;
+        return pal_mamba2(v, one(tape, w), pal_from(tape, PAL_F64, PAL_SHAPE(1), &A), k, q,
+                          PAL_NONE, opts);
+    }
+    }
+}
+
+static void run_rule(pal_tape *tape, ob_head *h, pal_rule_mode mode)
+{
+    const int64_t n = h->K * h->V;
+    pal_rule_opts opts = {.mode = mode, .scale = h->scale};
+    h->S = ob_reals(h->T * n);
+    for (int64_t t = 0; t < h->T; t++) {
+        if (t > 0)
+            opts.state = pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, h->K, h->V), h->S + (t - 1) * n);
+        pal_rule_out out = step(tape, h, t, opts);
+        memcpy(h->S + t * n, pal_f64(out.state), (size_t)n * sizeof(double));
+        memcpy(h->o + t * h->V, pal_f64(out.o), (size_t)h->V * sizeof(double));
+        pal_tape_reset(tape);
+        opts.state = PAL_NONE;
+    }
+}
+
+/* Norms and singular values of every state. */
+static void measure_states(ob_head *h)
+{
+    const int64_t n = h->K * h->V, m = h->K < h->V ? h->K : h->V;
+    h->norm = ob_reals(h->T), h->update = ob_reals(h->T), h->rank = ob_reals(h->T);
+    h->sigma = ob_reals(h->T * m);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t t = 0; t < h->T; t++) {
+        const double *S = h->S + t * n;
+        double change = 0, sum = 0, entropy = 0, *sigma = h->sigma + t * m;
+        for (int64_t i = 0; i < n; i++) {
+            const double d = S[i] - (t > 0 ? S[i - n] : 0);
+            change += d * d;
+        }
+        h->norm[t] = ob_norm(S, n);
+        h->update[t] = sqrt(change);
+        ob_singular(S, h->K, h->V, sigma);
+        for (int64_t i = 0; i < m; i++) sum += sigma[i];
+        for (int64_t i = 0; i < m; i++)
+            if (sigma[i] > 0) entropy -= sigma[i] / sum * log(sigma[i] / sum);
+        h->rank[t] = sum > 0 ? exp(entropy) : 0;
+    }
+}
+
+/* What the key of s, made a unit vector, reads from S_t, beside z = w_s*v_s that was written with
+ * it. Nothing was if key or value are zeros. */
+static void read_one(const ob_head *h, int64_t t, int64_t s, double *cosine, double *error)
+{
+    const double *S = h->S + t * h->K * h->V, *k = h->k + s * h->K;
+    const double kk = ob_norm(k, h->K);
+    double zz = 0, rr = 0, rz = 0, miss = 0;
+    *cosine = *error = NAN;
+    for (int64_t c = 0; c < h->V; c++) {
+        const double z = h->w[s * h->V + c] * h->v[s * h->V + c];
+        double r = 0; /* S_t^T k_s / |k_s|^2: k_s r^T is the state's part along k_s */
+        for (int64_t i = 0; kk > 0 && i < h->K; i++) r += S[i * h->V + c] * (k[i] / kk);
+        r /= kk > 0 ? kk : 1;
+        zz += z * z, rr += r * r, rz += r * z, miss += (r - z) * (r - z);
+    }
+    if (!(kk > 0 && zz > 0)) return;
+    *cosine = rr > 0 ? rz / (sqrt(rr) * sqrt(zz)) : 0;
+    *error = sqrt(miss / zz);
+}
+
+static void read_back(ob_head *h)
+{
+    h->cosine = ob_reals(h->T * h->T), h->error = ob_reals(h->T * h->T);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t t = 0; t < h->T; t++)
+        for (int64_t s = 0; s < h->T; s++) {
+            double *c = &h->cosine[t * h->T + s], *e = &h->error[t * h->T + s];
+            *c = *e = NAN;
+            if (s <= t) read_one(h, t, s, c, e);
+        }
+}
+
+/* ---- What counts in the output ---- */
+
+/* A by GDN-2 from one-hot values: V = T, w = 1. */
+static void implied(pal_tape *tape, ob_head *h, pal_rule_mode mode)
+{
+    const pal_shape qk = PAL_SHAPE(1, h->T, 1, h->K), vw = PAL_SHAPE(1, h->T, 1, h->T);
+    double *eye = ob_reals(h->T * h->T);
+    for (int64_t t = 0; t < h->T; t++) eye[t * h->T + t] = 1;
+    pal_rule_out out =
+        pal_gdn2(pal_from(tape, PAL_F64, qk, h->q), pal_from(tape, PAL_F64, qk, h->k),
+                 pal_from(tape, PAL_F64, vw, eye), pal_from(tape, PAL_F64, qk, h->g),
+                 pal_from(tape, PAL_F64, qk, h->b), pal_full(tape, PAL_F64, vw, 1),
+                 (pal_rule_opts){.mode = mode, .scale = h->scale});
+    memcpy(h->A, pal_f64(out.o), (size_t)(h->T * h->T) * sizeof(double));
+    pal_tape_reset(tape);
+    free(eye);
+}
+
+/* The softmax over the keys that each query sees. */
+static void softmax(ob_head *h)
+{
+    for (int64_t t = 0; t < h->T; t++) {
+        const int64_t first = h->window > 0 && t >= h->window ? t - h->window + 1 : 0;
+        double *a = h->A + t * h->T, most = -INFINITY, sum = 0;
+        for (int64_t s = first; s <= t; s++) {
+            for (int64_t i = 0; i < h->K; i++)
+                a[s] += h->scale * h->q[t * h->K + i] * h->k[s * h->K + i];
+            most = fmax(most, a[s]);
+        }
+        for (int64_t s = first; s <= t; s++) sum += a[s] = exp(a[s] - most);
+        for (int64_t s = first; s <= t; s++) a[s] /= sum;
+    }
+}
+
+static double largest(const double *x, int64_t n)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(x[i]));
+    return most;
+}
+
+/* The largest difference of x and y as a share of `of`; NaN counts as infinite. */
+static double apart(const double *x, const double *y, int64_t n, double of)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double d = fabs(x[i] - y[i]);
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+    }
+    return of > 0 ? worst / of : worst;
+}
+
+/* sum_s A[t,s] (w_s*v_s), [T,V]. */
+static double *summed(const ob_head *h)
+{
+    double *o = ob_reals(h->T * h->V);
+    for (int64_t t = 0; t < h->T; t++)
+        for (int64_t s = 0; s <= t; s++)
+            for (int64_t c = 0; c < h->V; c++)
+                o[t * h->V + c] += h->A[t * h->T + s] * h->w[s * h->V + c] * h->v[s * h->V + c];
+    return o;
+}
+
+void ob_measure(observation *ob, pal_rule_mode mode)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_set_grad(tape, false);
+    for (int i = 0; i < ob->heads; i++) {
+        ob_head *h = &ob->head[i];
+        h->A = ob_reals(h->T * h->T);
+        h->o = ob_reals(h->T * h->V);
+        if (h->rule == OB_ATTENTION) {
+            softmax(h);
+        } else {
+            run_rule(tape, h, mode);
+            measure_states(h);
+            read_back(h);
+            implied(tape, h, mode);
+        }
+        const int64_t n = h->T * h->V;
+        double *sum = summed(h);
+        /* Attention is the sum by definition, so only the layer can contradict it. */
+        if (h->rule == OB_ATTENTION) memcpy(h->o, sum, (size_t)n * sizeof *sum);
+        h->A_error = apart(sum, h->o, n, largest(h->o, n));
+        h->given_error = h->given ? apart(h->o, h->given, n, h->given_most) : NAN;
+        free(sum);
+    }
+    pal_tape_free(tape);
+}

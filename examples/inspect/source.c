@@ -1,0 +1,183 @@
+/*
+ * source.c - models of checkpoints, or fresh ones by text, and the tokens that all of them see.
+ */
+#include "examples/inspect/look.h"
+#include "examples/lm/data.h"
+#include "examples/lm/text.h"
+#include "examples/lm/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A model that is there, with what it knows of its tokens. */
+typedef struct model {
+    lm_options o;
+    const char *checkpoint; /* NULL: it is a fresh one */
+    bpe *tokenizer;
+    pal_params *params;
+    pal_lm *lm;
+} model;
+
+static void close_model(model *m)
+{
+    if (m->params) pal_params_free(m->params);
+    bpe_free(m->tokenizer);
+    *m = (model){.lm = NULL};
+}
+
+/* ---- Models ---- */
+
+static pal_status open_checkpoint(model *m, const char *path, bool last, pal_error *error)
+{
+    char config[LM_CONFIG];
+    bool averaged;
+    pal_rng rng = pal_rng_new(0, 0);
+    m->checkpoint = path;
+    pal_status s = pal_checkpoint_config(path, config, sizeof config, error);
+    if (s == PAL_OK) s = lm_options_read(&m->o, config, error);
+    if (s == PAL_OK) s = pal_mixers_check(m->o.mixers, error);
+    if (s == PAL_OK) s = lm_tokenizer(&m->tokenizer, path, error);
+    if (s != PAL_OK) return s;
+    if (m->o.vocab == 0) m->o.vocab = rows_task_vocab(m->o.data);
+    if (m->o.vocab == 0) m->o.vocab = bpe_vocab_size(m->tokenizer);
+    m->params = pal_params_new();
+    m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
+    return lm_weights_load(m->params, path, last, &averaged, error);
+}
+
+/* A fresh model's tokenizer and vocabulary: of the store that the data are, else bytes. */
+static pal_status read_vocabulary(model *m, pal_error *error)
+{
+    const char *json = NULL;
+    pal_tokens *store = NULL;
+    pal_status s = PAL_OK;
+    if (lm_is_hdf5(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
+    if (store) json = pal_tokens_tokenizer(store);
+    if (s == PAL_OK) s = bpe_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    if (s == PAL_OK)
+        m->o.vocab = store ? pal_tokens_vocab_size(store) : bpe_vocab_size(m->tokenizer);
+    pal_tokens_close(store);
+    return s;
+}
+
+static pal_status fresh(model *m, const source_opts *o, const char *mixer, pal_error *error)
+{
+    pal_rng rng = pal_rng_new((uint64_t)o->seed, 0);
+    pal_status s = lm_options_read(&m->o, "", error);
+    if (s == PAL_OK) s = pal_mixers_check(mixer, error);
+    if (s != PAL_OK) return s;
+    m->o.layers = o->layers, m->o.width = o->width;
+    snprintf(m->o.mixers, sizeof m->o.mixers, "%s", mixer);
+    snprintf(m->o.data, sizeof m->o.data, "%s", o->data ? o->data : "");
+    s = read_vocabulary(m, error);
+    if (s != PAL_OK) return s;
+    const int64_t task = rows_task_vocab(m->o.data);
+    if (task > 0) m->o.vocab = task;
+    m->params = pal_params_new();
+    m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
+    return PAL_OK;
+}
+
+/* ---- Names ---- */
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The file alone where that tells it from the others, else its path. */
+static const char *short_name(const source_opts *o, int i)
+{
+    const char *path = o->checkpoint[i];
+    for (int j = 0; j < o->checkpoints; j++)
+        if (j != i && strcmp(last_part(path), last_part(o->checkpoint[j])) == 0) return path;
+    return last_part(path);
+}
+
+/* ---- All of them ---- */
+
+static pal_status read_rows(rows *r, const source_opts *o, const model *m, pal_error *error)
+{
+    const rows_data data = {.name = m->o.data,
+                            .checksum = m->o.data_checksum,
+                            .checkpoint = m->checkpoint,
+                            .len = m->o.len,
+                            .tokenizer = m->tokenizer};
+    return rows_read(r, o, data, error);
+}
+
+/* Tokens come from the first model; the others have to read the same. */
+static pal_status same_tokens(const model *m, const source_opts *o, const rows *first,
+                              const char *name, pal_error *error)
+{
+    rows r = {.id = NULL};
+    pal_status s = read_rows(&r, o, m, error);
+    if (s == PAL_OK &&
+        (r.count != first->count || memcmp(r.id, first->id, (size_t)r.count * sizeof *r.id) != 0))
+        s = pal_error_set(
+            error, PAL_EVALUE,
+            "%s reads other tokens than the first model: models side by side need the "
+            "same data or tokenizer",
+            name);
+    rows_free(&r);
+    return s;
+}
+
+static void show_tokens(observation *ob, const model *m, const rows *r)
+{
+    const bool task = rows_task_vocab(m->o.data) > 0;
+    ob_about(ob, r->about);
+    for (int64_t t = 0; t < r->count; t++) {
+        char number[24];
+        int64_t size;
+        const char *byte = task ? NULL : bpe_token(m->tokenizer, r->id[t], &size);
+        /* A number, where a token has no text. */
+        if (!byte) size = snprintf(number, sizeof number, "%lld", (long long)r->id[t]);
+        ob_token(ob, t, byte ? byte : number, size);
+    }
+}
+
+/* One model over the tokens, which it brings along if it is the first. */
+static pal_status observe(observation *ob, const source_opts *o, model *m, const char *name,
+                          rows *r, pal_error *error)
+{
+    pal_status s = PAL_OK;
+    if (!r->id) {
+        s = read_rows(r, o, m, error);
+        if (s == PAL_OK) s = ob_begin(ob, r->count, error);
+        if (s == PAL_OK) show_tokens(ob, m, r);
+    } else {
+        s = same_tokens(m, o, r, name, error);
+    }
+    for (int64_t t = 0; s == PAL_OK && t < r->count; t++)
+        if (r->id[t] >= m->o.vocab)
+            s = pal_error_set(error, PAL_EVALUE, "%s: token %lld is %lld of %lld", name,
+                              (long long)t, (long long)r->id[t], (long long)m->o.vocab);
+    if (s == PAL_OK) s = ob_model(ob, name, error);
+    if (s == PAL_OK) s = look_model(ob, m->lm, m->params, m->o.mixers, r->id, o->look, error);
+    return s;
+}
+
+pal_status source_observe(observation *ob, const source_opts *o, pal_error *error)
+{
+    rows r = {.id = NULL};
+    pal_status s = PAL_OK;
+    const char *mixers = o->mixers ? o->mixers : "";
+    char *list = ob_copy(mixers, (int64_t)strlen(mixers)), *rest = list, *mixer;
+    for (int i = 0; s == PAL_OK && i < o->checkpoints; i++) {
+        model m = {.lm = NULL};
+        s = open_checkpoint(&m, o->checkpoint[i], o->last, error);
+        if (s == PAL_OK) s = observe(ob, o, &m, short_name(o, i), &r, error);
+        close_model(&m);
+    }
+    while (s == PAL_OK && o->checkpoints == 0 && (mixer = strsep(&rest, ","))) {
+        model m = {.lm = NULL};
+        s = fresh(&m, o, mixer, error);
+        if (s == PAL_OK) s = observe(ob, o, &m, mixer, &r, error);
+        close_model(&m);
+    }
+    free(list);
+    rows_free(&r);
+    return s;
+}

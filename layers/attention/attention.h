@@ -1,0 +1,68 @@
+/*
+ * attention.h - softmax attention: what its kernels are told, and the table of them.
+ *
+ * A lane is one kv head of one sequence, with the G query heads that read it. Positions count from
+ * the sequence's first key; query t of T stands at position S - T + t. Work is cut into blocks of
+ * PAL_ATTENTION_KEYS keys, which begin at multiples of that, and of queries of one head. For a
+ * block of queries in memory (pal_queries) and a block of keys (pal_keys):
+ *
+ *     absorb   S = Q K^T; the running maximum m, sum l and output O of softmax(S) V
+ *     pair     P = exp(S - lse), dS = P*(dO V^T - delta); dV += P^T dO, dK += dS^T Q, dQ += dS K
+ *
+ * Buffers are rows of `ld` elements with zeros past D, but for the transposed blocks, which are
+ * panels of a few keys: [keys / panel][Dp][panel].
+ */
+#ifndef PAL_ATTENTION_H
+#define PAL_ATTENTION_H
+
+#include "layers/rules/kernels.h"
+
+enum { PAL_ATTENTION_KEYS = 64 }; /* of a block: a multiple of every panel */
+
+typedef struct pal_attention_shape {
+    int64_t D, Dp, ld; /* head width; rounded up to whole panels; from row to row of a buffer */
+    int64_t keys_ld;   /* from row to row of P and dS */
+    int64_t window;    /* a query sees the last so many keys; at most what there are */
+    double scale;      /* of q */
+} pal_attention_shape;
+
+typedef struct pal_queries {
+    int64_t first, count;       /* the first one's position; the others follow */
+    void *Q, *O;                /* rows, up to whole tiles; Q carries the scale */
+    void *m, *l;                /* running maximum, an element a row; sum, a vector a row */
+    void *dO, *lse, *delta, *P; /* backward: rows, an element a row, and P [queries][keys] */
+    void *dS, *dQ;              /* the same, and rows */
+    pal_ahead ahead;            /* absorb: the keys and values of the next block */
+} pal_queries;
+
+typedef struct pal_keys {
+    int64_t first, count;
+    void *K, *V;   /* rows */
+    void *Kt, *Vt; /* transposed panels; Vt == NULL: not wanted (forward) */
+    void *dK, *dV; /* backward: rows */
+} pal_keys;
+
+typedef struct pal_attention_table {
+    int64_t panel; /* Dp is a multiple of it */
+    int64_t lanes; /* elements of a vector */
+    int64_t rows;  /* blocks of queries have room for a multiple of so many */
+    /* x and the others are rows from the block's first token on. */
+    void (*load_keys)(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x);
+    void (*start)(const pal_attention_shape *s, pal_rows q, pal_queries *x);
+    void (*absorb)(const pal_attention_shape *s, const pal_keys *k, pal_queries *x);
+    void (*finish)(const pal_attention_shape *s, const pal_queries *x, pal_rows o, void *lse);
+    void (*start_back)(const pal_attention_shape *s, pal_rows q, pal_rows o, pal_rows dO,
+                       const void *lse, pal_queries *x);
+    /* Adds to k->dK and dV if they are wanted, and to x->dQ if that is. */
+    void (*pair)(const pal_attention_shape *s, pal_keys *k, pal_queries *x);
+    /* to += factor times `count` rows of a buffer. */
+    void (*add)(const pal_attention_shape *s, int64_t count, const void *rows, double factor,
+                pal_rows to);
+    /* A row of n channels turned by n / 2 angles (pal_rotary); add: y += that. */
+    void (*rotate)(int64_t n, const void *cosines, const void *sines, bool back, pal_rows x,
+                   pal_rows y, bool add);
+} pal_attention_table;
+
+const pal_attention_table *pal_attention_table_for(pal_dtype dtype);
+
+#endif

@@ -1,0 +1,454 @@
+/*
+ * attention_op.c - the operation behind pal_attention: which blocks meet, in which order, and where
+ * they are in memory.
+ *
+ * Forward, a thread takes a block of queries of all heads that share a kv head through the keys
+ * that they see. Backward has two schedules. With lanes enough for the team, a thread takes a
+ * whole lane through all pairs of blocks, each made once. With fewer, key blocks are done apart,
+ * for dk and dv, and then query blocks, for dq, and each pair is made twice. The sums of both run
+ * in the same order, so the number of threads does not show in the results.
+ */
+#include "layers/attention/attention_op.h"
+#include "layers/attention/attention.h"
+#include "layers/rules/fused/fused.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Measured, as PAL_ATTENTION_KEYS: queries of a block, forward of all heads of a group. */
+enum { KEYS = PAL_ATTENTION_KEYS, ROWS = 128, LEAST_ROWS = 16, BACK_ROWS = 64 };
+
+extern const pal_attention_table pal_k_attention_f32_base, pal_k_attention_f32_avx2,
+    pal_k_attention_f32_avx512;
+extern const pal_attention_table pal_k_attention_f64_base, pal_k_attention_f64_avx2,
+    pal_k_attention_f64_avx512;
+
+const pal_attention_table *pal_attention_table_for(pal_dtype dtype)
+{
+    static const pal_attention_table *const tables[2][3] = {
+        {&pal_k_attention_f32_base, &pal_k_attention_f32_avx2, &pal_k_attention_f32_avx512},
+        {&pal_k_attention_f64_base, &pal_k_attention_f64_avx2, &pal_k_attention_f64_avx512}};
+    return tables[dtype == PAL_F64][pal_isa_selected()];
+}
+
+/* ---- Geometry ---- */
+
+typedef struct problem {
+    const pal_call *call;
+    const pal_attention_table *table;
+    pal_attention_shape shape;
+    size_t size; /* of an element */
+    int64_t T, S, HKV, group, sequences;
+    int64_t longest;        /* queries of a sequence */
+    int64_t rows;           /* queries of a block */
+    const int64_t *offsets; /* NULL: a sequence is a batch row */
+} problem;
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+static problem problem_of(const pal_call *call, bool back)
+{
+    const pal_array *q = call->in[0], *k = call->in[1], *offsets = call->in[3];
+    const pal_attention_call *o = call->opts;
+    const pal_attention_table *table = pal_attention_table_for(q->dtype);
+    problem p = {.call = call,
+                 .table = table,
+                 .size = pal_dtype_size(q->dtype),
+                 .T = q->shape[1],
+                 .S = k->shape[1],
+                 .HKV = k->shape[2],
+                 .group = q->shape[2] / k->shape[2],
+                 .sequences = offsets ? offsets->shape[0] - 1 : q->shape[0],
+                 .offsets = offsets ? offsets->data : NULL};
+    p.longest = p.offsets ? 0 : p.T;
+    for (int64_t n = 0; n < p.sequences && p.offsets; n++)
+        if (p.offsets[n + 1] - p.offsets[n] > p.longest)
+            p.longest = p.offsets[n + 1] - p.offsets[n];
+    int64_t D = q->shape[3], Dp = round_up(D, table->panel);
+    /* A panel more than is needed, so that rows do not all fall into the same sets of a cache. */
+    p.shape = (pal_attention_shape){.D = D,
+                                    .Dp = Dp,
+                                    .ld = Dp + table->panel,
+                                    .keys_ld = KEYS + table->panel,
+                                    .window = o->window,
+                                    .scale = o->scale};
+    p.rows = back ? BACK_ROWS : round_up(ROWS / p.group, LEAST_ROWS);
+    if (p.rows < LEAST_ROWS) p.rows = LEAST_ROWS;
+    return p;
+}
+
+/* A kv head of a sequence. */
+typedef struct lane {
+    int64_t T, S; /* queries and keys */
+    int64_t batch, head;
+    int64_t query, key; /* the first ones */
+} lane;
+
+static lane lane_of(const problem *p, int64_t sequence, int64_t head)
+{
+    if (!p->offsets) return (lane){p->T, p->S, sequence, head, 0, 0};
+    /* Keys before the first query are the first sequence's. */
+    int64_t first = p->offsets[sequence], n = p->offsets[sequence + 1] - first, past = p->S - p->T;
+    if (sequence > 0) return (lane){n, n, 0, head, first, past + first};
+    return (lane){n, past + n, 0, head, 0, 0};
+}
+
+/* Rows of x from token t on. */
+static pal_rows rows_at(const problem *p, const pal_array *x, const lane *l, int64_t head,
+                        int64_t t)
+{
+    int64_t at = l->batch * x->stride[0] + t * x->stride[1] + head * x->stride[2];
+    return (pal_rows){(char *)x->data + at * (int64_t)p->size, x->stride[1], x->stride[3]};
+}
+/* Of q, o and their gradients from query t of the lane on; of k, v and theirs from key j on. */
+static pal_rows rows_of(const problem *p, const pal_array *x, const lane *l, int64_t head,
+                        int64_t t)
+{
+    return rows_at(p, x, l, head, l->query + t);
+}
+static pal_rows key_rows(const problem *p, const pal_array *x, const lane *l, int64_t j)
+{
+    return rows_at(p, x, l, l->head, l->key + j);
+}
+
+/* The log-sum-exp of query t of the lane. */
+static void *lse_of(const problem *p, const lane *l, int64_t head, int64_t t)
+{
+    int64_t at = (l->batch * p->HKV * p->group + head) * p->T + l->query + t;
+    return (char *)p->call->saved[0].data + (size_t)at * p->size;
+}
+
+/*
+ * Blocks of `rows` tokens of all sequences, counted through. A packed sequence that begins at token
+ * t has at least t / rows + n of them before it, whatever the lengths, so that no sum over
+ * sequences is needed; some numbers then stand for no block.
+ */
+static int64_t first_block(const problem *p, int64_t sequence, int64_t tokens, int64_t rows)
+{
+    const int64_t past = sequence > 0 ? tokens - p->T : 0; /* of keys */
+    if (p->offsets) return (past + p->offsets[sequence]) / rows + sequence;
+    return sequence * ((tokens + rows - 1) / rows);
+}
+
+/* The sequence of a block; *at is its first token there, which may be past the end. */
+static int64_t find_block(const problem *p, int64_t block, int64_t tokens, int64_t rows,
+                          int64_t *at)
+{
+    int64_t low = 0, high = p->sequences;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (first_block(p, middle, tokens, rows) <= block)
+            low = middle;
+        else
+            high = middle;
+    }
+    *at = (block - first_block(p, low, tokens, rows)) * rows;
+    return low;
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* ---- Memory ---- */
+
+static void *carve_rows(pal_carver *c, const problem *p, int64_t rows)
+{
+    return pal_carve(c, (size_t)(rows * p->shape.ld) * p->size);
+}
+
+static pal_keys carve_keys(pal_carver *c, const problem *p, bool back)
+{
+    pal_keys k = {.K = carve_rows(c, p, KEYS), .V = carve_rows(c, p, KEYS)};
+    k.Kt = carve_rows(c, p, KEYS);
+    if (back) k.Vt = carve_rows(c, p, KEYS);
+    return k;
+}
+
+/* Rows that a block has at most, in whole tiles. */
+static int64_t block_rows(const problem *p)
+{
+    return round_up(least(p->rows, p->longest), p->table->rows);
+}
+
+typedef struct forward_space {
+    pal_keys keys;
+    pal_queries *queries; /* of each head of a group */
+} forward_space;
+
+static forward_space carve_forward(pal_carver *c, const problem *p)
+{
+    const int64_t rows = block_rows(p);
+    forward_space f = {.keys = carve_keys(c, p, false)};
+    f.queries = pal_carve(c, (size_t)p->group * sizeof *f.queries);
+    void *P = pal_carve(c, (size_t)(p->table->rows * p->shape.keys_ld) * p->size);
+    for (int64_t g = 0; g < p->group; g++) {
+        pal_queries x = {.Q = carve_rows(c, p, rows), .O = carve_rows(c, p, rows), .P = P};
+        x.m = pal_carve(c, (size_t)rows * p->size);
+        x.l = pal_carve(c, (size_t)(rows * p->table->lanes) * p->size);
+        if (f.queries) f.queries[g] = x;
+    }
+    return f;
+}
+
+typedef struct back_space {
+    pal_keys keys;
+    pal_queries queries;
+    void *dK, *dV, *dQ; /* dQ of a block, or of all queries of a lane */
+} back_space;
+
+/* So many queries in whole blocks. */
+static int64_t lane_rows(int64_t T) { return round_up(T, BACK_ROWS); }
+
+static back_space carve_back(pal_carver *c, const problem *p, bool whole_lanes)
+{
+    const int64_t rows = block_rows(p);
+    back_space b = {.keys = carve_keys(c, p, true)};
+    size_t pairs = (size_t)(rows * p->shape.keys_ld) * p->size;
+    b.dK = carve_rows(c, p, KEYS), b.dV = carve_rows(c, p, KEYS);
+    b.queries.Q = carve_rows(c, p, rows), b.queries.dO = carve_rows(c, p, rows);
+    b.queries.P = pal_carve(c, pairs), b.queries.dS = pal_carve(c, pairs);
+    b.queries.lse = pal_carve(c, (size_t)rows * p->size);
+    b.queries.delta = pal_carve(c, (size_t)rows * p->size);
+    b.dQ = carve_rows(c, p, whole_lanes ? p->group * lane_rows(p->longest) : rows);
+    return b;
+}
+
+static size_t forward_bytes(const problem *p)
+{
+    pal_carver c = {NULL, 0};
+    carve_forward(&c, p);
+    return c.used;
+}
+
+static size_t back_bytes(const problem *p, bool whole_lanes)
+{
+    pal_carver c = {NULL, 0};
+    carve_back(&c, p, whole_lanes);
+    return c.used;
+}
+
+/* Whether there are lanes enough for the team. */
+static bool by_lanes(const problem *p, int team) { return p->sequences * p->HKV >= team; }
+
+/* ---- Forward ---- */
+
+static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *k)
+{
+    k->first = first;
+    k->count = least(KEYS, l->S - first);
+    p->table->load_keys(&p->shape, key_rows(p, p->call->in[1], l, first),
+                        key_rows(p, p->call->in[2], l, first), k);
+}
+
+/* The block of keys from `first` on, if that is before `end`, for the cache. */
+static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
+{
+    pal_ahead a = {.rows = least(KEYS, end - first)};
+    for (int i = 1; i < 3 && first < end; i++) {
+        pal_rows x = key_rows(p, p->call->in[i], l, first);
+        if (x.channel != 1) continue;
+        a.data[a.arrays] = x.data;
+        a.step[a.arrays] = x.step * (int64_t)p->size;
+        a.bytes[a.arrays++] = p->shape.D * (int64_t)p->size;
+    }
+    return a;
+}
+
+/* The first block of keys that the query at this position sees. */
+static int64_t first_keys(const problem *p, int64_t position)
+{
+    return most(0, position - p->shape.window + 1) / KEYS * KEYS;
+}
+
+static void forward_block(const problem *p, const lane *l, int64_t t, forward_space *f)
+{
+    const pal_attention_table *k = p->table;
+    const int64_t count = least(p->rows, l->T - t), position = l->S - l->T + t;
+    for (int64_t g = 0; g < p->group; g++) {
+        pal_queries *x = &f->queries[g];
+        x->first = position, x->count = count;
+        k->start(&p->shape, rows_of(p, p->call->in[0], l, l->head * p->group + g, t), x);
+    }
+    for (int64_t j = first_keys(p, position); j < position + count; j += KEYS) {
+        load_keys(p, l, j, &f->keys);
+        f->queries[0].ahead = keys_ahead(p, l, j + KEYS, position + count);
+        for (int64_t g = 0; g < p->group; g++) k->absorb(&p->shape, &f->keys, &f->queries[g]);
+    }
+    for (int64_t g = 0; g < p->group; g++) {
+        int64_t head = l->head * p->group + g;
+        k->finish(&p->shape, &f->queries[g], rows_of(p, p->call->out[0], l, head, t),
+                  lse_of(p, l, head, t));
+    }
+}
+
+static void forward(const pal_call *call)
+{
+    if (pal_array_count(call->out[0]) == 0) return;
+    problem p = problem_of(call, false);
+    size_t each = forward_bytes(&p);
+    int64_t items = first_block(&p, p.sequences, p.T, p.rows) * p.HKV;
+#pragma omp parallel num_threads(call->team) if (call->team > 1)
+    {
+        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        forward_space f = carve_forward(&c, &p);
+        /* The last queries of a sequence see most and come first. */
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < items; i++) {
+            int64_t item = items - 1 - i, t;
+            int64_t sequence = find_block(&p, item / p.HKV, p.T, p.rows, &t);
+            lane l = lane_of(&p, sequence, item % p.HKV);
+            if (t < l.T) forward_block(&p, &l, t, &f);
+        }
+    }
+}
+
+/* ---- Backward ---- */
+
+static void load_queries(const problem *p, const lane *l, int64_t head, int64_t t, pal_queries *x)
+{
+    const pal_call *call = p->call;
+    x->first = l->S - l->T + t;
+    x->count = least(BACK_ROWS, l->T - t);
+    p->table->start_back(&p->shape, rows_of(p, call->in[0], l, head, t),
+                         rows_of(p, call->out[0], l, head, t),
+                         rows_of(p, call->dout[0], l, head, t), lse_of(p, l, head, t), x);
+}
+
+static void clear(const problem *p, void *rows, int64_t n)
+{
+    memset(rows, 0, (size_t)(n * p->shape.ld) * p->size);
+}
+
+/* din[1] or din[2] += rows, from key j of the lane on. */
+static void hand_out_keys(const problem *p, const lane *l, int i, int64_t j, int64_t count,
+                          const void *rows)
+{
+    const pal_array *d = p->call->din[i];
+    if (d) p->table->add(&p->shape, count, rows, 1, key_rows(p, d, l, j));
+}
+
+/* din[0] += scale times rows, from query t of the lane on. */
+static void hand_out_queries(const problem *p, const lane *l, int64_t head, int64_t t,
+                             int64_t count, const void *rows)
+{
+    const pal_array *d = p->call->din[0];
+    if (d) p->table->add(&p->shape, count, rows, p->shape.scale, rows_of(p, d, l, head, t));
+}
+
+/* A block of keys with all queries that see one of them: dk and dv, and dQ [heads][lane_rows] if it
+ * is not NULL. */
+static void key_block(const problem *p, const lane *l, int64_t j, back_space *b, char *dQ)
+{
+    const pal_call *call = p->call;
+    const int64_t past = l->S - l->T, all = lane_rows(l->T);
+    load_keys(p, l, j, &b->keys);
+    b->keys.dK = call->din[1] ? b->dK : NULL;
+    b->keys.dV = call->din[2] ? b->dV : NULL;
+    clear(p, b->dK, KEYS), clear(p, b->dV, KEYS);
+    const int64_t first = most(0, j - past) / BACK_ROWS * BACK_ROWS;
+    const int64_t end = least(l->T, j + b->keys.count - 1 + p->shape.window - past);
+    for (int64_t g = 0; g < p->group; g++)
+        for (int64_t t = first; t < end; t += BACK_ROWS) {
+            load_queries(p, l, l->head * p->group + g, t, &b->queries);
+            b->queries.dQ = dQ ? dQ + (size_t)((g * all + t) * p->shape.ld) * p->size : NULL;
+            p->table->pair(&p->shape, &b->keys, &b->queries);
+        }
+    hand_out_keys(p, l, 1, j, b->keys.count, b->dK);
+    hand_out_keys(p, l, 2, j, b->keys.count, b->dV);
+}
+
+/* A block of queries with all keys that one of them sees: dq. */
+static void query_block(const problem *p, const lane *l, int64_t head, int64_t t, back_space *b)
+{
+    load_queries(p, l, head, t, &b->queries);
+    b->queries.dQ = b->dQ;
+    b->keys.dK = b->keys.dV = NULL;
+    clear(p, b->dQ, block_rows(p));
+    const int64_t end = b->queries.first + b->queries.count;
+    for (int64_t j = first_keys(p, b->queries.first); j < end; j += KEYS) {
+        load_keys(p, l, j, &b->keys);
+        p->table->pair(&p->shape, &b->keys, &b->queries);
+    }
+    hand_out_queries(p, l, head, t, b->queries.count, b->dQ);
+}
+
+static void whole_lane(const problem *p, const lane *l, back_space *b)
+{
+    char *dQ = p->call->din[0] ? b->dQ : NULL;
+    const int64_t all = lane_rows(l->T);
+    if (dQ) clear(p, dQ, p->group * all);
+    for (int64_t j = 0; j < l->S; j += KEYS) key_block(p, l, j, b, dQ);
+    for (int64_t g = 0; g < p->group && dQ; g++)
+        hand_out_queries(p, l, l->head * p->group + g, 0, l->T,
+                         dQ + (size_t)(g * all * p->shape.ld) * p->size);
+}
+
+/* Inside a parallel region: all key blocks, then all query blocks. */
+static void by_blocks(const problem *p, back_space *b)
+{
+    const pal_call *call = p->call;
+    const int64_t H = p->HKV * p->group;
+    int64_t keys = first_block(p, p->sequences, p->S, KEYS) * p->HKV;
+    int64_t queries = first_block(p, p->sequences, p->T, BACK_ROWS) * H;
+    if (!call->din[1] && !call->din[2]) keys = 0;
+    if (!call->din[0]) queries = 0;
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < keys; i++) { /* the first keys are seen most */
+        int64_t j, sequence = find_block(p, i / p->HKV, p->S, KEYS, &j);
+        lane l = lane_of(p, sequence, i % p->HKV);
+        if (j < l.S) key_block(p, &l, j, b, NULL);
+    }
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < queries; i++) {
+        int64_t item = queries - 1 - i, head = item % H, t;
+        int64_t sequence = find_block(p, item / H, p->T, BACK_ROWS, &t);
+        lane l = lane_of(p, sequence, head / p->group);
+        if (t < l.T) query_block(p, &l, head, t, b);
+    }
+}
+
+static void backward(const pal_call *call)
+{
+    if (pal_array_count(call->out[0]) == 0) return;
+    problem p = problem_of(call, true);
+    const bool whole = by_lanes(&p, call->team);
+    size_t each = back_bytes(&p, whole);
+#pragma omp parallel num_threads(call->team) if (call->team > 1)
+    {
+        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        back_space b = carve_back(&c, &p, whole);
+        if (!whole) {
+            by_blocks(&p, &b);
+        } else {
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t i = 0; i < p.sequences * p.HKV; i++) {
+                lane l = lane_of(&p, i / p.HKV, i % p.HKV);
+                whole_lane(&p, &l, &b);
+            }
+        }
+    }
+}
+
+/* ---- The operation ---- */
+
+static pal_status infer(pal_call *call)
+{
+    const pal_array *q = call->in[0];
+    const pal_attention_call *o = call->opts;
+    const int64_t B = q->shape[0], T = q->shape[1], H = q->shape[2], D = q->shape[3];
+    pal_status status = pal_call_out(call, 0, q->dtype, pal_array_shape(q));
+    if (status == PAL_OK) status = pal_call_save(call, q->dtype, PAL_SHAPE(B, H, T));
+    if (status != PAL_OK || pal_array_count(q) == 0) return status;
+    const int64_t work = 4 * B * H * T * D * o->window;
+    const int team = pal_team(work);
+    problem p = problem_of(call, false), back = problem_of(call, true);
+    pal_call_work(call, work);
+    return pal_call_scratch(call, (size_t)team * forward_bytes(&p),
+                            (size_t)team * back_bytes(&back, by_lanes(&back, team)));
+}
+
+const pal_op pal_attention_op = {.name = "attention",
+                                 .args = "q k v offsets",
+                                 .infer = infer,
+                                 .forward = forward,
+                                 .backward = backward};

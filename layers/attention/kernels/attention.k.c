@@ -1,0 +1,329 @@
+/*
+ * attention.k.c - softmax attention by blocks, without a matrix of all pairs
+ * (layers/attention/attention.h).
+ *
+ * Forward is 4 D flops a visible pair, backward 10 D, or 14 D where P and dS are made twice so that
+ * key blocks and query blocks can be done apart. A block of 128 queries forward, of all heads of a
+ * group together, reads the keys and values that it sees once: 8 D bytes a key in f32; backward
+ * reads q, o and do once for each block of 64 keys, 12 D bytes a query. On a Zen 3 core in f32
+ * with D = 64 that reaches 0.67 of the sgemm rate forward and 0.71 forward and backward
+ * (docs/attention.md).
+ *
+ * Triangles are cut exactly: a product never multiplies a pair that is not visible, not even by
+ * zero, so a NaN in a token reaches only those that see it. Scores of such pairs are computed where
+ * they share a tile with others, and dropped.
+ */
+#include "layers/attention/attention.h"
+#include "layers/rules/kernels/rows.k.h"
+
+enum { KEYS = PAL_ATTENTION_KEYS };
+
+/* ---- Blocks in and out ---- */
+
+/* to [..][ld] = factor times rows 0 .. rows - 1 of x, then zeros up to row `room`. */
+static void read_block(const pal_attention_shape *s, const pal_rows *x, int64_t rows, int64_t room,
+                       R factor, R *to)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const R *from = get_row(x, r, s->D, s->Dp, to + r * s->ld);
+        for (int64_t c = 0; c < s->Dp; c += VL) store(to + r * s->ld + c, loadu(from + c) * factor);
+    }
+    for (int64_t r = rows; r < room; r++)
+        for (int64_t c = 0; c < s->Dp; c += VL) store(to + r * s->ld + c, (V){0});
+}
+
+/* Rows x [KEYS] as panels. */
+static void turn_block(const pal_attention_shape *s, const R *x, R *panels)
+{
+    for (int64_t p = 0; p < KEYS; p += PANEL)
+        transpose(PANEL, s->Dp, x + p * s->ld, s->ld, panels + p * s->Dp, PANEL);
+}
+
+static void clear_rows(const pal_attention_shape *s, int64_t rows, R *x)
+{
+    for (int64_t i = 0; i < rows * s->ld; i += VL) store(x + i, (V){0});
+}
+
+static int64_t whole_tiles(int64_t rows) { return (rows + MR - 1) / MR * MR; }
+
+static void load_keys(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x)
+{
+    read_block(s, &k, x->count, KEYS, 1, x->K);
+    turn_block(s, x->K, x->Kt);
+    read_block(s, &v, x->count, KEYS, 1, x->V);
+    if (x->Vt) turn_block(s, x->V, x->Vt);
+}
+
+static void add_rows(const pal_attention_shape *s, int64_t count, const void *rows, double factor,
+                     pal_rows to)
+{
+    R row[s->Dp] __attribute__((aligned(64)));
+    for (int64_t r = 0; r < count; r++) {
+        for (int64_t c = 0; c < s->Dp; c += VL)
+            store(row + c, load((const R *)rows + r * s->ld + c) * (R)factor);
+        put_row(&to, r, s->D, true, row);
+    }
+}
+
+/* ---- Products of visible pairs ---- */
+
+/*
+ * t += x b over depths from .. to - 1, where depth d is for rows d - above .. d + below - 1 only
+ * and the left operand and b begin at depth `from`. Query i sees key j when i - w < j <= i: with
+ * queries as rows and keys as depth, both counted from the tile's first row, that is above = 0 and
+ * below = w; with keys as rows above = w - 1 and below = 1.
+ */
+INLINE void tile_band(tile *t, left x, int64_t from, int64_t to, int64_t above, int64_t below,
+                      const R *b, int64_t ld)
+{
+    const int64_t first = from > 1 - below ? from : 1 - below;
+    const int64_t end = to < MR + above ? to : MR + above;
+    int64_t dense = first > MR - below ? first : MR - below,
+            edge = above + 1 < end ? above + 1 : end;
+    if (dense > end) dense = end;
+    if (edge < dense) edge = dense;
+    for (int64_t d = first; d < dense; d++)
+        tile_step(t, d > above ? (int)(d - above) : 0, d + below < MR ? (int)(d + below) : MR, NR,
+                  left_at(x, 0, d - from), b + (d - from) * ld);
+    tile_madd(t, left_at(x, 0, dense - from), edge - dense, b + (dense - from) * ld, ld);
+    for (int64_t d = edge; d < end; d++)
+        tile_step(t, d > above ? (int)(d - above) : 0, d + below < MR ? (int)(d + below) : MR, NR,
+                  left_at(x, 0, d - from), b + (d - from) * ld);
+}
+
+/* MR rows of x times the transposed block, for panels of keys from .. to - 1. */
+static inline void scores(const pal_attention_shape *s, const R *x, const R *panels, int64_t from,
+                          int64_t to, R *out)
+{
+    for (int64_t p = from; p < to; p += PANEL) {
+        tile t = tile_zero();
+        tile_madd(&t, left_of(x, s->ld, 1), s->D, panels + p * s->Dp, PANEL);
+        tile_store(&t, out + p, s->keys_ld);
+    }
+}
+
+/* Columns of a block that the MR rows from position `row` on see: first .. end - 1 by any of them
+ * (none if first >= end), and whether each of these is seen by all. */
+typedef struct visible {
+    int64_t first, end;
+    bool all;
+} visible;
+
+static visible visible_keys(const pal_attention_shape *s, const pal_keys *k, int64_t row,
+                            int64_t rows)
+{
+    visible v = {row - s->window + 1 - k->first, row + rows - k->first, false};
+    if (v.first < 0) v.first = 0;
+    if (v.end > k->count) v.end = k->count;
+    v.all = row + MR - 1 - s->window < k->first + v.first && row >= k->first + v.end - 1;
+    return v;
+}
+
+static int64_t panel_down(int64_t c) { return c / PANEL * PANEL; }
+static int64_t panel_up(int64_t c) { return (c + PANEL - 1) / PANEL * PANEL; }
+
+/* ---- Forward ---- */
+
+/* Below every score, and finite: minus infinity minus it is no NaN. */
+static inline R least(void) { return pick(-1e38, -1e300); }
+
+static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
+{
+    const int64_t rows = whole_tiles(x->count);
+    read_block(s, &q, x->count, rows, (R)s->scale, x->Q);
+    clear_rows(s, rows, x->O);
+    for (int64_t r = 0; r < rows; r++) {
+        ((R *)x->m)[r] = least();
+        store((R *)x->l + r * VL, (V){0});
+    }
+}
+
+/* Puts -infinity over what row `row` does not see of columns from .. to - 1. */
+static inline void hide(const pal_attention_shape *s, const pal_keys *k, int64_t row, R *p,
+                        int64_t from, int64_t to)
+{
+    V lane;
+    for (int l = 0; l < VL; l++) lane[l] = (R)l;
+    int64_t first = row - s->window + 1 - k->first, end = row + 1 - k->first;
+    if (end > k->count) end = k->count;
+    if (first < -1) first = -1;
+    for (int64_t c = from; c < to; c += VL) {
+        V at = lane + (R)c;
+        VI seen = (VI)(at >= splat((R)first)) & (VI)(at < splat((R)end));
+        store(p + c, sel(seen, load(p + c), splat(-(R)INFINITY)));
+    }
+}
+
+/* Scores of MR rows become exp(score - maximum), the sums follow, and factor is what the output so
+ * far is to be multiplied by. */
+static inline void weights(const pal_attention_shape *s, int64_t from, int64_t to, R *p, R *m, R *l,
+                           R *factor)
+{
+    for (int r = 0; r < MR; r++) {
+        V most = splat(m[r]);
+        for (int64_t c = from; c < to; c += VL) most = vmax(most, load(p + r * s->keys_ld + c));
+        R now = hmax(most);
+        factor[r] = m[r] - now;
+        m[r] = now;
+    }
+    for (int r = 0; r < MR; r += VL) store(factor + r, exp_decay(load(factor + r)));
+    for (int r = 0; r < MR; r++) {
+        V sum = load(l + r * VL) * factor[r];
+        for (int64_t c = from; c < to; c += VL) {
+            V e = exp_decay(load(p + r * s->keys_ld + c) - m[r]);
+            store(p + r * s->keys_ld + c, e);
+            sum += e;
+        }
+        store(l + r * VL, sum);
+    }
+}
+
+static void absorb(const pal_attention_shape *s, const pal_keys *k, pal_queries *x)
+{
+    ahead next = ahead_of(&x->ahead, 0, 1, (x->count + MR - 1) / MR);
+    for (int64_t r = 0; r < x->count; r += MR) {
+        look_ahead(&next);
+        const int64_t row = x->first + r, left_rows = x->count - r;
+        const visible v = visible_keys(s, k, row, left_rows < MR ? left_rows : MR);
+        if (v.first >= v.end) continue;
+        const int64_t from = panel_down(v.first), to = panel_up(v.end);
+        R *p = x->P, *O = (R *)x->O + r * s->ld;
+        _Alignas(64) R factor[MR + VL] = {0};
+        scores(s, (const R *)x->Q + r * s->ld, k->Kt, from, to, p);
+        if (!v.all || v.first > from || v.end < to)
+            for (int i = 0; i < MR; i++) hide(s, k, row + i, p + i * s->keys_ld, from, to);
+        weights(s, from, to, p, (R *)x->m + r, (R *)x->l + r * VL, factor);
+        for (int64_t c = 0; c < s->Dp; c += PANEL) {
+            tile t = tile_load_scaled(O + c, s->ld, factor);
+            tile_band(&t, left_of(p + v.first, s->keys_ld, 1), k->first + v.first - row,
+                      k->first + v.end - row, 0, s->window, (const R *)k->V + v.first * s->ld + c,
+                      s->ld);
+            tile_store(&t, O + c, s->ld);
+        }
+    }
+}
+
+static void finish(const pal_attention_shape *s, const pal_queries *x, pal_rows o, void *lse)
+{
+    R row[s->Dp] __attribute__((aligned(64)));
+    for (int64_t r = 0; r < x->count; r++) {
+        const R sum = sum_lanes(load((const R *)x->l + r * VL)), part = 1 / sum;
+        for (int64_t c = 0; c < s->Dp; c += VL)
+            store(row + c, load((const R *)x->O + r * s->ld + c) * part);
+        put_row(&o, r, s->D, false, row);
+        ((R *)lse)[r] = ((const R *)x->m)[r] + (R)log((double)sum);
+    }
+}
+
+/* ---- Backward ---- */
+
+static void start_back(const pal_attention_shape *s, pal_rows q, pal_rows o, pal_rows dO,
+                       const void *lse, pal_queries *x)
+{
+    const int64_t rows = whole_tiles(x->count);
+    R room[s->Dp] __attribute__((aligned(64)));
+    read_block(s, &q, x->count, rows, (R)s->scale, x->Q);
+    read_block(s, &dO, x->count, rows, 1, x->dO);
+    for (int64_t r = 0; r < rows; r++) {
+        V sum = {0};
+        const R *from = r < x->count ? get_row(&o, r, s->D, s->Dp, room) : NULL;
+        for (int64_t c = 0; from && c < s->Dp; c += VL)
+            sum = vfma(loadu(from + c), load((const R *)x->dO + r * s->ld + c), sum);
+        ((R *)x->delta)[r] = sum_lanes(sum);
+        ((R *)x->lse)[r] = r < x->count ? ((const R *)lse)[r] : 0;
+    }
+}
+
+/* P and dS of MR rows, from Q K^T and dO V^T in their places. */
+static inline void differences(const pal_attention_shape *s, const R *lse, const R *delta,
+                               int64_t from, int64_t to, R *P, R *dS)
+{
+    for (int r = 0; r < MR; r++)
+        for (int64_t c = from; c < to; c += VL) {
+            const int64_t at = r * s->keys_ld + c;
+            V p = exp_decay(load(P + at) - lse[r]);
+            store(P + at, p);
+            store(dS + at, p * (load(dS + at) - delta[r]));
+        }
+}
+
+/* sum [KEYS] += x^T rows: x is P or dS, rows dO or Q. */
+static inline void to_keys(const pal_attention_shape *s, const pal_keys *k, const pal_queries *x,
+                           const R *weight, const R *rows, R *sum)
+{
+    for (int64_t r = 0; r < k->count; r += MR) {
+        /* Queries that see a key of this tile. */
+        const int64_t row = k->first + r;
+        int64_t first = row - x->first, end = row + MR - 1 + s->window - x->first;
+        if (first < 0) first = 0;
+        if (end > x->count) end = x->count;
+        if (first >= end) continue;
+        for (int64_t c = 0; c < s->Dp; c += PANEL) {
+            tile t = tile_load(sum + r * s->ld + c, s->ld);
+            tile_band(&t, left_of(weight + first * s->keys_ld + r, 1, s->keys_ld),
+                      x->first + first - row, x->first + end - row, s->window - 1, 1,
+                      rows + first * s->ld + c, s->ld);
+            tile_store(&t, sum + r * s->ld + c, s->ld);
+        }
+    }
+}
+
+static void pair(const pal_attention_shape *s, pal_keys *k, pal_queries *x)
+{
+    for (int64_t r = 0; r < x->count; r += MR) {
+        const int64_t row = x->first + r, left_rows = x->count - r;
+        const visible v = visible_keys(s, k, row, left_rows < MR ? left_rows : MR);
+        if (v.first >= v.end) continue;
+        const int64_t from = panel_down(v.first), to = panel_up(v.end);
+        R *P = (R *)x->P + r * s->keys_ld, *dS = (R *)x->dS + r * s->keys_ld;
+        scores(s, (const R *)x->Q + r * s->ld, k->Kt, from, to, P);
+        scores(s, (const R *)x->dO + r * s->ld, k->Vt, from, to, dS);
+        differences(s, (const R *)x->lse + r, (const R *)x->delta + r, from, to, P, dS);
+        for (int64_t c = 0; c < s->Dp && x->dQ; c += PANEL) {
+            R *dQ = (R *)x->dQ + r * s->ld + c;
+            tile t = tile_load(dQ, s->ld);
+            tile_band(&t, left_of(dS + v.first, s->keys_ld, 1), k->first + v.first - row,
+                      k->first + v.end - row, 0, s->window, (const R *)k->K + v.first * s->ld + c,
+                      s->ld);
+            tile_store(&t, dQ, s->ld);
+        }
+    }
+    if (k->dV) to_keys(s, k, x, x->P, x->dO, k->dV);
+    if (k->dK) to_keys(s, k, x, x->dS, x->Q, k->dK);
+}
+
+/* ---- Rotary positions ---- */
+
+static void rotate(int64_t n, const void *cosines, const void *sines, bool back, pal_rows x,
+                   pal_rows y, bool add)
+{
+    const int64_t half = n / 2, padded = (half + VL - 1) / VL * VL;
+    R p[padded] __attribute__((aligned(64))), q[padded] __attribute__((aligned(64)));
+    const pal_rows x_high = {(R *)x.data + half * x.channel, x.step, x.channel};
+    const pal_rows y_high = {(R *)y.data + half * y.channel, y.step, y.channel};
+    const R *low = get_row(&x, 0, half, padded, p), *high = get_row(&x_high, 0, half, padded, q);
+    for (int64_t c = 0; c < half; c += VL) {
+        V a = loadu(low + c), b = loadu(high + c), sine = ld(sines, c, half);
+        V cosine = ld(cosines, c, half);
+        if (back) sine = -sine;
+        store(p + c, a * cosine - b * sine);
+        store(q + c, b * cosine + a * sine);
+    }
+    put_row(&y, 0, half, add, p);
+    put_row(&y_high, 0, half, add, q);
+}
+
+extern const pal_attention_table K(attention);
+const pal_attention_table K(attention) = {
+    .panel = PANEL,
+    .lanes = VL,
+    .rows = MR,
+    .load_keys = load_keys,
+    .start = start,
+    .absorb = absorb,
+    .finish = finish,
+    .start_back = start_back,
+    .pair = pair,
+    .add = add_rows,
+    .rotate = rotate,
+};

@@ -1,0 +1,167 @@
+/*
+ * rotary.c - rotary positions. A rotation's gradient is the rotation back.
+ */
+#include "layers/attention/attention.h"
+#include "layers/rules.h"
+#include "layers/parts.h"
+
+#include <math.h>
+#include <omp.h>
+
+typedef struct rotary_opts {
+    double base;
+    int64_t start, before; /* positions of the first sequence begin at start + before */
+} rotary_opts;
+
+enum { TOKENS = 64 }; /* of a block, between two positions whose angles are made afresh */
+
+/* ---- Angles ---- */
+
+/* Angles of one thread: cosine and sine of the position at hand and of one step, in double, and as
+ * the kernel wants them. */
+typedef struct angles {
+    double *cosine, *sine, *step_cosine, *step_sine;
+    void *c, *s;
+} angles;
+
+static size_t line_bytes(int64_t half)
+{
+    return pal_round_up((size_t)half * sizeof(double), PAL_ALIGN);
+}
+
+static angles carve(void *scratch, int64_t half)
+{
+    char *at = (char *)scratch + (size_t)omp_get_thread_num() * 6 * line_bytes(half);
+    void *line[6];
+    for (int i = 0; i < 6; i++) line[i] = at + (size_t)i * line_bytes(half);
+    return (angles){line[0], line[1], line[2], line[3], line[4], line[5]};
+}
+
+static void begin(angles *a, int64_t half, double base, int64_t position)
+{
+    for (int64_t c = 0; c < half; c++) {
+        double step = pow(base, -(double)c / (double)half);
+        a->step_cosine[c] = cos(step), a->step_sine[c] = sin(step);
+        a->cosine[c] = cos((double)position * step), a->sine[c] = sin((double)position * step);
+    }
+}
+
+/* On by one position: within a block that costs a few roundings of a double. */
+static void advance(angles *a, int64_t half)
+{
+    for (int64_t c = 0; c < half; c++) {
+        double x = a->cosine[c], y = a->sine[c];
+        a->cosine[c] = x * a->step_cosine[c] - y * a->step_sine[c];
+        a->sine[c] = y * a->step_cosine[c] + x * a->step_sine[c];
+    }
+}
+
+static void narrow(const angles *a, pal_dtype dtype, int64_t half)
+{
+    for (int64_t c = 0; c < half; c++) {
+        if (dtype == PAL_F32) {
+            ((float *)a->c)[c] = (float)a->cosine[c];
+            ((float *)a->s)[c] = (float)a->sine[c];
+        } else {
+            ((double *)a->c)[c] = a->cosine[c];
+            ((double *)a->s)[c] = a->sine[c];
+        }
+    }
+}
+
+/* ---- The operation ---- */
+
+static pal_status infer(pal_call *call)
+{
+    const pal_array *x = call->in[0];
+    size_t each = 6 * line_bytes(x->shape[3] / 2), team = (size_t)pal_team(pal_array_count(x));
+    pal_status status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
+    return status == PAL_OK ? pal_call_scratch(call, team * each, team * each) : status;
+}
+
+static pal_rows row(const pal_array *x, int64_t b, int64_t t, int64_t h)
+{
+    int64_t at = b * x->stride[0] + t * x->stride[1] + h * x->stride[2];
+    char *data = (char *)x->data + at * (int64_t)pal_dtype_size(x->dtype);
+    return (pal_rows){data, x->stride[1], x->stride[3]};
+}
+
+/* Tokens t .. end - 1, the first of which has this position, of all rows of the batch. */
+static void turn_block(const pal_call *call, const pal_array *x, const pal_array *y, bool back,
+                       int64_t t, int64_t end, int64_t position)
+{
+    const rotary_opts *o = call->opts;
+    const int64_t half = x->shape[3] / 2;
+    angles a = carve(call->scratch, half);
+    begin(&a, half, o->base, position);
+    for (;; advance(&a, half)) {
+        narrow(&a, x->dtype, half);
+        for (int64_t b = 0; b < x->shape[0]; b++)
+            for (int64_t h = 0; h < x->shape[2]; h++)
+                pal_attention_table_for(x->dtype)->rotate(2 * half, a.c, a.s, back, row(x, b, t, h),
+                                                          row(y, b, t, h), back);
+        if (++t == end) return;
+    }
+}
+
+/* y = x turned, or y += x turned back. */
+static void turn(const pal_call *call, const pal_array *x, const pal_array *y, bool back)
+{
+    const rotary_opts *o = call->opts;
+    const int64_t whole[2] = {0, x->shape[1]};
+    const int64_t *offsets = call->in[1] ? call->in[1]->data : whole;
+    const int64_t sequences = call->in[1] ? call->in[1]->shape[0] - 1 : 1;
+    if (pal_array_count(x) == 0) return;
+#pragma omp parallel num_threads(call->team) if (call->team > 1)
+    for (int64_t n = 0; n < sequences; n++) {
+        const int64_t first = offsets[n], end = offsets[n + 1];
+#pragma omp for schedule(static) nowait
+        for (int64_t t = first; t < end; t += TOKENS)
+            turn_block(call, x, y, back, t, t + TOKENS < end ? t + TOKENS : end,
+                       o->start + (n ? 0 : o->before) + t - first);
+    }
+}
+
+static void forward(const pal_call *call) { turn(call, call->in[0], call->out[0], false); }
+static void backward(const pal_call *call) { turn(call, call->dout[0], call->din[0], true); }
+
+static const pal_op op = {.name = "rotary",
+                          .args = "x offsets",
+                          .infer = infer,
+                          .forward = forward,
+                          .backward = backward,
+                          .unread_in = 1,
+                          .unread_out = 1};
+
+pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts)
+{
+    pal_frame f;
+    pal_arg a = {"x", "BTHD", x, false};
+    rotary_opts o = {.base = opts.base != 0 ? opts.base : 10000, .start = opts.start};
+    const int64_t *offsets = NULL;
+    int64_t sequences = 0;
+    pal_frame_init(&f, "rotary");
+    if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
+    bool good = true;
+    if (f.size['D'] % 2)
+        good = pal_frame_fail(&f, PAL_ESHAPE, "heads of %lld channels cannot be halved",
+                              (long long)f.size['D']);
+    else if (!(o.base > 0) || !isfinite(o.base) || o.start < 0)
+        good = pal_frame_fail(&f, PAL_EVALUE, "base is %g and start %lld; both should be above 0",
+                              o.base, (long long)o.start);
+    else if (!pal_is_none(opts.offsets))
+        good = (offsets = pal_frame_offsets(&f, opts.offsets, f.size['B'], f.size['T'],
+                                            &sequences)) != NULL;
+    if (!good) return pal_frame_poison(&f);
+    const pal_stretch stretch = pal_stretch_of(opts.parts, opts.continued, sequences);
+    if (stretch.comm) {
+        const int64_t first = offsets ? offsets[sequences - 1] : 0;
+        const pal_offer *offers = pal_stretch_offers(&f, &stretch, f.size['T'] - first);
+        if (!offers) return pal_frame_poison(&f);
+        o.before = pal_stretch_before(offers, stretch.comm->rank, INT64_MAX);
+    }
+    const pal_tensor in[] = {a.t, opts.offsets};
+    pal_tensor out;
+    pal_apply(&op, &o, sizeof o, 2, in, 1, &out);
+    return out;
+}

@@ -1,0 +1,161 @@
+/*
+ * attn.c - the attention layer, full ("attn") or in a window ("swa"), as in hybrid models.
+ */
+#include "layers/mixers/internal.h"
+
+typedef struct attn {
+    pal_mixer mixer;
+    pal_attn_opts opts;
+    int64_t H, HKV, D;
+    pal_tensor weight[3], bias[3]; /* of q_proj, k_proj, v_proj */
+    pal_tensor norm[2];            /* of q and k */
+    pal_tensor o_proj;
+} attn;
+
+static const double NORM_EPS = 1e-5;
+enum { SWA_WINDOW = 2048, MOST_DIM = 128 };
+
+/* Puts what the state has before k or v, and leaves in it what later queries may see. */
+static pal_tensor with_past(const attn *m, pal_tensor *past, pal_tensor x)
+{
+    if (!pal_is_none(*past)) x = pal_concat(2, (const pal_tensor[]){*past, x}, 1);
+    int64_t n = pal_dim(x, 1), w = m->opts.window_size, first = w && n > w - 1 ? n - (w - 1) : 0;
+    *past = pal_slice(x, 1, first, n, 1);
+    return x;
+}
+
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+{
+    const attn *m = (const attn *)mixer;
+    pal_mixer_state *state = run->state;
+    const pal_rotary_opts rotary = {.base = m->opts.rope_theta,
+                                    .start = state ? state->seen : 0,
+                                    .offsets = run->opts.offsets,
+                                    .parts = run->opts.parts,
+                                    .continued = run->opts.continued};
+    const pal_attention_opts how = {.window = m->opts.window_size,
+                                    .offsets = run->opts.offsets,
+                                    .composed = run->opts.mode == PAL_RULE_COMPOSED,
+                                    .parts = run->opts.parts,
+                                    .continued = run->opts.continued};
+    pal_tensor qkv[3];
+    for (int i = 0; i < 3; i++) {
+        qkv[i] = pal_project_heads(x, m->weight[i], m->bias[i], i ? m->HKV : m->H, m->D);
+        if (i < 2 && m->opts.qk_norm) qkv[i] = pal_rms_norm(qkv[i], m->norm[i], NORM_EPS);
+        if (i < 2) qkv[i] = pal_rotary(qkv[i], rotary);
+    }
+    static const char *const names[3] = {"q", "k", "v"};
+    for (int i = 0; i < 3; i++) pal_run_show(run, names[i], &qkv[i]);
+    const bool packed = !pal_is_none(run->opts.offsets);
+    if (state && (packed || (run->opts.parts && run->opts.parts->size > 1))) {
+        pal_node *n = x.node;
+        pal_fail(n->owner, PAL_EVALUE, "%s: %s leave no state to go on from", mixer->name,
+                 packed ? "packed sequences" : "sequences over processes");
+        return pal_poison(n->owner);
+    }
+    if (state) {
+        state->seen += pal_dim(x, 1);
+        qkv[1] = with_past(m, &state->k, qkv[1]);
+        qkv[2] = with_past(m, &state->v, qkv[2]);
+    }
+    pal_tensor y = pal_attention(qkv[0], qkv[1], qkv[2], how);
+    pal_run_show(run, "o", &y);
+    y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), m->H * m->D));
+    return pal_linear(y, m->o_proj, PAL_NONE);
+}
+
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    const attn *m = (const attn *)mixer;
+    const int64_t w = m->opts.window_size, n = w && seen > w - 1 ? w - 1 : seen;
+    shape[PAL_STATE_K] = shape[PAL_STATE_V] = PAL_SHAPE(B, n, m->HKV, m->D);
+}
+
+static void parameters(attn *m, pal_build *b, int64_t d)
+{
+    static const char *const weight[] = {"q_proj.weight", "k_proj.weight", "v_proj.weight"};
+    static const char *const bias[] = {"q_proj.bias", "k_proj.bias", "v_proj.bias"};
+    static const char *const norm[] = {"q_norm.weight", "k_norm.weight"};
+    for (int i = 0; i < 3; i++)
+        m->weight[i] = pal_build_linear(b, weight[i], (i ? m->HKV : m->H) * m->D, d);
+    for (int i = 0; i < 3 && m->opts.qkv_bias; i++)
+        m->bias[i] = pal_bias_new(b->params, pal_build_name(b, bias[i]), (i ? m->HKV : m->H) * m->D,
+                                  b->dtype);
+    for (int i = 0; i < 2 && m->opts.qk_norm; i++)
+        m->norm[i] = pal_ones_new(b->params, pal_build_name(b, norm[i]), m->D, b->dtype);
+    m->o_proj = pal_build_linear(b, "o_proj.weight", d, m->H * m->D);
+}
+
+static bool heads(const pal_build *b, const char *name, int64_t d, attn *m)
+{
+    m->H = m->opts.num_heads, m->D = m->opts.head_dim;
+    if (d < 1) return pal_build_fail(b, name, "the width is %lld", (long long)d);
+    if (m->H > 0 && m->D == 0) {
+        if (d % m->H)
+            return pal_build_fail(b, name, "the width %lld cannot be cut into %lld heads",
+                                  (long long)d, (long long)m->H);
+        m->D = d / m->H;
+    } else if (m->D == 0) {
+        m->D = d / 4 < 2 ? 2 : d / 4 < MOST_DIM ? d / 4 / 2 * 2 : MOST_DIM;
+    }
+    if (m->D > 0 && m->H == 0) m->H = d / m->D < 1 ? 1 : d / m->D;
+    m->HKV = m->opts.num_kv_heads ? m->opts.num_kv_heads : m->H;
+    if (m->H < 1 || m->D < 1 || m->HKV < 1 || m->opts.window_size < 0 || m->H > 1 << 20 ||
+        m->D > 1 << 20 || !(m->opts.rope_theta >= 0))
+        return pal_build_fail(b, name,
+                              "num_heads %lld, num_kv_heads %lld, head_dim %lld, window_size %lld "
+                              "or rope_theta %g is out of range",
+                              (long long)m->H, (long long)m->HKV, (long long)m->D,
+                              (long long)m->opts.window_size, m->opts.rope_theta);
+    if (m->H % m->HKV)
+        return pal_build_fail(b, name, "num_heads %lld is no multiple of num_kv_heads %lld",
+                              (long long)m->H, (long long)m->HKV);
+    return m->D % 2 == 0 ||
+           pal_build_fail(b, name, "head_dim %lld is odd, and rotary turns pairs", (long long)m->D);
+}
+
+static pal_mixer *build(const char *name, pal_params *params, const char *prefix, int64_t width,
+                        pal_dtype dtype, pal_attn_opts opts, pal_rng *rng)
+{
+    pal_build b = {params, prefix, dtype, rng, ""};
+    attn layer = {.mixer = {name, forward, remembers}, .opts = opts};
+    if (!heads(&b, name, width, &layer)) return NULL;
+    attn *m = pal_params_alloc(params, sizeof *m);
+    if (!m) return NULL;
+    *m = layer;
+    parameters(m, &b, width);
+    return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
+}
+
+pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                        pal_attn_opts opts, pal_rng *rng)
+{
+    return build("attn", params, prefix, width, dtype, opts, rng);
+}
+
+static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const void *opts, pal_rng *rng)
+{
+    return pal_attn_new(params, prefix, width, dtype, *(const pal_attn_opts *)opts, rng);
+}
+
+static pal_mixer *create_swa(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                             const void *opts, pal_rng *rng)
+{
+    pal_attn_opts o = *(const pal_attn_opts *)opts;
+    if (!o.window_size) o.window_size = SWA_WINDOW;
+    return build("swa", params, prefix, width, dtype, o, rng);
+}
+
+static const pal_key keys[] = {
+    {"num_heads", PAL_KEY_INT, offsetof(pal_attn_opts, num_heads)},
+    {"head_dim", PAL_KEY_INT, offsetof(pal_attn_opts, head_dim)},
+    {"num_kv_heads", PAL_KEY_INT, offsetof(pal_attn_opts, num_kv_heads)},
+    {"window_size", PAL_KEY_INT, offsetof(pal_attn_opts, window_size)},
+    {"rope_theta", PAL_KEY_REAL, offsetof(pal_attn_opts, rope_theta)},
+    {"qkv_bias", PAL_KEY_FLAG, offsetof(pal_attn_opts, qkv_bias)},
+    {"qk_norm", PAL_KEY_FLAG, offsetof(pal_attn_opts, qk_norm)},
+};
+const pal_mixer_kind pal_mixer_kind_attn = {"attn", sizeof keys / sizeof *keys, keys, create};
+const pal_mixer_kind pal_mixer_kind_swa = {"swa", sizeof keys / sizeof *keys, keys, create_swa};

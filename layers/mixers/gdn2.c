@@ -1,0 +1,131 @@
+/*
+ * gdn2.c - the Gated DeltaNet-2 layer (arXiv 2605.22791, section 3).
+ *
+ * Erase gate b and decay g are channel-wise over keys and belong to key heads; the write gate w is
+ * channel-wise over values. The decay and the output gate come from products through a narrow
+ * middle of V channels, without a nonlinearity between the halves.
+ */
+#include "layers/mixers/internal.h"
+
+typedef struct gdn2 {
+    pal_mixer mixer;
+    pal_gdn2_opts opts;
+    pal_heads h;
+    pal_qkv qkv;
+    pal_tensor b_proj, w_proj, f_proj[2], g_proj[2], g_bias, A_log, dt_bias, o_norm, o_proj;
+} gdn2;
+
+/* A gate's mean over its channels, for the ablations; the rule's products broadcast it back. */
+static pal_tensor scalar_if(bool scalar, pal_tensor gate)
+{
+    return scalar ? pal_expand(pal_mean(gate, -1, true), pal_shape_of(gate)) : gate;
+}
+
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+{
+    const gdn2 *m = (const gdn2 *)mixer;
+    const pal_heads *h = &m->h;
+    pal_tensor qkv[3];
+    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_tensor b = pal_sigmoid(pal_project_heads(x, m->b_proj, PAL_NONE, h->H, h->K));
+    pal_tensor w = pal_sigmoid(pal_project_heads(x, m->w_proj, PAL_NONE, h->HV, h->V));
+    if (m->opts.allow_neg_eigval) b = pal_affine(b, 2, 0);
+    b = scalar_if(m->opts.scalar_erase, b);
+    w = scalar_if(m->opts.scalar_write, w);
+    pal_run_show(run, "b", &b);
+    pal_run_show(run, "w", &w);
+    pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
+    f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->H, h->K);
+    /* f [B,T,H,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
+    pal_rule_opts opts = pal_run_rule(run);
+    pal_run_delta(run, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
+    pal_rule_out out = pal_gdn2(qkv[0], qkv[1], qkv[2], f, b, w, opts);
+    pal_run_done(run, &out);
+
+    pal_tensor gate = PAL_NONE;
+    if (m->opts.output_gate != PAL_GATE_NONE) {
+        gate = pal_linear(x, m->g_proj[0], PAL_NONE);
+        gate = pal_project_heads(gate, m->g_proj[1], m->g_bias, h->HV, h->V);
+        pal_run_show(run, "gate", &gate);
+    }
+    pal_tensor y = pal_gated_rms_norm(
+        out.o, gate, m->o_norm, (pal_gated_norm_opts){.eps = h->eps, .gate = m->opts.output_gate});
+    y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));
+    return pal_linear(y, m->o_proj, PAL_NONE);
+}
+
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    (void)seen;
+    pal_heads_remember(&((const gdn2 *)mixer)->h, B, shape);
+}
+
+static void parameters(gdn2 *m, pal_build *b)
+{
+    const pal_heads *h = &m->h;
+    bool gated = m->opts.output_gate != PAL_GATE_NONE;
+    pal_qkv_projections(b, h, &m->qkv);
+    m->b_proj = pal_build_linear(b, "b_proj.weight", h->H * h->K, h->d);
+    m->w_proj = pal_build_linear(b, "w_proj.weight", h->HV * h->V, h->d);
+    m->f_proj[0] = pal_build_linear(b, "f_proj.0.weight", h->V, h->d);
+    if (gated) m->g_proj[0] = pal_build_linear(b, "g_proj.0.weight", h->V, h->d);
+    m->f_proj[1] = pal_build_linear(b, "f_proj.1.weight", h->H * h->K, h->V);
+    if (gated) {
+        m->g_proj[1] = pal_build_linear(b, "g_proj.1.weight", h->HV * h->V, h->V);
+        m->g_bias =
+            pal_bias_new(b->params, pal_build_name(b, "g_proj.1.bias"), h->HV * h->V, b->dtype);
+    }
+    pal_qkv_convolutions(b, h, &m->qkv);
+    m->A_log = pal_A_log_new(b->params, pal_build_name(b, "A_log"), h->H, 1, 16, b->dtype, b->rng);
+    m->dt_bias =
+        pal_dt_bias_new(b->params, pal_build_name(b, "dt_bias"), h->H * h->K, b->dtype, b->rng);
+    m->o_norm = pal_ones_new(b->params, pal_build_name(b, "o_norm.weight"), h->V, b->dtype);
+    m->o_proj = pal_build_linear(b, "o_proj.weight", h->d, h->HV * h->V);
+}
+
+pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                        pal_gdn2_opts opts, pal_rng *rng)
+{
+    pal_build b = {params, prefix, dtype, rng, ""};
+    pal_heads h = {
+        .d = width,
+        .H = opts.num_heads,
+        .HV = opts.num_v_heads,
+        .K = opts.head_dim,
+        .conv = opts.no_conv     ? 0
+                : opts.conv_size ? opts.conv_size
+                                 : 4,
+        .conv_bias = opts.conv_bias,
+        .eps = opts.norm_eps,
+    };
+    if (!pal_heads_init(&b, "gdn2", &h, opts.expand_v != 0 ? opts.expand_v : 1, 128, 1))
+        return NULL;
+    gdn2 *m = pal_params_alloc(params, sizeof *m);
+    if (!m) return NULL;
+    *m = (gdn2){.mixer = {"gdn2", forward, remembers}, .opts = opts, .h = h};
+    parameters(m, &b);
+    return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
+}
+
+static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const void *opts, pal_rng *rng)
+{
+    return pal_gdn2_new(params, prefix, width, dtype, *(const pal_gdn2_opts *)opts, rng);
+}
+
+static const pal_key keys[] = {
+    {"num_heads", PAL_KEY_INT, offsetof(pal_gdn2_opts, num_heads)},
+    {"head_dim", PAL_KEY_INT, offsetof(pal_gdn2_opts, head_dim)},
+    {"num_v_heads", PAL_KEY_INT, offsetof(pal_gdn2_opts, num_v_heads)},
+    {"expand_v", PAL_KEY_REAL, offsetof(pal_gdn2_opts, expand_v)},
+    {"use_short_conv", PAL_KEY_NOT, offsetof(pal_gdn2_opts, no_conv)},
+    {"conv_size", PAL_KEY_INT, offsetof(pal_gdn2_opts, conv_size)},
+    {"conv_bias", PAL_KEY_FLAG, offsetof(pal_gdn2_opts, conv_bias)},
+    {"allow_neg_eigval", PAL_KEY_FLAG, offsetof(pal_gdn2_opts, allow_neg_eigval)},
+    {"output_gate", PAL_KEY_GATE, offsetof(pal_gdn2_opts, output_gate)},
+    {"erase", PAL_KEY_SCOPE, offsetof(pal_gdn2_opts, scalar_erase)},
+    {"write", PAL_KEY_SCOPE, offsetof(pal_gdn2_opts, scalar_write)},
+    {"norm_eps", PAL_KEY_REAL, offsetof(pal_gdn2_opts, norm_eps)},
+};
+const pal_mixer_kind pal_mixer_kind_gdn2 = {"gdn2", sizeof keys / sizeof *keys, keys, create};

@@ -1,0 +1,104 @@
+/*
+ * internal.h - what stands behind a mixer: one call of it, its options as text, and what the delta
+ * layers have in common.
+ */
+#ifndef PAL_MIXERS_INTERNAL_H
+#define PAL_MIXERS_INTERNAL_H
+
+#include "layers/check.h"
+#include "layers/mixers.h"
+#include "layers/modules/init.h"
+
+/* One call of a mixer. */
+typedef struct pal_run {
+    pal_mixer_state *state; /* NULL: from the start */
+    pal_run_opts opts;
+} pal_run;
+
+/* The tensors of a pal_mixer_state in order: state, conv[0], conv[1], conv[2], k, v. */
+enum { PAL_STATE, PAL_STATE_CONV, PAL_STATE_K = PAL_STATE_CONV + 3, PAL_STATE_V, PAL_STATE_PARTS };
+
+/* The first member of every mixer. */
+struct pal_mixer {
+    const char *name;
+    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
+    /* The shapes of what it remembers of B sequences after `seen` tokens, for who reads a state
+     * from a file; shape[] comes zeroed, and what has no axes is PAL_NONE. */
+    void (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS]);
+};
+
+/* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone). (run.c)
+ */
+bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t);
+/* The options of a rule in this call. */
+pal_rule_opts pal_run_rule(const pal_run *run);
+/* For the delta rules: opts to bring q and k to unit length and g from its pre-activation on the
+ * way; with a hook that is done here, and shown. */
+void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
+                   pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
+/* Shows o and the state of a rule, and hands the state on. */
+void pal_run_done(const pal_run *run, pal_rule_out *out);
+
+/* A text key and the field of the options that it sets. */
+typedef enum pal_key_kind {
+    PAL_KEY_INT,  /* int64_t > 0 */
+    PAL_KEY_REAL, /* double */
+    PAL_KEY_FLAG, /* bool: true or false */
+    PAL_KEY_NOT,  /* bool that holds the opposite */
+    PAL_KEY_GATE, /* pal_gate: silu, sigmoid, none */
+    PAL_KEY_SCOPE /* bool: scalar is true, channel false */
+} pal_key_kind;
+typedef struct pal_key {
+    const char *name;
+    pal_key_kind kind;
+    size_t offset;
+} pal_key;
+
+typedef struct pal_mixer_kind {
+    const char *name;
+    int keys;
+    const pal_key *key;
+    pal_mixer *(*create)(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const void *opts, pal_rng *rng);
+} pal_mixer_kind;
+
+typedef union pal_any_opts {
+    pal_gdn2_opts gdn2;
+    pal_kda_opts kda;
+    pal_gdn_opts gdn;
+    pal_mamba2_opts mamba2;
+    pal_attn_opts attn;
+} pal_any_opts;
+
+extern const pal_mixer_kind pal_mixer_kind_gdn2, pal_mixer_kind_kda, pal_mixer_kind_gdn,
+    pal_mixer_kind_mamba2, pal_mixer_kind_attn, pal_mixer_kind_swa;
+
+/* ---- The delta layers (qkv.c) ---- */
+
+/* What the three delta layers have in common: sizes, and the path to q, k and v. */
+typedef struct pal_heads {
+    int64_t d, H, HV, K, V, conv; /* conv 0: none */
+    bool conv_bias;
+    double eps;
+} pal_heads;
+typedef struct pal_qkv {
+    pal_tensor q_proj, k_proj, v_proj;
+    pal_tensor conv[3], conv_bias[3]; /* q, k, v */
+} pal_qkv;
+
+/* Fills in defaults (width * share over head_dim heads of at most most_K) and checks. */
+bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand_v, int64_t most_K,
+                    double share);
+void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
+void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
+/* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
+                     pal_tensor qkv[3]);
+/* As `remembers` of a mixer. */
+void pal_heads_remember(const pal_heads *h, int64_t B, pal_shape shape[PAL_STATE_PARTS]);
+/* x W^T as heads: [B,T,heads,width]. */
+pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,
+                             int64_t width);
+
+#endif

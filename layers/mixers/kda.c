@@ -1,0 +1,122 @@
+/*
+ * kda.c - the Kimi Delta Attention layer (arXiv 2510.26692).
+ *
+ * Decay is channel-wise and, like beta, belongs to value heads. Decay and output gate come from
+ * products through a narrow middle of V channels.
+ */
+#include "layers/mixers/internal.h"
+
+typedef struct kda {
+    pal_mixer mixer;
+    pal_kda_opts opts;
+    pal_heads h;
+    pal_qkv qkv;
+    pal_tensor b_proj, f_proj[2], g_proj[2], g_bias, A_log, dt_bias, o_norm, o_proj;
+} kda;
+
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+{
+    const kda *m = (const kda *)mixer;
+    const pal_heads *h = &m->h;
+    pal_tensor qkv[3];
+    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_tensor beta = pal_sigmoid(pal_linear(x, m->b_proj, PAL_NONE)); /* [B,T,HV] */
+    if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
+    pal_run_show(run, "beta", &beta);
+    pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
+    f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->HV, h->K);
+    /* f [B,T,HV,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
+    pal_rule_opts opts = pal_run_rule(run);
+    pal_run_delta(run, m->A_log, m->dt_bias, m->opts.lower_bound, qkv, &f, &opts);
+    pal_rule_out out = pal_kda(qkv[0], qkv[1], qkv[2], f, beta, opts);
+    pal_run_done(run, &out);
+
+    pal_tensor gate = PAL_NONE;
+    if (m->opts.output_gate != PAL_GATE_NONE) {
+        gate = pal_linear(x, m->g_proj[0], PAL_NONE);
+        gate = pal_project_heads(gate, m->g_proj[1], m->g_bias, h->HV, h->V);
+        pal_run_show(run, "gate", &gate);
+    }
+    pal_tensor y = pal_gated_rms_norm(
+        out.o, gate, m->o_norm, (pal_gated_norm_opts){.eps = h->eps, .gate = m->opts.output_gate});
+    y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));
+    return pal_linear(y, m->o_proj, PAL_NONE);
+}
+
+static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
+                      pal_shape shape[PAL_STATE_PARTS])
+{
+    (void)seen;
+    pal_heads_remember(&((const kda *)mixer)->h, B, shape);
+}
+
+static void parameters(kda *m, pal_build *b)
+{
+    const pal_heads *h = &m->h;
+    bool gated = m->opts.output_gate != PAL_GATE_NONE;
+    pal_qkv_projections(b, h, &m->qkv);
+    m->f_proj[0] = pal_build_linear(b, "f_proj.0.weight", h->V, h->d);
+    if (gated) m->g_proj[0] = pal_build_linear(b, "g_proj.0.weight", h->V, h->d);
+    m->b_proj = pal_build_linear(b, "b_proj.weight", h->HV, h->d);
+    m->f_proj[1] = pal_build_linear(b, "f_proj.1.weight", h->HV * h->K, h->V);
+    if (gated) {
+        m->g_proj[1] = pal_build_linear(b, "g_proj.1.weight", h->HV * h->V, h->V);
+        m->g_bias =
+            pal_bias_new(b->params, pal_build_name(b, "g_proj.1.bias"), h->HV * h->V, b->dtype);
+    }
+    pal_qkv_convolutions(b, h, &m->qkv);
+    m->A_log = pal_A_log_new(b->params, pal_build_name(b, "A_log"), h->HV, 1, 16, b->dtype, b->rng);
+    m->dt_bias =
+        pal_dt_bias_new(b->params, pal_build_name(b, "dt_bias"), h->HV * h->K, b->dtype, b->rng);
+    m->o_norm = pal_ones_new(b->params, pal_build_name(b, "o_norm.weight"), h->V, b->dtype);
+    m->o_proj = pal_build_linear(b, "o_proj.weight", h->d, h->HV * h->V);
+}
+
+pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                       pal_kda_opts opts, pal_rng *rng)
+{
+    pal_build b = {params, prefix, dtype, rng, ""};
+    pal_heads h = {
+        .d = width,
+        .H = opts.num_heads,
+        .HV = opts.num_v_heads,
+        .K = opts.head_dim,
+        .conv = opts.no_conv     ? 0
+                : opts.conv_size ? opts.conv_size
+                                 : 4,
+        .conv_bias = opts.conv_bias,
+        .eps = opts.norm_eps,
+    };
+    if (!pal_heads_init(&b, "kda", &h, opts.expand_v != 0 ? opts.expand_v : 1, 128, 1)) return NULL;
+    if (!(opts.lower_bound <= 0)) {
+        pal_build_fail(&b, "kda", "lower_bound %g should be negative", opts.lower_bound);
+        return NULL;
+    }
+    if (opts.output_gate == PAL_GATE_DEFAULT) opts.output_gate = PAL_GATE_SIGMOID;
+    kda *m = pal_params_alloc(params, sizeof *m);
+    if (!m) return NULL;
+    *m = (kda){.mixer = {"kda", forward, remembers}, .opts = opts, .h = h};
+    parameters(m, &b);
+    return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
+}
+
+static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const void *opts, pal_rng *rng)
+{
+    return pal_kda_new(params, prefix, width, dtype, *(const pal_kda_opts *)opts, rng);
+}
+
+static const pal_key keys[] = {
+    {"num_heads", PAL_KEY_INT, offsetof(pal_kda_opts, num_heads)},
+    {"head_dim", PAL_KEY_INT, offsetof(pal_kda_opts, head_dim)},
+    {"num_v_heads", PAL_KEY_INT, offsetof(pal_kda_opts, num_v_heads)},
+    {"expand_v", PAL_KEY_REAL, offsetof(pal_kda_opts, expand_v)},
+    {"use_short_conv", PAL_KEY_NOT, offsetof(pal_kda_opts, no_conv)},
+    {"conv_size", PAL_KEY_INT, offsetof(pal_kda_opts, conv_size)},
+    {"conv_bias", PAL_KEY_FLAG, offsetof(pal_kda_opts, conv_bias)},
+    {"allow_neg_eigval", PAL_KEY_FLAG, offsetof(pal_kda_opts, allow_neg_eigval)},
+    {"lower_bound", PAL_KEY_REAL, offsetof(pal_kda_opts, lower_bound)},
+    {"output_gate", PAL_KEY_GATE, offsetof(pal_kda_opts, output_gate)},
+    {"norm_eps", PAL_KEY_REAL, offsetof(pal_kda_opts, norm_eps)},
+};
+const pal_mixer_kind pal_mixer_kind_kda = {"kda", sizeof keys / sizeof *keys, keys, create};

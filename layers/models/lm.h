@@ -1,0 +1,46 @@
+/*
+ * lm.h - what training (lm.c) and decoding (decode.c) of a language model share.
+ */
+#ifndef PAL_LAYERS_LM_H
+#define PAL_LAYERS_LM_H
+
+#include "layers/mixers/internal.h"
+#include "layers/model.h"
+
+typedef struct pal_block_layer {
+    pal_tensor attn_norm, mlp_norm; /* mlp_norm is PAL_NONE where there is no MLP */
+    pal_mixer *mixer;
+    pal_mlp mlp;
+    double eps;
+} pal_block_layer;
+
+struct pal_lm {
+    pal_lm_opts opts; /* with every default filled in */
+    pal_tensor embeddings, norm, head;
+    pal_block_layer *blocks;
+};
+
+struct pal_lm_state {
+    const pal_lm *lm;
+    int64_t layers;
+    pal_params *store;
+    pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
+};
+
+/* *x [B,T,d] is the embedding of tokens [B,T]; false, and poison, if they or the offsets do not
+ * fit.
+ */
+bool pal_lm_begin(const pal_lm *lm, pal_tensor tokens, const pal_run_opts *run, pal_tensor *x);
+/* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
+bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x);
+pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
+                             pal_run_opts run);
+pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
+
+/* The tensors of a mixer's state, i of PAL_STATE_PARTS (decode.c). */
+pal_tensor *pal_state_part(pal_mixer_state *s, int i);
+const char *pal_state_part_name(int i);
+/* A copy in the store, in the place of part i of the layer; PAL_NONE of PAL_NONE. */
+pal_tensor pal_state_keep(pal_params *store, int64_t layer, int i, pal_tensor t);
+
+#endif

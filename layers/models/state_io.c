@@ -1,0 +1,274 @@
+/*
+ * state_io.c - what a language model remembers, to and from HDF5.
+ *
+ * A group has, for each layer I, I/seen with the mixer's name as an attribute, and a dataset for
+ * each tensor that there is; its own attribute is the number of layers. Reading builds a new store
+ * and puts it in the place of the old one when nothing can fail any more.
+ */
+#include "layers/models/lm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 512 };
+static const int64_t MOST_SEEN = INT64_C(1) << 53; /* positions are doubles on their way */
+
+static const char *path_of(char path[PATH_BYTES], const char *group, int64_t layer,
+                           const char *what)
+{
+    snprintf(path, PATH_BYTES, "%s/%lld/%s", group, (long long)layer, what);
+    return path;
+}
+
+static pal_status check_group(const char *group, pal_error *error)
+{
+    if (strlen(group) + 64 < PATH_BYTES) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "lm_state: the name of the group is too long");
+}
+
+/* ---- Writing ---- */
+
+static pal_status put_layer(const pal_lm_state *state, int64_t i, pal_h5 *file, const char *group,
+                            pal_error *error)
+{
+    char path[PATH_BYTES];
+    pal_mixer_state s = state->layer[i];
+    const pal_array seen = pal_array_of(PAL_I64, (pal_shape){0}, &s.seen);
+    pal_status status = pal_h5_put(file, path_of(path, group, i, "seen"), &seen, error);
+    if (status == PAL_OK)
+        status =
+            pal_h5_put_text(file, path, "mixer", pal_mixer_name(state->lm->blocks[i].mixer), error);
+    for (int j = 0; j < PAL_STATE_PARTS && status == PAL_OK; j++) {
+        const pal_tensor t = *pal_state_part(&s, j);
+        if (pal_is_none(t)) continue;
+        status =
+            pal_h5_put(file, path_of(path, group, i, pal_state_part_name(j)), &t.node->a, error);
+    }
+    return status;
+}
+
+pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char *group,
+                            pal_error *error)
+{
+    pal_status s = check_group(group, error);
+    for (int64_t i = 0; i < state->layers && s == PAL_OK; i++)
+        s = put_layer(state, i, file, group, error);
+    if (s == PAL_OK) s = pal_h5_put_number(file, group, "layers", (double)state->layers, error);
+    return s;
+}
+
+/* ---- Reading ---- */
+
+typedef struct reader {
+    const pal_lm *lm;
+    pal_h5 *file;
+    const char *group;
+    pal_error *error;
+    int wrong;           /* complaints in *error */
+    bool no_memory;      /* one of them is about that */
+    int64_t B;           /* sequences, 0 while no tensor has said how many */
+    pal_tape *tape;      /* tensors on their way */
+    pal_params *store;   /* what is built */
+    pal_mixer_state *to; /* of each layer */
+} reader;
+
+static void PAL_PRINTF(2, 3) complain(reader *r, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    r->wrong++;
+    pal_error_add(r->error, "; %s", text);
+}
+
+/* Whether dataset `path` is what it should be; complains if it is not. */
+static bool fits(reader *r, const char *path, pal_dtype dtype, pal_shape shape)
+{
+    char a[128], b[128];
+    pal_dtype is;
+    pal_shape has;
+    pal_error why;
+    if (pal_h5_info(r->file, path, &is, &has, &why) != PAL_OK) {
+        complain(r, "%s", why.message);
+        return false;
+    }
+    if (is == dtype && pal_shape_equal(has, shape)) return true;
+    pal_array found = pal_array_of(is, has, NULL), wanted = pal_array_of(dtype, shape, NULL);
+    complain(r, "%s is %s where %s is wanted", path, pal_array_describe(&found, a, sizeof a),
+             pal_array_describe(&wanted, b, sizeof b));
+    return false;
+}
+
+/* The number of sequences, of which the first tensor of all that is there has the say. */
+static void find_batch(reader *r, const char *path)
+{
+    pal_dtype dtype;
+    pal_shape shape;
+    if (r->B == 0 && pal_h5_info(r->file, path, &dtype, &shape, NULL) == PAL_OK && shape.ndim > 0)
+        r->B = shape.dim[0];
+}
+
+static bool read_seen(reader *r, int64_t i, int64_t *seen)
+{
+    char path[PATH_BYTES], name[64] = "";
+    const pal_array to = pal_array_of(PAL_I64, (pal_shape){0}, seen);
+    const char *mixer = pal_mixer_name(r->lm->blocks[i].mixer);
+    pal_error why;
+    path_of(path, r->group, i, "seen");
+    if (!fits(r, path, PAL_I64, (pal_shape){0})) return false;
+    if (pal_h5_get_text(r->file, path, "mixer", name, sizeof name, &why) != PAL_OK ||
+        pal_h5_get(r->file, path, &to, &why) != PAL_OK) {
+        r->no_memory = r->no_memory || why.status == PAL_ENOMEM;
+        complain(r, "%s", why.message);
+    } else if (strcmp(name, mixer))
+        complain(r, "layer %lld is %s where %s is wanted", (long long)i, name, mixer);
+    else if (*seen < 0 || *seen > MOST_SEEN)
+        complain(r, "%s is %lld, no number of tokens", path, (long long)*seen);
+    else
+        return true;
+    return false;
+}
+
+/* Checks a layer; have[] says which of its tensors there are: all that the mixer has, or none. */
+static void check_layer(reader *r, int64_t i, bool have[PAL_STATE_PARTS])
+{
+    char path[PATH_BYTES];
+    const pal_mixer *mixer = r->lm->blocks[i].mixer;
+    int64_t *seen = &r->to[i].seen;
+    bool any = false;
+    if (!read_seen(r, i, seen)) return;
+    for (int j = 0; j < PAL_STATE_PARTS; j++) {
+        have[j] = pal_h5_has(r->file, path_of(path, r->group, i, pal_state_part_name(j)));
+        if (have[j]) find_batch(r, path);
+        any = any || have[j];
+    }
+    pal_shape shape[PAL_STATE_PARTS] = {{0}};
+    mixer->remembers(mixer, r->B, *seen, shape);
+    const bool counts = shape[PAL_STATE_K].ndim > 0;
+    if (any && r->B < 1)
+        complain(r, "layer %lld is of no sequence", (long long)i);
+    else if (counts ? any != (*seen > 0) : *seen != 0)
+        complain(r, "layer %lld has seen %lld tokens, which its tensors have not", (long long)i,
+                 (long long)*seen);
+    for (int j = 0; j < PAL_STATE_PARTS && any && r->B > 0; j++) {
+        path_of(path, r->group, i, pal_state_part_name(j));
+        if (have[j] && shape[j].ndim == 0)
+            complain(r, "a %s remembers no %s", mixer->name, path);
+        else if (!have[j] && shape[j].ndim > 0)
+            complain(r, "%s is missing", path);
+        else if (have[j])
+            fits(r, path, r->lm->opts.dtype, shape[j]);
+    }
+}
+
+/* Reads a tensor of a size that has been checked into the store. */
+static pal_status read_part(reader *r, int64_t i, int j)
+{
+    char path[PATH_BYTES];
+    pal_dtype dtype;
+    pal_shape shape;
+    path_of(path, r->group, i, pal_state_part_name(j));
+    pal_status s = pal_h5_info(r->file, path, &dtype, &shape, r->error);
+    if (s != PAL_OK) return s;
+    pal_tensor t = pal_zeros(r->tape, dtype, shape);
+    const pal_array a = pal_edit(t);
+    if (pal_tape_status(r->tape) == PAL_OK) s = pal_h5_get(r->file, path, &a, r->error);
+    if (s != PAL_OK) return s;
+    *pal_state_part(&r->to[i], j) = pal_state_keep(r->store, i, j, t);
+    if (pal_tape_status(r->tape) != PAL_OK || pal_params_status(r->store) != PAL_OK)
+        return pal_error_set(r->error, PAL_ENOMEM, "lm_state: out of memory");
+    pal_tape_reset(r->tape);
+    return PAL_OK;
+}
+
+static bool note_extra(const char *name, void *user)
+{
+    reader *r = user;
+    char *end;
+    const long long layer = strtoll(name, &end, 10);
+    bool known = end != name && *end == '/' && layer >= 0 && layer < r->lm->opts.layers;
+    if (known && !strcmp(end + 1, "seen")) return true;
+    for (int j = 0; known && j < PAL_STATE_PARTS; j++)
+        if (!strcmp(end + 1, pal_state_part_name(j))) return true;
+    complain(r, "%s/%s belongs to no layer", r->group, name);
+    return true;
+}
+
+static pal_status read_all(reader *r)
+{
+    double layers;
+    pal_error *error = r->error;
+    pal_status s = pal_h5_get_number(r->file, r->group, "layers", &layers, error);
+    if (s != PAL_OK) return s;
+    pal_error_set(error, PAL_EFORMAT, "lm_state: the state %.200s does not fit the model",
+                  r->group);
+    if (layers != (double)r->lm->opts.layers)
+        complain(r, "it is of %.17g layers where %lld are wanted", layers,
+                 (long long)r->lm->opts.layers);
+    bool(*have)[PAL_STATE_PARTS] =
+        pal_params_alloc(r->store, (size_t)r->lm->opts.layers * sizeof *have);
+    if (!have) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
+    for (int64_t i = 0; i < r->lm->opts.layers; i++) check_layer(r, i, have[i]);
+    pal_error why;
+    if (pal_h5_each(r->file, r->group, note_extra, r, &why) != PAL_OK)
+        complain(r, "%s", why.message);
+    if (r->no_memory) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
+    if (r->wrong) return PAL_EFORMAT;
+    for (int64_t i = 0; i < r->lm->opts.layers; i++)
+        for (int j = 0; j < PAL_STATE_PARTS; j++)
+            if (have[i][j] && (s = read_part(r, i, j)) != PAL_OK) return s;
+    return PAL_OK;
+}
+
+pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file, const char *group,
+                            pal_error *error)
+{
+    pal_status s = check_group(group, error);
+    if (s != PAL_OK) return s;
+    if (state->layers != lm->opts.layers)
+        return pal_error_set(error, PAL_EVALUE, "lm_state: the state is of another model");
+    pal_lm_state *fresh = pal_lm_state_new(lm);
+    reader r = {.lm = lm, .file = file, .group = group, .error = error, .tape = pal_tape_new()};
+    if (fresh && r.tape) {
+        r.store = fresh->store, r.to = fresh->layer;
+        s = read_all(&r);
+    } else {
+        s = pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
+    }
+    if (s == PAL_OK) {
+        pal_params *old = state->store;
+        memcpy(state->layer, fresh->layer, (size_t)state->layers * sizeof *state->layer);
+        state->lm = lm, state->store = fresh->store, fresh->store = old;
+    }
+    pal_lm_state_free(fresh);
+    pal_tape_free(r.tape);
+    return s;
+}
+
+/* ---- Files of a state alone ---- */
+
+static const char alone[] = "/state";
+
+pal_status pal_lm_state_save(const pal_lm_state *state, const char *path, pal_error *error)
+{
+    pal_h5 *file = NULL;
+    pal_status s = pal_h5_create(&file, path, error);
+    if (s != PAL_OK) return s;
+    s = pal_lm_state_put(state, file, alone, error);
+    if (s == PAL_OK) return pal_h5_commit(file, error);
+    pal_h5_close(file);
+    return s;
+}
+
+pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state, const char *path,
+                             pal_error *error)
+{
+    pal_h5 *file = NULL;
+    pal_status s = pal_h5_open(&file, path, error);
+    if (s != PAL_OK) return s;
+    s = pal_lm_state_get(lm, state, file, alone, error);
+    pal_h5_close(file);
+    return s;
+}

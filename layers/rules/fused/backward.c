@@ -1,0 +1,450 @@
+/*
+ * fused_backward.c - the backward pass of a fused rule, in either schedule.
+ *
+ * States were kept at every n-th chunk. From the last such segment to the first: prepare its chunks
+ * again, carry the state through them (which gives S0 and U of each), carry dS back (dX of each),
+ * and turn both into gradients of the inputs. Value heads that share a key head add to the same
+ * gradients: a family of lanes is done by one thread, in order.
+ */
+#include "layers/rules/fused/fused.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* What is known of one chunk between the steps. */
+typedef struct slot {
+    pal_chunk chunk;
+    void *S0, *own_S0; /* the state before it: kept by forward, or computed here */
+    void *U, *dO, *dX; /* panels */
+    double *sums;      /* of the parameters of the decay, or of A and D */
+} slot;
+
+/* What a lane needs: slots for a window of chunks, and the gradient of the state after each of them
+ * (dS[i + 1] after slot i, dS[0] before the first). */
+typedef struct lane_space {
+    slot *slots;
+    void **dS;
+    double *sums; /* over the whole lane */
+} lane_space;
+
+typedef struct problem {
+    pal_fused f;
+    int64_t window;
+    int64_t count; /* of sums */
+} problem;
+
+/* ---- Memory ---- */
+
+static int64_t sum_count(const pal_fused *f)
+{
+    if (f->opts->kind == PAL_MAMBA2) return 2;
+    if (!f->opts->activate) return 0;
+    return 1 + (f->shape.channel_decay ? f->shape.K : 1);
+}
+
+static problem problem_of(const pal_call *call, int team)
+{
+    problem p = {.f = pal_fused_of(call, team)};
+    /* Families of lanes are what can be done apart; a window gives each thread a chunk of one. */
+    p.f.window = pal_fused_window(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
+    p.window = p.f.window ? p.f.window : pal_fused_segment(&p.f, 1);
+    p.count = sum_count(&p.f);
+    return p;
+}
+
+static slot carve_slot(pal_carver *c, const problem *p, bool first)
+{
+    const pal_fused *f = &p->f;
+    size_t panels = (size_t)(f->shape.C * f->shape.Vp) * f->size;
+    slot s = {.chunk = pal_carve_chunk(c, f)};
+    s.own_S0 = first ? NULL : pal_carve(c, pal_fused_state_bytes(f));
+    s.U = pal_carve(c, panels), s.dO = pal_carve(c, panels), s.dX = pal_carve(c, panels);
+    s.sums = pal_carve(c, (size_t)p->count * sizeof(double));
+    return s;
+}
+
+static lane_space carve_lane(pal_carver *c, const problem *p)
+{
+    lane_space l = {.slots = pal_carve(c, (size_t)p->window * sizeof *l.slots)};
+    l.dS = pal_carve(c, (size_t)(p->window + 1) * sizeof *l.dS);
+    for (int64_t i = 0; i <= p->window; i++) {
+        void *dS = pal_carve(c, pal_fused_state_bytes(&p->f));
+        if (l.dS) l.dS[i] = dS;
+    }
+    for (int64_t i = 0; i < p->window; i++) {
+        slot s = carve_slot(c, p, i % p->f.opts->every == 0);
+        if (l.slots) l.slots[i] = s;
+    }
+    return l;
+}
+
+/* ---- The four steps ---- */
+
+/* Which gradients of a lane are added to what is there: all but those that nobody wrote before. */
+static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
+{
+    pal_head_grad g = {.add = 0};
+    const pal_call *call = f->call;
+    int64_t member = lane % f->HV % (f->HV / f->H);
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        if (!call->in[i] || !call->din[i]) continue;
+        bool shared = call->in[i]->shape[2] != f->HV;
+        g.out[i] = pal_fused_array_rows(f, call->din[i], lane);
+        if (!pal_call_fresh(call, i) || (shared && member > 0)) g.add |= 1u << i;
+    }
+    return g;
+}
+
+static void prepare(const problem *p, int64_t lane, int64_t chunk, slot *s)
+{
+    const pal_fused *f = &p->f;
+    pal_head h = pal_fused_head(f, lane);
+    s->chunk.rows = pal_fused_rows(f, lane / f->HV, chunk);
+    f->rule->prepare(&f->shape, &h, chunk * f->shape.C, &s->chunk);
+}
+
+/* S0 and U of `count` chunks from `first` on. */
+static void recompute(const problem *p, int64_t lane, int64_t first, int64_t count, slot *slots,
+                      int64_t from, int64_t to)
+{
+    const pal_fused *f = &p->f;
+    size_t size = pal_fused_panel_bytes(f), at = (size_t)from * size;
+    for (int64_t i = 0; i < count; i++) {
+        slot *s = &slots[i], *next = s + 1;
+        bool kept = (first + i) % f->opts->every == 0;
+        bool update = i + 1 < count && (first + i + 1) % f->opts->every != 0;
+        void *S0 = kept ? pal_fused_state(f, lane, first + i) : s->own_S0, *S = S0;
+        if (update) { /* the scan moves the state on in place */
+            S = next->own_S0;
+            memcpy((char *)S + at, (char *)S0 + at, (size_t)(to - from) * size);
+        }
+        for (int64_t j = from; j < to; j++)
+            f->table->scan(&f->shape, &s->chunk, j, S, s->U, NULL, NULL, 0, update);
+    }
+}
+
+/* dO, dX and dS of `count` chunks from `first` on. */
+static void carry_back(const problem *p, int64_t lane, int64_t first, int64_t count, lane_space *l,
+                       int64_t from, int64_t to)
+{
+    const pal_fused *f = &p->f;
+    pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], lane);
+    for (int64_t i = count - 1; i >= 0; i--) {
+        slot *s = &l->slots[i];
+        pal_chunk_back b = {.dO = s->dO, .dX = s->dX};
+        pal_rows rows = pal_rows_from(f, dout, (first + i) * f->shape.C);
+        for (int64_t j = from; j < to; j++)
+            f->table->scan_back(&f->shape, &s->chunk, j, dout.data ? &rows : NULL, l->dS[i + 1],
+                                l->dS[i], &b);
+    }
+}
+
+static void gradient(const problem *p, int64_t lane, int64_t chunk, slot *s, const void *dS,
+                     const pal_chunk_back *space)
+{
+    const pal_fused *f = &p->f;
+    pal_head h = pal_fused_head(f, lane);
+    pal_head_grad g = gradient_rows(f, lane);
+    pal_chunk_back b = *space;
+    b.dO = s->dO, b.dX = s->dX, b.U = s->U;
+    g.sums = p->count ? s->sums : NULL;
+    const void *S0 = chunk % f->opts->every == 0 ? pal_fused_state(f, lane, chunk) : s->own_S0;
+    f->rule->gradient(&f->shape, &h, chunk * f->shape.C, &s->chunk, &b, S0, dS, &g);
+}
+
+/* ---- Beginning and end of a lane ---- */
+
+static void state_panels(const pal_fused *f, const pal_array *x, int64_t lane, void *dS,
+                         int64_t from, int64_t to, pal_panels_way way)
+{
+    const pal_rule_shape *s = &f->shape;
+    pal_rows rows = pal_fused_state_rows(f, x, lane);
+    f->table->panels(s->K, s->V, &rows, s->Kp, dS, from, to, way);
+}
+
+/* The gradient of the final state into dS, and that of the initial state out of it. */
+static void begin_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, int64_t to)
+{
+    const pal_array *d = f->call->dout[1];
+    state_panels(f, d, lane, dS, from, to, d ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+}
+static void end_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, int64_t to)
+{
+    const pal_array *d = f->call->in[PAL_IN_STATE] ? f->call->din[PAL_IN_STATE] : NULL;
+    bool fresh = d && pal_call_fresh(f->call, PAL_IN_STATE);
+    if (d) state_panels(f, d, lane, dS, from, to, fresh ? PAL_PANELS_WRITE : PAL_PANELS_ADD);
+}
+
+static void add_sums(const problem *p, int64_t count, const slot *slots, double *sums)
+{
+    for (int64_t i = count - 1; i >= 0; i--)
+        for (int64_t j = 0; j < p->count; j++) sums[j] += slots[i].sums[j];
+}
+
+static void swap(void **a, void **b)
+{
+    void *x = *a;
+    *a = *b;
+    *b = x;
+}
+
+/* ---- Lanes by threads ---- */
+
+/* Chunks of window w of a lane. */
+static int64_t window_count(const problem *p, int64_t lane, int64_t w)
+{
+    int64_t left = pal_fused_chunks(&p->f, lane / p->f.HV) - w * p->window;
+    return left < p->window ? left : p->window;
+}
+static int64_t windows(const problem *p, int64_t lane)
+{
+    return (pal_fused_chunks(&p->f, lane / p->f.HV) + p->window - 1) / p->window;
+}
+
+/* While a window is solved again: the rows its gradients go to. */
+static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int64_t count,
+                              slot *slots)
+{
+    const pal_fused *f = &p->f;
+    pal_head_grad g = gradient_rows(f, lane);
+    for (int64_t i = 0; i < count; i++) {
+        slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows};
+        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g.out, (first + i) * f->shape.C);
+    }
+}
+
+/* While dS is carried back over a window of `count` chunks: what the next window, w of lane `next`,
+ * reads. */
+static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
+{
+    const pal_fused *f = &p->f;
+    const int64_t there = w < 0 ? 0 : window_count(p, next, w), first = w * p->window;
+    pal_head h = pal_fused_head(f, next);
+    pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], next);
+    for (int64_t i = 0; i < count; i++) {
+        pal_ahead *a = &slots[i].chunk.ahead;
+        *a = (pal_ahead){.rows = i < there ? pal_fused_rows(f, next / f->HV, first + i) : 0};
+        if (a->rows == 0) continue;
+        pal_fused_ahead_head(f, a, h.in, (first + i) * f->shape.C);
+        pal_fused_ahead(f, a, dout, (first + i) * f->shape.C, f->shape.V);
+    }
+}
+
+/* Window w of a lane; then comes window next_w of lane next. */
+static void lane_window(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
+                        lane_space *l, const pal_chunk_back *space, double *sums)
+{
+    const int64_t all = pal_fused_panels(&p->f), first = w * p->window;
+    const int64_t count = window_count(p, lane, w);
+    for (int64_t i = 0; i < count; i++) prepare(p, lane, first + i, &l->slots[i]);
+    ask_for_gradients(p, lane, first, count, l->slots);
+    recompute(p, lane, first, count, l->slots, 0, all);
+    ask_for_inputs(p, next, next_w, count, l->slots);
+    carry_back(p, lane, first, count, l, 0, all);
+    for (int64_t i = count - 1; i >= 0; i--)
+        gradient(p, lane, first + i, &l->slots[i], l->dS[i + 1], space);
+    add_sums(p, count, l->slots, sums);
+}
+
+/* carry[i] is the gradient of the state of lane i of the group between two windows. */
+static void group_lanes(const problem *p, pal_group g, lane_space *l, void **carry,
+                        const pal_chunk_back *space, double *sums)
+{
+    const pal_fused *f = &p->f;
+    const int64_t all = pal_fused_panels(f);
+    for (int64_t i = 0; i < g.count; i++) begin_lane(f, g.first + i, carry[i], 0, all);
+    for (int64_t w = windows(p, g.first) - 1; w >= 0; w--)
+        for (int64_t i = 0; i < g.count; i++) {
+            const bool last = i + 1 == g.count;
+            const int64_t lane = g.first + i, next = last ? g.first : lane + 1;
+            swap(&carry[i], &l->dS[window_count(p, lane, w)]);
+            lane_window(p, lane, w, next, w - last, l, space, sums + lane * p->count);
+            swap(&carry[i], &l->dS[0]);
+        }
+    for (int64_t i = 0; i < g.count; i++) end_lane(f, g.first + i, carry[i], 0, all);
+}
+
+static void **carve_carry(pal_carver *c, const problem *p)
+{
+    const int64_t members = p->f.HV / p->f.H, n = pal_fused_side(&p->f, members) * members;
+    void **carry = pal_carve(c, (size_t)n * sizeof *carry);
+    for (int64_t i = 0; i < n; i++) {
+        void *dS = pal_carve(c, pal_fused_state_bytes(&p->f));
+        if (carry) carry[i] = dS;
+    }
+    return carry;
+}
+
+static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
+{
+    const pal_fused *f = &p->f;
+    const int64_t members = f->HV / f->H, side = pal_fused_side(f, members);
+#pragma omp parallel num_threads(f->team) if (f->team > 1)
+    {
+        const unsigned mode = pal_flush_begin();
+        pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
+        lane_space l = carve_lane(&c, p);
+        void **carry = carve_carry(&c, p);
+        pal_chunk_back space = pal_carve_back(&c, f);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < pal_fused_groups(f, members, side); i++)
+            group_lanes(p, pal_fused_group(f, members, side, i), &l, carry, &space, sums);
+        pal_flush_end(mode);
+    }
+}
+
+/* ---- All together, in windows ---- */
+
+/* The window that a lane is at in round r, counted from its end; false if it has none left. */
+static bool window_at(const problem *p, int64_t lane, int64_t r, int64_t *first, int64_t *count)
+{
+    int64_t w = windows(p, lane) - 1 - r;
+    if (w < 0) return false;
+    *first = w * p->window;
+    *count = window_count(p, lane, w);
+    return true;
+}
+
+static void window_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, int64_t panel)
+{
+    int64_t first, count;
+    if (!window_at(p, lane, r, &first, &count)) {
+        if (r == 0) { /* an empty sequence hands its gradient through */
+            begin_lane(&p->f, lane, l->dS[0], panel, panel + 1);
+            end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
+        }
+        return;
+    }
+    if (r == 0) begin_lane(&p->f, lane, l->dS[count], panel, panel + 1);
+    recompute(p, lane, first, count, l->slots, panel, panel + 1);
+    carry_back(p, lane, first, count, l, panel, panel + 1);
+    if (first == 0) end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
+}
+
+/* One chunk of a family of lanes. */
+static void window_gradient(const problem *p, int64_t family, int64_t r, int64_t i, lane_space *l,
+                            const pal_chunk_back *space)
+{
+    int64_t members = p->f.HV / p->f.H, first, count;
+    for (int64_t j = family * members; j < (family + 1) * members; j++)
+        if (window_at(p, j, r, &first, &count) && i < count)
+            gradient(p, j, first + i, &l[j].slots[i], l[j].dS[i + 1], space);
+}
+
+static void window_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
+{
+    int64_t first, count;
+    if (!window_at(p, lane, r, &first, &count)) return;
+    add_sums(p, count, l->slots, l->sums);
+    if (first) swap(&l->dS[0], &l->dS[p->window]); /* the window before goes on from it */
+}
+
+static void by_windows(const problem *p, lane_space *l, char *spaces, size_t each)
+{
+    const pal_fused *f = &p->f;
+    int64_t rounds = 1, panels = pal_fused_panels(f), families = f->lanes / (f->HV / f->H);
+    for (int64_t i = 0; i < f->lanes; i += f->HV)
+        if (windows(p, i) > rounds) rounds = windows(p, i);
+#pragma omp parallel num_threads(f->team) if (f->team > 1)
+    {
+        const unsigned mode = pal_flush_begin();
+        pal_carver c = {spaces + (size_t)omp_get_thread_num() * each, 0};
+        pal_chunk_back space = pal_carve_back(&c, f);
+        for (int64_t r = 0; r < rounds; r++) {
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t i = 0; i < f->lanes * p->window; i++) {
+                int64_t lane = i / p->window, first, count, at = i % p->window;
+                if (window_at(p, lane, r, &first, &count) && at < count)
+                    prepare(p, lane, first + at, &l[lane].slots[at]);
+            }
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t i = 0; i < f->lanes * panels; i++)
+                window_scan(p, i / panels, r, &l[i / panels], i % panels);
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t i = 0; i < families * p->window; i++)
+                window_gradient(p, i / p->window, r, i % p->window, l, &space);
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < f->lanes; i++) window_end(p, i, r, &l[i]);
+        }
+        pal_flush_end(mode);
+    }
+}
+
+/* ---- Sums over lanes ---- */
+
+/* d[at] += x for a vector of f32 or f64; NULL: not wanted. */
+static void add_number(const pal_array *d, int64_t at, double x)
+{
+    if (d) pal_array_set(d, &at, pal_array_get(d, &at) + x);
+}
+
+static void hand_out_sums(const problem *p, const double *sums)
+{
+    const pal_fused *f = &p->f;
+    const pal_call *call = f->call;
+    for (int64_t lane = 0; lane < f->lanes && p->count; lane++) {
+        const double *x = sums + lane * p->count;
+        int64_t head = lane % f->HV;
+        if (f->opts->kind == PAL_MAMBA2) {
+            add_number(call->din[PAL_IN_A], head, x[0]);
+            add_number(call->in[PAL_IN_D] ? call->din[PAL_IN_D] : NULL, head, x[1]);
+            continue;
+        }
+        int64_t gate = head / (f->HV / call->in[PAL_G]->shape[2]), width = p->count - 1;
+        add_number(call->din[PAL_IN_A_LOG], gate, x[0]);
+        for (int64_t j = 0; j < width; j++)
+            add_number(call->din[PAL_IN_DT_BIAS], gate * width + j, x[1 + j]);
+    }
+}
+
+/* ---- Entry ---- */
+
+typedef struct layout {
+    double *sums;      /* of all lanes */
+    lane_space *lanes; /* windows only */
+    size_t shared;     /* bytes of these; then come the threads' */
+    size_t each;       /* bytes of a thread */
+} layout;
+
+static layout lay_out(const problem *p, char *base)
+{
+    const pal_fused *f = &p->f;
+    pal_carver c = {base, 0}, thread = {NULL, 0};
+    layout x = {.sums = pal_carve(&c, (size_t)(f->lanes * p->count) * sizeof(double))};
+    if (f->window) {
+        x.lanes = pal_carve(&c, (size_t)f->lanes * sizeof *x.lanes);
+        for (int64_t i = 0; i < f->lanes; i++) {
+            lane_space l = carve_lane(&c, p);
+            if (!x.lanes) continue;
+            l.sums = x.sums + i * p->count;
+            x.lanes[i] = l;
+        }
+    } else {
+        carve_lane(&thread, p);
+        carve_carry(&thread, p);
+    }
+    pal_carve_back(&thread, f);
+    x.shared = c.used;
+    x.each = thread.used;
+    return x;
+}
+
+size_t pal_fused_backward_scratch(const pal_fused *f)
+{
+    problem p = problem_of(f->call, f->team);
+    layout x = lay_out(&p, NULL);
+    return x.shared + (size_t)f->team * x.each;
+}
+
+void pal_fused_backward(const pal_call *call)
+{
+    problem p = problem_of(call, call->team);
+    char *scratch = call->scratch;
+    layout x = lay_out(&p, scratch);
+    memset(x.sums, 0, (size_t)(p.f.lanes * p.count) * sizeof(double));
+    if (p.f.window)
+        by_windows(&p, x.lanes, scratch + x.shared, x.each);
+    else
+        by_lanes(&p, scratch + x.shared, x.each, x.sums);
+    hand_out_sums(&p, x.sums);
+}

@@ -1,0 +1,233 @@
+/*
+ * fused.c - geometry and memory of a fused rule's problem.
+ */
+#include "layers/rules/fused/fused.h"
+
+/* Tables of all types and instruction sets (kernels/table.k.c). */
+extern const pal_rule_table pal_k_rules_f32_base, pal_k_rules_f32_avx2, pal_k_rules_f32_avx512;
+extern const pal_rule_table pal_k_rules_f64_base, pal_k_rules_f64_avx2, pal_k_rules_f64_avx512;
+
+const pal_rule_table *pal_rule_table_for(pal_dtype dtype)
+{
+    static const pal_rule_table *const tables[2][3] = {
+        {&pal_k_rules_f32_base, &pal_k_rules_f32_avx2, &pal_k_rules_f32_avx512},
+        {&pal_k_rules_f64_base, &pal_k_rules_f64_avx2, &pal_k_rules_f64_avx512}};
+    return tables[dtype == PAL_F64][pal_isa_selected()];
+}
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
+{
+    int64_t longest = 1, whole = round_up(chunks, f->opts->every);
+    for (int64_t n = 0; n < f->sequences; n++)
+        if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
+    return whole < longest ? whole : longest;
+}
+
+int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks)
+{
+    if (units == 0 || units >= f->team) return 0;
+    return pal_fused_segment(f, (chunks + units - 1) / units);
+}
+
+/* Measured: 8 states of 128 x 128 side by side are 13% faster than one, and still fit a
+ * second-level cache of this size. */
+enum { SIDE_BYTES = 1 << 19 };
+
+int64_t pal_fused_side(const pal_fused *f, int64_t members)
+{
+    int64_t families = f->HV / members, bytes = (int64_t)pal_fused_state_bytes(f) * members;
+    int64_t each = (f->sequences * families + f->team - 1) / f->team;
+    int64_t most =
+        PAL_SIDE / members < SIDE_BYTES / bytes ? PAL_SIDE / members : SIDE_BYTES / bytes;
+    if (most > families) most = families;
+    if (most < 1 || each < 1) return 1;
+    int64_t parts = (each + most - 1) / most; /* of a thread's share, all alike */
+    return (each + parts - 1) / parts;
+}
+
+static int64_t groups_of_sequence(const pal_fused *f, int64_t members, int64_t side)
+{
+    return (f->HV / members + side - 1) / side;
+}
+int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side)
+{
+    return f->sequences * groups_of_sequence(f, members, side);
+}
+pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i)
+{
+    int64_t groups = groups_of_sequence(f, members, side), first = i % groups * side * members;
+    int64_t left = f->HV - first, count = side * members;
+    return (pal_group){i / groups * f->HV + first, left < count ? left : count};
+}
+
+pal_fused pal_fused_of(const pal_call *call, int team)
+{
+    const pal_array *q = call->in[PAL_Q], *v = call->in[PAL_V];
+    const pal_fused_opts *o = call->opts;
+    const pal_rule_table *table = pal_rule_table_for(q->dtype);
+    pal_fused f = {.call = call,
+                   .opts = o,
+                   .table = table,
+                   .rule = &table->rule[o->kind],
+                   .size = pal_dtype_size(q->dtype),
+                   .HV = v->shape[2],
+                   .H = q->shape[2],
+                   .T = v->shape[1],
+                   .sequences = v->shape[0],
+                   .team = team};
+    if (call->in[PAL_IN_OFFSETS]) {
+        f.offsets = call->in[PAL_IN_OFFSETS]->data;
+        f.sequences = call->in[PAL_IN_OFFSETS]->shape[0] - 1;
+    }
+    f.lanes = f.sequences * f.HV;
+    int64_t C = o->C; /* a few tokens need no room for a chunk, unless backward counts in chunks */
+    if (o->recurrent && !o->records && f.T < C) C = f.T > 1 ? f.T : 1;
+    f.shape = (pal_rule_shape){.C = C,
+                               .K = q->shape[3],
+                               .V = v->shape[3],
+                               .Kp = round_up(q->shape[3], table->pad),
+                               .Vp = round_up(v->shape[3], table->pad),
+                               .Cp = round_up(C, table->pad),
+                               .scale = o->scale,
+                               .erase = o->kind != PAL_MAMBA2,
+                               .decay = call->in[PAL_G] != NULL,
+                               .channel_decay = o->kind == PAL_GDN2 || o->kind == PAL_KDA,
+                               .normalize = o->normalize,
+                               .activate = o->activate,
+                               .lower_bound = o->lower_bound};
+    /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
+    if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
+    return f;
+}
+
+/* ---- Where things are ---- */
+
+/* Where a sequence's states begin, by head. A packed one at token t has at least t / segment + n
+ * before it, whatever the lengths: ceil(length / segment) is at most the difference of two such
+ * numbers. So no sum over sequences is needed. */
+static int64_t first_kept(const pal_fused *f, int64_t sequence)
+{
+    const int64_t segment = f->shape.C * f->opts->every;
+    if (!f->offsets) return sequence * ((f->T + segment - 1) / segment);
+    return f->offsets[sequence] / segment + sequence;
+}
+
+int64_t pal_fused_kept(const pal_fused *f) { return first_kept(f, f->sequences) * f->HV; }
+
+void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
+{
+    int64_t sequence = lane / f->HV, first = first_kept(f, sequence);
+    int64_t each = first_kept(f, sequence + 1) - first;
+    int64_t i = first * f->HV + lane % f->HV * each + chunk / f->opts->every;
+    return (char *)f->call->saved[0].data + (size_t)i * pal_fused_state_bytes(f);
+}
+
+pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    int64_t sequence = lane / f->HV, head = lane % f->HV / (f->HV / x->shape[2]);
+    int64_t batch = f->offsets ? 0 : sequence, token = f->offsets ? f->offsets[sequence] : 0;
+    int64_t at = batch * x->stride[0] + token * x->stride[1] + head * x->stride[2];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
+                      x->ndim == 4 ? x->stride[3] : 1};
+}
+
+pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[2], x->stride[3]};
+}
+
+/* Element i of a vector of f32 or f64. */
+static double number(const pal_array *x, int64_t i) { return pal_array_get(x, &i); }
+
+pal_head pal_fused_head(const pal_fused *f, int64_t lane)
+{
+    pal_head h = {.A_log = 0};
+    const pal_array *const *in = f->call->in;
+    int64_t head = lane % f->HV;
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) h.in[i] = pal_fused_array_rows(f, in[i], lane);
+    if (f->opts->kind == PAL_MAMBA2) {
+        h.A = number(in[PAL_IN_A], head);
+        h.D = in[PAL_IN_D] ? number(in[PAL_IN_D], head) : 0;
+    } else if (f->opts->activate) {
+        int64_t gate = head / (f->HV / in[PAL_G]->shape[2]);
+        int64_t width = f->shape.channel_decay ? f->shape.K : 1;
+        h.A_log = number(in[PAL_IN_A_LOG], gate);
+        h.dt_bias = (char *)in[PAL_IN_DT_BIAS]->data + (size_t)(gate * width) * f->size;
+    }
+    return h;
+}
+
+void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t, int64_t channels)
+{
+    if (!x.data || x.channel != 1) return;
+    a->data[a->arrays] = (char *)x.data + t * x.step * (int64_t)f->size;
+    a->step[a->arrays] = x.step * (int64_t)f->size;
+    a->bytes[a->arrays++] = channels * (int64_t)f->size;
+}
+
+void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+                          int64_t t)
+{
+    const pal_rule_shape *s = &f->shape;
+    const int64_t channels[PAL_HEAD_ARGS] = {[PAL_Q] = s->K,
+                                             [PAL_K] = s->K,
+                                             [PAL_V] = s->V,
+                                             [PAL_G] = s->channel_decay ? s->K : 1,
+                                             [PAL_B] = f->opts->kind == PAL_GDN2 ? s->K : 1,
+                                             [PAL_W] = s->V};
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, channels[i]);
+}
+
+/* ---- Memory ---- */
+
+/* Three lines between pieces, so that the same column of many buffers is not in the same set of the
+ * first-level cache. */
+void *pal_carve(pal_carver *c, size_t bytes)
+{
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += pal_round_up(bytes, PAL_ALIGN) + 3 * PAL_ALIGN;
+    return p;
+}
+
+pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
+{
+    const pal_rule_shape *s = &f->shape;
+    size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
+    size_t line = (size_t)s->C * f->size;
+    pal_chunk x = {.q = pal_carve(c, rows), .k = pal_carve(c, rows), .Qg = pal_carve(c, rows)};
+    x.Kt = pal_carve(c, rows);
+    if (s->erase) x.e = pal_carve(c, rows), x.En = pal_carve(c, rows);
+    x.alpha = pal_carve(c, s->channel_decay ? rows : line);
+    x.p = pal_carve(c, square + line);
+    x.A = pal_carve(c, square);
+    if (s->erase) x.T = pal_carve(c, square), x.inverse = pal_carve(c, square);
+    x.Z = pal_carve(c, (size_t)(s->C * s->Vp) * f->size);
+    x.gamma = pal_carve(c, (size_t)s->Kp * f->size);
+    x.norm = pal_carve(c, 2 * line);
+    return x;
+}
+
+pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f)
+{
+    const pal_rule_shape *s = &f->shape;
+    size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
+    size_t turned = (size_t)(s->Cp * s->Vp) * f->size;
+    pal_chunk_back x = {.wide = pal_carve(c, (size_t)(s->Kp * s->Cp) * f->size)};
+    x.turned[0] = pal_carve(c, turned), x.turned[2] = pal_carve(c, turned);
+    x.dq = pal_carve(c, rows), x.dk = pal_carve(c, rows);
+    x.dA = pal_carve(c, square);
+    if (s->erase) {
+        x.turned[1] = pal_carve(c, turned);
+        x.de = pal_carve(c, rows);
+        x.dT = pal_carve(c, square);
+    }
+    x.dg = pal_carve(c, rows), x.x = pal_carve(c, rows);
+    if (!s->channel_decay) return x;
+    x.kappa = pal_carve(c, rows), x.kk = pal_carve(c, rows);
+    return x;
+}

@@ -1,0 +1,205 @@
+/*
+ * fused_map.c - a stretch of tokens as one affine map of the state, and its transpose.
+ *
+ * Every rule is linear in the state, so the tokens of a sequence together are
+ *
+ *     S_out = M S_in + N          dS_in = M^T dS_out + n
+ *
+ * with M [K,K] of the keys, gates and decays alone, N what a zero state becomes, and n what the
+ * gradient of the outputs gives back. Processes that hold stretches of one sequence need no more of
+ * each other than these. M is the scan of an identity with nothing written: the same kernels as the
+ * state's own, on K columns more.
+ */
+#include "layers/rules/fused/fused.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* ---- The map ---- */
+
+typedef struct map_space {
+    pal_chunk chunk;
+    void *N, *M;   /* panels of V and of K columns */
+    void *nothing; /* Z of the identity: panels of zeros */
+} map_space;
+
+static map_space carve_map(pal_carver *c, const pal_fused *f)
+{
+    const pal_rule_shape *s = &f->shape;
+    map_space m = {.chunk = pal_carve_chunk(c, f), .N = pal_carve(c, pal_fused_state_bytes(f))};
+    m.M = pal_carve(c, (size_t)(s->Kp * s->Kp) * f->size);
+    m.nothing = pal_carve(c, (size_t)(s->C * s->Kp) * f->size);
+    return m;
+}
+
+static void set_identity(const pal_fused *f, void *M)
+{
+    const pal_rule_shape *s = &f->shape;
+    const int64_t panel = f->table->panel;
+    memset(M, 0, (size_t)(s->Kp * s->Kp) * f->size);
+    for (int64_t i = 0; i < s->K; i++) {
+        int64_t at = i / panel * s->Kp * panel + i * panel + i % panel;
+        if (f->size == sizeof(float))
+            ((float *)M)[at] = 1;
+        else
+            ((double *)M)[at] = 1;
+    }
+}
+
+static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
+{
+    const pal_rule_shape *s = &f->shape;
+    pal_rule_shape square = *s; /* K columns instead of V */
+    square.V = s->K, square.Vp = s->Kp;
+    pal_head h = pal_fused_head(f, lane);
+    pal_rows S = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    const bool square_too = f->call->nout > 1;
+    f->table->panels(s->K, s->V, &S, s->Kp, m->N, 0, pal_fused_panels(f),
+                     S.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+    if (square_too) {
+        memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
+        set_identity(f, m->M);
+    }
+    for (int64_t i = 0; i < pal_fused_chunks(f, lane / f->HV); i++) {
+        m->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
+        f->rule->prepare(s, &h, i * s->C, &m->chunk);
+        for (int64_t p = 0; p < pal_fused_panels(f); p++)
+            f->table->scan(s, &m->chunk, p, m->N, NULL, NULL, NULL, 0, true);
+        pal_chunk still = m->chunk;
+        still.Z = m->nothing;
+        for (int64_t p = 0; p < s->Kp / f->table->panel && square_too; p++)
+            f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
+    }
+    pal_rows N = pal_fused_state_rows(f, f->call->out[0], lane);
+    f->table->panels(s->K, s->V, &N, s->Kp, m->N, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
+    if (!square_too) return;
+    pal_rows M = pal_fused_state_rows(f, f->call->out[1], lane);
+    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
+}
+
+static size_t map_bytes(const pal_fused *f)
+{
+    pal_carver c = {NULL, 0};
+    carve_map(&c, f);
+    return c.used;
+}
+
+static void map_forward(const pal_call *call)
+{
+    pal_fused f = pal_fused_of(call, call->team);
+    size_t each = map_bytes(&f);
+#pragma omp parallel num_threads(f.team) if (f.team > 1)
+    {
+        const unsigned mode = pal_flush_begin();
+        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        map_space m = carve_map(&c, &f);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < f.lanes; i++) map_lane(&f, i, &m);
+        pal_flush_end(mode);
+    }
+}
+
+/* ---- Its transpose ---- */
+
+typedef struct back_space {
+    pal_chunk chunk;
+    void *dS, *dO, *dX;
+} back_space;
+
+static back_space carve_back(pal_carver *c, const pal_fused *f)
+{
+    size_t panels = (size_t)(f->shape.C * f->shape.Vp) * f->size;
+    back_space b = {.chunk = pal_carve_chunk(c, f), .dS = pal_carve(c, pal_fused_state_bytes(f))};
+    b.dO = pal_carve(c, panels), b.dX = pal_carve(c, panels);
+    return b;
+}
+
+static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
+{
+    const pal_rule_shape *s = &f->shape;
+    pal_head h = pal_fused_head(f, lane);
+    pal_rows dO = pal_fused_array_rows(f, f->call->in[PAL_IN_DO], lane);
+    pal_rows dS = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    pal_rows n = pal_fused_state_rows(f, f->call->out[0], lane);
+    pal_chunk_back space = {.dO = b->dO, .dX = b->dX};
+    f->table->panels(s->K, s->V, &dS, s->Kp, b->dS, 0, pal_fused_panels(f),
+                     dS.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+    for (int64_t i = pal_fused_chunks(f, lane / f->HV) - 1; i >= 0; i--) {
+        pal_rows rows = pal_rows_from(f, dO, i * s->C);
+        b->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
+        f->rule->prepare(s, &h, i * s->C, &b->chunk);
+        for (int64_t p = 0; p < pal_fused_panels(f); p++)
+            f->table->scan_back(s, &b->chunk, p, &rows, b->dS, b->dS, &space);
+    }
+    f->table->panels(s->K, s->V, &n, s->Kp, b->dS, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
+}
+
+size_t pal_rule_map_back_bytes(const pal_fused *f)
+{
+    pal_carver c = {NULL, 0};
+    carve_back(&c, f);
+    return c.used;
+}
+
+void pal_rule_map_back_forward(const pal_call *call)
+{
+    pal_fused f = pal_fused_of(call, call->team);
+    size_t each = pal_rule_map_back_bytes(&f);
+#pragma omp parallel num_threads(f.team) if (f.team > 1)
+    {
+        const unsigned mode = pal_flush_begin();
+        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        back_space b = carve_back(&c, &f);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < f.lanes; i++) back_lane(&f, i, &b);
+        pal_flush_end(mode);
+    }
+}
+
+/* ---- The operations ---- */
+
+static pal_status infer(pal_call *call, bool back)
+{
+    pal_fused f = pal_fused_of(call, 1);
+    const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.T) * K * (V + K);
+    pal_dtype dtype = call->in[PAL_V]->dtype;
+    pal_call_work(call, work);
+    pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.sequences, f.HV, K, V));
+    if (status == PAL_OK && call->nout > 1)
+        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.sequences, f.HV, K, K));
+    if (status != PAL_OK) return status;
+    size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
+    return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
+}
+static pal_status map_infer(pal_call *call) { return infer(call, false); }
+static pal_status back_infer(pal_call *call) { return infer(call, true); }
+
+static const pal_op map_op = {.name = "rule_map",
+                              .args = "q k v g b w state offsets A_log dt_bias",
+                              .infer = map_infer,
+                              .forward = map_forward};
+static const pal_op back_op = {.name = "rule_map_back",
+                               .args = "q k v g b w dS offsets A_log dt_bias dO",
+                               .infer = back_infer,
+                               .forward = pal_rule_map_back_forward};
+
+void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
+                  pal_tensor *M, pal_tensor *N)
+{
+    pal_fused_opts o = pal_fused_options(kind, in, &opts);
+    pal_tensor out[2];
+    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, M ? 2 : 1, out);
+    *N = out[0];
+    if (M) *M = out[1];
+}
+
+pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+                             pal_rule_opts opts, pal_tensor dO)
+{
+    pal_fused_opts o = pal_fused_options(kind, in, &opts);
+    pal_tensor all[PAL_FUSED_INPUTS + 1], n;
+    memcpy(all, in, PAL_FUSED_INPUTS * sizeof *in);
+    all[PAL_IN_DO] = dO;
+    pal_apply(&back_op, &o, sizeof o, PAL_FUSED_INPUTS + 1, all, 1, &n);
+    return n;
+}

@@ -1,0 +1,317 @@
+/*
+ * rows.k.h - a head's tokens in and out of the kernels' row buffers, with the steps that may be
+ * fused into it: unit length of q and k, and the log-decay from its pre-activation.
+ */
+#ifndef PAL_ROWS_K_H
+#define PAL_ROWS_K_H
+
+#include "layers/rules/kernels/rules.k.h"
+
+/* Element (t, c) of x. */
+static inline R element(const pal_rows *x, int64_t t, int64_t c)
+{
+    return ((const R *)x->data)[t * x->step + c * x->channel];
+}
+
+static __attribute__((noinline)) const R *copy_row(const R *x, int64_t step, int64_t n,
+                                                   int64_t padded, R *room)
+{
+    for (int64_t c = 0; c < padded; c++) room[c] = c < n ? x[c * step] : 0;
+    return room;
+}
+
+/* The n channels of token t as whole vectors up to `padded`, zeros past the end: where they lie if
+ * they can be read so, else copied into room. Read them by loadu. */
+INLINE const R *get_row(const pal_rows *x, int64_t t, int64_t n, int64_t padded, R *room)
+{
+    const R *row = (const R *)x->data + t * x->step;
+    return x->channel == 1 && n == padded ? row : copy_row(row, x->channel, n, padded, room);
+}
+INLINE V loadu(const R *x) { return (V) * (const VU *)x; }
+
+/* from [n] over, or added to, the channels of token t. */
+static inline void put_row(const pal_rows *x, int64_t t, int64_t n, bool add, const R *from)
+{
+    R *to = (R *)x->data + t * x->step;
+    int64_t c = 0;
+    if (x->channel == 1 && add)
+        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)(loadu(to + c) + load(from + c));
+    else if (x->channel == 1)
+        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)load(from + c);
+    for (; c < n; c++) {
+        R *at = to + c * x->channel;
+        *at = add ? *at + from[c] : from[c];
+    }
+}
+
+/* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
+static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
+                             int64_t n, int64_t padded, R factor, R *to)
+{
+    for (int64_t r = 0; r < rows; r++, to += padded) {
+        const R *from = get_row(x, t + r, n, padded, to);
+        for (int64_t c = 0; c < padded; c += VL) store(to + c, loadu(from + c) * factor);
+    }
+    for (int64_t i = 0; i < (s->C - rows) * padded; i += VL) store(to + i, (V){0});
+}
+
+/* The VL columns from col on of token r, in panels of C rows. */
+INLINE V panel_part(const pal_rule_shape *s, const void *panels, int64_t r, int64_t col)
+{
+    const int64_t u = col & (PANEL - 1);
+    return load((const R *)panels + (col - u) * s->C + r * PANEL + u);
+}
+
+/* Row r of panels of C rows becomes factor times x [Vp]. */
+INLINE void put_panel_row(const pal_rule_shape *s, const R *x, R factor, int64_t r, void *panels)
+{
+    R *to = (R *)panels + r * PANEL;
+    for (int64_t j = 0; j < s->Vp; j += PANEL, to += s->C * PANEL)
+        for (int u = 0; u < PANEL; u += VL) store(to + u, loadu(x + j + u) * factor);
+}
+
+/* Rows from .. C - 1 of panels become zeros. */
+static inline void clear_panel_rows(const pal_rule_shape *s, int64_t from, void *panels)
+{
+    for (int64_t j = 0; j < s->Vp; j += PANEL)
+        for (int64_t i = from * PANEL; i < s->C * PANEL; i += VL)
+            store((R *)panels + j * s->C + i, (V){0});
+}
+
+/* ---- Unit length ---- */
+
+static inline R row_dot(const R *a, const R *b, int64_t n)
+{
+    V sum = {0};
+    for (int64_t c = 0; c < n; c += VL) sum = vfma(loadu(a + c), loadu(b + c), sum);
+    return sum_lanes(sum);
+}
+
+/* 1 / |x| of a row of n channels. */
+static inline R unit_length(const R *x, int64_t n)
+{
+    return (R)(1 / sqrt((double)row_dot(x, x, n) + PAL_NORM_EPS));
+}
+
+/* Makes rows of x unit length, times scale; norm[r] is 1 / |x_r| of what it was. */
+static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *norm)
+{
+    for (int64_t r = 0; r < s->C; r++) {
+        R *at = x + r * s->Kp;
+        norm[r] = unit_length(at, s->Kp);
+        for (int64_t c = 0; c < s->Kp; c += VL) store(at + c, load(at + c) * (norm[r] * scale));
+    }
+}
+
+/* q and k of a chunk into c->q and c->k. */
+static inline void read_keys(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
+{
+    const R scale = (R)s->scale;
+    read_rows(s, c->rows, &h->in[PAL_Q], t, s->K, s->Kp, s->normalize ? 1 : scale, c->q);
+    read_rows(s, c->rows, &h->in[PAL_K], t, s->K, s->Kp, 1, c->k);
+    if (!s->normalize) return;
+    normalize_rows(s, c->q, scale, c->norm);
+    normalize_rows(s, c->k, 1, (R *)c->norm + s->C);
+}
+
+/*
+ * The gradient d of rows y (scale times unit rows, or the rows themselves) becomes that of what was
+ * read, and is handed out: with y = scale r x, dx = scale r (d - y <y, d> / scale^2).
+ */
+static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R *d, R scale,
+                            const R *norm, const pal_rows *out, bool add, int64_t t)
+{
+    if (!out->data) return;
+    for (int64_t r = 0; r < rows; r++, y += s->Kp, d += s->Kp) {
+        R factor = scale, along = 0;
+        if (s->normalize) {
+            factor *= norm[r];
+            along = row_dot(y, d, s->Kp) / (scale * scale);
+            for (int64_t c = 0; c < s->Kp; c += VL)
+                store(d + c, vfma(load(y + c), splat(-along), load(d + c)) * factor);
+        } else if (factor != 1) {
+            for (int64_t c = 0; c < s->Kp; c += VL) store(d + c, load(d + c) * factor);
+        }
+        put_row(out, t + r, s->K, add, d);
+    }
+}
+
+/* The gradients of q and k, from those of c->q and c->k. */
+static inline void put_both_keys(const pal_rule_shape *s, const pal_chunk *c, R *dq, R *dk,
+                                 const pal_head_grad *to, int64_t t)
+{
+    put_keys(s, c->rows, c->q, dq, (R)s->scale, c->norm, &to->out[PAL_Q], to->add >> PAL_Q & 1, t);
+    put_keys(s, c->rows, c->k, dk, 1, (const R *)c->norm + s->C, &to->out[PAL_K],
+             to->add >> PAL_K & 1, t);
+}
+
+/* ---- Log-decay ---- */
+
+/* exp(A_log), which counts as PAL_LARGEST_A_LOG where it is larger. */
+static inline double decay_rate(double A_log)
+{
+    return exp(A_log > PAL_LARGEST_A_LOG ? PAL_LARGEST_A_LOG : A_log);
+}
+
+/* g of a pre-activation x = f + dt_bias. */
+static inline V activate(const pal_rule_shape *s, R rate, V x)
+{
+    if (s->lower_bound < 0) return vsigmoid(x * rate) * (R)s->lower_bound;
+    return -(vsoftplus(x) * rate);
+}
+
+/* What dg gives x and log A_log. */
+static inline V activate_back(const pal_rule_shape *s, R rate, V x, V dg, V *dA_log)
+{
+    if (s->lower_bound < 0) {
+        V y = vsigmoid(x * rate), slope = y * (1 - y) * dg * (R)s->lower_bound;
+        V dx = slope * rate;
+        *dA_log = dx * x;
+        return dx;
+    }
+    V slope = sel((VI)(x > 20), splat(1), vsigmoid(x));
+    *dA_log = -(vsoftplus(x) * rate * dg);
+    return -(slope * rate * dg);
+}
+
+static inline V bias_part(const pal_head *h, int64_t c, int64_t n)
+{
+    return c >= n ? (V){0} : ld(h->dt_bias, c, n);
+}
+
+/* Rows of alpha = exp g by channel, with g activated if asked for; ones where there is no token. */
+static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                                   int64_t rows, R *alpha)
+{
+    const R rate = s->activate ? (R)decay_rate(h->A_log) : 0;
+    if (!s->decay) rows = 0;
+    for (int64_t r = 0; r < rows; r++, alpha += s->Kp) {
+        const R *g = get_row(&h->in[PAL_G], t + r, s->K, s->Kp, alpha);
+        if (s->activate)
+            for (int64_t c = 0; c < s->Kp; c += VL)
+                store(alpha + c,
+                      exp_decay(activate(s, rate, loadu(g + c) + bias_part(h, c, s->K))));
+        else
+            for (int64_t c = 0; c < s->Kp; c += VL) store(alpha + c, exp_decay(loadu(g + c)));
+    }
+    for (int64_t i = 0; i < (s->C - rows) * s->Kp; i += VL) store(alpha + i, splat(1));
+}
+
+/* One g a token, in g [C]. */
+static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
+                              R *g)
+{
+    for (int64_t r = 0; r < s->C; r++)
+        g[r] = r < rows && s->decay ? element(&h->in[PAL_G], t + r, 0) : 0;
+    if (!s->decay || !s->activate) return;
+    const R rate = (R)decay_rate(h->A_log), bias = *(const R *)h->dt_bias;
+    for (int64_t r = 0; r < rows; r += VL) st(g, r, rows, activate(s, rate, ld(g, r, rows) + bias));
+}
+
+/* dA_log counts only while A_log is not cut off. */
+static inline double dA_log_of(const pal_head *h, double sum)
+{
+    return h->A_log > PAL_LARGEST_A_LOG ? 0 : sum;
+}
+
+/* dg [Kp] of token t becomes the gradient of its pre-activation, and adds to the sums over tokens:
+ * of that gradient by channel, and to those of log A_log by lane of the channels. */
+static inline void decay_row_back(const pal_rule_shape *s, const pal_head *h, int64_t t, R *dg,
+                                  R *sum, V *rates)
+{
+    R room[s->Kp] __attribute__((aligned(64)));
+    const R rate = (R)decay_rate(h->A_log), *f = get_row(&h->in[PAL_G], t, s->K, s->Kp, room);
+    for (int64_t c = 0; c < s->Kp; c += VL) {
+        V dA, x = loadu(f + c) + bias_part(h, c, s->K);
+        V d = activate_back(s, rate, x, load(dg + c), &dA);
+        store(dg + c, d);
+        store(sum + c, load(sum + c) + d);
+        *rates += dA;
+    }
+}
+
+/* Hands out dg [C][Kp], through the activation if there is one. */
+static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
+                                  int64_t rows, R *dg, const pal_head_grad *to)
+{
+    const pal_rows *out = &to->out[PAL_G];
+    if (!s->decay || (!out->data && !to->sums)) return;
+    R sum[s->Kp] __attribute__((aligned(64)));
+    V rates = {0};
+    for (int64_t c = 0; c < s->Kp; c += VL) store(sum + c, (V){0});
+    for (int64_t r = 0; r < rows; r++, dg += s->Kp) {
+        if (s->activate) decay_row_back(s, h, t + r, dg, sum, &rates);
+        if (out->data) put_row(out, t + r, s->K, to->add >> PAL_G & 1, dg);
+    }
+    if (!to->sums) return;
+    to->sums[0] = dA_log_of(h, (double)sum_lanes(rates));
+    for (int64_t c = 0; c < s->K; c++) to->sums[1 + c] = (double)sum[c];
+}
+
+/* The same for one dg a token. */
+static inline void put_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
+                             const R *dg, const pal_head_grad *to)
+{
+    const pal_rows *out = &to->out[PAL_G];
+    const bool add = to->add >> PAL_G & 1;
+    if (!s->decay) return;
+    double sum = 0, rates = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        R d = dg[r];
+        if (s->activate) {
+            V dA, x = splat(element(&h->in[PAL_G], t + r, 0) + *(const R *)h->dt_bias);
+            d = activate_back(s, (R)decay_rate(h->A_log), x, splat(d), &dA)[0];
+            sum += (double)d;
+            rates += (double)dA[0];
+        }
+        if (!out->data) continue;
+        R *at = (R *)out->data + (t + r) * out->step;
+        *at = add ? *at + d : d;
+    }
+    if (to->sums) to->sums[0] = dA_log_of(h, rates), to->sums[1] = sum;
+}
+
+/*
+ * What the recurrent form reads instead of a chunk's matrices: the rows -alpha*e and alpha*q, and
+ * <q, k> in c->p. By channel alpha is rows, else an element a token, made here in place of g.
+ */
+INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
+{
+    const int64_t n = s->Kp;
+    R *alpha = c->alpha;
+    for (int64_t i = 0; !channel && i < s->C; i += VL)
+        store(alpha + i, s->decay ? exp_decay(load(alpha + i)) : splat(1));
+    for (int64_t r = 0; r < c->rows; r++) {
+        const R *q = (const R *)c->q + r * n;
+        for (int64_t j = 0; j < n; j += VL) {
+            V by = channel ? load(alpha + r * n + j) : splat(alpha[r]);
+            store((R *)c->Qg + r * n + j, by * load(q + j));
+            if (s->erase) store((R *)c->En + r * n + j, -(by * load((const R *)c->e + r * n + j)));
+        }
+        ((R *)c->p)[r] = row_dot(q, (const R *)c->k + r * n, n);
+    }
+}
+
+/* ---- The inverse ---- */
+
+/*
+ * (I + T)^-1 by forward substitution: row r is the unit row minus sum_{s<r} T_rs row s. C^3 / 6
+ * multiply-adds. Two sums a vector, of even and odd s, halve the wait for the one before.
+ */
+static inline void invert(int64_t n, const R *T, R *inverse)
+{
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t j = 0; j < n; j += VL) {
+            V sum[2] = {{0}, {0}};
+            int64_t i = j;
+            for (; i + 1 < r; i += 2) {
+                sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
+                sum[1] = vfma(splat(T[r * n + i + 1]), load(inverse + (i + 1) * n + j), sum[1]);
+            }
+            if (i < r) sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
+            const V column = lane_numbers() + (R)j;
+            store(inverse + r * n + j, sel((VI)(column == (R)r), splat(1), -(sum[0] + sum[1])));
+        }
+}
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * tokens.k.c - the recurrent form: token after token on a state [K][V] as it lies in a tensor.
+ *
+ *     D = diag(alpha) S      u = z - D^T e      o = D^T q + <q, k> u      S = D + k u^T
+ *
+ * so one sweep over S gives both what is erased and what is read, and a second one writes: two
+ * multiply-adds an element each. Columns do not meet, so COLS of them at a time go through all
+ * tokens: their sums stay in registers, and their part of S (K x COLS, 16 KiB at 128) in the first
+ * cache from the first sweep to the second. A single token (decoding) is bound by the memory that
+ * holds S: each sweep asks for half of the columns that come next.
+ */
+#include "layers/rules/kernels/rows.k.h"
+
+enum { VECTORS = 4, COLS = VECTORS * VL, HALF = COLS * sizeof(R) / 2 /* bytes */ };
+
+/* What is asked for while row i is worked on: half of row i of the columns that come next. */
+INLINE void ask(const R *next, int64_t i, int64_t width, int half)
+{
+    if (!next) return;
+    const char *at = (const char *)(next + i * width) + half * HALF;
+    for (int byte = 0; byte < HALF; byte += 64) __builtin_prefetch(at + byte, 0, 2);
+}
+
+/* Token r on COLS columns x of S, `width` apart, into `to`. In: u is z. Out: u, and o without the
+ * token's own part. alpha is a number (step 0) or a row (step 1). */
+INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int64_t step,
+                      bool erase, const R *x, R *to, int64_t width, const R *next, V u[VECTORS],
+                      V o[VECTORS])
+{
+    const int64_t K = s->K;
+    const R *Qg = (const R *)c->Qg + r * s->Kp, *En = erase ? (const R *)c->En + r * s->Kp : Qg;
+    const R *k = (const R *)c->k + r * s->Kp;
+    const R *alpha = (const R *)c->alpha + (step ? r * s->Kp : r);
+    for (int64_t i = 0; i < K; i++) {
+        const V e = splat(En[i]), q = splat(Qg[i]);
+        ask(next, i, width, 0);
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) {
+            const V y = loadu(x + i * width + j * VL);
+            if (erase) u[j] = vfma(e, y, u[j]);
+            o[j] = vfma(q, y, o[j]);
+        }
+    }
+    for (int64_t i = 0; i < K; i++) {
+        const V decay = splat(alpha[i * step]), key = splat(k[i]);
+        ask(next, i, width, 1);
+        UNROLL
+        for (int j = 0; j < VECTORS; j++)
+            *(VU *)(to + i * width + j * VL) =
+                (VU)vfma(key, u[j], decay * loadu(x + i * width + j * VL));
+    }
+}
+
+/* The channels of x from channel `col` on. */
+INLINE pal_rows columns_from(const pal_rows *x, int64_t col)
+{
+    return (pal_rows){(R *)x->data + col * x->channel, x->step, x->channel};
+}
+
+/* All tokens on COLS columns from `col` on, of which n are there. */
+INLINE void all_tokens(const pal_rule_shape *s, const pal_chunk *c, int64_t step, bool erase,
+                       int64_t col, int64_t n, const R *x, R *to, int64_t width, const R *next,
+                       const pal_rows *o, const pal_rows *skip, R D)
+{
+    R out[COLS] __attribute__((aligned(64))), by[COLS] __attribute__((aligned(64)));
+    const pal_rows result = columns_from(o, col);
+    for (int64_t r = 0; r < c->rows; r++) {
+        V u[VECTORS], read[VECTORS];
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) {
+            u[j] = col + j * VL < s->Vp ? panel_part(s, c->Z, r, col + j * VL) : (V){0};
+            read[j] = (V){0};
+        }
+        one_token(s, c, r, step, erase, r ? to : x, to, width, r + 1 == c->rows ? next : NULL, u,
+                  read);
+        const V qk = splat(((const R *)c->p)[r]);
+        for (int j = 0; j < VECTORS; j++) store(out + j * VL, vfma(qk, u[j], read[j]));
+        if (skip) {
+            const pal_rows from = columns_from(skip, col);
+            copy_row((const R *)from.data + r * from.step, from.channel, n, COLS, by);
+            for (int j = 0; j < COLS; j += VL)
+                store(out + j, vfma(splat(D), load(by + j), load(out + j)));
+        }
+        put_row(&result, r, n, false, out);
+    }
+}
+
+static void columns(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n, const R *x,
+                    R *to, int64_t width, const R *next, const pal_rows *o, const pal_rows *skip,
+                    R D)
+{
+    if (s->channel_decay)
+        all_tokens(s, c, 1, true, col, n, x, to, width, next, o, skip, D);
+    else if (s->erase)
+        all_tokens(s, c, 0, true, col, n, x, to, width, next, o, skip, D);
+    else
+        all_tokens(s, c, 0, false, col, n, x, to, width, next, o, skip, D);
+}
+
+/* The last columns, fewer than COLS, in a copy that has them all. */
+static void last_columns(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n,
+                         const R *x, R *to, const pal_rows *o, const pal_rows *skip, R D)
+{
+    R copy[s->K * COLS] __attribute__((aligned(64)));
+    for (int64_t i = 0; i < s->K; i++) copy_row(x + i * s->V, 1, n, COLS, copy + i * COLS);
+    columns(s, c, col, n, copy, copy, COLS, NULL, o, skip, D);
+    const pal_rows rows = {to, s->V, 1};
+    for (int64_t i = 0; i < s->K; i++) put_row(&rows, i, n, false, copy + i * COLS);
+}
+
+void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
+               const void *S0, void *S, const void *next, const pal_rows *o, const pal_rows *skip,
+               double D)
+{
+    for (int64_t col = from; col < to; col += COLS) {
+        const R *x = (const R *)S0 + col, *then = col + COLS < to ? x + COLS : next;
+        R *y = (R *)S + col;
+        if (col + COLS <= to)
+            columns(s, c, col, COLS, x, y, s->V, then, o, skip, (R)D);
+        else
+            last_columns(s, c, col, to - col, x, y, o, skip, (R)D);
+    }
+}

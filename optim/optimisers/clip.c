@@ -1,0 +1,37 @@
+/*
+ * clip.c - the norm of all gradients, and scaling them down to a given one.
+ */
+#include "optim/optimisers/internal.h"
+
+#include <math.h>
+
+void pal_scale_gradients(pal_params *params, double factor)
+{
+    for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
+        pal_block b = pal_params_block(params, run.block);
+        pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
+    }
+}
+
+double pal_gradient_squares(const pal_params *params, const pal_setting *setting)
+{
+    double sum = 0;
+    for (pal_run run = {0}; pal_run_next(params, setting, &run);) {
+        pal_block b = pal_params_block(params, run.block);
+        sum += pal_sum_square(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset));
+    }
+    return sum;
+}
+
+double pal_clip_to(pal_params *params, double norm, double max_norm)
+{
+    if (!(max_norm > 0) || !isfinite(norm) || norm <= max_norm) return norm;
+    double factor = max_norm / (norm + 1e-6); /* as PyTorch: runs there and here agree */
+    pal_scale_gradients(params, factor);
+    return norm;
+}
+
+double pal_clip_grad_norm(pal_params *params, double max_norm)
+{
+    return pal_clip_to(params, sqrt(pal_gradient_squares(params, NULL)), max_norm);
+}

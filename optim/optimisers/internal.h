@@ -1,0 +1,200 @@
+/*
+ * internal.h - what the files of this floor share: stretches of memory, moments, and the frame that
+ * a rule is put into.
+ *
+ * Neighbouring parameters of one block that are treated alike form a run: one stretch of memory,
+ * the zero padding between them included (zero gradients keep zero padding at zero). Frozen
+ * parameters, and those of other ranks, are in no run. Work inside a run is cut into pieces of
+ * PAL_PIECE elements whatever the number of threads.
+ */
+#ifndef PAL_OPTIM_INTERNAL_H
+#define PAL_OPTIM_INTERNAL_H
+
+#include "optim/dist.h"
+#include "optim/optimisers/kernels.h"
+#include "optim/optim.h"
+
+/* ---- Stretches of memory (run.c) ---- */
+
+enum { PAL_PIECE = 1 << 14 };
+
+/* How an optimiser treats a parameter. */
+typedef struct pal_setting {
+    double rate, decay; /* times the learning rate; before pal_no_decay is looked at */
+    int moments;        /* numbers kept beside each element: 0, 1 or 2 */
+    bool alone;         /* it joins no neighbour */
+    bool elsewhere;     /* it is another rank's: no moments here, and in no run */
+    int owner;          /* that rank */
+} pal_setting;
+
+typedef struct pal_run {
+    int next;  /* the parameter after the run; 0 starts a walk */
+    int first; /* the first of the run */
+    int block;
+    int64_t offset, count; /* elements of the block */
+    double rate, decay;    /* of all its parameters; decay 0 for those marked pal_no_decay */
+} pal_run;
+
+/* The run that follows *run in order of creation; false at the end. `setting` has an entry for each
+ * parameter; NULL: all are treated alike. */
+bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run);
+
+static inline int64_t pal_pieces(int64_t count) { return (count + PAL_PIECE - 1) / PAL_PIECE; }
+static inline int64_t pal_piece_size(int64_t count, int64_t piece)
+{
+    int64_t left = count - piece * PAL_PIECE;
+    return left < PAL_PIECE ? left : PAL_PIECE;
+}
+/* Element i of memory that holds this dtype; NULL of NULL. */
+static inline void *pal_element(pal_dtype dtype, void *memory, int64_t i)
+{
+    return memory ? (char *)memory + (size_t)i * pal_dtype_size(dtype) : NULL;
+}
+
+/* Over `count` elements of contiguous memory, piece by piece. */
+void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
+                    void *g, void *x, void *m, void *v);
+double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
+void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
+
+/* All gradients times a factor; the sum of their squares, of all or as the settings have them; and
+ * pal_clip_grad_norm, whose norm is known (clip.c). */
+void pal_scale_gradients(pal_params *params, double factor);
+double pal_gradient_squares(const pal_params *params, const pal_setting *setting);
+double pal_clip_to(pal_params *params, double norm, double max_norm);
+/* The name of the first parameter that holds a number that is not finite; NULL: none
+ * (train_step.c). */
+const char *pal_bad_parameter(const pal_params *params);
+
+/* ---- Numbers kept beside the parameters (state.c) ---- */
+
+enum { PAL_MOMENTS = 2 };
+
+/* They lie in blocks like the parameters', in the same order and with the same padding, without
+ * those that have none: a run of parameters is a run of their moments. */
+typedef struct pal_state {
+    pal_params *params;
+    const char *letters;        /* of each moment, in a file: "mv" */
+    int count, blocks;          /* of the parameters when it was made */
+    int rank;                   /* of this process, where others have a part */
+    int64_t (*at)[PAL_MOMENTS]; /* where those of parameter i begin in the memory; -1: it has none;
+                                   -2 - r: rank r has them */
+    struct pal_state_block {
+        void *memory[PAL_MOMENTS];
+        size_t size[PAL_MOMENTS]; /* bytes */
+    } * block;
+} pal_state;
+
+/* Zeros for the parameters that exist and have gradients. setting NULL: one number an element.
+ * false: out of memory. */
+bool pal_state_new(pal_state *state, pal_params *params, const char *letters,
+                   const pal_setting *setting);
+void pal_state_free(pal_state *state);
+/* Moment k of parameter i, and of those that follow it in a run; NULL: it has none. */
+void *pal_state_at(const pal_state *state, int i, int k);
+/* The rank that has it; -1: there is none. */
+int pal_state_owner(const pal_state *state, int i, int k);
+/* PAL_EVALUE if parameters were created since. */
+pal_status pal_state_check(const pal_state *state, const char *op, pal_error *error);
+
+/* group/LETTER/NAME for each, group/step, and the text `kind` as an attribute of the group. Getting
+ * is all or nothing; `op` is named in errors. Where ranks have parts, all put together into a file
+ * that they build at once, and each gets its own part. */
+pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
+                         pal_h5 *file, const char *group, pal_error *error);
+/* path = group/LETTER/NAME of moment k, or group/LETTER without a name. */
+enum { PAL_STATE_PATH = 1024 };
+pal_status pal_state_path(const pal_state *state, const char *op, const char *group, int k,
+                          const char *name, char path[PAL_STATE_PATH], pal_error *error);
+/* What loading has replaced, until it is known whether it stays. All zero: nothing. */
+typedef struct pal_undo {
+    pal_state *state;
+    struct pal_state_block *block;
+    int64_t *steps, old_steps;
+} pal_undo;
+/* undo may be NULL. */
+pal_status pal_state_get(pal_state *state, const char *op, const char *kind, int64_t *steps,
+                         pal_h5 *file, const char *group, pal_undo *undo, pal_error *error);
+/* pal_optim_get and pal_average_get that can be taken back. */
+pal_status pal_optim_load(pal_optim *optim, pal_h5 *file, const char *group, pal_undo *undo,
+                          pal_error *error);
+pal_status pal_average_load(pal_average *average, pal_h5 *file, const char *group, pal_undo *undo,
+                            pal_error *error);
+/* Puts back what was there before, or frees it. Cannot fail. */
+void pal_undo_end(pal_undo *undo, bool back);
+
+/* ---- Rules (optim.c) ---- */
+
+/* A number that shapes what a rule does from step to step, by its name. */
+typedef struct pal_number {
+    const char *name;
+    double value;
+} pal_number;
+enum { PAL_NUMBERS = 8 };
+
+/* Numbers as attributes of an object of the file; and compared with them: PAL_EVALUE names the
+ * first that is another (state.c). */
+pal_status pal_numbers_put(const pal_number *number, int count, pal_h5 *file, const char *object,
+                           pal_error *error);
+pal_status pal_numbers_check(const pal_number *number, int count, const char *op, pal_h5 *file,
+                             const char *object, pal_error *error);
+
+typedef struct pal_rule {
+    const char *name;
+    /* The options but decay and groups; returns how many there are. */
+    int (*numbers)(const void *opts, pal_number number[PAL_NUMBERS]);
+    /* Sets moments and alone for parameter i. */
+    void (*classify)(const void *opts, const pal_params *params, int i, pal_setting *setting);
+    /* Bytes wanted in pal_optim.work; NULL: none. */
+    size_t (*work)(const pal_optim *optim);
+    /* One step of a run; optim->steps is t. */
+    void (*update)(const pal_optim *optim, const pal_run *run, double lr);
+} pal_rule;
+
+struct pal_optim {
+    const pal_rule *rule;
+    pal_params *params;
+    int count;  /* of the parameters when it was made */
+    void *opts; /* the rule's, with defaults filled in */
+    size_t opts_size;
+    pal_setting *setting; /* of each parameter */
+    pal_state state;
+    void *work;
+    size_t work_size;
+    int64_t steps;
+    pal_dist *dist; /* over whose ranks the state is divided; NULL: it is all here */
+};
+
+/* Leaves to this rank the moments of the parameters it owns: owner has a rank for each. Only before
+ * the first step. PAL_EVALUE, PAL_ENOMEM: nothing has changed. */
+pal_status pal_optim_shard(pal_optim *optim, const int *owner, int rank, pal_error *error);
+/* What every constructor ends in. NULL after telling the handler. */
+pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
+                          int group_count, double decay, const void *opts, size_t opts_size);
+/* Whether an option is in (0, 1); finite and >= 0. false after telling the handler. */
+bool pal_option_in_unit(const pal_rule *rule, const char *option, double value);
+bool pal_option_not_negative(const pal_rule *rule, const char *option, double value);
+/* A kernel over a run with its gradients, values and moments. */
+void pal_update_run(const pal_optim *optim, const pal_run *run, pal_update *kernel,
+                    const void *numbers);
+/* AdamW's update of a run (Adam's, if the decay is coupled), for rules that leave some parameters
+ * to it. decay and groups of opts are not read. */
+void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_adamw_opts *opts,
+                          double lr, bool coupled);
+/* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
+bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
+
+/* ---- Ranks (dist.c) ---- */
+
+enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
+
+/* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
+const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* Whether the ranks have divided this optimiser's state; and no more, when it is freed. */
+bool pal_dist_shards(const pal_dist *dist, const pal_optim *optim);
+void pal_dist_forget(pal_dist *dist);
+/* Together. pal_h5_create_shared of all ranks. */
+PAL_CHECKED pal_status pal_dist_create(pal_dist *dist, pal_h5 **file, const char *path,
+                                       pal_error *error);
+
+#endif

@@ -1,0 +1,12 @@
+/* kernels.k.h - what every .k.c file of this folder includes. */
+#ifndef PAL_OPTIM_KERNELS_K_H
+#define PAL_OPTIM_KERNELS_K_H
+
+#include "optim/optimisers/kernels.h"
+#include "tensor/simd.h"
+
+#define PAL_KERNEL(type, name) type K(name);
+#include "optim/optimisers/kernels/kernels.def"
+#undef PAL_KERNEL
+
+#endif

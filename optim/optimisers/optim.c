@@ -1,0 +1,255 @@
+/*
+ * optim.c - the frame that every rule is put into: groups, memory, steps, files.
+ */
+#include "optim/optimisers/internal.h"
+#include "autograd/internal.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- Options ---- */
+
+bool pal_option_in_unit(const pal_rule *rule, const char *option, double value)
+{
+    if (value > 0 && value < 1) return true;
+    pal_fail_nowhere(PAL_EVALUE, "%s_new: %s %g must be in (0, 1)", rule->name, option, value);
+    return false;
+}
+
+bool pal_option_not_negative(const pal_rule *rule, const char *option, double value)
+{
+    if (value >= 0 && isfinite(value)) return true;
+    pal_fail_nowhere(PAL_EVALUE, "%s_new: %s %g must be finite and >= 0", rule->name, option,
+                     value);
+    return false;
+}
+
+/* ---- Groups ---- */
+
+static bool matches(const pal_group *group, const pal_params *params, int i)
+{
+    return fnmatch(group->pattern, pal_params_name(params, i), 0) == 0;
+}
+
+/* A pattern that matches nothing is a misspelt one. */
+static bool check_group(const pal_rule *rule, const pal_group *g, int number,
+                        const pal_params *params)
+{
+    const char *pattern = g->pattern ? g->pattern : "";
+    int i = 0, n = pal_params_count(params);
+    while (g->pattern && i < n && !matches(g, params, i)) i++;
+    if (!g->pattern || i == n) {
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: no parameter's name matches \"%s\" of group %d",
+                         rule->name, pattern, number);
+        return false;
+    }
+    if (g->no_decay && g->decay != 0) {
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: group \"%s\" has both a decay and no_decay",
+                         rule->name, pattern);
+        return false;
+    }
+    return pal_option_not_negative(rule, "the rate of a group", g->rate) &&
+           pal_option_not_negative(rule, "the decay of a group", g->decay);
+}
+
+static void settle(pal_optim *o, const pal_group *groups, int group_count, double decay)
+{
+    for (int i = 0; i < pal_params_count(o->params); i++) {
+        pal_setting *s = &o->setting[i];
+        *s = (pal_setting){.rate = 1, .decay = decay};
+        o->rule->classify(o->opts, o->params, i, s);
+        int g = 0;
+        while (g < group_count && !matches(&groups[g], o->params, i)) g++;
+        if (g == group_count) continue;
+        if (groups[g].rate != 0) s->rate *= groups[g].rate;
+        if (groups[g].decay != 0 || groups[g].no_decay) s->decay = groups[g].decay;
+    }
+}
+
+/* ---- Life ---- */
+
+static size_t setting_bytes(int count) { return (size_t)(count + 1) * sizeof(pal_setting); }
+
+/* Moments and workspace for the settings as they are; false: out of memory, and there are none. */
+static bool allocate_state(pal_optim *o)
+{
+    if (!pal_state_new(&o->state, o->params, "mv", o->setting)) return false;
+    o->work_size = o->rule->work ? o->rule->work(o) : 0;
+    o->work = o->work_size ? pal_malloc(o->work_size) : NULL;
+    if (o->work || !o->work_size) return true;
+    pal_state_free(&o->state);
+    return false;
+}
+
+/* Memory for everything; false: there is not enough, and what there is belongs to *o. */
+static bool allocate(pal_optim *o, const pal_group *groups, int group_count, double decay,
+                     const void *opts)
+{
+    o->opts = pal_malloc(o->opts_size);
+    o->setting = pal_malloc(setting_bytes(o->count));
+    if (!o->opts || !o->setting) return false;
+    memcpy(o->opts, opts, o->opts_size);
+    settle(o, groups, group_count, decay);
+    return allocate_state(o);
+}
+
+pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
+                          int group_count, double decay, const void *opts, size_t opts_size)
+{
+    if (!params) {
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: there are no parameters (params is NULL)",
+                         rule->name);
+        return NULL;
+    }
+    if (group_count < 0 || (group_count > 0 && !groups)) {
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: group_count is %d and groups is %s", rule->name,
+                         group_count, groups ? "there" : "NULL");
+        return NULL;
+    }
+    for (int g = 0; g < group_count; g++)
+        if (!check_group(rule, &groups[g], g, params)) return NULL;
+    pal_optim *o = pal_malloc(sizeof *o);
+    if (o) {
+        *o = (pal_optim){.rule = rule,
+                         .params = params,
+                         .count = pal_params_count(params),
+                         .opts_size = opts_size};
+        if (allocate(o, groups, group_count, decay, opts)) return o;
+        pal_optim_free(o);
+    }
+    pal_fail_nowhere(PAL_ENOMEM, "%s_new: out of memory for the moments of %lld numbers",
+                     rule->name, (long long)pal_params_size(params));
+    return NULL;
+}
+
+void pal_optim_free(pal_optim *o)
+{
+    if (!o) return;
+    if (o->dist) pal_dist_forget(o->dist);
+    pal_state_free(&o->state);
+    if (o->work) pal_free(o->work, o->work_size);
+    if (o->setting) pal_free(o->setting, setting_bytes(o->count));
+    if (o->opts) pal_free(o->opts, o->opts_size);
+    pal_free(o, sizeof *o);
+}
+
+static void leave_to(pal_optim *o, const int *owner, int rank)
+{
+    for (int i = 0; i < o->count; i++) {
+        o->setting[i].owner = owner ? owner[i] : 0;
+        o->setting[i].elsewhere = owner && owner[i] != rank;
+    }
+}
+
+pal_status pal_optim_shard(pal_optim *o, const int *owner, int rank, pal_error *error)
+{
+    const pal_optim old = *o;
+    pal_status s = pal_state_check(&o->state, "dist_shard", error);
+    if (s != PAL_OK) return s;
+    if (o->steps > 0)
+        return pal_error_set(error, PAL_EVALUE,
+                             "dist_shard: the optimiser has made %lld steps, and its state is "
+                             "divided before the first",
+                             (long long)o->steps);
+    leave_to(o, owner, rank);
+    if (!allocate_state(o)) {
+        *o = old;
+        leave_to(o, NULL, 0);
+        return pal_error_set(error, PAL_ENOMEM, "dist_shard: out of memory for the moments");
+    }
+    o->state.rank = rank;
+    pal_state old_state = old.state;
+    pal_state_free(&old_state);
+    if (old.work) pal_free(old.work, old.work_size);
+    return PAL_OK;
+}
+
+int64_t pal_optim_steps(const pal_optim *o) { return o->steps; }
+const char *pal_optim_name(const pal_optim *o) { return o->rule->name; }
+
+/* ---- A step ---- */
+
+void pal_update_run(const pal_optim *o, const pal_run *run, pal_update *kernel, const void *numbers)
+{
+    pal_block b = pal_params_block(o->params, run->block);
+    pal_update_all(b.dtype, run->count, kernel, numbers, pal_element(b.dtype, b.grad, run->offset),
+                   pal_element(b.dtype, b.value, run->offset),
+                   pal_state_at(&o->state, run->first, 0), pal_state_at(&o->state, run->first, 1));
+}
+
+pal_status pal_optim_step(pal_optim *o, double lr)
+{
+    pal_error error;
+    if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
+    if (pal_state_check(&o->state, "optim_step", &error) != PAL_OK)
+        return pal_fail_nowhere(error.status, "%s", error.message);
+    if (!isfinite(lr))
+        return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
+    o->steps++;
+    for (pal_run run = {0}; pal_run_next(o->params, o->setting, &run);)
+        o->rule->update(o, &run, lr * run.rate);
+    pal_params_touch(o->params);
+    return PAL_OK;
+}
+
+/* ---- State in a file ---- */
+
+/* Options are attributes of the group; rate and decay of a parameter those of its first moment. */
+typedef pal_status numbers_fn(const pal_number *number, int count, pal_h5 *file, const char *object,
+                              pal_error *error);
+
+static pal_status put_numbers(const pal_number *number, int count, pal_h5 *file, const char *object,
+                              pal_error *error)
+{
+    return pal_numbers_put(number, count, file, object, error);
+}
+
+static pal_status check_numbers(const pal_number *number, int count, pal_h5 *file,
+                                const char *object, pal_error *error)
+{
+    return pal_numbers_check(number, count, "optim_get", file, object, error);
+}
+
+static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *work, pal_h5 *file,
+                               const char *group, pal_error *error)
+{
+    char path[PAL_STATE_PATH];
+    pal_number number[PAL_NUMBERS];
+    pal_status s = work(number, o->rule->numbers(o->opts, number), file, group, error);
+    for (int i = 0; s == PAL_OK && i < o->count; i++) {
+        const pal_setting *set = &o->setting[i];
+        double decay = pal_params_decays(o->params, i) ? set->decay : 0;
+        const pal_number own[] = {{"rate", set->rate}, {"decay", decay}};
+        if (pal_state_owner(&o->state, i, 0) < 0) continue;
+        s = pal_state_path(&o->state, op, group, 0, pal_params_name(o->params, i), path, error);
+        if (s == PAL_OK) s = work(own, 2, file, path, error);
+    }
+    return s;
+}
+
+pal_status pal_optim_put(const pal_optim *o, pal_h5 *file, const char *group, pal_error *error)
+{
+    pal_status s =
+        pal_state_put(&o->state, "optim_put", o->rule->name, o->steps, file, group, error);
+    return s == PAL_OK ? each_numbers(o, "optim_put", put_numbers, file, group, error) : s;
+}
+
+pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_undo *undo,
+                          pal_error *error)
+{
+    pal_undo mine = {0};
+    pal_status s =
+        pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, &mine, error);
+    if (s == PAL_OK) s = each_numbers(o, "optim_get", check_numbers, file, group, error);
+    if (s == PAL_OK && undo)
+        *undo = mine;
+    else
+        pal_undo_end(&mine, s != PAL_OK);
+    return s;
+}
+
+pal_status pal_optim_get(pal_optim *o, pal_h5 *file, const char *group, pal_error *error)
+{
+    return pal_optim_load(o, file, group, NULL, error);
+}

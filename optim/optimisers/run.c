@@ -1,0 +1,86 @@
+/*
+ * run.c - the stretches of memory that this floor works on, and passes over them.
+ */
+#include "optim/optimisers/internal.h"
+#include "tensor/kernels.h"
+
+static bool joined(const pal_params *params, const pal_setting *setting, int i, int j)
+{
+    if (!setting) return true;
+    const pal_setting *a = &setting[i], *b = &setting[j];
+    return !a->alone && !b->alone && a->rate == b->rate && a->moments == b->moments &&
+           a->decay == b->decay && pal_params_decays(params, i) == pal_params_decays(params, j);
+}
+
+static bool left_out(const pal_params *params, const pal_setting *setting, int i)
+{
+    return pal_params_frozen(params, i) || (setting && setting[i].elsewhere);
+}
+
+bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run)
+{
+    int i = run->next, n = pal_params_count(params);
+    while (i < n && left_out(params, setting, i)) i++;
+    if (i >= n) return false;
+    int begin = i;
+    pal_span first = pal_params_span(params, i), last = first;
+    for (i++; i < n; i++) {
+        if (left_out(params, setting, i) || !joined(params, setting, begin, i)) break;
+        pal_span span = pal_params_span(params, i);
+        if (span.block != first.block) break;
+        last = span;
+    }
+    *run = (pal_run){.next = i,
+                     .first = begin,
+                     .block = first.block,
+                     .offset = first.offset,
+                     .count = last.offset + last.count - first.offset};
+    if (!setting) return true;
+    run->rate = setting[begin].rate;
+    run->decay = pal_params_decays(params, begin) ? setting[begin].decay : 0;
+    return true;
+}
+
+void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
+                    void *g, void *x, void *m, void *v)
+{
+    int team = pal_team(count);
+#pragma omp parallel for num_threads(team) if (team > 1)
+    for (int64_t i = 0; i < pal_pieces(count); i++) {
+        int64_t at = i * PAL_PIECE;
+        kernel(pal_piece_size(count, i), numbers, pal_element(dtype, g, at),
+               pal_element(dtype, x, at), pal_element(dtype, m, at), pal_element(dtype, v, at));
+    }
+}
+
+/* Squares are summed in double, piece by piece, and the pieces are added in order; BATCH pieces at
+ * a time, so that a fixed array is enough. */
+double pal_sum_square(pal_dtype dtype, int64_t count, void *memory)
+{
+    enum { BATCH = 256 };
+    const pal_kernels *k = pal_kernels_for(dtype);
+    int64_t pieces = pal_pieces(count);
+    int team = pal_team(count);
+    double sum = 0, part[BATCH];
+    for (int64_t first = 0; first < pieces; first += BATCH) {
+        int64_t n = pieces - first < BATCH ? pieces - first : BATCH;
+#pragma omp parallel for num_threads(team) if (team > 1)
+        for (int64_t i = 0; i < n; i++)
+            part[i] = k->sum_square(pal_piece_size(count, first + i),
+                                    pal_element(dtype, memory, (first + i) * PAL_PIECE));
+        for (int64_t i = 0; i < n; i++) sum += part[i];
+    }
+    return sum;
+}
+
+void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor)
+{
+    const pal_kernels *k = pal_kernels_for(dtype);
+    const double scale_shift[2] = {factor, 0};
+    int team = pal_team(count);
+#pragma omp parallel for num_threads(team) if (team > 1)
+    for (int64_t i = 0; i < pal_pieces(count); i++) {
+        void *x = pal_element(dtype, memory, i * PAL_PIECE);
+        k->affine(pal_piece_size(count, i), x, scale_shift, x);
+    }
+}

@@ -1,0 +1,35 @@
+/*
+ * dist_private.h - what the files of ranks share, with MPI's types in it: dist*.c only.
+ */
+#ifndef PAL_OPTIM_DIST_PRIVATE_H
+#define PAL_OPTIM_DIST_PRIVATE_H
+
+#include "optim/optimisers/internal.h"
+#include "tensor/internal.h"
+
+#include <mpi.h>
+
+struct pal_reduction; /* dist_reduce.c */
+struct pal_shard;     /* dist_shard.c */
+
+struct pal_dist {
+    pal_dist_opts opts;      /* with defaults filled in */
+    int rank, size;          /* of the world */
+    bool parallel;           /* MPI is up; else size is 1 and no communicator is there */
+    bool started;            /* MPI_Init_thread was called here */
+    MPI_Comm world;          /* all ranks: sums, texts, files */
+    MPI_Comm gradients;      /* all ranks: the buckets, which may be under way meanwhile */
+    MPI_Comm sequence;       /* those of this data_index */
+    pal_comm parts;          /* the last, for layers */
+    unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
+    char agreed[sizeof(pal_error)];  /* the last message that all ranks have alike; "": none */
+    struct pal_reduction *reduction; /* NULL: nothing is attached */
+    struct pal_shard *shard;         /* NULL: all ranks have all of the optimiser's state */
+};
+
+/* What was attached; NULL is allowed. */
+void pal_reduction_free(struct pal_reduction *reduction);
+/* Of each of these parameters; NULL: they have none. */
+const int *pal_shard_owners(const pal_dist *dist, const pal_params *params);
+
+#endif

@@ -1,0 +1,369 @@
+/*
+ * checkpoint.c - the whole state of a run as one file.
+ */
+#include "autograd/internal.h"
+#include "optim/optimisers/internal.h"
+#include "optim/train/run_folder.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { VERSION = 1, DATA_BYTES = 256, CONFIG_BYTES = 1 << 20 /* with the end of the text */ };
+
+static const char TOKENIZER[] = "/tokenizer";
+
+/* ---- Texts ---- */
+
+/* The kernels that decide about bits: what pal_kernels_in_use says but the threads. */
+static void kernel_family(char text[64])
+{
+    snprintf(text, 64, "%s", pal_kernels_in_use());
+    char *comma = strrchr(text, ',');
+    if (comma) *comma = '\0';
+}
+
+static void schedule_text(const pal_schedule *s, char text[256])
+{
+    static const char *const kinds[] = {"constant", "linear", "cosine", "wsd"};
+    bool known = (int)s->kind >= 0 && (int)s->kind < 4;
+    int n = snprintf(text, 256, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",
+                     s->lr, (long long)s->warmup);
+    if (s->kind != PAL_CONSTANT)
+        n += snprintf(text + n, (size_t)(256 - n), " min_lr=%.17g steps=%lld", s->min_lr,
+                      (long long)s->steps);
+    if (s->kind == PAL_WSD)
+        snprintf(text + n, (size_t)(256 - n), " decay_steps=%lld", (long long)s->decay_steps);
+}
+
+/* ---- Writing ---- */
+
+static pal_status put_states(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = pal_params_put(c->params, file, "/params", error);
+    if (s == PAL_OK && c->optim) s = pal_optim_put(c->optim, file, "/optim", error);
+    if (s == PAL_OK && c->average) s = pal_average_put(c->average, file, "/average", error);
+    return s;
+}
+
+static pal_status put_numbers(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    const struct {
+        const char *name;
+        double value;
+    } number[] = {
+        {"checkpoint", VERSION},
+        {"step", (double)c->step},
+        {"epoch", (double)c->position.epoch},
+        {"index", (double)c->position.index},
+        {"best-step", (double)c->best_step},
+        {"best", c->best_step ? c->best : 0},
+    };
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) {
+        pal_status s = pal_h5_put_number(file, "/", number[i].name, number[i].value, error);
+        if (s != PAL_OK) return s;
+    }
+    return PAL_OK;
+}
+
+static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    char kernels[64], schedule[256] = "";
+    kernel_family(kernels);
+    if (c->schedule) schedule_text(c->schedule, schedule);
+    /* What is longer could not be read again. */
+    if ((c->data && strlen(c->data) >= DATA_BYTES) ||
+        (c->config && strlen(c->config) >= CONFIG_BYTES))
+        return pal_error_set(
+            error, PAL_EVALUE,
+            "a checkpoint holds data of less than %d bytes and config of less than %d", DATA_BYTES,
+            CONFIG_BYTES);
+    const char *const text[][2] = {{"code", pal_code_version()},
+                                   {"kernels", kernels},
+                                   {"schedule", c->schedule ? schedule : NULL},
+                                   {"data", c->data},
+                                   {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
+                                   {"config", c->config}};
+    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+        if (!text[i][1]) continue;
+        pal_status s = pal_h5_put_text(file, "/", text[i][0], text[i][1], error);
+        if (s != PAL_OK) return s;
+    }
+    return PAL_OK;
+}
+
+/* The generator's three numbers, bit by bit. */
+static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_SHAPE(3), words); }
+
+static pal_status check_values(const pal_checkpoint *c, pal_error *error)
+{
+    const char *bad = pal_bad_parameter(c->params);
+    if (!bad) return PAL_OK;
+    return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
+                         bad);
+}
+
+static pal_status put_all(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = put_states(c, file, error);
+    if (s == PAL_OK && c->rng) {
+        int64_t words[3];
+        memcpy(words, (uint64_t[]){c->rng->seed, c->rng->stream, c->rng->counter}, sizeof words);
+        pal_array a = rng_array(words);
+        s = pal_h5_put(file, "/rng", &a, error);
+    }
+    if (s == PAL_OK && c->tokenizer)
+        s = pal_h5_put_uints(file, TOKENIZER, 1, (int64_t)strlen(c->tokenizer), c->tokenizer,
+                             error);
+    if (s == PAL_OK) s = put_numbers(c, file, error);
+    return s == PAL_OK ? put_texts(c, file, error) : s;
+}
+
+pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = check_values(c, error);
+    return s == PAL_OK ? put_all(c, file, error) : s;
+}
+
+pal_status pal_checkpoint_save(const pal_checkpoint *c, const char *path, pal_error *error)
+{
+    pal_h5 *file;
+    const bool together = pal_dist_shards(c->dist, c->optim);
+    pal_status s = check_values(c, error);
+    if (together) s = pal_dist_agree(c->dist, s, error);
+    if (s == PAL_OK)
+        s = together ? pal_dist_create(c->dist, &file, path, error)
+                     : pal_h5_create(&file, path, error);
+    if (s != PAL_OK) return s;
+    s = put_all(c, file, error);
+    if (s == PAL_OK) return pal_h5_commit(file, error);
+    pal_h5_close(file);
+    return s;
+}
+
+/* ---- Reading ---- */
+
+static pal_status get_version(pal_h5 *file, pal_error *error)
+{
+    double version;
+    pal_status s = pal_h5_get_number(file, "/", "checkpoint", &version, error);
+    if (s != PAL_OK || version == VERSION) return s;
+    return pal_error_set(error, PAL_EFORMAT,
+                         "it is a checkpoint of version %g, and this program reads version %d",
+                         version, VERSION);
+}
+
+/* A whole number from 0 on that a double holds exactly. */
+static pal_status get_count(pal_h5 *file, const char *name, int64_t *value, pal_error *error)
+{
+    double x;
+    pal_status s = pal_h5_get_number(file, "/", name, &x, error);
+    if (s != PAL_OK) return s;
+    if (!(x >= 0 && x <= 0x1p53 && x == floor(x)))
+        return pal_error_set(error, PAL_EFORMAT, "its %s is %g, which is no count", name, x);
+    *value = (int64_t)x;
+    return PAL_OK;
+}
+
+static pal_status get_numbers(pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = get_count(file, "step", &c->step, error);
+    if (s == PAL_OK) s = get_count(file, "epoch", &c->position.epoch, error);
+    if (s == PAL_OK) s = get_count(file, "index", &c->position.index, error);
+    if (s == PAL_OK) s = get_count(file, "best-step", &c->best_step, error);
+    if (s == PAL_OK) s = pal_h5_get_number(file, "/", "best", &c->best, error);
+    if (s != PAL_OK) return s;
+    if (!isfinite(c->best) || c->best_step > c->step)
+        return pal_error_set(error, PAL_EFORMAT, "its best evaluation, %g at step %lld, cannot be",
+                             c->best, (long long)c->best_step);
+    if (c->optim && c->step < 1)
+        return pal_error_set(error, PAL_EFORMAT, "its step is 0, where nothing is saved yet");
+    return PAL_OK;
+}
+
+static pal_status same_text(pal_h5 *file, const char *name, const char *wanted, pal_error *error)
+{
+    char found[DATA_BYTES];
+    pal_status s = pal_h5_get_text(file, "/", name, found, sizeof found, error);
+    if (s != PAL_OK || strcmp(found, wanted) == 0) return s;
+    return pal_error_set(error, PAL_EVALUE, "its %s is %s, and %s here", name, found, wanted);
+}
+
+static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    char schedule[256], kernels[64];
+    pal_status s = pal_h5_get_text(file, "/", "code", c->code, sizeof c->code, error);
+    if (s == PAL_OK)
+        s = pal_h5_get_text(file, "/", "kernels", c->kernels, sizeof c->kernels, error);
+    if (s == PAL_OK && c->schedule) {
+        schedule_text(c->schedule, schedule);
+        s = same_text(file, "schedule", schedule, error);
+    }
+    if (s == PAL_OK && c->data) s = same_text(file, "data", c->data, error);
+    kernel_family(kernels);
+    c->same_kernels = s == PAL_OK && strcmp(c->kernels, kernels) == 0;
+    return s;
+}
+
+/* What is read, and not yet known to stay. */
+typedef struct reading {
+    pal_undo optim, average;
+    pal_pending params;
+} reading;
+
+static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, reading *r, pal_error *error)
+{
+    pal_status s = PAL_OK;
+    if (c->optim) s = pal_optim_load(c->optim, file, "/optim", &r->optim, error);
+    if (s == PAL_OK && c->average)
+        s = pal_average_load(c->average, file, "/average", &r->average, error);
+    return s == PAL_OK ? pal_params_read(c->params, file, "/params", &r->params, error) : s;
+}
+
+/* Cannot fail. */
+static void settle(reading *r, bool take)
+{
+    pal_undo_end(&r->optim, !take);
+    pal_undo_end(&r->average, !take);
+    pal_params_settle(&r->params, take);
+}
+
+static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_status s = get_version(file, error);
+    if (s == PAL_OK) s = get_numbers(c, file, error);
+    return s == PAL_OK ? get_texts(c, file, error) : s;
+}
+
+/* Parameters, optimiser, average and the rest on all ranks, or none of them. */
+pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
+{
+    pal_checkpoint fresh = *c;
+    reading r = {0};
+    int64_t words[3];
+    pal_status s = get_attributes(&fresh, file, error);
+    if (s == PAL_OK && c->rng) {
+        pal_array a = rng_array(words);
+        s = pal_h5_get(file, "/rng", &a, error);
+    }
+    if (s == PAL_OK) s = get_states(c, file, &r, error);
+    s = pal_dist_agree(c->dist, s, error);
+    settle(&r, s == PAL_OK);
+    if (s != PAL_OK) return s;
+    *c = fresh;
+    if (!c->rng) return PAL_OK;
+    *c->rng = (pal_rng){(uint64_t)words[0], (uint64_t)words[1], (uint64_t)words[2]};
+    return PAL_OK;
+}
+
+/* The message of a failed read, which names what is in the file, after the file's name. */
+static pal_status in_file(const char *path, pal_status s, const pal_error *why, pal_error *error)
+{
+    if (strstr(why->message, path)) return pal_error_set(error, s, "%s", why->message);
+    return pal_error_set(error, s, "%.400s: %.600s", path, why->message);
+}
+
+typedef pal_status get_fn(pal_checkpoint *c, pal_h5 *file, pal_error *error);
+
+static pal_status get_from(pal_checkpoint *c, const char *path, get_fn *get, pal_error *error)
+{
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = get(c, file, &why);
+        pal_h5_close(file);
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
+}
+
+pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *error)
+{
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = pal_checkpoint_get(c, file, &why);
+        pal_h5_close(file);
+    } else {
+        s = pal_dist_agree(c->dist, s, &why); /* what the others do in pal_checkpoint_get */
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
+}
+
+pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error)
+{
+    pal_checkpoint found = *c;
+    pal_status s = get_from(&found, path, get_attributes, error);
+    if (s == PAL_OK) *c = found;
+    return s;
+}
+
+pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_error *error)
+{
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = get_version(file, &why);
+        if (s == PAL_OK) s = pal_h5_get_text(file, "/", "config", text, size, &why);
+        pal_h5_close(file);
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
+}
+
+/* ---- The tokenizer ---- */
+
+/* All of it, by pieces. */
+static pal_status read_bytes(pal_h5_reader *reader, char *text, pal_error *error)
+{
+    int64_t piece[1024];
+    const int64_t length = pal_h5_reader_count(reader);
+    for (int64_t i = 0; i < length; i += 1024) {
+        const int64_t n = length - i < 1024 ? length - i : 1024;
+        pal_status s = pal_h5_reader_get(reader, i, n, piece, error);
+        if (s != PAL_OK) return s;
+        for (int64_t j = 0; j < n; j++) {
+            if (piece[j] == 0)
+                return pal_error_set(error, PAL_EFORMAT, "byte %lld of %s is 0, and it is a text",
+                                     (long long)(i + j), TOKENIZER);
+            text[i + j] = (char)piece[j];
+        }
+    }
+    text[length] = '\0';
+    return PAL_OK;
+}
+
+static pal_status get_tokenizer(pal_h5 *file, char *text, size_t size, int64_t *length,
+                                pal_error *error)
+{
+    pal_h5_reader *reader;
+    *length = 0;
+    pal_status s = get_version(file, error);
+    if (s == PAL_OK && text && size) text[0] = '\0';
+    if (s != PAL_OK || !pal_h5_has(file, TOKENIZER)) return s;
+    s = pal_h5_reader_open(&reader, file, TOKENIZER, 1, error);
+    if (s != PAL_OK) return s;
+    *length = pal_h5_reader_count(reader);
+    if (*length == 0 || pal_h5_reader_width(reader) != 1)
+        s = pal_error_set(error, PAL_EFORMAT, "%s is empty or not of bytes", TOKENIZER);
+    else if (text && (uint64_t)*length >= size)
+        s = pal_error_set(error, PAL_EVALUE, "%s has %lld bytes, and there is room for %zu",
+                          TOKENIZER, (long long)*length, size);
+    else if (text)
+        s = read_bytes(reader, text, error);
+    pal_h5_reader_close(reader);
+    return s;
+}
+
+pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size, int64_t *length,
+                                    pal_error *error)
+{
+    pal_error why = {0};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = get_tokenizer(file, text, size, length, &why);
+        pal_h5_close(file);
+    }
+    return s == PAL_OK ? s : in_file(path, s, &why, error);
+}

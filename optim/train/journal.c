@@ -1,0 +1,296 @@
+/*
+ * journal.c - log.csv, log.jsonl and samples.txt of a run: they grow in place by whole rows, and
+ * are cut back to a step when a run is continued.
+ *
+ * Rows are written by write(2) as they come, so that a process that is killed leaves at most a torn
+ * last row, which the cut drops. A row that cannot be written whole is taken back.
+ */
+#include "optim/train/run_folder.h"
+#include "tensor/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROW = 4096, COLUMNS = 512 };
+
+struct pal_journal {
+    int csv, json;
+    off_t csv_end, json_end; /* of the last whole row */
+    char columns[COLUMNS];
+};
+
+/* ---- Cutting back ---- */
+
+/* The step of a row; -1: the line is none. */
+typedef int64_t step_fn(const char *line);
+
+static int64_t csv_step(const char *line)
+{
+    char *end;
+    long long step = strtoll(line, &end, 10);
+    return end != line && *end == ',' ? step : -1;
+}
+
+static int64_t json_step(const char *line)
+{
+    static const char begin[] = "{\"step\":";
+    return strncmp(line, begin, strlen(begin)) ? -1 : strtoll(line + strlen(begin), NULL, 10);
+}
+
+/* The lines that follow "step N" belong to it; they are indented. */
+static int64_t sample_step(const char *line)
+{
+    return strncmp(line, "step ", 5) ? -1 : strtoll(line + 5, NULL, 10);
+}
+
+/* Copies whole lines of steps 1..last; with `texts` the lines behind one go with it. */
+static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, bool texts)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool keeping = false;
+    for (ssize_t n; (n = getline(&line, &room, from)) > 0;) {
+        int64_t step = step_of(line);
+        if (line[n - 1] != '\n') break;
+        if (step >= 0 || !texts) keeping = step >= 1 && step <= last;
+        if (keeping) fwrite(line, 1, (size_t)n, to);
+    }
+    free(line);
+    return !ferror(from);
+}
+
+/* A file to read; NULL with PAL_OK if there is none. */
+static pal_status open_old(FILE **file, const char *path, pal_error *error)
+{
+    *file = fopen(path, "r");
+    if (*file || errno == ENOENT) return PAL_OK;
+    return pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+}
+
+/* Writes `header` and the rows that stay to the temporary file of this name. */
+static pal_status cut(const char *folder, const char *name, const char *header, step_fn *step_of,
+                      int64_t last, bool texts, pal_error *error)
+{
+    char path[PAL_PATH], fresh[PAL_PATH];
+    FILE *from = NULL;
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s == PAL_OK && last) s = open_old(&from, path, error);
+    if (s != PAL_OK) return s;
+    FILE *to = fopen(fresh, "w");
+    bool read = true, good = to != NULL;
+    errno = to ? 0 : errno;
+    if (good) fputs(header, to);
+    if (good && from) read = copy_lines(from, to, step_of, last, texts);
+    if (to) {
+        good = read && fflush(to) == 0 && !ferror(to) && pal_flush(fileno(to));
+        int why = errno;
+        good = fclose(to) == 0 && good;
+        if (why) errno = why;
+    }
+    if (!good)
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be %s: %s", path,
+                          read ? "written" : "read", strerror(errno));
+    if (from) fclose(from);
+    if (!good) pal_fresh_drop(folder, name);
+    return s;
+}
+
+/* Compares the first line of a log that goes on. */
+static pal_status check_columns(const char *folder, const char *header, pal_error *error)
+{
+    char path[PAL_PATH], line[COLUMNS + 16] = "";
+    FILE *file;
+    pal_status s = pal_path_of(path, folder, "log.csv", error);
+    if (s == PAL_OK) s = open_old(&file, path, error);
+    if (s != PAL_OK || !file) return s;
+    bool same = !fgets(line, sizeof line, file) || strcmp(line, header) == 0;
+    fclose(file);
+    if (same) return PAL_OK;
+    line[strcspn(line, "\n")] = '\0';
+    return pal_error_set(error, PAL_EFORMAT,
+                         "%.400s: its columns are %.200s, and this run writes %.200s", path, line,
+                         header);
+}
+
+/* ---- Life ---- */
+
+static int open_end(const char *folder, const char *name, off_t *end, pal_error *error)
+{
+    char path[PAL_PATH];
+    if (pal_path_of(path, folder, name, error) != PAL_OK) return -1;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd >= 0) *end = lseek(fd, 0, SEEK_END);
+    if (fd < 0)
+        pal_error_set(error, PAL_EIO, "%.400s: cannot be opened: %s", path, strerror(errno));
+    return fd;
+}
+
+pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,
+                               pal_error *error)
+{
+    char header[COLUMNS + 16];
+    if (strlen(columns) >= COLUMNS)
+        return pal_error_set(error, PAL_EVALUE, "journal_open: the columns take more than %d bytes",
+                             COLUMNS);
+    snprintf(header, sizeof header, "step,%s\n", columns);
+    pal_status s = last ? check_columns(folder, header, error) : PAL_OK;
+    if (s == PAL_OK) s = cut(folder, "log.csv", header, csv_step, last, false, error);
+    if (s != PAL_OK) return s;
+    s = cut(folder, "log.jsonl", "", json_step, last, false, error);
+    if (s != PAL_OK) pal_fresh_drop(folder, "log.csv");
+    return s;
+}
+
+pal_status pal_journal_start(pal_journal **log, const char *folder, const char *columns,
+                             pal_error *error)
+{
+    pal_status s = pal_fresh_rename(folder, "log.csv", error);
+    if (s == PAL_OK) s = pal_fresh_rename(folder, "log.jsonl", error);
+    if (s != PAL_OK) return s;
+    pal_journal *l = pal_malloc(sizeof *l);
+    if (!l) return pal_error_set(error, PAL_ENOMEM, "journal_open: out of memory");
+    *l = (pal_journal){.csv = -1, .json = -1};
+    strcpy(l->columns, columns);
+    l->csv = open_end(folder, "log.csv", &l->csv_end, error);
+    if (l->csv >= 0) l->json = open_end(folder, "log.jsonl", &l->json_end, error);
+    if (l->json >= 0) {
+        *log = l;
+        return PAL_OK;
+    }
+    pal_journal_close(l);
+    return PAL_EIO;
+}
+
+pal_status pal_journal_open(pal_journal **log, const char *folder, const char *columns,
+                            int64_t last, pal_error *error)
+{
+    *log = NULL;
+    pal_status s = pal_journal_prepare(folder, columns, last, error);
+    return s == PAL_OK ? pal_journal_start(log, folder, columns, error) : s;
+}
+
+void pal_journal_close(pal_journal *l)
+{
+    if (!l) return;
+    if (l->csv >= 0) close(l->csv);
+    if (l->json >= 0) close(l->json);
+    pal_free(l, sizeof *l);
+}
+
+/* ---- Rows ---- */
+
+typedef struct row {
+    char text[ROW];
+    size_t used;
+} row;
+
+PAL_PRINTF(2, 3) static void add(row *r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(r->text + r->used, sizeof r->text - r->used, format, args);
+    va_end(args);
+    if (n > 0) r->used += (size_t)n;
+    if (r->used >= sizeof r->text) r->used = sizeof r->text - 1;
+}
+
+/* Whole numbers with all their digits, others with nine. */
+static void add_number(row *r, double x)
+{
+    add(r, x == floor(x) && fabs(x) < 1e15 ? "%.0f" : "%.9g", x);
+}
+
+static void make_csv(row *r, const char *columns, int64_t step, int count, const pal_field *fields)
+{
+    add(r, "%" PRId64, step);
+    for (const char *name = columns; *name;) {
+        size_t length = strcspn(name, ",");
+        add(r, ",");
+        for (int i = 0; i < count; i++)
+            if (strlen(fields[i].name) == length && !strncmp(fields[i].name, name, length))
+                add_number(r, fields[i].value);
+        name += length + (name[length] == ',');
+    }
+    add(r, "\n");
+}
+
+static void make_json(row *r, int64_t step, int count, const pal_field *fields)
+{
+    add(r, "{\"step\":%" PRId64, step);
+    for (int i = 0; i < count; i++) {
+        add(r, ",\"%s\":", fields[i].name);
+        if (isfinite(fields[i].value))
+            add_number(r, fields[i].value);
+        else
+            add(r, "null");
+    }
+    add(r, "}\n");
+}
+
+static pal_status append(int fd, off_t *end, const row *r, const char *name, pal_error *error)
+{
+    if (pal_write_all(fd, r->text, r->used)) {
+        *end += (off_t)r->used;
+        return PAL_OK;
+    }
+    pal_status s = pal_error_set(error, PAL_EIO, "%s cannot be written: %s", name, strerror(errno));
+    if (ftruncate(fd, *end) != 0) return s; /* a torn row is dropped when the run goes on */
+    return s;
+}
+
+pal_status pal_journal_row(pal_journal *l, int64_t step, int count, const pal_field *fields,
+                           pal_error *error)
+{
+    row csv = {.used = 0}, json = {.used = 0};
+    make_csv(&csv, l->columns, step, count, fields);
+    make_json(&json, step, count, fields);
+    if (csv.used >= ROW - 1 || json.used >= ROW - 1)
+        return pal_error_set(error, PAL_EVALUE, "journal_row: a row is longer than %d bytes", ROW);
+    pal_status s = append(l->csv, &l->csv_end, &csv, "log.csv", error);
+    pal_status t = append(l->json, &l->json_end, &json, "log.jsonl", s == PAL_OK ? error : NULL);
+    return s == PAL_OK ? t : s;
+}
+
+pal_status pal_journal_sync(pal_journal *l, pal_error *error)
+{
+    if (fsync(l->csv) == 0 && fsync(l->json) == 0) return PAL_OK;
+    return pal_error_set(error, PAL_EIO, "log.csv and log.jsonl cannot be flushed: %s",
+                         strerror(errno));
+}
+
+/* ---- Samples ---- */
+
+pal_status pal_samples_cut(const char *folder, int64_t last, pal_error *error)
+{
+    return cut(folder, "samples.txt", "", sample_step, last, true, error);
+}
+
+pal_status pal_samples_add(const char *folder, int64_t step, const char *text, size_t size,
+                           pal_error *error)
+{
+    char path[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, "samples.txt", error);
+    if (s != PAL_OK) return s;
+    FILE *to = fopen(path, "a");
+    off_t end = to && fseeko(to, 0, SEEK_END) == 0 ? ftello(to) : -1;
+    if (to) {
+        fprintf(to, "step %" PRId64 "\n    ", step);
+        for (size_t i = 0; i < size; i++) {
+            fputc(text[i], to);
+            if (text[i] == '\n') fputs("    ", to);
+        }
+        fputs("\n\n", to);
+    }
+    bool good = to && fflush(to) == 0 && !ferror(to);
+    if (to) good = fclose(to) == 0 && good;
+    if (good) return PAL_OK;
+    s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
+    if (end >= 0 && truncate(path, end) != 0) return s; /* a torn sample is not worse than this */
+    return s;
+}

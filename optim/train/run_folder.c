@@ -1,0 +1,255 @@
+/*
+ * run_folder.c - the checkpoints in a run's folder, by number of step, and its small files.
+ */
+#include "optim/train/run_folder.h"
+#include "tensor/internal.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- Names ---- */
+
+char *pal_run_path(char *path, size_t size, const char *folder, int64_t step)
+{
+    snprintf(path, size, "%s/step-%08" PRId64 ".h5", folder, step);
+    return path;
+}
+
+/* The step of "step-00000060.h5", with *rest behind it; 0: another name. */
+static int64_t step_of(const char *name, const char **rest)
+{
+    char *end;
+    if (strncmp(name, "step-", 5) || !isdigit((unsigned char)name[5])) return 0;
+    errno = 0;
+    long long step = strtoll(name + 5, &end, 10);
+    if (errno || step < 1 || strncmp(end, ".h5", 3)) return 0;
+    char known[64]; /* step-9.h5 is none of ours: pal_run_path would not find it */
+    snprintf(known, sizeof known, "step-%08lld.h5", step);
+    if (strncmp(name, known, strlen(known))) return 0;
+    *rest = end + 3;
+    return step;
+}
+
+pal_status pal_path_of(char path[PAL_PATH], const char *folder, const char *name, pal_error *error)
+{
+    if (snprintf(path, PAL_PATH, "%s/%s", folder, name) < PAL_PATH) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "the path of the folder is too long: %.200s...",
+                         folder);
+}
+
+static pal_status refused(const char *path, const char *what, pal_error *error)
+{
+    return pal_error_set(error, PAL_EIO, "%.400s: cannot %s: %s", path, what, strerror(errno));
+}
+
+/* ---- Making it ---- */
+
+/* NAME.h5.tmp-PID-N, as pal_h5_commit makes it. */
+static bool is_begun(const char *name)
+{
+    const char *end = strstr(name, ".h5.tmp-");
+    return end && end[8] && strspn(end + 8, "0123456789-") == strlen(end + 8);
+}
+
+void pal_run_clean(const char *folder)
+{
+    char path[PAL_PATH];
+    DIR *d = opendir(folder);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!is_begun(e->d_name)) continue;
+        if (pal_path_of(path, folder, e->d_name, NULL) == PAL_OK) unlink(path);
+    }
+    closedir(d);
+}
+
+pal_status pal_run_make(const char *folder, pal_error *error)
+{
+    char path[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, "", error);
+    if (s != PAL_OK) return s;
+    for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
+        *slash = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST) return refused(path, "be made", error);
+        *slash = '/';
+    }
+    return PAL_OK;
+}
+
+/* ---- The lock ---- */
+
+struct pal_lock {
+    int fd;
+};
+
+pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error)
+{
+    *lock = NULL;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return refused(folder, "be opened", error);
+    pal_lock *l = pal_malloc(sizeof *l);
+    if (l && (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)) {
+        l->fd = fd; /* some file systems have no locks */
+        *lock = l;
+        return PAL_OK;
+    }
+    close(fd);
+    if (!l) return pal_error_set(error, PAL_ENOMEM, "run_lock: out of memory");
+    pal_free(l, sizeof *l);
+    return pal_error_set(error, PAL_EIO, "another process trains in %.400s", folder);
+}
+
+void pal_run_unlock(pal_lock *l)
+{
+    if (!l) return;
+    close(l->fd);
+    pal_free(l, sizeof *l);
+}
+
+/* ---- Checkpoints ---- */
+
+int64_t pal_run_last(const char *folder, int64_t below)
+{
+    int64_t last = 0;
+    DIR *d = opendir(folder);
+    if (!d) return 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *rest;
+        int64_t step = step_of(e->d_name, &rest);
+        if (step > last && !*rest && (below == 0 || step < below)) last = step;
+    }
+    closedir(d);
+    return last;
+}
+
+pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best, pal_error *error)
+{
+    char path[PAL_PATH];
+    int64_t step = 0;
+    if (keep < 1) return PAL_OK;
+    for (int64_t i = 0; i < keep; i++)
+        if (!(step = pal_run_last(folder, step))) return PAL_OK;
+    while ((step = pal_run_last(folder, step))) {
+        if (step == best) continue;
+        if (unlink(pal_run_path(path, sizeof path, folder, step)) != 0)
+            return refused(path, "be removed", error);
+    }
+    return PAL_OK;
+}
+
+pal_status pal_run_set_aside(const char *folder, int64_t step, pal_error *error)
+{
+    char path[PAL_PATH], aside[PAL_PATH + 8];
+    for (int64_t later = 0; (later = pal_run_last(folder, later)) > step;) {
+        pal_run_path(path, sizeof path, folder, later);
+        snprintf(aside, sizeof aside, "%s.aside", path);
+        if (rename(path, aside) != 0) return refused(path, "be renamed", error);
+    }
+    return PAL_OK;
+}
+
+/* ---- Small files ---- */
+
+pal_status pal_fresh_path(char path[PAL_PATH], const char *folder, const char *name,
+                          pal_error *error)
+{
+    char fresh[PAL_PATH];
+    if (snprintf(fresh, sizeof fresh, "%s.tmp", name) >= PAL_PATH) fresh[PAL_PATH - 1] = '\0';
+    return pal_path_of(path, folder, fresh, error);
+}
+
+pal_status pal_fresh_flush(const char *folder, const char *name, pal_error *error)
+{
+    char fresh[PAL_PATH];
+    pal_status s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    int fd = open(fresh, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return refused(fresh, "be flushed", error);
+    if (!pal_flush(fd)) s = refused(fresh, "be flushed", error);
+    close(fd);
+    return s;
+}
+
+pal_status pal_fresh_rename(const char *folder, const char *name, pal_error *error)
+{
+    char path[PAL_PATH], fresh[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    if (rename(fresh, path) != 0) return refused(path, "be renamed", error);
+    return pal_flush_folder(path) ? s : refused(folder, "be flushed", error);
+}
+
+void pal_fresh_drop(const char *folder, const char *name)
+{
+    char fresh[PAL_PATH];
+    if (pal_fresh_path(fresh, folder, name, NULL) == PAL_OK) unlink(fresh);
+}
+
+pal_status pal_fresh_write(const char *folder, const char *name, const char *text, pal_error *error)
+{
+    char path[PAL_PATH], fresh[PAL_PATH];
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
+    if (s != PAL_OK) return s;
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return refused(path, "be written", error);
+    if (!pal_write_all(fd, text, strlen(text)) || !pal_flush(fd))
+        s = refused(path, "be written", error);
+    if (close(fd) != 0 && s == PAL_OK) s = refused(path, "be written", error);
+    if (s != PAL_OK) unlink(fresh);
+    return s;
+}
+
+pal_status pal_run_write(const char *folder, const char *name, const char *text, pal_error *error)
+{
+    pal_status s = pal_fresh_write(folder, name, text, error);
+    if (s != PAL_OK) return s;
+    s = pal_fresh_rename(folder, name, error);
+    if (s != PAL_OK) pal_fresh_drop(folder, name);
+    return s;
+}
+
+pal_status pal_run_set_best(const char *folder, int64_t step, double value, pal_error *error)
+{
+    char path[PAL_PATH], text[128];
+    if (step == 0) {
+        pal_status s = pal_path_of(path, folder, "best.txt", error);
+        if (s == PAL_OK && unlink(path) != 0 && errno != ENOENT)
+            s = refused(path, "be removed", error);
+        return s;
+    }
+    snprintf(text, sizeof text, "step-%08" PRId64 ".h5 %.9g\n", step, value);
+    return pal_run_write(folder, "best.txt", text, error);
+}
+
+pal_status pal_run_best(const char *folder, int64_t *step, double *value, pal_error *error)
+{
+    char path[PAL_PATH], line[128] = "", *end;
+    const char *rest;
+    pal_status s = pal_path_of(path, folder, "best.txt", error);
+    if (s != PAL_OK) return s;
+    FILE *file = fopen(path, "r");
+    if (!file && errno != ENOENT) return refused(path, "be read", error);
+    *step = 0;
+    if (!file) return PAL_OK;
+    bool read = fgets(line, sizeof line, file) != NULL;
+    fclose(file);
+    int64_t found = read ? step_of(line, &rest) : 0;
+    double best = found ? strtod(rest, &end) : 0;
+    if (!found || end == rest || *end != '\n' || !isfinite(best))
+        return pal_error_set(error, PAL_EFORMAT,
+                             "%.400s: it is not a line of a checkpoint and its value", path);
+    *step = found;
+    *value = best;
+    return PAL_OK;
+}

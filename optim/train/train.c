@@ -1,0 +1,489 @@
+/*
+ * train.c - the loop: steps, evaluation, samples, log, checkpoints, and the end of it.
+ */
+#include "autograd/autograd.h"
+#include "optim/data/batches.h"
+#include "optim/optimisers/internal.h"
+#include "optim/train/run_folder.h"
+#include "optim/train/train_step.h"
+#include "tensor/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct loop {
+    const pal_train_opts *o;
+    pal_checkpoint state;
+    pal_journal *log;
+    pal_lock *lock; /* taken here; NULL: none, or it is the caller's */
+    pal_step last;
+    int64_t first;   /* the step that this process began after */
+    int64_t counted; /* targets in this process */
+    double began;
+    int64_t saved; /* the last step that is on disk */
+    int64_t named; /* the step that best.txt names; 0: none */
+    bool unsaved;  /* a checkpoint could not be written, and none has been since */
+    bool writes;   /* this process keeps the folder: rank 0 does */
+    bool together; /* and all write a checkpoint, of an optimiser whose state is divided */
+    bool quiet;    /* rank 0 alone prints */
+    pal_accord accord;
+    int64_t check_every; /* PAL_CHECK=ranks: steps between comparisons; 0: none */
+    bool line_open;      /* the line of progress on a terminal can be overwritten */
+} loop;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- What a person reads ---- */
+
+static void end_line(loop *l)
+{
+    if (l->line_open) printf("\n");
+    l->line_open = false;
+    fflush(stdout);
+}
+
+/* On a terminal the line is rewritten, elsewhere one in twenty steps is kept. */
+static void progress(loop *l, double held_out)
+{
+    const int64_t step = l->state.step, steps = l->o->steps;
+    const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || isfinite(held_out);
+    const int64_t every = terminal ? 1 : (steps + 19) / 20;
+    if (l->quiet || (step % every && !keep && step != l->first + 1)) return;
+    double time = now() - l->began,
+           left = time / (double)(step - l->first) * (double)(steps - step);
+    printf("%sstep %6lld/%lld  loss %7.4f", l->line_open ? "\r" : "", (long long)step,
+           (long long)steps, l->last.loss);
+    if (l->last.bytes)
+        printf("  %6.4f bits/byte",
+               l->last.loss / log(2) * (double)l->last.counted / (double)l->last.bytes);
+    if (isfinite(held_out)) printf("  held out %.4f", held_out);
+    printf("  lr %.3g  %8.0f tokens/s  %3d:%02d left ", l->last.lr, (double)l->counted / time,
+           (int)(left / 60), (int)left % 60);
+    l->line_open = true;
+    if (!terminal || keep) end_line(l);
+    fflush(stdout);
+}
+
+/* ---- Files that cannot be written ---- */
+
+static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error *error)
+{
+    end_line(l);
+    if (l->o->go_on) {
+        fprintf(stderr, "warning: %s; the training goes on\n", why->message);
+        return PAL_OK;
+    }
+    return pal_error_set(error, s, "%s", why->message);
+}
+
+/* ---- Checkpoints ---- */
+
+/* The file, and l->saved tells whether it is there; then what lies around it. */
+static pal_status write_checkpoint(loop *l, pal_error *error)
+{
+    char path[PAL_PATH];
+    const pal_train_opts *o = l->o;
+    pal_run_path(path, sizeof path, o->folder, l->state.step);
+    pal_status s = pal_journal_sync(l->log, error);
+    if (l->together) s = pal_dist_agree(o->dist, s, error);
+    if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
+    if (s == PAL_OK) l->saved = l->state.step;
+    if (s == PAL_OK && l->named != l->state.best_step) {
+        s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
+        if (s == PAL_OK) l->named = l->state.best_step;
+    }
+    /* Not before best.txt names the new best: it would remove the one that is named. */
+    if (s == PAL_OK) s = pal_run_keep(o->folder, o->keep, l->state.best_step, error);
+    return s;
+}
+
+/* value: of an evaluation at this step, NaN if there was none. */
+static pal_status save_folder(loop *l, double value, pal_error *error)
+{
+    pal_error why, reason;
+    const int64_t best_step = l->state.best_step;
+    const double best = l->state.best;
+    const bool better = isfinite(value) && (best_step == 0 || value < best);
+    if (better) {
+        l->state.best_step = l->state.step;
+        l->state.best = value;
+    }
+    pal_status s = write_checkpoint(l, &why);
+    l->unsaved = l->saved != l->state.step;
+    if (s == PAL_OK) return PAL_OK;
+    if (!l->unsaved) {
+        pal_error_set(&reason, s, "step %lld is saved, but %.700s", (long long)l->state.step,
+                      why.message);
+        return cannot_write(l, s, &reason, error);
+    }
+    l->state.best_step = best_step; /* what is not there is not the best */
+    l->state.best = best;
+    const int64_t old = pal_run_last(l->o->folder, 0);
+    if (old)
+        pal_error_set(&reason, s,
+                      "step %lld is not saved: %.700s; the last checkpoint is that of "
+                      "step %lld",
+                      (long long)l->state.step, why.message, (long long)old);
+    else
+        pal_error_set(&reason, s, "step %lld is not saved: %.700s", (long long)l->state.step,
+                      why.message);
+    return cannot_write(l, s, &reason, error);
+}
+
+/* The part of a rank that does not keep the folder. */
+static void help_to_save(loop *l)
+{
+    char path[PAL_PATH];
+    pal_error why;
+    pal_run_path(path, sizeof path, l->o->folder, l->state.step);
+    pal_status s = pal_dist_agree(l->o->dist, PAL_OK, &why);
+    if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, &why);
+    (void)s; /* the same as where the folder is kept */
+}
+
+/* All ranks have the outcome of the one that writes. */
+static pal_status save(loop *l, double value, pal_error *error)
+{
+    struct {
+        int64_t saved, named, best_step;
+        double best;
+        bool unsaved;
+    } out;
+    pal_status s = l->writes ? save_folder(l, value, error) : PAL_OK;
+    if (l->together && !l->writes) help_to_save(l);
+    memset(&out, 0, sizeof out);
+    out.saved = l->saved, out.named = l->named, out.unsaved = l->unsaved;
+    out.best_step = l->state.best_step, out.best = l->state.best;
+    pal_dist_broadcast(l->o->dist, &out, sizeof out);
+    l->saved = out.saved, l->named = out.named, l->unsaved = out.unsaved;
+    l->state.best_step = out.best_step, l->state.best = out.best;
+    return pal_dist_agree(l->o->dist, s, error);
+}
+
+/* ---- Evaluation and samples ---- */
+
+/* The generator goes on as if there had been none. */
+static pal_status evaluate(loop *l, double *value, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const pal_rng rng = *pal_tape_rng(o->tape);
+    if (o->average) pal_average_swap(o->average);
+    bool before = pal_set_grad(o->tape, false);
+    *value = o->evaluate(o->user, o->tape, l->state.step);
+    pal_status s = pal_tape_status(o->tape);
+    if (s != PAL_OK) pal_error_set(error, s, "evaluation: %s", pal_tape_message(o->tape));
+    pal_tape_reset(o->tape);
+    pal_set_grad(o->tape, before);
+    if (o->average) pal_average_swap(o->average);
+    *pal_tape_rng(o->tape) = rng;
+    pal_dist_broadcast(o->dist, value, sizeof *value);
+    return pal_dist_agree(o->dist, s, error);
+}
+
+static pal_status sample_alone(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const pal_rng rng = *pal_tape_rng(o->tape);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) return pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    if (o->average) pal_average_swap(o->average);
+    bool before = pal_set_grad(o->tape, false);
+    o->sample(o->user, o->tape, l->state.step, to);
+    pal_status s = pal_tape_status(o->tape);
+    if (s != PAL_OK) pal_error_set(error, s, "sample: %s", pal_tape_message(o->tape));
+    pal_tape_reset(o->tape);
+    pal_set_grad(o->tape, before);
+    if (o->average) pal_average_swap(o->average);
+    *pal_tape_rng(o->tape) = rng;
+    bool whole = fclose(to) == 0;
+    if (s == PAL_OK && !whole) s = pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    pal_error why;
+    if (s == PAL_OK && o->folder) {
+        pal_status written = pal_samples_add(o->folder, l->state.step, text, size, &why);
+        if (written != PAL_OK) s = cannot_write(l, written, &why, error);
+    }
+    free(text);
+    return s;
+}
+
+static pal_status sample(loop *l, pal_error *error)
+{
+    return pal_dist_agree(l->o->dist, pal_dist_rank(l->o->dist) ? PAL_OK : sample_alone(l, error),
+                          error);
+}
+
+/* ---- The beginning ---- */
+
+/* Everything is compared before anything is loaded. */
+static pal_status load_from(loop *l, const char *path, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    pal_checkpoint found = l->state;
+    pal_status s = pal_checkpoint_peek(&found, path, error);
+    if (s == PAL_OK && found.step != o->resume)
+        s = pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
+                          (long long)found.step);
+    if (s == PAL_OK && o->batches && !pal_batches_has(o->batches, found.position))
+        s = pal_error_set(error, PAL_EVALUE,
+                          "%.400s: its position in the data, %lld of epoch %lld, is not there",
+                          path, (long long)found.position.index, (long long)found.position.epoch);
+    s = pal_dist_agree(o->dist, s, error);
+    if (s == PAL_OK) s = pal_checkpoint_load(&found, path, error);
+    if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
+    if (s != PAL_OK) return s;
+    l->state = found;
+    if (!found.same_kernels && pal_dist_rank(o->dist) == 0)
+        fprintf(stderr,
+                "warning: the run was made with %s and goes on with %s: its "
+                "bits will differ from those of a run that was not stopped\n",
+                found.kernels, pal_kernels_in_use());
+    return s;
+}
+
+static pal_status load(loop *l, pal_error *error)
+{
+    char path[PAL_PATH];
+    const pal_train_opts *o = l->o;
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    pal_status s = load_from(l, path, error);
+    int64_t older = s == PAL_OK ? 0 : pal_run_last(o->folder, o->resume);
+    if (older)
+        pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
+                      (long long)older);
+    pal_run_path(path, sizeof path, o->folder, l->state.best_step);
+    if (s == PAL_OK && l->state.best_step && access(path, F_OK) != 0) {
+        l->state.best_step = 0; /* pal_run_keep removed it when there was a better one */
+        l->state.best = 0;
+    }
+    return s;
+}
+
+/*
+ * The small files of the folder as this run begins or goes on: all are written under other names
+ * before the first is renamed. Later checkpoints are set aside first of all, so that a process that
+ * is killed in between leaves logs that are too long for the newest checkpoint, which are cut the
+ * next time, and none that are too short.
+ */
+static pal_status arrange(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
+                                     : "loss,lr,grad_norm,tokens,held_out";
+    static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
+    pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
+    if (s != PAL_OK) return s;
+    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
+    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
+    if (s == PAL_OK) s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
+    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
+    if (s == PAL_OK) s = pal_journal_start(&l->log, o->folder, columns, error);
+    for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
+    return s;
+}
+
+/* The folder is there, nobody else writes in it, and it holds a run if one is to be continued. */
+static pal_status take_folder(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    if (!*o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
+    pal_status s = o->resume ? PAL_OK : pal_run_make(o->folder, error);
+    if (s == PAL_OK && !o->lock) s = pal_run_lock(&l->lock, o->folder, error);
+    if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
+        s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
+    return s;
+}
+
+static pal_status check(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    if (!o->params || !o->optim || !o->tape || !o->loss)
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: params, optim, tape and loss are all needed");
+    if (o->resume && !o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: resume needs the folder of the run");
+    if (o->batches && o->dist) {
+        pal_status s = pal_train_part(o, error);
+        if (s != PAL_OK) return s;
+    }
+    if (o->batches) l->state.position = pal_batches_position(o->batches);
+    return pal_schedule_check(&o->schedule, error);
+}
+
+static pal_status begin(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    pal_status s = pal_dist_agree(o->dist, check(l, error), error);
+    if (s == PAL_OK) s = pal_train_compare(o, l->check_every, error);
+    if (s == PAL_OK && !o->resume) s = pal_dist_same_params(o->dist, o->params, error);
+    if (s == PAL_OK) s = pal_dist_shard(o->dist, o->optim, error);
+    if (s != PAL_OK || !o->folder) return s;
+    l->together = pal_dist_shards(o->dist, o->optim);
+    if (l->writes) s = take_folder(l, error);
+    s = pal_dist_agree(o->dist, s, error);
+    if (s != PAL_OK) return s;
+    if (o->resume) s = pal_dist_agree(o->dist, load(l, error), error);
+    /* Folders that several machines share may show them different files for a moment. */
+    pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
+    pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
+    if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
+    if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
+    l->saved = o->resume;
+    l->named = l->state.best_step;
+    if (l->writes) {
+        pal_run_clean(o->folder);
+        s = arrange(l, error);
+    }
+    return pal_dist_agree(o->dist, s, error);
+}
+
+/* ---- The loop ---- */
+
+static pal_status write_row(loop *l, double took, double held_out, pal_error *error)
+{
+    const pal_step *p = &l->last;
+    double bits = p->bytes ? p->loss / log(2) * (double)p->counted / (double)p->bytes : NAN;
+    pal_field field[16] = {
+        {"loss", p->loss},      {"lr", p->lr},
+        {"grad_norm", p->norm}, {"tokens", (double)p->counted},
+        {"seconds", took},      {"tokens_per_second", (double)p->counted / took}};
+    int n = 6;
+    if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
+    if (isfinite(held_out)) field[n++] = (pal_field){"held_out", held_out};
+    if (pal_dist_size(l->o->dist) > 1) {
+        const struct pal_dist_times t = pal_dist_times(l->o->dist);
+        field[n++] = (pal_field){"reduce_exposed", t.exposed};
+        field[n++] = (pal_field){"reduce_span", t.span};
+        field[n++] = (pal_field){"reduce_bytes", (double)t.bytes};
+    }
+    pal_error why;
+    pal_status s = pal_journal_row(l->log, l->state.step, n, field, &why);
+    return s == PAL_OK ? s : cannot_write(l, s, &why, error);
+}
+
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+/* After a step that failed and changed nothing; returns why it did. */
+static pal_status save_before(loop *l, pal_status why, pal_error *error)
+{
+    const int64_t step = l->state.step;
+    pal_error not_saved = {0};
+    if (!l->o->folder || step == 0 || l->saved == step) return why;
+    pal_status s = save(l, NAN, &not_saved);
+    if (s != PAL_OK)
+        pal_error_add(error, "; %.300s", not_saved.message);
+    else if (l->saved == step)
+        pal_error_add(error, "; the run is saved after step %lld", (long long)step);
+    return why;
+}
+
+static bool time_over(const loop *l)
+{
+    return l->o->seconds > 0 && now() - l->began >= l->o->seconds;
+}
+
+static pal_status one_step(loop *l, pal_error *error)
+{
+    const pal_train_opts *o = l->o;
+    double start = now(), held_out = NAN;
+    pal_step made;
+    l->accord = (pal_accord){.time_over = time_over(l)};
+    pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
+    if (s != PAL_OK) return save_before(l, s, error);
+    l->last = made;
+    const int64_t step = ++l->state.step;
+    if (o->batches) l->state.position = pal_batches_position(o->batches);
+    const double took = now() - start;
+    l->counted += l->last.counted;
+    const bool end = step == o->steps;
+    if (o->evaluate && (end || due(step, o->evaluate_every))) s = evaluate(l, &held_out, error);
+    if (s == PAL_OK && o->sample && due(step, o->sample_every)) s = sample(l, error);
+    if (s == PAL_OK && o->folder)
+        s = pal_dist_agree(o->dist, l->writes ? write_row(l, took, held_out, error) : PAL_OK,
+                           error);
+    progress(l, held_out);
+    if (s == PAL_OK && l->check_every && (end || due(step, l->check_every)))
+        s = pal_dist_same_params(o->dist, o->params, error);
+    if (s != PAL_OK) return s;
+    const bool better = isfinite(held_out) && (l->state.best_step == 0 || held_out < l->state.best);
+    if (o->folder && (end || better || due(step, o->save_every))) s = save(l, held_out, error);
+    if (!o->folder && better) {
+        l->state.best_step = step;
+        l->state.best = held_out;
+    }
+    return s;
+}
+
+/* Saves a run that ends before its last step, and says why it does. */
+static pal_status stop_early(loop *l, const pal_train_result *result, pal_error *error)
+{
+    const int64_t step = l->state.step;
+    pal_status s = PAL_OK;
+    end_line(l);
+    if (l->o->folder && step > 0 && l->saved != step) s = save(l, NAN, error);
+    if (s != PAL_OK || l->quiet) return s;
+    printf("stopped at step %lld by %s", (long long)step,
+           result->signal ? strsignal(result->signal) : "the limit of time");
+    if (l->o->folder && l->saved == step && step > 0) printf("; the run is saved");
+    printf("\n");
+    fflush(stdout);
+    return s;
+}
+
+pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_error *error)
+{
+    pal_train_result ignored;
+    pal_error why = {0};
+    if (!result) result = &ignored;
+    *result = (pal_train_result){0};
+    loop l = {.o = o,
+              .state = {.params = o->params,
+                        .optim = o->optim,
+                        .average = o->average,
+                        .dist = o->dist,
+                        .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
+                        .schedule = &o->schedule,
+                        .data = o->data,
+                        .config = o->config,
+                        .tokenizer = o->tokenizer,
+                        .tokenizer_name = o->tokenizer_name}};
+    l.writes = o->folder && pal_dist_rank(o->dist) == 0;
+    l.quiet = o->quiet || pal_dist_rank(o->dist) > 0;
+    l.check_every = 100;
+    if (!pal_environment_has("PAL_CHECK", "ranks", &l.check_every)) l.check_every = 0;
+    pal_status s = begin(&l, &why);
+    l.first = l.state.step;
+    l.began = now();
+    if (s == PAL_OK) l.accord.signal = pal_train_signal(o->dist);
+    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !l.accord.signal) {
+        s = one_step(&l, &why);
+        if (pal_dist_size(o->dist) == 1)
+            l.accord = (pal_accord){time_over(&l), pal_stop_requested()};
+        result->time_out = l.accord.time_over;
+    }
+    result->signal = l.accord.signal;
+    if (s == PAL_OK && l.state.step < o->steps) s = stop_early(&l, result, &why);
+    if (s == PAL_OK && l.unsaved)
+        s = pal_error_set(&why, PAL_EIO, "the run is over, and step %lld could not be saved",
+                          (long long)l.state.step);
+    end_line(&l);
+    pal_journal_close(l.log);
+    pal_run_unlock(l.lock);
+    result->step = l.state.step;
+    result->last = l.last;
+    result->best_step = l.state.best_step;
+    result->best = l.state.best;
+    return s == PAL_OK ? s : pal_error_set(error, s, "%s", why.message);
+}

@@ -1,0 +1,294 @@
+/*
+ * train_step.c - one step of training, and the search for what made a number that is not finite.
+ */
+#include "autograd/internal.h"
+#include "optim/optimisers/internal.h"
+#include "optim/train/train_step.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The tape's own message, for who reads errors instead of hearing them. */
+static pal_status tape_error(const pal_tape *tape, pal_error *error)
+{
+    pal_status s = pal_tape_status(tape);
+    if (s == PAL_OK)
+        return pal_error_set(error, PAL_EVALUE, "train_step: the callback gave no loss");
+    return pal_error_set(error, s, "%s", pal_tape_message(tape));
+}
+
+/* What the micro-batches of a step add up to. */
+typedef struct sums {
+    double loss;            /* of all targets */
+    int64_t counted, first; /* targets; and those of the first micro-batch that has any */
+    int64_t bytes;
+} sums;
+
+/* The next micro-batch and its loss. */
+static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *batch,
+                          pal_tensor *loss, pal_error *error)
+{
+    *batch = (pal_batch){.counted = 1};
+    if (o->batches) {
+        pal_status s = pal_batches_next(o->batches, o->tape, batch, error);
+        if (s != PAL_OK) return s;
+        if (batch->end)
+            return pal_error_set(error, PAL_EVALUE,
+                                 "train_step: batches of validation end, and "
+                                 "training takes those that do not");
+    }
+    *loss = o->loss(o->user, o->tape, number, batch);
+    if (pal_is_none(*loss) || pal_tape_status(o->tape) != PAL_OK) return tape_error(o->tape, error);
+    return PAL_OK;
+}
+
+/*
+ * Adds the gradient of one micro-batch, weighted by its targets against those of the first one:
+ * where all have the same number the weight is 1.
+ */
+static pal_status micro_batch(const pal_train_opts *o, int64_t number, bool alone, sums *sum,
+                              pal_error *error)
+{
+    pal_batch batch;
+    pal_tensor loss;
+    pal_status s = forward(o, number, &batch, &loss, error);
+    if (s != PAL_OK) return s;
+    double value = pal_item(loss);
+    const int64_t counted = batch.counted;
+    if (sum->first == 0) sum->first = counted;
+    if (alone || counted > 0) {
+        if (counted != sum->first) loss = pal_affine(loss, (double)counted / (double)sum->first, 0);
+        pal_backward(loss);
+    }
+    if (pal_tape_status(o->tape) != PAL_OK) return tape_error(o->tape, error);
+    sum->loss += alone ? value : counted > 0 ? value * (double)counted : 0;
+    sum->counted += counted;
+    sum->bytes += batch.bytes;
+    pal_tape_reset(o->tape);
+    return PAL_OK;
+}
+
+/* Loss and gradients of the mean over all targets of a step. */
+static pal_status gradients_alone(const pal_train_opts *o, int64_t step, pal_step *out,
+                                  pal_error *error)
+{
+    const int64_t n = o->accumulate > 1 ? o->accumulate : 1;
+    sums sum = {0};
+    for (int64_t i = 0; i < n; i++) {
+        pal_status s = micro_batch(o, step * n + i, n == 1, &sum, error);
+        if (s != PAL_OK) {
+            pal_tape_reset(o->tape);
+            return s;
+        }
+    }
+    out->loss = n > 1 && sum.counted > 0 ? sum.loss / (double)sum.counted : sum.loss;
+    out->counted = sum.counted;
+    out->bytes = sum.bytes;
+    if (n > 1 && sum.counted > 0)
+        pal_scale_gradients(o->params, (double)sum.first / (double)sum.counted);
+    return PAL_OK;
+}
+
+/* ---- Several ranks ---- */
+
+/* A rank that fails while others wait for its part of a sequence cannot tell them: it ends all. */
+static pal_status failed(const pal_train_opts *o, pal_status s, const pal_error *why,
+                         pal_error *error)
+{
+    char text[sizeof(pal_error) + 32];
+    snprintf(text, sizeof text, "rank %d: %s", pal_dist_rank(o->dist), why->message);
+    if (pal_dist_sequence(o->dist)) pal_dist_abort(o->dist, text);
+    return pal_error_set(error, s, "%s", why->message);
+}
+
+/* Before the first backward pass: the targets of all ranks, whether one has failed, and whether one
+ * was asked to stop. All take from it the same outcome. */
+static pal_status come_together(const pal_train_opts *o, pal_status s, int64_t *counted,
+                                pal_accord *accord, pal_error *error)
+{
+    enum { FAILED, COUNTED, TIME, SIGNAL, N };
+    const double own[N] = {s != PAL_OK, (double)*counted, accord->time_over, pal_stop_requested()};
+    const double *all = pal_dist_gather(o->dist, N, own);
+    bool any = false;
+    *counted = 0;
+    accord->time_over = all[TIME] > 0;
+    for (int r = 0; r < pal_dist_size(o->dist); r++, all += N) {
+        any = any || all[FAILED] > 0;
+        *counted += (int64_t)all[COUNTED];
+        if (accord->signal == 0) accord->signal = (int)all[SIGNAL];
+    }
+    return any ? pal_dist_agree(o->dist, s, error) : PAL_OK;
+}
+
+/* Backward of one micro-batch; of the last, with the reduction around it. */
+static pal_status backward_of_rank(const pal_train_opts *o, pal_status s, pal_tensor loss,
+                                   int64_t counted, int64_t first, bool last, pal_error *error)
+{
+    const double weight = first > 0 ? (double)counted / (double)first : 0;
+    pal_error why;
+    if (last) pal_dist_reduce_begin(o->dist);
+    if (s == PAL_OK && (counted > 0 || pal_dist_sequence(o->dist))) {
+        pal_backward(pal_affine(loss, weight, 0));
+        s = pal_tape_status(o->tape);
+        if (s != PAL_OK) s = failed(o, tape_error(o->tape, &why), &why, error);
+    }
+    if (last) pal_dist_reduce_end(o->dist);
+    return s;
+}
+
+/*
+ * The same over ranks: the weight of a rank's micro-batch is its targets against those that all
+ * ranks have in the first micro-batch with any. After a failure a rank goes on with what the others
+ * wait for.
+ */
+static pal_status gradients_of_ranks(const pal_train_opts *o, int64_t step, pal_step *out,
+                                     pal_accord *accord, pal_error *error)
+{
+    const int64_t n = o->accumulate > 1 ? o->accumulate : 1;
+    sums sum = {0};
+    pal_error why;
+    pal_status s = pal_dist_attach(o->dist, o->params, o->tape, &why);
+    if (s != PAL_OK) failed(o, s, &why, error);
+    for (int64_t i = 0; i < n; i++) {
+        pal_batch batch = {0};
+        pal_tensor loss = PAL_NONE;
+        if (s == PAL_OK) {
+            s = forward(o, step * n + i, &batch, &loss, &why);
+            if (s != PAL_OK) failed(o, s, &why, error);
+        }
+        const double value = s == PAL_OK && batch.counted > 0 ? pal_item(loss) : 0;
+        const int64_t counted = s == PAL_OK ? batch.counted : 0;
+        if (sum.first == 0) {
+            sum.first = counted;
+            pal_status all = come_together(o, s, &sum.first, accord, error);
+            if (all != PAL_OK) {
+                pal_tape_reset(o->tape);
+                return all;
+            }
+        }
+        s = backward_of_rank(o, s, loss, counted, sum.first, i == n - 1, error);
+        sum.loss += value * (double)counted;
+        sum.counted += counted;
+        sum.bytes += batch.bytes;
+        pal_tape_reset(o->tape);
+    }
+    double x[4] = {s != PAL_OK, sum.loss, (double)sum.counted, (double)sum.bytes};
+    pal_dist_sum(o->dist, 4, x);
+    if (x[0] > 0) return pal_dist_agree(o->dist, s, error);
+    out->loss = x[2] > 0 ? x[1] / x[2] : 0;
+    out->counted = (int64_t)x[2];
+    out->bytes = (int64_t)x[3];
+    if (n > 1 && out->counted > 0)
+        pal_scale_gradients(o->params, (double)sum.first / (double)out->counted);
+    return PAL_OK;
+}
+
+static pal_status gradients(const pal_train_opts *o, int64_t step, pal_step *out,
+                            pal_accord *accord, pal_error *error)
+{
+    if (pal_dist_size(o->dist) > 1) return gradients_of_ranks(o, step, out, accord, error);
+    accord->signal = pal_stop_requested();
+    return gradients_alone(o, step, out, error);
+}
+
+/* ---- A number that is not finite ---- */
+
+/* Hears what the operations say while they are checked. */
+static void hear(const pal_error *error, void *user)
+{
+    pal_error *first = user;
+    if (first->status == PAL_OK) *first = *error;
+}
+
+const char *pal_bad_parameter(const pal_params *params)
+{
+    for (int i = 0; i < pal_params_count(params); i++) {
+        pal_array a = pal_params_array(params, i);
+        if (!pal_array_finite(&a)) return pal_params_name(params, i);
+    }
+    return NULL;
+}
+
+/* Runs the gradients once more with PAL_CHECK=numerics in force. */
+static pal_error search(const pal_train_opts *o, int64_t step)
+{
+    pal_error found = {0}, ignored;
+    pal_step again = {0};
+    pal_accord accord = {0};
+    void *user;
+    pal_error_fn *handler = pal_error_handler(&user);
+    bool before = o->tape->check_numerics;
+    pal_set_error_handler(hear, &found);
+    o->tape->check_numerics = true;
+    pal_status s = gradients(o, step, &again, &accord, &ignored);
+    o->tape->check_numerics = before;
+    pal_set_error_handler(handler, user);
+    if (found.status == PAL_OK && s != PAL_OK) found = ignored;
+    return found;
+}
+
+/* The sentence for a step whose loss or gradient is not finite. */
+static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step *bad,
+                          pal_error *error)
+{
+    char what[64], why[640];
+    if (isfinite(bad->loss))
+        snprintf(what, sizeof what, "the norm of the gradients is %g", bad->norm);
+    else
+        snprintf(what, sizeof what, "the loss is %g", bad->loss);
+    pal_error found = {0};
+    const char *parameter = pal_bad_parameter(o->params);
+    if (parameter)
+        pal_error_set(&found, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
+                      parameter);
+    pal_status s = pal_dist_agree(o->dist, found.status, &found);
+    if (s == PAL_OK && !pal_dist_sequence(o->dist)) {
+        found = search(o, step);
+        s = pal_dist_agree(o->dist, found.status, &found);
+    }
+    if (s != PAL_OK)
+        snprintf(why, sizeof why, "%.600s", found.message);
+    else
+        snprintf(why, sizeof why, "%s",
+                 pal_dist_sequence(o->dist)
+                     ? "what made it is looked for where each rank has whole sequences"
+                     : "no operation made it alone; the sum of finite numbers is too large");
+    return pal_error_set(error, PAL_ENUMERIC, "step %lld: %s; %s", (long long)step + 1, what, why);
+}
+
+/* ---- A step ---- */
+
+pal_status pal_train_step(const pal_train_opts *o, int64_t step, pal_step *out, pal_error *error)
+{
+    pal_accord accord = {0};
+    return pal_train_step_together(o, step, out, &accord, error);
+}
+
+pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_step *out,
+                                   pal_accord *accord, pal_error *error)
+{
+    const pal_rng rng = *pal_tape_rng(o->tape);
+    pal_position position = {0};
+    if (o->batches) position = pal_batches_position(o->batches);
+    *out = (pal_step){.lr = pal_schedule_lr(&o->schedule, step)};
+    pal_status s = gradients(o, step, out, accord, error);
+    if (s == PAL_OK) {
+        out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
+        if (isfinite(out->loss) && isfinite(out->norm))
+            s = pal_dist_step(o->dist, o->optim, out->lr);
+        else {
+            pal_params_zero_grad(o->params);
+            *pal_tape_rng(o->tape) = rng;
+            if (o->batches) s = pal_batches_seek(o->batches, position, error);
+            if (s == PAL_OK) s = explain(o, step, out, error);
+        }
+    }
+    pal_params_zero_grad(o->params);
+    if (s == PAL_OK) {
+        if (o->average) pal_average_update(o->average);
+        return PAL_OK;
+    }
+    *pal_tape_rng(o->tape) = rng;
+    if (o->batches && pal_batches_seek(o->batches, position, NULL) != PAL_OK) return s;
+    return s;
+}

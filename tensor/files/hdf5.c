@@ -1,0 +1,325 @@
+/*
+ * hdf5.c - opening, building and committing files of named arrays.
+ *
+ * A file is built in memory (the core driver without backing store), because HDF5 1.10 cannot
+ * recover from a failed write: the file stays open and the process crashes at exit. The finished
+ * image is written by us to a temporary name in the same folder, flushed, and renamed over the
+ * path: another process sees the old file or the new one, and a failure leaves the old one. The
+ * price is memory for two copies of the data while committing. (Files that several processes build
+ * at once are on disk from the beginning: hdf5_mpi.c.)
+ *
+ * The latest format has checksums over all metadata. Its superblock also says that a file is being
+ * written; H5Fget_file_image (1.10.8) clears that in its copy and forgets the superblock's
+ * checksum, without which nobody opens the file. So the checksum is computed here.
+ */
+#include "tensor/files/hdf5_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Shared ---- */
+
+static pthread_mutex_t turn = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+pal_h5_voice pal_h5_hush(void)
+{
+    pal_h5_voice voice = {0};
+    pthread_mutex_lock(&turn);
+    H5Eget_auto2(H5E_DEFAULT, &voice.fn, &voice.data);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    return voice;
+}
+
+void pal_h5_speak(pal_h5_voice voice)
+{
+    H5Eset_auto2(H5E_DEFAULT, voice.fn, voice.data);
+    pthread_mutex_unlock(&turn);
+}
+
+void pal_h5_drop(hid_t id)
+{
+    if (id >= 0) H5Idec_ref(id);
+}
+
+static herr_t take_first(unsigned n, const H5E_error2_t *entry, void *reason)
+{
+    if (n == 0 && entry->desc != NULL)
+        snprintf(((pal_h5_reason *)reason)->text, sizeof(pal_h5_reason), "%s", entry->desc);
+    return 0;
+}
+
+pal_h5_reason pal_h5_why(void)
+{
+    pal_h5_reason reason = {"HDF5 gave no reason"};
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &reason);
+    return reason;
+}
+
+pal_h5 *pal_h5_new(const char *path, pal_error *error)
+{
+    size_t length = strlen(path) + 1, size = sizeof(pal_h5) + length;
+    pal_h5 *file = pal_malloc(size);
+    if (file == NULL) {
+        pal_error_set(error, PAL_ENOMEM, "%s: no memory for the file's handle", path);
+        return NULL;
+    }
+    *file = (pal_h5){.id = -1, .size = size};
+    memcpy(file->path, path, length);
+    return file;
+}
+
+void pal_h5_release(pal_h5 *file)
+{
+    pal_h5_drop(file->id);
+    pal_free(file, file->size);
+}
+
+bool pal_h5_reachable(const pal_h5 *file, const char *name)
+{
+    char part[1024];
+    size_t length = strlen(name);
+    if (length == 0 || length >= sizeof part) return false;
+    for (size_t i = 1; i <= length; i++) {
+        H5L_info_t info;
+        if (i < length && name[i] != '/') continue;
+        memcpy(part, name, i);
+        part[i] = '\0';
+        if (strcmp(part, "/") == 0) continue;
+        if (H5Lexists(file->id, part, H5P_DEFAULT) <= 0) return false;
+        if (H5Lget_info(file->id, part, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD)
+            return false;
+    }
+    return true;
+}
+
+/* ---- Opening and closing ---- */
+
+static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
+{
+    char name[64]; /* no such file can exist, and no other file being built has it */
+    snprintf(name, sizeof name, "/dev/null/palimpsest-%p", (const void *)file);
+    if (H5Pset_fapl_core(fapl, (size_t)1 << 20, false) < 0 ||
+        H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
+        H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) < 0)
+        return -1;
+    hid_t how = H5Pcreate(H5P_FILE_CREATE);
+    hid_t id =
+        H5Pset_obj_track_times(how, false) < 0 ? -1 : H5Fcreate(name, H5F_ACC_TRUNC, how, fapl);
+    pal_h5_drop(how);
+    return id;
+}
+
+static const char format[] = "palimpsest arrays ";
+enum { FORMAT = 1 }; /* its version */
+
+pal_status pal_h5_sign(pal_h5 *file, pal_error *error)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s%d", format, FORMAT);
+    pal_status s = pal_h5_put_text(file, "/", "creator", "palimpsest " PAL_VERSION, error);
+    return s == PAL_OK ? pal_h5_put_text(file, "/", "format", text, error) : s;
+}
+
+pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
+{
+    *file = NULL;
+    pal_h5 *f = pal_h5_new(path, error);
+    if (f == NULL) return PAL_ENOMEM;
+    pal_h5_voice voice = pal_h5_hush();
+    f->building = true;
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    f->id = create_in_memory(f, fapl);
+    pal_status status = PAL_OK;
+    if (f->id < 0)
+        status = pal_error_set(error, PAL_ENOMEM, "%s: cannot build a file in memory: %s", path,
+                               pal_h5_why().text);
+    if (status == PAL_OK) status = pal_h5_sign(f, error);
+    if (status == PAL_OK)
+        *file = f;
+    else
+        pal_h5_release(f);
+    pal_h5_drop(fapl);
+    pal_h5_speak(voice);
+    return status;
+}
+
+/* A file of ours says its format; what others say in that attribute is their own affair. */
+static pal_status check_format(pal_h5 *file, pal_error *error)
+{
+    char text[64];
+    const size_t length = sizeof format - 1;
+    if (!pal_h5_text_is_fixed(file, "/", "format")) return PAL_OK;
+    if (pal_h5_get_text(file, "/", "format", text, sizeof text, NULL) != PAL_OK) return PAL_OK;
+    if (strncmp(text, format, length) != 0 || strtol(text + length, NULL, 10) <= FORMAT)
+        return PAL_OK;
+    return pal_error_set(error, PAL_EFORMAT,
+                         "%s: is of a later format, '%s', than '%s%d', the latest that is known "
+                         "here",
+                         file->path, text, format, FORMAT);
+}
+
+pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
+{
+    *file = NULL;
+    if (access(path, R_OK) != 0)
+        return pal_error_set(error, PAL_EIO, "%s: cannot be read: %s", path, strerror(errno));
+    pal_h5 *f = pal_h5_new(path, error);
+    if (f == NULL) return PAL_ENOMEM;
+    pal_h5_voice voice = pal_h5_hush();
+    pal_status status = PAL_OK;
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG);
+    f->id = H5Fopen(path, H5F_ACC_RDONLY, fapl);
+    if (f->id < 0) {
+        status = pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
+                               pal_h5_why().text);
+    } else {
+        status = check_format(f, error);
+    }
+    if (status == PAL_OK)
+        *file = f;
+    else
+        pal_h5_release(f);
+    pal_h5_drop(fapl);
+    pal_h5_speak(voice);
+    return status;
+}
+
+void pal_h5_close(pal_h5 *file)
+{
+    if (file == NULL) return;
+    pal_h5_voice voice = pal_h5_hush();
+    if (file->shared) (void)pal_h5_end_shared(file, false, NULL);
+    pal_h5_release(file);
+    pal_h5_speak(voice);
+}
+
+/* ---- Writing to disk ---- */
+
+pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
+{
+    return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
+}
+
+int pal_h5_open_temporary(const char *path, char *temporary, size_t size)
+{
+    int fd = -1;
+    for (int i = 0; i < 100 && fd < 0; i++) {
+        snprintf(temporary, size, "%s.tmp-%ld-%d", path, (long)getpid(), i);
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST) break;
+    }
+    return fd;
+}
+
+pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
+                          pal_error *error)
+{
+    if (status == PAL_OK && !pal_flush(fd)) status = pal_h5_refused(path, "write", error);
+    if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
+        status = pal_h5_refused(path, "write", error);
+    if (status == PAL_OK && rename(temporary, path) != 0)
+        status = pal_h5_refused(path, "rename the finished file to it", error);
+    if (status != PAL_OK) {
+        unlink(temporary);
+        return status;
+    }
+    if (!pal_flush_folder(path)) return pal_h5_refused(path, "flush its folder", error);
+    return PAL_OK;
+}
+
+/* ---- The superblock's checksum ---- */
+
+enum { SUPERBLOCK = 44 }; /* bytes before the checksum, in versions 2 and 3 with 8-byte offsets */
+
+static uint32_t rotate(uint32_t x, int by) { return x << by | x >> (32 - by); }
+
+static uint32_t word(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Jenkins's lookup3 (2006) over the superblock: three blocks of 12 bytes and one of 8. */
+static uint32_t superblock_checksum(const unsigned char *p)
+{
+    static const int mix[6] = {4, 6, 8, 16, 19, 4}, final[7] = {14, 11, 25, 16, 4, 14, 24};
+    uint32_t x[3];
+    x[0] = x[1] = x[2] = 0xdeadbeef + SUPERBLOCK;
+    for (int block = 0; block < 3; block++, p += 12) {
+        for (int i = 0; i < 3; i++) x[i] += word(p + 4 * i);
+        for (int i = 0; i < 6; i++) {
+            uint32_t *a = &x[i % 3], *b = &x[(i + 1) % 3], *c = &x[(i + 2) % 3];
+            *a = (*a - *c) ^ rotate(*c, mix[i]);
+            *c += *b;
+        }
+    }
+    x[0] += word(p);
+    x[1] += word(p + 4);
+    for (int i = 0; i < 7; i++) {
+        uint32_t *to = &x[(i + 2) % 3], *from = &x[(i + 1) % 3];
+        *to = (*to ^ *from) - rotate(*from, final[i]);
+    }
+    return x[2];
+}
+
+static void seal_superblock(unsigned char *image, size_t size)
+{
+    enum { VERSION = 8, OFFSET_SIZE = 9 };
+    if (size < SUPERBLOCK + 4 || image[VERSION] < 2 || image[OFFSET_SIZE] != 8) return;
+    uint32_t sum = superblock_checksum(image);
+    for (int i = 0; i < 4; i++) image[SUPERBLOCK + i] = (unsigned char)(sum >> (8 * i));
+}
+
+/* ---- Committing ---- */
+
+/* `name` has room for path and the suffix. */
+static pal_status replace(const char *path, char *name, size_t room, const char *image, size_t size,
+                          pal_error *error)
+{
+    int fd = pal_h5_open_temporary(path, name, room);
+    if (fd < 0) return pal_h5_refused(path, "make a temporary file in its folder", error);
+    pal_status status = PAL_OK;
+    if (!pal_write_all(fd, image, size)) status = pal_h5_refused(path, "write", error);
+    return pal_h5_publish(fd, name, path, status, error);
+}
+
+static pal_status commit(pal_h5 *file, pal_error *error)
+{
+    if (!file->building)
+        return pal_error_set(error, PAL_EVALUE, "%s: was opened for reading, nothing to commit",
+                             file->path);
+    if (file->shared) return pal_h5_end_shared(file, true, error);
+    ssize_t size = -1;
+    if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(file->id, NULL, 0);
+    if (size <= 0)
+        return pal_error_set(error, PAL_ENOMEM, "%s: cannot finish the file in memory: %s",
+                             file->path, pal_h5_why().text);
+    size_t room = strlen(file->path) + PAL_H5_SUFFIX;
+    char *image = pal_malloc((size_t)size + room);
+    if (image == NULL)
+        return pal_error_set(error, PAL_ENOMEM, "%s: no memory for %zd bytes", file->path, size);
+    char *name = image + size;
+    pal_status status;
+    if (H5Fget_file_image(file->id, image, (size_t)size) != size) {
+        status = pal_error_set(error, PAL_ENOMEM, "%s: cannot copy the file's image: %s",
+                               file->path, pal_h5_why().text);
+    } else {
+        seal_superblock((unsigned char *)image, (size_t)size);
+        status = replace(file->path, name, room, image, (size_t)size, error);
+    }
+    pal_free(image, (size_t)size + room);
+    return status;
+}
+
+pal_status pal_h5_commit(pal_h5 *file, pal_error *error)
+{
+    pal_h5_voice voice = pal_h5_hush();
+    pal_status status = commit(file, error);
+    pal_h5_release(file);
+    pal_h5_speak(voice);
+    return status;
+}

@@ -1,0 +1,228 @@
+/*
+ * hdf5_mpi.c - files that several processes build at once, by HDF5's MPI-IO driver.
+ *
+ * Metadata are the same in all processes, and every call is made by all; the elements of a dataset
+ * come from its owner. The file grows under a temporary name, and the first process renames it.
+ *
+ * HDF5 1.10 cannot recover from metadata that it fails to write: the file stays open, and the
+ * process crashes at exit. So it is kept from failing: before anything is added, the system is
+ * asked for the room (posix_fallocate), and each process looks at its limit of file sizes. A disk
+ * that is full is then an error before HDF5 has begun, and what it has begun it can finish inside
+ * the room that it has. Elements are never cached, and failing to write them is an error alone.
+ * What is left is a disk that fails (EIO) while the metadata are written.
+ */
+#include "tensor/files/hdf5_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mpi.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct pal_h5_shared {
+    MPI_Comm comm;
+    int rank, owner;
+    int fd; /* of the first process, which reserves, flushes and renames; -1 elsewhere */
+    uint64_t bytes, reserved; /* the file at most so far, without SLACK; on disk */
+    char name[4096];
+};
+
+/* ---- Speaking with one voice ---- */
+
+pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error)
+{
+    const MPI_Comm comm = *(const MPI_Comm *)mpi_comm;
+    pal_error why = {.status = status};
+    int rank, size, mine, first;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    mine = status == PAL_OK ? size : rank;
+    MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm);
+    if (first == size) return PAL_OK;
+    if (rank == first && error) why = *error;
+    MPI_Bcast(&why, (int)sizeof why, MPI_BYTE, first, comm);
+    return pal_error_set(error, why.status, "%s", why.message);
+}
+
+bool pal_h5_owns(const pal_h5 *file)
+{
+    return file->shared == NULL || file->shared->rank == file->shared->owner;
+}
+
+pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error)
+{
+    return file->shared ? pal_mpi_agree(&file->shared->comm, status, error) : status;
+}
+
+void pal_h5_spread(const pal_h5 *file, void *data, size_t size)
+{
+    const pal_h5_shared *s = file->shared;
+    enum { MOST = 1 << 30 }; /* counts are int */
+    for (char *at = data; s && size > 0;) {
+        int n = size < MOST ? (int)size : MOST;
+        MPI_Bcast(at, n, MPI_BYTE, s->owner, s->comm);
+        at += n;
+        size -= (size_t)n;
+    }
+}
+
+void pal_h5_owner(pal_h5 *file, int rank)
+{
+    if (file->shared) file->shared->owner = rank;
+}
+
+bool pal_h5_is_shared(const pal_h5 *file) { return file->shared != NULL; }
+
+/* ---- Room on disk ---- */
+
+/* HDF5 does not tell how long the file is while it is built, so it is counted what it is at most.
+ */
+enum {
+    EACH = 4096,     /* more than HDF5 adds to a dataset or an attribute, on average */
+    SLACK = 1 << 20, /* more than the blocks of names and attributes that it begins beforehand */
+    STEP = 1 << 20   /* reserved at once, so that small things do not ask each */
+};
+
+/* This process's part of it; 0 or an errno. */
+static int reserve(const pal_h5_shared *s, uint64_t bytes)
+{
+    struct rlimit limit;
+    int why;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes) return EFBIG;
+    if (s->fd < 0) return 0;
+    do why = posix_fallocate(s->fd, (off_t)s->reserved, (off_t)(bytes - s->reserved));
+    while (why == EINTR);
+    return why;
+}
+
+pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error)
+{
+    pal_h5_shared *s = file->shared;
+    if (!s) return PAL_OK;
+    s->bytes += bytes + EACH;
+    if (s->bytes + SLACK <= s->reserved) return PAL_OK;
+    const uint64_t wanted = s->bytes + SLACK + STEP;
+    pal_status status = PAL_OK;
+    errno = reserve(s, wanted);
+    if (errno != 0) status = pal_h5_refused(file->path, "write", error);
+    status = pal_h5_agree(file, status, error);
+    if (status == PAL_OK) s->reserved = wanted;
+    return status;
+}
+
+/* ---- Beginning ---- */
+
+/* The name, which the first process finds. */
+static pal_status open_temporary(pal_h5 *file, pal_error *error)
+{
+    pal_h5_shared *s = file->shared;
+    pal_status status = PAL_OK;
+    if (strlen(file->path) + PAL_H5_SUFFIX > sizeof s->name)
+        status = pal_error_set(error, PAL_EVALUE, "%.400s...: the path is too long", file->path);
+    else if (s->rank == 0)
+        s->fd = pal_h5_open_temporary(file->path, s->name, sizeof s->name);
+    if (status == PAL_OK && s->rank == 0 && s->fd < 0)
+        status = pal_h5_refused(file->path, "make a temporary file in its folder", error);
+    status = pal_h5_agree(file, status, error);
+    if (status == PAL_OK) pal_h5_spread(file, s->name, sizeof s->name);
+    return status;
+}
+
+static hid_t create(const pal_h5_shared *s)
+{
+    hid_t id = -1, fapl = H5Pcreate(H5P_FILE_ACCESS), how = H5Pcreate(H5P_FILE_CREATE);
+    if (H5Pset_fapl_mpio(fapl, s->comm, MPI_INFO_NULL) >= 0 &&
+        H5Pset_coll_metadata_write(fapl, true) >= 0 &&
+        H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) >= 0 &&
+        H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
+        H5Pset_obj_track_times(how, false) >= 0)
+        id = H5Fcreate(s->name, H5F_ACC_TRUNC, how, fapl);
+    pal_h5_drop(how);
+    pal_h5_drop(fapl);
+    return id;
+}
+
+/* Creating the file cuts off what was reserved for that: it is reserved once more. */
+static pal_status begin(pal_h5 *file, pal_error *error)
+{
+    pal_h5_shared *s = file->shared;
+    pal_status status = open_temporary(file, error);
+    if (status == PAL_OK) status = pal_h5_reserve(file, 0, error);
+    if (status != PAL_OK) return status;
+    file->id = create(s);
+    if (file->id < 0)
+        status = pal_error_set(error, PAL_EIO, "%s: cannot build the file: %s", file->path,
+                               pal_h5_why().text);
+    status = pal_h5_agree(file, status, error);
+    s->reserved = 0;
+    if (status == PAL_OK) status = pal_h5_reserve(file, 0, error);
+    return status == PAL_OK ? pal_h5_sign(file, error) : status;
+}
+
+pal_status pal_h5_create_shared(pal_h5 **file, const char *path, const void *mpi_comm,
+                                pal_error *error)
+{
+    *file = NULL;
+    pal_h5 *f = pal_h5_new(path, error);
+    pal_h5_shared *s = f ? pal_malloc(sizeof *s) : NULL;
+    pal_status status = PAL_OK;
+    if (!s) status = pal_error_set(error, PAL_ENOMEM, "%s: no memory for the file's handle", path);
+    status = pal_mpi_agree(mpi_comm, status, error);
+    if (status != PAL_OK) {
+        pal_free(s, sizeof *s);
+        if (f) pal_h5_release(f);
+        return status;
+    }
+    *s = (pal_h5_shared){.comm = *(const MPI_Comm *)mpi_comm, .fd = -1};
+    MPI_Comm_rank(s->comm, &s->rank);
+    f->shared = s;
+    f->building = true;
+    pal_h5_voice voice = pal_h5_hush();
+    status = begin(f, error);
+    if (status == PAL_OK) {
+        *file = f;
+    } else {
+        (void)pal_h5_end_shared(f, false, NULL);
+        pal_h5_release(f);
+    }
+    pal_h5_speak(voice);
+    return status;
+}
+
+/* ---- The end ---- */
+
+/* What this process wrote is on disk: the first one's flush says nothing of other machines. */
+static pal_status flush_own(const pal_h5 *file, pal_error *error)
+{
+    const int fd = open(file->shared->name, O_RDONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && pal_flush(fd);
+    const int why = errno;
+    if (fd >= 0) close(fd);
+    if (good) return PAL_OK;
+    return pal_error_set(error, PAL_EIO, "%s: cannot flush what was written: %s", file->path,
+                         strerror(why));
+}
+
+pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error)
+{
+    pal_h5_shared *s = file->shared;
+    pal_status status = PAL_OK;
+    /* Closing writes the metadata, and cuts off what was reserved and not used. */
+    if (file->id >= 0 && H5Fclose(file->id) < 0)
+        status = pal_error_set(error, PAL_EIO, "%s: cannot finish the file: %s", file->path,
+                               pal_h5_why().text);
+    file->id = -1;
+    if (commit && status == PAL_OK && s->fd < 0) status = flush_own(file, error);
+    status = pal_h5_agree(file, status, error);
+    if (s->fd >= 0 && commit && status == PAL_OK) {
+        status = pal_h5_publish(s->fd, s->name, file->path, PAL_OK, error);
+    } else if (s->fd >= 0) {
+        close(s->fd);
+        unlink(s->name);
+    }
+    status = pal_h5_agree(file, status, error);
+    pal_free(s, sizeof *s);
+    file->shared = NULL;
+    return status;
+}
