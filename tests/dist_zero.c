@@ -3,6 +3,7 @@
  * checkpoints that all of them write.
  */
 #include "optim/optimisers/internal.h"
+#include "optim/ranks/ranks.h"
 #include "tests/support/ranks.h"
 #include "tests/support/small_run.h"
 

@@ -10,7 +10,6 @@
 #ifndef PAL_OPTIM_INTERNAL_H
 #define PAL_OPTIM_INTERNAL_H
 
-#include "optim/dist.h"
 #include "optim/optimisers/kernels.h"
 #include "optim/optim.h"
 
@@ -162,7 +161,9 @@ struct pal_optim {
     void *work;
     size_t work_size;
     int64_t steps;
-    pal_dist *dist; /* over whose ranks the state is divided; NULL: it is all here */
+    /* Called before the optimiser is freed, for whoever has divided its state; NULL: nobody has. */
+    void (*on_free)(void *user);
+    void *on_free_user;
 };
 
 /* Leaves to this rank the moments of the parameters it owns: owner has a rank for each. Only before
@@ -183,18 +184,5 @@ void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_
                           double lr, bool coupled);
 /* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
 bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
-
-/* ---- Ranks (dist.c) ---- */
-
-enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
-
-/* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
-const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
-/* Whether the ranks have divided this optimiser's state; and no more, when it is freed. */
-bool pal_dist_shards(const pal_dist *dist, const pal_optim *optim);
-void pal_dist_forget(pal_dist *dist);
-/* Together. pal_h5_create_shared of all ranks. */
-PAL_CHECKED pal_status pal_dist_create(pal_dist *dist, pal_h5 **file, const char *path,
-                                       pal_error *error);
 
 #endif

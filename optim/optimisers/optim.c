@@ -126,7 +126,7 @@ pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_gr
 void pal_optim_free(pal_optim *o)
 {
     if (!o) return;
-    if (o->dist) pal_dist_forget(o->dist);
+    if (o->on_free) o->on_free(o->on_free_user);
     pal_state_free(&o->state);
     if (o->work) pal_free(o->work, o->work_size);
     if (o->setting) pal_free(o->setting, setting_bytes(o->count));

@@ -5,9 +5,12 @@
 #define PAL_OPTIM_DIST_PRIVATE_H
 
 #include "optim/optimisers/internal.h"
+#include "optim/ranks/ranks.h"
 #include "tensor/internal.h"
 
 #include <mpi.h>
+
+enum { PAL_MOST_AT_ONCE = 1 << 30 }; /* bytes of a message: MPI counts in int */
 
 struct pal_reduction; /* dist_reduce.c */
 struct pal_shard;     /* dist_shard.c */
@@ -29,6 +32,8 @@ struct pal_dist {
 
 /* What was attached; NULL is allowed. */
 void pal_reduction_free(struct pal_reduction *reduction);
+/* Ends the division of an optimiser's state, if there is one. */
+void pal_shard_free(pal_dist *dist);
 /* Of each of these parameters; NULL: they have none. */
 const int *pal_shard_owners(const pal_dist *dist, const pal_params *params);
 

@@ -42,13 +42,15 @@ static struct pal_shard *allocate(pal_optim *optim, int ranks)
     return s;
 }
 
-void pal_dist_forget(pal_dist *d)
+void pal_shard_free(pal_dist *d)
 {
     if (!d->shard) return;
-    d->shard->optim->dist = NULL;
+    d->shard->optim->on_free = NULL;
     pal_free(d->shard, d->shard->size);
     d->shard = NULL;
 }
+
+static void optimiser_goes(void *dist) { pal_shard_free(dist); }
 
 /* ---- Who owns what ---- */
 
@@ -130,7 +132,8 @@ pal_status pal_dist_shard(pal_dist *d, pal_optim *optim, pal_error *error)
     struct pal_shard *s;
     pal_status status = pal_dist_agree(d, make(d, optim, &s, error), error);
     if (status == PAL_OK) {
-        optim->dist = d;
+        optim->on_free = optimiser_goes;
+        optim->on_free_user = d;
         d->shard = s;
     } else if (s) {
         pal_free(s, s->size);
@@ -140,7 +143,7 @@ pal_status pal_dist_shard(pal_dist *d, pal_optim *optim, pal_error *error)
 
 bool pal_dist_shards(const pal_dist *d, const pal_optim *optim)
 {
-    return d && optim && optim->dist == d;
+    return d && d->shard && d->shard->optim == optim;
 }
 
 const int *pal_shard_owners(const pal_dist *d, const pal_params *params)

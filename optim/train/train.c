@@ -4,6 +4,7 @@
 #include "autograd/autograd.h"
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
+#include "optim/ranks/ranks.h"
 #include "optim/train/run_folder.h"
 #include "optim/train/train_step.h"
 #include "tensor/internal.h"

@@ -3,6 +3,7 @@
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
+#include "optim/ranks/ranks.h"
 #include "optim/train/train_step.h"
 
 #include <math.h>

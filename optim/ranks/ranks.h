@@ -1,0 +1,19 @@
+/*
+ * ranks.h - what the training loop asks of ranks beside optim/dist.h.
+ */
+#ifndef PAL_OPTIM_RANKS_H
+#define PAL_OPTIM_RANKS_H
+
+#include "optim/dist.h"
+
+enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
+
+/* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
+const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* Whether these ranks have divided this optimiser's state. */
+bool pal_dist_shards(const pal_dist *dist, const pal_optim *optim);
+/* Together. pal_h5_create_shared of all ranks. */
+PAL_CHECKED pal_status pal_dist_create(pal_dist *dist, pal_h5 **file, const char *path,
+                                       pal_error *error);
+
+#endif
