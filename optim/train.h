@@ -221,6 +221,8 @@ typedef struct pal_train_opts {
     int64_t accumulate; /* micro-batches a step; 0: 1 */
     double clip;        /* the largest norm of the gradients; 0: no limit */
     double seconds;     /* stop after so many of them in this process; 0: no limit */
+    bool *finished; /* a callback that sets it ends the run after the step that it was called in; of
+                       several ranks, rank 0 decides. NULL: the run makes all its steps */
 
     pal_dist *dist; /* NULL: this process trains alone. Else all ranks call with the same options,
                        but their own part of the batches */
@@ -274,10 +276,11 @@ typedef struct pal_train_result {
 PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_t step,
                                               pal_step *out, pal_error *error);
 /*
- * Trains from opts.resume to opts.steps, or until pal_stop_requested or the time is over; then the
- * run is saved, and opts.resume goes on with it bit for bit. A request to stop is looked at before
- * each step, the time after it. From the second step on no memory is asked for between evaluations,
- * samples and checkpoints. *result (may be NULL) is set in any case.
+ * Trains from opts.resume to opts.steps, or until pal_stop_requested, a callback has set
+ * *opts.finished or the time is over; then the run is saved, and opts.resume goes on with it bit
+ * for bit. A request to stop is looked at before each step, the time after it. From the second step
+ * on no memory is asked for between evaluations, samples and checkpoints. *result (may be NULL) is
+ * set in any case.
  *
  * A new run does not begin in a folder that has a checkpoint (PAL_EVALUE), and none where another
  * process trains (PAL_EIO). A checkpoint that cannot be gone on from leaves the folder as it is; so

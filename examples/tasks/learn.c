@@ -108,11 +108,13 @@ task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point,
 typedef struct learner {
     const task *t;
     const pal_lm *lm;
-    pal_params *params;
-    pal_tape *tape;
-    pal_optim *optim;
     task_run run;
-    pal_schedule schedule;
+    double began, sum; /* of the run; the losses since the last look */
+    int64_t since;     /* steps since then */
+    task_result *result;
+    task_look_fn *tell;
+    void *user;
+    bool finished;
 } learner;
 
 task_run task_run_defaults(task_run r)
@@ -130,24 +132,17 @@ task_run task_run_defaults(task_run r)
     return r;
 }
 
-/* One update; returns the loss before it. Where the loss or the gradient is not finite, the update
- * changes nothing and NaN or infinity comes back. */
-static double step(learner *l, int64_t n)
+/* The loss of training batch n. */
+static pal_tensor loss_of(void *user, pal_tape *tape, int64_t n, pal_batch *batch)
 {
+    learner *l = user;
     const int64_t B = l->run.batch;
     const int point = task_point_of(l->t, l->run.seed, n);
-    const rows r = draw(l->t, TASK_TRAIN, point, l->run.seed, n * B, B, l->tape);
+    const rows r = draw(l->t, TASK_TRAIN, point, l->run.seed, n * B, B, tape);
     const pal_tensor loss = pal_lm_loss(l->lm, r.tokens, r.targets, (pal_run_opts){0});
-    double value = pal_item(loss);
-    if (isfinite(value)) {
-        const pal_status s = pal_backward(loss);
-        if (s != PAL_OK || !isfinite(pal_clip_grad_norm(l->params, l->run.clip)) ||
-            pal_optim_step(l->optim, pal_schedule_lr(&l->schedule, n)) != PAL_OK)
-            value = NAN;
-    }
-    pal_params_zero_grad(l->params);
-    pal_tape_reset(l->tape);
-    return value;
+    (void)batch; /* every batch counts alike */
+    if (pal_tape_status(tape) == PAL_OK) l->sum += pal_item(loss), l->since++;
+    return loss;
 }
 
 static bool all_enough(const task_result *r, double enough)
@@ -157,67 +152,80 @@ static bool all_enough(const task_result *r, double enough)
     return true;
 }
 
-/* Tests every point and tells; false: the run is over. Scores of a look that a signal ends count
- * for nothing. */
-static bool look(const learner *l, task_result *r, task_look_fn *tell, void *user)
+/* Tests every point and tells. Scores of a look that a signal ends count for nothing. */
+static double look(void *user, pal_tape *tape, int64_t step)
 {
+    learner *l = user;
+    task_result *r = l->result;
     task_score scores[TASK_POINTS];
+    r->steps = step;
+    r->loss = l->sum / (double)l->since;
+    r->seconds = seconds() - l->began;
+    l->sum = 0, l->since = 0;
     for (int i = 0; i < r->points; i++) {
-        scores[i] = task_test(l->t, l->lm, l->tape, i, l->run.seed, l->run.rows);
+        scores[i] = task_test(l->t, l->lm, tape, i, l->run.seed, l->run.rows);
         if (pal_stop_requested()) {
-            r->failed = true;
-            return false;
+            r->failed = l->finished = true;
+            return NAN;
         }
     }
     memcpy(r->scores, scores, (size_t)r->points * sizeof *scores);
     const task_look now = {r->steps, r->loss, r->seconds, r->scores, r->points};
     if (!l->run.quiet) task_print_look(l->t, &now, stdout);
-    if (tell && !tell(user, &now)) return false;
-    return !(l->run.enough > 0 && all_enough(r, l->run.enough));
+    l->finished =
+        (l->tell && !l->tell(l->user, &now)) || (l->run.enough > 0 && all_enough(r, l->run.enough));
+    return NAN; /* no look is kept as the best */
 }
 
-static void train(learner *l, task_result *r, task_look_fn *tell, void *user)
+static void train(learner *l, pal_params *params, pal_optim *optim, pal_tape *tape)
 {
-    const double began = seconds();
-    double sum = 0;
-    for (int64_t since = 0; r->steps < l->run.steps;) {
-        r->failed = pal_stop_requested() != 0; /* between updates: all that were made are counted */
-        if (r->failed) return;
-        const double loss = step(l, r->steps);
-        if (!isfinite(loss)) {
-            r->failed = true, r->loss = loss;
-            return;
-        }
-        r->steps++, since++, sum += loss;
-        if (r->steps % l->run.every && r->steps < l->run.steps) continue;
-        r->loss = sum / (double)since;
-        r->seconds = seconds() - began;
-        if (!look(l, r, tell, user)) return;
-        sum = 0, since = 0;
-    }
+    const task_run *run = &l->run;
+    const pal_train_opts opts = {
+        .params = params,
+        .optim = optim,
+        .tape = tape,
+        .schedule = {.kind = PAL_COSINE,
+                     .lr = run->lr,
+                     .min_lr = run->lr / 10,
+                     .warmup = run->warmup < run->steps ? run->warmup : run->steps,
+                     .steps = run->steps},
+        .loss = loss_of,
+        .evaluate = look,
+        .user = l,
+        .steps = run->steps,
+        .clip = run->clip,
+        .finished = &l->finished,
+        .evaluate_every = run->every,
+        .quiet = true};
+    pal_train_result made;
+    const pal_status s = pal_train(&opts, &made, NULL);
+    l->result->steps = made.step;
+    if (s != PAL_OK) l->result->loss = NAN;
+    if (s != PAL_OK || made.signal) l->result->failed = true;
 }
 
 task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task_run run,
                        task_look_fn *tell, void *user)
 {
-    learner l = {.t = t, .lm = lm, .params = params, .run = task_run_defaults(run)};
     task_result r = {.points = t->points[TASK_TEST]};
-    l.schedule = (pal_schedule){.kind = PAL_COSINE,
-                                .lr = l.run.lr,
-                                .min_lr = l.run.lr / 10,
-                                .warmup = l.run.warmup < l.run.steps ? l.run.warmup : l.run.steps,
-                                .steps = l.run.steps};
-    l.tape = pal_tape_new();
+    learner l = {.t = t,
+                 .lm = lm,
+                 .run = task_run_defaults(run),
+                 .began = seconds(),
+                 .result = &r,
+                 .tell = tell,
+                 .user = user};
+    pal_tape *tape = pal_tape_new();
     /* The square's memory is of 50 steps and not of 1000: runs are short. */
     const double decay = l.run.weight_decay > 0 ? l.run.weight_decay : 0;
-    l.optim = pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.98, .decay = decay});
-    r.failed = !l.tape || !l.optim;
+    pal_optim *optim = pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.98, .decay = decay});
+    r.failed = !tape || !optim;
     if (!r.failed) {
-        *pal_tape_rng(l.tape) = pal_rng_new(l.run.seed, 2);
+        *pal_tape_rng(tape) = pal_rng_new(l.run.seed, 2);
         if (!l.run.quiet) task_print_head(t, stdout);
-        train(&l, &r, tell, user);
+        train(&l, params, optim, tape);
     }
-    pal_optim_free(l.optim);
-    pal_tape_free(l.tape);
+    pal_optim_free(optim);
+    pal_tape_free(tape);
     return r;
 }

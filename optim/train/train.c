@@ -28,6 +28,7 @@ typedef struct loop {
     int64_t named; /* the step that best.txt names; 0: none */
     bool unsaved;  /* a checkpoint could not be written, and none has been since */
     bool writes;   /* this process keeps the folder: rank 0 does */
+    bool finished; /* a callback has ended the run */
     bool together; /* and all write a checkpoint, of an optimiser whose state is divided */
     bool quiet;    /* rank 0 alone prints */
     pal_accord accord;
@@ -411,6 +412,10 @@ static pal_status one_step(loop *l, pal_error *error)
     const bool end = step == o->steps;
     if (o->evaluate && (end || due(step, o->evaluate_every))) s = evaluate(l, &held_out, error);
     if (s == PAL_OK && o->sample && due(step, o->sample_every)) s = sample(l, error);
+    if (o->finished) {
+        l->finished = *o->finished;
+        pal_dist_broadcast(o->dist, &l->finished, sizeof l->finished);
+    }
     if (s == PAL_OK && o->folder)
         s = pal_dist_agree(o->dist, l->writes ? write_row(l, took, held_out, error) : PAL_OK,
                            error);
@@ -436,7 +441,9 @@ static pal_status stop_early(loop *l, const pal_train_result *result, pal_error 
     if (l->o->folder && step > 0 && l->saved != step) s = save(l, NAN, error);
     if (s != PAL_OK || l->quiet) return s;
     printf("stopped at step %lld by %s", (long long)step,
-           result->signal ? strsignal(result->signal) : "the limit of time");
+           result->signal ? strsignal(result->signal)
+           : l->finished  ? "the program"
+                          : "the limit of time");
     if (l->o->folder && l->saved == step && step > 0) printf("; the run is saved");
     printf("\n");
     fflush(stdout);
@@ -468,7 +475,8 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
     l.first = l.state.step;
     l.began = now();
     if (s == PAL_OK) l.accord.signal = pal_train_signal(o->dist);
-    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !l.accord.signal) {
+    while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !l.accord.signal &&
+           !l.finished) {
         s = one_step(&l, &why);
         if (pal_dist_size(o->dist) == 1)
             l.accord = (pal_accord){time_over(&l), pal_stop_requested()};
