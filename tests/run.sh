@@ -52,16 +52,29 @@ touch "$work/given"
     cat "$work/given"
 } | awk '!seen[$0]++' >"$work/names"
 
+# ---- Processes: a program has a session of its own, to which all belongs that it starts ----
+processes() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)//'; } # pid, state, parent, group, session
+end_sessions() { # SIGNAL leaders...
+    signal=$1
+    shift
+    for process in $(processes | awk -v of=" $* " 'index(of, " " $5 " ") || index(of, " " $1 " ") { print $1 }'); do
+        kill "-$signal" "$process" 2>/dev/null
+    done
+}
+
 # ---- Workers: each takes the next name that no other has taken, and tells when it is done ----
 run() { # name
     task=$1
     begin=$(date +%s)
     set --
     while IFS= read -r word; do set -- "$@" "$word"; done <"$work/$task.command"
-    # A session of its own, by which stop() finds what the program has started.
     setsid env --default-signal=INT,QUIT timeout -k 10 900 "$@" >"$B/logs/$task.log" 2>&1 &
-    wait $!
-    echo "$? $(($(date +%s) - begin))" >"$work/$task.status"
+    leader=$!
+    wait $leader
+    status=$?
+    echo "$status $(($(date +%s) - begin))" >"$work/$task.status"
+    # What a crash or a time-out has left behind is in nobody's way.
+    [ $status = 0 ] || end_sessions KILL $leader
     echo "$task" # a short line goes into the pipe as a whole
 }
 worker() {
@@ -105,26 +118,23 @@ report() {
     [ $failed = 0 ]
 }
 
-# Ends the workers, their programs, and all that belongs to the sessions of these.
+# Ends the workers, their programs, and what these have started.
 stop() {
     trap '' INT TERM HUP
     # shellcheck disable=SC2086 # a list of numbers
     kill -STOP $workers 2>/dev/null
-    for signal in TERM KILL; do
-        cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)//' >"$work/processes" # pid state parent group session
-        leaders="$leaders $(awk -v of=" $workers " 'index(of, " " $3 " ") { print $1 }' "$work/processes" | tr '\n' ' ')"
-        for process in $(awk -v of=" $leaders " 'index(of, " " $5 " ") || index(of, " " $1 " ") { print $1 }' "$work/processes"); do
-            kill -$signal "$process" 2>/dev/null
-        done
-        [ $signal = KILL ] || sleep 1
-    done
+    leaders=$(processes | awk -v of=" $workers " 'index(of, " " $3 " ") { print $1 }')
     # shellcheck disable=SC2086
-    kill -KILL $workers $reporter 2>/dev/null
+    {
+        end_sessions TERM $leaders
+        sleep 1
+        end_sessions KILL $leaders
+        kill -KILL $workers $reporter 2>/dev/null
+    }
     echo "stopped"
     exit 130
 }
 workers=
-leaders=
 mkfifo "$work/pipe"
 report <"$work/pipe" &
 reporter=$!
