@@ -1,53 +1,150 @@
 #!/bin/sh
 # run.sh - runs every test program given and sums up: "N passed, N failed".
 #
-# A Check suite counts its checks, any other program counts as one. A program that ends badly without
-# having counted a failure (a crash, a sanitizer's report) counts as one failure. What a program
-# printed is shown when it failed, and lines that begin with "note: " always; it stays in $B/logs.
+# As many run at once as there are processors, or TEST_JOBS. A Check suite counts its checks, any other
+# program counts as one. A program that ends badly without having counted a failure (a crash, a
+# sanitizer's report, a time-out) counts as one failure. What a program printed is shown when it failed,
+# and lines that begin with "note: " always; it stays in $B/logs.
 B=${B:-build}
 mkdir -p "$B/logs"
-passed=0
-failed=0
+# nproc counts the processors that this process may use, if OpenMP's variables do not say otherwise.
+processors=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+TEST_JOBS=${TEST_JOBS:-$processors}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
 # Leak checks report the library's own leaks; what MPI and HDF5 keep until exit is theirs.
 LSAN_OPTIONS="suppressions=tests/lsan.supp:print_suppressions=0"
-export B LSAN_OPTIONS
+# Programs that wait leave the processor to the others; teams stay small beside them on large machines.
+OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((processors < 4 ? processors : 4))}
+# A test's own limit catches a program that hangs; on a machine with other work nothing else may meet it.
+CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-5}
+export B LSAN_OPTIONS OMP_WAIT_POLICY OMP_NUM_THREADS CK_TIMEOUT_MULTIPLIER
 
-run() { # name command...
+# These begin first, so that none of them is left over when all others are done.
+longest="test_train.sh test_blas test_step test_ablate.sh test_rule_parts test_rule_properties test_course.sh
+test_inspect.sh test_ops test_dist_zero.sh test_convert.sh test_dist_lm.sh test_rules test_tasks.sh test_resume.sh
+test_dist_ranks.sh test_dist_train.sh test_kernel_rows test_state test_hdf5 test_dist_layers.sh"
+
+# ---- The list: a file for each name with the command's words, and the names in their order ----
+add() { # name command...
     name=$1
-    log=$B/logs/$name.log
     shift
-    begin=$(date +%s)
-    timeout 600 "$@" >"$log" 2>&1
-    status=$?
-    counts=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log" |
-        awk '{c += $1; f += $2 + $3} END {print c + 0, f + 0}')
-    checks=${counts% *}
-    bad=${counts#* }
-    if [ "$checks" = 0 ]; then checks=1; fi
-    if [ $status != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
-    passed=$((passed + checks - bad))
-    failed=$((failed + bad))
-    if [ $status != 0 ]; then
-        echo "FAIL  $name (status $status)"
-        tail -n 60 "$log" | sed 's/^/      /'
-    else
-        printf 'ok    %-24s %4d checks %4d s\n' "$name" "$checks" $(($(date +%s) - begin))
-        sed -n 's/^note: /      /p' "$log"
-    fi
+    echo "$name" >>"$work/given"
+    printf '%s\n' "$@" >"$work/$name.command"
 }
-
 for program in "$@"; do
-    name=$(basename "$program" .sh)
+    name=$(basename "$program")
     case $program in
-    *.sh) run "$name" sh "$program" ;;
+    *.sh) add "$name" sh "$program" ;;
     */replay)
-        run replay "$program" tests/data/*.h5
+        add replay "$program" tests/data/*.h5
         for mode in composed recurrent chunk; do
-            run "replay_$mode" "$program" --mode $mode tests/data/*.h5
+            add "replay_$mode" "$program" --mode $mode tests/data/*.h5
         done
         ;;
-    *) run "$name" "$program" ;;
+    *) add "$name" "$program" ;;
     esac
 done
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+touch "$work/given"
+{
+    for name in $longest; do grep -x -F -e "$name" "$work/given"; done
+    cat "$work/given"
+} | awk '!seen[$0]++' >"$work/names"
+
+# ---- Processes: a program has a session of its own, to which all belongs that it starts ----
+processes() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)//'; } # pid, state, parent, group, session
+end_sessions() { # SIGNAL leaders...
+    signal=$1
+    shift
+    for process in $(processes | awk -v of=" $* " 'index(of, " " $5 " ") || index(of, " " $1 " ") { print $1 }'); do
+        kill "-$signal" "$process" 2>/dev/null
+    done
+}
+
+# ---- Workers: each takes the next name that no other has taken, and tells when it is done ----
+run() { # name
+    task=$1
+    begin=$(date +%s)
+    set --
+    while IFS= read -r word; do set -- "$@" "$word"; done <"$work/$task.command"
+    setsid env --default-signal=INT,QUIT timeout -k 10 900 "$@" >"$B/logs/$task.log" 2>&1 &
+    leader=$!
+    wait $leader
+    status=$?
+    echo "$status $(($(date +%s) - begin))" >"$work/$task.status"
+    # What a crash or a time-out has left behind is in nobody's way.
+    [ $status = 0 ] || end_sessions KILL $leader
+    echo "$task" # a short line goes into the pipe as a whole
+}
+worker() {
+    while IFS= read -r name; do
+        mkdir "$work/$name.taken" 2>/dev/null && run "$name"
+    done <"$work/names"
+}
+
+# ---- One reader of what they tell, which prints and counts ----
+report() {
+    passed=0
+    failed=0
+    while IFS= read -r name; do
+        log=$B/logs/$name.log
+        read -r status seconds <"$work/$name.status"
+        counts=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log" |
+            awk '{c += $1; f += $2 + $3} END {print c + 0, f + 0}')
+        checks=${counts% *}
+        bad=${counts#* }
+        if [ "$checks" = 0 ]; then checks=1; fi
+        if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+        passed=$((passed + checks - bad))
+        failed=$((failed + bad))
+        if [ "$status" != 0 ]; then
+            echo "FAIL  $name (status $status)"
+            tail -n 60 "$log" | sed 's/^/      /'
+        else
+            printf 'ok    %-24s %4d checks %4d s\n' "$name" "$checks" "$seconds"
+            sed -n 's/^note: /      /p' "$log"
+        fi
+        echo "$name" >>"$work/told"
+    done
+    # A program of which nothing was told has not passed.
+    sort "$work/names" >"$work/all"
+    touch "$work/told"
+    for name in $(sort "$work/told" | comm -3 - "$work/all"); do
+        echo "FAIL  $name (it did not run)"
+        failed=$((failed + 1))
+    done
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ]
+}
+
+# Ends the workers, their programs, and what these have started.
+stop() {
+    trap '' INT TERM HUP
+    # shellcheck disable=SC2086 # a list of numbers
+    kill -STOP $workers 2>/dev/null
+    leaders=$(processes | awk -v of=" $workers " 'index(of, " " $3 " ") { print $1 }')
+    # shellcheck disable=SC2086
+    {
+        end_sessions TERM $leaders
+        sleep 1
+        end_sessions KILL $leaders
+        kill -KILL $workers $reporter 2>/dev/null
+    }
+    echo "stopped"
+    exit 130
+}
+workers=
+mkfifo "$work/pipe"
+report <"$work/pipe" &
+reporter=$!
+trap stop INT TERM HUP
+exec 3>"$work/pipe"
+i=0
+while [ $i -lt "$TEST_JOBS" ]; do
+    worker >&3 &
+    workers="$workers $!"
+    i=$((i + 1))
+done
+exec 3>&-
+wait $reporter

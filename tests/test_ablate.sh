@@ -209,7 +209,7 @@ for signal in TERM INT KILL; do
     "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --jobs 1 >"$dir/$signal.log" 2>&1 &
     pid=$!
     i=0
-    while [ $i -lt 600 ] && ! ls "$dir/$signal/runs"/*.txt >/dev/null 2>&1; do
+    while [ $i -lt 6000 ] && ! ls "$dir/$signal/runs"/*.txt >/dev/null 2>&1; do
         sleep 0.02
         i=$((i + 1))
     done

@@ -24,11 +24,17 @@ check() { # PAGE
     out=$COURSE_OUT/out
     part c "$1" >"$out.c" || return 1
     if [ -s "$out.c" ]; then
-        if ! sh docs/course/run.sh "$1" >"$out.log" 2>"$out.err" || [ -s "$out.err" ]; then
+        program=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
+        # A copy of a page with other texts has the program that was run a moment ago.
+        if cmp -s "$out.c" "$COURSE_OUT/last.c"; then
+            cp "$COURSE_OUT/last.out" "$COURSE_OUT/$program.out"
+        elif sh docs/course/run.sh "$1" >"$out.log" 2>"$out.err" && [ ! -s "$out.err" ]; then
+            cp "$out.c" "$COURSE_OUT/last.c"
+            cp "$COURSE_OUT/$program.out" "$COURSE_OUT/last.out"
+        else
             cat "$out.err"
             return 1
         fi
-        program=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
         part c-says "$1" >"$out.want" || return 1
         diff -u "$out.want" "$COURSE_OUT/$program.out" >"$out.diff" || {
             echo "the page (-) and the program (+) differ:"

@@ -3,8 +3,8 @@
  * is.
  */
 #include "layers/layers.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

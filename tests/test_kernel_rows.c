@@ -4,6 +4,7 @@
  * long double, with guards behind the end, and at the values where they have special cases.
  */
 #include "tests/support/kernel_test.h"
+#include "tests/support/loops.h"
 
 typedef long double real;
 enum { LONG = 5000, GUARD = 32, SHORT = 3 * 16 + 1 };

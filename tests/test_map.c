@@ -3,8 +3,8 @@
  * spread, the ends of i64, dropout's frequencies, and sums over many elements.
  */
 #include "autograd/internal.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 

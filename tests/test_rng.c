@@ -3,8 +3,8 @@
  * every number of threads and under any strides.
  */
 #include "tensor/internal.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * test_sample.c - drawing tokens: what is drawn how often, what never, and what is refused.
  */
 #include "layers/layers.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * what texts and rows promise.
  */
 #include "examples/tasks/tasks.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

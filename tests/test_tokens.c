@@ -3,8 +3,8 @@
  */
 #include "optim/data.h"
 #include "tensor/internal.h"
+#include "tests/support/loops.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
