@@ -203,7 +203,7 @@ static void list_runs(const work *w, const runs *r)
     char rate[32];
     for (int i = 0; i < r->n; i++) {
         result *x = result_read(w->where, &r->at[i]);
-        shortest(w->s.variant[r->at[i].variant].s.lr, rate);
+        pal_number_print(w->s.variant[r->at[i].variant].s.lr, rate);
         if (x)
             printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
                    result_accuracy(x), (long long)x->steps, rate, x->seconds,

@@ -20,6 +20,7 @@
 #include "bench/dist_parts/model.h"
 #include "bench/measure/measure.h"
 #include "optim/dist.h"
+#include "tensor/number.h"
 
 #include <argp.h>
 #include <mpi.h>
@@ -52,9 +53,8 @@ static const struct argp_option flags[] = {
 
 static double real(const char *text, double low, double high, struct argp_state *state)
 {
-    char *end;
-    double x = strtod(text, &end);
-    if (end == text || *end || !(x >= low && x <= high))
+    double x;
+    if (!pal_number_read(text, &x) || !(x >= low && x <= high))
         argp_error(state, "'%s' is not a number from %g to %g", text, low, high);
     return x;
 }

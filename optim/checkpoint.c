@@ -4,6 +4,7 @@
 #include "autograd/internal.h"
 #include "optim/internal.h"
 #include "optim/run_folder.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,6 +25,7 @@ static void kernel_family(char text[64])
 
 static void schedule_text(const pal_schedule *s, char text[256])
 {
+    PAL_C_LOCALE;
     static const char *const kinds[] = {"constant", "linear", "cosine", "wsd"};
     bool known = (int)s->kind >= 0 && (int)s->kind < 4;
     int n = snprintf(text, 256, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",
