@@ -132,7 +132,7 @@ CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I c
 BPE_TESTS      := $(filter $(B)/tests/test_bpe%,$(TESTS))
 $(BPE_TESTS): $(BPE_OBJ)
 $(BPE_TESTS): CHECK_LIBS += $(BPE_LIBS)
-$(B)/tests/test_tasks $(B)/tests/test_tasks_learn: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
+$(B)/tests/test_tasks $(B)/tests/test_tasks_learn $(B)/tests/test_locale: $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o weights.o)
 $(B)/tests/test_inspect: $(INSPECT) $(LM_OBJ) $(TASK_OBJ) $(BPE_OBJ)
 $(B)/tests/test_inspect: CHECK_LIBS += $(BPE_LIBS)
 $(B)/tests/test_ablate_edits: $(B)/bench/ablate_parts/edits.o

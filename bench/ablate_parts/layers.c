@@ -343,6 +343,16 @@ static void put_title(FILE *to, const subject *x, const char *endless)
 
 static const char *block_of(bool accuracy) { return accuracy ? "$accuracy" : "$loss"; }
 
+/* The height of a bar: what an edit of a layer takes from the accuracy or adds to the loss; NAN
+ * where it cannot be made.
+ */
+static double height_of(const subject *x, int64_t l, edit e, bool accuracy)
+{
+    const score *s = &x->at[l * EDITS + e];
+    if (!surgeon_can(x->surgeon, l, e)) return NAN;
+    return accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
+}
+
 /* A line for each layer, a column for each change. */
 static void put_data(FILE *to, const subject *x, bool accuracy)
 {
@@ -350,10 +360,8 @@ static void put_data(FILE *to, const subject *x, bool accuracy)
     for (int64_t l = 0; l < x->layers; l++) {
         fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
-            const score *s = &x->at[l * EDITS + e];
-            const double change =
-                accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
-            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
+            const double change = height_of(x, l, e, accuracy);
+            if (isfinite(change))
                 fprintf(to, " %.9g", change);
             else
                 fprintf(to, " NaN");
@@ -363,11 +371,22 @@ static void put_data(FILE *to, const subject *x, bool accuracy)
     fprintf(to, "END\n");
 }
 
+/* gnuplot warns of a range that is empty. */
+static bool all_zero(const subject *x, bool accuracy)
+{
+    for (int64_t l = 0; l < x->layers; l++)
+        for (edit e = SKIP; e < EDITS; e++) {
+            const double change = height_of(x, l, e, accuracy);
+            if (isfinite(change) && change != 0) return false;
+        }
+    return true;
+}
+
 /* A group of bars for each layer, a colour for each change. */
 static void put_panel(FILE *to, const subject *x, bool accuracy)
 {
     const char *block = block_of(accuracy), *between = "plot ";
-    fprintf(to, "\nset ylabel '%s'\n",
+    fprintf(to, "\nset yrange [%s]\nset ylabel '%s'\n", all_zero(x, accuracy) ? "-1:1" : "*:*",
             accuracy ? "taken from the accuracy" : "added to the loss (nats a token)");
     for (edit e = SKIP; e < EDITS; e++) {
         bool any = false;

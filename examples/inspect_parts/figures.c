@@ -114,12 +114,22 @@ static void values(FILE *to, int m, const ob_head *h)
     }
 }
 
+/* gnuplot warns of a range that is empty, so the zeros of an empty memory are drawn below 1. */
+static bool all_zero(const ob_head *h)
+{
+    const int64_t all = h->K < h->V ? h->K : h->V;
+    for (int64_t i = 0; i < h->T * all; i++)
+        if (h->sigma[i] != 0) return false;
+    return true;
+}
+
 static void curves(FILE *to, int m, const ob_head *h)
 {
     if (h->T > 1)
-        fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ", (long long)(h->T - 1));
+        fprintf(to, "set xrange [0:%lld]\n", (long long)(h->T - 1));
     else
-        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\nset yrange [0:*]\nplot ");
+        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\n");
+    fprintf(to, "set yrange [0:%s]\nplot ", all_zero(h) ? "1" : "*");
     for (int64_t i = 0; i < curves_of(h); i++)
         fprintf(to, "%s$sigma%d_%lld with %s lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "", m,
                 (long long)i, h->T > 1 ? "lines" : "points pt 7", /* one point is no line */
