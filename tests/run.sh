@@ -5,6 +5,8 @@
 # having counted a failure (a crash, a sanitizer's report) counts as one failure. What a program
 # printed is shown when it failed, and lines that begin with "note: " always; it stays in $B/logs.
 B=${B:-build}
+LC_ALL=C # sort and awk of the tests read and write numbers
+export LC_ALL
 mkdir -p "$B/logs"
 passed=0
 failed=0
