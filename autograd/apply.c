@@ -6,6 +6,7 @@
  * rewind gives back exactly what is no longer needed.
  */
 #include "autograd/internal.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <string.h>
@@ -83,7 +84,7 @@ pal_status pal_call_error(pal_call *call, pal_status status, const char *format,
     int n = snprintf(e.message, sizeof e.message, "%s: ", call->op->name);
     va_list args;
     va_start(args, format);
-    vsnprintf(e.message + n, sizeof e.message - (size_t)n, format, args);
+    pal_vsnprintf(e.message + n, sizeof e.message - (size_t)n, format, args);
     va_end(args);
     append_arguments(&e, call);
     return pal_fail(&tape->owner, status, "%s", e.message);

@@ -2,6 +2,7 @@
  * params_io.c - parameters to and from HDF5. Loading is all or nothing.
  */
 #include "autograd/internal.h"
+#include "tensor/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static void PAL_PRINTF(3, 4) complain(complaints *c, kind k, const char *format,
     l->count++;
     if (l->kept == MOST || l->kept < l->count - 1) return; /* in order, without gaps */
     va_start(args, format);
-    int n = vsnprintf(l->text + used, room, format, args);
+    int n = pal_vsnprintf(l->text + used, room, format, args);
     va_end(args);
     if (n < 0 || ((size_t)n >= room && l->kept)) return;
     l->end[l->kept++] = used + ((size_t)n < room ? (size_t)n : room - 1);

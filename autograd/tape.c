@@ -6,6 +6,7 @@
  * freed, so a stale handle can always be looked at.
  */
 #include "autograd/internal.h"
+#include "tensor/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ pal_status pal_fail(pal_owner *owner, pal_status status, const char *format, ...
     va_list args;
     va_start(args, format);
     owner->error.status = status;
-    vsnprintf(owner->error.message, sizeof owner->error.message, format, args);
+    pal_vsnprintf(owner->error.message, sizeof owner->error.message, format, args);
     va_end(args);
     pal_raise(&owner->error);
     return status;
@@ -49,7 +50,7 @@ pal_status pal_fail_nowhere(pal_status status, const char *format, ...)
     pal_error error = {.status = status};
     va_list args;
     va_start(args, format);
-    vsnprintf(error.message, sizeof error.message, format, args);
+    pal_vsnprintf(error.message, sizeof error.message, format, args);
     va_end(args);
     pal_raise(&error);
     return status;
@@ -174,6 +175,7 @@ pal_memory pal_tape_memory(const pal_tape *tape)
 
 void pal_memory_print(FILE *file, pal_memory m)
 {
+    PAL_C_LOCALE;
     fprintf(file, "tape: %.3f MiB live, %.3f MiB at the peak, %.3f MiB reserved, %lld operations\n",
             (double)m.live / 0x1p20, (double)m.peak / 0x1p20, (double)m.reserved / 0x1p20,
             (long long)m.ops);

@@ -6,6 +6,8 @@
 # Leaves OUT/chunks.csv (bench/rules --csv), OUT/chunks.txt (its table) and OUT/chunks.svg. Unlike a study of ablate this
 # is a measurement of time: it wants the machine for itself, and another machine has other numbers.
 set -eu
+LC_ALL=C # awk and sort read and write numbers
+export LC_ALL
 B=${B:-build}
 [ $# -ge 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 out=$1
@@ -31,7 +33,7 @@ chunk=$(column chunk)
 ns=$(column ns)
 
 # Two panels; a rule has one colour in both.
-gnuplot <<END
+LC_ALL=C.UTF-8 gnuplot -d <<END
 set terminal svg size 860,400 font 'sans-serif,13' background 'white' noenhanced
 set output '$out/chunks.svg.tmp'
 set datafile separator ','

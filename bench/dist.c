@@ -14,12 +14,13 @@
  * do it. Medians over all rounds. Then how the first bucket lies in backward, and the link between
  * ranks 0 and 1: half a round trip of 8 bytes, and the rate of 4 MiB.
  *
- * --nodes puts these into the model of dist_parts/model.c, for 2 to 1024 nodes of one rank each, on
+ * --nodes puts these into the model of dist/model.c, for 2 to 1024 nodes of one rank each, on
  * the link measured here, on one of --latency and --bandwidth, and on two that are assumed.
  */
 #include "bench/dist/model.h"
 #include "bench/measure/measure.h"
 #include "optim/dist.h"
+#include "tensor/number.h"
 
 #include <argp.h>
 #include <mpi.h>
@@ -52,9 +53,8 @@ static const struct argp_option flags[] = {
 
 static double real(const char *text, double low, double high, struct argp_state *state)
 {
-    char *end;
-    double x = strtod(text, &end);
-    if (end == text || *end || !(x >= low && x <= high))
+    double x;
+    if (!pal_number_read(text, &x) || !(x >= low && x <= high))
         argp_error(state, "'%s' is not a number from %g to %g", text, low, high);
     return x;
 }

@@ -10,6 +10,8 @@
 # same store gets the same losses, but not the same minutes, which are for a machine that does nothing else.
 # build/examples/train_lm has to be there.
 set -eu
+LC_ALL=C # awk and sort read and write numbers
+export LC_ALL
 B=${B:-build}
 what=${1:-}
 [ $# = 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }

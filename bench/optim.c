@@ -12,6 +12,7 @@
  */
 #include "bench/measure/measure.h"
 #include "optim/optim.h"
+#include "tensor/number.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -32,9 +33,8 @@ static const struct argp_option flags[] = {
 
 static int64_t number(const char *text, int64_t most, struct argp_state *state)
 {
-    char *end;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || n < 1 || n > most)
+    int64_t n;
+    if (!pal_integer_read(text, &n) || n < 1 || n > most)
         argp_error(state, "'%s' is not a number from 1 to %lld", text, (long long)most);
     return n;
 }

@@ -22,6 +22,7 @@
  */
 #include "bench/measure/measure.h"
 #include "optim/train.h"
+#include "tensor/number.h"
 
 #include <argp.h>
 #include <math.h>
@@ -60,9 +61,8 @@ static const struct argp_option flags[] = {
 
 static int64_t number(const char *text, struct argp_state *state)
 {
-    char *end;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || n < 1 || n > 1 << 24)
+    int64_t n;
+    if (!pal_integer_read(text, &n) || n < 1 || n > 1 << 24)
         argp_error(state, "'%s' is not a number from 1 to 2^24", text);
     return n;
 }

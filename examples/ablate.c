@@ -6,7 +6,7 @@
  *     ablate examples/ablate/studies/mqar.study --rates
  *     ablate --layers build/run/step-00000200.h5
  *
- * What a study is, docs/studies.md says; what its parts do, ablate_parts/ablate.h. Everything but
+ * What a study is, docs/studies.md says; what its parts do, ablate/ablate.h. Everything but
  * times is a function of the study: on processors of one kind results.csv has the same bytes
  * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
@@ -204,7 +204,7 @@ static void list_runs(const work *w, const runs *r)
     char rate[32];
     for (int i = 0; i < r->n; i++) {
         result *x = result_read(w->where, &r->at[i]);
-        shortest(w->s.variant[r->at[i].variant].s.lr, rate);
+        pal_number_print(w->s.variant[r->at[i].variant].s.lr, rate);
         if (x)
             printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
                    result_accuracy(x), (long long)x->steps, rate, x->seconds,

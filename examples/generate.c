@@ -11,12 +11,12 @@
  * that who loads it goes on as if nothing had happened.
  */
 #include <palimpsest.h>
+#include "tensor/number.h"
 #include "examples/lm/data.h"
 #include "examples/lm/text.h"
 #include "examples/lm/weights.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,19 +85,16 @@ static const struct argp_option flags[] = {
 
 static int64_t whole(struct argp_state *state, const char *name, const char *text)
 {
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < 0 || n > INT32_MAX)
+    int64_t n;
+    if (!pal_integer_read(text, &n) || n < 0 || n > INT32_MAX)
         argp_error(state, "--%s=%s: a whole number from 0 on is wanted", name, text);
     return n;
 }
 
 static double real(struct argp_state *state, const char *name, const char *text, double most)
 {
-    char *end;
-    double x = strtod(text, &end);
-    if (end == text || *end || !(x >= 0 && x <= most))
+    double x;
+    if (!pal_number_read(text, &x) || !(x >= 0 && x <= most))
         argp_error(state, "--%s=%s: a number from 0 to %g is wanted", name, text, most);
     return x;
 }

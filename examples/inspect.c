@@ -10,9 +10,9 @@
 #include "examples/inspect/look.h"
 #include "examples/inspect/report.h"
 #include "examples/lm/text.h"
+#include "tensor/number.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,10 +93,8 @@ static const struct argp_option flags[] = {
 static int64_t whole(struct argp_state *state, const char *name, const char *text, int64_t least,
                      int64_t most)
 {
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < least || n > most)
+    int64_t n;
+    if (!pal_integer_read(text, &n) || n < least || n > most)
         argp_error(state, "--%s=%s: a whole number from %lld to %lld is wanted", name, text,
                    (long long)least, (long long)most);
     return n;

@@ -7,6 +7,7 @@
  * The task is tasks/needle.c, the rest tasks/program.c.
  */
 #include "examples/tasks/program.h"
+#include "tensor/number.h"
 
 #include <string.h>
 
@@ -48,7 +49,8 @@ static double guess(const char *text)
 {
     double digits = 0;
     if (strstr(text, "kind=single-essay-uuid")) return (4 + 32 / 16.0) / 36;
-    sscanf(strstr(text, "digits="), "digits=%lf", &digits);
+    text = strstr(text, "digits=") + strlen("digits=");
+    pal_number_next(&text, &digits);
     return (1 / 9.0 + (digits - 1) / 10) / digits;
 }
 

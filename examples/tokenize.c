@@ -8,6 +8,7 @@
  * is needed to train a model on it and to read what the model writes.
  */
 #include <palimpsest.h>
+#include "tensor/number.h"
 #include "examples/bpe/bpe.h"
 #include "examples/lm/text.h"
 
@@ -111,7 +112,6 @@ static const struct argp_option flags[] = {
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
-    char *end;
     switch (key) {
     case OUT:
         o->out = text;
@@ -120,15 +120,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
         o->tokenizer = text;
         return 0;
     case VOCAB:
-        errno = 0;
-        o->train = strtoll(text, &end, 10);
-        if (end == text || *end || errno || o->train < 257 || o->train > 1 << 24)
+        if (!pal_integer_read(text, &o->train) || o->train < 257 || o->train > 1 << 24)
             argp_error(state, "--train-vocab=%s: a whole number from 257 to %d is wanted", text,
                        1 << 24);
         return 0;
     case HELD_OUT:
-        o->held_out = strtod(text, &end);
-        if (end == text || *end || !(o->held_out >= 0 && o->held_out < 1))
+        if (!pal_number_read(text, &o->held_out) || !(o->held_out >= 0 && o->held_out < 1))
             argp_error(state, "--held-out=%s: a number from 0 to below 1 is wanted", text);
         return 0;
     case SAVE:

@@ -312,7 +312,7 @@ static void finish(run *r, pal_train_result result)
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
     if (result.step > r->from && pal_plot(r->o.out, how, &error) != PAL_OK)
-        fprintf(stderr, "train_lm: no plots: %s\n", error.message);
+        fprintf(stderr, "train_lm: %s\n", error.message);
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,
                (long long)result.best_step);

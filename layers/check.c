@@ -6,6 +6,7 @@
  * language: a letter an axis, equal letters for equal sizes.
  */
 #include "layers/check.h"
+#include "tensor/number.h"
 
 #include <string.h>
 
@@ -25,7 +26,7 @@ bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...)
     char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (f->tape)
         pal_fail(&f->tape->owner, status, "%s: %s", f->op, text);

@@ -2,6 +2,7 @@
  * error.c - one sentence for what went wrong, and the one replaceable handler that hears it.
  */
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ pal_status pal_error_set(pal_error *error, pal_status status, const char *format
         va_list args;
         va_start(args, format);
         error->status = status;
-        vsnprintf(error->message, sizeof error->message, format, args);
+        pal_vsnprintf(error->message, sizeof error->message, format, args);
         va_end(args);
     }
     return status;
@@ -55,7 +56,7 @@ void pal_error_add(pal_error *error, const char *format, ...)
     size_t used = strlen(error->message);
     va_list args;
     va_start(args, format);
-    vsnprintf(error->message + used, sizeof error->message - used, format, args);
+    pal_vsnprintf(error->message + used, sizeof error->message - used, format, args);
     va_end(args);
 }
 

@@ -6,6 +6,7 @@
  * or more, or the smallest (zeros apart) below 1e-3; without decimals when all are whole.
  */
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -105,6 +106,7 @@ static void print_axis(const style *s, int axis, int64_t offset)
 
 void pal_array_print(FILE *file, const char *name, const pal_array *a)
 {
+    PAL_C_LOCALE;
     char text[200];
     style s = {.a = a, .file = file, .whole = true, .smallest = INFINITY};
     if (name != NULL && name[0] != '\0') fprintf(file, "%s ", name);

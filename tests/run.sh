@@ -6,6 +6,8 @@
 # sanitizer's report, a time-out) counts as one failure. What a program printed is shown when it failed,
 # and lines that begin with "note: " always; it stays in $B/logs.
 B=${B:-build}
+LC_ALL=C # sort and awk of the tests read and write numbers
+export LC_ALL
 mkdir -p "$B/logs"
 # nproc counts the processors that this process may use, if OpenMP's variables do not say otherwise.
 processors=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)

@@ -6,6 +6,7 @@
  * timed and its reference take turns, each pair gives a ratio, and the median of these is reported.
  */
 #include "bench/measure/measure.h"
+#include "optim/train.h"
 #include "tensor/internal.h"
 
 #include <stdarg.h>
@@ -116,16 +117,13 @@ static void find_line(FILE *file, const char *start, char *text, size_t size)
 
 void note_machine(FILE *csv)
 {
-    char model[128], commit[128];
+    char model[128];
     FILE *info = fopen("/proc/cpuinfo", "r");
     find_line(info, "model name", model, sizeof model);
     if (info) fclose(info);
-    FILE *git = popen("git describe --always --dirty 2>/dev/null", "r");
-    find_line(git, "", commit, sizeof commit);
-    if (git) pclose(git);
     note(csv, "machine: %s, %ld cpus", model, sysconf(_SC_NPROCESSORS_ONLN));
     note(csv, "kernels: %s", pal_kernels_in_use());
-    note(csv, "commit: %s", commit);
+    note(csv, "code: %s", pal_code_version());
 }
 
 double note_sgemm(FILE *csv, sgemm *g, int runs)

@@ -2,9 +2,9 @@
  * options.c - the command line of bench/rules.
  */
 #include "bench/rules/rules.h"
+#include "tensor/number.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,10 +64,8 @@ static const struct argp_option flags[] = {
 
 static int64_t parse_number(const char *text, int64_t low, int64_t high, struct argp_state *state)
 {
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < low || n > high)
+    int64_t n;
+    if (!pal_integer_read(text, &n) || n < low || n > high)
         argp_error(state, "'%s' is not a number from %lld to %lld", text, (long long)low,
                    (long long)high);
     return n;

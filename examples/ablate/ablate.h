@@ -1,18 +1,19 @@
 /*
- * ablate.h - what the parts of bench/ablate share.
+ * ablate.h - what the parts of examples/ablate share.
  *
  * From the bottom up: study.c and keys.c read a study; match.c makes its models, counts them and
  * makes them equal; runs.c lists the runs and describes each; result.c is the file that a run
  * leaves and kept.c its model, makers.c tells which programs made them; one.c is a run, in a
  * process of its own; jobs.c starts these processes. collect.c joins the results, table.c, rates.c
- * and plots.c show them, picture.c is gnuplot, write.c writes what is text. layers.c and edits.c
- * take one trained model apart. examples/ablate.c is the command line.
+ * and plots.c show them, picture.c says what these have in common, write.c writes what is text.
+ * layers.c and edits.c take one trained model apart. examples/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
 
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
+#include "optim/train/gnuplot.h"
 
 /* A mistake of the user, or what cannot be gone on from: told once, and the end of all ranks. */
 PAL_PRINTF(1, 2) void stop(const char *format, ...) __attribute__((noreturn));
@@ -80,10 +81,9 @@ void study_shrink(study *s);
 const char *settings_set(settings *s, const char *key, const char *value, bool *known);
 /* Numbers of a list that is separated by commas; how many, 0 if it is none. */
 int list_read(const char *text, int most, double low, double high, double *out);
+/* A finite number, a whole number, between limits. */
 bool number_read(const char *text, double low, double high, double *out);
 bool integer_read(const char *text, int64_t low, int64_t high, int64_t *out);
-/* The fewest digits that are the same number. Returns text. */
-char *shortest(double x, char text[32]);
 /* ", batch = 8, lr = 0.01": what is other than in `common`. */
 void settings_print(FILE *to, const settings *s, const settings *common);
 
@@ -226,18 +226,10 @@ PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
 /* The rates that were best, as lines of the study. */
 void rates_print(const study *s, const runs *r, const char *folder);
 
-/* PAL_EIO if there is no gnuplot. */
-PAL_CHECKED pal_status picture_can(pal_error *error);
-/* A picture that may not be there. */
+/* Removes a picture that may not be there. */
 PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
-/* gnuplot for FOLDER/NAME, which picture_end replaces whole. */
-typedef struct picture {
-    FILE *to;
-    char path[PAL_PATH], fresh[PAL_PATH + 8];
-} picture;
-PAL_CHECKED pal_status picture_begin(picture *p, const char *folder, const char *name, int width,
-                                     int height, pal_error *error);
-PAL_CHECKED pal_status picture_end(picture *p, pal_error *error);
+/* Begins an SVG and sets what all of them look like. */
+void picture_begin(pal_script *script, const char *name, int width, int height);
 /* A text between gnuplot's single quotes. */
 void picture_quote(FILE *to, const char *text);
 const char *picture_colour(int i);

@@ -3,24 +3,18 @@
  */
 #include "examples/ablate/ablate.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 bool number_read(const char *text, double low, double high, double *out)
 {
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && !*end && isfinite(*out) && *out >= low && *out <= high;
+    return pal_number_read(text, out) && isfinite(*out) && *out >= low && *out <= high;
 }
 
 bool integer_read(const char *text, int64_t low, int64_t high, int64_t *out)
 {
-    char *end;
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return end != text && !*end && !errno && *out >= low && *out <= high;
+    return pal_integer_read(text, out) && *out >= low && *out <= high;
 }
 
 int list_read(const char *text, int most, double low, double high, double *out)
@@ -39,13 +33,6 @@ int list_read(const char *text, int most, double low, double high, double *out)
         if (!*text) return n;
         if (*text++ != ',') return 0;
     }
-}
-
-char *shortest(double x, char text[32])
-{
-    snprintf(text, 32, "%.15g", x);
-    if (strtod(text, NULL) != x) snprintf(text, 32, "%.17g", x);
-    return text;
 }
 
 /* ---- Settings ---- */
@@ -108,7 +95,7 @@ const char *settings_set(settings *s, const char *name, const char *value, bool 
 
 static void print(FILE *to, const key *k, const void *field)
 {
-    char text[32];
+    char text[PAL_NUMBER_TEXT];
     int64_t n = 0;
     double x = 0;
     if (k->kind == REAL)
@@ -116,7 +103,7 @@ static void print(FILE *to, const key *k, const void *field)
     else
         memcpy(&n, field, sizeof n);
     if (k->kind == REAL)
-        fprintf(to, ", %s = %s", k->name, shortest(x, text));
+        fprintf(to, ", %s = %s", k->name, pal_number_print(x, text));
     else if (k->kind == MLP && n < 0)
         fprintf(to, ", %s = %s", k->name, n == MLP_NONE ? "none" : "match");
     else

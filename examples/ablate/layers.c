@@ -341,19 +341,27 @@ static void put_title(FILE *to, const subject *x, const char *endless)
     if (*endless) picture_quote(to, endless);
 }
 
-/* A group of bars for each layer, a colour for each change. */
-static void put_panel(FILE *to, const subject *x, bool accuracy)
+static const char *block_of(bool accuracy) { return accuracy ? "$accuracy" : "$loss"; }
+
+/* The height of a bar: what an edit of a layer takes from the accuracy or adds to the loss; NAN
+ * where it cannot be made.
+ */
+static double height_of(const subject *x, int64_t l, edit e, bool accuracy)
 {
-    const char *block = accuracy ? "$accuracy" : "$loss", *between = "plot ";
-    fprintf(to, "\nset ylabel '%s'\n%s << END\n",
-            accuracy ? "taken from the accuracy" : "added to the loss (nats a token)", block);
+    const score *s = &x->at[l * EDITS + e];
+    if (!surgeon_can(x->surgeon, l, e)) return NAN;
+    return accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
+}
+
+/* A line for each layer, a column for each change. */
+static void put_data(FILE *to, const subject *x, bool accuracy)
+{
+    fprintf(to, "%s << END\n", block_of(accuracy));
     for (int64_t l = 0; l < x->layers; l++) {
         fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
-            const score *s = &x->at[l * EDITS + e];
-            const double change =
-                accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
-            if (surgeon_can(x->surgeon, l, e) && isfinite(change))
+            const double change = height_of(x, l, e, accuracy);
+            if (isfinite(change))
                 fprintf(to, " %.9g", change);
             else
                 fprintf(to, " NaN");
@@ -361,6 +369,25 @@ static void put_panel(FILE *to, const subject *x, bool accuracy)
         fprintf(to, "\n");
     }
     fprintf(to, "END\n");
+}
+
+/* gnuplot warns of a range that is empty. */
+static bool all_zero(const subject *x, bool accuracy)
+{
+    for (int64_t l = 0; l < x->layers; l++)
+        for (edit e = SKIP; e < EDITS; e++) {
+            const double change = height_of(x, l, e, accuracy);
+            if (isfinite(change) && change != 0) return false;
+        }
+    return true;
+}
+
+/* A group of bars for each layer, a colour for each change. */
+static void put_panel(FILE *to, const subject *x, bool accuracy)
+{
+    const char *block = block_of(accuracy), *between = "plot ";
+    fprintf(to, "\nset yrange [%s]\nset ylabel '%s'\n", all_zero(x, accuracy) ? "-1:1" : "*:*",
+            accuracy ? "taken from the accuracy" : "added to the loss (nats a token)");
     for (edit e = SKIP; e < EDITS; e++) {
         bool any = false;
         for (int64_t l = 0; l < x->layers; l++) any = any || surgeon_can(x->surgeon, l, e);
@@ -374,28 +401,33 @@ static void put_panel(FILE *to, const subject *x, bool accuracy)
 
 /* Of a task two panels: where the loss grows out of sight, accuracy still tells one change from
  * another. */
-static void draw(const subject *x)
+static void draw(pal_script *script, const void *what)
 {
-    picture p;
+    const subject *x = what;
+    FILE *to = script->to;
+    char endless[512];
+    list_endless(x, endless, sizeof endless);
+    picture_begin(script, "layers.svg", 860, x->task ? 640 : 400);
+    fprintf(to, "set style data histograms\nset style histogram clustered gap 1\n"
+                "set style fill solid 0.8\nset xlabel 'layer'\n");
+    put_data(to, x, false);
+    if (x->task) put_data(to, x, true);
+    if (x->task) fprintf(to, "set multiplot layout 2,1\n");
+    put_title(to, x, endless);
+    put_panel(to, x, false);
+    if (x->task) fprintf(to, "unset title\n");
+    if (x->task) put_panel(to, x, true);
+    if (x->task) fprintf(to, "unset multiplot\n");
+}
+
+static void draw_layers(const subject *x)
+{
     pal_error error;
     char endless[512];
-    if (list_endless(x, endless, sizeof endless) == 0) {
+    if (list_endless(x, endless, sizeof endless) == 0)
         fprintf(stderr, "ablate: no layers.svg, for there is no finite change\n");
-        return;
-    }
-    if (picture_begin(&p, x->how->out, "layers.svg", 860, x->task ? 640 : 400, &error) != PAL_OK) {
+    else if (pal_gnuplot_draw(x->how->out, draw, x, &error) != PAL_OK)
         fprintf(stderr, "ablate: %s\n", error.message);
-        return;
-    }
-    fprintf(p.to, "set style data histograms\nset style histogram clustered gap 1\n"
-                  "set style fill solid 0.8\nset xlabel 'layer'\n");
-    if (x->task) fprintf(p.to, "set multiplot layout 2,1\n");
-    put_title(p.to, x, endless);
-    put_panel(p.to, x, false);
-    if (x->task) fprintf(p.to, "unset title\n");
-    if (x->task) put_panel(p.to, x, true);
-    if (x->task) fprintf(p.to, "unset multiplot\n");
-    if (picture_end(&p, &error) != PAL_OK) fprintf(stderr, "ablate: %s\n", error.message);
 }
 
 void layers_run(const layers_opts *how)
@@ -412,7 +444,7 @@ void layers_run(const layers_opts *how)
         text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
         text_write(how->out, "layers.md", put_markdown, &x, true, &error) != PAL_OK)
         stop("%s", error.message);
-    draw(&x);
+    draw_layers(&x);
     pal_run_unlock(lock);
     close_subject(&x);
 }

@@ -33,6 +33,7 @@ static bool quotient(double inner, double width, double *e)
 /* Writes inner=N as expand=N/width. false: it cannot be. */
 static bool expand(const char *mixers, int64_t width, char out[MIXERS])
 {
+    PAL_C_LOCALE;
     static const char key[] = ":inner=";
     size_t n = 0;
     for (const char *at = mixers; *at;) {
@@ -41,11 +42,10 @@ static bool expand(const char *mixers, int64_t width, char out[MIXERS])
             out[n++] = *at++;
             continue;
         }
-        char *end;
-        double e;
-        const double inner = strtod(at + strlen(key), &end);
-        if (!strchr(":,", *end) || !(inner >= 1 && inner <= 1 << 20) ||
-            !quotient(inner, (double)width, &e))
+        const char *end = at + strlen(key);
+        double e, inner;
+        if (!pal_number_next(&end, &inner) || !strchr(":,", *end) ||
+            !(inner >= 1 && inner <= 1 << 20) || !quotient(inner, (double)width, &e))
             return false;
         n += (size_t)snprintf(out + n, MIXERS - n, ":expand=%.17g", e);
         if (n >= MIXERS) return false;

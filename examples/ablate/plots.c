@@ -195,18 +195,22 @@ static void draw_state(FILE *to, const results *x, int t)
     fprintf(to, "\n");
 }
 
-typedef void draw_fn(FILE *to, const results *x, int t);
+/* ---- The files ---- */
 
-static pal_status plot(const results *x, int t, const char *folder, const char *kind, draw_fn *draw,
-                       pal_error *error)
+typedef struct figure {
+    const char *kind;
+    void (*draw)(FILE *to, const results *x, int t);
+    const results *x;
+    int t;
+} figure;
+
+static void draw(pal_script *script, const void *what)
 {
-    picture p;
+    const figure *f = what;
     char name[2 * NAME];
-    snprintf(name, sizeof name, "%s-%s.svg", kind, x->study->label[t]);
-    pal_status s = picture_begin(&p, folder, name, 860, 400, error);
-    if (s != PAL_OK) return s;
-    draw(p.to, x, t);
-    return picture_end(&p, error);
+    snprintf(name, sizeof name, "%s-%s.svg", f->kind, f->x->study->label[f->t]);
+    picture_begin(script, name, 860, 400);
+    f->draw(script->to, f->x, f->t);
 }
 
 /* Whether it is a name of plots: KIND-LABEL.svg, the label of this study or of what it was before.
@@ -243,7 +247,7 @@ pal_status plots_remove(const char *folder, pal_error *error)
 pal_status plots(const results *x, const char *folder, pal_error *error)
 {
     const study *s = x->study;
-    pal_status status = picture_can(error);
+    pal_status status = pal_gnuplot_find(error);
     if (status == PAL_OK) status = plots_remove(folder, error);
     for (int t = 0; t < s->tasks && status == PAL_OK; t++) {
         int first = -1;
@@ -254,9 +258,11 @@ pal_status plots(const results *x, const char *folder, pal_error *error)
             states = states || (x->model[t][v].state != x->model[t][first].state);
         }
         if (first < 0) continue;
-        status = plot(x, t, folder, "accuracy", draw_accuracy, error);
-        if (status == PAL_OK) status = plot(x, t, folder, "curves", draw_curves, error);
-        if (status == PAL_OK && states) status = plot(x, t, folder, "state", draw_state, error);
+        status = pal_gnuplot_draw(folder, draw, &(figure){"accuracy", draw_accuracy, x, t}, error);
+        if (status == PAL_OK)
+            status = pal_gnuplot_draw(folder, draw, &(figure){"curves", draw_curves, x, t}, error);
+        if (status == PAL_OK && states)
+            status = pal_gnuplot_draw(folder, draw, &(figure){"state", draw_state, x, t}, error);
     }
     return status;
 }

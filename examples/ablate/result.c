@@ -87,13 +87,11 @@ static char *read_file(const char *folder, const char *name)
     return text;
 }
 
-/* The next number of a text. */
 static bool next(char **at, double *out)
 {
-    char *end;
-    *out = strtod(*at, &end);
-    const bool found = end != *at;
-    *at = end;
+    const char *end = *at;
+    const bool found = pal_number_next(&end, out);
+    *at += end - *at;
     return found;
 }
 
@@ -146,6 +144,7 @@ static void read_line(char **at, const char *name, bool all, char *to, size_t si
 
 static bool read_numbers(result *x, char *at)
 {
+    PAL_C_LOCALE;
     int n = 0, failed;
     read_line(&at, "code ", false, x->code, sizeof x->code);
     read_line(&at, "kernels ", true, x->kernels, sizeof x->kernels);

@@ -13,6 +13,7 @@
 /* What --smoke, a seed or a rate change is in the arguments already. */
 static void describe(const study *s, const model *m, run *r)
 {
+    PAL_C_LOCALE;
     const variant *v = &s->variant[r->variant];
     const settings *o = &v->s;
     const bool search = r->rate >= 0;
@@ -38,6 +39,7 @@ static void describe(const study *s, const model *m, run *r)
 
 pal_status recipe_read(recipe *r, const char *text, pal_error *error)
 {
+    PAL_C_LOCALE;
     int64_t rows;
     double enough;
     int kept, n = 0;
@@ -64,7 +66,7 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
 runs runs_of(const study *s, models m, bool rates)
 {
     const int last = rates ? s->rates * s->rate_seeds : s->seeds;
-    char text[32];
+    char text[PAL_NUMBER_TEXT];
     runs all = {.at = calloc((size_t)(s->tasks * s->variants * last) + 1, sizeof *all.at)};
     if (!all.at) stop("out of memory");
     for (int i = 0; i < last; i++) {
@@ -77,7 +79,7 @@ runs runs_of(const study *s, models m, bool rates)
                 r->model = s->models && !rates;
                 if (rates)
                     snprintf(r->name, sizeof r->name, "%s-%s-%s-%llu", s->label[t],
-                             s->variant[v].name, shortest(s->rate[r->rate], text),
+                             s->variant[v].name, pal_number_print(s->rate[r->rate], text),
                              (unsigned long long)s->rate_seed[r->seed]);
                 else
                     snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,

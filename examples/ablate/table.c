@@ -47,7 +47,7 @@ static void put_row(FILE *to, const results *x, int t, int v)
         fprintf(to, " %lld%s |", (long long)m->mlp, m->fit == FIT_MLP ? "*" : "");
     else
         fprintf(to, " none |");
-    fprintf(to, " %s |", shortest(s->variant[v].s.lr, rate));
+    fprintf(to, " %s |", pal_number_print(s->variant[v].s.lr, rate));
     put_steps(to, x, t, v);
     for (int j = 0; j < task_points(s->task[t], TASK_TEST); j++)
         put_spread(to, spread_of(x, t, v, j));

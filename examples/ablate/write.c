@@ -8,6 +8,7 @@
 pal_status text_write(const char *folder, const char *name, text_fn *put, const void *what,
                       bool show, pal_error *error)
 {
+    PAL_C_LOCALE;
     char *text = NULL;
     size_t size;
     FILE *to = open_memstream(&text, &size);

@@ -2,6 +2,7 @@
  * csv.c - all numbers, in long form: a line for each, with the model, layer and head it is of.
  */
 #include "examples/inspect/report.h"
+#include "tensor/number.h"
 
 #include <errno.h>
 #include <math.h>
@@ -149,6 +150,7 @@ static void state(FILE *to, const observation *ob, int64_t at)
 static pal_status write_one(const observation *ob, const char *folder, const char *name,
                             print_fn *print, int64_t at, pal_error *error)
 {
+    PAL_C_LOCALE;
     char *text = NULL;
     size_t size;
     FILE *to = open_memstream(&text, &size);

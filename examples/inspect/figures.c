@@ -5,12 +5,11 @@
  * later key, a token that wrote nothing) is white too.
  */
 #include "examples/inspect/report.h"
+#include "optim/train/gnuplot.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,23 +20,12 @@ static const char *const names[KINDS] = {"state", "readback", "attention", "sigm
 
 typedef struct drawing {
     const observation *ob;
-    const char *folder;
     int64_t at;
 } drawing;
 
 /* ---- Words ---- */
 
-/* Two texts, one after the other, in gnuplot's single quotes, where a quote is doubled and nothing
- * else means anything: in double quotes what is between backquotes would be run by the shell. */
-static void joined(FILE *to, const char *text, const char *more)
-{
-    fputc('\'', to);
-    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
-    for (const char *c = more; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
-    fputc('\'', to);
-}
-
-static void quoted(FILE *to, const char *text) { joined(to, text, ""); }
+static void quoted(FILE *to, const char *text) { pal_script_quote(to, text, (char *)NULL); }
 
 static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_t n)
 {
@@ -79,19 +67,10 @@ static void places(FILE *to, int64_t rows, int64_t cols)
     fprintf(to, " using (%s):(%s):3", cols > 1 ? "$1" : "$1/2-0.25", rows > 1 ? "$2" : "$2/2-0.25");
 }
 
-/* The ends of the colours are `most`; 0: the largest number. */
-static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double most)
+/* The block of numbers that panel m plots. */
+static void matrix(FILE *to, int m, const double *x, int64_t rows, int64_t cols)
 {
-    const bool fixed = most > 0;
-    for (int64_t i = 0; !fixed && i < rows * cols; i++)
-        if (isfinite(x[i])) most = fmax(most, fabs(x[i]));
-    if (!(most > 0)) most = 1;
-    fprintf(to,
-            "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset cbrange [%.6g:%.6g]\n"
-            "plot '-' matrix",
-            (long long)(cols - 1), (long long)(rows - 1), -most, most);
-    places(to, rows, cols);
-    fprintf(to, " with image notitle\n");
+    fprintf(to, "$map%d << END\n", m);
     for (int64_t i = 0; i < rows * (rows > 1 ? 1 : 2); i++) {
         for (int64_t j = 0; j < cols * (cols > 1 ? 1 : 2); j++) {
             const double c = x[i % rows * cols + j % cols];
@@ -99,36 +78,89 @@ static void map(FILE *to, const double *x, int64_t rows, int64_t cols, double mo
         }
         fputc('\n', to);
     }
-    fprintf(to, "e\n");
+    fprintf(to, "END\n");
 }
 
-static void curves(FILE *to, const ob_head *h)
+/* The ends of the colours are `most`; 0: the largest number. */
+static void map(FILE *to, int m, const double *x, int64_t rows, int64_t cols, double most)
 {
-    const int64_t m = h->K < h->V ? h->K : h->V, n = m < CURVES ? m : CURVES;
-    if (h->T > 1)
-        fprintf(to, "set xrange [0:%lld]\nset yrange [0:*]\nplot ", (long long)(h->T - 1));
-    else
-        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\nset yrange [0:*]\nplot ");
-    for (int64_t i = 0; i < n; i++)
-        fprintf(to, "%s'-' with %s lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "",
-                h->T > 1 ? "lines" : "points pt 7", /* one point is no line */
-                (unsigned)(0x21 + 20 * i), (unsigned)(0x40 + 18 * i), (unsigned)(0x7c + 10 * i));
-    fputc('\n', to);
-    for (int64_t i = 0; i < n; i++) {
+    const bool fixed = most > 0;
+    for (int64_t i = 0; !fixed && i < rows * cols; i++)
+        if (isfinite(x[i])) most = fmax(most, fabs(x[i]));
+    if (!(most > 0)) most = 1;
+    fprintf(to,
+            "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset cbrange [%.6g:%.6g]\n"
+            "plot $map%d matrix",
+            (long long)(cols - 1), (long long)(rows - 1), -most, most, m);
+    places(to, rows, cols);
+    fprintf(to, " with image notitle\n");
+}
+
+static int64_t curves_of(const ob_head *h)
+{
+    const int64_t n = h->K < h->V ? h->K : h->V;
+    return n < CURVES ? n : CURVES;
+}
+
+/* A block for each singular value. */
+static void values(FILE *to, int m, const ob_head *h)
+{
+    const int64_t all = h->K < h->V ? h->K : h->V;
+    for (int64_t i = 0; i < curves_of(h); i++) {
+        fprintf(to, "$sigma%d_%lld << END\n", m, (long long)i);
         for (int64_t t = 0; t < h->T; t++)
-            fprintf(to, "%lld %.6g\n", (long long)t, h->sigma[t * m + i]);
-        fprintf(to, "e\n");
+            fprintf(to, "%lld %.6g\n", (long long)t, h->sigma[t * all + i]);
+        fprintf(to, "END\n");
     }
 }
 
-static void panel(FILE *to, const drawing *d, const ob_head *h, kind k)
+/* gnuplot warns of a range that is empty, so the zeros of an empty memory are drawn below 1. */
+static bool all_zero(const ob_head *h)
+{
+    const int64_t all = h->K < h->V ? h->K : h->V;
+    for (int64_t i = 0; i < h->T * all; i++)
+        if (h->sigma[i] != 0) return false;
+    return true;
+}
+
+static void curves(FILE *to, int m, const ob_head *h)
+{
+    if (h->T > 1)
+        fprintf(to, "set xrange [0:%lld]\n", (long long)(h->T - 1));
+    else
+        fprintf(to, "set xtics (0)\nset xrange [-0.5:0.5]\n");
+    fprintf(to, "set yrange [0:%s]\nplot ", all_zero(h) ? "1" : "*");
+    for (int64_t i = 0; i < curves_of(h); i++)
+        fprintf(to, "%s$sigma%d_%lld with %s lw 2 lc rgb '#%02x%02x%02x' notitle", i ? ", " : "", m,
+                (long long)i, h->T > 1 ? "lines" : "points pt 7", /* one point is no line */
+                (unsigned)(0x21 + 20 * i), (unsigned)(0x40 + 18 * i), (unsigned)(0x7c + 10 * i));
+    fputc('\n', to);
+}
+
+static const double *numbers(const drawing *d, const ob_head *h, kind k)
+{
+    return k == STATE ? h->S + d->at * h->K * h->V : k == READBACK ? h->cosine : h->A;
+}
+
+/* What panel m needs, before the panels begin: gnuplot 6 reads no data inside a multiplot. */
+static void data(FILE *to, const drawing *d, int m, const ob_head *h, kind k)
+{
+    if (k == SIGMA)
+        values(to, m, h);
+    else if (k == STATE)
+        matrix(to, m, numbers(d, h, k), h->K, h->V);
+    else
+        matrix(to, m, numbers(d, h, k), h->T, h->T);
+}
+
+static void panel(FILE *to, const drawing *d, int m, const ob_head *h, kind k)
 {
     static const char *const what[KINDS] = {": S after token %lld", ": cosine of reading and value",
                                             ": A[t,s]", ": singular values"};
     char title[64];
     snprintf(title, sizeof title, what[k], (long long)d->at);
     fprintf(to, "set title ");
-    joined(to, d->ob->model[h->model], title);
+    pal_script_quote(to, d->ob->model[h->model], title, (char *)NULL);
     fprintf(to, " noenhanced\nset xlabel '%s'\nset ylabel '%s' offset 1,0\n",
             k == STATE   ? "value channel"
             : k == SIGMA ? "token t"
@@ -139,14 +171,14 @@ static void panel(FILE *to, const drawing *d, const ob_head *h, kind k)
     if (k == STATE) {
         tics(to, 'x', d->ob->value, h->V);
         tics(to, 'y', d->ob->key, h->K);
-        map(to, h->S + d->at * h->K * h->V, h->K, h->V, 0);
+        map(to, m, numbers(d, h, k), h->K, h->V, 0);
     } else if (k == SIGMA) {
         fprintf(to, "set xtics autofreq norotate\nset ytics autofreq\n");
-        curves(to, h);
+        curves(to, m, h);
     } else {
         token_tics(to, d->ob, 'x');
         token_tics(to, d->ob, 'y');
-        map(to, k == READBACK ? h->cosine : h->A, h->T, h->T, k == READBACK);
+        map(to, m, numbers(d, h, k), h->T, h->T, k == READBACK);
     }
 }
 
@@ -161,34 +193,32 @@ static int panels(const drawing *d, const ob_head *first, kind k)
     return n;
 }
 
-static void path_of(const drawing *d, const ob_head *h, kind k, const char *type, bool fresh,
-                    char path[PAL_PATH])
+static void draw(pal_script *script, const drawing *d, const ob_head *first, kind k,
+                 const char *type)
 {
-    snprintf(path, PAL_PATH, "%.3900s/%s%s-%lld-%lld.%s%s", d->folder, fresh ? "." : "", names[k],
-             (long long)h->layer, (long long)h->head, type, fresh ? ".new" : "");
-}
-
-static void draw(FILE *to, const drawing *d, const ob_head *first, kind k, const char *type)
-{
-    char path[PAL_PATH];
+    char name[64], terminal[128];
+    FILE *to = script->to;
     const int n = panels(d, first, k);
     const bool words = d->ob->T <= 24 && (k == READBACK || k == ATTENTION);
     const int side = SIDE + (words ? 160 : 0);
-    path_of(d, first, k, type, true, path);
+    snprintf(name, sizeof name, "%s-%lld-%lld.%s", names[k], (long long)first->layer,
+             (long long)first->head, type);
+    snprintf(terminal, sizeof terminal,
+             strcmp(type, "svg") == 0 ? "svg size %d,%d font 'sans-serif,12' background 'white'"
+                                      : "pngcairo size %d,%d font 'sans-serif,10'",
+             n * side + 40, side);
+    pal_script_picture(script, name, terminal);
+    for (int m = 0; m < d->ob->models; m++) {
+        const ob_head *h = report_same(d->ob, first, m);
+        if (has(h, k)) data(to, d, m, h, k);
+    }
     fprintf(to,
-            strcmp(type, "svg") == 0
-                ? "set terminal svg size %d,%d font 'sans-serif,12' background 'white'\n"
-                : "set terminal pngcairo size %d,%d font 'sans-serif,10'\n",
-            n * side + 40, side);
-    fprintf(to, "set encoding utf8\nset output ");
-    quoted(to, path);
-    fprintf(to,
-            "\nset palette defined (-1 '#2166ac', -0.5 '#92c5de', 0 '#ffffff', 0.5 '#f4a582', "
+            "set palette defined (-1 '#2166ac', -0.5 '#92c5de', 0 '#ffffff', 0.5 '#f4a582', "
             "1 '#b2182b')\nset border 3\nset tics nomirror out\nset multiplot layout 1,%d\n",
             n);
     for (int m = 0; m < d->ob->models; m++) {
         const ob_head *h = report_same(d->ob, first, m);
-        if (has(h, k)) panel(to, d, h, k);
+        if (has(h, k)) panel(to, d, m, h, k);
     }
     fprintf(to, "unset multiplot\nset output\n");
 }
@@ -198,47 +228,20 @@ static bool each(const drawing *d, int head, kind k)
     return report_first(d->ob, head) && panels(d, &d->ob->head[head], k) > 0;
 }
 
-/* All files of a type by one gnuplot, under fresh names that then replace the old files. */
-static pal_status draw_all(const drawing *d, const char *type, pal_error *error)
+static void draw_all(pal_script *script, const void *what)
 {
-    char fresh[PAL_PATH], path[PAL_PATH];
-    fflush(NULL);
-    FILE *to = popen("gnuplot", "w");
-    if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
-    /* A gnuplot that ends early is an error of writing, not the end of this process. */
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-    sigemptyset(&ignore.sa_mask);
-    sigaction(SIGPIPE, &ignore, &before);
-    for (int i = 0; i < d->ob->heads; i++)
-        for (kind k = 0; k < KINDS; k++)
-            if (each(d, i, k)) draw(to, d, &d->ob->head[i], k, type);
-    const int status = pclose(to);
-    sigaction(SIGPIPE, &before, NULL);
-    pal_status s = PAL_OK;
-    if (status != 0)
-        s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make the figures", d->folder);
-    for (int i = 0; i < d->ob->heads; i++)
-        for (kind k = 0; k < KINDS; k++) {
-            if (!each(d, i, k)) continue;
-            path_of(d, &d->ob->head[i], k, type, true, fresh);
-            path_of(d, &d->ob->head[i], k, type, false, path);
-            if (s != PAL_OK)
-                remove(fresh);
-            else if (rename(fresh, path) != 0)
-                s = pal_error_set(error, PAL_EIO, "%.400s: %s", path, strerror(errno));
-        }
-    return s;
+    const drawing *d = what;
+    static const char *const types[] = {"svg", "png"};
+    for (int type = 0; type < 2; type++)
+        for (int i = 0; i < d->ob->heads; i++)
+            for (kind k = 0; k < KINDS; k++)
+                if (each(d, i, k)) draw(script, d, &d->ob->head[i], k, types[type]);
 }
 
 pal_status report_figures(const observation *ob, const char *folder, int64_t at, pal_error *error)
 {
-    const drawing d = {ob, folder, at};
-    if (strchr(folder, '\n'))
-        return pal_error_set(error, PAL_EVALUE, "--out: gnuplot takes no name of two lines");
-    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
-        return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no figures");
-    pal_status s = draw_all(&d, "svg", error);
-    return s == PAL_OK ? draw_all(&d, "png", error) : s;
+    const drawing d = {ob, at};
+    return pal_gnuplot_draw(folder, draw_all, &d, error);
 }
 
 /* ---- Files of an earlier run ---- */

@@ -3,6 +3,7 @@
  */
 #include "examples/inspect/look.h"
 #include "examples/inspect/report.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <string.h>
@@ -90,6 +91,7 @@ static void token_table(FILE *to, const observation *ob, const ob_head *h)
 
 void report_screen(const observation *ob, FILE *to)
 {
+    PAL_C_LOCALE;
     fprintf(
         to,
         "%lld tokens: %s\n\n%-22s layer head  rule        K    V   decay   erase   write      |S|"

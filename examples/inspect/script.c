@@ -4,6 +4,7 @@
  */
 #include "examples/inspect/script.h"
 #include "examples/inspect/look.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -140,6 +141,7 @@ pal_status script_observe(observation *ob, const char *text, const char *file, c
 
 char *script_reading(const observation *ob, const double *o, int64_t V, char *text, size_t size)
 {
+    PAL_C_LOCALE;
     size_t n = 0;
     *text = 0;
     for (int64_t c = 0; c < V && n < size; c++) {

@@ -2,6 +2,7 @@
  * script_parse.c - reads a sequence made by hand: names, their vectors, a line for each token.
  */
 #include "examples/inspect/script.h"
+#include "tensor/number.h"
 
 #include <errno.h>
 #include <float.h>
@@ -26,11 +27,10 @@ static pal_status fail(const parser *p, const char *what, const char *word)
 
 static bool real(const char *word, double *x)
 {
-    char *end;
-    errno = 0;
-    *x = strtod(word, &end);
-    if (*x == 0 && errno == ERANGE) *x = DBL_TRUE_MIN; /* too small for a double, but not 0 */
-    return end != word && *end == 0 && !isnan(*x);
+    const bool read = pal_number_read(word, x);
+    if (read && *x == 0 && errno == ERANGE)
+        *x = DBL_TRUE_MIN; /* too small for a double, but not 0 */
+    return read && !isnan(*x);
 }
 
 /* Whether squares of x stay above 0 and those of a state below infinity: I - k (b*k)^T stretches

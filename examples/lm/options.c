@@ -2,6 +2,7 @@
  * options.c - one table of flags serves the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
+#include "tensor/number.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -168,9 +169,7 @@ static bool has_outer_blank(const char *text)
 /* false: the text is no such value. */
 static bool set(lm_options *o, const flag *f, const char *text)
 {
-    char *end = NULL;
     void *to = field(o, f);
-    errno = 0;
     switch (f->kind) {
     case CHOICE:
         if (!is_among(text, f->argument)) return false; /* and then a text */
@@ -185,14 +184,11 @@ static bool set(lm_options *o, const flag *f, const char *text)
         *(bool *)to = strcmp(text, "true") == 0;
         return *(bool *)to || strcmp(text, "false") == 0;
     case REAL:
-        *(double *)to = strtod(text, &end);
-        return end != text && !*end && within(f, *(double *)to);
+        return pal_number_read(text, to) && within(f, *(double *)to);
     case SEED:
-        *(uint64_t *)to = strtoull(text, &end, 10);
-        return end != text && !*end && !errno && *text != '-';
+        return pal_unsigned_read(text, to);
     case COUNT:
-        *(int64_t *)to = strtoll(text, &end, 10);
-        return end != text && !*end && !errno && *(int64_t *)to <= INT32_MAX &&
+        return pal_integer_read(text, to) && *(int64_t *)to <= INT32_MAX &&
                within(f, (double)*(int64_t *)to);
     }
     return false;
@@ -209,10 +205,8 @@ static const char *get(const lm_options *o, const flag *f, char text[VALUE])
     case SWITCH:
         snprintf(text, VALUE, "%s", *(const bool *)from ? "true" : "false");
         break;
-    case REAL: /* the fewest digits that are the same number */
-        snprintf(text, VALUE, "%.15g", *(const double *)from);
-        if (strtod(text, NULL) != *(const double *)from)
-            snprintf(text, VALUE, "%.17g", *(const double *)from);
+    case REAL:
+        pal_number_print(*(const double *)from, text);
         break;
     case SEED:
         snprintf(text, VALUE, "%llu", (unsigned long long)*(const uint64_t *)from);

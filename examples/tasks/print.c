@@ -2,6 +2,7 @@
  * print.c - what people read: rows, looks at a run, and the table of its results.
  */
 #include "examples/tasks/internal.h"
+#include "tensor/number.h"
 
 #include <string.h>
 
@@ -58,6 +59,7 @@ void task_print_head(const task *t, FILE *to)
 
 void task_print_look(const task *t, const task_look *look, FILE *to)
 {
+    PAL_C_LOCALE;
     (void)t;
     fprintf(to, "%6lld %8.4f", (long long)look->step, look->loss);
     for (int i = 0; i < look->points; i++) fprintf(to, " %8.3f", look->scores[i].accuracy);
@@ -67,6 +69,7 @@ void task_print_look(const task *t, const task_look *look, FILE *to)
 
 void task_print_result(const task *t, const task_result *r, FILE *to)
 {
+    PAL_C_LOCALE;
     size_t wide = strlen("test");
     for (int i = 0; i < r->points; i++) {
         const size_t n = strlen(t->point[TASK_TEST][i].name);

@@ -2,9 +2,8 @@
  * text.c - tasks as text, `name[:key=value...]`: one table of keys serves reading and writing.
  */
 #include "examples/tasks/internal.h"
+#include "tensor/number.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { VALUE = 256 };
@@ -13,20 +12,17 @@ enum { VALUE = 256 };
 
 bool task_read_whole(const char *text, double low, double high, int64_t *out)
 {
-    char *end;
-    if (*text < '0' || *text > '9') return false;
-    errno = 0;
-    const long long n = strtoll(text, &end, 10);
-    if (*end || errno || (double)n < low || (double)n > high) return false;
+    int64_t n;
+    if (*text < '0' || *text > '9' || !pal_integer_read(text, &n)) return false;
+    if ((double)n < low || (double)n > high) return false;
     *out = n;
     return true;
 }
 
 bool task_read_real(const char *text, double low, double high, double *out)
 {
-    char *end;
-    const double x = strtod(text, &end);
-    if (end == text || *end || !(x >= low && x <= high)) return false;
+    double x;
+    if (!pal_number_read(text, &x) || !(x >= low && x <= high)) return false;
     *out = x;
     return true;
 }
@@ -79,6 +75,7 @@ static bool read_value(task *t, const task_key *key, const char *text)
 /* What a value of the key can be. */
 static const char *wanted(const task_key *key, char text[VALUE])
 {
+    PAL_C_LOCALE;
     switch (key->type) {
     case TASK_COUNT:
         snprintf(text, VALUE, "a whole number from %.0f to %.0f", key->low, key->high);
@@ -163,10 +160,8 @@ static void write_value(const task *t, const task_key *key, char text[VALUE])
             used += (size_t)snprintf(text + used, VALUE - used, "%s%lld", i ? "," : "",
                                      (long long)((const task_list *)from)->of[i]);
         break;
-    case TASK_REAL: /* the fewest digits that are the same number */
-        snprintf(text, VALUE, "%.15g", *(const double *)from);
-        if (strtod(text, NULL) != *(const double *)from)
-            snprintf(text, VALUE, "%.17g", *(const double *)from);
+    case TASK_REAL:
+        pal_number_print(*(const double *)from, text);
         break;
     case TASK_FLAG:
         snprintf(text, VALUE, "%s", *(const bool *)from ? "true" : "false");

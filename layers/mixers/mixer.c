@@ -5,8 +5,9 @@
  * the text in place: a mixer's text ends at a comma or at the end.
  */
 #include "layers/mixers/internal.h"
+#include "tensor/number.h"
 
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 static const pal_mixer_kind *const kinds[] = {
@@ -57,20 +58,19 @@ static void list_keys(const pal_mixer_kind *kind, char *text, size_t room)
 /* Sets a field from value; what was expected if it does not read as that, else NULL. */
 static const char *set(const pal_key *key, const char *value, size_t n, void *opts)
 {
-    char word[64], *end;
-    char *field = (char *)opts + key->offset;
+    char word[64], *field = (char *)opts + key->offset;
     snprintf(word, sizeof word, "%.*s", (int)(n < 63 ? n : 63), value);
     bool yes = same(value, n, "true"), no = same(value, n, "false");
     switch (key->kind) {
     case PAL_KEY_INT: {
-        int64_t i = strtoll(word, &end, 10);
-        if (!n || *end || i < 1 || i > 1 << 30) return "a whole number above 0";
+        int64_t i;
+        if (!pal_integer_read(word, &i) || i < 1 || i > 1 << 30) return "a whole number above 0";
         memcpy(field, &i, sizeof i);
         return NULL;
     }
     case PAL_KEY_REAL: {
-        double x = strtod(word, &end);
-        if (!n || *end || !(x - x == 0)) return "a number";
+        double x;
+        if (!pal_number_read(word, &x) || !isfinite(x)) return "a number";
         memcpy(field, &x, sizeof x);
         return NULL;
     }

@@ -6,6 +6,7 @@
  * and puts it in the place of the old one when nothing can fail any more.
  */
 #include "layers/models/lm.h"
+#include "tensor/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static void PAL_PRINTF(2, 3) complain(reader *r, const char *format, ...)
     char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     r->wrong++;
     pal_error_add(r->error, "; %s", text);

@@ -2,6 +2,7 @@
  * init.c - parameters as the papers draw them, each under its name.
  */
 #include "layers/modules/init.h"
+#include "tensor/number.h"
 
 #include <math.h>
 
@@ -87,7 +88,7 @@ bool pal_build_fail(const pal_build *b, const char *layer, const char *format, .
     char text[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     pal_fail_nowhere(PAL_EVALUE, "%s (%s): %s", layer, b->prefix ? b->prefix : "", text);
     return false;

@@ -4,6 +4,7 @@
  */
 #include "optim/data.h"
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <string.h>
 
@@ -125,7 +126,7 @@ static pal_status PAL_PRINTF(3, 4)
     char text[256];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return pal_error_set(error, PAL_EFORMAT, "%s: not a store of tokens: %s", t->path, text);
 }

@@ -9,6 +9,7 @@
  */
 #include "autograd/internal.h"
 #include "optim/ranks/dist_private.h"
+#include "tensor/number.h"
 
 #include <limits.h>
 #include <string.h>
@@ -235,6 +236,7 @@ void pal_dist_reduce_begin(pal_dist *d)
 
 static void print_trace(const pal_dist *d)
 {
+    PAL_C_LOCALE;
     const struct pal_reduction *r = d->reduction;
     const struct pal_dist_times *t = &r->times;
     fprintf(

@@ -5,6 +5,7 @@
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
 #include "optim/train/run_folder.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,6 +26,7 @@ static void kernel_family(char text[64])
 
 static void schedule_text(const pal_schedule *s, char text[256])
 {
+    PAL_C_LOCALE;
     static const char *const kinds[] = {"constant", "linear", "cosine", "wsd"};
     bool known = (int)s->kind >= 0 && (int)s->kind < 4;
     int n = snprintf(text, 256, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",

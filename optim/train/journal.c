@@ -7,6 +7,7 @@
  */
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -194,7 +195,7 @@ PAL_PRINTF(2, 3) static void add(row *r, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(r->text + r->used, sizeof r->text - r->used, format, args);
+    int n = pal_vsnprintf(r->text + r->used, sizeof r->text - r->used, format, args);
     va_end(args);
     if (n > 0) r->used += (size_t)n;
     if (r->used >= sizeof r->text) r->used = sizeof r->text - 1;

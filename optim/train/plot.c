@@ -2,39 +2,42 @@
  * plot.c - the curves of a run as SVG, drawn by gnuplot from the columns of log.csv.
  */
 #include "optim/train/run_folder.h"
+#include "optim/train/gnuplot.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
-/* A text in gnuplot's single quotes, where a quote is doubled. */
-static void put_quoted(FILE *to, const char *text)
-{
-    fputc('\'', to);
-    for (const char *c = text; *c; c++) fputs(*c == '\'' ? "''" : (const char[]){*c, 0}, to);
-    fputc('\'', to);
-}
+/* What both plots are made of. */
+typedef struct run_plots {
+    pal_plot_opts opts;
+    double loss, held_out, rate; /* the largest; NAN: there is none */
+} run_plots;
 
-static void begin(FILE *to, const char *output, const char *title, const char *unit)
+/* gnuplot warns of a range that is empty, so zeros are drawn below 1. */
+static void begin(pal_script *script, const char *name, const char *title, const char *unit,
+                  double largest)
 {
-    fprintf(to, "set terminal svg size 720,400 font 'sans-serif,13' background 'white'\n"
-                "set encoding utf8\nset output ");
-    put_quoted(to, output);
+    FILE *to = script->to;
+    pal_script_picture(script, name, "svg size 720,400 font 'sans-serif,13' background 'white'");
     if (title) {
-        fprintf(to, "\nset title noenhanced ");
-        put_quoted(to, title);
+        fprintf(to, "set title noenhanced ");
+        pal_script_quote(to, title, (char *)NULL);
+        fputc('\n', to);
     }
-    fprintf(to, "\nset datafile separator ','\nset xlabel 'step'\nset ylabel ");
-    put_quoted(to, unit);
-    fprintf(to, "\nset grid\nset xrange [0:]\nset yrange [0:]\n"
-                "set key top right\nset border 3\nset tics nomirror\nplot ");
+    fprintf(to, "set datafile separator ','\nset xlabel 'step'\nset ylabel ");
+    pal_script_quote(to, unit, (char *)NULL);
+    fprintf(to,
+            "\nset grid\nset xrange [0:]\nset yrange [0:%s]\n"
+            "set key top right\nset border 3\nset tics nomirror\nplot ",
+            largest == 0 ? "1" : "");
 }
 
-static void curve(FILE *to, const char *csv, const char *column, const char *title, const char *how)
+static void curve(const pal_script *script, const char *column, const char *title, const char *how)
 {
-    put_quoted(to, csv);
-    fprintf(to, " using 'step':'%s' title '%s' with %s", column, title, how);
+    pal_script_path(script, "log.csv");
+    fprintf(script->to, " using 'step':");
+    pal_script_quote(script->to, column, (char *)NULL);
+    fprintf(script->to, " title '%s' with %s", title, how);
 }
 
 /* The field number `i` of a line that is taken apart; NULL if it has fewer. */
@@ -46,75 +49,51 @@ static const char *field(char *line, int i)
     return word;
 }
 
-/* Where a column of the file is, -1: nowhere; with `filled` a number of it has to be there too
+/* Whether the file has the column; *largest is the largest of its numbers, NAN where there is none
  * (gnuplot warns of a curve without points). */
-static int column_of(const char *csv, const char *column, bool filled)
+static bool has_column(const char *csv, const char *column, double *largest)
 {
     char line[4096], copy[4096];
     FILE *file = fopen(csv, "r");
     int at = -1;
-    if (!file) return -1;
+    *largest = NAN;
+    if (!file) return false;
     if (fgets(line, sizeof line, file)) {
         const char *name;
         for (int i = 0; at < 0 && (name = field(strcpy(copy, line), i)); i++)
             if (strcmp(name, column) == 0) at = i;
     }
-    bool found = !filled;
-    while (at >= 0 && !found && fgets(line, sizeof line, file)) {
+    while (at >= 0 && fgets(line, sizeof line, file)) {
+        double x;
         const char *number = field(line, at);
-        found = number && *number;
+        if (number && pal_number_next(&number, &x)) *largest = fmax(*largest, x);
     }
     fclose(file);
-    return found ? at : -1;
+    return at >= 0;
 }
 
-static void draw_loss(FILE *to, const char *csv, const char *output, pal_plot_opts o)
+static void draw(pal_script *script, const void *what)
 {
-    begin(to, output, o.title, o.unit ? o.unit : o.column);
-    if (o.reference > 0) {
-        fprintf(to, "%.6g title ", o.reference);
-        put_quoted(to, o.reference_title ? o.reference_title : "reference");
-        fprintf(to, " with lines lw 2 dt 2 lc rgb '#999999', ");
+    const run_plots *p = what;
+    const pal_plot_opts *o = &p->opts;
+    const double largest = fmax(p->loss, p->held_out);
+    begin(script, "loss.svg", o->title, o->unit ? o->unit : o->column,
+          o->reference > 0 ? o->reference : largest);
+    if (o->reference > 0) {
+        fprintf(script->to, "%.6g title ", o->reference);
+        pal_script_quote(script->to, o->reference_title ? o->reference_title : "reference",
+                         (char *)NULL);
+        fprintf(script->to, " with lines lw 2 dt 2 lc rgb '#999999', ");
     }
-    curve(to, csv, o.column, "training", "lines lw 2 lc rgb '#1f77b4'");
-    if (column_of(csv, "held_out", true) >= 0) {
-        fprintf(to, ", ");
-        curve(to, csv, "held_out", "held out", "linespoints lw 2 pt 7 ps 0.5 lc rgb '#d62728'");
+    curve(script, o->column, "training", "lines lw 2 lc rgb '#1f77b4'");
+    if (!isnan(p->held_out)) {
+        fprintf(script->to, ", ");
+        curve(script, "held_out", "held out", "linespoints lw 2 pt 7 ps 0.5 lc rgb '#d62728'");
     }
-    fprintf(to, "\n");
-}
-
-static void draw_rate(FILE *to, const char *csv, const char *output, pal_plot_opts o)
-{
-    begin(to, output, o.title, "learning rate");
-    curve(to, csv, "lr", "", "lines lw 2 lc rgb '#1f77b4'");
-    fprintf(to, "\n");
-}
-
-typedef void draw_fn(FILE *to, const char *csv, const char *output, pal_plot_opts opts);
-
-static pal_status plot(const char *folder, const char *csv, const char *name, draw_fn *draw,
-                       pal_plot_opts opts, pal_error *error)
-{
-    char path[PAL_PATH], fresh[PAL_PATH];
-    pal_status s = pal_path_of(path, folder, name, error);
-    if (s == PAL_OK) s = pal_fresh_path(fresh, folder, name, error);
-    if (s != PAL_OK) return s;
-    fflush(NULL);
-    FILE *to = popen("gnuplot", "w");
-    if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
-    /* A gnuplot that ends early is an error of writing, not the end of this process. */
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-    sigemptyset(&ignore.sa_mask);
-    sigaction(SIGPIPE, &ignore, &before);
-    draw(to, csv, fresh, opts);
-    int status = pclose(to);
-    sigaction(SIGPIPE, &before, NULL);
-    if (status != 0) s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot did not make it", path);
-    if (s == PAL_OK) s = pal_fresh_flush(folder, name, error);
-    if (s == PAL_OK) s = pal_fresh_rename(folder, name, error);
-    if (s != PAL_OK) pal_fresh_drop(folder, name);
-    return s;
+    fprintf(script->to, "\n");
+    begin(script, "rate.svg", o->title, "learning rate", p->rate);
+    curve(script, "lr", "", "lines lw 2 lc rgb '#1f77b4'");
+    fprintf(script->to, "\n");
 }
 
 pal_status pal_plot(const char *folder, pal_plot_opts o, pal_error *error)
@@ -123,11 +102,10 @@ pal_status pal_plot(const char *folder, pal_plot_opts o, pal_error *error)
     pal_status s = pal_path_of(csv, folder, "log.csv", error);
     if (s != PAL_OK) return s;
     if (!o.column) o.column = "loss";
-    if (column_of(csv, o.column, false) < 0 || column_of(csv, "lr", false) < 0)
+    run_plots plots = {.opts = o};
+    if (!has_column(csv, o.column, &plots.loss) || !has_column(csv, "lr", &plots.rate))
         return pal_error_set(error, PAL_EVALUE, "%.400s: it has no column %s, or no lr", csv,
                              o.column);
-    if (system("command -v gnuplot >/dev/null 2>&1") != 0)
-        return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no plots");
-    s = plot(folder, csv, "loss.svg", draw_loss, o, error);
-    return s == PAL_OK ? plot(folder, csv, "rate.svg", draw_rate, o, error) : s;
+    has_column(csv, "held_out", &plots.held_out);
+    return pal_gnuplot_draw(folder, draw, &plots, error);
 }

@@ -3,6 +3,7 @@
  */
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -228,13 +229,14 @@ pal_status pal_run_set_best(const char *folder, int64_t step, double value, pal_
             s = refused(path, "be removed", error);
         return s;
     }
+    PAL_C_LOCALE;
     snprintf(text, sizeof text, "step-%08" PRId64 ".h5 %.9g\n", step, value);
     return pal_run_write(folder, "best.txt", text, error);
 }
 
 pal_status pal_run_best(const char *folder, int64_t *step, double *value, pal_error *error)
 {
-    char path[PAL_PATH], line[128] = "", *end;
+    char path[PAL_PATH], line[128] = "";
     const char *rest;
     pal_status s = pal_path_of(path, folder, "best.txt", error);
     if (s != PAL_OK) return s;
@@ -245,8 +247,8 @@ pal_status pal_run_best(const char *folder, int64_t *step, double *value, pal_er
     bool read = fgets(line, sizeof line, file) != NULL;
     fclose(file);
     int64_t found = read ? step_of(line, &rest) : 0;
-    double best = found ? strtod(rest, &end) : 0;
-    if (!found || end == rest || *end != '\n' || !isfinite(best))
+    double best;
+    if (!found || !pal_number_next(&rest, &best) || *rest != '\n' || !isfinite(best))
         return pal_error_set(error, PAL_EFORMAT,
                              "%.400s: it is not a line of a checkpoint and its value", path);
     *step = found;

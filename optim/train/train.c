@@ -8,6 +8,7 @@
 #include "optim/train/run_folder.h"
 #include "optim/train/train_step.h"
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,6 +60,7 @@ static void progress(loop *l, double held_out)
     const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || isfinite(held_out);
     const int64_t every = terminal ? 1 : (steps + 19) / 20;
     if (l->quiet || (step % every && !keep && step != l->first + 1)) return;
+    PAL_C_LOCALE;
     double time = now() - l->began,
            left = time / (double)(step - l->first) * (double)(steps - step);
     printf("%sstep %6lld/%lld  loss %7.4f", l->line_open ? "\r" : "", (long long)step,

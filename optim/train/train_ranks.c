@@ -5,6 +5,7 @@
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
 #include "optim/train/train_step.h"
+#include "tensor/number.h"
 
 #include <string.h>
 
@@ -27,6 +28,7 @@ pal_status pal_train_part(const pal_train_opts *o, pal_error *error)
 /* "adamw beta1 0.9 beta2 0.999": what the optimiser was made with, but for its groups. */
 static char *describe_optim(const pal_optim *optim, char text[512])
 {
+    PAL_C_LOCALE;
     pal_number number[PAL_NUMBERS];
     const int count = optim->rule->numbers(optim->opts, number);
     int used = snprintf(text, 512, "%s", pal_optim_name(optim));
@@ -38,6 +40,7 @@ static char *describe_optim(const pal_optim *optim, char text[512])
 
 pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_error *error)
 {
+    PAL_C_LOCALE;
     char text[2560], optim[512];
     pal_batches_opts none = {0}, b = o->batches ? o->batches->opts : none;
     const pal_schedule *c = &o->schedule;

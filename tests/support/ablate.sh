@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034 # failed is the status of the test
-# ablate.sh - what the tests of bench/ablate share: a folder $dir that is gone at the end, and calls of the program, whose
+# ablate.sh - what the tests of examples/ablate share: a folder $dir that is gone at the end, and calls of the program, whose
 # output is kept. A test ends with `exit $failed`.
 set -u
 B=${B:-build}
