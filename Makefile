@@ -162,7 +162,7 @@ $(B)/bench/rules: $(RULE_OBJ)
 $(B)/bench/dist: $(MODEL)
 # Models and checkpoints are described as train_lm's are.
 $(B)/bench/ablate: $(ABLATE) $(TASK_OBJ) $(addprefix $(B)/examples/lm/,options.o text.o weights.o)
-$(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist: $(MEASURE)
+$(B)/bench/rules $(B)/bench/step $(B)/bench/optim $(B)/bench/dist $(B)/bench/neighbour: $(MEASURE)
 $(B)/bench/%: $(B)/bench/%.o $(LIB_A)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB_A) $(LDLIBS) -o $@
