@@ -115,8 +115,7 @@ int pal_team(int64_t work)
     return work < THRESHOLD || omp_in_parallel() ? 1 : pal_threads();
 }
 
-/* Alone, a team of two is as fast with this count as with any larger one; docs/design.md has the
- * measurement. */
+/* Turns of libgomp's waiting loop, some 30 us; bench/neighbour compares counts. */
 #define SPINS "1000"
 
 void pal_share_processors(char **argv)
