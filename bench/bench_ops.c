@@ -267,6 +267,7 @@ static void bench_overhead(bench *b)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     bench b = {.o = {.elements = 1 << 22}};
     const struct argp argp = {flags, parse, NULL, "Times the generic operations.", 0, 0, 0};
     argp_parse(&argp, argc, argv, 0, NULL, &b.o);

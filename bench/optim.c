@@ -183,6 +183,7 @@ static bool run_subject(const options *o, int k, int threads, sweep *loop, sgemm
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     options o = {.runs = 11, .numbers = 1 << 24};
     const struct argp argp = {flags, parse, NULL, "Times a step of each optimiser.", 0, 0, 0};
     argp_parse(&argp, argc, argv, 0, NULL, &o);

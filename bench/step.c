@@ -20,7 +20,7 @@
  * pal_train costs beyond loss and backward: batches of a store, read ahead by a thread, clipping,
  * AdamW and both logs.
  */
-#include "bench/measure/measure.h"
+#include "bench/measure/training.h"
 #include "optim/train.h"
 #include "tensor/number.h"
 
@@ -32,10 +32,6 @@
 
 enum { MOST_THREADS = 8, STORE = 1 << 20 /* tokens */ };
 
-typedef struct setup {
-    const char *mixers;
-    int64_t width, layers, batch, len;
-} setup;
 static const setup sets[] = {{"gdn2:num_heads=4:head_dim=64", 256, 6, 8, 256},
                              {"gdn2:num_heads=4:head_dim=128", 512, 6, 4, 512}};
 
@@ -102,58 +98,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* ---- A model in training ---- */
-
-typedef struct training {
-    setup s;
-    pal_params *params;
-    pal_tape *tape;
-    pal_lm *lm;
-    pal_optim *adamw;
-    int64_t *text; /* batch x (len + 1) bytes */
-} training;
-
-static training training_new(setup s)
-{
-    pal_rng rng = pal_rng_new(1, 0);
-    training t = {.s = s, .params = pal_params_new(), .tape = pal_tape_new()};
-    t.lm = pal_lm_new(
-        t.params, (pal_lm_opts){.width = s.width, .layers = s.layers, .mixers = s.mixers}, &rng);
-    t.adamw = pal_adamw_new(t.params, (pal_adamw_opts){.beta2 = 0.95, .decay = 0.1});
-    const int64_t n = s.batch * (s.len + 1);
-    t.text = malloc((size_t)n * sizeof *t.text);
-    for (int64_t i = 0; i < n; i++) t.text[i] = (int64_t)(256 * pal_rng_next(&rng));
-    return t;
-}
-
-static void training_free(training *t)
-{
-    free(t->text);
-    pal_optim_free(t->adamw);
-    pal_tape_free(t->tape);
-    pal_params_free(t->params);
-}
-
-static pal_tensor loss_of(training *t, pal_rule_mode mode)
-{
-    const setup *s = &t->s;
-    pal_tensor all = pal_from(t->tape, PAL_I64, PAL_SHAPE(s->batch, s->len + 1), t->text);
-    return pal_lm_loss(t->lm, pal_slice(all, 1, 0, s->len, 1), pal_slice(all, 1, 1, s->len + 1, 1),
-                       (pal_run_opts){.mode = mode});
-}
-
-static double step(void *context)
-{
-    training *t = context;
-    double start = seconds();
-    bool good = pal_backward(loss_of(t, PAL_RULE_AUTO)) == PAL_OK;
-    pal_clip_grad_norm(t->params, 1);
-    good = pal_optim_step(t->adamw, 1e-4) == PAL_OK && good;
-    pal_params_zero_grad(t->params);
-    pal_tape_reset(t->tape);
-    return good ? seconds() - start : -1;
-}
-
 /* ---- What a step counts ---- */
 
 static int64_t rows_of(const training *t, int64_t layer, const char *name)
@@ -201,8 +145,8 @@ static bool validate(setup s, FILE *csv)
 {
     s.batch = 1, s.len = s.len < 40 ? s.len : 40;
     training t = training_new(s);
-    double got = pal_item(loss_of(&t, PAL_RULE_AUTO));
-    double want = pal_item(loss_of(&t, PAL_RULE_COMPOSED));
+    double got = pal_item(training_loss(&t, PAL_RULE_AUTO));
+    double want = pal_item(training_loss(&t, PAL_RULE_COMPOSED));
     bool good = fabs(got - want) <= 1e-5 * want;
     note(csv, "valid: loss %.7f, composed %.7f%s", got, want, good ? "" : ": NOT THE SAME");
     training_free(&t);
@@ -220,7 +164,7 @@ static void print_profile(training *t, FILE *csv)
 {
     const pal_profile_line *lines;
     pal_tape_profile(t->tape, true);
-    double all = step(t), rest = all;
+    double all = training_step(t), rest = all;
     pal_tape_profile(t->tape, false);
     int n = pal_tape_profile_lines(t->tape, &lines);
     pal_profile_line *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
@@ -252,7 +196,7 @@ static double arithmetic(void *context)
 {
     training *t = context;
     double start = seconds();
-    bool good = pal_backward(loss_of(t, PAL_RULE_AUTO)) == PAL_OK;
+    bool good = pal_backward(training_loss(t, PAL_RULE_AUTO)) == PAL_OK;
     pal_tape_reset(t->tape);
     return good ? seconds() - start : -1;
 }
@@ -335,7 +279,7 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
         pairs p;
         pal_set_threads(o->threads[i]);
         gemm->threads = o->threads[i];
-        good = measure_pairs(step, &t, sgemm_run, gemm, o->runs, &p);
+        good = measure_pairs(training_step, &t, sgemm_run, gemm, o->runs, &p);
         if (!good) break;
         const double ms = 1e3 * p.seconds.median, rate = tokens / p.seconds.median;
         const double gflops = 1e-9 * flops / p.seconds.median;
@@ -367,6 +311,7 @@ static setup chosen(const setup *base, const setup *given)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     options o = {.runs = 11};
     const struct argp argp = {flags, parse, NULL, "Times a whole training step.", 0, 0, 0};
     argp_parse(&argp, argc, argv, 0, NULL, &o);

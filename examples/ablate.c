@@ -309,6 +309,7 @@ static int study_main(work *w)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     static work w;
     pal_error error;
     const struct argp argp = {flags, parse, "STUDY\n--layers CHECKPOINT", doc, NULL, with_tasks, 0};

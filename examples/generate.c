@@ -312,6 +312,7 @@ static void generate(generator *g)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     generator g = {.next = -1};
     read_options(&g.o, argc, argv);
     pal_set_threads((int)g.o.threads);

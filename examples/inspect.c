@@ -304,6 +304,7 @@ static void report(const observation *ob, const options *o)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     options o;
     observation ob = {.T = 0};
     read_options(&o, argc, argv);

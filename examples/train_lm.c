@@ -326,6 +326,7 @@ static void finish(run *r, pal_train_result result)
 
 int main(int argc, char **argv)
 {
+    pal_share_processors(argv);
     run r = {0};
     pal_error error;
     lm_options_parse(&r.o, argc, argv);

@@ -13,9 +13,11 @@
  * haswell, zen and zen3 were measured within noise of each other (100 GFLOP/s a core at 1024^3), so
  * one rule serves both.
  *
- * Threads. Without an environment variable BLIS's thread count is -1; and its small-matrix path
- * (sup) changes the bits of a result with the number of threads. Every call brings its own rntm_t
- * with an explicit count and that path disabled: then each element is one sum in one order.
+ * Threads. BLIS's own wait for each other by spinning, without a bound: beside a busy process such
+ * a product takes a thousand times as long. So a product is cut into pieces here, a thread takes
+ * each, and BLIS is called with one thread (without an environment variable its count is -1) and
+ * without its small-matrix path (sup), whose bits depend on the shape of a piece. Then each element
+ * is one sum in one order, wherever the cuts are.
  *
  * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
  * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
@@ -26,6 +28,7 @@
 
 #include <blis.h>
 #include <errno.h>
+#include <math.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -163,10 +166,10 @@ typedef struct product {
 } product;
 
 /*
- * Multiplications up to which the loops beat BLIS's set-up, and output elements of a matrix-vector
- * product that one thread takes at a time.
+ * Multiplications up to which the loops beat BLIS's set-up, and rows or columns of C that one
+ * thread takes at least of a loop.
  */
-enum { SMALL = 8192, VECTOR_BLOCK = 256, LANES = 16 };
+enum { SMALL = 8192, LOOP_UNIT = 64, LANES = 16 };
 
 /* A dot product as LANES sums, added up in a fixed order: it vectorises without reassociation. */
 static float dot_f32(const float *restrict x, const float *restrict y, int64_t k)
@@ -251,33 +254,10 @@ static void run_loop(pal_dtype dtype, const product *p, const void *a, const voi
         loop_f64(p, a, b, c);
 }
 
-/* One row times a matrix: blocks of its elements over the team. */
-static void run_vector(pal_dtype dtype, const product *p, const void *a, const void *b, void *c,
-                       int threads)
+static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
 {
-    const int64_t size = (int64_t)pal_dtype_size(dtype);
-    const int64_t blocks = (p->n + VECTOR_BLOCK - 1) / VECTOR_BLOCK;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && blocks > 1)
-    for (int64_t block = 0; block < blocks; block++) {
-        product part = *p;
-        int64_t j = block * VECTOR_BLOCK;
-        part.n = p->n - j < VECTOR_BLOCK ? p->n - j : VECTOR_BLOCK;
-        run_loop(dtype, &part, a, (const char *)b + j * p->csb * size,
-                 (char *)c + j * p->csc * size);
-    }
-}
-
-static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c,
-                     int threads)
-{
-    rntm_t rntm;
-    ensure_blis();
-    /* BLIS waits by spinning: threads without a processor would cost a time slice at each barrier.
-     */
-    int processors = omp_get_num_procs();
-    if (threads > processors) threads = processors;
-    bli_rntm_init(&rntm);
-    bli_rntm_set_num_threads(threads, &rntm);
+    rntm_t rntm = BLIS_RNTM_INITIALIZER;
+    bli_rntm_set_num_threads(1, &rntm);
     bli_rntm_disable_l3_sup(&rntm);
     /* The interface takes operands without const, and writes none but c. */
     void *x = (void *)(uintptr_t)a, *y = (void *)(uintptr_t)b;
@@ -316,13 +296,88 @@ static bool is_small(int64_t m, int64_t n, int64_t k)
     return m <= SMALL && n <= SMALL && k <= SMALL && m * n <= SMALL && m * n * k <= SMALL;
 }
 
+/* ---- Dividing a product ---- */
+
+/*
+ * Rows and columns of C are cut between tiles of BLIS's kernel. At a cut elsewhere a tile is split
+ * in two, which its kernel computes beside C and adds to it: that costs time, and it rounds beta C
+ * for itself where a whole tile does not. So the tiles are kept as they are, in both orientations,
+ * unless beta is 0 or 1, where there is nothing to round.
+ */
+static int64_t blis_unit(pal_dtype dtype, double beta)
+{
+    num_t type = dtype == PAL_F32 ? BLIS_FLOAT : BLIS_DOUBLE;
+    int64_t mr = bli_cntx_get_blksz_def_dt(type, BLIS_MR, bli_gks_query_cntx());
+    int64_t nr = bli_cntx_get_blksz_def_dt(type, BLIS_NR, bli_gks_query_cntx());
+    int64_t unit = mr > nr ? mr : nr;
+    if (beta == 0.0 || beta == 1.0) return unit;
+    while (unit % mr != 0 || unit % nr != 0) unit++;
+    return unit;
+}
+
+/* A grid of pieces of whole units (but for the last row and column of pieces). */
+typedef struct grid {
+    int64_t unit, units_m, units_n, pieces_m, pieces_n;
+} grid;
+
+static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
+
+/* The grid of at most `threads` pieces whose largest piece takes the least time. A thread packs all
+ * of A and B that its piece needs; an element of them costs about as much as PACK multiplications.
+ */
+static grid choose_grid(int64_t m, int64_t n, int64_t unit, int threads)
+{
+    enum { PACK = 32 };
+    grid g = {.unit = unit, .units_m = divide_up(m, unit), .units_n = divide_up(n, unit)};
+    double least = INFINITY;
+    for (int64_t pm = 1; pm <= threads && pm <= g.units_m; pm++) {
+        int64_t pn = threads / pm < g.units_n ? threads / pm : g.units_n;
+        double rows = (double)(divide_up(g.units_m, pm) * unit);
+        double columns = (double)(divide_up(g.units_n, pn) * unit);
+        double cost = rows * columns + PACK * (rows + columns);
+        if (cost >= least) continue;
+        least = cost;
+        g.pieces_m = pm;
+        g.pieces_n = pn;
+    }
+    return g;
+}
+
+typedef void run_fn(pal_dtype dtype, const product *p, const void *a, const void *b, void *c);
+
+static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid *g, int64_t piece,
+                      const char *a, const char *b, char *c)
+{
+    const int64_t size = (int64_t)pal_dtype_size(dtype);
+    const int64_t row = piece / g->pieces_n, column = piece % g->pieces_n;
+    const int64_t i = row * g->units_m / g->pieces_m * g->unit;
+    const int64_t j = column * g->units_n / g->pieces_n * g->unit;
+    const int64_t below = (row + 1) * g->units_m / g->pieces_m * g->unit;
+    const int64_t right = (column + 1) * g->units_n / g->pieces_n * g->unit;
+    product part = *p;
+    part.m = (below < p->m ? below : p->m) - i;
+    part.n = (right < p->n ? right : p->n) - j;
+    run(dtype, &part, a + i * p->rsa * size, b + j * p->csb * size,
+        c + (i * p->rsc + j * p->csc) * size);
+}
+
+/* All pieces of a product by one function, which has been chosen for the whole: an element is the
+ * same sum in the same order wherever the cuts are. */
+static void run_divided(run_fn *run, int64_t unit, pal_dtype dtype, const product *p, const void *a,
+                        const void *b, void *c, int threads)
+{
+    const grid g = choose_grid(p->m, p->n, unit, threads);
+    const int64_t pieces = g.pieces_m * g.pieces_n;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < pieces; i++) run_piece(run, dtype, p, &g, i, a, b, c);
+}
+
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
               void *c, int64_t rsc, int64_t csc, int threads)
 {
     product p = {m, n, k, alpha, beta, rsa, csa, rsb, csb, rsc, csc};
     if (m <= 0 || n <= 0) return;
-    if (threads < 1 || omp_in_parallel()) threads = 1;
     /* A single column is a single row of the transpose; a column-major C is a row-major C'. */
     if (m > 1 && (n == 1 || (rsc == 1 && csc != 1))) {
         const void *swap = a;
@@ -331,19 +386,17 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
         b = swap;
     }
     bool row = p.m == 1 && ((p.csb == 1 && p.csc == 1) || runs_along_k(&p));
-    if (row)
-        run_vector(dtype, &p, a, b, c, threads);
-    else if (k <= 0 || is_small(m, n, k) || !fit_strides(p.m, k, &p.rsa, &p.csa) ||
-             !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc))
-        run_loop(dtype, &p, a, b, c);
+    bool loop = row || k <= 0 || is_small(m, n, k) || !fit_strides(p.m, k, &p.rsa, &p.csa) ||
+                !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc);
+    run_fn *run = loop ? run_loop : run_blis;
+    if (!loop) ensure_blis();
+    if (threads <= 1 || omp_in_parallel())
+        run(dtype, &p, a, b, c);
     else
-        run_blis(dtype, &p, a, b, c, threads);
+        run_divided(run, loop ? LOOP_UNIT : blis_unit(dtype, beta), dtype, &p, a, b, c, threads);
 }
 
 /* ---- Batches ---- */
-
-/* Flops of a product above which BLIS's threads divide it well. */
-enum { LARGE = 1 << 23 };
 
 /* A batch of products over nb leading axes; strides in elements. */
 typedef struct batch {
@@ -367,17 +420,9 @@ static batch plan_batch(double alpha, const pal_array *a, const pal_array *b, do
 {
     int i = a->ndim - 2, j = b->ndim - 2, l = c->ndim - 2;
     batch t = {.dtype = c->dtype, .a = a->data, .b = b->data, .c = c->data};
-    t.p = (product){c->shape[l],
-                    c->shape[l + 1],
-                    a->shape[i + 1],
-                    alpha,
-                    beta,
-                    a->stride[i],
-                    a->stride[i + 1],
-                    b->stride[j],
-                    b->stride[j + 1],
-                    c->stride[l],
-                    c->stride[l + 1]};
+    const int64_t *as = a->stride + i, *bs = b->stride + j, *cs = c->stride + l;
+    t.p = (product){c->shape[l], c->shape[l + 1], a->shape[i + 1], alpha, beta, as[0],
+                    as[1],       bs[0],           bs[1],           cs[0], cs[1]};
     for (int d = 0; d < l; d++) {
         if (c->shape[d] == 1) continue;
         t.dim[t.nb] = c->shape[d];
@@ -421,6 +466,17 @@ static void run_item(const batch *t, int64_t item, int threads)
              p->rsb, p->csb, p->beta, t->c + c * size, p->rsc, p->csc, threads);
 }
 
+/* What pal_team counts, about a nanosecond each: flops at the rate of large products, and elements,
+ * which take longer where a product reads much and computes little. */
+static int64_t team_work(const product *p, int64_t items)
+{
+    enum { FLOPS = 64, ELEMENTS = 4 };
+    const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
+    const double work =
+        (double)items * (2 * m * n * k / FLOPS + (m * k + k * n + m * n) / ELEMENTS);
+    return work < 0x1p62 ? (int64_t)work : INT64_MAX;
+}
+
 void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
                        const pal_array *c)
 {
@@ -429,10 +485,8 @@ void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, dou
     fold_rows(&t);
     int64_t items = 1;
     for (int d = 0; d < t.nb; d++) items *= t.dim[d];
-    int64_t flops;
-    if (__builtin_mul_overflow(items * t.p.m * t.p.n, 2 * t.p.k, &flops)) flops = INT64_MAX;
-    int team = pal_team(flops);
-    if (team <= 1 || items == 1 || (items < team && flops / items > LARGE)) {
+    const int team = pal_team(team_work(&t.p, items));
+    if (team <= 1 || items == 1 || (items < team && pal_team(team_work(&t.p, 1)) > 1)) {
         for (int64_t i = 0; i < items; i++) run_item(&t, i, team);
         return;
     }

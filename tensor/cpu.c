@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -111,6 +113,23 @@ int pal_team(int64_t work)
 {
     enum { THRESHOLD = 1 << 15 };
     return work < THRESHOLD || omp_in_parallel() ? 1 : pal_threads();
+}
+
+/* Turns of libgomp's waiting loop, some 30 us; bench/neighbour compares counts. */
+#define SPINS "1000"
+
+void pal_share_processors(char **argv)
+{
+    static const char variable[] = "GOMP_SPINCOUNT";
+    char path[4096];
+    if (!argv || !argv[0] || getenv("OMP_WAIT_POLICY") || getenv(variable)) return;
+    /* Without a base there is no dynamic linker, or it was called as the program. */
+    if (getauxval(AT_BASE) == 0) return;
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0 || setenv(variable, SPINS, 1) != 0) return;
+    path[length] = '\0';
+    execv(path, argv);
+    unsetenv(variable); /* it could not be started: everything stays as it is */
 }
 
 const char *pal_kernels_in_use(void)

@@ -128,8 +128,8 @@ int pal_team(int64_t work);
 
 /*
  * C = alpha A B + beta C with general strides: A is m x k, B is k x n, element (i, j) of X at
- * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. threads > 1 lets BLIS divide the
- * product; the bits are the same for every number. dtype is PAL_F32 or PAL_F64.
+ * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. At most `threads` threads take a
+ * piece of C each; the bits are the same for every number. dtype is PAL_F32 or PAL_F64.
  */
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
@@ -138,7 +138,7 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
 /*
  * C = alpha A B + beta C over batches: the last two axes are the matrices, the leading axes of a
  * and b broadcast to those of c. Any strides (a transpose is a permuted view, never a copy).
- * Divides batches over the team when there are enough of them, else lets BLIS divide each product.
+ * Divides batches over the team when there are enough of them, else each product.
  */
 void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
                        const pal_array *c);

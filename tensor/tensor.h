@@ -104,6 +104,18 @@ PAL_API void pal_set_threads(int n);
 /* The number of threads in use. */
 PAL_API int pal_threads(void);
 
+/*
+ * Call it first in main, with main's argv, in a program that may share its processors with others.
+ * Threads of libgomp that wait for each other spin for milliseconds before they sleep: beside a
+ * busy process they take the processor from the thread that they wait for, and several threads are
+ * many times slower than one. This function makes them sleep after some 30 us. libgomp reads the
+ * setting (GOMP_SPINCOUNT) when it is loaded, so the program starts itself again, once: the same
+ * process, with the same arguments and files. It does nothing where the user has set GOMP_SPINCOUNT
+ * or OMP_WAIT_POLICY, or where a program cannot start itself again (no /proc, a static program).
+ * Results do not depend on it.
+ */
+PAL_API void pal_share_processors(char **argv);
+
 /* One line on the kernels in use: instruction set (forced by PAL_ISA=base|avx2|avx512), BLIS
  * family, threads. */
 PAL_API const char *pal_kernels_in_use(void);

@@ -1,13 +1,9 @@
 /*
  * test_blas.c - products of every shape and stride against a triple loop in long double, and the
- * same bits at every number of threads.
- *
- * The family is fixed once in a process, so the test starts itself again with PAL_ISA and
- * BLIS_ARCH_TYPE set for the others.
+ * choice of BLIS's kernels. test_blas_threads.c compares numbers of threads.
  */
-#include "tensor/internal.h"
+#include "tests/support/products.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,63 +11,6 @@
 #include <unistd.h>
 
 static const char *self; /* argv[0] */
-
-/* ---- Helpers ---- */
-
-static uint64_t seed = 1;
-static int64_t below(int64_t n)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (int64_t)((seed >> 33) % (uint64_t)n);
-}
-static double value(void) { return (double)below(2001) / 1000.0 - 1.0; }
-
-/* A matrix (or batch) view of random layout, filled with random numbers; free(*memory) later. */
-static pal_array random_matrix(pal_dtype dtype, pal_shape shape, int layout, void **memory)
-{
-    int n = shape.ndim, order[PAL_MAX_DIMS], inverse[PAL_MAX_DIMS];
-    for (int i = 0; i < n; i++) order[i] = i;
-    if (layout % 2 == 1 && n >= 2) { /* column-major */
-        order[n - 1] = n - 2;
-        order[n - 2] = n - 1;
-    }
-    if (layout / 2 % 2 == 1) /* leading axis innermost: [m, B, n] as attention heads lie */
-        for (int i = 0; i + 1 < n; i++) {
-            int t = order[i];
-            order[i] = order[i + 1];
-            order[i + 1] = t;
-        }
-    int64_t step = layout >= 4 ? 2 : 1;
-    pal_shape stored = {.ndim = n};
-    for (int i = 0; i < n; i++) {
-        stored.dim[i] = shape.dim[order[i]] * (i == n - 1 ? step : 1);
-        inverse[order[i]] = i;
-    }
-    *memory = malloc(pal_shape_bytes(dtype, stored) + 1);
-    pal_array a = pal_array_of(dtype, stored, *memory);
-    if (step == 2) ck_assert_int_eq(pal_array_slice(&a, -1, 0, INT64_MAX, 2, &a, NULL), PAL_OK);
-    ck_assert_int_eq(pal_array_permute(&a, inverse, &a, NULL), PAL_OK);
-    ck_assert(pal_shape_equal(pal_array_shape(&a), shape));
-    int64_t index[PAL_MAX_DIMS] = {0}, count = pal_array_count(&a);
-    for (int64_t e = 0; e < count; e++) {
-        int64_t rest = e;
-        for (int i = n - 1; i >= 0; i--) {
-            index[i] = rest % shape.dim[i];
-            rest /= shape.dim[i];
-        }
-        pal_array_set(&a, index, value());
-    }
-    return a;
-}
-
-static pal_array contiguous_copy(const pal_array *a, void **memory)
-{
-    pal_shape shape = pal_array_shape(a);
-    *memory = malloc(pal_shape_bytes(a->dtype, shape) + 1);
-    pal_array out = pal_array_of(a->dtype, shape, *memory);
-    ck_assert_int_eq(pal_array_copy(&out, a, NULL), PAL_OK);
-    return out;
-}
 
 /* |got - want| within k roundings of the largest terms, for 2-d arrays. */
 static void assert_product(double alpha, const pal_array *a, const pal_array *b, double beta,
@@ -100,13 +39,7 @@ static void assert_product(double alpha, const pal_array *a, const pal_array *b,
         }
 }
 
-static void gemm_of(double alpha, const pal_array *a, const pal_array *b, double beta,
-                    const pal_array *c, int threads)
-{
-    pal_gemm(c->dtype, c->shape[0], c->shape[1], a->shape[1], alpha, a->data, a->stride[0],
-             a->stride[1], b->data, b->stride[0], b->stride[1], beta, c->data, c->stride[0],
-             c->stride[1], threads);
-}
+static const char *self; /* argv[0] */
 
 /* ---- One product ---- */
 
@@ -121,32 +54,22 @@ static pal_shape pick_shape(int i)
     return PAL_SHAPE(1 + below(70), 1 + below(70), 1 + below(70));
 }
 
-START_TEST(gemm_any_shape_same_bits)
+START_TEST(gemm_any_shape)
 {
     static const double scale[][2] = {{1, 0}, {1, 1}, {-0.5, 2}, {1.5, 0.25}};
-    static const int threads[] = {2, 3, 16};
     for (int i = 0; i < 40; i++) {
-        seed = (uint64_t)(_i * 1000 + i);
+        random_seed((uint64_t)(_i * 1000 + i));
         pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
         pal_shape s = pick_shape(i);
-        void *ma, *mb, *mc, *m1, *mt;
+        void *ma, *mb, *mc, *mt;
         double alpha = scale[i % 4][0], beta = scale[i % 4][1];
-        pal_array a = random_matrix(dtype, PAL_SHAPE(s.dim[0], s.dim[2]), (int)below(6), &ma);
-        pal_array b = random_matrix(dtype, PAL_SHAPE(s.dim[2], s.dim[1]), (int)below(6), &mb);
-        pal_array c = random_matrix(dtype, PAL_SHAPE(s.dim[0], s.dim[1]), (int)below(6), &mc);
+        pal_array a = random_matrix(dtype, PAL_SHAPE(s.dim[0], s.dim[2]), (int)below(LAYOUTS), &ma);
+        pal_array b = random_matrix(dtype, PAL_SHAPE(s.dim[2], s.dim[1]), (int)below(LAYOUTS), &mb);
+        pal_array c = random_matrix(dtype, PAL_SHAPE(s.dim[0], s.dim[1]), (int)below(LAYOUTS), &mc);
         pal_array before = contiguous_copy(&c, &mt);
-        gemm_of(alpha, &a, &b, beta, &c, 1);
+        gemm_of(alpha, &a, &b, beta, &c, 1 + i % 3);
         assert_product(alpha, &a, &b, beta, &before, &c);
-        pal_array one = contiguous_copy(&c, &m1);
-        for (int t = 0; t < 3; t++) {
-            void *m2;
-            ck_assert_int_eq(pal_array_copy(&c, &before, NULL), PAL_OK);
-            gemm_of(alpha, &a, &b, beta, &c, threads[t]);
-            pal_array again = contiguous_copy(&c, &m2);
-            ck_assert_mem_eq(one.data, again.data, pal_shape_bytes(dtype, pal_array_shape(&c)));
-            free(m2);
-        }
-        free(ma), free(mb), free(mc), free(m1), free(mt);
+        free(ma), free(mb), free(mc), free(mt);
     }
 }
 END_TEST
@@ -222,7 +145,6 @@ static pal_array matrix_at(const pal_array *x, const pal_array *c, const int64_t
 
 START_TEST(batched_products)
 {
-    static const int threads[] = {1, 2, 3, 16};
     static const int64_t sizes[][3] = {
         {3, 4, 5}, {1, 64, 64}, {33, 17, 40}, {64, 1, 64}, {2, 3, 0}};
     for (int i = 0; i < 40; i++) {
@@ -230,32 +152,21 @@ START_TEST(batched_products)
         pal_shape as = PAL_SHAPE(3, 4, s[0], s[2]), bs = PAL_SHAPE(3, 4, s[2], s[1]);
         if (i % 3 == 1) bs = PAL_SHAPE(s[2], s[1]); /* one matrix for all */
         if (i % 3 == 2) as.dim[0] = bs.dim[1] = 1;
-        void *ma, *mb, *mc, *m1 = NULL;
-        seed = (uint64_t)i;
-        pal_array a = random_matrix(PAL_F32, as, (int)below(6), &ma);
-        pal_array b = random_matrix(PAL_F32, bs, (int)below(6), &mb);
-        pal_array c = random_matrix(PAL_F32, PAL_SHAPE(3, 4, s[0], s[1]), (int)below(6), &mc), one;
-        for (int t = 0; t < 4; t++) {
-            void *m2;
-            pal_set_threads(threads[t]);
-            pal_array_fill(&c, NAN);
-            pal_matmul_arrays(1.0, &a, &b, 0.0, &c);
-            pal_array now = contiguous_copy(&c, &m2);
-            if (t == 0) {
-                one = now;
-                m1 = m2;
-                continue;
-            }
-            ck_assert_mem_eq(one.data, now.data, pal_shape_bytes(PAL_F32, pal_array_shape(&c)));
-            free(m2);
-        }
+        void *ma, *mb, *mc;
+        random_seed((uint64_t)i);
+        pal_array a = random_matrix(PAL_F32, as, (int)below(LAYOUTS), &ma);
+        pal_array b = random_matrix(PAL_F32, bs, (int)below(LAYOUTS), &mb);
+        pal_array c = random_matrix(PAL_F32, PAL_SHAPE(3, 4, s[0], s[1]), (int)below(LAYOUTS), &mc);
+        pal_set_threads(1 + i % 3);
+        pal_array_fill(&c, NAN);
+        pal_matmul_arrays(1.0, &a, &b, 0.0, &c);
         for (int64_t e = 0; e < 12; e++) {
             int64_t index[2] = {e / 4, e % 4};
             pal_array x = matrix_at(&a, &c, index), y = matrix_at(&b, &c, index),
                       z = matrix_at(&c, &c, index);
             assert_product(1.0, &x, &y, 0.0, &z, &z);
         }
-        free(ma), free(mb), free(mc), free(m1);
+        free(ma), free(mb), free(mc);
     }
 }
 END_TEST
@@ -271,22 +182,6 @@ START_TEST(rows_fold_into_one_product)
     pal_matmul_arrays(1.0, &a, &b, 0.0, &c);
     assert_product(1.0, &flat_a, &b, 0.0, &flat_c, &flat_c);
     free(ma), free(mb), free(mc);
-}
-END_TEST
-
-START_TEST(inside_a_parallel_region)
-{
-    void *ma, *mb;
-    pal_array a = random_matrix(PAL_F32, PAL_SHAPE(90, 80), 0, &ma);
-    pal_array b = random_matrix(PAL_F32, PAL_SHAPE(80, 70), 0, &mb);
-    float *out = malloc(sizeof(float) * 4 * 90 * 70);
-#pragma omp parallel for num_threads(4)
-    for (int i = 0; i < 4; i++) {
-        pal_array c = pal_array_of(PAL_F32, PAL_SHAPE(90, 70), out + i * 90 * 70);
-        gemm_of(1.0, &a, &b, 0.0, &c, 16);
-    }
-    for (int i = 1; i < 4; i++) ck_assert_mem_eq(out, out + i * 90 * 70, sizeof(float) * 90 * 70);
-    free(ma), free(mb), free(out);
 }
 END_TEST
 
@@ -348,54 +243,24 @@ START_TEST(users_choice)
 }
 END_TEST
 
-/* The whole suite again under another instruction set. */
-START_TEST(suite_in_other_families)
-{
-    static const char *const isa[] = {"base", "avx2"};
-    if (_i == 1 && pal_isa_best() < PAL_ISA_AVX2) return;
-    pid_t child = fork();
-    if (child == 0) {
-        setenv("PAL_ISA", isa[_i], 1);
-        unsetenv("BLIS_ARCH_TYPE");
-        execl(self, self, "--products", (char *)NULL);
-        _exit(127);
-    }
-    int status;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "PAL_ISA=%s failed", isa[_i]);
-}
-END_TEST
-
 int main(int argc, char **argv)
 {
     self = argv[0];
-    const char *mode = argc > 1 ? argv[1] : "";
-    if (strcmp(mode, "--family") == 0) {
+    if (argc > 1 && strcmp(argv[1], "--family") == 0) {
         fputs(pal_blas_family(), stdout);
         return 0;
     }
     Suite *suite = suite_create("blas");
     TCase *tc = tcase_create("products");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, gemm_any_shape_same_bits, 0, 6);
+    tcase_add_loop_test(tc, gemm_any_shape, 0, 6);
     tcase_add_test(tc, gemm_edges);
     tcase_add_test(tc, beta_zero_overwrites);
     tcase_add_test(tc, broadcast_operands);
     tcase_add_test(tc, batched_products);
     tcase_add_test(tc, rows_fold_into_one_product);
-    tcase_add_test(tc, inside_a_parallel_region);
+    tcase_add_test(tc, family_follows_the_instruction_set);
+    tcase_add_test(tc, users_choice);
     suite_add_tcase(suite, tc);
-    if (strcmp(mode, "--products") != 0) {
-        TCase *families = tcase_create("families");
-        tcase_set_timeout(families, 60);
-        tcase_add_test(families, family_follows_the_instruction_set);
-        tcase_add_test(families, users_choice);
-        tcase_add_loop_test(families, suite_in_other_families, 0, 2);
-        suite_add_tcase(suite, families);
-    }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, strcmp(mode, "--products") == 0 ? CK_MINIMAL : CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_in_families(suite, argc, argv);
 }

@@ -150,6 +150,7 @@ static bool learn(const run *r)
 
 int task_main(const task_program *p, int argc, char **argv)
 {
+    pal_share_processors(argv);
     const struct argp_child children[] = {{&task_options_argp, 0, "Model and training:", 9}, {0}};
     const struct argp argp = {
         .options = p->flags, .parser = parse, .doc = p->doc, .children = children};
