@@ -270,13 +270,12 @@ static void run_vector(pal_dtype dtype, const product *p, const void *a, const v
 static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c,
                      int threads)
 {
-    rntm_t rntm;
+    rntm_t rntm = BLIS_RNTM_INITIALIZER; /* bli_rntm_init differs between BLIS 0.9 and 1.1 */
     ensure_blis();
     /* BLIS waits by spinning: threads without a processor would cost a time slice at each barrier.
      */
     int processors = omp_get_num_procs();
     if (threads > processors) threads = processors;
-    bli_rntm_init(&rntm);
     bli_rntm_set_num_threads(threads, &rntm);
     bli_rntm_disable_l3_sup(&rntm);
     /* The interface takes operands without const, and writes none but c. */

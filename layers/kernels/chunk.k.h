@@ -170,8 +170,8 @@ static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx
             UNROLL
             for (int h = VL / 2; h >= 1; h /= 2) {
                 UNROLL
-                for (int r = 0; r < VL; r++) {
-                    if (r & h) continue;
+                for (int pair = 0; pair < VL / 2; pair++) {
+                    const int r = pair + (pair & -h); /* the rows without the bit h */
                     V first = first_halves(a[r], a[r + h], h);
                     a[r + h] = second_halves(a[r], a[r + h], h);
                     a[r] = first;
