@@ -184,7 +184,7 @@ void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_
 /* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
 bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
 
-/* ---- Ranks (dist.c) ---- */
+/* ---- Ranks (dist.c; dist_one.c in a build without MPI) ---- */
 
 enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
 
