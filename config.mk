@@ -32,11 +32,11 @@ BPE     := $(if $(and $(CJSON),$(call package,libpcre2-8)),yes,no)
 GNUPLOT := $(call program,gnuplot)
 CHECK   := $(call package,check)
 
-# Sources that a package decides on; the Makefile leaves these out.
-LEFT_OUT_SRC := $(if $(filter no,$(MPI)),optim/dist.c optim/dist_reduce.c optim/dist_same.c optim/dist_shard.c \
-    tensor/hdf5_mpi.c bench/dist.c $(wildcard tests/dist_*.c),optim/dist_one.c tensor/hdf5_one.c)
-LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard examples/bpe/*.c)),examples/bpe/bytes.c)
-LEFT_OUT_SRC += $(if $(CJSON),,tests/replay.c tests/support/golden_layer.c tests/support/golden_model.c)
+# Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
+LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/hdf5_mpi.c tests/dist_%.c,\
+    %/dist_one.c %/hdf5_one.c)
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard */bpe/*.c */*/bpe/*.c)),%/bpe/bytes.c)
+LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package, by name.
 MPI_TESTS  := $(wildcard tests/test_dist_*.sh)
