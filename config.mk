@@ -40,8 +40,8 @@ LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package, by name.
 MPI_TESTS  := $(wildcard tests/test_dist_*.sh)
-BPE_TESTED := $(wildcard tests/test_bpe*.c) $(addprefix tests/,test_tokenize.sh test_generate.sh test_resume.sh test_inspect.sh)
-JSON_TESTS := tests/replay.c $(addprefix tests/,test_replay.sh test_convert.sh)
+BPE_TESTED := $(wildcard tests/test_bpe*.c) $(addprefix tests/,test_tokenize.sh test_generate.sh test_inspect.sh)
+JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
 LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \
                     $(if $(CJSON),,$(JSON_TESTS)) $(if $(GNUPLOT),,$(PLOT_TESTS)))
@@ -63,4 +63,4 @@ LEFT_OUT := \
 $(B)/left-out: FORCE
 	$(need_packages)@mkdir -p $(B)
 	@printf '%s\n' $(strip $(LEFT_OUT)) | cmp -s - $@ || printf '%s\n' $(strip $(LEFT_OUT)) | tee $@ | sed -n '/./s/^/  NOTE    /p'
-SAY_SKIPPED = $(if $(LEFT_OUT_TESTS),echo 'skipped, since they need an optional package that is missing: $(notdir $(LEFT_OUT_TESTS))';)
+SAY_SKIPPED = $(if $(LEFT_OUT_TESTS),echo 'skipped for want of an optional package: $(notdir $(LEFT_OUT_TESTS))';)
