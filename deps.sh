@@ -1,18 +1,19 @@
 #!/bin/sh
-# deps.sh - installs what building and testing need. Debian and Ubuntu: through apt-get, with sudo if
-# you are not root; what is there already is left alone. Elsewhere it prints the packages' names.
+# deps.sh - installs what the README's commands need: make, make demo and make check. Debian and Ubuntu: through
+# apt-get, with sudo if you are not root; what is there already is left alone. Elsewhere it prints the packages' names.
 #
+# deps.sh --all installs also what make docs, make format and make check-all need (1.7 GB instead of 0.7 GB on disk).
 # deps.sh --corpus installs nothing: it fetches packages of documentation (Debian and Ubuntu) and
 # unpacks them in build/debian-doc, from which examples/corpus.sh makes a text to train on.
 set -eu
 
-# To build and to run:
+# To build and to run (gnuplot, cJSON, PCRE2 and MPI are optional; the build says what it leaves out without them):
 build="gcc g++ make pkg-config libblis-openmp-dev libhdf5-openmpi-dev libopenmpi-dev openmpi-bin gnuplot-nox
 libcjson-dev libpcre2-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
-# For make docs, make format and make check-all:
-extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium"
+# For make docs, make format and make check-all, only with --all:
+extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium debootstrap"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'
@@ -69,13 +70,14 @@ fetch_corpus() { # FOLDER
 }
 
 case ${1:-} in
-"") ;;
+"") extra="" ;;
+--all) ;;
 --corpus)
     fetch_corpus build/debian-doc
     exit 0
     ;;
 *)
-    echo "usage: deps.sh [--corpus]" >&2
+    echo "usage: deps.sh [--all | --corpus]" >&2
     exit 1
     ;;
 esac

@@ -10,7 +10,8 @@
  *
  * Every rank holds the whole model and works on its part of each batch. docs/distributed.md says
  * how ranks are started and what is promised. A program that was not started by mpirun or srun is
- * one rank, and nothing here then calls MPI.
+ * one rank, and nothing here then calls MPI. In a library that was built without MPI,
+ * pal_dist_start gives PAL_EVALUE to a process that is one of several.
  *
  * Functions marked "together" are called by all ranks, in the same order; so is every other call
  * that leads to one. All are called from the thread that called pal_dist_start.

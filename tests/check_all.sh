@@ -32,6 +32,7 @@ part "address and undefined-behaviour sanitizers" \
     "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
 part "a little of every study" "$MAKE" B="$B" check-studies
 part "format" "$MAKE" format-check
+part "bare Debian roots" sh tests/check_roots.sh
 part "documentation" "$MAKE" B="$B" docs
 echo "check-all: $passed parts passed, $failed failed"
 [ $failed = 0 ]

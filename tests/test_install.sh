@@ -63,6 +63,23 @@ awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' docs/training.md >"$dir/loop.c
 # The program that the README shows.
 awk '/^    #include <palimpsest.h>$/ { on = 1 } on { print substr($0, 5) } on && /^    }$/ { exit }' README.md >"$dir/readme.c"
 
+# Its commands for a PREFIX of one's own, from make install to the program. Sanitizers need options that they do not have.
+tree=$(pwd)
+awk '/^    make .*PREFIX=\$HOME/ { on = 1 } on && !/^    / { exit } on' README.md >"$dir/prefix.sh"
+[ "$(wc -l <"$dir/prefix.sh")" = 5 ] || fail "README.md: other commands: $(cat "$dir/prefix.sh")"
+if [ -z "${SAN:-}" ]; then
+    mkdir "$dir/home"
+    cp "$dir/readme.c" "$dir/home/linear.c"
+    cat >"$dir/run.sh" <<'END'
+set -e
+make() { (cd "$1" && shift && command "${MAKE:-make}" "$@"); }
+END
+    sed "s|make -j|make '$tree' B='$B'|" "$dir/prefix.sh" >>"$dir/run.sh"
+    (cd "$dir/home" && HOME=$dir/home PKG_CONFIG_PATH='' LD_LIBRARY_PATH='' sh "$dir/run.sh") >"$dir/log" 2>&1 ||
+        fail "README.md, a PREFIX of one's own: $(cat "$dir/log")"
+    grep -q '^step 400 loss' "$dir/log" || fail "README.md, a PREFIX of one's own: $(cat "$dir/log")"
+fi
+
 PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 LD_LIBRARY_PATH=$dir/usr/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export PKG_CONFIG_PATH LD_LIBRARY_PATH

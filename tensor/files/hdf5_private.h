@@ -55,7 +55,7 @@ int pal_h5_open_temporary(const char *path, char *temporary, size_t size);
 pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
                           pal_error *error);
 
-/* ---- Files built by several processes (hdf5_mpi.c) ---- */
+/* ---- Files built by several processes (hdf5_mpi.c; hdf5_one.c without MPI) ---- */
 
 /*
  * Of a file built by one process: owns is true, and the others do nothing and return what they are

@@ -170,8 +170,10 @@ static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx
             UNROLL
             for (int h = VL / 2; h >= 1; h /= 2) {
                 UNROLL
-                for (int r = 0; r < VL; r++) {
-                    if (r & h) continue;
+                for (int pair = 0; pair < VL / 2; pair++) {
+                    /* The rows without the bit h. A loop over all rows that skips the others makes
+                     * gcc 14 warn of their r + h. */
+                    const int r = pair + (pair & -h);
                     V first = first_halves(a[r], a[r + h], h);
                     a[r + h] = second_halves(a[r], a[r + h], h);
                     a[r] = first;

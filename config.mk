@@ -1,0 +1,66 @@
+# config.mk - what this machine has, for the Makefile: what is built without the optional packages, and one sentence
+# about a mandatory package that is missing.
+#   make MPI=no         for one process, with serial HDF5, although MPI is there
+#   make BPE=no         the tokenizer of bytes only, although cJSON and PCRE2 are there
+PKG_CONFIG := pkg-config
+program = $(shell command -v $(firstword $(1)))
+package = $(shell $(PKG_CONFIG) --exists $(1) 2>/dev/null && echo yes)
+comma   := ,
+
+# ---- Mandatory: a compiler, pkg-config, HDF5 (with MPI or serial), BLIS ----
+MPI := $(if $(call package,hdf5-openmpi),yes,no)
+ifeq ($(MPI),no)
+PKGS := $(firstword $(foreach p,hdf5-serial hdf5,$(if $(call package,$(p)),$(p))))
+else
+PKGS := $(if $(call package,hdf5-openmpi),hdf5-openmpi)
+endif
+BLIS_DIRS := $(wildcard /usr/include/*/blis-openmp /usr/include/blis /usr/local/include/blis)
+BLIS_INC  := $(firstword $(foreach d,$(BLIS_DIRS),$(if $(wildcard $(d)/blis.h),$(d))))
+BLIS_LIB  := -lblis
+
+# In brackets: Debian's names. `./deps.sh` knows those of other systems, too.
+MISSING := $(if $(call program,$(CC)),,a C compiler [gcc]$(comma))
+MISSING += $(if $(call program,$(PKG_CONFIG)),$(if $(PKGS),,HDF5 [libhdf5-openmpi-dev]$(comma)),pkg-config [pkg-config]$(comma))
+MISSING += $(if $(BLIS_INC),,BLIS [libblis-openmp-dev]$(comma))
+# A recipe that begins with this ends make with one sentence, instead of a compiler's messages.
+say_missing   = $(if $(strip $(1)),$(error Missing: $(subst $(comma)@,,$(strip $(1))@); ./deps.sh installs it))
+need_packages = $(call say_missing,$(MISSING))
+
+# ---- Optional: MPI, cJSON and PCRE2 (together byte-level BPE), gnuplot; Check, for the tests ----
+CJSON   := $(call package,libcjson)
+BPE     := $(if $(and $(CJSON),$(call package,libpcre2-8)),yes,no)
+GNUPLOT := $(call program,gnuplot)
+CHECK   := $(call package,check)
+
+# Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
+LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/hdf5_mpi.c tests/dist_%.c,\
+    %/dist_one.c %/hdf5_one.c)
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard */bpe/*.c */*/bpe/*.c)),%/bpe/bytes.c)
+LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
+
+# Tests that need an optional package, by name.
+MPI_TESTS  := $(wildcard tests/test_dist_*.sh)
+BPE_TESTED := $(wildcard tests/test_bpe*.c) $(addprefix tests/,test_tokenize.sh test_generate.sh test_inspect.sh)
+JSON_TESTS := tests/replay.c tests/test_replay.sh
+PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
+LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \
+                    $(if $(CJSON),,$(JSON_TESTS)) $(if $(GNUPLOT),,$(PLOT_TESTS)))
+LEFT_OUT_SRC += $(filter %.c,$(LEFT_OUT_TESTS))
+present = $(filter-out $(LEFT_OUT_SRC),$(1))
+
+# The tests want more, before anything of theirs is compiled.
+ifneq ($(filter check check-% $(B)/tests/%,$(filter-out check-isa check-studies,$(MAKECMDGOALS))),)
+$(need_packages)
+$(call say_missing,$(if $(CHECK),,Check [check]$(comma)))
+endif
+
+# What is left out is told when that changes, which is mostly the first time; `make check` repeats what it skips.
+LEFT_OUT := \
+  $(if $(filter no,$(MPI)),'Without MPI a program is one process; left out: bench/dist.') \
+  $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE.') \
+  $(if $(GNUPLOT),,'Without gnuplot there are numbers and no plots.') \
+  $(if $(CHECK),,'Without Check there are no tests.')
+$(B)/left-out: FORCE
+	$(need_packages)@mkdir -p $(B)
+	@printf '%s\n' $(strip $(LEFT_OUT)) | cmp -s - $@ || printf '%s\n' $(strip $(LEFT_OUT)) | tee $@ | sed -n '/./s/^/  NOTE    /p'
+SAY_SKIPPED = $(if $(LEFT_OUT_TESTS),echo 'skipped for want of an optional package: $(notdir $(LEFT_OUT_TESTS))';)
