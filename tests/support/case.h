@@ -7,6 +7,8 @@
  *   gradient  by pal_gradcheck in f64; f32 gradients against f64's
  *   strides   inputs given as permuted and stepped views: the same results and gradients
  *   threads   1, 2, 3 and 16 threads: the same bits, forward and backward
+ *   unread    inputs and outputs that backward is said not to read (pal_op) are filled with NaN
+ *             between forward and backward: the same bits
  *   memory    every allocation fails in turn: an error each time, nothing leaks, gradients whole
  * on one instruction set of the machine, chosen by the names of case and variant, or with
  * PAL_TEST_ALL=1 on each of them.
