@@ -49,7 +49,7 @@ pal_status pal_map_op_infer(pal_call *call)
     const pal_map_op *op = op_of(call);
     pal_status status = PAL_OK;
     for (int i = 0; i < op->nin && status == PAL_OK; i++)
-        status = pal_map_need(call, i, op->reals, op->integers);
+        status = pal_map_need(call, i, op->reals, op->integer.one != NULL);
     if (status != PAL_OK) return status;
     if (op->nin == 2 && call->in[0]->dtype != call->in[1]->dtype)
         return pal_call_error(call, PAL_EDTYPE, "the dtypes differ; see pal_cast");
@@ -72,18 +72,27 @@ void pal_map_op_forward(const pal_call *call)
     pal_map_forward(&fn, call->in, call->out[0], call->team);
 }
 
+static const pal_array *operand(const pal_call *call, unsigned which)
+{
+    switch (which) {
+    case PAL_READS_A:
+        return call->in[0];
+    case PAL_READS_B:
+        return call->in[1];
+    case PAL_READS_Y:
+        return call->out[0];
+    default:
+        return call->dout[0];
+    }
+}
+
 void pal_map_op_backward(const pal_call *call)
 {
     const pal_map_op *op = op_of(call);
     for (int i = 0; i < op->nin; i++) {
-        const char *names = op->d[i].operands;
-        int n = (int)strlen(names);
         const pal_array *x[3];
-        for (int j = 0; j < n; j++)
-            x[j] = names[j] == 'a'   ? call->in[0]
-                   : names[j] == 'b' ? call->in[1]
-                   : names[j] == 'y' ? call->out[0]
-                                     : call->dout[0];
+        int n = 0;
+        for (unsigned left = op->d[i].operands; left; left >>= 4) x[n++] = operand(call, left & 15);
         pal_map_fn fn = {.nin = n};
         if (op->d[i].kernel != PAL_AT(copy))
             fn = kernel_at(op->d[i].kernel, call->out[0]->dtype, n);
