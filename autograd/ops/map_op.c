@@ -24,7 +24,7 @@ static const pal_map_op *op_of(const pal_call *call)
 pal_status pal_map_need(pal_call *call, int i, bool reals, bool integers)
 {
     const pal_array *in = call->in[i];
-    if (in && (in->dtype == PAL_I64 ? integers : reals)) return PAL_OK;
+    if (in && (pal_dtype_real(in->dtype) ? reals : integers)) return PAL_OK;
     char name[32];
     pal_arg_name(call->op->args, i, name);
     if (!in) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
@@ -63,7 +63,7 @@ void pal_map_op_forward(const pal_call *call)
 {
     const pal_map_op *op = op_of(call);
     pal_map_fn fn = {.nin = op->nin};
-    if (call->in[0]->dtype != PAL_I64)
+    if (pal_dtype_real(call->in[0]->dtype))
         fn = kernel_at(op->kernel, call->in[0]->dtype, op->nin);
     else if (op->nin == 1)
         fn.f.one = op->integer.one;
