@@ -54,14 +54,15 @@ typedef struct pal_variant {
      * and contiguous f64 memory. NULL only where gradients and invariants are the whole test.
      */
     void (*reference)(const struct pal_variant *v, const pal_array *in, const pal_array *out);
-    double option[8];  /* for build and reference: an axis, a scale, ... */
-    bool no_gradient;  /* the operation is not differentiable */
-    bool keep_strides; /* do not try strided inputs (layers that take contiguous ones) */
-    double f32;        /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,
-                          and so does the f64 one below. */
-    double f64;        /* 0: 1e-13 */
-    double gradient;   /* gradcheck's tolerance; 0: 1e-7 */
-    double step;       /* gradcheck's step; 0: its default */
+    double option[8];    /* for build and reference: an axis, a scale, ... */
+    const void *subject; /* for them too: what of many is tested; may be NULL */
+    bool no_gradient;    /* the operation is not differentiable */
+    bool keep_strides;   /* do not try strided inputs (layers that take contiguous ones) */
+    double f32;      /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,
+                        and so does the f64 one below. */
+    double f64;      /* 0: 1e-13 */
+    double gradient; /* gradcheck's tolerance; 0: 1e-7 */
+    double step;     /* gradcheck's step; 0: its default */
 } pal_variant;
 
 typedef struct pal_case {
