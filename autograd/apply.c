@@ -17,6 +17,8 @@ static pal_record *record_of(pal_call *call) { return (pal_record *)(void *)call
 
 pal_status pal_call_out(pal_call *call, int i, pal_dtype dtype, pal_shape shape)
 {
+    if (!pal_dtype_known(dtype))
+        return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)dtype);
     if (pal_shape_count(shape) < 0)
         return pal_call_error(call, PAL_ESHAPE, "the result has too many dimensions or elements");
     *call->out[i] = pal_array_of(dtype, shape, NULL);
@@ -27,6 +29,8 @@ pal_status pal_call_save(pal_call *call, pal_dtype dtype, pal_shape shape)
 {
     if (call->nsaved == PAL_MAX_SAVED)
         return pal_call_error(call, PAL_EVALUE, "saves more than %d tensors", PAL_MAX_SAVED);
+    if (!pal_dtype_known(dtype))
+        return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)dtype);
     if (pal_shape_count(shape) < 0)
         return pal_call_error(call, PAL_ESHAPE, "a saved tensor has too many elements");
     if (!call->saved) { /* most operations save nothing, so there is no room for it in a record */
@@ -192,7 +196,7 @@ static bool allocate_outputs(pal_tape *tape, pal_record *r, bool grad)
         gradient = gradient || (r->in[i] && r->in[i]->is_gradient);
     for (int i = 0; i < r->call.nout; i++) {
         if (!pal_node_allocate(tape, r->out[i])) return false;
-        r->out[i]->needs_grad = grad && r->out[i]->a.dtype != PAL_I64;
+        r->out[i]->needs_grad = grad && pal_dtype_real(r->out[i]->a.dtype);
         r->out[i]->is_gradient = gradient;
         if (grad) r->out[i]->maker = r;
     }
@@ -215,7 +219,7 @@ static bool allocate_rest(pal_tape *tape, pal_record *r, pal_arena_mark *before_
 
 bool pal_array_finite(const pal_array *a)
 {
-    if (a->dtype == PAL_I64) return true;
+    if (!pal_dtype_real(a->dtype)) return true;
     int64_t n = pal_array_count(a), index[PAL_MAX_DIMS] = {0};
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(pal_array_get(a, index))) return false;

@@ -399,10 +399,10 @@ pal_status pal_backward(pal_tensor loss)
                         "backward: argument loss %s has not one element; see pal_backward_from",
                         pal_array_describe(&n->a, text, sizeof text));
     if (check_seed(tape, n, NULL) != PAL_OK) return tape->owner.error.status;
-    double one64 = 1;
-    float one32 = 1;
+    double memory; /* room for one element of any type */
     pal_array one = n->a;
-    one.data = n->a.dtype == PAL_F64 ? (void *)&one64 : (void *)&one32;
+    one.data = &memory;
+    pal_array_fill(&one, 1);
     return backward(tape, 1, &n, &(const pal_array *){&one});
 }
 

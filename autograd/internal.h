@@ -143,11 +143,15 @@ bool pal_node_allocate(pal_tape *tape, pal_node *n);
 
 /* ---- Profile (profile.c) ---- */
 
-typedef struct pal_profile pal_profile;
+enum { PAL_PROFILE_LINES = 256 }; /* of different names; what comes later is not counted */
+typedef struct pal_profile {
+    bool on;
+    int n;
+    pal_profile_line line[PAL_PROFILE_LINES];
+} pal_profile;
 /* Around an operation's forward or backward; without a profile they do nothing. */
 double pal_profile_start(const pal_tape *tape);
 void pal_profile_stop(pal_tape *tape, const char *name, double start, bool backward);
-void pal_profile_free(pal_tape *tape);
 /* Makes the handles of all nodes of this level that are newer than `mark` stale. */
 void pal_nodes_forget(pal_level *level, pal_node *mark);
 void pal_tape_note_peak(pal_tape *tape);

@@ -26,6 +26,10 @@ static void refuse_shape(pal_tape *tape, const char *op, pal_dtype dtype, pal_sh
 static pal_node *leaf(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape)
 {
     if (tape->owner.error.status != PAL_OK) return NULL;
+    if (!pal_dtype_known(dtype)) {
+        pal_fail(&tape->owner, PAL_EDTYPE, "%s: %d is not a dtype", op, (int)dtype);
+        return NULL;
+    }
     if (pal_shape_count(shape) < 0) {
         refuse_shape(tape, op, dtype, shape);
         return NULL;
@@ -138,7 +142,7 @@ pal_tensor pal_want_grad(pal_tensor t)
 {
     pal_node *n = pal_node_of(t, "want_grad", "leaf");
     if (!n) return t;
-    if (n->a.dtype == PAL_I64) {
+    if (!pal_dtype_real(n->a.dtype)) {
         pal_fail(n->owner, PAL_EDTYPE, "want_grad: argument leaf is i64, which has no gradient");
     } else if (!n->owner->is_tape || (n->base != n && !n->needs_grad)) {
         pal_fail(n->owner, PAL_EGRAD,
@@ -167,9 +171,9 @@ pal_array pal_edit(pal_tensor t)
 static bool is_real(pal_tensor t, const char *op)
 {
     pal_node *n = pal_node_of(t, op, "t");
-    if (n && n->a.dtype == PAL_I64)
+    if (n && !pal_dtype_real(n->a.dtype))
         pal_fail(n->owner, PAL_EDTYPE, "%s: argument t is i64; it must be f32 or f64", op);
-    return n && n->a.dtype != PAL_I64;
+    return n && pal_dtype_real(n->a.dtype);
 }
 
 pal_tensor pal_fill(pal_tensor t, double value)

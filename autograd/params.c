@@ -164,9 +164,10 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
                  name && *name ? "taken" : "empty");
         return NULL;
     }
-    if (count < 0 || (!kept && dtype == PAL_I64)) {
-        pal_fail(&p->owner, count < 0 ? PAL_ESHAPE : PAL_EDTYPE, "%s: \"%s\": %s", op, name,
-                 count < 0 ? "a negative or too large size" : "a parameter is f32 or f64, not i64");
+    if (count < 0 || (!kept && !pal_dtype_real(dtype))) {
+        pal_fail(&p->owner, count < 0 ? PAL_ESHAPE : PAL_EDTYPE, "%s: \"%s\": %s%s", op, name,
+                 count < 0 ? "a negative or too large size" : "a parameter is f32 or f64, not ",
+                 count < 0 ? "" : pal_dtype_name(dtype));
         return NULL;
     }
     size_t length = strlen(name) + 1, bytes = pal_shape_bytes(dtype, shape);

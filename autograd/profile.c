@@ -6,14 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-enum { MOST = 256 }; /* operations of different names; what comes later is not counted */
-
-struct pal_profile {
-    bool on;
-    int n;
-    pal_profile_line line[MOST];
-};
-
 static double seconds(void)
 {
     struct timespec t;
@@ -30,22 +22,20 @@ static pal_profile_line *find(pal_profile *p, const char *name)
 {
     for (int i = 0; i < p->n; i++)
         if (strcmp(p->line[i].name, name) == 0) return &p->line[i];
-    if (p->n == MOST) return NULL;
+    if (p->n == PAL_PROFILE_LINES) return NULL;
     p->line[p->n] = (pal_profile_line){.name = name};
     return &p->line[p->n++];
 }
 
 void pal_profile_stop(pal_tape *tape, const char *name, double start, bool backward)
 {
-    if (!start || !tape->profile->on) return;
+    if (start == 0 || !tape->profile->on) return;
     pal_profile_line *line = find(tape->profile, name);
     if (!line) return;
     const double passed = seconds() - start;
     line->calls += !backward;
     *(backward ? &line->backward : &line->forward) += passed;
 }
-
-void pal_profile_free(pal_tape *tape) { pal_free(tape->profile, sizeof *tape->profile); }
 
 void pal_tape_profile(pal_tape *tape, bool on)
 {

@@ -132,7 +132,7 @@ void pal_tape_free(pal_tape *tape)
         pal_arena_free(&tape->level[i].values);
         pal_arena_free(&tape->level[i].grads);
     }
-    pal_profile_free(tape);
+    pal_free(tape->profile, sizeof *tape->profile);
     pal_free(tape, sizeof *tape);
 }
 

@@ -45,6 +45,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->threads = atoi(arg);
         break;
     case 'd':
+        if (strcmp(arg, "f32") && strcmp(arg, "f64"))
+            argp_error(state, "--dtype is f32 or f64, not \"%s\"", arg);
         o->dtype = strcmp(arg, "f64") ? PAL_F32 : PAL_F64;
         break;
     case 'n':

@@ -77,10 +77,10 @@ static bool add(pal_frame *f, pal_arg *arg, bool first)
     if (f->tape->owner.error.status != PAL_OK) return false;
     const pal_array *a = &arg->t.node->a;
     if (first) f->dtype = a->dtype;
-    if (a->dtype != f->dtype || a->dtype == PAL_I64) {
+    if (a->dtype != f->dtype || !pal_dtype_real(a->dtype)) {
         return pal_frame_fail(f, PAL_EDTYPE, "argument %s is %s; all must be %s", arg->name,
                               pal_dtype_name(a->dtype),
-                              f->dtype == PAL_I64 ? "f32 or f64" : pal_dtype_name(f->dtype));
+                              pal_dtype_real(f->dtype) ? pal_dtype_name(f->dtype) : "f32 or f64");
     }
     return fit(f, arg, a);
 }

@@ -38,7 +38,8 @@ const pal_offer *pal_stretch_offers(pal_frame *f, const pal_stretch *s, int64_t 
     return offers;
 }
 
-int64_t pal_stretch_taken(const pal_offer *offers, int rank, int from, int64_t n)
+/* How many tokens of rank `from` are among the last n before the stretch of `rank`. */
+static int64_t taken_from(const pal_offer *offers, int rank, int from, int64_t n)
 {
     if (from >= rank || !offers[rank].continued) return 0;
     for (int r = rank - 1;; r--) {
@@ -52,7 +53,7 @@ int64_t pal_stretch_taken(const pal_offer *offers, int rank, int from, int64_t n
 int64_t pal_stretch_before(const pal_offer *offers, int rank, int64_t n)
 {
     int64_t sum = 0;
-    for (int r = rank - 1; r >= 0; r--) sum += pal_stretch_taken(offers, rank, r, n);
+    for (int r = rank - 1; r >= 0; r--) sum += taken_from(offers, rank, r, n);
     return sum;
 }
 
@@ -68,7 +69,7 @@ typedef struct before_opts {
 static int64_t taken(const before_opts *o, int to, int from)
 {
     if (from < 0 || to >= o->comm->size) return 0;
-    return pal_stretch_taken(o->offers, to, from, o->n);
+    return taken_from(o->offers, to, from, o->n);
 }
 
 /* Tokens of the largest block that this rank sends or receives. */

@@ -29,9 +29,7 @@ typedef struct pal_offer {
 } pal_offer;
 const pal_offer *pal_stretch_offers(pal_frame *f, const pal_stretch *s, int64_t tokens);
 
-/* How many tokens of rank `from` are among the last n before the stretch of `rank`. */
-int64_t pal_stretch_taken(const pal_offer *offers, int rank, int from, int64_t n);
-/* How many there are of all earlier ranks. */
+/* How many tokens of all earlier ranks are among the last n before the stretch of `rank`. */
 int64_t pal_stretch_before(const pal_offer *offers, int rank, int64_t n);
 
 /*

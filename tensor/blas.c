@@ -1,6 +1,6 @@
 /*
- * blas.c - matrix products: BLIS for what is large, a plain loop for what is tiny. The only file
- * that knows BLIS.
+ * blas.c - matrix products: BLIS for what is large, a kernel of our own for what is tiny. The only
+ * file that knows BLIS.
  *
  * Three things are asked of BLIS that it does not do by itself.
  *
@@ -21,10 +21,10 @@
  *
  * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
  * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
- * composed rules are made of both, so these are loops of our own. The choice depends on shapes and
- * strides alone.
+ * composed rules are made of both, so these go to kernels/product.k.c. The choice depends on shapes
+ * and strides alone.
  */
-#include "tensor/internal.h"
+#include "tensor/kernels.h"
 
 #include <blis.h>
 #include <errno.h>
@@ -36,17 +36,6 @@
 
 /* ---- The kernel family ---- */
 
-static bool cpu_has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}
-
-static bool cpu_has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-
 /* Whether this build of BLIS has a family that this processor can run. An id of a family that is
  * not in the build makes BLIS abort, one the processor cannot run ends in SIGILL. */
 static bool family_runs(long id)
@@ -54,31 +43,31 @@ static bool family_runs(long id)
     switch (id) {
 #ifdef BLIS_CONFIG_SKX
     case BLIS_ARCH_SKX:
-        return cpu_has_avx512();
+        return pal_cpu_has(PAL_CPU_AVX512);
 #endif
 #ifdef BLIS_CONFIG_HASWELL
     case BLIS_ARCH_HASWELL:
-        return cpu_has_avx2();
+        return pal_cpu_has(PAL_CPU_AVX2);
 #endif
 #ifdef BLIS_CONFIG_ZEN3
     case BLIS_ARCH_ZEN3:
-        return cpu_has_avx2();
+        return pal_cpu_has(PAL_CPU_AVX2);
 #endif
 #ifdef BLIS_CONFIG_ZEN2
     case BLIS_ARCH_ZEN2:
-        return cpu_has_avx2();
+        return pal_cpu_has(PAL_CPU_AVX2);
 #endif
 #ifdef BLIS_CONFIG_ZEN
     case BLIS_ARCH_ZEN:
-        return cpu_has_avx2();
+        return pal_cpu_has(PAL_CPU_AVX2);
 #endif
 #ifdef BLIS_CONFIG_SANDYBRIDGE
     case BLIS_ARCH_SANDYBRIDGE:
-        return __builtin_cpu_supports("avx");
+        return pal_cpu_has(PAL_CPU_AVX);
 #endif
 #ifdef BLIS_CONFIG_PENRYN
     case BLIS_ARCH_PENRYN:
-        return __builtin_cpu_supports("ssse3");
+        return pal_cpu_has(PAL_CPU_SSSE3);
 #endif
 #ifdef BLIS_CONFIG_GENERIC
     case BLIS_ARCH_GENERIC:
@@ -105,7 +94,7 @@ static long family_for(pal_isa isa)
         id = BLIS_ARCH_SKX;
     else if (isa == PAL_ISA_BASE)
         id = BLIS_ARCH_GENERIC;
-    else if (getenv("PAL_ISA") != NULL || cpu_has_avx512())
+    else if (getenv("PAL_ISA") != NULL || pal_cpu_has(PAL_CPU_AVX512))
         id = BLIS_ARCH_HASWELL; /* asked for; elsewhere BLIS tells zen from haswell by itself */
     return family_runs(id) ? id : -1;
 }
@@ -158,100 +147,17 @@ const char *pal_blas_family(void)
 
 /* ---- One product ---- */
 
-/* m x k times k x n into m x n; element (i, j) of X at x[i*rs + j*cs]. */
-typedef struct product {
-    int64_t m, n, k;
-    double alpha, beta;
-    int64_t rsa, csa, rsb, csb, rsc, csc;
-} product;
+typedef pal_product product;
 
 /*
  * Multiplications up to which the loops beat BLIS's set-up, and rows or columns of C that one
  * thread takes at least of a loop.
  */
-enum { SMALL = 8192, LOOP_UNIT = 64, LANES = 16 };
-
-/* A dot product as LANES sums, added up in a fixed order: it vectorises without reassociation. */
-static float dot_f32(const float *restrict x, const float *restrict y, int64_t k)
-{
-    float lane[LANES] = {0}, sum = 0;
-    int64_t q = 0;
-    for (; q + LANES <= k; q += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
-    for (; q < k; q++) sum += x[q] * y[q];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return sum + lane[0];
-}
-
-static double dot_f64(const double *restrict x, const double *restrict y, int64_t k)
-{
-    double lane[LANES] = {0}, sum = 0;
-    int64_t q = 0;
-    for (; q + LANES <= k; q += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
-    for (; q < k; q++) sum += x[q] * y[q];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return sum + lane[0];
-}
-
-/* Both operands run along k in memory: dots. Else rows of B are added to a row of C. */
-static bool runs_along_k(const product *p) { return p->csa == 1 && p->rsb == 1 && p->k >= LANES; }
-
-static void loop_f32(const product *p, const float *a, const float *b, float *restrict c)
-{
-    const float alpha = (float)p->alpha, beta = (float)p->beta;
-    for (int64_t i = 0; i < p->m; i++) {
-        float *row = c + i * p->rsc;
-        if (p->beta == 0.0)
-            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] = 0.0f;
-        else if (p->beta != 1.0)
-            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= beta;
-        if (runs_along_k(p)) {
-            for (int64_t j = 0; j < p->n; j++)
-                row[j * p->csc] += alpha * dot_f32(a + i * p->rsa, b + j * p->csb, p->k);
-            continue;
-        }
-        for (int64_t q = 0; q < p->k; q++) {
-            const float x = alpha * a[i * p->rsa + q * p->csa], *y = b + q * p->rsb;
-            if (p->csb == 1 && p->csc == 1)
-                for (int64_t j = 0; j < p->n; j++) row[j] += x * y[j];
-            else
-                for (int64_t j = 0; j < p->n; j++) row[j * p->csc] += x * y[j * p->csb];
-        }
-    }
-}
-
-static void loop_f64(const product *p, const double *a, const double *b, double *restrict c)
-{
-    for (int64_t i = 0; i < p->m; i++) {
-        double *row = c + i * p->rsc;
-        if (p->beta == 0.0)
-            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] = 0.0;
-        else if (p->beta != 1.0)
-            for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= p->beta;
-        if (runs_along_k(p)) {
-            for (int64_t j = 0; j < p->n; j++)
-                row[j * p->csc] += p->alpha * dot_f64(a + i * p->rsa, b + j * p->csb, p->k);
-            continue;
-        }
-        for (int64_t q = 0; q < p->k; q++) {
-            const double x = p->alpha * a[i * p->rsa + q * p->csa], *y = b + q * p->rsb;
-            if (p->csb == 1 && p->csc == 1)
-                for (int64_t j = 0; j < p->n; j++) row[j] += x * y[j];
-            else
-                for (int64_t j = 0; j < p->n; j++) row[j * p->csc] += x * y[j * p->csb];
-        }
-    }
-}
+enum { SMALL = 8192, LOOP_UNIT = 64 };
 
 static void run_loop(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
 {
-    if (dtype == PAL_F32)
-        loop_f32(p, a, b, c);
-    else
-        loop_f64(p, a, b, c);
+    pal_kernels_for(dtype)->product(p, a, b, c);
 }
 
 static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
@@ -261,15 +167,21 @@ static void run_blis(pal_dtype dtype, const product *p, const void *a, const voi
     bli_rntm_disable_l3_sup(&rntm);
     /* The interface takes operands without const, and writes none but c. */
     void *x = (void *)(uintptr_t)a, *y = (void *)(uintptr_t)b;
-    if (dtype == PAL_F32) {
-        float alpha = (float)p->alpha, beta = (float)p->beta;
-        bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha, x, p->rsa,
-                     p->csa, y, p->rsb, p->csb, &beta, c, p->rsc, p->csc, NULL, &rntm);
-    } else {
-        double alpha = p->alpha, beta = p->beta;
-        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha, x, p->rsa,
-                     p->csa, y, p->rsb, p->csb, &beta, c, p->rsc, p->csc, NULL, &rntm);
+    float alpha32 = (float)p->alpha, beta32 = (float)p->beta;
+    double alpha64 = p->alpha, beta64 = p->beta;
+    switch (dtype) {
+    case PAL_F32:
+        bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha32, x, p->rsa,
+                     p->csa, y, p->rsb, p->csb, &beta32, c, p->rsc, p->csc, NULL, &rntm);
+        return;
+    case PAL_F64:
+        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha64, x, p->rsa,
+                     p->csa, y, p->rsb, p->csb, &beta64, c, p->rsc, p->csc, NULL, &rntm);
+        return;
+    case PAL_I64:
+        break;
     }
+    pal_dtype_unknown(dtype, __func__);
 }
 
 /*
@@ -385,7 +297,7 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
         a = b;
         b = swap;
     }
-    bool row = p.m == 1 && ((p.csb == 1 && p.csc == 1) || runs_along_k(&p));
+    bool row = p.m == 1 && ((p.csb == 1 && p.csc == 1) || pal_product_along_k(&p));
     bool loop = row || k <= 0 || is_small(m, n, k) || !fit_strides(p.m, k, &p.rsa, &p.csa) ||
                 !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc);
     run_fn *run = loop ? run_loop : run_blis;

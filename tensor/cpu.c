@@ -14,9 +14,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 /* ---- Instruction set ---- */
 
@@ -24,30 +21,30 @@ static const char *const isa_names[] = {"base", "avx2", "avx512"};
 
 const char *pal_isa_name(pal_isa isa) { return isa_names[isa]; }
 
-#if defined(__x86_64__)
-/* XCR0: the register states that the operating system saves on a task switch. */
-static unsigned saved_states(void)
+bool pal_cpu_has(pal_cpu_feature feature)
 {
-    unsigned low, high;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return low;
+#if defined(__x86_64__)
+    switch (feature) {
+    case PAL_CPU_SSSE3:
+        return __builtin_cpu_supports("ssse3");
+    case PAL_CPU_AVX:
+        return __builtin_cpu_supports("avx");
+    case PAL_CPU_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case PAL_CPU_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    }
+#endif
+    (void)feature;
+    return false;
 }
 
 static pal_isa machine_isa(void)
 {
-    enum { YMM = 0x06, ZMM = 0xe6 }; /* bits of XCR0 */
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA))
-        return PAL_ISA_BASE;
-    unsigned states = saved_states();
-    if ((states & YMM) != YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2))
-        return PAL_ISA_BASE;
-    unsigned avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
-    return (b & avx512) == avx512 && (states & ZMM) == ZMM ? PAL_ISA_AVX512 : PAL_ISA_AVX2;
+    if (!pal_cpu_has(PAL_CPU_AVX2)) return PAL_ISA_BASE;
+    return pal_cpu_has(PAL_CPU_AVX512) ? PAL_ISA_AVX512 : PAL_ISA_AVX2;
 }
-#else
-static pal_isa machine_isa(void) { return PAL_ISA_BASE; }
-#endif
 
 pal_isa pal_isa_best(void)
 {
@@ -79,16 +76,9 @@ bool pal_kernels_select(pal_isa isa)
 
 /* ---- Kernel tables ---- */
 
-extern const pal_kernels pal_k_table_f32_base, pal_k_table_f32_avx2, pal_k_table_f32_avx512;
-extern const pal_kernels pal_k_table_f64_base, pal_k_table_f64_avx2, pal_k_table_f64_avx512;
+PAL_KERNEL_TABLES(pal_kernels, table);
 
-const pal_kernels *pal_kernels_for(pal_dtype dtype)
-{
-    static const pal_kernels *const tables[2][3] = {
-        {&pal_k_table_f32_base, &pal_k_table_f32_avx2, &pal_k_table_f32_avx512},
-        {&pal_k_table_f64_base, &pal_k_table_f64_avx2, &pal_k_table_f64_avx512}};
-    return tables[dtype == PAL_F64][pal_isa_selected()];
-}
+const pal_kernels *pal_kernels_for(pal_dtype dtype) { return PAL_KERNEL_TABLE(table, dtype); }
 
 /* ---- Threads ---- */
 
@@ -135,13 +125,4 @@ void pal_share_processors(char **argv)
     path[length] = '\0';
     execv(path, argv);
     unsetenv(variable); /* it could not be started: everything stays as it is */
-}
-
-const char *pal_kernels_in_use(void)
-{
-    static _Thread_local char line[128];
-    snprintf(line, sizeof line, "kernels %s, BLIS %s, %d thread%s",
-             pal_isa_name(pal_isa_selected()), pal_blas_family(), pal_threads(),
-             pal_threads() == 1 ? "" : "s");
-    return line;
 }

@@ -4,6 +4,7 @@
 #ifndef PAL_TENSOR_INTERNAL_H
 #define PAL_TENSOR_INTERNAL_H
 
+#include "tensor/dtype.h"
 #include "tensor/tensor.h"
 #include <stdarg.h>
 
@@ -63,7 +64,12 @@ void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark);
 void pal_arena_reset(pal_arena *arena); /* rewinds to empty and keeps the memory */
 void pal_arena_free(pal_arena *arena);  /* gives the memory back */
 
+/* The next multiple of `to`; of bytes, and of elements and axes. */
 static inline size_t pal_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+static inline int64_t pal_round_up_count(int64_t n, int64_t to)
+{
+    return (int64_t)pal_round_up((size_t)n, (size_t)to);
+}
 
 /* ---- Arrays ---- */
 
@@ -148,7 +154,17 @@ const char *pal_blas_family(void);
 
 /* ---- Kernels ---- */
 
+/* What the processor can do and the operating system saves. */
+typedef enum pal_cpu_feature {
+    PAL_CPU_SSSE3,
+    PAL_CPU_AVX,
+    PAL_CPU_AVX2,  /* and FMA */
+    PAL_CPU_AVX512 /* F, DQ, BW and VL */
+} pal_cpu_feature;
+bool pal_cpu_has(pal_cpu_feature feature);
+
 typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_AVX2, PAL_ISA_AVX512 } pal_isa;
+enum { PAL_ISAS = PAL_ISA_AVX512 + 1 };
 
 /* The widest instruction set of this processor and operating system, or what PAL_ISA says if it is
  * not wider. */
@@ -158,5 +174,18 @@ const char *pal_isa_name(pal_isa isa);
 /* Tests only: all kernels from here on come from this set. false if the processor does not have it.
  */
 bool pal_kernels_select(pal_isa isa);
+
+/*
+ * The tables K(name) of one kind of kernels, which the Makefile compiles for every real type and
+ * instruction set: PAL_KERNEL_TABLES at the head of a file declares them all, and
+ * PAL_KERNEL_TABLE(name, dtype) is the address of the one for this type and the selected set.
+ */
+#define PAL_KERNEL_TABLES(type, name)                                                              \
+    extern const type pal_k_##name##_f32_base, pal_k_##name##_f32_avx2, pal_k_##name##_f32_avx512, \
+        pal_k_##name##_f64_base, pal_k_##name##_f64_avx2, pal_k_##name##_f64_avx512;               \
+    static const type *const name##_tables[PAL_REALS][PAL_ISAS] = {                                \
+        {&pal_k_##name##_f32_base, &pal_k_##name##_f32_avx2, &pal_k_##name##_f32_avx512},          \
+        {&pal_k_##name##_f64_base, &pal_k_##name##_f64_avx2, &pal_k_##name##_f64_avx512}}
+#define PAL_KERNEL_TABLE(name, dtype) (name##_tables[pal_real_index(dtype)][pal_isa_selected()])
 
 #endif

@@ -81,6 +81,26 @@ typedef void pal_conv_row(int64_t n, int64_t W, const void *const *x, const void
 typedef void pal_d_conv_row(int64_t n, int64_t W, const void *const *x, const void *dy,
                             int64_t step, void *dweight, void *dbias);
 
+/*
+ * C = alpha A B + beta C for A of m x k and B of k x n; element (i, j) of X at x[i*rs + j*cs], any
+ * strides. beta = 0 overwrites C without reading it. The bits are the same on every instruction
+ * set: a sum along k that runs along both operands in memory (pal_product_along_k) is
+ * PAL_PRODUCT_LANES sums, any other is one sum in order, and none of them fuses a multiply with an
+ * add.
+ */
+typedef struct pal_product {
+    int64_t m, n, k;
+    double alpha, beta;
+    int64_t rsa, csa, rsb, csb, rsc, csc;
+} pal_product;
+typedef void pal_product_run(const pal_product *p, const void *a, const void *b, void *c);
+
+enum { PAL_PRODUCT_LANES = 16 };
+static inline bool pal_product_along_k(const pal_product *p)
+{
+    return p->csa == 1 && p->rsb == 1 && p->k >= PAL_PRODUCT_LANES;
+}
+
 typedef struct pal_kernels {
 #define PAL_KERNEL(type, name) type *name;
 #include "tensor/kernels/kernels.def"

@@ -28,8 +28,7 @@ static void format_entry(const style *s, int64_t offset, char *text)
         snprintf(text, TEXT, "%" PRId64, ((const int64_t *)data)[offset]);
         return;
     }
-    double x = s->a->dtype == PAL_F32 ? (double)((const float *)data)[offset]
-                                      : ((const double *)data)[offset];
+    double x = pal_element_get(s->a->dtype, data, offset);
     if (isnan(x))
         snprintf(text, TEXT, "nan");
     else if (isinf(x))
@@ -45,9 +44,7 @@ typedef void entry_fn(style *s, int64_t offset);
 static void measure_value(style *s, int64_t offset)
 {
     if (s->a->dtype == PAL_I64) return;
-    double x = s->a->dtype == PAL_F32 ? (double)((const float *)s->a->data)[offset]
-                                      : ((const double *)s->a->data)[offset];
-    x = fabs(x);
+    double x = fabs(pal_element_get(s->a->dtype, s->a->data, offset));
     if (!isfinite(x) || x == 0) return;
     if (x != floor(x)) s->whole = false;
     if (x > s->largest) s->largest = x;

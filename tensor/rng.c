@@ -90,13 +90,18 @@ typedef struct fill {
 /* A double rounded to float may reach the end that is excluded: the float below it, then. */
 static double below_high(double x, double low, double high, pal_dtype dtype)
 {
-    if (dtype == PAL_F32) {
-        float y = (float)x;
+    float y = (float)x;
+    switch (dtype) {
+    case PAL_F32:
         if ((double)y >= high) y = nextafterf((float)high, -INFINITY);
         if ((double)y >= high) y = nextafterf(y, -INFINITY);
         return (double)y < low ? low : (double)y;
+    case PAL_F64:
+        return x < high ? x : low < high ? nextafter(high, low) : low;
+    case PAL_I64:
+        break;
     }
-    return x < high ? x : low < high ? nextafter(high, low) : low;
+    pal_dtype_unknown(dtype, __func__);
 }
 
 /* Elements 2i and 2i + 1 from block i of the call. */
@@ -131,10 +136,7 @@ static void store(const fill *f, const pal_array *out, int64_t begin, int64_t en
             ((int64_t *)out->data)[at] = (int64_t)value;
         } else {
             if (e % 2 == 0) pair(f, out->dtype, e / 2, x);
-            if (out->dtype == PAL_F32)
-                ((float *)out->data)[at] = (float)x[e % 2];
-            else
-                ((double *)out->data)[at] = x[e % 2];
+            pal_element_set(out->dtype, out->data, at, x[e % 2]);
         }
         for (int d = out->ndim - 1; d >= 0; d--) { /* the odometer */
             at += out->stride[d];
@@ -170,13 +172,13 @@ static bool check(bool good, const char *name, const pal_array *out, const char 
 
 void pal_rng_uniform(pal_rng *rng, const pal_array *out, double low, double high)
 {
-    if (!check(out->dtype != PAL_I64, "pal_rng_uniform", out, "f32 or f64")) return;
+    if (!check(pal_dtype_real(out->dtype), "pal_rng_uniform", out, "f32 or f64")) return;
     run_fill(rng, &(fill){.law = UNIFORM, .low = low, .high = high}, out);
 }
 
 void pal_rng_normal(pal_rng *rng, const pal_array *out, double mean, double deviation)
 {
-    if (!check(out->dtype != PAL_I64, "pal_rng_normal", out, "f32 or f64")) return;
+    if (!check(pal_dtype_real(out->dtype), "pal_rng_normal", out, "f32 or f64")) return;
     run_fill(rng, &(fill){.law = NORMAL, .low = mean, .high = deviation}, out);
 }
 

@@ -1,5 +1,5 @@
 /*
- * tensor.c - element types, and the one loop that fills, copies and converts arrays.
+ * tensor.c - the one loop that fills, copies and converts arrays.
  *
  * Every copy becomes a plan: axes sorted by the destination's stride and merged wherever both sides
  * step through memory evenly, so that what is contiguous on both sides is one memcpy however many
@@ -10,32 +10,6 @@
 #include <math.h>
 #include <omp.h>
 #include <string.h>
-
-/* ---- Element types ---- */
-
-size_t pal_dtype_size(pal_dtype dtype) { return dtype == PAL_F32 ? sizeof(float) : sizeof(double); }
-
-const char *pal_dtype_name(pal_dtype dtype)
-{
-    switch (dtype) {
-    case PAL_F32:
-        return "f32";
-    case PAL_F64:
-        return "f64";
-    case PAL_I64:
-        return "i64";
-    }
-    return "unknown";
-}
-
-/* Toward zero; NaN becomes 0 and what does not fit the nearest end, where C leaves it undefined. */
-static inline int64_t to_i64(double x)
-{
-    if (!(x == x)) return 0;
-    if (x >= 0x1p63) return INT64_MAX;
-    if (x <= -0x1p63) return INT64_MIN;
-    return (int64_t)x;
-}
 
 /* ---- Rows: n elements of dst and src, ds and ss elements apart ---- */
 
@@ -87,14 +61,14 @@ static void row_f32_to_i64(void *dst, int64_t ds, const void *src, int64_t ss, i
 {
     int64_t *restrict d = dst;
     const float *restrict s = src;
-    for (int64_t i = 0; i < n; i++) d[i * ds] = to_i64((double)s[i * ss]);
+    for (int64_t i = 0; i < n; i++) d[i * ds] = pal_to_i64((double)s[i * ss]);
 }
 
 static void row_f64_to_i64(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
 {
     int64_t *restrict d = dst;
     const double *restrict s = src;
-    for (int64_t i = 0; i < n; i++) d[i * ds] = to_i64(s[i * ss]);
+    for (int64_t i = 0; i < n; i++) d[i * ds] = pal_to_i64(s[i * ss]);
 }
 
 static void row_i64_to_f32(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
@@ -113,11 +87,14 @@ static void row_i64_to_f64(void *dst, int64_t ds, const void *src, int64_t ss, i
 
 static row_fn *row_for(pal_dtype to, pal_dtype from)
 {
-    static row_fn *const table[3][3] = {
+    enum { TYPES = 3 };
+    static row_fn *const table[TYPES][TYPES] = {
         [PAL_F32] = {[PAL_F32] = row_copy4, [PAL_F64] = row_f64_to_f32, [PAL_I64] = row_i64_to_f32},
         [PAL_F64] = {[PAL_F32] = row_f32_to_f64, [PAL_F64] = row_copy8, [PAL_I64] = row_i64_to_f64},
         [PAL_I64] = {[PAL_F32] = row_f32_to_i64, [PAL_F64] = row_f64_to_i64, [PAL_I64] = row_copy8},
     };
+    if (!pal_dtype_known(to)) pal_dtype_unknown(to, __func__);
+    if (!pal_dtype_known(from)) pal_dtype_unknown(from, __func__);
     return table[to][from];
 }
 
@@ -270,30 +247,10 @@ static int64_t offset_of(const pal_array *a, const int64_t *index)
 
 double pal_array_get(const pal_array *a, const int64_t *index)
 {
-    int64_t i = offset_of(a, index);
-    switch (a->dtype) {
-    case PAL_F32:
-        return (double)((const float *)a->data)[i];
-    case PAL_F64:
-        return ((const double *)a->data)[i];
-    case PAL_I64:
-        return (double)((const int64_t *)a->data)[i];
-    }
-    return NAN;
+    return pal_element_get(a->dtype, a->data, offset_of(a, index));
 }
 
 void pal_array_set(const pal_array *a, const int64_t *index, double value)
 {
-    int64_t i = offset_of(a, index);
-    switch (a->dtype) {
-    case PAL_F32:
-        ((float *)a->data)[i] = (float)value;
-        break;
-    case PAL_F64:
-        ((double *)a->data)[i] = value;
-        break;
-    case PAL_I64:
-        ((int64_t *)a->data)[i] = to_i64(value);
-        break;
-    }
+    pal_element_set(a->dtype, a->data, offset_of(a, index), value);
 }

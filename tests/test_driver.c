@@ -26,6 +26,8 @@ typedef enum fault {
     FLAT,          /* strides are ignored */
     ADDS,          /* a fresh gradient is added to */
     OVERWRITES,    /* a gradient that holds something is overwritten */
+    UNREAD_IN,     /* backward reads an input that it is said not to read */
+    UNREAD_OUT,    /* the same of an output */
     LEAK,          /* memory is not given back */
     SILENCE,       /* a failed allocation is not reported */
     HALF_GRADIENT, /* a gradient has changed before the failure */
@@ -80,22 +82,24 @@ static void backward(const pal_call *call)
     fault f = *(const fault *)call->opts;
     bool add = f == ADDS || (f != OVERWRITES && !pal_call_fresh(call, 0));
     for (int64_t i = 0; i < pal_array_count(call->in[0]); i++) {
-        double dx = slope(f, pal_ref_get(call->in[0], i), i) * pal_ref_get(call->dout[0], i);
+        double x = pal_ref_get(f == UNREAD_OUT ? call->out[0] : call->in[0], i);
+        double dx = slope(f, f == UNREAD_OUT ? asin(x) : x, i) * pal_ref_get(call->dout[0], i);
         put(call->din[0], i, dx + (add ? pal_ref_get(call->din[0], i) : 0));
     }
 }
 
-static const pal_op op = {.name = "faulty",
-                          .args = "x",
-                          .infer = infer,
-                          .forward = forward,
-                          .backward = backward,
-                          .overwrites = 1};
+#define FAULTY                                                                               \
+    .name = "faulty", .args = "x", .infer = infer, .forward = forward, .backward = backward, \
+    .overwrites = 1
+static const pal_op op = {FAULTY};
+static const pal_op unread_in = {FAULTY, .unread_in = 1};
+static const pal_op unread_out = {FAULTY, .unread_out = 1};
 
 static pal_tensor apply(fault f, pal_tensor x)
 {
     pal_tensor y;
-    pal_apply(&op, &f, sizeof f, 1, &x, 1, &y);
+    const pal_op *faulty = f == UNREAD_IN ? &unread_in : f == UNREAD_OUT ? &unread_out : &op;
+    pal_apply(faulty, &f, sizeof f, 1, &x, 1, &y);
     return y;
 }
 

@@ -415,6 +415,57 @@ START_TEST(large_and_small_norms)
 }
 END_TEST
 
+/* Rounds to the element type. */
+static double rounded(const variant *v, double x)
+{
+    return v->dtype == PAL_F64 ? x : (double)(float)x;
+}
+
+/* Entry (i, j) of C, whose scaled old value is `c`, rounded after every operation. */
+static long double product_entry(const variant *v, const pal_product *p, const void *a,
+                                 const void *b, int64_t i, int64_t j, long double c)
+{
+    enum { LANES = PAL_PRODUCT_LANES };
+    double lane[LANES] = {0}, rest = 0, sum = (double)c;
+    for (int64_t q = 0; q < p->k; q++) {
+        const double x = (double)get(v->dtype, a, i * p->rsa + q * p->csa);
+        const double y = (double)get(v->dtype, b, q * p->rsb + j * p->csb);
+        if (!pal_product_along_k(p))
+            sum = rounded(v, sum + rounded(v, rounded(v, p->alpha * x) * y));
+        else if (q < p->k / LANES * LANES)
+            lane[q % LANES] = rounded(v, lane[q % LANES] + rounded(v, x * y));
+        else
+            rest = rounded(v, rest + rounded(v, x * y));
+    }
+    if (!pal_product_along_k(p)) return sum;
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] = rounded(v, lane[l] + lane[l + half]);
+    return rounded(v, sum + rounded(v, p->alpha * rounded(v, rest + lane[0])));
+}
+
+/* Small products have the same bits on every instruction set: those of sums in order, or of lanes.
+ */
+START_TEST(products)
+{
+    enum { M = 3, N = 37, K = 70 };
+    variant v = variant_at(_i);
+    double a[M * K], b[K * N], got[M * N], want[M * N];
+    if (!v.kernels) return;
+    for (int i = 0; i < M * K; i++) put(v.dtype, a, i, sinl(i));
+    for (int i = 0; i < K * N; i++) put(v.dtype, b, i, cosl(3 * i));
+    for (int along = 0; along < 2; along++) {
+        const pal_product p = {M, N, K, -0.5, 2, K, 1, along ? 1 : N, along ? K : 1, N, 1};
+        ck_assert_int_eq(pal_product_along_k(&p), along);
+        for (int i = 0; i < M * N; i++) {
+            put(v.dtype, got, i, i - 50);
+            put(v.dtype, want, i, product_entry(&v, &p, a, b, i / N, i % N, 2.0L * (i - 50)));
+        }
+        v.kernels->product(&p, a, b, got);
+        ck_assert_msg(memcmp(got, want, M * N * v.size) == 0, "%s: along k %d", v.name, along);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kernel rows");
@@ -424,6 +475,7 @@ int main(void)
     tcase_add_loop_test(tc, softmax_special, 0, VARIANTS);
     tcase_add_loop_test(tc, gates, 0, VARIANTS);
     tcase_add_loop_test(tc, convolution, 0, VARIANTS);
+    tcase_add_loop_test(tc, products, 0, VARIANTS);
     tcase_add_loop_test(tc, large_and_small_norms, 0, VARIANTS);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -10,13 +10,11 @@
 
 #define PAL_OP(name, test) extern const pal_case pal_case_##test;
 #include "autograd/ops.def"
-#undef PAL_OP
 
 /* One entry an operation; operations of one case follow each other. */
 static const pal_case *const cases[] = {
 #define PAL_OP(name, test) &pal_case_##test,
 #include "autograd/ops.def"
-#undef PAL_OP
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

@@ -1,5 +1,6 @@
 /*
- * binary.c - arithmetic of two operands that broadcast.
+ * binary.c - arithmetic of two operands that broadcast: the rows of PAL_BINARY in ops.def. The
+ * gradient of a divisor is taken from y = a / b, so that a need not be kept.
  */
 #include "autograd/ops/map.h"
 
@@ -63,114 +64,22 @@ static void minimum_i64(int64_t n, const void *a, const void *b, void *y)
 
 /* ---- Operations ---- */
 
-static const pal_map_op add_op = {.op = {.name = "add",
-                                         .args = "a b",
-                                         .infer = pal_map_op_infer,
-                                         .forward = pal_map_op_forward,
-                                         .backward = pal_map_op_backward,
-                                         .unread_in = 3,
-                                         .unread_out = 1,
-                                         .overwrites = 3},
-                                  .nin = 2,
-                                  .reals = true,
-                                  .integers = true,
-                                  .kernel = PAL_AT(add),
-                                  .d = {{PAL_AT(copy), "g"}, {PAL_AT(copy), "g"}},
-                                  .integer.two = add_i64};
-pal_tensor pal_add(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&add_op, a, b); }
-
-static const pal_map_op sub_op = {.op = {.name = "sub",
-                                         .args = "a b",
-                                         .infer = pal_map_op_infer,
-                                         .forward = pal_map_op_forward,
-                                         .backward = pal_map_op_backward,
-                                         .unread_in = 3,
-                                         .unread_out = 1,
-                                         .overwrites = 3},
-                                  .nin = 2,
-                                  .reals = true,
-                                  .integers = true,
-                                  .kernel = PAL_AT(sub),
-                                  .d = {{PAL_AT(copy), "g"}, {PAL_AT(neg), "g"}},
-                                  .integer.two = sub_i64};
-pal_tensor pal_sub(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&sub_op, a, b); }
-
-static const pal_map_op mul_op = {.op = {.name = "mul",
-                                         .args = "a b",
-                                         .infer = pal_map_op_infer,
-                                         .forward = pal_map_op_forward,
-                                         .backward = pal_map_op_backward,
-                                         .unread_out = 1,
-                                         .overwrites = 3},
-                                  .nin = 2,
-                                  .reals = true,
-                                  .integers = true,
-                                  .kernel = PAL_AT(mul),
-                                  .d = {{PAL_AT(mul), "bg"}, {PAL_AT(mul), "ag"}},
-                                  .integer.two = mul_i64};
-pal_tensor pal_mul(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&mul_op, a, b); }
-
-/* db is taken from y = a / b, so that a need not be kept. */
-static const pal_map_op div_op = {.op = {.name = "div",
-                                         .args = "a b",
-                                         .infer = pal_map_op_infer,
-                                         .forward = pal_map_op_forward,
-                                         .backward = pal_map_op_backward,
-                                         .unread_in = 1,
-                                         .overwrites = 3},
-                                  .nin = 2,
-                                  .reals = true,
-                                  .integers = true,
-                                  .kernel = PAL_AT(div),
-                                  .d = {{PAL_AT(div), "gb"}, {PAL_AT(d_div_b), "byg"}},
-                                  .integer.two = div_i64};
-pal_tensor pal_div(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&div_op, a, b); }
-
+/* Of integers only. */
 static const pal_map_op mod_op = {
-    .op = {.name = "mod", .args = "a b", .infer = pal_map_op_infer, .forward = pal_map_op_forward},
-    .nin = 2,
-    .integers = true,
-    .integer.two = mod_i64};
+    .op = PAL_MAP_OP("mod", "a b", 2, 0u, 0u), .nin = 2, .integer.two = mod_i64};
 pal_tensor pal_mod(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&mod_op, a, b); }
 
-static const pal_map_op pow_op = {.op = {.name = "pow",
-                                         .args = "a b",
-                                         .infer = pal_map_op_infer,
-                                         .forward = pal_map_op_forward,
-                                         .backward = pal_map_op_backward,
-                                         .overwrites = 3},
-                                  .nin = 2,
-                                  .reals = true,
-                                  .kernel = PAL_AT(pow),
-                                  .d = {{PAL_AT(d_pow_a), "abg"}, {PAL_AT(d_pow_b), "ayg"}}};
-pal_tensor pal_pow(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&pow_op, a, b); }
-
-static const pal_map_op maximum_op = {.op = {.name = "maximum",
-                                             .args = "a b",
-                                             .infer = pal_map_op_infer,
-                                             .forward = pal_map_op_forward,
-                                             .backward = pal_map_op_backward,
-                                             .unread_out = 1,
-                                             .overwrites = 3},
-                                      .nin = 2,
-                                      .reals = true,
-                                      .integers = true,
-                                      .kernel = PAL_AT(maximum),
-                                      .d = {{PAL_AT(d_maximum), "abg"}, {PAL_AT(d_maximum), "bag"}},
-                                      .integer.two = maximum_i64};
-pal_tensor pal_maximum(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&maximum_op, a, b); }
-
-static const pal_map_op minimum_op = {.op = {.name = "minimum",
-                                             .args = "a b",
-                                             .infer = pal_map_op_infer,
-                                             .forward = pal_map_op_forward,
-                                             .backward = pal_map_op_backward,
-                                             .unread_out = 1,
-                                             .overwrites = 3},
-                                      .nin = 2,
-                                      .reals = true,
-                                      .integers = true,
-                                      .kernel = PAL_AT(minimum),
-                                      .d = {{PAL_AT(d_minimum), "abg"}, {PAL_AT(d_minimum), "bag"}},
-                                      .integer.two = minimum_i64};
-pal_tensor pal_minimum(pal_tensor a, pal_tensor b) { return pal_map_op_apply2(&minimum_op, a, b); }
+#define PAL_OP(name, test)
+#define PAL_BINARY(function, integers, gradient_a, operands_a, gradient_b, operands_b)           \
+    static const pal_map_op function##_op = {                                                    \
+        .op = PAL_MAP_OP(#function, "a b", 2, PAL_BY operands_a, PAL_BY operands_b),             \
+        .nin = 2,                                                                                \
+        .reals = true,                                                                           \
+        .kernel = PAL_AT(function),                                                              \
+        .d = {{PAL_AT(gradient_a), PAL_BY operands_a}, {PAL_AT(gradient_b), PAL_BY operands_b}}, \
+        .integer.two = integers};                                                                \
+    pal_tensor pal_##function(pal_tensor a, pal_tensor b)                                        \
+    {                                                                                            \
+        return pal_map_op_apply2(&function##_op, a, b);                                          \
+    }
+#include "autograd/ops.def"

@@ -8,8 +8,7 @@ static pal_status infer(pal_call *call)
     pal_dtype to = *(const pal_dtype *)call->opts;
     pal_status status = pal_map_need(call, 0, true, true);
     if (status != PAL_OK) return status;
-    if (to != PAL_F32 && to != PAL_F64 && to != PAL_I64)
-        return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)to);
+    if (!pal_dtype_known(to)) return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)to);
     return pal_call_out(call, 0, to, pal_array_shape(call->in[0]));
 }
 

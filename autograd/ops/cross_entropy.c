@@ -58,7 +58,7 @@ static double row_loss(const problem *p, int64_t i, int64_t target, void *buffer
     const void *x = pal_line_read(&p->x, pal_line(&p->x, i), 0, p->n, buffer);
     double s = p->o->label_smoothing;
     *lse = p->k->logsumexp_row(p->n, x);
-    double loss = *lse - (1 - s) * pal_run_get(p->dtype, x, target);
+    double loss = *lse - (1 - s) * pal_element_get(p->dtype, x, target);
     return s > 0 ? loss - s * p->k->sum(p->n, x) / (double)p->n : loss;
 }
 
@@ -79,7 +79,7 @@ static void forward(const pal_call *call)
         }
     }
     for (int64_t b = 0; b < blocks; b++) loss += sums[b];
-    pal_run_set(p.dtype, call->out[0]->data, 0, loss * pal_targets_share(&p.targets));
+    pal_element_set(p.dtype, call->out[0]->data, 0, loss * pal_targets_share(&p.targets));
 }
 
 /* ---- Backward ---- */
@@ -96,7 +96,7 @@ static void d_row(const problem *p, int64_t i, int64_t target, double lse, doubl
     const void *x = pal_line_read(&p->x, pal_line(&p->x, i), 0, p->n, buffer);
     p->k->exp_row(p->n, x, lse, g, dx);
     if (s > 0) p->k->affine(p->n, dx, (double[]){1, -g * s / (double)p->n}, dx);
-    pal_run_set(p->dtype, dx, target, pal_run_get(p->dtype, dx, target) - g * (1 - s));
+    pal_element_set(p->dtype, dx, target, pal_element_get(p->dtype, dx, target) - g * (1 - s));
 }
 
 static void backward(const pal_call *call)
@@ -107,7 +107,7 @@ static void backward(const pal_call *call)
     pal_lines d = pal_lines_of(dx, dx->ndim - 1);
     const double *lse = call->saved[0].data;
     bool fresh = pal_call_fresh(call, 0);
-    double g = pal_run_get(dy->dtype, dy->data, 0) * pal_targets_share(&p.targets);
+    double g = pal_element_get(dy->dtype, dy->data, 0) * pal_targets_share(&p.targets);
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < p.rows; i++) {
         char *own = (char *)call->scratch + 2 * (size_t)omp_get_thread_num() * p.row;

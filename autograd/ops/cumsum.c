@@ -34,9 +34,9 @@ static void scan(pal_dtype dtype, int64_t n, const void *x, int64_t x_step, void
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        sum += pal_run_get(dtype, x, i * x_step);
-        double before = add ? pal_run_get(dtype, y, i * y_step) : 0;
-        pal_run_set(dtype, y, i * y_step, before + sum);
+        sum += pal_element_get(dtype, x, i * x_step);
+        double before = add ? pal_element_get(dtype, y, i * y_step) : 0;
+        pal_element_set(dtype, y, i * y_step, before + sum);
     }
 }
 

@@ -45,7 +45,8 @@ static pal_map_fn drop_fn(const pal_call *call)
 {
     double p = ((const dropout *)call->opts)->p;
     pal_map_fn fn = {.nin = 2, .numbers = true, .p = {(double)(float)p, 1 / (1 - p)}};
-    fn.f.two_p = call->out[0]->dtype == PAL_F32 ? drop_f32 : drop_f64;
+    static pal_map2p *const drop[PAL_REALS] = {drop_f32, drop_f64};
+    fn.f.two_p = drop[pal_real_index(call->out[0]->dtype)];
     return fn;
 }
 
@@ -85,7 +86,7 @@ pal_tensor pal_dropout(pal_tensor x, double p)
 {
     pal_tensor y;
     const pal_node *n = p == 0 ? pal_node_of(x, "dropout", "x") : NULL;
-    if (n && n->a.dtype != PAL_I64) return x;
+    if (n && pal_dtype_real(n->a.dtype)) return x;
     pal_tape *tape = x.node && !pal_handle_problem(x) ? pal_tape_of(x.node) : NULL;
     dropout d = {.p = p, .rng = tape ? pal_rng_split(pal_tape_rng(tape)) : pal_rng_new(0, 0)};
     pal_apply(&dropout_op, &d, sizeof d, 1, &x, 1, &y);

@@ -18,11 +18,9 @@ static int64_t find(const pal_run *run, double value)
 {
     int64_t i = 0;
     if (isnan(value))
-        while (!isnan(pal_run_get(run->dtype, run->x, i))) i++;
-    else if (run->dtype == PAL_F32)
-        while ((double)((const float *)run->x)[i] != value) i++;
+        while (!isnan(pal_element_get(run->dtype, run->x, i))) i++;
     else
-        while (((const double *)run->x)[i] != value) i++;
+        while (pal_element_get(run->dtype, run->x, i) != value) i++;
     return i;
 }
 
@@ -65,9 +63,10 @@ static void backward(const pal_call *call)
     for (int64_t i = 0; i < pal_array_count(dy); i++) {
         int64_t line = axis == PAL_ALL ? at[i] / l.n : i;
         int64_t entry = axis == PAL_ALL ? at[i] % l.n : at[i];
-        double g = pal_run_get(dy->dtype, dy->data, i);
+        double g = pal_element_get(dy->dtype, dy->data, i);
         void *to = pal_line(&l, line);
-        pal_run_set(dy->dtype, to, entry * l.step, pal_run_get(dy->dtype, to, entry * l.step) + g);
+        pal_element_set(dy->dtype, to, entry * l.step,
+                        pal_element_get(dy->dtype, to, entry * l.step) + g);
     }
 }
 

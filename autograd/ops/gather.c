@@ -62,8 +62,9 @@ static void backward(const pal_call *call)
         void *dx = pal_line(&to, i);
         for (int64_t j = 0; j < from.n; j++) {
             int64_t k = at[j * index.step] * to.step;
-            pal_run_set(dy->dtype, dx, k,
-                        pal_run_get(dy->dtype, dx, k) + pal_run_get(dy->dtype, g, j * from.step));
+            pal_element_set(dy->dtype, dx, k,
+                            pal_element_get(dy->dtype, dx, k) +
+                                pal_element_get(dy->dtype, g, j * from.step));
         }
     }
 }
@@ -113,10 +114,7 @@ static void one_hot_forward(const pal_call *call)
         const int64_t *at = (const int64_t *)(const void *)pal_line(&index, i);
         for (int64_t j = 0; j < index.n; j++, row++) {
             int64_t k = row * o->n + at[j * index.step];
-            if (o->dtype == PAL_I64)
-                ((int64_t *)y->data)[k] = 1;
-            else
-                pal_run_set(o->dtype, y->data, k, 1);
+            pal_element_set(o->dtype, y->data, k, 1);
         }
     }
 }

@@ -160,13 +160,14 @@ static double row_loss(const problem *p, const pal_targets *t, int64_t row, doub
         if (gradients) k->fill(p->n, 0, l);
         return 0;
     }
-    const double s = t->o->label_smoothing, at = pal_run_get(p->dtype, l, target);
+    const double s = t->o->label_smoothing, at = pal_element_get(p->dtype, l, target);
     const double mean = s > 0 ? k->sum(p->n, l) / (double)p->n : 0;
     double lse;
     if (gradients) {
         lse = k->scaled_softmax_row(p->n, l, share, l);
         if (s > 0) k->affine(p->n, l, (double[]){1, -share * s / (double)p->n}, l);
-        pal_run_set(p->dtype, l, target, pal_run_get(p->dtype, l, target) - share * (1 - s));
+        pal_element_set(p->dtype, l, target,
+                        pal_element_get(p->dtype, l, target) - share * (1 - s));
     } else {
         lse = k->logsumexp_row(p->n, l);
     }
@@ -232,8 +233,8 @@ static void forward(const pal_call *call)
         if (call->nsaved) block_gradients(&p, start, &x, &l);
     }
     for (int64_t j = 0; call->nsaved && j < pal_array_count(&call->saved[BIAS]); j++)
-        pal_run_set(p.dtype, call->saved[BIAS].data, j, p.dbias[j]);
-    pal_run_set(p.dtype, call->out[0]->data, 0, loss * share);
+        pal_element_set(p.dtype, call->saved[BIAS].data, j, p.dbias[j]);
+    pal_element_set(p.dtype, call->out[0]->data, 0, loss * share);
 }
 
 /* ---- Backward ---- */
@@ -270,7 +271,7 @@ static void give(const pal_call *call, int i, double g)
 
 static void backward(const pal_call *call)
 {
-    double g = pal_run_get(call->dout[0]->dtype, call->dout[0]->data, 0);
+    double g = pal_element_get(call->dout[0]->dtype, call->dout[0]->data, 0);
     for (int i = 0; i < REALS; i++) give(call, i, g);
 }
 

@@ -11,8 +11,12 @@
 
 pal_lines pal_lines_of(const pal_array *a, int axis)
 {
-    pal_lines l = {
-        .data = a->data, .size = pal_dtype_size(a->dtype), .count = 1, .n = 1, .step = 1};
+    pal_lines l = {.data = a->data,
+                   .dtype = a->dtype,
+                   .size = pal_dtype_size(a->dtype),
+                   .count = 1,
+                   .n = 1,
+                   .step = 1};
     for (int d = 0; d < a->ndim; d++) {
         if (d == axis) {
             l.n = a->shape[d];
@@ -62,12 +66,7 @@ const void *pal_line_read(const pal_lines *l, const char *line, int64_t start, i
     const void *from = element(l, line, start);
     int64_t step = l->step;
     if (step == 1) return from;
-    if (l->size == 4)
-        for (int64_t i = 0; i < n; i++)
-            ((uint32_t *)buffer)[i] = ((const uint32_t *)from)[i * step];
-    else
-        for (int64_t i = 0; i < n; i++)
-            ((uint64_t *)buffer)[i] = ((const uint64_t *)from)[i * step];
+    pal_run_gather(l->dtype, n, from, step, buffer);
     return buffer;
 }
 
@@ -78,10 +77,8 @@ void pal_line_write(const pal_lines *l, char *line, int64_t start, int64_t n, co
     if (to == x) return;
     if (step == 1)
         memcpy(to, x, (size_t)n * l->size);
-    else if (l->size == 4)
-        for (int64_t i = 0; i < n; i++) ((uint32_t *)to)[i * step] = ((const uint32_t *)x)[i];
     else
-        for (int64_t i = 0; i < n; i++) ((uint64_t *)to)[i * step] = ((const uint64_t *)x)[i];
+        pal_run_scatter(l->dtype, n, x, to, step);
 }
 
 void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t start, int64_t n,
@@ -91,10 +88,8 @@ void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t 
     int64_t step = l->step;
     if (step == 1)
         k->accumulate(n, x, to);
-    else if (l->size == 4)
-        for (int64_t i = 0; i < n; i++) ((float *)to)[i * step] += ((const float *)x)[i];
     else
-        for (int64_t i = 0; i < n; i++) ((double *)to)[i * step] += ((const double *)x)[i];
+        pal_run_add(l->dtype, n, x, to, step);
 }
 
 void *pal_line_target(const pal_lines *l, char *line, bool overwrite, void *buffer)

@@ -9,6 +9,7 @@
 
 typedef struct pal_lines {
     char *data;
+    pal_dtype dtype;
     size_t size;      /* of one element */
     int64_t count, n; /* lines, and elements of each */
     int64_t step;     /* between neighbours of a line, in elements */
@@ -42,22 +43,5 @@ void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t 
 void *pal_line_target(const pal_lines *l, char *line, bool overwrite, void *buffer);
 void pal_line_give(const pal_lines *l, const pal_kernels *k, char *line, bool overwrite, int64_t n,
                    const void *x);
-
-/* Element i of a run of reals or integers as a double; a double into element i of a run of reals.
- */
-static inline double pal_run_get(pal_dtype dtype, const void *x, int64_t i)
-{
-    return dtype == PAL_F32   ? (double)((const float *)x)[i]
-           : dtype == PAL_F64 ? ((const double *)x)[i]
-                              : (double)((const int64_t *)x)[i];
-}
-
-static inline void pal_run_set(pal_dtype dtype, void *x, int64_t i, double value)
-{
-    if (dtype == PAL_F32)
-        ((float *)x)[i] = (float)value;
-    else
-        ((double *)x)[i] = value;
-}
 
 #endif

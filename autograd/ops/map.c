@@ -123,69 +123,32 @@ static loop make_loop(const pal_map_fn *fn, const pal_array *const *x, const pal
 
 /* ---- Runs: n elements along one axis ---- */
 
-static void gather4(int64_t n, const uint32_t *src, int64_t stride, uint32_t *restrict dst)
-{
-    if (stride == 1)
-        memcpy(dst, src, (size_t)n * sizeof *dst);
-    else if (stride == 0)
-        for (int64_t i = 0; i < n; i++) dst[i] = *src;
-    else
-        for (int64_t i = 0; i < n; i++) dst[i] = src[i * stride];
-}
-
-static void gather8(int64_t n, const uint64_t *src, int64_t stride, uint64_t *restrict dst)
-{
-    if (stride == 1)
-        memcpy(dst, src, (size_t)n * sizeof *dst);
-    else if (stride == 0)
-        for (int64_t i = 0; i < n; i++) dst[i] = *src;
-    else
-        for (int64_t i = 0; i < n; i++) dst[i] = src[i * stride];
-}
-
 /* Element i of an array as a double; a condition as 1 or 0. Only conditions may be i64. */
 static double element(const lane *l, const void *src, int64_t i)
 {
-    double v = l->dtype == PAL_F32   ? (double)((const float *)src)[i]
-               : l->dtype == PAL_F64 ? ((const double *)src)[i]
-                                     : (double)((const int64_t *)src)[i];
+    double v = pal_element_get(l->dtype, src, i);
     return l->condition ? (v != 0 ? 1 : 0) : v;
 }
 
 static void load(const loop *p, const lane *l, int64_t n, const char *src, int64_t stride,
                  void *dst)
 {
-    if (!l->convert) {
-        if (p->size == 4)
-            gather4(n, (const void *)src, stride, dst);
-        else
-            gather8(n, (const void *)src, stride, dst);
-    } else if (p->dtype == PAL_F32) {
-        for (int64_t i = 0; i < n; i++) ((float *)dst)[i] = (float)element(l, src, i * stride);
-    } else if (p->dtype == PAL_F64) {
-        for (int64_t i = 0; i < n; i++) ((double *)dst)[i] = element(l, src, i * stride);
-    } else {
-        for (int64_t i = 0; i < n; i++) ((int64_t *)dst)[i] = (int64_t)element(l, src, i * stride);
-    }
+    if (l->convert)
+        for (int64_t i = 0; i < n; i++)
+            pal_element_set(p->dtype, dst, i, element(l, src, i * stride));
+    else
+        pal_run_gather(p->dtype, n, src, stride, dst);
 }
 
 /* dst += src along one axis; stride 0 sums the run. */
 static void add_run(const loop *p, int64_t n, const void *src, char *dst, int64_t stride)
 {
-    if (stride == 0) {
-        if (p->dtype == PAL_F32)
-            *(float *)(void *)dst += (float)p->k->sum(n, src);
-        else
-            *(double *)(void *)dst += p->k->sum(n, src);
-    } else if (stride == 1) {
+    if (stride == 0)
+        pal_element_add(p->dtype, dst, 0, p->k->sum(n, src));
+    else if (stride == 1)
         p->k->accumulate(n, src, dst);
-    } else if (p->dtype == PAL_F32) {
-        for (int64_t i = 0; i < n; i++)
-            ((float *)(void *)dst)[i * stride] += ((const float *)src)[i];
-    } else {
-        for (int64_t i = 0; i < n; i++)
-            ((double *)(void *)dst)[i * stride] += ((const double *)src)[i];
-    }
+    else
+        pal_run_add(p->dtype, n, src, dst, stride);
 }
 
 /* ---- Blocks ---- */

@@ -47,29 +47,48 @@ pal_map_fn pal_map_select(pal_dtype dtype);
 
 /* ---- Operations that are nothing but a kernel ---- */
 
-/*
- * A gradient: the kernel's place in pal_kernels and its operands in order: a, b the inputs, y the
- * output, g its gradient. PAL_AT(copy) passes g through.
- */
+#define PAL_AT(name) offsetof(pal_kernels, name)
+
+/* What a kernel of a gradient reads: a, b the inputs, y the result, g its gradient. */
+enum { PAL_READS_NONE, PAL_READS_A = 1, PAL_READS_B = 2, PAL_READS_Y = 4, PAL_READS_G = 8 };
+
+/* Up to three of them in order, as PAL_BY(A, Y, G): four bits each. */
+#define PAL_BY(...) PAL_BY_3(__VA_ARGS__, NONE, NONE, NONE)
+#define PAL_BY_3(x, y, z, ...) \
+    ((unsigned)PAL_READS_##x | (unsigned)PAL_READS_##y << 4 | (unsigned)PAL_READS_##z << 8)
+/* All that are read by an operation with gradients of these operands. */
+#define PAL_READ(da, db) (((da) | (da) >> 4 | (da) >> 8 | (db) | (db) >> 4 | (db) >> 8) & 15u)
+
+/* A gradient: the kernel's place in pal_kernels and its operands. PAL_AT(copy) passes g on. */
 typedef struct pal_map_rule {
     size_t kernel;
-    const char *operands;
+    unsigned operands;
 } pal_map_rule;
-
-#define PAL_AT(name) offsetof(pal_kernels, name)
 
 /* An operation of one or two operands; `op` comes first, so that a call's op leads back here. */
 typedef struct pal_map_op {
     pal_op op;
     int nin;
-    bool reals, integers; /* the dtypes it takes */
-    size_t kernel;        /* for reals */
+    bool reals;    /* it takes f32 and f64 */
+    size_t kernel; /* for them */
     pal_map_rule d[2];
     union {
         pal_map1 *one;
         pal_map2 *two;
-    } integer; /* the kernel for i64 */
+    } integer; /* the kernel for i64; NULL: it does not take them */
 } pal_map_op;
+
+/*
+ * The `op` of one: what backward reads again follows from the operands of its gradients da and db,
+ * and where there are none there is no backward.
+ */
+#define PAL_MAP_OP(op_name, op_args, n, da, db)                                                   \
+    {                                                                                             \
+        .name = op_name, .args = op_args, .infer = pal_map_op_infer,                              \
+        .forward = pal_map_op_forward, .backward = PAL_READ(da, db) ? pal_map_op_backward : NULL, \
+        .unread_in = ~PAL_READ(da, db) & ((1u << (n)) - 1),                                       \
+        .unread_out = !(PAL_READ(da, db) & PAL_READS_Y), .overwrites = (1u << (n)) - 1,           \
+    }
 
 /* The three functions of such an operation. */
 pal_status pal_map_op_infer(pal_call *call);

@@ -24,7 +24,7 @@ static const pal_map_op *op_of(const pal_call *call)
 pal_status pal_map_need(pal_call *call, int i, bool reals, bool integers)
 {
     const pal_array *in = call->in[i];
-    if (in && (in->dtype == PAL_I64 ? integers : reals)) return PAL_OK;
+    if (in && (pal_dtype_real(in->dtype) ? reals : integers)) return PAL_OK;
     char name[32];
     pal_arg_name(call->op->args, i, name);
     if (!in) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
@@ -49,7 +49,7 @@ pal_status pal_map_op_infer(pal_call *call)
     const pal_map_op *op = op_of(call);
     pal_status status = PAL_OK;
     for (int i = 0; i < op->nin && status == PAL_OK; i++)
-        status = pal_map_need(call, i, op->reals, op->integers);
+        status = pal_map_need(call, i, op->reals, op->integer.one != NULL);
     if (status != PAL_OK) return status;
     if (op->nin == 2 && call->in[0]->dtype != call->in[1]->dtype)
         return pal_call_error(call, PAL_EDTYPE, "the dtypes differ; see pal_cast");
@@ -63,7 +63,7 @@ void pal_map_op_forward(const pal_call *call)
 {
     const pal_map_op *op = op_of(call);
     pal_map_fn fn = {.nin = op->nin};
-    if (call->in[0]->dtype != PAL_I64)
+    if (pal_dtype_real(call->in[0]->dtype))
         fn = kernel_at(op->kernel, call->in[0]->dtype, op->nin);
     else if (op->nin == 1)
         fn.f.one = op->integer.one;
@@ -72,18 +72,27 @@ void pal_map_op_forward(const pal_call *call)
     pal_map_forward(&fn, call->in, call->out[0], call->team);
 }
 
+static const pal_array *operand(const pal_call *call, unsigned which)
+{
+    switch (which) {
+    case PAL_READS_A:
+        return call->in[0];
+    case PAL_READS_B:
+        return call->in[1];
+    case PAL_READS_Y:
+        return call->out[0];
+    default:
+        return call->dout[0];
+    }
+}
+
 void pal_map_op_backward(const pal_call *call)
 {
     const pal_map_op *op = op_of(call);
     for (int i = 0; i < op->nin; i++) {
-        const char *names = op->d[i].operands;
-        int n = (int)strlen(names);
         const pal_array *x[3];
-        for (int j = 0; j < n; j++)
-            x[j] = names[j] == 'a'   ? call->in[0]
-                   : names[j] == 'b' ? call->in[1]
-                   : names[j] == 'y' ? call->out[0]
-                                     : call->dout[0];
+        int n = 0;
+        for (unsigned left = op->d[i].operands; left; left >>= 4) x[n++] = operand(call, left & 15);
         pal_map_fn fn = {.nin = n};
         if (op->d[i].kernel != PAL_AT(copy))
             fn = kernel_at(op->d[i].kernel, call->out[0]->dtype, n);

@@ -38,15 +38,8 @@ static pal_array make_mask(const pal_call *call)
     int64_t rows = x->shape[x->ndim - 2], columns = x->shape[x->ndim - 1];
     pal_array m = pal_array_of(x->dtype, PAL_SHAPE(rows, columns), call->scratch);
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++) {
-            int64_t at = i * columns + j;
-            if (x->dtype == PAL_F32)
-                ((float *)m.data)[at] = inside(t, i, j);
-            else if (x->dtype == PAL_F64)
-                ((double *)m.data)[at] = inside(t, i, j);
-            else
-                ((int64_t *)m.data)[at] = inside(t, i, j);
-        }
+        for (int64_t j = 0; j < columns; j++)
+            pal_element_set(x->dtype, m.data, i * columns + j, inside(t, i, j));
     return m;
 }
 

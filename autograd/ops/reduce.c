@@ -162,8 +162,8 @@ static void store(const pal_call *call, int64_t i, const pal_partial *p)
     else if (y->dtype == PAL_I64)
         ((int64_t *)y->data)[i] = p->integer;
     else
-        pal_run_set(y->dtype, y->data, i,
-                    op->finish ? op->finish(p->real, pal_reduce_length(call)) : p->real);
+        pal_element_set(y->dtype, y->data, i,
+                        op->finish ? op->finish(p->real, pal_reduce_length(call)) : p->real);
     if (call->nsaved) ((int64_t *)call->saved[0].data)[i] = p->at;
 }
 
@@ -244,7 +244,8 @@ static void backward_block(const backward_loop *b, pal_reduce_d *f, int64_t line
     double x[BUFFER], d[BUFFER];
     int64_t n = at_most(b->x.n - start, BUFFER), result = b->all ? 0 : line;
     const void *run = pal_line_read(&b->x, pal_line(&b->x, line), start, n, x);
-    f(b->k, n, run, pal_run_get(b->dtype, b->y, result), pal_run_get(b->dtype, b->dy, result), d);
+    f(b->k, n, run, pal_element_get(b->dtype, b->y, result),
+      pal_element_get(b->dtype, b->dy, result), d);
     char *to = pal_line(&b->dx, line);
     if (b->fresh)
         pal_line_write(&b->dx, to, start, n, d);

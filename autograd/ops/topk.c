@@ -37,12 +37,12 @@ static void select_row(pal_dtype dtype, int64_t n, const void *x, int64_t step, 
 {
     int64_t found = 0;
     for (int64_t i = 0; i < n; i++) {
-        double v = pal_run_get(dtype, x, i * step);
-        if (found == k && !larger(v, pal_run_get(dtype, x, at[k - 1] * step))) continue;
+        double v = pal_element_get(dtype, x, i * step);
+        if (found == k && !larger(v, pal_element_get(dtype, x, at[k - 1] * step))) continue;
         int64_t low = 0, high = found; /* behind all that v does not beat */
         while (low < high) {
             int64_t middle = (low + high) / 2;
-            if (larger(v, pal_run_get(dtype, x, at[middle] * step)))
+            if (larger(v, pal_element_get(dtype, x, at[middle] * step)))
                 high = middle;
             else
                 low = middle + 1;
@@ -64,8 +64,8 @@ static void forward(const pal_call *call)
         const void *row = pal_line(&rows, i);
         select_row(x->dtype, rows.n, row, rows.step, k, index + i * k);
         for (int64_t j = i * k; j < (i + 1) * k; j++)
-            pal_run_set(x->dtype, call->out[0]->data, j,
-                        pal_run_get(x->dtype, row, index[j] * rows.step));
+            pal_element_set(x->dtype, call->out[0]->data, j,
+                            pal_element_get(x->dtype, row, index[j] * rows.step));
     }
 }
 
@@ -80,8 +80,9 @@ static void backward(const pal_call *call)
         void *row = pal_line(&rows, i);
         for (int64_t j = i * k; j < (i + 1) * k; j++) {
             int64_t at = index[j] * rows.step;
-            pal_run_set(dx->dtype, row, at,
-                        pal_run_get(dx->dtype, row, at) + pal_run_get(dy->dtype, dy->data, j));
+            pal_element_set(dx->dtype, row, at,
+                            pal_element_get(dx->dtype, row, at) +
+                                pal_element_get(dy->dtype, dy->data, j));
         }
     }
 }

@@ -58,8 +58,7 @@ typedef struct triangle {
 static double at(const triangle *t, int64_t i, int64_t j)
 {
     int64_t k = i * t->row + j * t->column;
-    return t->dtype == PAL_F32 ? (double)((const float *)(const void *)t->data)[k]
-                               : ((const double *)(const void *)t->data)[k];
+    return pal_element_get(t->dtype, t->data, k);
 }
 
 /* x <- M^-1 x for x [n, m], rows in place. */
@@ -147,11 +146,7 @@ static void add_row(const pal_call *call, const char *db, int64_t i)
         char *to = (char *)(uintptr_t)matrix(dt, y, batch);
         for (int64_t j = first; j < last; j++) {
             int64_t e = i * dt->stride[dt->ndim - 2] + j * dt->stride[dt->ndim - 1];
-            double d = k->dot(m, left, right + (size_t)j * row);
-            if (y->dtype == PAL_F32)
-                ((float *)(void *)to)[e] -= (float)d;
-            else
-                ((double *)(void *)to)[e] -= d;
+            pal_element_add(y->dtype, to, e, -k->dot(m, left, right + (size_t)j * row));
         }
     }
 }

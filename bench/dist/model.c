@@ -10,7 +10,9 @@ static int rounds(int ranks)
     return n;
 }
 
-double all_reduce_seconds(link_t link, int ranks, double bytes)
+/* Seconds in which `ranks` sum n bytes: recursive halving and doubling (Rabenseifner 2004), 2
+ * log2(ranks) messages that carry 2 n (1 - 1 / ranks) bytes altogether. */
+static double all_reduce_seconds(link_t link, int ranks, double bytes)
 {
     return 2 * rounds(ranks) * link.latency + 2 * bytes * (1 - 1.0 / ranks) / link.bandwidth;
 }

@@ -14,10 +14,6 @@ typedef struct link {
     double bandwidth; /* bytes a second, of the longest */
 } link_t;
 
-/* Seconds in which `ranks` sum n bytes: recursive halving and doubling (Rabenseifner 2004), 2
- * log2(ranks) messages that carry 2 n (1 - 1 / ranks) bytes altogether. */
-double all_reduce_seconds(link_t link, int ranks, double bytes);
-
 /* One step of one rank, without others. */
 typedef struct step_times {
     double seconds;      /* all of it */

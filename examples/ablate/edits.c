@@ -68,14 +68,13 @@ bool surgeon_can(const surgeon *s, int64_t layer, edit e) { return s->has[layer 
 /* Element i of a contiguous array. */
 static double get(const pal_array *a, int64_t i)
 {
-    return a->dtype == PAL_F32 ? (double)((const float *)a->data)[i] : ((const double *)a->data)[i];
+    const pal_array flat = pal_array_of(a->dtype, PAL_SHAPE(pal_array_count(a)), a->data);
+    return pal_array_get(&flat, &i);
 }
 static void set(const pal_array *a, int64_t i, double x)
 {
-    if (a->dtype == PAL_F32)
-        ((float *)a->data)[i] = (float)x;
-    else
-        ((double *)a->data)[i] = x;
+    const pal_array flat = pal_array_of(a->dtype, PAL_SHAPE(pal_array_count(a)), a->data);
+    pal_array_set(&flat, &i, x);
 }
 
 /* A contiguous copy, in memory of ours. */

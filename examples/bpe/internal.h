@@ -164,7 +164,6 @@ PAL_CHECKED pal_status bpe_parse(cJSON **root, const char *json, int64_t size, p
 /* Vocabulary and merges; the contents of added tokens are raw text. */
 PAL_CHECKED pal_status bpe_load_model(bpe *b, const cJSON *model, const cJSON *added,
                                       pal_error *error);
-PAL_CHECKED pal_status bpe_load_pretokenizer(bpe *b, const cJSON *o, pal_error *error);
 
 /*
  * A tokenizer.json of the 256 bytes, specials, and merges[n] = (left, right, result): a result that

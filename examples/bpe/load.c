@@ -93,7 +93,7 @@ static pal_status sequence(bpe *b, const cJSON *o, pal_error *error)
     return s;
 }
 
-pal_status bpe_load_pretokenizer(bpe *b, const cJSON *o, pal_error *error)
+static pal_status load_pretokenizer(bpe *b, const cJSON *o, pal_error *error)
 {
     if (cJSON_IsObject(o) && strcmp(type_of(o), "Sequence") == 0) return sequence(b, o, error);
     bool use_regex;
@@ -146,7 +146,7 @@ static pal_status read_root(bpe *b, const cJSON *root, pal_error *error)
     if (s == PAL_OK && post && !cJSON_IsNull(post))
         s = byte_level(post, "post_processor", &unused, &unused2, error);
     if (s == PAL_OK) s = byte_level(get(root, "decoder"), "decoder", &unused, &unused2, error);
-    if (s == PAL_OK) s = bpe_load_pretokenizer(b, get(root, "pre_tokenizer"), error);
+    if (s == PAL_OK) s = load_pretokenizer(b, get(root, "pre_tokenizer"), error);
     if (s == PAL_OK) s = check_added(added, error);
     if (s == PAL_OK) s = bpe_load_model(b, get(root, "model"), added, error);
     return s;

@@ -37,7 +37,8 @@ static rows draw(const task *t, task_split split, int point, uint64_t seed, int6
 
 static double at(const pal_array *a, int64_t i)
 {
-    return a->dtype == PAL_F64 ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
+    const pal_array flat = pal_array_of(a->dtype, PAL_SHAPE(pal_array_count(a)), a->data);
+    return pal_array_get(&flat, &i);
 }
 
 /* The likeliest of n logits, the first of equals, and the loss (nats) of the target. Logits that

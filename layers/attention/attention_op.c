@@ -18,17 +18,11 @@
 /* Measured, as PAL_ATTENTION_KEYS: queries of a block, forward of all heads of a group. */
 enum { KEYS = PAL_ATTENTION_KEYS, ROWS = 128, LEAST_ROWS = 16, BACK_ROWS = 64 };
 
-extern const pal_attention_table pal_k_attention_f32_base, pal_k_attention_f32_avx2,
-    pal_k_attention_f32_avx512;
-extern const pal_attention_table pal_k_attention_f64_base, pal_k_attention_f64_avx2,
-    pal_k_attention_f64_avx512;
+PAL_KERNEL_TABLES(pal_attention_table, attention);
 
 const pal_attention_table *pal_attention_table_for(pal_dtype dtype)
 {
-    static const pal_attention_table *const tables[2][3] = {
-        {&pal_k_attention_f32_base, &pal_k_attention_f32_avx2, &pal_k_attention_f32_avx512},
-        {&pal_k_attention_f64_base, &pal_k_attention_f64_avx2, &pal_k_attention_f64_avx512}};
-    return tables[dtype == PAL_F64][pal_isa_selected()];
+    return PAL_KERNEL_TABLE(attention, dtype);
 }
 
 /* ---- Geometry ---- */
@@ -43,8 +37,6 @@ typedef struct problem {
     int64_t rows;           /* queries of a block */
     const int64_t *offsets; /* NULL: a sequence is a batch row */
 } problem;
-
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 static problem problem_of(const pal_call *call, bool back)
 {
@@ -64,7 +56,7 @@ static problem problem_of(const pal_call *call, bool back)
     for (int64_t n = 0; n < p.sequences && p.offsets; n++)
         if (p.offsets[n + 1] - p.offsets[n] > p.longest)
             p.longest = p.offsets[n + 1] - p.offsets[n];
-    int64_t D = q->shape[3], Dp = round_up(D, table->panel);
+    int64_t D = q->shape[3], Dp = pal_round_up_count(D, table->panel);
     /* A panel more than is needed, so that rows do not all fall into the same sets of a cache. */
     p.shape = (pal_attention_shape){.D = D,
                                     .Dp = Dp,
@@ -72,7 +64,7 @@ static problem problem_of(const pal_call *call, bool back)
                                     .keys_ld = KEYS + table->panel,
                                     .window = o->window,
                                     .scale = o->scale};
-    p.rows = back ? BACK_ROWS : round_up(ROWS / p.group, LEAST_ROWS);
+    p.rows = back ? BACK_ROWS : pal_round_up_count(ROWS / p.group, LEAST_ROWS);
     if (p.rows < LEAST_ROWS) p.rows = LEAST_ROWS;
     return p;
 }
@@ -167,7 +159,7 @@ static pal_keys carve_keys(pal_carver *c, const problem *p, bool back)
 /* Rows that a block has at most, in whole tiles. */
 static int64_t block_rows(const problem *p)
 {
-    return round_up(least(p->rows, p->longest), p->table->rows);
+    return pal_round_up_count(least(p->rows, p->longest), p->table->rows);
 }
 
 typedef struct forward_space {
@@ -197,7 +189,7 @@ typedef struct back_space {
 } back_space;
 
 /* So many queries in whole blocks. */
-static int64_t lane_rows(int64_t T) { return round_up(T, BACK_ROWS); }
+static int64_t lane_rows(int64_t T) { return pal_round_up_count(T, BACK_ROWS); }
 
 static back_space carve_back(pal_carver *c, const problem *p, bool whole_lanes)
 {

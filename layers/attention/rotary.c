@@ -59,13 +59,8 @@ static void advance(angles *a, int64_t half)
 static void narrow(const angles *a, pal_dtype dtype, int64_t half)
 {
     for (int64_t c = 0; c < half; c++) {
-        if (dtype == PAL_F32) {
-            ((float *)a->c)[c] = (float)a->cosine[c];
-            ((float *)a->s)[c] = (float)a->sine[c];
-        } else {
-            ((double *)a->c)[c] = a->cosine[c];
-            ((double *)a->s)[c] = a->sine[c];
-        }
+        pal_element_set(dtype, a->c, c, a->cosine[c]);
+        pal_element_set(dtype, a->s, c, a->sine[c]);
     }
 }
 

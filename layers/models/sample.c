@@ -103,7 +103,7 @@ static pal_status check(const pal_array *a, const pal_sample_opts *o, int64_t B,
         return pal_error_set(error, PAL_EVALUE,
                              "sample: temperature %g, top_k %lld or top_p %g is out of range",
                              o->temperature, (long long)o->top_k, o->top_p);
-    if (a->dtype != PAL_I64 && a->ndim > 0 && pal_array_count(a) > 0 &&
+    if (pal_dtype_real(a->dtype) && a->ndim > 0 && pal_array_count(a) > 0 &&
         pal_array_count(a) / a->shape[a->ndim - 1] == B)
         return PAL_OK;
     return pal_error_set(error, PAL_ESHAPE,

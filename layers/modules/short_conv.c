@@ -338,7 +338,8 @@ static void add_sums(const conv *c)
         int64_t from = i * CHANNELS, count = n - from < CHANNELS ? n - from : CHANNELS;
         for (int64_t k = 0; k < c->B * c->steps; k++)
             c->k->widen_add(count, c->sums + (size_t)(k * n + from) * c->size, c->total + from);
-        for (int64_t j = from; j < from + count; j++) pal_run_set(dtype, c->sums, j, c->total[j]);
+        for (int64_t j = from; j < from + count; j++)
+            pal_element_set(dtype, c->sums, j, c->total[j]);
     }
     pal_array sum = pal_array_of(dtype, PAL_SHAPE(c->W, c->n), c->sums);
     if (wants(c->call, WEIGHT)) {

@@ -90,12 +90,7 @@ static void iterate(view *w)
     pal_gemm(w->dtype, n, n, m, 1, w->x, w->rs, w->cs, w->x, w->cs, w->rs, 0, w->A, n, 1, wide);
     memcpy(w->P, w->A, (size_t)(n * n * size));
     pal_gemm(w->dtype, n, n, n, quintic[2], w->A, n, 1, w->A, n, 1, quintic[1], w->P, n, 1, square);
-    for (int64_t i = 0; i < n; i++) {
-        if (w->dtype == PAL_F32)
-            ((float *)w->P)[i * (n + 1)] += (float)quintic[0];
-        else
-            ((double *)w->P)[i * (n + 1)] += quintic[0];
-    }
+    for (int64_t i = 0; i < n; i++) pal_element_add(w->dtype, w->P, i * (n + 1), quintic[0]);
     pal_gemm(w->dtype, n, m, n, 1, w->P, n, 1, w->x, w->rs, w->cs, 0, w->next, w->rs, w->cs, wide);
     void *other = w->x;
     w->x = w->next;

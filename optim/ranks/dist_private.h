@@ -30,6 +30,20 @@ struct pal_dist {
     struct pal_shard *shard;         /* NULL: all ranks have all of the optimiser's state */
 };
 
+/* What MPI calls a real type. */
+static inline MPI_Datatype pal_dist_type(pal_dtype dtype)
+{
+    switch (dtype) {
+    case PAL_F32:
+        return MPI_FLOAT;
+    case PAL_F64:
+        return MPI_DOUBLE;
+    case PAL_I64:
+        break;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
 /* What was attached; NULL is allowed. */
 void pal_reduction_free(struct pal_reduction *reduction);
 /* Ends the division of an optimiser's state, if there is one. */

@@ -90,7 +90,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
         part *p = &r->parts[b];
         p->memory = (char *)block.grad + (size_t)first.offset * size;
         p->count = (int)(last.offset + last.count - first.offset);
-        p->type = block.dtype == PAL_F32 ? MPI_FLOAT : MPI_DOUBLE;
+        p->type = pal_dist_type(block.dtype);
         r->trace[b].bytes = (int64_t)size * p->count;
     }
 }

@@ -179,8 +179,7 @@ pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
         s->request[b] = MPI_REQUEST_NULL;
         if (block.grad)
             MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block.value, s->counts + at,
-                            s->from + at, block.dtype == PAL_F32 ? MPI_FLOAT : MPI_DOUBLE,
-                            d->gradients, &s->request[b]);
+                            s->from + at, pal_dist_type(block.dtype), d->gradients, &s->request[b]);
     }
     MPI_Waitall(s->blocks, s->request, MPI_STATUSES_IGNORE);
     return PAL_OK;

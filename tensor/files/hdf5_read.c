@@ -110,14 +110,25 @@ pal_status pal_h5_info(pal_h5 *file, const char *name, pal_dtype *dtype, pal_sha
     return status;
 }
 
+static hid_t memory_type(pal_dtype dtype)
+{
+    switch (dtype) {
+    case PAL_F32:
+        return H5T_NATIVE_FLOAT;
+    case PAL_F64:
+        return H5T_NATIVE_DOUBLE;
+    case PAL_I64:
+        return H5T_NATIVE_INT64;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
 /* Reads the elements as they are stored, which is what the checksums are over, and converts them.
  * What is contiguous and of dst's type goes to dst at once. */
 static pal_status read_data(const pal_h5 *file, const char *name, const pal_h5_dataset *d,
                             const pal_h5_sums *sums, const pal_array *dst, pal_error *error)
 {
-    hid_t type = dst->dtype == PAL_F32   ? H5T_NATIVE_FLOAT
-                 : dst->dtype == PAL_F64 ? H5T_NATIVE_DOUBLE
-                                         : H5T_NATIVE_INT64;
+    hid_t type = memory_type(dst->dtype);
     bool direct = H5Tequal(d->type, type) > 0 && pal_array_contiguous(dst);
     size_t wide = pal_shape_bytes(dst->dtype, d->shape), size = wide > d->bytes ? wide : d->bytes;
     void *data = direct ? dst->data : pal_malloc(size);

@@ -12,7 +12,15 @@
 
 static hid_t file_type(pal_dtype dtype)
 {
-    return dtype == PAL_F32 ? H5T_IEEE_F32LE : dtype == PAL_F64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
+    switch (dtype) {
+    case PAL_F32:
+        return H5T_IEEE_F32LE;
+    case PAL_F64:
+        return H5T_IEEE_F64LE;
+    case PAL_I64:
+        return H5T_STD_I64LE;
+    }
+    pal_dtype_unknown(dtype, __func__);
 }
 
 static hid_t make_space(const pal_array *a)

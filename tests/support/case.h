@@ -7,6 +7,8 @@
  *   gradient  by pal_gradcheck in f64; f32 gradients against f64's
  *   strides   inputs given as permuted and stepped views: the same results and gradients
  *   threads   1, 2, 3 and 16 threads: the same bits, forward and backward
+ *   unread    inputs and outputs that backward is said not to read (pal_op) are filled with NaN
+ *             between forward and backward: the same bits
  *   memory    every allocation fails in turn: an error each time, nothing leaks, gradients whole
  * on one instruction set of the machine, chosen by the names of case and variant, or with
  * PAL_TEST_ALL=1 on each of them.
@@ -52,14 +54,15 @@ typedef struct pal_variant {
      * and contiguous f64 memory. NULL only where gradients and invariants are the whole test.
      */
     void (*reference)(const struct pal_variant *v, const pal_array *in, const pal_array *out);
-    double option[8];  /* for build and reference: an axis, a scale, ... */
-    bool no_gradient;  /* the operation is not differentiable */
-    bool keep_strides; /* do not try strided inputs (layers that take contiguous ones) */
-    double f32;        /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,
-                          and so does the f64 one below. */
-    double f64;        /* 0: 1e-13 */
-    double gradient;   /* gradcheck's tolerance; 0: 1e-7 */
-    double step;       /* gradcheck's step; 0: its default */
+    double option[8];    /* for build and reference: an axis, a scale, ... */
+    const void *subject; /* for them too: what of many is tested; may be NULL */
+    bool no_gradient;    /* the operation is not differentiable */
+    bool keep_strides;   /* do not try strided inputs (layers that take contiguous ones) */
+    double f32;      /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,
+                        and so does the f64 one below. */
+    double f64;      /* 0: 1e-13 */
+    double gradient; /* gradcheck's tolerance; 0: 1e-7 */
+    double step;     /* gradcheck's step; 0: its default */
 } pal_variant;
 
 typedef struct pal_case {

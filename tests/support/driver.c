@@ -124,7 +124,40 @@ static pal_status backward(pal_tape *tape, const pal_variant *v, uint64_t seed,
     return n ? pal_backward_from(n, from, cotangent) : PAL_OK;
 }
 
-static result run(const setting *s, pal_dtype dtype, route how)
+static bool bit(uint32_t bits, int i) { return i < 32 && (bits >> i & 1); }
+
+/* Marks, in place of a pass, memory that the backward pass may read. */
+static const uint64_t READ = UINT64_MAX;
+
+static void mark_read(pal_tape *tape)
+{
+    for (const pal_record *r = pal_tape_level(tape)->first; r; r = r->next) {
+        for (int i = 0; i < r->call.nin; i++)
+            if (r->in[i] && !bit(r->call.op->unread_in, i)) r->in[i]->base->pass = READ;
+        for (int i = 0; i < r->call.nout; i++)
+            if (!bit(r->call.op->unread_out, i)) r->out[i]->base->pass = READ;
+    }
+}
+
+/*
+ * Fills what no operation on the tape says that it reads again: with NaN, and with the smallest
+ * integer. An operation that reads it all the same has other gradients then.
+ */
+static void spoil_unread(pal_tape *tape)
+{
+    mark_read(tape);
+    for (pal_node *n = pal_tape_level(tape)->newest; n; n = n->older) {
+        if (n->base != n || n->pass == READ) continue;
+        if (n->a.dtype == PAL_I64)
+            for (int64_t i = 0; i < pal_array_count(&n->a); i++)
+                ((int64_t *)n->a.data)[i] = INT64_MIN;
+        else
+            pal_array_fill(&n->a, NAN);
+    }
+}
+
+/* spoiled: what is called unread is lost before backward. */
+static result run_spoiled(const setting *s, pal_dtype dtype, route how, bool spoiled)
 {
     const pal_variant *v = s->v;
     result r = {0};
@@ -137,11 +170,12 @@ static result run(const setting *s, pal_dtype dtype, route how)
         given[i] = how == CHAINED && wanted ? pal_affine(in[i], 1, 0) : in[i];
     }
     v->build(v, given, out);
-    if (s->gradients) backward(tape, v, s->seed, out);
     for (int i = 0; i < v->nout; i++) {
         pal_array a = pal_value(out[i]);
         r.out[i] = pal_array_of(PAL_F64, pal_array_shape(&a), doubles(&a));
     }
+    if (spoiled) spoil_unread(tape);
+    if (s->gradients) backward(tape, v, s->seed, out);
     for (int i = 0; i < v->nin && s->gradients; i++) {
         if (!pal_input_wants_grad(v, i)) continue;
         pal_tensor g = pal_grad(in[i]);
@@ -151,6 +185,11 @@ static result run(const setting *s, pal_dtype dtype, route how)
     }
     pal_tape_free(tape);
     return r;
+}
+
+static result run(const setting *s, pal_dtype dtype, route how)
+{
+    return run_spoiled(s, dtype, how, false);
 }
 
 /* ---- Comparisons ---- */
@@ -208,35 +247,44 @@ static result reference(const setting *s, const result *shapes)
     return r;
 }
 
-static void check_same_bits(const setting *s, int threads, pal_dtype dtype, const result *r,
-                            const result *one)
+/* `how` says what was different in run r: "with 3 threads". */
+static void check_same_bits(const setting *s, const char *how, pal_dtype dtype, const result *r,
+                            const result *plain)
 {
-    for (int i = 0; i < s->v->nout; i++)
-        ck_assert_msg(memcmp(r->out[i].data, one->out[i].data,
+    const pal_variant *v = s->v;
+    for (int i = 0; i < v->nout; i++)
+        ck_assert_msg(memcmp(r->out[i].data, plain->out[i].data,
                              (size_t)pal_array_count(&r->out[i]) * sizeof(double)) == 0,
-                      "%s, %s: output %d in %s has other bits with %d threads than with 1",
-                      s->c->name, s->v->name, i, pal_dtype_name(dtype), threads);
-    for (int i = 0; i < s->v->nin; i++)
+                      "%s, %s: output %d in %s has other bits %s", s->c->name, v->name, i,
+                      pal_dtype_name(dtype), how);
+    for (int i = 0; i < v->nin; i++)
         if (r->grad[i])
-            ck_assert_msg(memcmp(r->grad[i], one->grad[i],
+            ck_assert_msg(memcmp(r->grad[i], plain->grad[i],
                                  (size_t)pal_array_count(&s->x[i]) * sizeof(double)) == 0,
-                          "%s, %s: the gradient of input %d in %s has other bits with %d threads "
-                          "than with 1",
-                          s->c->name, s->v->name, i, pal_dtype_name(dtype), threads);
+                          "%s, %s: the gradient of input %d in %s has other bits %s", s->c->name,
+                          v->name, i, pal_dtype_name(dtype), how);
 }
 
-static void check_threads(const setting *s, pal_dtype dtype)
+/* Threads, and what is lost between forward and backward, change no bit. */
+static void check_bits(const setting *s, pal_dtype dtype)
 {
     static const int threads[] = {2, 3, 16};
+    char how[64];
     pal_set_threads(1);
     result one = run(s, dtype, PLAIN);
     for (int i = 0; i < 3; i++) {
         pal_set_threads(threads[i]);
         result r = run(s, dtype, PLAIN);
-        check_same_bits(s, threads[i], dtype, &r, &one);
+        snprintf(how, sizeof how, "with %d threads than with 1", threads[i]);
+        check_same_bits(s, how, dtype, &r, &one);
         free_result(s, &r);
     }
     pal_set_threads(1);
+    if (s->gradients) {
+        result r = run_spoiled(s, dtype, PLAIN, true);
+        check_same_bits(s, "when what backward is said not to read is lost", dtype, &r, &one);
+        free_result(s, &r);
+    }
     free_result(s, &one);
 }
 
@@ -298,8 +346,8 @@ static void check_on_isa(const setting *s, bool strides)
     }
     free_result(s, &f64);
     free_result(s, &f32);
-    check_threads(s, PAL_F32);
-    check_threads(s, PAL_F64);
+    check_bits(s, PAL_F32);
+    check_bits(s, PAL_F64);
     if (s->gradients) check_gradient(s);
 }
 

@@ -228,14 +228,15 @@ static void complain(const pal_error *e, void *user)
     ck_abort_msg("%s", e->message);
 }
 
-void rule_test_setup(void)
+/* One thread, errors that end the test, memory that is NaN before it is written. */
+static void setup(void)
 {
     pal_set_error_handler(complain, NULL);
     pal_set_allocator(pal_dirty_allocate, NULL);
     pal_set_threads(1); /* teams wait for each other, and a busy machine makes them wait long */
 }
 
-void rule_test_teardown(void)
+static void teardown(void)
 {
     pal_set_allocator(NULL, NULL);
     pal_set_error_handler(NULL, NULL);
@@ -246,7 +247,7 @@ int rule_test_main(const char *name, void (*add)(struct TCase *tc))
     Suite *s = suite_create(name);
     TCase *tc = tcase_create(name);
     tcase_set_timeout(tc, 300);
-    tcase_add_checked_fixture(tc, rule_test_setup, rule_test_teardown);
+    tcase_add_checked_fixture(tc, setup, teardown);
     add(tc);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);

@@ -68,9 +68,6 @@ bool test_all(void);
  * one that this text chooses. For loops from 0 to ISAS. */
 enum { ISAS = PAL_ISA_AVX512 + 1 };
 bool test_isa(int i, const char *text);
-/* One thread, errors that end the test, memory that is NaN before it is written. */
-void rule_test_setup(void);
-void rule_test_teardown(void);
 /* main of a test program. */
 struct TCase;
 int rule_test_main(const char *name, void (*add)(struct TCase *tc));

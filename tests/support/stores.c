@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const int64_t several[SEVERAL + 1] = {0, 1, 8, 8, 150, 151, 153, 300, 300, 700, 990, COUNT};
+/* Where documents begin; two are empty. */
+static const int64_t several[SEVERAL + 1] = {0, 1, 8, 8, 150, 151, 153, 300, 300, 700, 990, COUNT};
 pal_tape *tape;
 pal_tokens *store;
 pal_error last;

@@ -9,7 +9,6 @@
 
 enum { COUNT = 1013, SEVERAL = 11, MOST = 4000 };
 
-extern const int64_t several[SEVERAL + 1]; /* where documents begin; two are empty */
 extern pal_tape *tape;
 extern pal_tokens *store;
 extern pal_error last; /* what the handler was told */

@@ -3,23 +3,13 @@
  */
 #include "layers/rules/fused/fused.h"
 
-/* Tables of all types and instruction sets (kernels/table.k.c). */
-extern const pal_rule_table pal_k_rules_f32_base, pal_k_rules_f32_avx2, pal_k_rules_f32_avx512;
-extern const pal_rule_table pal_k_rules_f64_base, pal_k_rules_f64_avx2, pal_k_rules_f64_avx512;
+PAL_KERNEL_TABLES(pal_rule_table, rules);
 
-const pal_rule_table *pal_rule_table_for(pal_dtype dtype)
-{
-    static const pal_rule_table *const tables[2][3] = {
-        {&pal_k_rules_f32_base, &pal_k_rules_f32_avx2, &pal_k_rules_f32_avx512},
-        {&pal_k_rules_f64_base, &pal_k_rules_f64_avx2, &pal_k_rules_f64_avx512}};
-    return tables[dtype == PAL_F64][pal_isa_selected()];
-}
-
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+const pal_rule_table *pal_rule_table_for(pal_dtype dtype) { return PAL_KERNEL_TABLE(rules, dtype); }
 
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
 {
-    int64_t longest = 1, whole = round_up(chunks, f->opts->every);
+    int64_t longest = 1, whole = pal_round_up_count(chunks, f->opts->every);
     for (int64_t n = 0; n < f->sequences; n++)
         if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
     return whole < longest ? whole : longest;
@@ -87,9 +77,9 @@ pal_fused pal_fused_of(const pal_call *call, int team)
     f.shape = (pal_rule_shape){.C = C,
                                .K = q->shape[3],
                                .V = v->shape[3],
-                               .Kp = round_up(q->shape[3], table->pad),
-                               .Vp = round_up(v->shape[3], table->pad),
-                               .Cp = round_up(C, table->pad),
+                               .Kp = pal_round_up_count(q->shape[3], table->pad),
+                               .Vp = pal_round_up_count(v->shape[3], table->pad),
+                               .Cp = pal_round_up_count(C, table->pad),
                                .scale = o->scale,
                                .erase = o->kind != PAL_MAMBA2,
                                .decay = call->in[PAL_G] != NULL,

@@ -1,0 +1,88 @@
+/*
+ * dtype.h - what depends on the element type, in one place.
+ *
+ * Code that treats types differently switches over all of pal_dtype without a default and ends in
+ * pal_dtype_unknown. So the compiler names every place that a new type has to visit, and until then
+ * no place takes the new type for another one. Users never get so far: whatever makes a tensor
+ * refuses a number that is no dtype, and infer functions refuse types that they do not take.
+ */
+#ifndef PAL_TENSOR_DTYPE_H
+#define PAL_TENSOR_DTYPE_H
+
+#include "tensor/tensor.h"
+
+/* Prints the function and the type, and aborts: elements would be misread. */
+_Noreturn void pal_dtype_unknown(pal_dtype dtype, const char *function);
+
+/* Whether it is one of the types at all. */
+bool pal_dtype_known(pal_dtype dtype);
+/* Whether it is a real type: one that vector kernels, gradients and parameters have. */
+bool pal_dtype_real(pal_dtype dtype);
+
+/* The place of a real type in a table: 0 for f32, 1 for f64. */
+enum { PAL_REALS = 2 };
+int pal_real_index(pal_dtype dtype);
+
+/* Toward zero; NaN becomes 0 and what does not fit the nearest end, where C leaves it undefined. */
+static inline int64_t pal_to_i64(double x)
+{
+    if (!(x == x)) return 0;
+    if (x >= 0x1p63) return INT64_MAX;
+    if (x <= -0x1p63) return INT64_MIN;
+    return (int64_t)x;
+}
+
+/* Element i of a run as a double. */
+static inline double pal_element_get(pal_dtype dtype, const void *x, int64_t i)
+{
+    switch (dtype) {
+    case PAL_F32:
+        return (double)((const float *)x)[i];
+    case PAL_F64:
+        return ((const double *)x)[i];
+    case PAL_I64:
+        return (double)((const int64_t *)x)[i];
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
+/* A double into element i of a run: rounded to f32, toward zero to i64. */
+static inline void pal_element_set(pal_dtype dtype, void *x, int64_t i, double value)
+{
+    switch (dtype) {
+    case PAL_F32:
+        ((float *)x)[i] = (float)value;
+        return;
+    case PAL_F64:
+        ((double *)x)[i] = value;
+        return;
+    case PAL_I64:
+        ((int64_t *)x)[i] = pal_to_i64(value);
+        return;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
+/* Adds a double, rounded to the type first, to element i of a run of reals. */
+static inline void pal_element_add(pal_dtype dtype, void *x, int64_t i, double value)
+{
+    switch (dtype) {
+    case PAL_F32:
+        ((float *)x)[i] += (float)value;
+        return;
+    case PAL_F64:
+        ((double *)x)[i] += value;
+        return;
+    case PAL_I64:
+        break;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
+/* y[i] = x[i * stride], and y[i * stride] = x[i], for n elements of any type. */
+void pal_run_gather(pal_dtype dtype, int64_t n, const void *x, int64_t stride, void *y);
+void pal_run_scatter(pal_dtype dtype, int64_t n, const void *x, void *y, int64_t stride);
+/* Adds a run of n reals to every stride-th element at y. */
+void pal_run_add(pal_dtype dtype, int64_t n, const void *x, void *y, int64_t stride);
+
+#endif

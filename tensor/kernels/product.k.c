@@ -1,0 +1,55 @@
+/*
+ * product.k.c - small products of matrices, and of a matrix and a vector.
+ *
+ * The loops are plain C that the compiler makes vectors of. It may not reassociate a sum, so a dot
+ * product is written as a fixed number of sums, which every instruction set adds up alike.
+ */
+#include "tensor/kernels/kernels.k.h"
+
+enum { LANES = PAL_PRODUCT_LANES };
+
+static R dot(const R *restrict x, const R *restrict y, int64_t k)
+{
+    R lane[LANES] = {0}, sum = 0;
+    int64_t q = 0;
+    for (; q + LANES <= k; q += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
+    for (; q < k; q++) sum += x[q] * y[q];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return sum + lane[0];
+}
+
+static void scale_row(const pal_product *p, R *row)
+{
+    const R beta = (R)p->beta;
+    if (p->beta == 0.0)
+        for (int64_t j = 0; j < p->n; j++) row[j * p->csc] = 0;
+    else if (p->beta != 1.0)
+        for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= beta;
+}
+
+/* Row += x times a row of B. */
+static void add_row(const pal_product *p, R x, const R *y, R *restrict row)
+{
+    if (p->csb == 1 && p->csc == 1)
+        for (int64_t j = 0; j < p->n; j++) row[j] += x * y[j];
+    else
+        for (int64_t j = 0; j < p->n; j++) row[j * p->csc] += x * y[j * p->csb];
+}
+
+void K(product)(const pal_product *p, const void *va, const void *vb, void *vc)
+{
+    const R *a = va, *b = vb, alpha = (R)p->alpha;
+    R *c = vc;
+    for (int64_t i = 0; i < p->m; i++) {
+        R *row = c + i * p->rsc;
+        scale_row(p, row);
+        if (pal_product_along_k(p))
+            for (int64_t j = 0; j < p->n; j++)
+                row[j * p->csc] += alpha * dot(a + i * p->rsa, b + j * p->csb, p->k);
+        else
+            for (int64_t q = 0; q < p->k; q++)
+                add_row(p, alpha * a[i * p->rsa + q * p->csa], b + q * p->rsb, row);
+    }
+}
