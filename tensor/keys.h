@@ -72,6 +72,30 @@ typedef struct pal_keys {
         (int)(sizeof(rows) / sizeof *(rows)), rows \
     }
 
+/* ---- A value (key_value.c) ---- */
+
+/* Sets the field of the key in the struct `to`. false: the text is no value that it can have, and
+ * the field is as it was. */
+bool pal_key_read(const pal_key *key, void *to, const char *text);
+/*
+ * Writes the value as text that pal_key_read reads back, a number with the fewest digits that are
+ * the same number; "" for a choice that no word stands for. Returns the length, as snprintf does:
+ * from `size` on, the text has been cut off.
+ */
+size_t pal_key_print(const pal_key *key, const void *from, char *text, size_t size);
+/* Whether the value is the same in two structs. */
+bool pal_key_same(const pal_key *key, const void *a, const void *b);
+/* The value as a number: of a whole or real number, of a flag (as its text says it, 0 or 1) and of
+ * a choice. */
+double pal_key_number(const pal_key *key, const void *from);
+/* Whether a number is finite and within the bounds. */
+bool pal_key_within(const pal_key *key, double x);
+/* What a value can be: "a whole number from 1 to 64". */
+enum { PAL_KEY_WANTED = 512 };
+void pal_key_wanted(const pal_key *key, char text[PAL_KEY_WANTED]);
+
+/* ---- A table (keys.c) ---- */
+
 /* The number of the row of that name; -1: there is none. */
 int pal_keys_find(const pal_keys *keys, const char *name);
 /*
@@ -85,20 +109,16 @@ PAL_CHECKED pal_status pal_keys_set(const pal_keys *keys, void *to, const char *
  * may not be there twice; else the last one counts. */
 PAL_CHECKED pal_status pal_keys_read(const pal_keys *keys, void *to, const char *prefix,
                                      const char *text, size_t n, bool once, pal_error *error);
-/*
- * Writes the value as text that pal_keys_set reads back, a number with the fewest digits that are
- * the same number; "" for a choice that no word stands for. Returns the length, as snprintf does:
- * from `size` on, the text has been cut off.
- */
-size_t pal_key_print(const pal_key *key, const void *from, char *text, size_t size);
-/* Whether the value is the same in two structs. */
-bool pal_key_same(const pal_key *key, const void *a, const void *b);
-/* The value as a number: of a whole or real number, of a flag (as its text says it, 0 or 1) and of
- * a choice. */
-double pal_key_number(const pal_key *key, const void *from);
+/* Writes all values as such a text; returns its length as snprintf does. */
+size_t pal_keys_print(const pal_keys *keys, const void *from, char *text, size_t size);
 /* For structs that were not set from text: PAL_EVALUE, as pal_keys_set, for the first real number
  * that is not within its bounds. */
 PAL_CHECKED pal_status pal_keys_check(const pal_keys *keys, const void *from, const char *prefix,
                                       pal_error *error);
+
+/* Which of several kinds (structs that begin with their name) the n bytes of a text name; -1, with
+ * the names of all in *error, if it is none: `there is no mixer "x"; there are gdn, kda`. */
+int pal_kind_find(const void *const *kinds, int count, const char *what, const char *text, size_t n,
+                  pal_error *error);
 
 #endif

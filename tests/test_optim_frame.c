@@ -58,7 +58,8 @@ START_TEST(wrong_options_are_named)
     const char *const none[] = {"x"};
     refused("adam_new: beta2", pal_adam_new(p, (pal_adamw_opts){.beta2 = 1}));
     refused("eps", pal_adamw_new(p, (pal_adamw_opts){.eps = -1}));
-    refused("momentum 1", pal_sgd_new(p, (pal_sgd_opts){.momentum = 1}));
+    refused("sgd_new: momentum=1 should be a number from 0 to below 1",
+            pal_sgd_new(p, (pal_sgd_opts){.momentum = 1}));
     refused("nesterov", pal_sgd_new(p, (pal_sgd_opts){.nesterov = true}));
     refused("sgd_new: decay", pal_sgd_new(p, (pal_sgd_opts){.decay = -1}));
     refused("lion_new: beta1", pal_lion_new(p, (pal_lion_opts){.beta1 = -1}));

@@ -32,35 +32,18 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
 
 /* ---- Text ---- */
 
-static const pal_mixer_kind *find(const char *text, size_t n)
-{
-    for (int i = 0; i < KINDS; i++)
-        if (strlen(kinds[i]->name) == n && strncmp(text, kinds[i]->name, n) == 0) return kinds[i];
-    return NULL;
-}
-
-static pal_status unknown(const char *text, size_t n, pal_error *error)
-{
-    char names[256];
-    size_t used = 0;
-    for (int i = 0; i < KINDS && used < sizeof names; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "",
-                                 kinds[i]->name);
-    return pal_error_set(error, PAL_EVALUE, "there is no mixer \"%.*s\"; there are %s", (int)n,
-                         text, names);
-}
-
 /* One mixer's text, which ends at a comma or at the end: its kind and options, which drop frees.
  * *end is where it stops. */
 static pal_status parse(const char *text, const pal_mixer_kind **kind, void **opts,
                         const char **end, pal_error *error)
 {
     const size_t n = strcspn(text, ":,"), whole = strcspn(text, ",");
+    const int i = pal_kind_find((const void *const *)kinds, KINDS, "mixer", text, n, error);
     char prefix[64];
     *opts = NULL;
-    *kind = find(text, n);
     *end = text + whole;
-    if (!*kind) return unknown(text, n, error);
+    if (i < 0) return PAL_EVALUE;
+    *kind = kinds[i];
     snprintf(prefix, sizeof prefix, "mixer %s: ", (*kind)->name);
     *opts = pal_malloc((*kind)->opts_size);
     if (!*opts) return pal_error_set(error, PAL_ENOMEM, "%sout of memory", prefix);

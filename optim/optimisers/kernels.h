@@ -10,7 +10,7 @@
 /*
  * One pass over n elements: gradients g, values x, and up to two moments of each. Contiguous, any
  * alignment; what a kernel does not use may be NULL. `numbers` is the struct below of the kernel's
- * rule: the same for all elements, multiplied out beforehand.
+ * optimiser: the same for all elements, multiplied out beforehand.
  */
 typedef void pal_update(int64_t n, const void *numbers, const void *g, void *x, void *m, void *v);
 
