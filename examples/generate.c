@@ -189,7 +189,7 @@ static void build(generator *g)
     need(lm_options_read(&o, config, &error), &error);
     need(pal_mixers_check(o.mixers, &error), &error);
     need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
-    if (o.vocab < bpe_vocab_size(g->tokenizer))
+    if (o.model.vocab < bpe_vocab_size(g->tokenizer))
         stop("the tokenizer of the checkpoint has more tokens than its model");
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();

@@ -120,10 +120,8 @@ void pal_key_wanted(const pal_key *key, char text[PAL_KEY_WANTED])
                      key->required ? "at least one byte and " : "", key->size - 1);
         return;
     case PAL_KEY_STRING:
-        snprintf(text, PAL_KEY_WANTED, "a text that is not empty");
+        snprintf(text, PAL_KEY_WANTED, "%s", key->words ? words : "a text that is not empty");
         return;
-    case PAL_KEY_HEADING:
-        break;
     }
     text[0] = '\0';
 }
@@ -267,13 +265,12 @@ bool pal_key_read(const pal_key *key, void *to, const char *text)
         return read_text(key, text, out);
     case PAL_KEY_STRING:
         if (!*text && key->required) return false;
+        if (key->words && word_number(key->words, text) < 0) return false;
         memcpy(out, &text, sizeof text);
         return true;
     case PAL_KEY_WHOLES:
     case PAL_KEY_REALS:
         return read_list(key, text, out);
-    case PAL_KEY_HEADING:
-        break;
     }
     return false;
 }
@@ -356,8 +353,6 @@ size_t pal_key_print(const pal_key *key, const void *object, char *text, size_t 
     case PAL_KEY_WHOLES:
     case PAL_KEY_REALS:
         return print_list(key, from, text, size);
-    case PAL_KEY_HEADING:
-        break;
     }
     return (size_t)snprintf(text, size, "%s", word ? word : "");
 }
@@ -387,8 +382,6 @@ bool pal_key_same(const pal_key *key, const void *a, const void *b)
 {
     const void *x = field_of(key, a), *y = field_of(key, b);
     switch (key->kind) {
-    case PAL_KEY_HEADING:
-        return true;
     case PAL_KEY_TEXT:
         return strcmp(x, y) == 0;
     case PAL_KEY_STRING: {

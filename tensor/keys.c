@@ -12,7 +12,7 @@ enum { MOST_TEXT = 2048 };
 int pal_keys_find(const pal_keys *keys, const char *name)
 {
     for (int i = 0; i < keys->count; i++)
-        if (keys->key[i].kind != PAL_KEY_HEADING && strcmp(keys->key[i].name, name) == 0) return i;
+        if (strcmp(keys->key[i].name, name) == 0) return i;
     return -1;
 }
 
@@ -22,9 +22,8 @@ static pal_status unknown(const pal_keys *keys, const char *prefix, const char *
     char names[1024] = "";
     size_t n = 0;
     for (int i = 0; i < keys->count && n < sizeof names; i++)
-        if (keys->key[i].kind != PAL_KEY_HEADING)
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "",
-                                  keys->key[i].name);
+        n +=
+            (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", keys->key[i].name);
     return pal_error_set(error, PAL_EVALUE, "%sthere is no key \"%.100s\"; its keys are %s", prefix,
                          name, names);
 }
@@ -88,7 +87,6 @@ size_t pal_keys_print(const pal_keys *keys, const void *from, char *text, size_t
     for (int i = 0; i < keys->count; i++) {
         const pal_key *key = &keys->key[i];
         char value[MOST_TEXT];
-        if (key->kind == PAL_KEY_HEADING) continue;
         pal_key_print(key, from, value, sizeof value);
         used += (size_t)snprintf(used < size ? text + used : NULL, used < size ? size - used : 0,
                                  ":%s=%s", key->name, value);

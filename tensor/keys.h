@@ -24,7 +24,6 @@
 
 /* What a value is, and the type of its field. */
 typedef enum pal_key_kind {
-    PAL_KEY_HEADING,  /* no key: `help` is a heading of the rows after it */
     PAL_KEY_WHOLE,    /* int64_t or int; with `words`, these are -1, -2, ... beside the numbers */
     PAL_KEY_UNSIGNED, /* uint64_t, without bounds */
     PAL_KEY_REAL,     /* double, finite */
@@ -33,7 +32,7 @@ typedef enum pal_key_kind {
     PAL_KEY_CHOICE,   /* int, enum or bool: the number of a word, counted from `low` */
     PAL_KEY_SET,      /* unsigned: bit i is word i; the text is a list of words, without repeats */
     PAL_KEY_TEXT,     /* char[]; with `words`, it is one of them */
-    PAL_KEY_STRING,   /* const char *, which is left pointing at the value that was set */
+    PAL_KEY_STRING,   /* const char *, which is left pointing at the text; `words` as of a text */
     PAL_KEY_WHOLES,   /* struct { int64_t count; int64_t of[N]; }: a list with commas between */
     PAL_KEY_REALS     /* struct { int64_t count; double of[N]; } */
 } pal_key_kind;
@@ -53,7 +52,7 @@ typedef struct pal_key {
     double low, high;    /* bounds of a number, or of each in a list; both 0: none */
     pal_key_open open;
     bool required;     /* a text or a list is not empty */
-    const char *words; /* "silu|sigmoid|none". Of a heading: its text in files, if it is another */
+    const char *words; /* "silu|sigmoid|none" */
     /* A text that has a language of its own: PAL_OK, or what is wrong with it. */
     pal_status (*check)(const char *text, pal_error *error);
     int tag;              /* for the owner of the table */
