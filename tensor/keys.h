@@ -32,7 +32,8 @@ typedef enum pal_key_kind {
     PAL_KEY_CHOICE,   /* int, enum or bool: the number of a word, counted from `low` */
     PAL_KEY_SET,      /* unsigned: bit i is word i; the text is a list of words, without repeats */
     PAL_KEY_TEXT,     /* char[]; with `words`, it is one of them */
-    PAL_KEY_STRING,   /* const char *, which is left pointing at the text; `words` as of a text */
+    PAL_KEY_STRING,   /* const char *, which is left pointing at the text that was set: not for
+                         pal_keys_read, whose texts are gone afterwards; `words` as of a text */
     PAL_KEY_WHOLES,   /* struct { int64_t count; int64_t of[N]; }: a list with commas between */
     PAL_KEY_REALS     /* struct { int64_t count; double of[N]; } */
 } pal_key_kind;

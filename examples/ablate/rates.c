@@ -99,13 +99,13 @@ static void print_note(const study *s, int v, const found *f)
 void rates_print(const study *s, const runs *r, const char *folder)
 {
     found at[MOST_VARIANTS];
-    char text[32];
+    char text[PAL_NUMBER_TEXT];
     printf("\nAccuracy after %lld steps, seed%s", (long long)s->rate_steps,
            s->rate_seeds > 1 ? "s" : "");
     for (int i = 0; i < s->rate_seeds; i++)
         printf("%s %llu", i ? "," : "", (unsigned long long)s->rate_seed[i]);
     printf(":\n\n| variant |");
-    for (int i = 0; i < s->rates; i++) printf(" %s |", shortest(s->rate[i], text));
+    for (int i = 0; i < s->rates; i++) printf(" %s |", pal_number_print(s->rate[i], text));
     printf("\n|---|");
     for (int i = 0; i < s->rates; i++) printf("---|");
     printf("\n");
@@ -113,6 +113,7 @@ void rates_print(const study *s, const runs *r, const char *folder)
     printf("\nLines for the study:\n\n");
     for (int v = 0; v < s->variants; v++)
         if (!at[v].missing && at[v].best >= 0)
-            printf("variant.%s.lr = %s\n", s->variant[v].name, shortest(s->rate[at[v].best], text));
+            printf("variant.%s.lr = %s\n", s->variant[v].name,
+                   pal_number_print(s->rate[at[v].best], text));
     for (int v = 0; v < s->variants; v++) print_note(s, v, &at[v]);
 }

@@ -90,10 +90,9 @@ static char *read_file(const char *folder, const char *name)
 /* The next number of a text. */
 static bool next(char **at, double *out)
 {
-    char *end;
-    *out = strtod(*at, &end);
-    const bool found = end != *at;
-    *at = end;
+    const char *from = *at;
+    const bool found = pal_number_next(&from, out);
+    *at += from - *at;
     return found;
 }
 

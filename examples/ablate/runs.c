@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What --smoke, a seed or a rate change is in the arguments already. */
 static void describe(const study *s, const model *m, run *r)
@@ -19,19 +20,22 @@ static void describe(const study *s, const model *m, run *r)
     const int64_t steps = search ? s->rate_steps : o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
     const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
-    char mlp[64] = "no-mlp = true";
+    char mlp[64] = "no-mlp = true", optimizer[TASK_OPTIMIZER + 32] = "";
     r->steps = steps, r->rows = o->rows, r->enough = o->enough;
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
+    /* The text of a run without one is as it was before there were several. */
+    if (*o->optimizer) snprintf(optimizer, sizeof optimizer, "optimizer = %s\n", o->optimizer);
+    PAL_C_LOCALE;
     const int n = snprintf(
         r->text, sizeof r->text,
         "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
-        "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\nlr = %.17g\nschedule = "
+        "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\n%slr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
         "%llu\n",
         (long long)o->rows, o->enough, r->model, task_text(s->task[r->task]), m->mixers,
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
-        (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
-        (long long)(search ? steps : o->every), (unsigned long long)seed);
+        (long long)o->batch, (long long)steps, optimizer, lr, o->weight_decay, (long long)o->warmup,
+        o->clip, (long long)(search ? steps : o->every), (unsigned long long)seed);
     if (n < 0 || (size_t)n >= sizeof r->text)
         stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
 }
@@ -41,6 +45,7 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
     int64_t rows;
     double enough;
     int kept, n = 0;
+    PAL_C_LOCALE;
     if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &rows, &enough, &kept,
                &n) != 3 ||
         n == 0)
@@ -58,13 +63,14 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
                         .every = r->o.eval_every,
                         .rows = rows,
                         .enough = enough};
+    memcpy(r->run.optimizer, r->o.optimizer, sizeof r->run.optimizer);
     return PAL_OK;
 }
 
 runs runs_of(const study *s, models m, bool rates)
 {
     const int last = rates ? s->rates * s->rate_seeds : s->seeds;
-    char text[32];
+    char text[PAL_NUMBER_TEXT];
     runs all = {.at = calloc((size_t)(s->tasks * s->variants * last) + 1, sizeof *all.at)};
     if (!all.at) stop("out of memory");
     for (int i = 0; i < last; i++) {
@@ -77,7 +83,7 @@ runs runs_of(const study *s, models m, bool rates)
                 r->model = s->models && !rates;
                 if (rates)
                     snprintf(r->name, sizeof r->name, "%s-%s-%s-%llu", s->label[t],
-                             s->variant[v].name, shortest(s->rate[r->rate], text),
+                             s->variant[v].name, pal_number_print(s->rate[r->rate], text),
                              (unsigned long long)s->rate_seed[r->seed]);
                 else
                     snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,
