@@ -2,6 +2,7 @@
  * adamw.c - Adam with decoupled decay, and Adam with decay in the gradient.
  */
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/adamw.h"
 
 #include <math.h>
 

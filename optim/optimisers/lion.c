@@ -2,6 +2,7 @@
  * lion.c - the sign of a momentum.
  */
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/lion.h"
 
 #include <math.h>
 

@@ -7,6 +7,7 @@
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/muon.h"
 
 #include <fnmatch.h>
 #include <math.h>

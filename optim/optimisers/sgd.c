@@ -3,6 +3,7 @@
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/sgd.h"
 
 #include <math.h>
 
