@@ -341,7 +341,8 @@ size_t pal_key_print(const pal_key *key, const void *object, char *text, size_t 
         return (size_t)snprintf(text, size, "%s", pal_number_print(*(const double *)from, number));
     case PAL_KEY_FLAG:
     case PAL_KEY_NOT:
-        return (size_t)snprintf(text, size, "%s", pal_key_number(key, object) ? "true" : "false");
+        return (size_t)snprintf(text, size, "%s",
+                                pal_key_number(key, object) != 0 ? "true" : "false");
     case PAL_KEY_SET:
         return print_set(key, *(const unsigned *)from, text, size);
     case PAL_KEY_TEXT:
