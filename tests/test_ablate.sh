@@ -400,7 +400,7 @@ if ablate wrong "$dir/none.study"; then fail "a study without tasks was accepted
 says wrong "no line 'task = ...'"
 if ablate wrong "$dir/nothing.study"; then fail "no study at all was accepted"; fi
 if ablate wrong "$dir/tiny.study" --jobs 0; then fail "--jobs 0 was accepted"; fi
-says wrong "'0' is not a whole number from 1"
+says wrong "--jobs=0 should be a whole number from 1 to 256"
 
 # ---- chunks.sh finds its columns by name ----
 mkdir -p "$dir/fake/bench"
