@@ -62,8 +62,8 @@ CASES    := $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard tests/case_*.c
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.c)))
 # What the programs of examples share, and what those of bench share.
-SHARED   := $(call objects,examples/bpe examples/lm examples/tasks)
-MEASURE  := $(call objects,bench/measure)
+SHARED   := $(call objects,examples/bpe examples/flags examples/lm examples/tasks)
+MEASURE  := $(call objects,bench/measure examples/flags)
 SHARED_A := $(B)/libexamples.a
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)

@@ -12,8 +12,8 @@
  * (90th - 10th percentile) / median.
  */
 #include "autograd/autograd.h"
+#include "examples/flags/flags.h"
 
-#include <argp.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,36 +30,18 @@ typedef struct options {
     const char *csv;
 } options;
 
-static const struct argp_option flags[] = {
-    {"threads", 't', "N", 0, "OpenMP threads (default: all)", 0},
-    {"dtype", 'd', "f32|f64", 0, "element type (default f32)", 0},
-    {"elements", 'n', "N", 0, "elements of the elementwise operands (default 4194304)", 0},
-    {"csv", 'c', "FILE", 0, "also write the table to FILE", 0},
-    {0}};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    options *o = state->input;
-    switch (key) {
-    case 't':
-        o->threads = atoi(arg);
-        break;
-    case 'd':
-        if (strcmp(arg, "f32") && strcmp(arg, "f64"))
-            argp_error(state, "--dtype is f32 or f64, not \"%s\"", arg);
-        o->dtype = strcmp(arg, "f64") ? PAL_F32 : PAL_F64;
-        break;
-    case 'n':
-        o->elements = atoll(arg) / WIDTH * WIDTH;
-        break;
-    case 'c':
-        o->csv = arg;
-        break;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
+static const pal_key rows[] = {
+    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = 4096, .letter = 't',
+     .help = "OpenMP threads (default: all)"},
+    {"dtype", PAL_KEY_CHOICE, PAL_AT(options, dtype), .letter = 'd', .words = "f32|f64",
+     .help = "element type (default f32)"},
+    {"elements", PAL_KEY_WHOLE, PAL_AT(options, elements), .low = WIDTH, .high = 1 << 30,
+     .letter = 'n', .help = "elements of the elementwise operands (default 4194304)"},
+    {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .letter = 'c', .argument = "FILE",
+     .help = "also write the table to FILE"},
+};
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 /* ---- Operations ---- */
 
@@ -271,9 +253,11 @@ int main(int argc, char **argv)
 {
     pal_share_processors(argv);
     bench b = {.o = {.elements = 1 << 22}};
-    const struct argp argp = {flags, parse, NULL, "Times the generic operations.", 0, 0, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &b.o);
-    if (b.o.elements < WIDTH) b.o.elements = WIDTH;
+    flags f;
+    flags_begin(&f, &section, 1, &b.o);
+    f.argp.doc = "Times the generic operations.";
+    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    b.o.elements = b.o.elements / WIDTH * WIDTH;
     pal_set_threads(b.o.threads);
     b.tape = pal_tape_new();
     b.data = pal_params_new();

@@ -19,10 +19,10 @@
  */
 #include "bench/dist/model.h"
 #include "bench/measure/measure.h"
+#include "examples/flags/flags.h"
 #include "optim/dist.h"
 #include "tensor/number.h"
 
-#include <argp.h>
 #include <mpi.h>
 #include <stdlib.h>
 
@@ -38,65 +38,30 @@ typedef struct options {
 
 /* ---- The command line ---- */
 
-static const struct argp_option flags[] = {
-    {"mixers", 'm', "LIST", 0, "layers (gdn2:num_heads=4:head_dim=64)", 0},
-    {"width", 'd', "N", 0, "model width (256)", 0},
-    {"layers", 'l', "N", 0, "blocks (6)", 0},
-    {"batch", 'b', "N", 0, "sequences of a rank (1)", 0},
-    {"len", 'n', "N", 0, "tokens of a sequence (128)", 0},
-    {"bucket", 'k', "BYTES", 0, "of a bucket; 0: the library's choice (0)", 0},
-    {"rounds", 'r', "N", 0, "of four steps of each kind (15)", 0},
-    {"nodes", 'N', NULL, 0, "predict 2 to 1024 nodes", 0},
-    {"latency", 'L', "SECONDS", 0, "of another link to predict for", 0},
-    {"bandwidth", 'B', "BYTES", 0, "a second, of that link", 0},
-    {0}};
-
-static double real(const char *text, double low, double high, struct argp_state *state)
-{
-    double x;
-    if (!pal_number_read(text, &x) || !(x >= low && x <= high))
-        argp_error(state, "'%s' is not a number from %g to %g", text, low, high);
-    return x;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    options *o = state->input;
-    switch (key) {
-    case 'm':
-        o->mixers = arg;
-        return 0;
-    case 'd':
-        o->width = (int64_t)real(arg, 1, 1 << 16, state);
-        return 0;
-    case 'l':
-        o->layers = (int64_t)real(arg, 1, 1 << 10, state);
-        return 0;
-    case 'b':
-        o->batch = (int64_t)real(arg, 1, 1 << 16, state);
-        return 0;
-    case 'n':
-        o->len = (int64_t)real(arg, 1, 1 << 20, state);
-        return 0;
-    case 'k':
-        o->bucket = (int64_t)real(arg, 0, 1 << 30, state);
-        return 0;
-    case 'r':
-        o->rounds = (int)real(arg, 1, MOST_STEPS / A_ROUND, state);
-        return 0;
-    case 'N':
-        o->nodes = true;
-        return 0;
-    case 'L':
-        o->given.latency = real(arg, 0, 1, state);
-        return 0;
-    case 'B':
-        o->given.bandwidth = real(arg, 1, 1e15, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
+static const pal_key rows[] = {
+    {"mixers", PAL_KEY_STRING, PAL_AT(options, mixers), .letter = 'm', .argument = "LIST",
+     .help = "layers (gdn2:num_heads=4:head_dim=64)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(options, width), .low = 1, .high = 1 << 16, .letter = 'd',
+     .help = "model width (256)"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(options, layers), .low = 1, .high = 1 << 10, .letter = 'l',
+     .help = "blocks (6)"},
+    {"batch", PAL_KEY_WHOLE, PAL_AT(options, batch), .low = 1, .high = 1 << 16, .letter = 'b',
+     .help = "sequences of a rank (1)"},
+    {"len", PAL_KEY_WHOLE, PAL_AT(options, len), .low = 1, .high = 1 << 20, .letter = 'n',
+     .help = "tokens of a sequence (128)"},
+    {"bucket", PAL_KEY_WHOLE, PAL_AT(options, bucket), .high = 1 << 30, .letter = 'k',
+     .argument = "BYTES", .help = "of a bucket; 0: the library's choice (0)"},
+    {"rounds", PAL_KEY_WHOLE, PAL_AT(options, rounds), .low = 1, .high = MOST_STEPS / A_ROUND,
+     .letter = 'r', .help = "of four steps of each kind (15)"},
+    {"nodes", PAL_KEY_FLAG, PAL_AT(options, nodes), .letter = 'N',
+     .help = "predict 2 to 1024 nodes"},
+    {"latency", PAL_KEY_REAL, PAL_AT(options, given.latency), .high = 1, .letter = 'L',
+     .argument = "SECONDS", .help = "of another link to predict for"},
+    {"bandwidth", PAL_KEY_REAL, PAL_AT(options, given.bandwidth), .low = 1, .high = 1e15,
+     .letter = 'B', .argument = "BYTES", .help = "a second, of that link"},
+};
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 /* ---- A model in training ---- */
 
@@ -341,9 +306,10 @@ int main(int argc, char **argv)
                  .len = 128,
                  .rounds = 15,
                  .given = {.name = "given"}};
-    const struct argp argp = {flags, parse, NULL, "Times training steps of several ranks.",
-                              0,     0,     0};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    flags f;
+    flags_begin(&f, &section, 1, &o);
+    f.argp.doc = "Times training steps of several ranks.";
+    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
     /* Here rather than in pal_dist_start, for it is started again and again; with its choice. */
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);

@@ -11,10 +11,10 @@
  * the moving average and clipping are there too.
  */
 #include "bench/measure/measure.h"
+#include "examples/flags/flags.h"
 #include "optim/optim.h"
 #include "tensor/number.h"
 
-#include <argp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,42 +22,22 @@ enum { SIDE = 1024, MOST_THREADS = 8 };
 
 typedef struct options {
     int64_t numbers;
-    int threads[MOST_THREADS], nthreads, runs;
+    struct {
+        int64_t count, of[MOST_THREADS];
+    } threads;
+    int runs;
 } options;
 
-static const struct argp_option flags[] = {
-    {"numbers", 'n', "N", 0, "elements of all parameters (2^24)", 0},
-    {"threads", 't', "LIST", 0, "OpenMP threads, separated by commas (1,2)", 0},
-    {"runs", 'r', "N", 0, "pairs of runs (11)", 0},
-    {0}};
-
-static int64_t number(const char *text, int64_t most, struct argp_state *state)
-{
-    int64_t n;
-    if (!pal_integer_read(text, &n) || n < 1 || n > most)
-        argp_error(state, "'%s' is not a number from 1 to %lld", text, (long long)most);
-    return n;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    options *o = state->input;
-    switch (key) {
-    case 'n':
-        o->numbers = number(arg, 1 << 30, state);
-        return 0;
-    case 't':
-        for (char *rest, *word = strtok_r(arg, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
-            if (o->nthreads < MOST_THREADS)
-                o->threads[o->nthreads++] = (int)number(word, 1024, state);
-        return 0;
-    case 'r':
-        o->runs = (int)number(arg, MAX_RUNS, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
+static const pal_key rows[] = {
+    {"numbers", PAL_KEY_WHOLE, PAL_AT(options, numbers), .low = 1, .high = 1 << 30, .letter = 'n',
+     .help = "elements of all parameters (2^24)"},
+    {"threads", PAL_KEY_WHOLES, PAL_AT(options, threads), .low = 1, .high = 1024, .required = true,
+     .letter = 't', .argument = "LIST", .help = "OpenMP threads, separated by commas (1,2)"},
+    {"runs", PAL_KEY_WHOLE, PAL_AT(options, runs), .low = 1, .high = MAX_RUNS, .letter = 'r',
+     .help = "pairs of runs (11)"},
+};
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 /* ---- The reference ---- */
 
@@ -185,9 +165,11 @@ int main(int argc, char **argv)
 {
     pal_share_processors(argv);
     options o = {.runs = 11, .numbers = 1 << 24};
-    const struct argp argp = {flags, parse, NULL, "Times a step of each optimiser.", 0, 0, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    if (!o.nthreads) o.nthreads = 2, o.threads[0] = 1, o.threads[1] = 2;
+    flags f;
+    flags_begin(&f, &section, 1, &o);
+    f.argp.doc = "Times a step of each optimiser.";
+    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    if (!o.threads.count) o.threads.count = 2, o.threads.of[0] = 1, o.threads.of[1] = 2;
     const int64_t matrix = SIDE * SIDE;
     pal_tape *squares = pal_tape_new();
     sgemm gemm = sgemm_new(squares);
@@ -199,14 +181,14 @@ int main(int argc, char **argv)
     printf("%-14s %3s %10s %10s %10s %17s %6s\n", "step", "thr", "ms", "quartile", "quartile",
            "rate", "share");
     bool good = true;
-    for (int i = 0; i < o.nthreads; i++) {
-        pal_set_threads(o.threads[i]);
-        loop.threads = gemm.threads = o.threads[i];
+    for (int i = 0; i < o.threads.count; i++) {
+        pal_set_threads((int)o.threads.of[i]);
+        loop.threads = gemm.threads = (int)o.threads.of[i];
         note_sgemm(NULL, &gemm, o.runs);
-        note(NULL, "sweep on %d threads: %.2f GB/s", o.threads[i],
+        note(NULL, "sweep on %d threads: %.2f GB/s", (int)o.threads.of[i],
              28e-9 * (double)loop.n / measure(sweep_run, &loop, o.runs));
         for (int k = 0; k < SUBJECTS; k++)
-            good = run_subject(&o, k, o.threads[i], &loop, &gemm) && good;
+            good = run_subject(&o, k, (int)o.threads.of[i], &loop, &gemm) && good;
     }
     free(loop.memory);
     pal_tape_free(squares);

@@ -286,7 +286,7 @@ int main(int argc, char **argv)
     b.squares = pal_tape_new();
     pal_set_grad(b.data, false);
     b.gemm = sgemm_new(b.squares);
-    use_threads(&b, b.o.threads.n - 1);
+    use_threads(&b, (int)b.o.threads.n - 1);
     note_machine(b.csv);
     for (int i = 0; i < RULES; i++)
         if (b.o.rules >> i & 1) validate_rule(&b, i);

@@ -21,10 +21,11 @@
  * AdamW and both logs.
  */
 #include "bench/measure/training.h"
+#include "bench/measure/measure.h"
+#include "examples/flags/flags.h"
 #include "optim/train.h"
 #include "tensor/number.h"
 
-#include <argp.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,66 +38,36 @@ static const setup sets[] = {{"gdn2:num_heads=4:head_dim=64", 256, 6, 8, 256},
 
 typedef struct options {
     setup given; /* zero: the set's */
-    bool any;
-    int threads[MOST_THREADS], nthreads, runs;
+    struct {
+        int64_t count, of[MOST_THREADS];
+    } threads;
+    int runs;
     const char *csv;
 } options;
 
 /* ---- The command line ---- */
 
-static const struct argp_option flags[] = {
-    {"mixers", 'm', "LIST", 0, "layers, as in examples/train_lm (gdn2:num_heads=4:head_dim=64)", 0},
-    {"width", 'd', "N", 0, "model width (256)", 0},
-    {"layers", 'l', "N", 0, "blocks (6)", 0},
-    {"batch", 'b', "N", 0, "sequences (8)", 0},
-    {"len", 'n', "N", 0, "tokens of a sequence (256)", 0},
-    {"threads", 't', "LIST", 0, "OpenMP threads, separated by commas (1,2)", 0},
-    {"runs", 'r', "N", 0, "pairs of runs (11)", 0},
-    {"csv", 'c', "FILE", 0, "also write the table to FILE", 0},
-    {0}};
-
-static int64_t number(const char *text, struct argp_state *state)
-{
-    int64_t n;
-    if (!pal_integer_read(text, &n) || n < 1 || n > 1 << 24)
-        argp_error(state, "'%s' is not a number from 1 to 2^24", text);
-    return n;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    options *o = state->input;
-    int64_t *const field[] = {['d'] = &o->given.width,
-                              ['l'] = &o->given.layers,
-                              ['b'] = &o->given.batch,
-                              ['n'] = &o->given.len};
-    switch (key) {
-    case 'm':
-        o->given.mixers = arg;
-        o->any = true;
-        return 0;
-    case 'd':
-    case 'l':
-    case 'b':
-    case 'n':
-        *field[key] = number(arg, state);
-        o->any = true;
-        return 0;
-    case 't':
-        for (char *rest, *word = strtok_r(arg, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
-            if (o->nthreads < MOST_THREADS) o->threads[o->nthreads++] = (int)number(word, state);
-        return 0;
-    case 'r':
-        o->runs = (int)number(arg, state);
-        if (o->runs > MAX_RUNS) argp_error(state, "at most %d runs", MAX_RUNS);
-        return 0;
-    case 'c':
-        o->csv = arg;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
+enum { MOST = 1 << 24 };
+static const pal_key rows[] = {
+    {"mixers", PAL_KEY_STRING, PAL_AT(options, given.mixers), .letter = 'm', .argument = "LIST",
+     .help = "layers, as in examples/train_lm (gdn2:num_heads=4:head_dim=64)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(options, given.width), .low = 1, .high = MOST, .letter = 'd',
+     .help = "model width (256)"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(options, given.layers), .low = 1, .high = MOST, .letter = 'l',
+     .help = "blocks (6)"},
+    {"batch", PAL_KEY_WHOLE, PAL_AT(options, given.batch), .low = 1, .high = MOST, .letter = 'b',
+     .help = "sequences (8)"},
+    {"len", PAL_KEY_WHOLE, PAL_AT(options, given.len), .low = 1, .high = MOST, .letter = 'n',
+     .help = "tokens of a sequence (256)"},
+    {"threads", PAL_KEY_WHOLES, PAL_AT(options, threads), .low = 1, .high = MOST, .required = true,
+     .letter = 't', .argument = "LIST", .help = "OpenMP threads, separated by commas (1,2)"},
+    {"runs", PAL_KEY_WHOLE, PAL_AT(options, runs), .low = 1, .high = MAX_RUNS, .letter = 'r',
+     .help = "pairs of runs (11)"},
+    {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .letter = 'c', .argument = "FILE",
+     .help = "also write the table to FILE"},
+};
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 /* ---- What a step counts ---- */
 
@@ -275,10 +246,10 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
     training t = training_new(s);
     const double flops = step_flops(&t), tokens = (double)(s.batch * s.len);
     bool good = true;
-    for (int i = 0; i < o->nthreads && good; i++) {
+    for (int i = 0; i < o->threads.count && good; i++) {
         pairs p;
-        pal_set_threads(o->threads[i]);
-        gemm->threads = o->threads[i];
+        pal_set_threads((int)o->threads.of[i]);
+        gemm->threads = (int)o->threads.of[i];
         good = measure_pairs(training_step, &t, sgemm_run, gemm, o->runs, &p);
         if (!good) break;
         const double ms = 1e3 * p.seconds.median, rate = tokens / p.seconds.median;
@@ -286,13 +257,13 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
         const double share = flops / SGEMM_FLOPS * p.ratio;
         const long long P = pal_params_size(t.params);
         printf("%-32s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f\n",
-               s.mixers, o->threads[i], (long long)s.width, (long long)s.layers, (long long)s.batch,
-               (long long)s.len, P, ms, 1e3 * p.seconds.low, 1e3 * p.seconds.high, rate, gflops,
-               share);
+               s.mixers, (int)o->threads.of[i], (long long)s.width, (long long)s.layers,
+               (long long)s.batch, (long long)s.len, P, ms, 1e3 * p.seconds.low,
+               1e3 * p.seconds.high, rate, gflops, share);
         if (csv)
             fprintf(csv, "\"%s\",%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g\n", s.mixers,
-                    o->threads[i], (long long)s.width, (long long)s.layers, (long long)s.batch,
-                    (long long)s.len, P, ms, rate, gflops, share);
+                    (int)o->threads.of[i], (long long)s.width, (long long)s.layers,
+                    (long long)s.batch, (long long)s.len, P, ms, rate, gflops, share);
         print_profile(&t, csv);
         good = print_overhead(&t, o->runs, csv);
     }
@@ -313,9 +284,13 @@ int main(int argc, char **argv)
 {
     pal_share_processors(argv);
     options o = {.runs = 11};
-    const struct argp argp = {flags, parse, NULL, "Times a whole training step.", 0, 0, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-    if (!o.nthreads) o.nthreads = 2, o.threads[0] = 1, o.threads[1] = 2;
+    flags f;
+    flags_begin(&f, &section, 1, &o);
+    f.argp.doc = "Times a whole training step.";
+    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    const setup *g = &o.given;
+    const bool any = g->mixers || g->width || g->layers || g->batch || g->len;
+    if (!o.threads.count) o.threads.count = 2, o.threads.of[0] = 1, o.threads.of[1] = 2;
     FILE *csv = o.csv ? fopen(o.csv, "w") : NULL;
     if (o.csv && !csv) {
         perror(o.csv);
@@ -323,12 +298,12 @@ int main(int argc, char **argv)
     }
     pal_tape *squares = pal_tape_new();
     sgemm gemm = sgemm_new(squares);
-    pal_set_threads(o.threads[o.nthreads - 1]);
+    pal_set_threads((int)o.threads.of[o.threads.count - 1]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     note_machine(csv);
-    for (int i = 0; i < o.nthreads; i++) {
-        pal_set_threads(o.threads[i]);
-        gemm.threads = o.threads[i];
+    for (int i = 0; i < o.threads.count; i++) {
+        pal_set_threads((int)o.threads.of[i]);
+        gemm.threads = (int)o.threads.of[i];
         note_sgemm(csv, &gemm, o.runs);
     }
     printf("%-32s %3s %5s %6s %5s %5s %10s %9s %9s %9s %9s %8s %6s\n", "mixers", "thr", "width",
@@ -338,7 +313,7 @@ int main(int argc, char **argv)
         fprintf(csv, "mixers,threads,width,layers,batch,len,parameters,ms,tokens_per_second,gflops,"
                      "share\n");
     bool good = true;
-    for (int i = 0; i < (o.any ? 1 : 2); i++)
+    for (int i = 0; i < (any ? 1 : 2); i++)
         good = run_set(&o, chosen(&sets[i], &o.given), &gemm, csv) && good;
     pal_tape_free(squares);
     if (csv && fclose(csv)) {

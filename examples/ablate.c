@@ -11,8 +11,8 @@
  * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
 #include "examples/ablate/ablate.h"
+#include "examples/flags/flags.h"
 
-#include <argp.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -38,6 +38,7 @@ void stop(const char *format, ...)
 
 typedef enum what { RUN, LIST, RATES, TABLE, PLOTS } what;
 typedef struct options {
+    flags flags; /* of `sections`, which set the rest */
     what what;
     const char *study, *out, *run;
     bool smoke;
@@ -45,40 +46,39 @@ typedef struct options {
     layers_opts layers;
 } options;
 
-enum {
-    JOBS = 256,
-    OUT,
-    SMOKE,
-    KEY_LIST,
-    KEY_RATES,
-    KEY_TABLE,
-    KEY_PLOTS,
-    LAYERS,
-    DATA,
-    ROWS,
-    LAST,
-    ONE
+static const pal_key study_rows[] = {
+    {"out", PAL_KEY_STRING, PAL_AT(options, out), .required = true, .argument = "FOLDER",
+     .help = "where everything is kept (build/studies/NAME)"},
+    {"jobs", PAL_KEY_WHOLE, PAL_AT(options, jobs), .low = 1, .high = 256,
+     .help = "runs at a time, each on one thread (the processors; of a rank: 1)"},
+    {"smoke", PAL_KEY_FLAG, PAL_AT(options, smoke),
+     .help = "three steps of one seed, in FOLDER/smoke: whether all of it runs"},
 };
-static const struct argp_option flags[] = {
-    {NULL, 0, NULL, 0, "A study:", 1},
-    {"out", OUT, "FOLDER", 0, "where everything is kept (build/studies/NAME)", 0},
-    {"jobs", JOBS, "N", 0, "runs at a time, each on one thread (the processors; of a rank: 1)", 0},
-    {"smoke", SMOKE, NULL, 0, "three steps of one seed, in FOLDER/smoke: whether all of it runs",
-     0},
+static const pal_key layers_rows[] = {
+    {"layers", PAL_KEY_STRING, PAL_AT(options, layers.checkpoint), .required = true,
+     .argument = "CHECKPOINT",
+     .help = "of train_lm, of a task's example or of a study with models = true"},
+    {"data", PAL_KEY_STRING, PAL_AT(options, layers.data), .required = true,
+     .argument = "STORE|TASK", .help = "what it is evaluated on (that of the checkpoint)"},
+    {"rows", PAL_KEY_WHOLE, PAL_AT(options, layers.rows), .low = 1, .high = 1 << 20,
+     .help = "rows of each test, or batches of held-out text (64; 16)"},
+    {"last", PAL_KEY_FLAG, PAL_AT(options, layers.last),
+     .help = "the parameters of the last step although there is an average"},
+};
+static const pal_keys of_study = PAL_KEYS(study_rows), of_layers = PAL_KEYS(layers_rows);
+static const flags_section sections[] = {{"A study:", &of_study, 0},
+                                         {"One trained model, layer by layer:", &of_layers, 0}};
+
+enum { KEY_LIST = 256, KEY_RATES, KEY_TABLE, KEY_PLOTS, ONE };
+static const struct argp_option actions[] = {
+    {NULL, 0, NULL, 0, "What is done with a study, if not its runs:", 3},
     {"rates", KEY_RATES, NULL, 0,
      "a run for each of the study's rates on each of the rate-seeds, in FOLDER/rates; prints the "
-     "lines that "
-     "put the best into the study",
+     "lines that put the best into the study",
      0},
     {"list", KEY_LIST, NULL, 0, "say which runs are there and which are missing", 0},
     {"table", KEY_TABLE, NULL, 0, "no runs: results, table and plots of what is there", 0},
     {"plots", KEY_PLOTS, NULL, 0, "no runs: the plots alone", 0},
-    {NULL, 0, NULL, 0, "One trained model, layer by layer:", 2},
-    {"layers", LAYERS, "CHECKPOINT", 0,
-     "of train_lm, of a task's example or of a study with models = true", 0},
-    {"data", DATA, "STORE|TASK", 0, "what it is evaluated on (that of the checkpoint)", 0},
-    {"rows", ROWS, "N", 0, "rows of each test, or batches of held-out text (64; 16)", 0},
-    {"last", LAST, NULL, 0, "the parameters of the last step although there is an average", 0},
     {"run", ONE, "NAME", OPTION_HIDDEN, "one run, described on standard input", 0},
     {0}};
 
@@ -103,31 +103,18 @@ static const char doc[] =
     "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
     "for one of these):\n\n"
     "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "
-    "weight-decay (0.1), warmup (a twentieth of the steps), clip (1), every (steps between looks; "
+    "optimizer (adamw; as in train_lm --optimizer), weight-decay (0.1), warmup (a twentieth of the "
+    "steps), clip (1), every (steps between looks; "
     "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
     "A run that is there is not made again unless its description has changed. SIGINT (control-C) "
     "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks.";
-
-static int64_t whole(const char *text, int64_t high, struct argp_state *state)
-{
-    int64_t n = 0;
-    if (!integer_read(text, 1, high, &n))
-        argp_error(state, "'%s' is not a whole number from 1 to %lld", text, (long long)high);
-    return n;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     options *o = state->input;
     switch (key) {
-    case OUT:
-        o->out = arg;
-        break;
-    case JOBS:
-        o->jobs = whole(arg, 256, state);
-        break;
-    case SMOKE:
-        o->smoke = true;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->flags;
         break;
     case KEY_LIST:
     case KEY_RATES:
@@ -138,18 +125,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
                   : key == KEY_RATES ? RATES
                   : key == KEY_TABLE ? TABLE
                                      : PLOTS;
-        break;
-    case LAYERS:
-        o->layers.checkpoint = arg;
-        break;
-    case DATA:
-        o->layers.data = arg;
-        break;
-    case ROWS:
-        o->layers.rows = whole(arg, 1 << 20, state);
-        break;
-    case LAST:
-        o->layers.last = true;
         break;
     case ONE:
         o->run = arg;
@@ -201,7 +176,7 @@ static void list_runs(const work *w, const runs *r)
     double seconds = 0;
     int there = 0;
     makers m = {.n = 0};
-    char rate[32];
+    char rate[PAL_NUMBER_TEXT];
     for (int i = 0; i < r->n; i++) {
         result *x = result_read(w->where, &r->at[i]);
         pal_number_print(w->s.variant[r->at[i].variant].s.lr, rate);
@@ -312,7 +287,10 @@ int main(int argc, char **argv)
     pal_share_processors(argv);
     static work w;
     pal_error error;
-    const struct argp argp = {flags, parse, "STUDY\n--layers CHECKPOINT", doc, NULL, with_tasks, 0};
+    flags_begin(&w.o.flags, sections, sizeof sections / sizeof *sections, &w.o);
+    const struct argp_child children[] = {{&w.o.flags.argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {actions,    parse, "STUDY\n--layers CHECKPOINT", doc, children,
+                              with_tasks, 0};
     argp_parse(&argp, argc, argv, 0, NULL, &w.o);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (w.o.run) return one_run(w.o.out ? w.o.out : ".", w.o.run);

@@ -12,21 +12,25 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/flags.h"
 #include "examples/lm/data.h"
 #include "examples/lm/text.h"
 #include "examples/lm/weights.h"
 
+
 #include <argp.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 typedef struct options {
+    flags flags; /* of the rows below, which set the rest */
     const char *checkpoint, *prompt, *save, *load;
     int64_t tokens, top_k, seed, threads;
     double temperature, top_p;
-    bool seeded, score, last;
+    bool score, last;
 } options;
 
 typedef struct generator {
@@ -62,77 +66,39 @@ static double seconds(void)
 
 /* ---- The command line ---- */
 
-enum { TOKENS = 'n', TEMPERATURE = 't', TOP_K = 'k', TOP_P = 'p', SEED = 's' };
-enum { SCORE = 256, SAVE, LOAD, THREADS, LAST };
-
-static const struct argp_option flags[] = {
-    {"tokens", TOKENS, "N", 0, "tokens to write (300)", 0},
-    {"temperature", TEMPERATURE, "T", 0,
-     "divides the logits: below 1 the likely becomes likelier, 0 always takes the likeliest (0.8)",
-     0},
-    {"top-k", TOP_K, "K", 0, "draw from the K likeliest tokens only; 0: from all (40)", 0},
-    {"top-p", TOP_P, "P", 0,
-     "draw from the fewest tokens that have a share of P together; 0: from all (0)", 0},
-    {"seed", SEED, "N", 0, "of the draws (1, or where the loaded state was)", 0},
-    {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 0},
-    {"last", LAST, NULL, 0,
-     "the parameters of the last step, although the checkpoint has their average", 0},
-    {"score", SCORE, NULL, 0, "write nothing: print how many bits a byte of the text costs", 1},
-    {"save-state", SAVE, "FILE", 0, "at the end, what the model remembers of all this text", 2},
-    {"load-state", LOAD, "FILE", 0, "go on from there; a prompt is read after it", 2},
-    {0},
+static const pal_key rows[] = {
+    {"tokens", PAL_KEY_WHOLE, PAL_AT(options, tokens), .high = INT32_MAX, .letter = 'n',
+     .help = "tokens to write (300)"},
+    {"temperature", PAL_KEY_REAL, PAL_AT(options, temperature), .high = 1e9, .letter = 't',
+     .argument = "T",
+     .help = "divides the logits: below 1 the likely becomes likelier, 0 always takes the "
+             "likeliest (0.8)"},
+    {"top-k", PAL_KEY_WHOLE, PAL_AT(options, top_k), .high = INT32_MAX, .letter = 'k',
+     .argument = "K", .help = "draw from the K likeliest tokens only; 0: from all (40)"},
+    {"top-p", PAL_KEY_REAL, PAL_AT(options, top_p), .high = 1, .letter = 'p', .argument = "P",
+     .help = "draw from the fewest tokens that have a share of P together; 0: from all (0)"},
+    {"seed", PAL_KEY_WHOLE, PAL_AT(options, seed), .high = INT32_MAX, .letter = 's',
+     .help = "of the draws (1, or where the loaded state was)"},
+    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = INT32_MAX,
+     .help = "0: as many as OpenMP gives (0)"},
+    {"last", PAL_KEY_FLAG, PAL_AT(options, last),
+     .help = "the parameters of the last step, although the checkpoint has their average"},
+    {"score", PAL_KEY_FLAG, PAL_AT(options, score),
+     .help = "write nothing: print how many bits a byte of the text costs"},
+    {"save-state", PAL_KEY_STRING, PAL_AT(options, save), .required = true, .argument = "FILE",
+     .help = "at the end, what the model remembers of all this text"},
+    {"load-state", PAL_KEY_STRING, PAL_AT(options, load), .required = true, .argument = "FILE",
+     .help = "go on from there; a prompt is read after it"},
 };
-
-static int64_t whole(struct argp_state *state, const char *name, const char *text)
-{
-    int64_t n;
-    if (!pal_integer_read(text, &n) || n < 0 || n > INT32_MAX)
-        argp_error(state, "--%s=%s: a whole number from 0 on is wanted", name, text);
-    return n;
-}
-
-static double real(struct argp_state *state, const char *name, const char *text, double most)
-{
-    double x;
-    if (!pal_number_read(text, &x) || !(x >= 0 && x <= most))
-        argp_error(state, "--%s=%s: a number from 0 to %g is wanted", name, text, most);
-    return x;
-}
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
     switch (key) {
-    case LAST:
-        o->last = true;
-        return 0;
-    case TOKENS:
-        o->tokens = whole(state, "tokens", text);
-        return 0;
-    case TEMPERATURE:
-        o->temperature = real(state, "temperature", text, 1e9);
-        return 0;
-    case TOP_K:
-        o->top_k = whole(state, "top-k", text);
-        return 0;
-    case TOP_P:
-        o->top_p = real(state, "top-p", text, 1);
-        return 0;
-    case SEED:
-        o->seed = whole(state, "seed", text);
-        o->seeded = true;
-        return 0;
-    case THREADS:
-        o->threads = whole(state, "threads", text);
-        return 0;
-    case SCORE:
-        o->score = true;
-        return 0;
-    case SAVE:
-        o->save = text;
-        return 0;
-    case LOAD:
-        o->load = text;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->flags;
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
@@ -149,8 +115,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static void read_options(options *o, int argc, char **argv)
 {
+    const struct argp_child children[] = {{&o->flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
-        .options = flags,
+        .children = children,
         .parser = parse,
         .args_doc = "CHECKPOINT [PROMPT]",
         .doc = "Goes on with a text by a language model that train_lm has trained, whose "
@@ -168,6 +135,7 @@ static void read_options(options *o, int argc, char **argv)
                "The same seed gives the same text, on any number of threads. The last two write "
                "the text that one call of twice the length would."};
     *o = (options){.tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1};
+    flags_begin(&o->flags, &section, 1, o);
     argp_parse(&argp, argc, argv, 0, NULL, o);
     if (o->score && (o->save || o->load))
         stop("--score reads a text from its start, without state");
@@ -186,7 +154,7 @@ static void build(generator *g)
     need(lm_options_read(&o, config, &error), &error);
     need(pal_mixers_check(o.mixers, &error), &error);
     need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
-    if (o.vocab < bpe_vocab_size(g->tokenizer))
+    if (o.model.vocab < bpe_vocab_size(g->tokenizer))
         stop("the tokenizer of the checkpoint has more tokens than its model");
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();
@@ -221,7 +189,7 @@ static void load(generator *g)
           seed <= INT32_MAX && counter >= 0 && counter <= 0x1p53))
         stop("--load-state: the attributes next, seed or counter are no such numbers");
     g->next = (int64_t)next;
-    if (g->o.seeded) return;
+    if (flags_given(&g->o.flags, "seed")) return;
     g->rng = pal_rng_new((uint64_t)seed, 0);
     g->rng.counter = (uint64_t)counter;
 }

@@ -7,16 +7,19 @@
  * What is observed comes from a source (look.h), becomes one record (observation.h), is measured
  * there, and is printed in four ways (report.h). docs/inspect.md explains the pictures.
  */
+#include "examples/flags/flags.h"
 #include "examples/inspect/look.h"
 #include "examples/inspect/report.h"
 #include "examples/lm/text.h"
 #include "tensor/number.h"
+
 
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct options {
+    flags flags; /* of `sections`, which set the rest */
     source_opts source;
     const char *script, *rules, *out;
     int64_t at, threads; /* at, and numbers of the source: -1 if they were not given */
@@ -40,73 +43,59 @@ static void need(pal_status status, const pal_error *error)
 
 /* ---- The command line ---- */
 
-enum { OUT = 'o', LAYER = 'l', ROW = 'r', SEED = 's', TOKENS = 'n', TEXT = 't' };
-enum {
-    HEAD = 256,
-    DEMO,
-    SCRIPT,
-    RULE,
-    MIXERS,
-    LAYERS,
-    WIDTH,
-    DATA,
-    POINT,
-    LAST,
-    AT,
-    MODE,
-    NO_FIGURES,
-    THREADS
+static const pal_key run_rows[] = {
+    {"demo", PAL_KEY_FLAG, PAL_AT(options, demo), .help = "a short sequence made by hand"},
+    {"script", PAL_KEY_STRING, PAL_AT(options, script), .argument = "FILE",
+     .help = "a sequence made by hand (docs/inspect.md)"},
+    {"rule", PAL_KEY_STRING, PAL_AT(options, rules), .argument = "LIST",
+     .help = "of these two: the rules side by side (gdn2,kda,gdn,deltanet,mamba2)"},
+    {"mixers", PAL_KEY_STRING, PAL_AT(options, source.mixers), .argument = "LIST",
+     .help = "instead of checkpoints: an untrained model of each entry, side by side"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(options, source.layers), .low = 1, .high = 64,
+     .help = "of these models (1)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(options, source.width), .low = 1, .high = 4096,
+     .help = "of these models (64)"},
+    {"last", PAL_KEY_FLAG, PAL_AT(options, source.last),
+     .help = "of a checkpoint that has an average of the parameters: those of the last step"},
 };
-
-static const struct argp_option flags[] = {
-    {NULL, 0, NULL, 0, "What is run:", 1},
-    {"demo", DEMO, NULL, 0, "a short sequence made by hand", 1},
-    {"script", SCRIPT, "FILE", 0, "a sequence made by hand (docs/inspect.md)", 1},
-    {"rule", RULE, "LIST", 0, "of these two: the rules side by side (gdn2,kda,gdn,deltanet,mamba2)",
-     1},
-    {"mixers", MIXERS, "LIST", 0,
-     "instead of checkpoints: an untrained model of each entry, side by side", 1},
-    {"layers", LAYERS, "N", 0, "of these models (1)", 1},
-    {"width", WIDTH, "N", 0, "of these models (64)", 1},
-    {"last", LAST, NULL, 0,
-     "of a checkpoint that has an average of the parameters: those of the last step", 1},
-    {NULL, 0, NULL, 0, "Which tokens:", 2},
-    {"text", TEXT, "TEXT", 0,
-     "these, by the tokenizer of the checkpoint (of --mixers: of the store --data, else bytes)", 2},
-    {"row", ROW, "N", 0, "row N of the task, or window N of the data (0)", 2},
-    {"point", POINT, "N", 0, "of a task: test point N, a degree of difficulty (0)", 2},
-    {"data", DATA, "TASK|FILE", 0, "of --mixers: a task, a store of tokens or a text", 2},
-    {"seed", SEED, "N", 0, "of the parameters of --mixers and of a task's rows (1)", 2},
-    {"tokens", TOKENS, "N", 0, "the first N of them; 0: all, at most 512 (0)", 2},
-    {NULL, 0, NULL, 0, "What is shown:", 3},
-    {"layer", LAYER, "N", 0, "this layer alone", 3},
-    {"head", HEAD, "N", 0, "this (value) head alone", 3},
-    {"out", OUT, "FOLDER", 0, "write index.html, CSV and figures there (tables only)", 3},
-    {"at", AT, "T", 0, "the token after which figures and state.csv show S (the last)", 3},
-    {"no-figures", NO_FIGURES, NULL, 0,
-     "no SVG and PNG, for which gnuplot is needed; those of an earlier run go", 3},
-    {"mode", MODE, "MODE", 0, "how the rules are stepped: recurrent or composed (recurrent)", 3},
-    {"threads", THREADS, "N", 0, "0: as many as OpenMP gives (0)", 3},
-    {0},
+static const pal_key token_rows[] = {
+    {"text", PAL_KEY_STRING, PAL_AT(options, source.text), .letter = 't', .argument = "TEXT",
+     .help = "these, by the tokenizer of the checkpoint (of --mixers: of the store --data, else "
+             "bytes)"},
+    {"row", PAL_KEY_WHOLE, PAL_AT(options, source.row), .high = INT32_MAX, .letter = 'r',
+     .help = "row N of the task, or window N of the data (0)"},
+    {"point", PAL_KEY_WHOLE, PAL_AT(options, source.point), .high = INT32_MAX,
+     .help = "of a task: test point N, a degree of difficulty (0)"},
+    {"data", PAL_KEY_STRING, PAL_AT(options, source.data), .argument = "TASK|FILE",
+     .help = "of --mixers: a task, a store of tokens or a text"},
+    {"seed", PAL_KEY_WHOLE, PAL_AT(options, source.seed), .high = INT32_MAX, .letter = 's',
+     .help = "of the parameters of --mixers and of a task's rows (1)"},
+    {"tokens", PAL_KEY_WHOLE, PAL_AT(options, source.tokens), .high = OB_TOKENS, .letter = 'n',
+     .help = "the first N of them; 0: all, at most 512 (0)"},
 };
-
-static int64_t whole(struct argp_state *state, const char *name, const char *text, int64_t least,
-                     int64_t most)
-{
-    int64_t n;
-    if (!pal_integer_read(text, &n) || n < least || n > most)
-        argp_error(state, "--%s=%s: a whole number from %lld to %lld is wanted", name, text,
-                   (long long)least, (long long)most);
-    return n;
-}
-
-static pal_rule_mode mode_of(struct argp_state *state, const char *text)
-{
-    if (strcmp(text, "composed") == 0) return PAL_RULE_COMPOSED;
-    if (strcmp(text, "recurrent") != 0)
-        argp_error(state, "--mode=%s: recurrent or composed is wanted", text);
-    return PAL_RULE_RECURRENT;
-}
+static const pal_key shown_rows[] = {
+    {"layer", PAL_KEY_WHOLE, PAL_AT(options, source.look.layer), .high = INT32_MAX, .letter = 'l',
+     .help = "only this layer"},
+    {"head", PAL_KEY_WHOLE, PAL_AT(options, source.look.head), .high = INT32_MAX,
+     .help = "only this (value) head"},
+    {"out", PAL_KEY_STRING, PAL_AT(options, out), .letter = 'o', .argument = "FOLDER",
+     .help = "write index.html, CSV and figures there (tables only)"},
+    {"at", PAL_KEY_WHOLE, PAL_AT(options, at), .high = OB_TOKENS - 1,
+     .help = "the token after which figures and state.csv show S (the last)"},
+    {"no-figures", PAL_KEY_FLAG, PAL_AT(options, no_figures),
+     .help = "no SVG and PNG, for which gnuplot is needed; those of an earlier run go"},
+    {"mode", PAL_KEY_CHOICE, PAL_AT(options, mode), .low = PAL_RULE_COMPOSED,
+     .words = "composed|recurrent", .help = "how the rules are stepped (recurrent)"},
+    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = 4096,
+     .help = "0: as many as OpenMP gives (0)"},
+};
+static const pal_keys of_run = PAL_KEYS(run_rows), of_tokens = PAL_KEYS(token_rows),
+                      of_shown = PAL_KEYS(shown_rows);
+static const flags_section sections[] = {{"What is run:", &of_run, 0},
+                                         {"Which tokens:", &of_tokens, 0},
+                                         {"What is shown:", &of_shown, 0}};
+_Static_assert(PAL_RULE_RECURRENT == PAL_RULE_COMPOSED + 1,
+               "the words of --mode are in this order");
 
 static void add_checkpoint(struct argp_state *state, source_opts *s, const char *path)
 {
@@ -114,72 +103,18 @@ static void add_checkpoint(struct argp_state *state, source_opts *s, const char 
     s->checkpoint[s->checkpoints++] = path;
 }
 
-static error_t parse_number(int key, char *text, struct argp_state *state)
-{
-    options *o = state->input;
-    source_opts *s = &o->source;
-    const struct {
-        int key;
-        const char *name;
-        int64_t *to, least, most;
-    } all[] = {{LAYERS, "layers", &s->layers, 1, 64},
-               {WIDTH, "width", &s->width, 1, 4096},
-               {ROW, "row", &s->row, 0, INT32_MAX},
-               {POINT, "point", &s->point, 0, INT32_MAX},
-               {SEED, "seed", &s->seed, 0, INT32_MAX},
-               {TOKENS, "tokens", &s->tokens, 0, OB_TOKENS},
-               {LAYER, "layer", &s->look.layer, 0, INT32_MAX},
-               {HEAD, "head", &s->look.head, 0, INT32_MAX},
-               {AT, "at", &o->at, 0, OB_TOKENS - 1},
-               {THREADS, "threads", &o->threads, 0, 4096}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].key == key) {
-            *all[i].to = whole(state, all[i].name, text, all[i].least, all[i].most);
-            return 0;
-        }
-    return ARGP_ERR_UNKNOWN;
-}
-
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
-    source_opts *s = &o->source;
     switch (key) {
-    case DEMO:
-        o->demo = true;
-        return 0;
-    case SCRIPT:
-        o->script = text;
-        return 0;
-    case RULE:
-        o->rules = text;
-        return 0;
-    case MIXERS:
-        s->mixers = text;
-        return 0;
-    case DATA:
-        s->data = text;
-        return 0;
-    case TEXT:
-        s->text = text;
-        return 0;
-    case LAST:
-        s->last = true;
-        return 0;
-    case OUT:
-        o->out = text;
-        return 0;
-    case NO_FIGURES:
-        o->no_figures = true;
-        return 0;
-    case MODE:
-        o->mode = mode_of(state, text);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->flags;
         return 0;
     case ARGP_KEY_ARG:
-        add_checkpoint(state, s, text);
+        add_checkpoint(state, &o->source, text);
         return 0;
     default:
-        return parse_number(key, text, state);
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -219,8 +154,9 @@ static void fill(int64_t *x, int64_t otherwise)
 
 static void read_options(options *o, int argc, char **argv)
 {
+    const struct argp_child children[] = {{&o->flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
-        .options = flags,
+        .children = children,
         .parser = parse,
         .args_doc = "[BEFORE.h5 [AFTER.h5 ...]]",
         .doc =
@@ -245,6 +181,7 @@ static void read_options(options *o, int argc, char **argv)
                               .tokens = -1,
                               .seed = -1,
                               .look = {-1, -1}}};
+    flags_begin(&o->flags, sections, sizeof sections / sizeof *sections, o);
     argp_parse(&argp, argc, argv, 0, NULL, o);
     check(o);
     fill(&s->layers, 1), fill(&s->width, 64), fill(&s->seed, 1);

@@ -9,10 +9,10 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/flags.h"
 #include "examples/bpe/bpe.h"
 #include "examples/lm/text.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 typedef struct options {
+    flags flags; /* of the rows below, which set the rest */
     const char *out, *tokenizer, *save, *separator, *end;
     int64_t train;
     double held_out;
@@ -79,65 +80,48 @@ static void progress_over(void)
 
 /* ---- The command line ---- */
 
-enum {
-    TOKENIZER = 't',
-    VOCAB = 'v',
-    SAVE = 's',
-    HELD_OUT = 'u',
-    OUT = 'o',
-    END = 'e',
-    SEPARATOR = 'd'
-};
+/* A separator is looked for as a line. */
+static pal_status one_line(const char *text, pal_error *error)
+{
+    if (!strchr(text, '\n')) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "one line is wanted");
+}
 
-static const struct argp_option flags[] = {
-    {"out", OUT, "STORE", 0, "the file to write", 0},
-    {"tokenizer", TOKENIZER, "FILE", 0,
-     "a tokenizer.json of Hugging Face's `tokenizers`, byte-level BPE (tokens are bytes)", 1},
-    {"train-vocab", VOCAB, "N", 0,
-     "learn a byte-level BPE of N tokens, 256 bytes among them, from the files", 1},
-    {"save-tokenizer", SAVE, "FILE", 0, "write what was learned as a tokenizer.json too", 1},
-    {"held-out", HELD_OUT, "SHARE", 0,
-     "learn from all but the last SHARE of the documents (of the bytes, if there is one document), "
-     "which is meant for validation (0)",
-     1},
-    {"separator", SEPARATOR, "TEXT", 0,
-     "a line that is exactly TEXT ends a document and is left out (each FILE is one document)", 2},
-    {"end", END, "TEXT", 0,
-     "put the special token TEXT after every document; --train-vocab makes it, a tokenizer.json "
-     "must have it (nothing)",
-     2},
-    {0},
+static const pal_key rows[] = {
+    {"out", PAL_KEY_STRING, PAL_AT(options, out), .letter = 'o', .argument = "STORE",
+     .help = "the file to write"},
+    {"tokenizer", PAL_KEY_STRING, PAL_AT(options, tokenizer), .letter = 't', .argument = "FILE",
+     .help = "a tokenizer.json of Hugging Face's `tokenizers`, byte-level BPE (tokens are bytes)"},
+    {"train-vocab", PAL_KEY_WHOLE, PAL_AT(options, train), .low = 257, .high = 1 << 24,
+     .letter = 'v',
+     .help = "learn a byte-level BPE of N tokens, 256 bytes among them, from the files"},
+    {"save-tokenizer", PAL_KEY_STRING, PAL_AT(options, save), .letter = 's', .argument = "FILE",
+     .help = "write what was learned as a tokenizer.json too"},
+    {"held-out", PAL_KEY_REAL, PAL_AT(options, held_out), .high = 1, .open = PAL_OPEN_HIGH,
+     .letter = 'u', .argument = "SHARE",
+     .help = "learn from all but the last SHARE of the documents (of the bytes, if there is one "
+             "document), "
+             "which is meant for validation (0)"},
+    {"separator", PAL_KEY_STRING, PAL_AT(options, separator), .check = one_line, .letter = 'd',
+     .argument = "TEXT",
+     .help =
+         "a line that is exactly TEXT ends a document and is left out (each FILE is one document)"},
+    {"end", PAL_KEY_STRING, PAL_AT(options, end), .required = true, .letter = 'e',
+     .argument = "TEXT",
+     .help = "put the special token TEXT after every document; --train-vocab makes it, a "
+             "tokenizer.json "
+             "must have it (nothing)"},
 };
+static const pal_keys keys = PAL_KEYS(rows);
+static const flags_section section = {NULL, &keys, 0};
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
+    (void)text;
     switch (key) {
-    case OUT:
-        o->out = text;
-        return 0;
-    case TOKENIZER:
-        o->tokenizer = text;
-        return 0;
-    case VOCAB:
-        if (!pal_integer_read(text, &o->train) || o->train < 257 || o->train > 1 << 24)
-            argp_error(state, "--train-vocab=%s: a whole number from 257 to %d is wanted", text,
-                       1 << 24);
-        return 0;
-    case HELD_OUT:
-        if (!pal_number_read(text, &o->held_out) || !(o->held_out >= 0 && o->held_out < 1))
-            argp_error(state, "--held-out=%s: a number from 0 to below 1 is wanted", text);
-        return 0;
-    case SAVE:
-        o->save = text;
-        return 0;
-    case SEPARATOR:
-        if (strchr(text, '\n')) argp_error(state, "--separator: one line is wanted");
-        o->separator = text;
-        return 0;
-    case END:
-        if (!text[0]) argp_error(state, "--end: a text is wanted");
-        o->end = text;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->flags;
         return 0;
     case ARGP_KEY_ARGS:
         o->file = state->argv + state->next;
@@ -167,13 +151,15 @@ static const char after_flags[] =
 
 static void read_options(options *o, int argc, char **argv)
 {
+    const struct argp_child children[] = {{&o->flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
-        .options = flags,
+        .children = children,
         .parser = parse,
         .args_doc = "FILE...",
         .doc = (const char *)need_memory(malloc(sizeof before_flags + sizeof after_flags)),
     };
     sprintf((char *)argp.doc, "%s\v%s", before_flags, after_flags);
+    flags_begin(&o->flags, &section, 1, o);
     argp_parse(&argp, argc, argv, 0, NULL, o);
     free((char *)argp.doc);
     if (!o->files) stop("no FILE to read; --help explains");

@@ -12,6 +12,7 @@
  */
 #include <palimpsest.h>
 #include "examples/lm/data.h"
+#include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
 #include "examples/lm/weights.h"
 
@@ -104,22 +105,8 @@ static void prepare(run *r)
     if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) stop("--data: %s", error.message);
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
-    if (o->vocab == 0) o->vocab = vocab;
-    if (o->vocab < vocab) stop("--vocab is less than the vocabulary of the data");
-}
-
-static pal_optim *make_optim(const lm_options *o, pal_params *params)
-{
-    const double decay = o->weight_decay;
-    if (strcmp(o->optimizer, "adam") == 0)
-        return pal_adam_new(params, (pal_adamw_opts){.beta2 = 0.95, .decay = decay});
-    if (strcmp(o->optimizer, "sgd") == 0)
-        return pal_sgd_new(params, (pal_sgd_opts){.momentum = 0.9, .decay = decay});
-    if (strcmp(o->optimizer, "muon") == 0)
-        return pal_muon_new(params, (pal_muon_opts){.decay = decay});
-    if (strcmp(o->optimizer, "lion") == 0)
-        return pal_lion_new(params, (pal_lion_opts){.decay = decay});
-    return pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.95, .decay = decay});
+    if (o->model.vocab == 0) o->model.vocab = vocab;
+    if (o->model.vocab < vocab) stop("--vocab is less than the vocabulary of the data");
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
@@ -174,7 +161,7 @@ static void build(run *r)
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     r->lm = pal_lm_new(r->params, lm_options_model(o), &rng);
     load_weights(r);
-    r->optim = make_optim(o, r->params);
+    r->optim = lm_optimizer_new(r->params, o->optimizer, o->weight_decay, 0.95);
     if (o->average > 0)
         r->average =
             pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
@@ -199,8 +186,8 @@ static void introduce(run *r)
            (long long)pal_tokens_count(r->data.store), pal_tokens_name(r->data.store), r->entropy,
            pal_tokens_count(r->data.store) > LM_LOOKED_AT ? " of the first 16777216 tokens" : "");
     printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->mixers,
-           (long long)o->layers, (long long)o->width, (long long)pal_params_size(r->params),
-           o->dtype);
+           (long long)o->model.layers, (long long)o->model.width,
+           (long long)pal_params_size(r->params), pal_dtype_name(o->model.dtype));
     pal_lm_print_counts(r->lm, stdout);
     printf("machine %s\n", pal_kernels_in_use());
     if (pal_dist_size(ranks) > 1)
@@ -270,7 +257,7 @@ static pal_train_result train(run *r)
                                  .keep = o->keep,
                                  .evaluate_every = o->eval_every,
                                  .sample_every = o->sample_every,
-                                 .go_on = strcmp(o->on_save_error, "go-on") == 0};
+                                 .go_on = o->go_on};
     pal_status s = pal_train(&opts, &result, &error);
     if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, error.message);
     if (s != PAL_OK) stop("%s", error.message);
@@ -334,7 +321,6 @@ int main(int argc, char **argv)
     const pal_dist_opts how = {
         .sequence_parallel = (int)r.o.sequence_parallel, .bucket = r.o.bucket, .shard = r.o.shard};
     if (pal_dist_start(&ranks, how, &error) != PAL_OK) stop("%s", error.message);
-    if (pal_mixers_check(r.o.mixers, &error) != PAL_OK) stop("%s", error.message);
     prepare(&r);
     build(&r);
     introduce(&r);

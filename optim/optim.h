@@ -152,6 +152,18 @@ typedef struct pal_muon_opts {
 /* Muon, with AdamW for what is not a matrix. */
 PAL_API pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts);
 
+/*
+ * An optimiser by name and options text, `name[:key=value...]`: "lion:beta1=0.95:decay=0.1". The
+ * keys are the fields of the options above, but groups and exclude; muon has nesterov=false for
+ * no_nesterov, and scale=shape or scale=rms. A key that is not there is the constructor's default;
+ * of one that is there twice the last counts. NULL after telling the handler what is wrong.
+ */
+PAL_API pal_optim *pal_optim_new(pal_params *params, const char *text);
+/* PAL_EVALUE, with what is wrong in *error (may be NULL), if a text is none of these. */
+PAL_API PAL_CHECKED pal_status pal_optims_check(const char *text, pal_error *error);
+/* The names there are, i from 0; NULL at the end. */
+PAL_API const char *pal_optims_name(int i);
+
 /* NULL is allowed. Parameters stay. */
 PAL_API void pal_optim_free(pal_optim *optim);
 /*

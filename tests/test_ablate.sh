@@ -366,16 +366,18 @@ refuses() { # words lines...
     says wrong "$words"
 }
 refuses "line 4: there is no key 'stepps'" 'stepps = 3'
-refuses "line 4: steps = -3: it should be a whole number from 1" 'steps = -3'
-refuses "line 4: lr = fast: it should be a number above 0" 'lr = fast'
-refuses "line 4: lr = nan: it should be a number above 0" 'lr = nan'
-refuses "line 4: seeds = 1,1: it should be a list" 'seeds = 1,1'
-refuses "line 4: match = 300%: it should be a share" 'match = 300%'
-refuses "line 4: mlp = big: it should be none, match or a width" 'mlp = big'
+refuses "line 4: steps=-3 should be a whole number from 1 to 2147483647" 'steps = -3'
+refuses "line 4: lr=fast should be a number above 0, up to 10" 'lr = fast'
+refuses "line 4: lr=nan should be a number above 0, up to 10" 'lr = nan'
+refuses "line 4: seeds=1,1 should be a list of different numbers" 'seeds = 1,1'
+refuses "line 4: match=300% should be a share" 'match = 300%'
+refuses "line 4: mlp=big should be none|match or a whole number from 1 to 1048576" 'mlp = big'
+refuses "line 4: optimizer=newton: there is no optimiser \"newton\"; there are adamw, adam, sgd, muon, lion" 'optimizer = newton'
+refuses "line 4: variant.a.optimizer=lion:beta1=2: optimiser lion: beta1=2 should be a number above 0, below 1" 'variant.a.optimizer = lion:beta1=2'
 refuses "line 4: width is there twice, in line 2 too" 'width = 8'
 refuses "line 4: 'just words' is not 'name = value'" 'just words'
 refuses "line 4: variant b: there is no mixer \"gdn9\"" 'variant.b = gdn9'
-refuses 'line 4: variant b: mixer kda has no key "erase"' 'variant.b = kda:erase=scalar'
+refuses 'line 4: variant b: mixer kda: there is no key "erase"; its keys are num_heads,' 'variant.b = kda:erase=scalar'
 refuses "line 4: variant.a is there twice" 'variant.a = gdn'
 refuses 'line 4: variant b: mixer kda has no key "inner"; mamba2 alone does' 'variant.b = mamba2:inner=8,kda:inner=32'
 refuses "line 4: the variants a and b are the same" 'variant.b = kda:num_heads=2:head_dim=8'
@@ -388,7 +390,7 @@ says wrong '^  b  *2 x 32$'
 refuses "line 4: mqar: the parameters cannot be matched to .* within 3%" 'match = 3%' 'variant.b = kda:num_heads=2:head_dim=64'
 says wrong '^  b  *[0-9]* at width '
 refuses "line 4: variant b: inner= in .* does not go with a width of 16" 'variant.b = mamba2:inner=x'
-refuses "line 4: rates = 0.01, 1e-2: it should be a list of up to 8 different numbers" 'rates = 0.01, 1e-2'
+refuses "line 4: rates=0.01, 1e-2 should be a list of different numbers" 'rates = 0.01, 1e-2'
 refuses "line 5: 1 of rate-seeds is one of the seeds" 'rates = 0.01' 'rate-seeds = 2, 1'
 refuses "line 5: 1000 of rate-seeds is one of the seeds" 'rates = 0.01' 'seeds = 7, 1000'
 refuses "line 3: variant a looks at the tests every 1 of 65537 steps; a run has at most 65536" 'steps = 65537' 'every = 1'
@@ -398,7 +400,7 @@ if ablate wrong "$dir/none.study"; then fail "a study without tasks was accepted
 says wrong "no line 'task = ...'"
 if ablate wrong "$dir/nothing.study"; then fail "no study at all was accepted"; fi
 if ablate wrong "$dir/tiny.study" --jobs 0; then fail "--jobs 0 was accepted"; fi
-says wrong "'0' is not a whole number from 1"
+says wrong "--jobs=0 should be a whole number from 1 to 256"
 
 # ---- chunks.sh finds its columns by name ----
 mkdir -p "$dir/fake/bench"

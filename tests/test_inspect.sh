@@ -310,7 +310,7 @@ refuses "the text is empty" "$lm" --text ""
 refuses "text:1: a line begins with" --script "$dir/text"
 refuses "rwkv" --demo --rule rwkv
 refuses "rwkv" --mixers rwkv --text abc
-refuses "recurrent or composed" --demo --mode chunk
+refuses "--mode=chunk should be composed|recurrent" --demo --mode chunk
 refuses "there are not so many tokens" --demo --at 15
 refuses "choose --layer, --head or fewer --tokens" --mixers gdn2:num_heads=8:head_dim=128 --width 64 --text "$(head -c 500 "$dir/text" | tr '\n' ' ')"
 "$B/examples/inspect" --help | grep -q -e '--script' || fail "--help does not teach"

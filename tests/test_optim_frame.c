@@ -58,7 +58,8 @@ START_TEST(wrong_options_are_named)
     const char *const none[] = {"x"};
     refused("adam_new: beta2", pal_adam_new(p, (pal_adamw_opts){.beta2 = 1}));
     refused("eps", pal_adamw_new(p, (pal_adamw_opts){.eps = -1}));
-    refused("momentum 1", pal_sgd_new(p, (pal_sgd_opts){.momentum = 1}));
+    refused("sgd_new: momentum=1 should be a number from 0 to below 1",
+            pal_sgd_new(p, (pal_sgd_opts){.momentum = 1}));
     refused("nesterov", pal_sgd_new(p, (pal_sgd_opts){.nesterov = true}));
     refused("sgd_new: decay", pal_sgd_new(p, (pal_sgd_opts){.decay = -1}));
     refused("lion_new: beta1", pal_lion_new(p, (pal_lion_opts){.beta1 = -1}));
@@ -93,6 +94,79 @@ START_TEST(wrong_groups_are_named)
         refused("group_count is 1", optim_rules[r].make(p, NULL, 1));
         refused("group_count is -1", optim_rules[r].make(p, &good, -1));
     }
+    pal_params_free(p);
+}
+END_TEST
+
+/* ---- By text ---- */
+
+/* The text of every entry of optim_rules but for its groups. */
+static const char *const texts[OPTIM_RULES] = {
+    "adamw:decay=0.1",
+    "adam:beta2=0.98:decay=0.1",
+    "sgd:decay=0.1",
+    "sgd:momentum=0.9:decay=0.1",
+    "sgd:momentum=0.8:nesterov=true:decay=0.1",
+    "lion:decay=0.3:decay=0.1",
+    "muon:decay=0.1",
+    "muon:scale=rms:nesterov=false:decay=0.1",
+};
+
+START_TEST(text_makes_the_same)
+{
+    pal_params *p = small(7), *q = small(7);
+    pal_error error;
+    ck_assert(pal_optims_check(texts[_i], &error) == PAL_OK);
+    pal_optim *a = optim_rules[_i].make(p, NULL, 0), *b = pal_optim_new(q, texts[_i]);
+    ck_assert_ptr_nonnull(b);
+    ck_assert_str_eq(pal_optim_name(b), optim_rules[_i].name);
+    steps(a, p, 0, 3);
+    steps(b, q, 0, 3);
+    ck_assert(optim_same(p, q));
+    pal_optim_free(a);
+    pal_optim_free(b);
+    pal_params_free(p);
+    pal_params_free(q);
+}
+END_TEST
+
+START_TEST(names_have_texts)
+{
+    for (int i = 0; pal_optims_name(i); i++) {
+        pal_params *p = small(3);
+        pal_optim *o = pal_optim_new(p, pal_optims_name(i));
+        ck_assert_ptr_nonnull(o);
+        ck_assert_str_eq(pal_optim_name(o), pal_optims_name(i));
+        pal_optim_free(o);
+        pal_params_free(p);
+    }
+    ck_assert_ptr_null(pal_optims_name(-1));
+}
+END_TEST
+
+START_TEST(wrong_texts_are_named)
+{
+    static const struct {
+        const char *text, *words;
+    } wrong[] = {
+        {"newton", "there is no optimiser \"newton\"; there are adamw, adam, sgd, muon, lion"},
+        {"", "there is no optimiser \"\""},
+        {"lion:beta=1",
+         "optimiser lion: there is no key \"beta\"; its keys are beta1, beta2, decay"},
+        {"lion:beta1=0", "optimiser lion: beta1=0 should be a number above 0, below 1"},
+        {"adamw:eps=-1", "eps=-1 should be a number from 0 on"},
+        {"adamw:decay=nan", "decay=nan should be"},
+        {"muon:scale=big", "scale=big should be shape|rms"},
+        {"sgd:nesterov", "nesterov= should be true or false"},
+    };
+    pal_params *p = small(3);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        pal_error error = {PAL_OK, ""};
+        ck_assert(pal_optims_check(wrong[i].text, &error) == PAL_EVALUE);
+        ck_assert_msg(strstr(error.message, wrong[i].words), "%s", error.message);
+        refused(wrong[i].words, pal_optim_new(p, wrong[i].text));
+    }
+    refused("sgd_new: nesterov needs a momentum", pal_optim_new(p, "sgd:nesterov=true"));
     pal_params_free(p);
 }
 END_TEST
@@ -385,6 +459,9 @@ int main(void)
     tcase_add_checked_fixture(c, optim_setup, optim_teardown);
     tcase_add_test(c, wrong_options_are_named);
     tcase_add_test(c, wrong_groups_are_named);
+    tcase_add_loop_test(c, text_makes_the_same, 0, OPTIM_RULES);
+    tcase_add_test(c, names_have_texts);
+    tcase_add_test(c, wrong_texts_are_named);
     tcase_add_loop_test(c, a_refused_step_changes_nothing, 0, OPTIM_RULES);
     tcase_add_loop_test(c, threads_do_not_change_a_bit, 0, OPTIM_RULES);
     tcase_add_loop_test(c, every_allocation_may_fail_and_a_step_needs_none, 0, OPTIM_RULES);

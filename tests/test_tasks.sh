@@ -119,14 +119,14 @@ refuses() { # words program arguments...
 }
 refuses "task mqar: len=64 should be even and at least four times its 17 pairs" recall --pairs 17
 refuses 'there is no key "min"; its keys are len, test_len' state --task s3 --min 3
-refuses '\-\-task=tree: palindrome|copy|stack is wanted' synthetic --task tree
-refuses '\-\-task=mqar: parity|s3|a5|s5 is wanted' state --task mqar # a task, but not of this program
+refuses '\-\-task=tree should be palindrome|copy|stack' synthetic --task tree
+refuses '\-\-task=mqar should be parity|s3|a5|s5' state --task mqar # a task, but not of this program
 refuses "kind=hay should be single-noise-number|" needle --kind hay
 refuses "mixer" recall --mixers nothing
-refuses "steps=0: a whole number from 1 to 2147483647" state --steps 0
-refuses "batch=3000000000: a whole number from 1 to 2147483647" recall --batch 3000000000
-refuses "threads=1000000: a whole number from 0 to 4096" recall --threads 1000000
-refuses "lr=-1: a number from" needle --lr -1
+refuses "steps=0 should be a whole number from 1 to 2147483647" state --steps 0
+refuses "batch=3000000000 should be a whole number from 1 to 2147483647" recall --batch 3000000000
+refuses "threads=1000000 should be a whole number from 0 to 4096" recall --threads 1000000
+refuses "lr=-1 should be a number from" needle --lr -1
 refuses "only options" synthetic palindrome
 # It leaves its own start and no model, least of all that of the run whose folder it takes over.
 cp "$dir/twice.h5s/start.h5" "$dir/before.h5"

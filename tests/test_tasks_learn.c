@@ -163,7 +163,8 @@ START_TEST(checkpoints)
     task *t = make("mqar:pairs=2:len=16:vocab=32"), *t2;
     ck_assert_int_eq(lm_options_read(&o, "width = 16\nno-mlp = true", &error), PAL_OK);
     task_describe(&o, t, &(task_run){.steps = 7, .weight_decay = -1, .seed = 3});
-    ck_assert(o.vocab == 32 && o.len == 16 && o.steps == 7 && o.seed == 3 && o.weight_decay == 0);
+    ck_assert(o.model.vocab == 32 && o.len == 16 && o.steps == 7 && o.seed == 3 &&
+              o.weight_decay == 0);
     student a = {.t = t, .params = pal_params_new()}, b = {.params = pal_params_new()};
     pal_rng rng = pal_rng_new(3, 0);
     a.lm = pal_lm_new(a.params, lm_options_model(&o), &rng);

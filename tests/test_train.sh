@@ -96,8 +96,9 @@ refuses "--dtype is f64" --resume --dtype f64
 refuses "--mixers is kda" --resume --mixers kda
 refuses "holds a run already" --steps 3
 refuses "bogus" --mixers bogus
-refuses "not a value" --steps 0
-refuses "not a value" --optimizer newton
+refuses "--steps=0 should be a whole number from 1 to 2147483647" --steps 0
+refuses '--optimizer=newton: there is no optimiser "newton"; there are adamw, adam, sgd, muon, lion' --optimizer newton
+refuses "optimiser lion: beta1=1 should be a number above 0, below 1" --optimizer lion:beta1=1
 refuses "of the run that is continued" --resume --data "$dir/cut.txt"
 # The run has its own copy of the text.
 echo changed >>"$dir/text"
@@ -132,7 +133,7 @@ bad() { # words of the error, the line
     grep -q -e "$1" "$dir/bad.txt" || fail "no word of '$1': $(cat "$dir/bad.txt")"
 }
 bad "line 3: there is no flag 'wdth'" "wdth = 32"
-bad "line 3: width = many: not a value" "width = many"
+bad "line 3: width=many should be a whole number from 1 to 2147483647" "width = many"
 bad "line 3: 'width 32' is not" "width 32"
 bad "line 4: width is there twice" "width = 32
 width = 32"
@@ -159,10 +160,10 @@ early() { # words of the error, flags...
     if [ -e "$dir/early" ]; then fail "a folder is left by $*"; fi
     rm -rf "$dir/early"
 }
-early "--out=: not a value" --out ""
-early "--data= x: not a value" --data " x"
-early "not a value" --average 1
-early "not a value" --held-out 1
+early "--out= should be a text of at least one byte" --out ""
+early "--data= x should be a text" --data " x"
+early "--average=1 should be a number from 0 to below 1" --average 1
+early "--held-out=1 should be a number from 0 to below 1" --held-out 1
 early "too short" --len 100000
 early "decay" --schedule wsd --steps 10 --decay-steps 20
 

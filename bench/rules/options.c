@@ -3,6 +3,7 @@
  */
 #include "bench/rules/rules.h"
 #include "tensor/number.h"
+#include "examples/flags/flags.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -28,155 +29,62 @@ const char *direction_name(int i)
 
 static const char *rule_name(int i) { return i < RULES ? rules[i].name : NULL; }
 
-enum { RULE = 256, MODE, DIRECTION, CHUNK, KEEP_EVERY, THREADS, RUNS, CSV, LONG, QUICK };
-static const struct argp_option flags[] = {
-    {NULL, 0, NULL, 0, "What is timed (lists are separated by commas):", 1},
-    {"rule", RULE, "LIST", 0, "gdn2, kda, gdn, deltanet, mamba2 (all)", 0},
-    {"mode", MODE, "LIST", 0,
-     "auto, chunk, recurrent, composed (all but composed, which never gets more than 128 tokens; "
-     "recurrent is timed backward only if --direction is given)",
-     0},
-    {"direction", DIRECTION, "LIST", 0,
-     "forward, forward-train (with gradients on), forward+backward, decode (mode auto); (all, "
-     "decode at one shape)",
-     0},
-    {"keep-every", KEEP_EVERY, "N", 0,
-     "chunks from one state kept for backward to the next; 0: the library's choice (0)", 0},
-    {"threads", THREADS, "LIST", 0, "OpenMP threads (1,2)", 0},
-    {"chunk", CHUNK, "LIST", 0, "tokens of a chunk; 0: the library's choice (0)", 0},
-    {NULL, 0, NULL, 0, "Shapes; any of these replaces the default set:", 2},
-    {"B", 'B', "N", 0, "sequences (1)", 0},
-    {"H", 'H', "N", 0, "heads (16; Mamba-2 32)", 0},
-    {"K", 'K', "N", 0, "key width; Mamba-2's state size (128)", 0},
-    {"V", 'V', "N", 0, "value width; Mamba-2's head width (128; Mamba-2 64)", 0},
-    {"T", 'T', "LIST", 0, "tokens (2048)", 0},
-    {"long", LONG, NULL, 0,
-     "long sequences: -T 8192,16384,32768,65536 -H 4 --mode auto --threads 2, where these are not "
-     "given",
-     0},
-    {NULL, 0, NULL, 0, "How:", 3},
-    {"runs", RUNS, "N", 0, "pairs of runs (11)", 0},
-    {"quick", QUICK, NULL, 0, "the same as --runs 3", 0},
-    {"csv", CSV, "FILE", 0, "also write the table to FILE", 0},
-    {0}};
-
-/* ---- Reading values ---- */
-
-static int64_t parse_number(const char *text, int64_t low, int64_t high, struct argp_state *state)
+/* "gdn2|kda|...", as the table below points at it. */
+enum { WORDS = 128 };
+static char rule_words[WORDS], mode_words[WORDS], direction_words[WORDS];
+static void join(char words[WORDS], const char *(*name)(int))
 {
-    int64_t n;
-    if (!pal_integer_read(text, &n) || n < low || n > high)
-        argp_error(state, "'%s' is not a number from %lld to %lld", text, (long long)low,
-                   (long long)high);
-    return n;
+    size_t n = 0;
+    for (int i = 0; name(i) && n < WORDS; i++)
+        n += (size_t)snprintf(words + n, WORDS - n, "%s%s", i ? "|" : "", name(i));
 }
 
-/* The text of a list is cut up. */
-static list parse_numbers(char *text, int64_t low, struct argp_state *state)
-{
-    list l = {0};
-    for (char *rest, *word = strtok_r(text, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        if (l.n == MAX_LIST) argp_error(state, "a list has at most %d numbers", MAX_LIST);
-        l.at[l.n++] = parse_number(word, low, INT32_MAX, state);
-    }
-    if (!l.n) argp_error(state, "a list is empty");
-    return l;
-}
-
-/* Names of a table as bits. */
-static unsigned parse_names(char *text, const char *(*name)(int), struct argp_state *state)
-{
-    unsigned bits = 0;
-    for (char *rest, *word = strtok_r(text, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        int i = 0;
-        while (name(i) && strcmp(name(i), word)) i++;
-        if (!name(i)) argp_error(state, "there is no '%s'; see --help", word);
-        bits |= 1u << i;
-    }
-    if (!bits) argp_error(state, "a list is empty");
-    return bits;
-}
-
-/* ---- The command line ---- */
-
-typedef struct parsing {
-    options o;
-    bool long_run;
-} parsing;
-
-static error_t parse_shape(int key, char *arg, struct argp_state *state)
-{
-    options *o = &((parsing *)state->input)->o;
-    o->shape_given = true;
-    switch (key) {
-    case 'B':
-        o->B = parse_number(arg, 1, INT32_MAX, state);
-        break;
-    case 'H':
-        o->H = parse_number(arg, 1, INT32_MAX, state);
-        break;
-    case 'K':
-        o->K = parse_number(arg, 1, INT32_MAX, state);
-        break;
-    case 'V':
-        o->V = parse_number(arg, 1, INT32_MAX, state);
-        break;
-    default:
-        o->T = parse_numbers(arg, 1, state);
-    }
-    return 0;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    parsing *p = state->input;
-    options *o = &p->o;
-    switch (key) {
-    case RULE:
-        o->rules = parse_names(arg, rule_name, state);
-        break;
-    case MODE:
-        o->modes = parse_names(arg, mode_name, state);
-        break;
-    case DIRECTION:
-        o->directions = parse_names(arg, direction_name, state);
-        o->directions_given = true;
-        break;
-    case CHUNK:
-        o->chunk = parse_numbers(arg, 0, state);
-        break;
-    case KEEP_EVERY:
-        o->keep_every = parse_number(arg, 0, INT32_MAX, state);
-        break;
-    case THREADS:
-        o->threads = parse_numbers(arg, 1, state);
-        break;
-    case RUNS:
-        o->runs = (int)parse_number(arg, 1, MAX_RUNS, state);
-        break;
-    case QUICK:
-        o->runs = 3;
-        break;
-    case LONG:
-        p->long_run = true;
-        break;
-    case CSV:
-        o->csv = arg;
-        break;
-    case 'B':
-    case 'H':
-    case 'K':
-    case 'V':
-    case 'T':
-        return parse_shape(key, arg, state);
-    case ARGP_KEY_ARG:
-        argp_error(state, "there are only flags, and '%s' is none", arg);
-        break;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
+static const pal_key timed_rows[] = {
+    {"rule", PAL_KEY_SET, PAL_AT(options, rules), .required = true, .words = rule_words,
+     .argument = "LIST", .help = "gdn2, kda, gdn, deltanet, mamba2 (all)"},
+    {"mode", PAL_KEY_SET, PAL_AT(options, modes), .required = true, .words = mode_words,
+     .argument = "LIST",
+     .help = "auto, chunk, recurrent, composed (all but composed, which never gets more than 128 "
+             "tokens; recurrent is timed backward only if --direction is given)"},
+    {"direction", PAL_KEY_SET, PAL_AT(options, directions), .required = true,
+     .words = direction_words, .argument = "LIST",
+     .help = "forward, forward-train (with gradients on), forward+backward, decode (mode auto); "
+             "(all, decode at one shape)"},
+    {"keep-every", PAL_KEY_WHOLE, PAL_AT(options, keep_every), .high = INT32_MAX,
+     .help = "chunks from one state kept for backward to the next; 0: the library's choice (0)"},
+    {"threads", PAL_KEY_WHOLES, PAL_AT(options, threads), .low = 1, .high = INT32_MAX,
+     .required = true, .argument = "LIST", .help = "OpenMP threads (1,2)"},
+    {"chunk", PAL_KEY_WHOLES, PAL_AT(options, chunk), .high = INT32_MAX, .required = true,
+     .argument = "LIST", .help = "tokens of a chunk; 0: the library's choice (0)"},
+};
+static const pal_key shape_rows[] = {
+    {"B", PAL_KEY_WHOLE, PAL_AT(options, B), .low = 1, .high = INT32_MAX, .letter = 'B',
+     .help = "sequences (1)"},
+    {"H", PAL_KEY_WHOLE, PAL_AT(options, H), .low = 1, .high = INT32_MAX, .letter = 'H',
+     .help = "heads (16; Mamba-2 32)"},
+    {"K", PAL_KEY_WHOLE, PAL_AT(options, K), .low = 1, .high = INT32_MAX, .letter = 'K',
+     .help = "key width; Mamba-2's state size (128)"},
+    {"V", PAL_KEY_WHOLE, PAL_AT(options, V), .low = 1, .high = INT32_MAX, .letter = 'V',
+     .help = "value width; Mamba-2's head width (128; Mamba-2 64)"},
+    {"T", PAL_KEY_WHOLES, PAL_AT(options, T), .low = 1, .high = INT32_MAX, .required = true,
+     .letter = 'T', .argument = "LIST", .help = "tokens (2048)"},
+    {"long", PAL_KEY_FLAG, PAL_AT(options, long_run),
+     .help = "long sequences: -T 8192,16384,32768,65536 -H 4 --mode auto --threads 2, where these "
+             "are not given"},
+};
+static const pal_key how_rows[] = {
+    {"runs", PAL_KEY_WHOLE, PAL_AT(options, runs), .low = 1, .high = MAX_RUNS,
+     .help = "pairs of runs (11)"},
+    {"quick", PAL_KEY_FLAG, PAL_AT(options, quick), .help = "--runs 3, if it is not given"},
+    {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .required = true, .argument = "FILE",
+     .help = "also write the table to FILE"},
+};
+static const pal_keys timed = PAL_KEYS(timed_rows), shape = PAL_KEYS(shape_rows),
+                      how = PAL_KEYS(how_rows);
+static const flags_section sections[] = {
+    {"What is timed (lists are separated by commas):", &timed, 0},
+    {"Shapes; any of these replaces the default set:", &shape, 0},
+    {"How:", &how, 0}};
 
 static void long_defaults(options *o)
 {
@@ -190,18 +98,22 @@ static void long_defaults(options *o)
 
 options options_parse(int argc, char **argv)
 {
-    const struct argp argp = {
-        flags, parse, NULL, "Validates the kernels of the rules against f64, then times them.",
-        0,     0,     0};
-    parsing p = {0};
-    options *o = &p.o;
-    argp_parse(&argp, argc, argv, 0, NULL, &p);
-    if (p.long_run) long_defaults(o);
+    flags f;
+    options all = {0}, *o = &all;
+    join(rule_words, rule_name);
+    join(mode_words, mode_name);
+    join(direction_words, direction_name);
+    flags_begin(&f, sections, sizeof sections / sizeof *sections, o);
+    f.argp.doc = "Validates the kernels of the rules against f64, then times them.";
+    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    o->directions_given = flags_given(&f, "direction");
+    o->shape_given = o->B || o->H || o->K || o->V || o->T.n;
+    if (o->long_run) long_defaults(o);
     if (!o->rules) o->rules = (1u << RULES) - 1;
     if (!o->modes) o->modes = 1u << PAL_RULE_AUTO | 1u << PAL_RULE_CHUNK | 1u << PAL_RULE_RECURRENT;
     if (!o->directions) o->directions = (1u << DIRECTIONS) - 1;
     if (!o->chunk.n) o->chunk.n = 1; /* the library's choice */
     if (!o->threads.n) o->threads = (list){2, {1, 2}};
-    if (!o->runs) o->runs = 11;
-    return *o;
+    if (!o->runs) o->runs = o->quick ? 3 : 11;
+    return all;
 }

@@ -62,8 +62,8 @@ enum { MODES = PAL_RULE_CHUNK + 1, MAX_LIST = 8 };
 const char *mode_name(int i);
 const char *direction_name(int i);
 
-typedef struct list {
-    int n;
+typedef struct list { /* as keys have it (tensor/keys.h) */
+    int64_t n;
     int64_t at[MAX_LIST];
 } list;
 
@@ -75,7 +75,7 @@ typedef struct options {
     int64_t keep_every;
     int runs;
     const char *csv;
-    bool directions_given, shape_given;
+    bool directions_given, shape_given, long_run, quick;
 } options;
 /* Reads the command line and fills in defaults; ends the program if it makes no sense. */
 options options_parse(int argc, char **argv);

@@ -14,6 +14,8 @@
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
 #include "optim/train/gnuplot.h"
+#include "tensor/keys.h"
+#include "tensor/number.h"
 
 /* A mistake of the user, or what cannot be gone on from: told once, and the end of all ranks. */
 PAL_PRINTF(1, 2) void stop(const char *format, ...) __attribute__((noreturn));
@@ -33,12 +35,13 @@ enum {
 /* ---- A study (study.c) ---- */
 
 /* mlp, where it is no width. */
-enum { MLP_NONE = -1, MLP_MATCH = -2 };
+enum { MLP_NONE = -1, MLP_MATCH = -2 }; /* as the words of the key have it */
 
 /* What a variant may have of its own. Zeros are the defaults of task_run. */
 typedef struct settings {
     int64_t layers, width, mlp, steps, batch, warmup, every, rows;
     double lr, weight_decay, clip, enough;
+    char optimizer[TASK_OPTIMIZER];
 } settings;
 
 typedef struct variant {
@@ -76,14 +79,22 @@ void study_shrink(study *s);
 
 /* ---- Its keys (keys.c) ---- */
 
-/* Sets `key` of settings. NULL: done; else what it should be. *known: whether there is such a key.
- */
-const char *settings_set(settings *s, const char *key, const char *value, bool *known);
-/* Numbers of a list that is separated by commas; how many, 0 if it is none. */
-int list_read(const char *text, int most, double low, double high, double *out);
-/* A finite number, a whole number, between limits. */
-bool number_read(const char *text, double low, double high, double *out);
-bool integer_read(const char *text, int64_t low, int64_t high, int64_t *out);
+/* What lines of a study say for all of it. */
+typedef struct said {
+    char title[256];
+    struct {
+        int64_t count, of[MOST_SEEDS];
+    } seeds, rate_seeds;
+    struct {
+        int64_t count;
+        double of[MOST_RATES];
+    } rates;
+    int64_t state, parameters, rate_steps; /* state -1: any */
+    bool models;
+} said;
+extern const pal_keys study_keys, settings_keys;
+
+bool settings_same(const settings *a, const settings *b);
 /* ", batch = 8, lr = 0.01": what is other than in `common`. */
 void settings_print(FILE *to, const settings *s, const settings *common);
 

@@ -100,9 +100,9 @@ static void open_data(subject *x)
         open_store(x, data, error.message);
         vocab = pal_tokens_vocab_size(x->store);
     }
-    if (!x->o.vocab) x->o.vocab = vocab;
-    if (x->o.vocab < vocab)
-        stop("the model knows %lld tokens, and the data have %lld", (long long)x->o.vocab,
+    if (!x->o.model.vocab) x->o.model.vocab = vocab;
+    if (x->o.model.vocab < vocab)
+        stop("the model knows %lld tokens, and the data have %lld", (long long)x->o.model.vocab,
              (long long)vocab);
 }
 
@@ -167,7 +167,7 @@ static score score_task(subject *x)
     for (int p = 0; p < points; p++) {
         task_score sum = {0};
         const int64_t T = task_point_at(x->task, TASK_TEST, p).len;
-        const int64_t most = task_rows_at_once(x->o.vocab, T, rows);
+        const int64_t most = task_rows_at_once(x->o.model.vocab, T, rows);
         int64_t *tokens = malloc((size_t)(2 * most * T) * sizeof *tokens);
         if (!tokens) stop("out of memory");
         for (int64_t first = 0; first < rows; first += most) {
@@ -279,8 +279,8 @@ static void put_markdown(FILE *to, const void *what)
     fprintf(to,
             "# Layer by layer: %s\n\n%lld layers of width %lld, `%s`.\nEvaluated on %s.\n\nThe "
             "unchanged model has a loss of %.6f nats a token",
-            x->how->checkpoint, (long long)x->layers, (long long)x->o.width, x->o.mixers, x->what,
-            x->plain.loss);
+            x->how->checkpoint, (long long)x->layers, (long long)x->o.model.width, x->o.mixers,
+            x->what, x->plain.loss);
     if (x->task) fprintf(to, " and an accuracy of %.4f", x->plain.accuracy);
     fprintf(to, ". What is added to the loss by one change in one layer (empty: the mixer has no "
                 "such thing):\n");

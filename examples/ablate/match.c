@@ -43,11 +43,15 @@ static bool expand(const char *mixers, int64_t width, char out[MIXERS])
             continue;
         }
         const char *end = at + strlen(key);
+        char number[PAL_NUMBER_TEXT];
         double e, inner;
         if (!pal_number_next(&end, &inner) || !strchr(":,", *end) ||
             !(inner >= 1 && inner <= 1 << 20) || !quotient(inner, (double)width, &e))
             return false;
-        n += (size_t)snprintf(out + n, MIXERS - n, ":expand=%.17g", e);
+        {
+            snprintf(number, sizeof number, "%.17g", e);
+        }
+        n += (size_t)snprintf(out + n, MIXERS - n, ":expand=%s", number);
         if (n >= MIXERS) return false;
         at = end;
     }

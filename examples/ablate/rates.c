@@ -99,7 +99,7 @@ static void print_note(const study *s, int v, const found *f)
 void rates_print(const study *s, const runs *r, const char *folder)
 {
     found at[MOST_VARIANTS];
-    char text[32];
+    char text[PAL_NUMBER_TEXT];
     printf("\nAccuracy after %lld steps, seed%s", (long long)s->rate_steps,
            s->rate_seeds > 1 ? "s" : "");
     for (int i = 0; i < s->rate_seeds; i++)

@@ -89,9 +89,9 @@ static char *read_file(const char *folder, const char *name)
 
 static bool next(char **at, double *out)
 {
-    const char *end = *at;
-    const bool found = pal_number_next(&end, out);
-    *at += end - *at;
+    const char *from = *at;
+    const bool found = pal_number_next(&from, out);
+    *at += from - *at;
     return found;
 }
 

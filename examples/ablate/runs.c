@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What --smoke, a seed or a rate change is in the arguments already. */
 static void describe(const study *s, const model *m, run *r)
@@ -20,19 +21,21 @@ static void describe(const study *s, const model *m, run *r)
     const int64_t steps = search ? s->rate_steps : o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
     const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
-    char mlp[64] = "no-mlp = true";
+    char mlp[64] = "no-mlp = true", optimizer[TASK_OPTIMIZER + 32] = "";
     r->steps = steps, r->rows = o->rows, r->enough = o->enough;
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
+    /* The text of a run without one is as it was before there were several. */
+    if (*o->optimizer) snprintf(optimizer, sizeof optimizer, "optimizer = %s\n", o->optimizer);
     const int n = snprintf(
         r->text, sizeof r->text,
         "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
-        "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\nlr = %.17g\nschedule = "
+        "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\n%slr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
         "%llu\n",
         (long long)o->rows, o->enough, r->model, task_text(s->task[r->task]), m->mixers,
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
-        (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
-        (long long)(search ? steps : o->every), (unsigned long long)seed);
+        (long long)o->batch, (long long)steps, optimizer, lr, o->weight_decay, (long long)o->warmup,
+        o->clip, (long long)(search ? steps : o->every), (unsigned long long)seed);
     if (n < 0 || (size_t)n >= sizeof r->text)
         stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
 }
@@ -43,6 +46,7 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
     int64_t rows;
     double enough;
     int kept, n = 0;
+    PAL_C_LOCALE;
     if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &rows, &enough, &kept,
                &n) != 3 ||
         n == 0)
@@ -60,6 +64,7 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
                         .every = r->o.eval_every,
                         .rows = rows,
                         .enough = enough};
+    memcpy(r->run.optimizer, r->o.optimizer, sizeof r->run.optimizer);
     return PAL_OK;
 }
 

@@ -35,8 +35,7 @@ typedef struct reading {
 
 static void wrong(const reading *r, const line *l, const char *should)
 {
-    stop("%s: line %d: %s = %.200s: it should be %s", r->path, l->number, l->name, l->value,
-         should);
+    stop("%s: line %d: %s=%.200s should be %s", r->path, l->number, l->name, l->value, should);
 }
 
 /* ---- Lines ---- */
@@ -102,28 +101,26 @@ static void add_task(reading *r, const line *l)
     s->tasks++;
 }
 
-static int read_seeds(const reading *r, const line *l, uint64_t seed[MOST_SEEDS])
+static int different_seeds(const reading *r, const line *l, const int64_t *of, int64_t n,
+                           uint64_t seed[MOST_SEEDS])
 {
-    double number[MOST_SEEDS];
-    const int n = list_read(l->value, MOST_SEEDS, 1, 1e9, number);
-    bool right = n > 0;
-    for (int i = 0; i < n; i++) {
-        seed[i] = (uint64_t)number[i];
-        right = right && (double)seed[i] == number[i];
-        for (int j = 0; j < i; j++) right = right && seed[j] != seed[i];
+    for (int64_t i = 0; i < n; i++) {
+        seed[i] = (uint64_t)of[i];
+        for (int64_t j = 0; j < i; j++)
+            if (seed[j] == seed[i]) wrong(r, l, "a list of different numbers");
     }
-    if (!right) wrong(r, l, "a list of up to 16 different whole numbers from 1 to 1e9");
-    return n;
+    return (int)n;
 }
 
-static void set_rates(const reading *r, const line *l)
+static void take_rates(const reading *r, const line *l, const said *x)
 {
     study *s = r->s;
-    s->rates = list_read(l->value, MOST_RATES, 1e-300, 10, s->rate);
-    for (int i = 0; i < s->rates; i++)
+    s->rates = (int)x->rates.count;
+    for (int i = 0; i < s->rates; i++) {
+        s->rate[i] = x->rates.of[i];
         for (int j = 0; j < i; j++)
-            if (s->rate[i] == s->rate[j]) s->rates = 0;
-    if (!s->rates) wrong(r, l, "a list of up to 8 different numbers above 0, up to 10");
+            if (s->rate[i] == s->rate[j]) wrong(r, l, "a list of different numbers");
+    }
 }
 
 /* "3%" or "0.03". */
@@ -134,44 +131,29 @@ static bool share_read(const char *text, double *out)
     const bool percent = n && text[n - 1] == '%';
     if (n >= sizeof word) return false;
     snprintf(word, sizeof word, "%.*s", (int)(n - percent), text);
-    if (!number_read(word, 0, percent ? 50 : 0.5, out)) return false;
+    if (!pal_number_read(word, out)) return false;
     if (percent) *out /= 100;
-    return *out > 0;
+    return *out > 0 && *out <= 0.5;
 }
 
-static bool set_common(reading *r, const line *l)
+/* A key of the table of studies. */
+static void take(const reading *r, const line *l, const char *prefix)
 {
     study *s = r->s;
-    const char *v = l->value;
-    if (strcmp(l->name, "title") == 0) {
-        snprintf(s->title, sizeof s->title, "%s", v);
-    } else if (strcmp(l->name, "task") == 0) {
-        add_task(r, l);
-    } else if (strcmp(l->name, "seeds") == 0) {
-        s->seeds = read_seeds(r, l, s->seed);
-    } else if (strcmp(l->name, "state") == 0) {
-        if (strcmp(v, "any") && !integer_read(v, 1, INT32_MAX, &s->state))
-            wrong(r, l, "any or a whole number from 1: that of each layer");
-        s->state_line = l->number;
-    } else if (strcmp(l->name, "match") == 0) {
-        if (!share_read(v, &s->match)) wrong(r, l, "a share such as 3% or 0.03, up to 50%");
-        s->match_line = l->number;
-    } else if (strcmp(l->name, "parameters") == 0) {
-        if (!integer_read(v, 1, INT64_C(1) << 40, &s->parameters))
-            wrong(r, l, "a whole number from 1");
-    } else if (strcmp(l->name, "models") == 0) {
-        s->models = strcmp(v, "true") == 0;
-        if (!s->models && strcmp(v, "false")) wrong(r, l, "true or false");
-    } else if (strcmp(l->name, "rates") == 0) {
-        set_rates(r, l);
-    } else if (strcmp(l->name, "rate-seeds") == 0) {
-        s->rate_seeds = read_seeds(r, l, s->rate_seed);
-    } else if (strcmp(l->name, "rate-steps") == 0) {
-        if (!integer_read(v, 1, INT32_MAX, &s->rate_steps)) wrong(r, l, "a whole number from 1");
-    } else {
-        return false;
-    }
-    return true;
+    pal_error error;
+    said x = {.models = s->models};
+    if (pal_keys_set(&study_keys, &x, prefix, l->name, l->value, &error) != PAL_OK)
+        stop("%s", error.message);
+    if (*x.title) memcpy(s->title, x.title, sizeof s->title);
+    if (x.seeds.count) s->seeds = different_seeds(r, l, x.seeds.of, x.seeds.count, s->seed);
+    if (x.rate_seeds.count)
+        s->rate_seeds = different_seeds(r, l, x.rate_seeds.of, x.rate_seeds.count, s->rate_seed);
+    if (x.rates.count) take_rates(r, l, &x);
+    if (x.state) s->state_line = l->number;
+    if (x.state > 0) s->state = x.state;
+    if (x.parameters) s->parameters = x.parameters;
+    if (x.rate_steps) s->rate_steps = x.rate_steps;
+    s->models = x.models;
 }
 
 static bool begins(const char *text, const char *with)
@@ -181,13 +163,24 @@ static bool begins(const char *text, const char *with)
 
 static void read_common(reading *r, const line *l)
 {
-    if (begins(l->name, "variant.") || begins(l->name, "option.") || set_common(r, l)) return;
-    bool known;
-    const char *should = settings_set(&r->s->s, l->name, l->value, &known);
-    if (!known)
-        stop("%s: line %d: there is no key '%.100s'; ablate --help names them", r->path, l->number,
-             l->name);
-    if (should) wrong(r, l, should);
+    char prefix[PAL_PATH + 32];
+    pal_error error;
+    if (begins(l->name, "variant.") || begins(l->name, "option.")) return;
+    snprintf(prefix, sizeof prefix, "%s: line %d: ", r->path, l->number);
+    if (strcmp(l->name, "task") == 0) {
+        add_task(r, l);
+    } else if (strcmp(l->name, "match") == 0) {
+        if (!share_read(l->value, &r->s->match))
+            wrong(r, l, "a share such as 3% or 0.03, up to 50%");
+        r->s->match_line = l->number;
+    } else if (pal_keys_find(&study_keys, l->name) >= 0) {
+        take(r, l, prefix);
+    } else if (pal_keys_find(&settings_keys, l->name) < 0) {
+        stop("%sthere is no key '%.100s'; ablate --help names them", prefix, l->name);
+    } else if (pal_keys_set(&settings_keys, &r->s->s, prefix, l->name, l->value, &error) !=
+               PAL_OK) {
+        stop("%s", error.message);
+    }
 }
 
 /* ---- Variants ---- */
@@ -244,11 +237,13 @@ static void read_own(reading *r, line *l, bool multiplied)
     if (!v)
         stop("%s: line %d: there is no variant '%.*s'", r->path, l->number, (int)(dot - name),
              name);
-    bool known;
-    const char *should = settings_set(&v->s, dot + 1, l->value, &known);
-    if (!known)
+    char prefix[PAL_PATH + 64];
+    pal_error error;
+    snprintf(prefix, sizeof prefix, "%s: line %d: variant.%s.", r->path, l->number, v->name);
+    if (pal_keys_find(&settings_keys, dot + 1) < 0)
         stop("%s: line %d: a variant has no '%.100s' of its own", r->path, l->number, dot + 1);
-    if (should) wrong(r, l, should);
+    if (pal_keys_set(&settings_keys, &v->s, prefix, dot + 1, l->value, &error) != PAL_OK)
+        stop("%s", error.message);
     l->taken = true;
     v->own_width |= strcmp(dot + 1, "width") == 0;
 }
@@ -325,7 +320,7 @@ static void check_variant(const reading *r, int i)
     for (int j = 0; j < i; j++)
         if (strcmp(s->variant[j].name, v->name) == 0 ||
             (strcmp(s->variant[j].mixers, v->mixers) == 0 &&
-             memcmp(&s->variant[j].s, &v->s, sizeof v->s) == 0))
+             settings_same(&s->variant[j].s, &v->s)))
             stop("%s: line %d: the variants %s and %s are the same", r->path, v->line,
                  s->variant[j].name, v->name);
     if (every && (v->s.steps - 1) / every + 1 > MOST_LOOKS)

@@ -40,7 +40,7 @@ static void put_row(FILE *to, const results *x, int t, int v)
 {
     const study *s = x->study;
     const model *m = &x->model[t][v];
-    char rate[32];
+    char rate[PAL_NUMBER_TEXT];
     fprintf(to, "| %s | %lld | %s | %lld%s |", s->variant[v].name, (long long)m->params, m->states,
             (long long)m->width, m->fit == FIT_WIDTH ? "*" : "");
     if (m->mlp)
@@ -121,7 +121,7 @@ static void put_all(FILE *to, const void *what)
     for (int i = 0; i < s->seeds; i++)
         fprintf(to, "%s %llu", i ? "," : "", (unsigned long long)s->seed[i]);
     fprintf(to, " (lowest..highest), %lld rows of each test.\n", (long long)o->rows);
-    for (int v = 0; v < s->variants; v++) own = own || memcmp(&s->variant[v].s, o, sizeof *o);
+    for (int v = 0; v < s->variants; v++) own = own || !settings_same(&s->variant[v].s, o);
     fprintf(to, "Batches of %lld rows, weight decay %g", (long long)o->batch, o->weight_decay);
     if (o->enough > 0) fprintf(to, "; a run ends when every test has reached %g", o->enough);
     fprintf(to, ".\n");

@@ -38,8 +38,8 @@ static pal_status open_checkpoint(model *m, const char *path, bool last, pal_err
     if (s == PAL_OK) s = pal_mixers_check(m->o.mixers, error);
     if (s == PAL_OK) s = lm_tokenizer(&m->tokenizer, path, error);
     if (s != PAL_OK) return s;
-    if (m->o.vocab == 0) m->o.vocab = rows_task_vocab(m->o.data);
-    if (m->o.vocab == 0) m->o.vocab = bpe_vocab_size(m->tokenizer);
+    if (m->o.model.vocab == 0) m->o.model.vocab = rows_task_vocab(m->o.data);
+    if (m->o.model.vocab == 0) m->o.model.vocab = bpe_vocab_size(m->tokenizer);
     m->params = pal_params_new();
     m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
     return lm_weights_load(m->params, path, last, &averaged, error);
@@ -55,7 +55,7 @@ static pal_status read_vocabulary(model *m, pal_error *error)
     if (store) json = pal_tokens_tokenizer(store);
     if (s == PAL_OK) s = bpe_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s == PAL_OK)
-        m->o.vocab = store ? pal_tokens_vocab_size(store) : bpe_vocab_size(m->tokenizer);
+        m->o.model.vocab = store ? pal_tokens_vocab_size(store) : bpe_vocab_size(m->tokenizer);
     pal_tokens_close(store);
     return s;
 }
@@ -66,13 +66,13 @@ static pal_status fresh(model *m, const source_opts *o, const char *mixer, pal_e
     pal_status s = lm_options_read(&m->o, "", error);
     if (s == PAL_OK) s = pal_mixers_check(mixer, error);
     if (s != PAL_OK) return s;
-    m->o.layers = o->layers, m->o.width = o->width;
+    m->o.model.layers = o->layers, m->o.model.width = o->width;
     snprintf(m->o.mixers, sizeof m->o.mixers, "%s", mixer);
     snprintf(m->o.data, sizeof m->o.data, "%s", o->data ? o->data : "");
     s = read_vocabulary(m, error);
     if (s != PAL_OK) return s;
     const int64_t task = rows_task_vocab(m->o.data);
-    if (task > 0) m->o.vocab = task;
+    if (task > 0) m->o.model.vocab = task;
     m->params = pal_params_new();
     m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
     return PAL_OK;
@@ -151,9 +151,9 @@ static pal_status observe(observation *ob, const source_opts *o, model *m, const
         s = same_tokens(m, o, r, name, error);
     }
     for (int64_t t = 0; s == PAL_OK && t < r->count; t++)
-        if (r->id[t] >= m->o.vocab)
+        if (r->id[t] >= m->o.model.vocab)
             s = pal_error_set(error, PAL_EVALUE, "%s: token %lld is %lld of %lld", name,
-                              (long long)t, (long long)r->id[t], (long long)m->o.vocab);
+                              (long long)t, (long long)r->id[t], (long long)m->o.model.vocab);
     if (s == PAL_OK) s = ob_model(ob, name, error);
     if (s == PAL_OK) s = look_model(ob, m->lm, m->params, m->o.mixers, r->id, o->look, error);
     return s;

@@ -1,133 +1,159 @@
 /*
- * options.c - one table of flags serves the command line, files, help, saving and comparing.
+ * options.c - tables of flags serve the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
 #include "tensor/number.h"
+#include "examples/flags/flags.h"
 
-#include <argp.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { TEXT, CHOICE, COUNT, SEED, REAL, SWITCH } kind;
-typedef enum life {
-    FIXED, /* shapes the run */
-    FREE,  /* may change when it is continued */
-    LOCAL  /* says nothing about it and is not saved */
-} life;
-
-typedef struct flag {
-    const char *name;
-    kind kind;
-    size_t offset, size; /* in lm_options; size of a text */
-    life life;
-    double low, high;     /* of a number; high 0: no limit. low 1: a text that is not empty */
-    const char *argument; /* of a CHOICE: the words it can be, with | between them */
-    const char *help;
-} flag;
-
-#define FIELD(name) offsetof(lm_options, name), sizeof(((lm_options *)0)->name)
-#define BELOW_ONE   (1 - 0x1p-53)
-static const flag flags[] = {
-    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The model:"},
-    {"mixers", TEXT, FIELD(mixers), FIXED, 0, 0, "LIST",
-     "layers' mixers: name[:key=value...], comma-separated, cycled over the layers (gdn2)"},
-    {"layers", COUNT, FIELD(layers), FIXED, 1, 0, "N", "number of blocks (2)"},
-    {"width", COUNT, FIELD(width), FIXED, 1, 0, "N", "model width (64)"},
-    {"mlp-width", COUNT, FIELD(mlp_width), FIXED, 0, 0, "N",
-     "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
-    {"no-mlp", SWITCH, FIELD(no_mlp), FIXED, 0, 0, NULL, "blocks of a mixer alone, without an MLP"},
-    {"vocab", COUNT, FIELD(vocab), FIXED, 0, 0, "N",
-     "tokens that the model knows (0: those of the data)"},
-    {"tie", SWITCH, FIELD(tie), FIXED, 0, 0, NULL, "the head is the embedding table"},
-    {"norm-eps", REAL, FIELD(norm_eps), FIXED, 0, 1, "EPS", "of the blocks' norms (0: 1e-5)"},
-    {"dtype", CHOICE, FIELD(dtype), FIXED, 0, 0, "f32|f64", "of parameters and sums (f32)"},
-    {"recompute", SWITCH, FIELD(recompute), FREE, 0, 0, NULL,
-     "blocks are computed twice, and need less memory"},
-
-    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The data:"},
-    {"data", TEXT, FIELD(data), FIXED, 1, 0, "FILE",
-     "a store of tokens made by tokenize, or any other file, whose bytes are the tokens "
-     "(build/corpus.txt)"},
-    {"data-checksum", TEXT, FIELD(data_checksum), FIXED, 0, 0, "CRC",
-     "of --data; others are refused. config.txt says it (any)"},
-    {"batch", COUNT, FIELD(batch), FIXED, 1, 0, "N", "sequences of a batch (8)"},
-    {"len", COUNT, FIELD(len), FIXED, 1, 0, "N", "tokens of a sequence (64)"},
-    {"packed", SWITCH, FIELD(packed), FIXED, 0, 0, NULL,
-     "whole documents end to end, that see nothing of each other, and not windows of the text"},
-    {"held-out", REAL, FIELD(held_out), FIXED, 0, BELOW_ONE, "SHARE",
-     "of the documents, or of a text that is one, kept from the end for evaluation (0)"},
-    {"no-prefetch", SWITCH, FIELD(no_prefetch), FREE, 0, 0, NULL,
-     "no thread reads batches ahead; they are the same"},
-
-    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The updates:"},
-    {"steps", COUNT, FIELD(steps), FREE, 1, 0, "N", "steps in all (200)"},
-    {"optimizer", CHOICE, FIELD(optimizer), FIXED, 0, 0, "adamw|adam|sgd|muon|lion", "(adamw)"},
-    {"lr", REAL, FIELD(lr), FIXED, 1e-300, 0, "RATE", "learning rate after the warm-up (3e-3)"},
-    {"schedule", CHOICE, FIELD(schedule), FIXED, 0, 0, "constant|linear|cosine|wsd",
-     "of the rate; all but constant end at --schedule-steps (constant)"},
-    {"warmup", COUNT, FIELD(warmup), FIXED, 0, 0, "N",
-     "steps in which the rate rises, at most those of the schedule (20)"},
-    {"schedule-steps", COUNT, FIELD(schedule_steps), FIXED, 0, 0, "N",
-     "where the schedule ends (0: at --steps, which may then not change in a resume)"},
-    {"decay-steps", COUNT, FIELD(decay_steps), FIXED, 0, 0, "N",
-     "of wsd: the last steps, in which the rate falls (0: a fifth)"},
-    {"lr-end", REAL, FIELD(lr_end), FIXED, 0, 1, "SHARE", "of --lr at the end (0.1)"},
-    {"weight-decay", REAL, FIELD(weight_decay), FIXED, 0, 0, "X", "(0.1)"},
-    {"clip", REAL, FIELD(clip), FIXED, 0, 0, "NORM", "of the gradients; 0: no limit (1)"},
-    {"accumulate", COUNT, FIELD(accumulate), FIXED, 1, 0, "N", "batches a step (1)"},
-    {"average", REAL, FIELD(average), FIXED, 0, BELOW_ONE, "DECAY",
-     "a moving average of the weights is evaluated and writes the samples; 0: none (0)"},
-    {"seed", SEED, FIELD(seed), FIXED, 0, 0, "N", "of parameters and order of the data (1)"},
-    {"init", TEXT, FIELD(init), FIXED, 0, 0, "FILE",
-     "a new run begins with the parameters of this file, a checkpoint or one by convert.py; with "
-     "their average if it has one"},
-    {"init-last", SWITCH, FIELD(init_last), FIXED, 0, 0, NULL,
-     "of --init, the parameters of the last step although it has an average"},
-    {"init-checksum", TEXT, FIELD(init_checksum), FIXED, 0, 0, "SUM",
-     "of the parameters of --init; others are refused. config.txt says it (any)"},
-
-    {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The run:"},
-    {"out", TEXT, FIELD(out), LOCAL, 1, 0, "DIR", "its folder (build/run)"},
-    {"save-every", COUNT, FIELD(save_every), FREE, 0, 0, "N",
-     "steps between checkpoints; the last step and the best are always saved (0: a twentieth of "
-     "--steps)"},
-    {"keep", COUNT, FIELD(keep), FREE, 0, 0, "N",
-     "checkpoints that stay, beside the best; 0: all (3)"},
-    {"on-save-error", CHOICE, FIELD(on_save_error), LOCAL, 0, 0, "stop|go-on",
-     "what a full disk means (stop)"},
-    {"eval-every", COUNT, FIELD(eval_every), FREE, 0, 0, "N",
-     "steps between evaluations of --held-out (0: at the last step)"},
-    {"sample-every", COUNT, FIELD(sample_every), FREE, 0, 0, "N",
-     "steps between samples in samples.txt (0: none)"},
-    {"sample", COUNT, FIELD(sample), FREE, 0, 0, "N", "tokens of a sample and at the end (300)"},
-    {"train-seconds", REAL, FIELD(train_seconds), LOCAL, 0, 0, "T",
-     "stop after so long, as by a signal; 0: no limit (0)"},
-    {"threads", COUNT, FIELD(threads), LOCAL, 0, 4096, "N", "0: as many as OpenMP gives (0)"},
-    {"sequence-parallel", COUNT, FIELD(sequence_parallel), LOCAL, 1, 0, "N",
-     "under mpirun: ranks that share each sequence (1)"},
-    {"shard", SWITCH, FIELD(shard), LOCAL, 0, 0, NULL,
-     "under mpirun: each rank keeps a part of the optimiser's numbers"},
-    {"bucket", COUNT, FIELD(bucket), LOCAL, 0, 0, "BYTES",
-     "under mpirun: of gradient summed at once (0: a mebibyte)"},
-    {"resume", SWITCH, FIELD(resume), LOCAL, 0, 0, NULL,
-     "continue the run that is in --out, bit for bit"},
-    {"resume-from", COUNT, FIELD(resume_from), LOCAL, 1, 0, "STEP",
-     "the same from an older checkpoint; later ones are renamed"},
+/* What becomes of a flag when a run is continued. */
+enum life {
+    FIXED = 0, /* it shapes the run */
+    MOVED,     /* a file that may lie elsewhere: its checksum decides */
+    FREE,      /* it may change */
+    LOCAL      /* it says nothing about the run and is not saved */
 };
-enum { FLAGS = sizeof flags / sizeof flags[0], CONFIG = 1000, PRINT, KEY = 256, VALUE = 1100 };
-_Static_assert(FLAGS <= 64, "lm_options.given has a bit for each flag");
+
+enum { MOST = INT32_MAX };
+static const pal_key mixer_rows[] = {
+    {"mixers", PAL_KEY_TEXT, PAL_AT(lm_options, mixers), .check = pal_mixers_check,
+     .argument = "LIST",
+     .help = "layers' mixers: name[:key=value...], comma-separated, cycled over the layers (gdn2)"},
+};
+static const pal_key model_rows[] = {
+    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .low = 1, .high = MOST,
+     .help = "number of blocks (2)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, width), .low = 1, .high = MOST,
+     .help = "model width (64)"},
+    {"mlp-width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, mlp_width), .high = MOST,
+     .help = "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
+    {"no-mlp", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, no_mlp),
+     .help = "blocks of a mixer alone, without an MLP"},
+    {"vocab", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, vocab), .high = MOST,
+     .help = "tokens that the model knows (0: those of the data)"},
+    {"tie", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, tie), .help = "the head is the embedding table"},
+    {"norm-eps", PAL_KEY_REAL, PAL_AT(pal_lm_opts, norm_eps), .high = 1, .argument = "EPS",
+     .help = "of the blocks' norms (0: 1e-5)"},
+    {"dtype", PAL_KEY_CHOICE, PAL_AT(pal_lm_opts, dtype), .words = "f32|f64",
+     .help = "of parameters and sums (f32)"},
+    {"recompute", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, recompute), .tag = FREE,
+     .help = "blocks are computed twice, and need less memory"},
+};
+static const pal_key data_rows[] = {
+    {"data", PAL_KEY_TEXT, PAL_AT(lm_options, data), .required = true, .tag = MOVED,
+     .argument = "FILE",
+     .help = "a store of tokens made by tokenize, or any other file, whose bytes are the tokens "
+             "(build/corpus.txt)"},
+    {"data-checksum", PAL_KEY_TEXT, PAL_AT(lm_options, data_checksum), .argument = "CRC",
+     .help = "of --data; others are refused. config.txt says it (any)"},
+    {"batch", PAL_KEY_WHOLE, PAL_AT(lm_options, batch), .low = 1, .high = MOST,
+     .help = "sequences of a batch (8)"},
+    {"len", PAL_KEY_WHOLE, PAL_AT(lm_options, len), .low = 1, .high = MOST,
+     .help = "tokens of a sequence (64)"},
+    {"packed", PAL_KEY_FLAG, PAL_AT(lm_options, packed),
+     .help =
+         "whole documents end to end, that see nothing of each other, and not windows of the text"},
+    {"held-out", PAL_KEY_REAL, PAL_AT(lm_options, held_out), .high = 1, .open = PAL_OPEN_HIGH,
+     .argument = "SHARE",
+     .help = "of the documents, or of a text that is one, kept from the end for evaluation (0)"},
+    {"no-prefetch", PAL_KEY_FLAG, PAL_AT(lm_options, no_prefetch), .tag = FREE,
+     .help = "no thread reads batches ahead; they are the same"},
+};
+static const pal_key update_rows[] = {
+    {"steps", PAL_KEY_WHOLE, PAL_AT(lm_options, steps), .low = 1, .high = MOST, .tag = FREE,
+     .help = "steps in all (200)"},
+    {"optimizer", PAL_KEY_TEXT, PAL_AT(lm_options, optimizer), .required = true,
+     .check = pal_optims_check, .argument = "NAME[:KEY=VALUE...]",
+     .help = "adamw, adam, sgd, muon or lion, and keys of its own, which go before --weight-decay "
+             "(adamw)"},
+    {"lr", PAL_KEY_REAL, PAL_AT(lm_options, lr), .high = HUGE_VAL, .open = PAL_OPEN_LOW,
+     .argument = "RATE", .help = "learning rate after the warm-up (3e-3)"},
+    {"schedule", PAL_KEY_CHOICE, PAL_AT(lm_options, schedule),
+     .words = "constant|linear|cosine|wsd",
+     .help = "of the rate; all but constant end at --schedule-steps (constant)"},
+    {"warmup", PAL_KEY_WHOLE, PAL_AT(lm_options, warmup), .high = MOST,
+     .help = "steps in which the rate rises, at most those of the schedule (20)"},
+    {"schedule-steps", PAL_KEY_WHOLE, PAL_AT(lm_options, schedule_steps), .high = MOST,
+     .help = "where the schedule ends (0: at --steps, which may then not change in a resume)"},
+    {"decay-steps", PAL_KEY_WHOLE, PAL_AT(lm_options, decay_steps), .high = MOST,
+     .help = "of wsd: the last steps, in which the rate falls (0: a fifth)"},
+    {"lr-end", PAL_KEY_REAL, PAL_AT(lm_options, lr_end), .high = 1, .argument = "SHARE",
+     .help = "of --lr at the end (0.1)"},
+    {"weight-decay", PAL_KEY_REAL, PAL_AT(lm_options, weight_decay), .high = HUGE_VAL,
+     .argument = "X", .help = "(0.1)"},
+    {"clip", PAL_KEY_REAL, PAL_AT(lm_options, clip), .high = HUGE_VAL, .argument = "NORM",
+     .help = "of the gradients; 0: no limit (1)"},
+    {"accumulate", PAL_KEY_WHOLE, PAL_AT(lm_options, accumulate), .low = 1, .high = MOST,
+     .help = "batches a step (1)"},
+    {"average", PAL_KEY_REAL, PAL_AT(lm_options, average), .high = 1, .open = PAL_OPEN_HIGH,
+     .argument = "DECAY",
+     .help = "a moving average of the weights is evaluated and writes the samples; 0: none (0)"},
+    {"seed", PAL_KEY_UNSIGNED, PAL_AT(lm_options, seed),
+     .help = "of parameters and order of the data (1)"},
+    {"init", PAL_KEY_TEXT, PAL_AT(lm_options, init), .argument = "FILE",
+     .help = "a new run begins with the parameters of this file, a checkpoint or one by "
+             "convert.py; with "
+             "their average if it has one"},
+    {"init-last", PAL_KEY_FLAG, PAL_AT(lm_options, init_last),
+     .help = "of --init, the parameters of the last step although it has an average"},
+    {"init-checksum", PAL_KEY_TEXT, PAL_AT(lm_options, init_checksum), .argument = "SUM",
+     .help = "of the parameters of --init; others are refused. config.txt says it (any)"},
+};
+static const pal_key run_rows[] = {
+    {"out", PAL_KEY_TEXT, PAL_AT(lm_options, out), .required = true, .tag = LOCAL,
+     .argument = "DIR", .help = "its folder (build/run)"},
+    {"save-every", PAL_KEY_WHOLE, PAL_AT(lm_options, save_every), .high = MOST, .tag = FREE,
+     .help = "steps between checkpoints; the last step and the best are always saved (0: a "
+             "twentieth of "
+             "--steps)"},
+    {"keep", PAL_KEY_WHOLE, PAL_AT(lm_options, keep), .high = MOST, .tag = FREE,
+     .help = "checkpoints that stay, beside the best; 0: all (3)"},
+    {"on-save-error", PAL_KEY_CHOICE, PAL_AT(lm_options, go_on), .words = "stop|go-on",
+     .tag = LOCAL, .help = "what a full disk means (stop)"},
+    {"eval-every", PAL_KEY_WHOLE, PAL_AT(lm_options, eval_every), .high = MOST, .tag = FREE,
+     .help = "steps between evaluations of --held-out (0: at the last step)"},
+    {"sample-every", PAL_KEY_WHOLE, PAL_AT(lm_options, sample_every), .high = MOST, .tag = FREE,
+     .help = "steps between samples in samples.txt (0: none)"},
+    {"sample", PAL_KEY_WHOLE, PAL_AT(lm_options, sample), .high = MOST, .tag = FREE,
+     .help = "tokens of a sample and at the end (300)"},
+    {"train-seconds", PAL_KEY_REAL, PAL_AT(lm_options, train_seconds), .high = HUGE_VAL,
+     .tag = LOCAL, .argument = "T", .help = "stop after so long, as by a signal; 0: no limit (0)"},
+    {"threads", PAL_KEY_WHOLE, PAL_AT(lm_options, threads), .high = 4096, .tag = LOCAL,
+     .help = "0: as many as OpenMP gives (0)"},
+    {"sequence-parallel", PAL_KEY_WHOLE, PAL_AT(lm_options, sequence_parallel), .low = 1,
+     .high = MOST, .tag = LOCAL, .help = "under mpirun: ranks that share each sequence (1)"},
+    {"shard", PAL_KEY_FLAG, PAL_AT(lm_options, shard), .tag = LOCAL,
+     .help = "under mpirun: each rank keeps a part of the optimiser's numbers"},
+    {"bucket", PAL_KEY_WHOLE, PAL_AT(lm_options, bucket), .high = MOST, .tag = LOCAL,
+     .argument = "BYTES", .help = "under mpirun: of gradient summed at once (0: a mebibyte)"},
+    {"resume", PAL_KEY_FLAG, PAL_AT(lm_options, resume), .tag = LOCAL,
+     .help = "continue the run that is in --out, bit for bit"},
+    {"resume-from", PAL_KEY_WHOLE, PAL_AT(lm_options, resume_from), .low = 1, .high = MOST,
+     .tag = LOCAL, .argument = "STEP",
+     .help = "the same from an older checkpoint; later ones are renamed"},
+};
+static const pal_keys mixer_keys = PAL_KEYS(mixer_rows);
+static const pal_keys model_keys = PAL_KEYS(model_rows);
+static const pal_keys data_keys = PAL_KEYS(data_rows);
+static const pal_keys update_keys = PAL_KEYS(update_rows);
+static const pal_keys run_keys = PAL_KEYS(run_rows);
+static const flags_section sections[] = {{"The model:", &mixer_keys, 0},
+                                         {NULL, &model_keys, offsetof(lm_options, model)},
+                                         {"The data:", &data_keys, 0},
+                                         {"The updates:", &update_keys, 0},
+                                         {"The run:", &run_keys, 0}};
+enum { SECTIONS = sizeof sections / sizeof *sections, CONFIG = 1, PRINT, VALUE = 1100 };
 
 static const lm_options defaults = {.mixers = "gdn2",
-                                    .dtype = "f32",
-                                    .layers = 2,
-                                    .width = 64,
+                                    .model = {.layers = 2, .width = 64},
                                     .data = "build/corpus.txt",
                                     .batch = 8,
                                     .len = 64,
                                     .optimizer = "adamw",
-                                    .schedule = "constant",
                                     .steps = 200,
                                     .accumulate = 1,
                                     .warmup = 20,
@@ -137,112 +163,46 @@ static const lm_options defaults = {.mixers = "gdn2",
                                     .clip = 1,
                                     .seed = 1,
                                     .keep = 3,
-                                    .on_save_error = "stop",
                                     .out = "build/run",
                                     .sample = 300,
                                     .sequence_parallel = 1};
 
-/* ---- Text to value and back ---- */
-
-static void *field(const lm_options *o, const flag *f) { return (char *)(uintptr_t)o + f->offset; }
-
-static bool is_among(const char *word, const char *words)
-{
-    size_t n = strlen(word);
-    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|')
-        if (n == strcspn(w, "|") && strncmp(w, word, n) == 0) return true;
-    return false;
-}
-
-static bool within(const flag *f, double x)
-{
-    return isfinite(x) && x >= f->low && (f->high == 0 || x <= f->high);
-}
-
-/* Which a file of --config would not keep. */
-static bool has_outer_blank(const char *text)
-{
-    const size_t n = strlen(text);
-    return n && (strchr(" \t", text[0]) || strchr(" \t", text[n - 1]));
-}
-
-/* false: the text is no such value. */
-static bool set(lm_options *o, const flag *f, const char *text)
-{
-    void *to = field(o, f);
-    switch (f->kind) {
-    case CHOICE:
-        if (!is_among(text, f->argument)) return false; /* and then a text */
-        /* fall through */
-    case TEXT:
-        if (strlen(text) >= f->size || strpbrk(text, "\n\r") || has_outer_blank(text) ||
-            (f->low > 0 && !*text))
-            return false;
-        memmove(to, text, strlen(text) + 1);
-        return true;
-    case SWITCH:
-        *(bool *)to = strcmp(text, "true") == 0;
-        return *(bool *)to || strcmp(text, "false") == 0;
-    case REAL:
-        return pal_number_read(text, to) && within(f, *(double *)to);
-    case SEED:
-        return pal_unsigned_read(text, to);
-    case COUNT:
-        return pal_integer_read(text, to) && *(int64_t *)to <= INT32_MAX &&
-               within(f, (double)*(int64_t *)to);
-    }
-    return false;
-}
-
-static const char *get(const lm_options *o, const flag *f, char text[VALUE])
-{
-    const void *from = field(o, f);
-    switch (f->kind) {
-    case TEXT:
-    case CHOICE:
-        snprintf(text, VALUE, "%s", (const char *)from);
-        break;
-    case SWITCH:
-        snprintf(text, VALUE, "%s", *(const bool *)from ? "true" : "false");
-        break;
-    case REAL:
-        pal_number_print(*(const double *)from, text);
-        break;
-    case SEED:
-        snprintf(text, VALUE, "%llu", (unsigned long long)*(const uint64_t *)from);
-        break;
-    case COUNT:
-        snprintf(text, VALUE, "%lld", (long long)*(const int64_t *)from);
-        break;
-    }
-    return text;
-}
-
-static int find(const char *name)
-{
-    for (int i = 0; i < FLAGS; i++)
-        if (*name && strcmp(flags[i].name, name) == 0) return i;
-    return -1;
-}
-
 /* ---- Files ---- */
+
+static const pal_key *row(int i, size_t *offset)
+{
+    return flags_row(sections, SECTIONS, i, offset);
+}
+static int find(const char *name) { return flags_find(sections, SECTIONS, name); }
+
+static const void *in(const lm_options *o, size_t offset) { return (const char *)o + offset; }
+
+static bool has_local(const pal_keys *keys)
+{
+    for (int i = 0; i < keys->count; i++)
+        if (keys->key[i].tag == LOCAL) return true;
+    return false;
+}
 
 char *lm_options_text(const lm_options *o, char text[LM_CONFIG])
 {
     size_t used = 0;
-    for (int i = 0; i < FLAGS; i++) {
-        char value[VALUE];
-        const flag *f = &flags[i];
-        int n = 0;
-        if (!*f->name && strcmp(f->help, "The run:"))
-            n = snprintf(text + used, LM_CONFIG - used, "%s# %s\n", i ? "\n" : "", f->help);
-        else if (!*f->name)
-            n = snprintf(text + used, LM_CONFIG - used,
-                         "\n# The run (--out, --threads and what "
-                         "says nothing about it are flags alone):\n");
-        else if (f->life != LOCAL)
-            n = snprintf(text + used, LM_CONFIG - used, "%s = %s\n", f->name, get(o, f, value));
-        used += (size_t)n;
+    for (int s = 0; s < SECTIONS; s++) {
+        const pal_keys *keys = sections[s].keys;
+        const char *title = sections[s].title;
+        if (title)
+            used += (size_t)snprintf(text + used, LM_CONFIG - used, "%s# %.*s%s:\n", s ? "\n" : "",
+                                     (int)strcspn(title, ":"), title,
+                                     has_local(keys) ? " (--out, --threads and what says nothing "
+                                                       "about it are flags alone)"
+                                                     : "");
+        for (int i = 0; i < keys->count; i++) {
+            char value[VALUE];
+            if (keys->key[i].tag == LOCAL) continue;
+            pal_key_print(&keys->key[i], in(o, sections[s].offset), value, sizeof value);
+            used += (size_t)snprintf(text + used, LM_CONFIG - used, "%s = %s\n", keys->key[i].name,
+                                     value);
+        }
     }
     return text;
 }
@@ -266,17 +226,16 @@ static pal_status read_line(lm_options *o, char *line, int number, uint64_t *see
                              line);
     *equals = '\0';
     const char *name = lm_trim(line), *value = lm_trim(equals + 1);
-    int i = find(name);
-    if (i < 0)
-        return pal_error_set(error, PAL_EFORMAT, "line %d: there is no flag '%.100s'", number,
-                             name);
-    if (*seen >> i & 1)
-        return pal_error_set(error, PAL_EFORMAT, "line %d: %s is there twice", number, name);
-    if (!set(o, &flags[i], value))
-        return pal_error_set(error, PAL_EFORMAT, "line %d: %s = %.200s: not a value it can have",
-                             number, name, value);
-    *seen |= (uint64_t)1 << i;
-    return PAL_OK;
+    char prefix[32];
+    const int i = find(name);
+    snprintf(prefix, sizeof prefix, "line %d: ", number);
+    pal_status s = i < 0 ? flags_unknown(sections, SECTIONS, prefix, name, error) : PAL_OK;
+    if (i >= 0 && *seen >> i & 1)
+        s = pal_error_set(error, PAL_EVALUE, "%s%s is there twice", prefix, name);
+    if (s == PAL_OK) s = flags_set(sections, SECTIONS, i, o, prefix, value, error);
+    if (s == PAL_OK) *seen |= UINT64_C(1) << i;
+    if (s != PAL_OK && error) error->status = PAL_EFORMAT;
+    return s == PAL_OK ? PAL_OK : PAL_EFORMAT;
 }
 
 /* All lines; *seen becomes the flags that they set. */
@@ -309,35 +268,41 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
     lm_options saved;
     pal_status s = lm_options_read(&saved, text, error);
     if (s != PAL_OK) return s;
-    for (int i = 0; i < FLAGS; i++) {
-        const flag *f = &flags[i];
+    size_t offset;
+    const pal_key *key;
+    for (int i = 0; (key = row(i, &offset)); i++) {
         char before[VALUE], now[VALUE];
-        if (f->life == LOCAL) continue;
-        get(&saved, f, before);
-        get(o, f, now);
-        bool given = o->given >> i & 1;
-        /* Which data it is, its checksum decides: a store may have moved. */
-        if (given && f->life == FIXED && strcmp(f->name, "data") && strcmp(before, now))
-            return pal_error_set(error, PAL_EVALUE,
-                                 "--%s is %.200s, and %.200s in the run that is continued", f->name,
-                                 now, before);
-        if (!given && !set(o, f, before))
-            return pal_error_set(error, PAL_EFORMAT, "%s is '%.200s'", f->name, before);
+        const bool given = o->given >> i & 1;
+        if (key->tag == LOCAL || pal_key_same(key, in(&saved, offset), in(o, offset))) continue;
+        if (!given)
+            memcpy((char *)o + offset + key->offset, (char *)&saved + offset + key->offset,
+                   key->size);
+        if (!given || key->tag != FIXED) continue;
+        pal_key_print(key, in(&saved, offset), before, sizeof before);
+        pal_key_print(key, in(o, offset), now, sizeof now);
+        return pal_error_set(error, PAL_EVALUE,
+                             "--%s is %.200s, and %.200s in the run that is continued", key->name,
+                             now, before);
     }
-    if (o->steps != saved.steps && strcmp(o->schedule, "constant") && !o->schedule_steps)
+    if (o->steps != saved.steps && o->schedule != PAL_CONSTANT && !o->schedule_steps) {
+        char schedule[16];
+        const int i = find("schedule");
+        pal_key_print(row(i, &offset), in(o, offset), schedule, sizeof schedule);
         return pal_error_set(error, PAL_EVALUE,
                              "--steps is %lld, and %lld in the run that is continued, whose %s "
                              "schedule ends there: the rates of the steps that were made would "
                              "have been others. Begin a new run by --init from the checkpoint, or "
                              "say --schedule-steps where a run begins",
-                             (long long)o->steps, (long long)saved.steps, o->schedule);
+                             (long long)o->steps, (long long)saved.steps, schedule);
+    }
     return PAL_OK;
 }
 
 /* ---- The command line ---- */
 
 typedef struct line {
-    const char *text[FLAGS]; /* NULL: not given */
+    flags flags;
+    lm_options told; /* the flags that were given; the others have their defaults */
     const char *config;
     bool print;
 } line;
@@ -345,20 +310,22 @@ typedef struct line {
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     line *l = state->input;
-    lm_options scratch;
-    if (key == CONFIG || key == PRINT) {
-        if (key == CONFIG) l->config = text;
-        if (key == PRINT) l->print = true;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &l->flags;
         return 0;
+    case CONFIG:
+        l->config = text;
+        return 0;
+    case PRINT:
+        l->print = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "there are only flags, and '%s' is none", text);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
-    if (key == ARGP_KEY_ARG) argp_error(state, "there are only flags, and '%s' is none", text);
-    if (key < KEY || key >= KEY + FLAGS) return ARGP_ERR_UNKNOWN;
-    const flag *f = &flags[key - KEY];
-    if (!text) text = "true";
-    if (!set(&scratch, f, text))
-        argp_error(state, "--%s=%s: not a value it can have", f->name, text);
-    l->text[key - KEY] = text;
-    return 0;
 }
 
 static void fail(const char *what, const char *message)
@@ -384,9 +351,11 @@ static void read_config(lm_options *o, const char *path)
 /* What a file says of a flag that the command line has another value for. */
 static void forget(lm_options *o, const line *l, const char *flag_name, const char *about)
 {
+    size_t offset;
     const int i = find(about);
-    if (!l->text[find(flag_name)] || l->text[i]) return;
-    set(o, &flags[i], "");
+    const pal_key *key = row(i, &offset);
+    if (!flags_given(&l->flags, flag_name) || flags_given(&l->flags, about)) return;
+    ((char *)o + offset + key->offset)[0] = '\0';
     o->given &= ~((uint64_t)1 << i);
 }
 
@@ -406,38 +375,25 @@ static const char doc[] =
 
 void lm_options_parse(lm_options *o, int argc, char **argv)
 {
-    struct argp_option table[FLAGS + 4] = {{0}};
-    line l = {.config = NULL};
-    int group = 0;
-    for (int i = 0; i < FLAGS; i++) {
-        const flag *f = &flags[i];
-        bool header = !*f->name;
-        group += header;
-        table[i] = (struct argp_option){.name = header ? NULL : f->name,
-                                        .key = header ? 0 : KEY + i,
-                                        .arg = f->argument ? f->argument
-                                               : header    ? NULL
-                                                           : "BOOL",
-                                        .flags = f->kind == SWITCH ? OPTION_ARG_OPTIONAL : 0,
-                                        .doc = f->help,
-                                        .group = group};
-    }
-    table[FLAGS] = (struct argp_option){.name = "config",
-                                        .key = CONFIG,
-                                        .arg = "FILE",
-                                        .doc = "lines 'name = value' for flags that are not given",
-                                        .group = group};
-    table[FLAGS + 1] = (struct argp_option){
-        .name = "print-config", .key = PRINT, .doc = "print such a file and end", .group = group};
-    const struct argp argp = {.options = table, .parser = parse, .doc = doc};
+    static const struct argp_option actions[] = {
+        {"config", CONFIG, "FILE", 0, "lines 'name = value' for flags that are not given", 0},
+        {"print-config", PRINT, NULL, 0, "print such a file and end", 0},
+        {0}};
+    line l = {.told = defaults};
+    flags_begin(&l.flags, sections, SECTIONS, &l.told);
+    const struct argp_child children[] = {{&l.flags.argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {
+        .options = actions, .parser = parse, .doc = doc, .children = children};
     argp_parse(&argp, argc, argv, 0, NULL, &l);
     *o = defaults;
     if (l.config) read_config(o, l.config);
-    for (int i = 0; i < FLAGS; i++) {
-        if (!l.text[i]) continue;
-        set(o, &flags[i], l.text[i]);
-        o->given |= (uint64_t)1 << i;
-    }
+    size_t offset;
+    const pal_key *key;
+    for (int i = 0; (key = row(i, &offset)); i++)
+        if (l.flags.given >> i & 1)
+            memcpy((char *)o + offset + key->offset, (char *)&l.told + offset + key->offset,
+                   key->size);
+    o->given |= l.flags.given;
     /* The checksums that --config tells are those of the files that it tells. */
     forget(o, &l, "data", "data-checksum");
     forget(o, &l, "init", "init-checksum");
@@ -452,29 +408,19 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
 
 pal_lm_opts lm_options_model(const lm_options *o)
 {
-    return (pal_lm_opts){.vocab = o->vocab,
-                         .width = o->width,
-                         .layers = o->layers,
-                         .mixers = o->mixers,
-                         .mlp_width = o->mlp_width,
-                         .tie = o->tie,
-                         .no_mlp = o->no_mlp,
-                         .norm_eps = o->norm_eps,
-                         .dtype = strcmp(o->dtype, "f64") ? PAL_F32 : PAL_F64,
-                         .recompute = o->recompute};
+    pal_lm_opts model = o->model;
+    model.mixers = o->mixers;
+    return model;
 }
 
 pal_schedule lm_options_schedule(const lm_options *o)
 {
-    pal_schedule s = {.kind = PAL_CONSTANT,
+    pal_schedule s = {.kind = o->schedule,
                       .lr = o->lr,
                       .min_lr = o->lr * o->lr_end,
                       .warmup = o->warmup,
                       .steps = o->schedule_steps ? o->schedule_steps : o->steps,
                       .decay_steps = o->decay_steps};
-    if (strcmp(o->schedule, "linear") == 0) s.kind = PAL_LINEAR;
-    if (strcmp(o->schedule, "cosine") == 0) s.kind = PAL_COSINE;
-    if (strcmp(o->schedule, "wsd") == 0) s.kind = PAL_WSD;
     if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
     if (s.kind == PAL_WSD && s.decay_steps == 0) {
         s.decay_steps = s.steps / 5;

@@ -10,21 +10,22 @@
 
 #include <palimpsest.h>
 
-enum { LM_CONFIG = 1 << 14 }; /* room for the text of all flags */
+enum {
+    LM_CONFIG = 1 << 14, /* room for the text of all flags */
+    LM_OPTIMIZER = 256   /* and of an optimiser */
+};
 
 typedef struct lm_options {
-    /* The model. */
-    char mixers[512], dtype[8];
-    int64_t layers, width, mlp_width, vocab; /* vocab 0: that of the data */
-    double norm_eps;
-    bool tie, no_mlp, recompute;
+    char mixers[512];
+    pal_lm_opts model; /* but mixers, which lm_options_model fills in; vocab 0: that of the data */
     /* The data. */
     char data[1024], data_checksum[16]; /* "": any */
     int64_t batch, len;
     double held_out;
     bool packed, no_prefetch;
     /* The updates. */
-    char optimizer[16], schedule[16];
+    char optimizer[LM_OPTIMIZER];
+    pal_schedule_kind schedule;
     int64_t steps, accumulate, warmup, schedule_steps, decay_steps;
     double lr, lr_end, weight_decay, clip, average;
     uint64_t seed;
@@ -33,14 +34,15 @@ typedef struct lm_options {
     char init_checksum[24]; /* "": any */
     /* What is looked at and kept. */
     int64_t eval_every, sample_every, save_every, keep;
-    char on_save_error[8], out[1024];
+    bool go_on; /* after an error of saving */
+    char out[1024];
     int64_t sample, threads;
     int64_t sequence_parallel, bucket;
     bool shard;
     double train_seconds;
     bool resume;
     int64_t resume_from;
-    /* bit i: flag i of the table in options.c was given */
+    /* bit i: flag i of the tables in options.c was given */
     uint64_t given;
 } lm_options;
 

@@ -3,12 +3,13 @@
  *
  * A family of tasks is a file (mqar.c, needle.c, state.c, synthetic.c). It gives each of its tasks
  * a task_kind: the keys, `begin`, which checks them together and makes the points, and `row`, which
- * writes one row. task.c has the table of all kinds, text.c reads and writes their texts.
+ * writes one row. tasks.def has the names of all kinds, text.c reads and writes their texts.
  */
 #ifndef TASKS_INTERNAL_H
 #define TASKS_INTERNAL_H
 
 #include "examples/tasks/tasks.h"
+#include "tensor/keys.h"
 
 enum {
     TASK_TEXT = 1024,     /* room for a text: lm_options.data has as much */
@@ -18,40 +19,22 @@ enum {
     GROUP_LARGEST = 120   /* elements of S5 */
 };
 
+/* As keys of whole numbers have it (tensor/keys.h). */
 typedef struct task_list {
-    int count;
+    int64_t count;
     int64_t of[TASK_POINTS];
 } task_list;
 
-/* ---- Keys ---- */
-
-typedef enum task_key_type {
-    TASK_COUNT,  /* int64_t */
-    TASK_COUNTS, /* task_list */
-    TASK_REAL,   /* double */
-    TASK_FLAG,   /* bool */
-    TASK_CHOICE  /* int: the number of the word */
-} task_key_type;
-
-typedef struct task_key {
-    const char *name;
-    task_key_type type;
-    size_t offset;        /* of its field in task */
-    double low, high;     /* of a number, or of each in a list */
-    const char *standard; /* the default, as text; "" is a list that `begin` fills */
-    const char *words;    /* of a choice: "zero|random" */
-} task_key;
-
-#define TASK_FIELD(name) offsetof(task, name)
+#define TASK_FIELD(name) PAL_AT(task, name)
 
 /* ---- Kinds ---- */
 
 typedef struct task_kind {
     const char *name, *level;
     const char *help; /* what it asks, and its keys with their defaults */
-    const task_key *key;
-    int keys;
-    int variant; /* tells tasks of one family apart */
+    pal_keys keys;
+    const char *standard; /* the defaults, as text: ":len=64"; a list that is left out is empty */
+    int variant;          /* tells tasks of one family apart */
     pal_status (*begin)(task *t, pal_error *error);
     /* Writes a row of p->len tokens; they are 0 and all targets PAL_IGNORE before. */
     void (*row)(const task *t, task_split split, const task_point *p, pal_rng *rng, int64_t *tokens,
@@ -60,8 +43,8 @@ typedef struct task_kind {
     void (*word)(const task *t, int64_t token, char word[TASK_WORD]);
 } task_kind;
 
-extern const task_kind task_mqar, task_needle, task_parity, task_s3, task_a5, task_s5;
-extern const task_kind task_palindrome, task_copy, task_stack;
+#define TASK(name) extern const task_kind task_##name;
+#include "examples/tasks/tasks.def"
 
 struct task {
     const task_kind *kind;
@@ -100,11 +83,6 @@ struct task {
 
 /* ---- text.c ---- */
 
-/* Numbers within low .. high, all of the text; a whole one is of digits alone. */
-bool task_read_whole(const char *text, double low, double high, int64_t *out);
-bool task_read_real(const char *text, double low, double high, double *out);
-/* The number of a word among words ("zero|random"); -1: it is none of them. */
-int task_read_choice(const char *text, const char *words);
 /* Sets the fields of t->kind from the defaults and then from the keys of the text, which begins
  * after the name. */
 PAL_CHECKED pal_status task_read_keys(task *t, const char *text, pal_error *error);

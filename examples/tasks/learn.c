@@ -4,6 +4,7 @@
  * There are no batches to read: row r of point p comes out of its number, so training batch n is
  * rows n B .. n B + B-1 of the point that n draws, and no number comes twice.
  */
+#include "examples/lm/optimizer.h"
 #include "examples/tasks/internal.h"
 
 #include <math.h>
@@ -123,6 +124,7 @@ task_run task_run_defaults(task_run r)
     if (r.steps == 0) r.steps = 1000;
     if (r.batch == 0) r.batch = 64;
     if (r.lr == 0) r.lr = 3e-3;
+    if (!*r.optimizer) snprintf(r.optimizer, sizeof r.optimizer, "adamw");
     if (r.weight_decay == 0) r.weight_decay = 0.1;
     if (r.weight_decay < 0) r.weight_decay = -1;
     if (r.clip == 0) r.clip = 1;
@@ -219,7 +221,7 @@ task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task
     pal_tape *tape = pal_tape_new();
     /* The square's memory is of 50 steps and not of 1000: runs are short. */
     const double decay = l.run.weight_decay > 0 ? l.run.weight_decay : 0;
-    pal_optim *optim = pal_adamw_new(params, (pal_adamw_opts){.beta2 = 0.98, .decay = decay});
+    pal_optim *optim = lm_optimizer_new(params, l.run.optimizer, decay, 0.98);
     r.failed = !tape || !optim;
     if (!r.failed) {
         *pal_tape_rng(tape) = pal_rng_new(l.run.seed, 2);

@@ -16,15 +16,16 @@
 
 enum { ZERO, RANDOM };
 
-static const task_key keys[] = {
-    {"vocab", TASK_COUNT, TASK_FIELD(is.mqar.vocab), 4, TASK_WORDS, "128", NULL},
-    {"len", TASK_COUNTS, TASK_FIELD(len), 4, TASK_LONGEST, "64", NULL},
-    {"pairs", TASK_COUNTS, TASK_FIELD(is.mqar.pairs), 1, TASK_WORDS, "4,8,16", NULL},
-    {"weights", TASK_COUNTS, TASK_FIELD(weights), 1, 1000000, "1", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 4, TASK_LONGEST, "", NULL},
-    {"test_pairs", TASK_COUNTS, TASK_FIELD(is.mqar.test_pairs), 1, TASK_WORDS, "", NULL},
-    {"power", TASK_REAL, TASK_FIELD(is.mqar.power), 1e-6, 10, "0.01", NULL},
-    {"filler", TASK_CHOICE, TASK_FIELD(is.mqar.filler), 0, 0, "zero", "zero|random"},
+static const pal_key keys[] = {
+    {"vocab", PAL_KEY_WHOLE, TASK_FIELD(is.mqar.vocab), .low = 4, .high = TASK_WORDS},
+    {"len", PAL_KEY_WHOLES, TASK_FIELD(len), .low = 4, .high = TASK_LONGEST, .required = true},
+    {"pairs", PAL_KEY_WHOLES, TASK_FIELD(is.mqar.pairs), .low = 1, .high = TASK_WORDS,
+     .required = true},
+    {"weights", PAL_KEY_WHOLES, TASK_FIELD(weights), .low = 1, .high = 1000000, .required = true},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 4, .high = TASK_LONGEST},
+    {"test_pairs", PAL_KEY_WHOLES, TASK_FIELD(is.mqar.test_pairs), .low = 1, .high = TASK_WORDS},
+    {"power", PAL_KEY_REAL, TASK_FIELD(is.mqar.power), .low = 1e-6, .high = 10},
+    {"filler", PAL_KEY_CHOICE, TASK_FIELD(is.mqar.filler), .words = "zero|random"},
 };
 
 /* ---- Points ---- */
@@ -49,14 +50,16 @@ static pal_status add(task *t, task_split split, int64_t len, int64_t pairs, int
 static pal_status add_all(task *t, task_split split, const task_list *len, const task_list *pairs,
                           const task_list *weights, pal_error *error)
 {
-    const int n = len->count > pairs->count ? len->count : pairs->count;
+    const int64_t n = len->count > pairs->count ? len->count : pairs->count;
     const char *prefix = split == TASK_TRAIN ? "" : "test_";
     if ((len->count > 1 && len->count != n) || (pairs->count > 1 && pairs->count != n))
-        return task_wrong(error, t, "%slen has %d entries and %spairs %d: as many, or one for all",
-                          prefix, len->count, prefix, pairs->count);
+        return task_wrong(error, t,
+                          "%slen has %lld entries and %spairs %lld: as many, or one for all",
+                          prefix, (long long)len->count, prefix, (long long)pairs->count);
     if (weights->count > 1 && weights->count != n)
-        return task_wrong(error, t, "weights has %d entries for %d points: as many, or one for all",
-                          weights->count, n);
+        return task_wrong(error, t,
+                          "weights has %lld entries for %lld points: as many, or one for all",
+                          (long long)weights->count, (long long)n);
     for (int i = 0; i < n; i++) {
         const pal_status s = add(t, split, task_list_at(len, i), task_list_at(pairs, i),
                                  task_list_at(weights, i), len->count > 1, error);
@@ -146,8 +149,8 @@ const task_kind task_mqar = {
             "for its value. Keys: vocab=128, len=64, pairs=4,8,16, weights=1 (shares of the pairs' "
             "batches), test_len and test_pairs (those of the training), power=0.01 (of the slots "
             "that are asked), filler=zero (zero|random)",
-    .key = keys,
-    .keys = sizeof keys / sizeof keys[0],
+    .keys = PAL_KEYS(keys),
+    .standard = ":vocab=128:len=64:pairs=4,8,16:weights=1:power=0.01:filler=zero",
     .begin = begin,
     .row = row,
     .word = word,

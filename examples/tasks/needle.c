@@ -19,13 +19,13 @@
 enum { NOISE, ESSAY, UUID, MULTI };
 enum { KEY_ROOM = 16, VALUE_ROOM = 37, NEEDLE_ROOM = 128, MOST_KEYS = 8 };
 
-static const task_key keys[] = {
-    {"kind", TASK_CHOICE, TASK_FIELD(is.needle.kind), 0, 0, "single-noise-number",
-     "single-noise-number|single-essay-number|single-essay-uuid|multi-key"},
-    {"len", TASK_COUNTS, TASK_FIELD(len), 1, TASK_LONGEST, "256", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 1, TASK_LONGEST, "", NULL},
-    {"digits", TASK_COUNT, TASK_FIELD(is.needle.digits), 1, 9, "4", NULL},
-    {"keys", TASK_COUNT, TASK_FIELD(is.needle.keys), 2, MOST_KEYS, "4", NULL},
+static const pal_key keys[] = {
+    {"kind", PAL_KEY_CHOICE, TASK_FIELD(is.needle.kind),
+     .words = "single-noise-number|single-essay-number|single-essay-uuid|multi-key"},
+    {"len", PAL_KEY_WHOLES, TASK_FIELD(len), .low = 1, .high = TASK_LONGEST, .required = true},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 1, .high = TASK_LONGEST},
+    {"digits", PAL_KEY_WHOLE, TASK_FIELD(is.needle.digits), .low = 1, .high = 9},
+    {"keys", PAL_KEY_WHOLE, TASK_FIELD(is.needle.keys), .low = 2, .high = MOST_KEYS},
 };
 
 /* RULER's noise, and an essay of this project's own. Sentences end in a full stop. */
@@ -200,8 +200,8 @@ const task_kind task_needle = {
         "it. Keys: kind=single-noise-number (single-noise-number|single-essay-number|"
         "single-essay-uuid|multi-key), len=256, test_len (that of the training), digits=4, "
         "keys=4 (of multi-key)",
-    .key = keys,
-    .keys = sizeof keys / sizeof keys[0],
+    .keys = PAL_KEYS(keys),
+    .standard = ":kind=single-noise-number:len=256:digits=4:keys=4",
     .begin = begin,
     .row = row,
 };

@@ -36,15 +36,18 @@ static error_t parse(int key, char *text, struct argp_state *state)
     const struct argp_option *flag = p->flags;
     char keys[sizeof o->keys + 64]; /* more than there is room for: nothing is cut off unseen */
     if (key == ARGP_KEY_INIT) {
-        state->child_inputs[0] = o;
+        state->child_inputs[0] = &o->flags;
         return 0;
     }
+    if (key == ARGP_KEY_ARG) argp_error(state, "there are only options, and '%s' is none", text);
     while (flag->name && flag->key != key) flag++;
     if (!flag->name) return ARGP_ERR_UNKNOWN;
     if (strcmp(flag->name, "task") == 0) {
-        if (task_read_choice(text, p->tasks) < 0)
-            argp_error(state, "--task=%s: %s is wanted", text, p->tasks);
-        o->task = text;
+        const pal_key row = {"task", PAL_KEY_STRING, PAL_AT(task_options, task), .words = p->tasks};
+        const pal_keys one = {1, &row};
+        pal_error error;
+        if (pal_keys_set(&one, o, "--", "task", text, &error) != PAL_OK)
+            argp_error(state, "%s", error.message);
         return 0;
     }
     snprintf(keys, sizeof keys, ":%s=%s", flag->name, text ? text : "true");
@@ -94,7 +97,6 @@ static run begin(const task_options *o)
     snprintf(text, sizeof text, "%.*s%s", (int)strcspn(o->task, "|"), o->task, o->keys);
     need(o, task_new(&r.t, text, &error), &error);
     if (o->show) show(o, r.t);
-    need(o, pal_mixers_check(o->lm.mixers, &error), &error);
     pal_set_threads((int)o->threads);
     task_describe(&r.description, r.t, &o->run);
     pal_rng rng = pal_rng_new(r.description.seed, 0);
@@ -102,8 +104,8 @@ static run begin(const task_options *o)
     r.lm = pal_lm_new(r.params, lm_options_model(&r.description), &rng);
     printf("task    %s\n", task_text(r.t));
     printf("model   %s, %lld layers of width %lld%s, %lld parameters\n", o->lm.mixers,
-           (long long)o->lm.layers, (long long)o->lm.width, o->lm.no_mlp ? " without MLP" : "",
-           (long long)pal_params_size(r.params));
+           (long long)o->lm.model.layers, (long long)o->lm.model.width,
+           o->lm.model.no_mlp ? " without MLP" : "", (long long)pal_params_size(r.params));
     return r;
 }
 
@@ -150,14 +152,16 @@ static bool learn(const run *r)
 
 int task_main(const task_program *p, int argc, char **argv)
 {
-    pal_share_processors(argv);
-    const struct argp_child children[] = {{&task_options_argp, 0, "Model and training:", 9}, {0}};
+    task_options o = {.program = p, .task = p->tasks};
+    const struct argp_child children[] = {{&o.flags.argp, 0, NULL, 9}, {0}};
     const struct argp argp = {
         .options = p->flags, .parser = parse, .doc = p->doc, .children = children};
-    task_options o = {.program = p, .task = p->tasks};
     pal_error error;
+    flags_begin(&o.flags, task_sections, TASK_SECTIONS, &o);
     need(&o, lm_options_read(&o.lm, "", &error), &error); /* the defaults */
     argp_parse(&argp, argc, argv, 0, NULL, &o);
+    if (flags_given(&o.flags, "weight-decay") && o.run.weight_decay == 0)
+        o.run.weight_decay = -1; /* 0 is the default */
     run r = begin(&o);
     const bool ended = learn(&r);
     if (ended) p->say(r.t);

@@ -7,7 +7,7 @@ void task_describe(lm_options *o, const task *t, const task_run *run)
 {
     const task_run r = task_run_defaults(*run);
     snprintf(o->data, sizeof o->data, "%s", task_text(t));
-    o->vocab = task_vocab(t);
+    o->model.vocab = task_vocab(t);
     o->len = 0;
     for (int i = 0; i < task_points(t, TASK_TRAIN); i++) {
         const int64_t len = task_point_at(t, TASK_TRAIN, i).len;
@@ -21,8 +21,8 @@ void task_describe(lm_options *o, const task *t, const task_run *run)
     o->weight_decay = r.weight_decay > 0 ? r.weight_decay : 0;
     o->clip = r.clip;
     o->seed = r.seed;
-    snprintf(o->optimizer, sizeof o->optimizer, "adamw");
-    snprintf(o->schedule, sizeof o->schedule, "cosine");
+    snprintf(o->optimizer, sizeof o->optimizer, "%s", r.optimizer);
+    o->schedule = PAL_COSINE;
 }
 
 pal_status task_save(pal_params *params, const lm_options *o, int64_t step, const char *folder,

@@ -17,11 +17,12 @@
 
 /* ---- Parity ---- */
 
-static const task_key parity_keys[] = {
-    {"min", TASK_COUNT, TASK_FIELD(is.parity.shortest), 1, TASK_LONGEST, "3", NULL},
-    {"max", TASK_COUNT, TASK_FIELD(is.parity.longest), 1, TASK_LONGEST, "40", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 1, TASK_LONGEST, "40,80,128,256", NULL},
-    {"dense", TASK_FLAG, TASK_FIELD(is.parity.dense), 0, 0, "false", NULL},
+static const pal_key parity_keys[] = {
+    {"min", PAL_KEY_WHOLE, TASK_FIELD(is.parity.shortest), .low = 1, .high = TASK_LONGEST},
+    {"max", PAL_KEY_WHOLE, TASK_FIELD(is.parity.longest), .low = 1, .high = TASK_LONGEST},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 1, .high = TASK_LONGEST,
+     .required = true},
+    {"dense", PAL_KEY_FLAG, TASK_FIELD(is.parity.dense)},
 };
 
 /* Training has one point, whose rows are of all lengths: a batch that mixes them has the quieter
@@ -66,8 +67,8 @@ const task_kind task_parity = {
     .help = "bits, and after the last whether an odd number of them is set. Keys: min=3, max=40 "
             "(lengths of the training), test_len=40,80,128,256, dense=false (true: every bit of a "
             "training row asks; tests ask after the last alone)",
-    .key = parity_keys,
-    .keys = sizeof parity_keys / sizeof parity_keys[0],
+    .keys = PAL_KEYS(parity_keys),
+    .standard = ":min=3:max=40:test_len=40,80,128,256:dense=false",
     .begin = parity_begin,
     .row = parity_row,
     .word = number,
@@ -77,9 +78,10 @@ const task_kind task_parity = {
 
 enum { S3, A5, S5 };
 
-static const task_key group_keys[] = {
-    {"len", TASK_COUNTS, TASK_FIELD(len), 1, TASK_LONGEST, "16", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 1, TASK_LONGEST, "16,32,64", NULL},
+static const pal_key group_keys[] = {
+    {"len", PAL_KEY_WHOLES, TASK_FIELD(len), .low = 1, .high = TASK_LONGEST, .required = true},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 1, .high = TASK_LONGEST,
+     .required = true},
 };
 
 static bool is_even(const uint8_t *p, int n)
@@ -154,8 +156,8 @@ static void permutation(const task *t, int64_t token, char text[TASK_WORD])
 #define GROUP_HELP(of)                                                                        \
     "permutations, " of ", and at every place the product of all up to there. Keys: len=16, " \
     "test_len=16,32,64"
-#define GROUP_KIND                                                                          \
-    .level = "length", .key = group_keys, .keys = sizeof group_keys / sizeof group_keys[0], \
+#define GROUP_KIND                                                                            \
+    .level = "length", .keys = PAL_KEYS(group_keys), .standard = ":len=16:test_len=16,32,64", \
     .begin = group_begin, .row = group_row, .word = permutation
 
 const task_kind task_s3 = {

@@ -18,10 +18,10 @@ enum { MOST_STACKS = 256 };
 
 /* ---- Copy and palindrome: token 0 is the separator, 1 .. symbols are symbols ---- */
 
-static const task_key sequence_keys[] = {
-    {"symbols", TASK_COUNT, TASK_FIELD(is.synthetic.symbols), 2, TASK_WORDS - 1, "16", NULL},
-    {"len", TASK_COUNTS, TASK_FIELD(len), 2, TASK_LONGEST, "16,32", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 2, TASK_LONGEST, "", NULL},
+static const pal_key sequence_keys[] = {
+    {"symbols", PAL_KEY_WHOLE, TASK_FIELD(is.synthetic.symbols), .low = 2, .high = TASK_WORDS - 1},
+    {"len", PAL_KEY_WHOLES, TASK_FIELD(len), .low = 2, .high = TASK_LONGEST, .required = true},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 2, .high = TASK_LONGEST},
 };
 
 static pal_status sequence_begin(task *t, pal_error *error)
@@ -65,12 +65,12 @@ static void sequence_word(const task *t, int64_t token, char text[TASK_WORD])
 
 enum { PUSH = 1, POP, FIRST_STACK };
 
-static const task_key stack_keys[] = {
-    {"stacks", TASK_COUNT, TASK_FIELD(is.synthetic.stacks), 1, MOST_STACKS, "4", NULL},
-    {"symbols", TASK_COUNT, TASK_FIELD(is.synthetic.symbols), 2,
-     TASK_WORDS - FIRST_STACK - MOST_STACKS, "16", NULL},
-    {"len", TASK_COUNTS, TASK_FIELD(len), 6, TASK_LONGEST, "48,96", NULL},
-    {"test_len", TASK_COUNTS, TASK_FIELD(test_len), 6, TASK_LONGEST, "", NULL},
+static const pal_key stack_keys[] = {
+    {"stacks", PAL_KEY_WHOLE, TASK_FIELD(is.synthetic.stacks), .low = 1, .high = MOST_STACKS},
+    {"symbols", PAL_KEY_WHOLE, TASK_FIELD(is.synthetic.symbols), .low = 2,
+     .high = TASK_WORDS - FIRST_STACK - MOST_STACKS},
+    {"len", PAL_KEY_WHOLES, TASK_FIELD(len), .low = 6, .high = TASK_LONGEST, .required = true},
+    {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 6, .high = TASK_LONGEST},
 };
 
 static pal_status stack_begin(task *t, pal_error *error)
@@ -138,8 +138,8 @@ const task_kind task_palindrome = {
     .variant = PALINDROME,
     .help = "symbols, a separator, and the symbols backwards. Keys: symbols=16, len=16,32 (of the "
             "whole row: half of it are symbols), test_len (that of the training)",
-    .key = sequence_keys,
-    .keys = sizeof sequence_keys / sizeof sequence_keys[0],
+    .keys = PAL_KEYS(sequence_keys),
+    .standard = ":symbols=16:len=16,32",
     .begin = sequence_begin,
     .row = sequence_row,
     .word = sequence_word,
@@ -150,8 +150,8 @@ const task_kind task_copy = {
     .variant = COPY,
     .help = "symbols, a separator, and the symbols again. Keys: symbols=16, len=16,32 (of the "
             "whole row), test_len (that of the training)",
-    .key = sequence_keys,
-    .keys = sizeof sequence_keys / sizeof sequence_keys[0],
+    .keys = PAL_KEYS(sequence_keys),
+    .standard = ":symbols=16:len=16,32",
     .begin = sequence_begin,
     .row = sequence_row,
     .word = sequence_word,
@@ -162,8 +162,8 @@ const task_kind task_stack = {
     .variant = STACK,
     .help = "PUSH stack symbol, POP stack: what was on top. Keys: stacks=4, symbols=16, len=48,96 "
             "(three tokens an operation), test_len (that of the training)",
-    .key = stack_keys,
-    .keys = sizeof stack_keys / sizeof stack_keys[0],
+    .keys = PAL_KEYS(stack_keys),
+    .standard = ":stacks=4:symbols=16:len=48,96",
     .begin = stack_begin,
     .row = stack_row,
     .word = stack_word,

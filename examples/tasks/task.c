@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const task_kind *const kinds[] = {&task_mqar,       &task_needle, &task_parity,
-                                         &task_s3,         &task_a5,     &task_s5,
-                                         &task_palindrome, &task_copy,   &task_stack};
+static const task_kind *const kinds[] = {
+#define TASK(name) &task_##name,
+#include "examples/tasks/tasks.def"
+};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 const char *task_names(int i) { return i >= 0 && i < KINDS ? kinds[i]->name : NULL; }
@@ -27,20 +28,6 @@ pal_status task_wrong(pal_error *error, const task *t, const char *format, ...)
     return pal_error_set(error, PAL_EVALUE, "task %s: %s", t->kind->name, what);
 }
 
-static pal_status find(const task_kind **kind, const char *text, pal_error *error)
-{
-    const size_t n = strcspn(text, ":");
-    char names[256] = "";
-    for (int i = 0; i < KINDS; i++) {
-        const size_t used = strlen(names);
-        *kind = kinds[i];
-        if (strlen((*kind)->name) == n && strncmp((*kind)->name, text, n) == 0) return PAL_OK;
-        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", (*kind)->name);
-    }
-    return pal_error_set(error, PAL_EVALUE, "there is no task \"%.*s\"; there are %s",
-                         (int)(n < 60 ? n : 60), text, names);
-}
-
 static void share_weights(task *t)
 {
     double sum = 0;
@@ -50,14 +37,15 @@ static void share_weights(task *t)
 
 pal_status task_new(task **out, const char *text, pal_error *error)
 {
-    const task_kind *kind;
+    const int i =
+        pal_kind_find((const void *const *)kinds, KINDS, "task", text, strcspn(text, ":"), error);
     *out = NULL;
-    pal_status s = find(&kind, text, error);
-    if (s != PAL_OK) return s;
+    if (i < 0) return PAL_EVALUE;
+    const task_kind *kind = kinds[i];
     task *t = calloc(1, sizeof *t);
     if (!t) return pal_error_set(error, PAL_ENOMEM, "task %s: out of memory", kind->name);
     t->kind = kind;
-    s = task_read_keys(t, text + strlen(kind->name), error);
+    pal_status s = task_read_keys(t, text + strlen(kind->name), error);
     if (s == PAL_OK) s = kind->begin(t, error);
     if (s == PAL_OK) s = task_write_text(t, error);
     if (s != PAL_OK) {

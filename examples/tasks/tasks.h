@@ -69,17 +69,20 @@ typedef struct task_score {
 task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point, uint64_t seed,
                      int64_t rows);
 
+enum { TASK_OPTIMIZER = 256 }; /* room for the text of an optimiser, as in lm_options */
+
 /* What a run of learning is; zeros are the defaults. */
 typedef struct task_run {
-    int64_t steps;       /* 0: 1000 */
-    int64_t batch;       /* rows; 0: 64 */
-    double lr;           /* peak; 0: 3e-3 */
-    double weight_decay; /* of AdamW, betas 0.9 and 0.98; 0: 0.1; below 0: none */
-    double clip;         /* 0: 1 */
-    int64_t warmup;      /* steps; 0: a twentieth. Then half a cosine to a tenth */
-    uint64_t seed;       /* of parameters and rows; 0: 1 */
-    int64_t every;       /* steps from one look to the next; 0: a twentieth of steps */
-    int64_t rows;        /* test rows of each point; 0: 256 */
+    int64_t steps;                  /* 0: 1000 */
+    int64_t batch;                  /* rows; 0: 64 */
+    double lr;                      /* peak; 0: 3e-3 */
+    char optimizer[TASK_OPTIMIZER]; /* as text (pal_optim_new); "": "adamw" */
+    double weight_decay;            /* 0: 0.1; below 0: none. beta2 of adamw and adam is 0.98 */
+    double clip;                    /* 0: 1 */
+    int64_t warmup;                 /* steps; 0: a twentieth. Then half a cosine to a tenth */
+    uint64_t seed;                  /* of parameters and rows; 0: 1 */
+    int64_t every;                  /* steps from one look to the next; 0: a twentieth of steps */
+    int64_t rows;                   /* test rows of each point; 0: 256 */
     double enough; /* ends when every test point's accuracy has reached it at a look; 0: never */
     bool quiet;    /* prints nothing */
 } task_run;
@@ -106,7 +109,7 @@ typedef struct task_result {
     int points;
     task_score scores[TASK_POINTS]; /* of the test points, at the last look; zeros before it */
 } task_result;
-/* Trains lm, made on params, with AdamW. A run is a function of its arguments: the same bits on any
+/* Trains lm, made on params. A run is a function of its arguments: the same bits on any
  * number of threads. */
 task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task_run run,
                        task_look_fn *look, void *user);

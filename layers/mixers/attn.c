@@ -148,14 +148,17 @@ static pal_mixer *create_swa(pal_params *params, const char *prefix, int64_t wid
     return build("swa", params, prefix, width, dtype, o, rng);
 }
 
-static const pal_key keys[] = {
-    {"num_heads", PAL_KEY_INT, offsetof(pal_attn_opts, num_heads)},
-    {"head_dim", PAL_KEY_INT, offsetof(pal_attn_opts, head_dim)},
-    {"num_kv_heads", PAL_KEY_INT, offsetof(pal_attn_opts, num_kv_heads)},
-    {"window_size", PAL_KEY_INT, offsetof(pal_attn_opts, window_size)},
-    {"rope_theta", PAL_KEY_REAL, offsetof(pal_attn_opts, rope_theta)},
-    {"qkv_bias", PAL_KEY_FLAG, offsetof(pal_attn_opts, qkv_bias)},
-    {"qk_norm", PAL_KEY_FLAG, offsetof(pal_attn_opts, qk_norm)},
+static const pal_key rows[] = {
+    {"num_heads", PAL_KEY_WHOLE, PAL_AT(pal_attn_opts, num_heads), .low = 1, .high = PAL_MOST_SIZE},
+    {"head_dim", PAL_KEY_WHOLE, PAL_AT(pal_attn_opts, head_dim), .low = 1, .high = PAL_MOST_SIZE},
+    {"num_kv_heads", PAL_KEY_WHOLE, PAL_AT(pal_attn_opts, num_kv_heads), .low = 1,
+     .high = PAL_MOST_SIZE},
+    {"window_size", PAL_KEY_WHOLE, PAL_AT(pal_attn_opts, window_size), .low = 1,
+     .high = PAL_MOST_SIZE},
+    {"rope_theta", PAL_KEY_REAL, PAL_AT(pal_attn_opts, rope_theta)},
+    {"qkv_bias", PAL_KEY_FLAG, PAL_AT(pal_attn_opts, qkv_bias)},
+    {"qk_norm", PAL_KEY_FLAG, PAL_AT(pal_attn_opts, qk_norm)},
 };
-const pal_mixer_kind pal_mixer_kind_attn = {"attn", sizeof keys / sizeof *keys, keys, create};
-const pal_mixer_kind pal_mixer_kind_swa = {"swa", sizeof keys / sizeof *keys, keys, create_swa};
+const pal_mixer_kind pal_mixer_kind_attn = {"attn", PAL_KEYS(rows), sizeof(pal_attn_opts), create};
+const pal_mixer_kind pal_mixer_kind_swa = {"swa", PAL_KEYS(rows), sizeof(pal_attn_opts),
+                                           create_swa};

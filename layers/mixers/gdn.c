@@ -91,16 +91,17 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
     return pal_gdn_new(params, prefix, width, dtype, *(const pal_gdn_opts *)opts, rng);
 }
 
-static const pal_key keys[] = {
-    {"num_heads", PAL_KEY_INT, offsetof(pal_gdn_opts, num_heads)},
-    {"head_dim", PAL_KEY_INT, offsetof(pal_gdn_opts, head_dim)},
-    {"num_v_heads", PAL_KEY_INT, offsetof(pal_gdn_opts, num_v_heads)},
-    {"expand_v", PAL_KEY_REAL, offsetof(pal_gdn_opts, expand_v)},
-    {"use_gate", PAL_KEY_NOT, offsetof(pal_gdn_opts, no_gate)},
-    {"use_short_conv", PAL_KEY_NOT, offsetof(pal_gdn_opts, no_conv)},
-    {"conv_size", PAL_KEY_INT, offsetof(pal_gdn_opts, conv_size)},
-    {"conv_bias", PAL_KEY_FLAG, offsetof(pal_gdn_opts, conv_bias)},
-    {"allow_neg_eigval", PAL_KEY_FLAG, offsetof(pal_gdn_opts, allow_neg_eigval)},
-    {"norm_eps", PAL_KEY_REAL, offsetof(pal_gdn_opts, norm_eps)},
+static const pal_key rows[] = {
+    {"num_heads", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, num_heads), .low = 1, .high = PAL_MOST_SIZE},
+    {"head_dim", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, head_dim), .low = 1, .high = PAL_MOST_SIZE},
+    {"num_v_heads", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, num_v_heads), .low = 1,
+     .high = PAL_MOST_SIZE},
+    {"expand_v", PAL_KEY_REAL, PAL_AT(pal_gdn_opts, expand_v)},
+    {"use_gate", PAL_KEY_NOT, PAL_AT(pal_gdn_opts, no_gate)},
+    {"use_short_conv", PAL_KEY_NOT, PAL_AT(pal_gdn_opts, no_conv)},
+    {"conv_size", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, conv_size), .low = 1, .high = PAL_MOST_SIZE},
+    {"conv_bias", PAL_KEY_FLAG, PAL_AT(pal_gdn_opts, conv_bias)},
+    {"allow_neg_eigval", PAL_KEY_FLAG, PAL_AT(pal_gdn_opts, allow_neg_eigval)},
+    {"norm_eps", PAL_KEY_REAL, PAL_AT(pal_gdn_opts, norm_eps)},
 };
-const pal_mixer_kind pal_mixer_kind_gdn = {"gdn", sizeof keys / sizeof *keys, keys, create};
+const pal_mixer_kind pal_mixer_kind_gdn = {"gdn", PAL_KEYS(rows), sizeof(pal_gdn_opts), create};

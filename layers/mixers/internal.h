@@ -8,6 +8,7 @@
 #include "layers/check.h"
 #include "layers/mixers.h"
 #include "layers/modules/init.h"
+#include "tensor/keys.h"
 
 /* One call of a mixer. */
 typedef struct pal_run {
@@ -40,39 +41,17 @@ void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, dou
 /* Shows o and the state of a rule, and hands the state on. */
 void pal_run_done(const pal_run *run, pal_rule_out *out);
 
-/* A text key and the field of the options that it sets. */
-typedef enum pal_key_kind {
-    PAL_KEY_INT,  /* int64_t > 0 */
-    PAL_KEY_REAL, /* double */
-    PAL_KEY_FLAG, /* bool: true or false */
-    PAL_KEY_NOT,  /* bool that holds the opposite */
-    PAL_KEY_GATE, /* pal_gate: silu, sigmoid, none */
-    PAL_KEY_SCOPE /* bool: scalar is true, channel false */
-} pal_key_kind;
-typedef struct pal_key {
-    const char *name;
-    pal_key_kind kind;
-    size_t offset;
-} pal_key;
-
 typedef struct pal_mixer_kind {
     const char *name;
-    int keys;
-    const pal_key *key;
+    pal_keys keys;    /* of its options, as text; zeros are the defaults */
+    size_t opts_size; /* bytes of the options */
     pal_mixer *(*create)(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
                          const void *opts, pal_rng *rng);
 } pal_mixer_kind;
+enum { PAL_MOST_SIZE = 1 << 30 }; /* of whole numbers among the options */
 
-typedef union pal_any_opts {
-    pal_gdn2_opts gdn2;
-    pal_kda_opts kda;
-    pal_gdn_opts gdn;
-    pal_mamba2_opts mamba2;
-    pal_attn_opts attn;
-} pal_any_opts;
-
-extern const pal_mixer_kind pal_mixer_kind_gdn2, pal_mixer_kind_kda, pal_mixer_kind_gdn,
-    pal_mixer_kind_mamba2, pal_mixer_kind_attn, pal_mixer_kind_swa;
+#define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
+#include "layers/layers.def"
 
 /* ---- The delta layers (qkv.c) ---- */
 

@@ -142,18 +142,21 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
     return pal_mamba2_new(params, prefix, width, dtype, *(const pal_mamba2_opts *)opts, rng);
 }
 
-static const pal_key keys[] = {
-    {"head_dim", PAL_KEY_INT, offsetof(pal_mamba2_opts, head_dim)},
-    {"state_size", PAL_KEY_INT, offsetof(pal_mamba2_opts, state_size)},
-    {"expand", PAL_KEY_REAL, offsetof(pal_mamba2_opts, expand)},
-    {"n_groups", PAL_KEY_INT, offsetof(pal_mamba2_opts, n_groups)},
-    {"conv_kernel", PAL_KEY_INT, offsetof(pal_mamba2_opts, conv_kernel)},
-    {"dt_min", PAL_KEY_REAL, offsetof(pal_mamba2_opts, dt_min)},
-    {"dt_max", PAL_KEY_REAL, offsetof(pal_mamba2_opts, dt_max)},
-    {"use_conv_bias", PAL_KEY_NOT, offsetof(pal_mamba2_opts, no_conv_bias)},
-    {"use_bias", PAL_KEY_FLAG, offsetof(pal_mamba2_opts, use_bias)},
-    {"rmsnorm", PAL_KEY_NOT, offsetof(pal_mamba2_opts, no_norm)},
-    {"norm_before_gate", PAL_KEY_FLAG, offsetof(pal_mamba2_opts, norm_before_gate)},
-    {"norm_eps", PAL_KEY_REAL, offsetof(pal_mamba2_opts, norm_eps)},
+static const pal_key rows[] = {
+    {"head_dim", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, head_dim), .low = 1, .high = PAL_MOST_SIZE},
+    {"state_size", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, state_size), .low = 1,
+     .high = PAL_MOST_SIZE},
+    {"expand", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, expand)},
+    {"n_groups", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, n_groups), .low = 1, .high = PAL_MOST_SIZE},
+    {"conv_kernel", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, conv_kernel), .low = 1,
+     .high = PAL_MOST_SIZE},
+    {"dt_min", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, dt_min)},
+    {"dt_max", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, dt_max)},
+    {"use_conv_bias", PAL_KEY_NOT, PAL_AT(pal_mamba2_opts, no_conv_bias)},
+    {"use_bias", PAL_KEY_FLAG, PAL_AT(pal_mamba2_opts, use_bias)},
+    {"rmsnorm", PAL_KEY_NOT, PAL_AT(pal_mamba2_opts, no_norm)},
+    {"norm_before_gate", PAL_KEY_FLAG, PAL_AT(pal_mamba2_opts, norm_before_gate)},
+    {"norm_eps", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, norm_eps)},
 };
-const pal_mixer_kind pal_mixer_kind_mamba2 = {"mamba2", sizeof keys / sizeof *keys, keys, create};
+const pal_mixer_kind pal_mixer_kind_mamba2 = {"mamba2", PAL_KEYS(rows), sizeof(pal_mamba2_opts),
+                                              create};

@@ -1,11 +1,11 @@
 /*
  * mixer.c - mixers by name and options text, `name[:key=value...]`.
  *
- * Each layer file has a table of its keys and the fields they set; here is the one parser. It reads
- * the text in place: a mixer's text ends at a comma or at the end.
+ * The file of each mixer has a table of its keys (tensor/keys.h).
  */
 #include "layers/mixers/internal.h"
 #include "tensor/number.h"
+
 
 #include <math.h>
 #include <string.h>
@@ -35,117 +35,37 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
 
 /* ---- Text ---- */
 
-static bool same(const char *word, size_t n, const char *name)
-{
-    return strlen(name) == n && strncmp(word, name, n) == 0;
-}
-
-/* All names, for messages. */
-static void list_names(char *text, size_t room)
-{
-    size_t n = 0;
-    for (int i = 0; i < KINDS && n < room; i++)
-        n += (size_t)snprintf(text + n, room - n, "%s%s", i ? ", " : "", kinds[i]->name);
-}
-
-static void list_keys(const pal_mixer_kind *kind, char *text, size_t room)
-{
-    size_t n = 0;
-    for (int i = 0; i < kind->keys && n < room; i++)
-        n += (size_t)snprintf(text + n, room - n, "%s%s", i ? ", " : "", kind->key[i].name);
-}
-
-/* Sets a field from value; what was expected if it does not read as that, else NULL. */
-static const char *set(const pal_key *key, const char *value, size_t n, void *opts)
-{
-    char word[64], *field = (char *)opts + key->offset;
-    snprintf(word, sizeof word, "%.*s", (int)(n < 63 ? n : 63), value);
-    bool yes = same(value, n, "true"), no = same(value, n, "false");
-    switch (key->kind) {
-    case PAL_KEY_INT: {
-        int64_t i;
-        if (!pal_integer_read(word, &i) || i < 1 || i > 1 << 30) return "a whole number above 0";
-        memcpy(field, &i, sizeof i);
-        return NULL;
-    }
-    case PAL_KEY_REAL: {
-        double x;
-        if (!pal_number_read(word, &x) || !isfinite(x)) return "a number";
-        memcpy(field, &x, sizeof x);
-        return NULL;
-    }
-    case PAL_KEY_FLAG:
-    case PAL_KEY_NOT:
-        if (!yes && !no) return "true or false";
-        *(bool *)(void *)field = key->kind == PAL_KEY_FLAG ? yes : no;
-        return NULL;
-    case PAL_KEY_GATE: {
-        pal_gate gate = same(value, n, "silu")      ? PAL_GATE_SILU
-                        : same(value, n, "sigmoid") ? PAL_GATE_SIGMOID
-                        : same(value, n, "none")    ? PAL_GATE_NONE
-                                                    : PAL_GATE_DEFAULT;
-        memcpy(field, &gate, sizeof gate);
-        return gate == PAL_GATE_DEFAULT ? "silu, sigmoid or none" : NULL;
-    }
-    case PAL_KEY_SCOPE:
-        *(bool *)(void *)field = same(value, n, "scalar");
-        return same(value, n, "scalar") || same(value, n, "channel") ? NULL : "scalar or channel";
-    }
-    return "nothing";
-}
-
-static pal_status parse_key(const pal_mixer_kind *kind, const char *text, size_t n, void *opts,
-                            pal_error *error)
-{
-    const char *equals = memchr(text, '=', n);
-    size_t length = equals ? (size_t)(equals - text) : n;
-    for (int i = 0; i < kind->keys; i++) {
-        const pal_key *key = &kind->key[i];
-        if (!same(text, length, key->name)) continue;
-        const char *expected =
-            set(key, equals ? equals + 1 : "", equals ? n - length - 1 : 0, opts);
-        if (!expected) return PAL_OK;
-        return pal_error_set(error, PAL_EVALUE, "mixer %s: \"%.*s\": %s should be %s", kind->name,
-                             (int)n, text, key->name, expected);
-    }
-    char list[512];
-    list_keys(kind, list, sizeof list);
-    return pal_error_set(error, PAL_EVALUE, "mixer %s has no key \"%.*s\"; its keys are %s",
-                         kind->name, (int)length, text, list);
-}
-
-/* One mixer's text: its kind and options. *end is where it stops. */
-static pal_status parse(const char *text, const pal_mixer_kind **kind, pal_any_opts *opts,
+/* One mixer's text, which ends at a comma or at the end: its kind and options, which drop frees.
+ * *end is where it stops. */
+static pal_status parse(const char *text, const pal_mixer_kind **kind, void **opts,
                         const char **end, pal_error *error)
 {
-    size_t n = strcspn(text, ":,");
-    *kind = NULL;
-    memset(opts, 0, sizeof *opts);
-    for (int i = 0; i < KINDS; i++)
-        if (same(text, n, kinds[i]->name)) *kind = kinds[i];
-    if (!*kind) {
-        char list[256];
-        list_names(list, sizeof list);
-        return pal_error_set(error, PAL_EVALUE, "there is no mixer \"%.*s\"; there are %s", (int)n,
-                             text, list);
-    }
-    const char *at = text + n;
-    while (*at == ':') {
-        size_t length = strcspn(at + 1, ":,");
-        pal_status status = parse_key(*kind, at + 1, length, opts, error);
-        if (status != PAL_OK) return status;
-        at += 1 + length;
-    }
-    *end = at;
-    return PAL_OK;
+    const size_t n = strcspn(text, ":,"), whole = strcspn(text, ",");
+    const int i = pal_kind_find((const void *const *)kinds, KINDS, "mixer", text, n, error);
+    char prefix[64];
+    *opts = NULL;
+    *end = text + whole;
+    if (i < 0) return PAL_EVALUE;
+    *kind = kinds[i];
+    snprintf(prefix, sizeof prefix, "mixer %s: ", (*kind)->name);
+    *opts = pal_malloc((*kind)->opts_size);
+    if (!*opts) return pal_error_set(error, PAL_ENOMEM, "%sout of memory", prefix);
+    memset(*opts, 0, (*kind)->opts_size);
+    return pal_keys_read(&(*kind)->keys, *opts, prefix, text + n, whole - n, false, error);
+}
+
+static void drop(const pal_mixer_kind *kind, void *opts)
+{
+    if (opts) pal_free(opts, kind->opts_size);
 }
 
 pal_status pal_mixers_check(const char *list, pal_error *error)
 {
     const pal_mixer_kind *kind;
-    pal_any_opts opts;
     for (const char *at = list;; at++) {
+        void *opts;
         pal_status status = parse(at, &kind, &opts, &at, error);
+        drop(kind, opts);
         if (status != PAL_OK) return status;
         if (*at == '\0') return PAL_OK;
     }
@@ -155,13 +75,17 @@ pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, 
                          const char *text, pal_rng *rng)
 {
     const pal_mixer_kind *kind;
-    pal_any_opts opts;
+    void *opts;
     pal_error error = {PAL_OK, ""};
+    pal_mixer *mixer = NULL;
     const char *end;
     if (parse(text, &kind, &opts, &end, &error) == PAL_OK) {
-        if (*end == '\0') return kind->create(params, prefix, width, dtype, &opts, rng);
-        pal_error_set(&error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
+        if (*end == '\0')
+            mixer = kind->create(params, prefix, width, dtype, opts, rng);
+        else
+            pal_error_set(&error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
     }
-    pal_raise(&error);
-    return NULL;
+    drop(kind, opts);
+    if (error.status != PAL_OK) pal_raise(&error);
+    return mixer;
 }

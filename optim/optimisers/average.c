@@ -58,7 +58,11 @@ static void exchange(const pal_average *s, pal_block of, void *mean)
 
 /* ---- Life ---- */
 
-static const pal_rule average = {.name = "average"}; /* for messages */
+static const pal_key rows[] = {
+    {"decay", PAL_KEY_REAL, PAL_AT(pal_average_opts, decay), .high = 1, .open = PAL_OPEN_BOTH},
+    {"warm-up", PAL_KEY_FLAG, PAL_AT(pal_average_opts, warm_up)},
+};
+static const pal_keys keys = PAL_KEYS(rows);
 
 pal_average *pal_average_new(pal_params *params, pal_average_opts opts)
 {
@@ -67,7 +71,11 @@ pal_average *pal_average_new(pal_params *params, pal_average_opts opts)
         pal_fail_nowhere(PAL_EVALUE, "average_new: there are no parameters (params is NULL)");
         return NULL;
     }
-    if (!pal_option_in_unit(&average, "decay", opts.decay)) return NULL;
+    pal_error error;
+    if (pal_keys_check(&keys, &opts, "average_new: ", &error) != PAL_OK) {
+        pal_fail_nowhere(error.status, "%s", error.message);
+        return NULL;
+    }
     pal_average *s = pal_malloc(sizeof *s);
     if (s) {
         *s = (pal_average){.params = params, .opts = opts};
@@ -132,21 +140,12 @@ int64_t pal_average_updates(const pal_average *s) { return s->updates; }
 
 /* ---- Files ---- */
 
-static int numbers(const pal_average *s, pal_number number[2])
-{
-    number[0] = (pal_number){"decay", s->opts.decay};
-    number[1] = (pal_number){"warm-up", s->opts.warm_up};
-    return 2;
-}
-
 pal_status pal_average_put(const pal_average *s, pal_h5 *file, const char *group, pal_error *error)
 {
     pal_status status = check(s, "average_put", false, error);
     if (status != PAL_OK) return status;
-    pal_number number[2];
     status = pal_state_put(&s->state, "average_put", "average", s->updates, file, group, error);
-    return status == PAL_OK ? pal_numbers_put(number, numbers(s, number), file, group, error)
-                            : status;
+    return status == PAL_OK ? pal_numbers_put(&keys, &s->opts, file, group, error) : status;
 }
 
 pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal_undo *undo,
@@ -154,12 +153,11 @@ pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal
 {
     pal_status status = check(s, "average_get", false, error);
     if (status != PAL_OK) return status;
-    pal_number number[2];
     pal_undo mine = {0};
     status =
         pal_state_get(&s->state, "average_get", "average", &s->updates, file, group, &mine, error);
     if (status == PAL_OK)
-        status = pal_numbers_check(number, numbers(s, number), "average_get", file, group, error);
+        status = pal_numbers_check(&keys, &s->opts, "average_get", file, group, error);
     if (status == PAL_OK && undo)
         *undo = mine;
     else

@@ -7,18 +7,18 @@
 
 void pal_scale_gradients(pal_params *params, double factor)
 {
-    for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
-        pal_block b = pal_params_block(params, run.block);
-        pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
+    for (pal_extent extent = {0}; pal_extent_next(params, NULL, &extent);) {
+        pal_block b = pal_params_block(params, extent.block);
+        pal_scale(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset), factor);
     }
 }
 
 double pal_gradient_squares(const pal_params *params, const pal_setting *setting)
 {
     double sum = 0;
-    for (pal_run run = {0}; pal_run_next(params, setting, &run);) {
-        pal_block b = pal_params_block(params, run.block);
-        sum += pal_sum_square(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset));
+    for (pal_extent extent = {0}; pal_extent_next(params, setting, &extent);) {
+        pal_block b = pal_params_block(params, extent.block);
+        sum += pal_sum_square(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset));
     }
     return sum;
 }

@@ -1,10 +1,10 @@
 /*
- * internal.h - what the files of this floor share: stretches of memory, moments, and the frame that
- * a rule is put into.
+ * internal.h - what the files of this floor share: extents of memory, moments, and the frame that
+ * every kind of optimiser is put into.
  *
- * Neighbouring parameters of one block that are treated alike form a run: one stretch of memory,
+ * Neighbouring parameters of one block that are treated alike form an extent: one range of memory,
  * the zero padding between them included (zero gradients keep zero padding at zero). Frozen
- * parameters, and those of other ranks, are in no run. Work inside a run is cut into pieces of
+ * parameters, and those of other ranks, are in no extent. Work in an extent is cut into pieces of
  * PAL_PIECE elements whatever the number of threads.
  */
 #ifndef PAL_OPTIM_INTERNAL_H
@@ -12,8 +12,9 @@
 
 #include "optim/optimisers/kernels.h"
 #include "optim/optim.h"
+#include "tensor/keys.h"
 
-/* ---- Stretches of memory (run.c) ---- */
+/* ---- Extents of memory (extent.c) ---- */
 
 enum { PAL_PIECE = 1 << 14 };
 
@@ -22,21 +23,21 @@ typedef struct pal_setting {
     double rate, decay; /* times the learning rate; before pal_no_decay is looked at */
     int moments;        /* numbers kept beside each element: 0, 1 or 2 */
     bool alone;         /* it joins no neighbour */
-    bool elsewhere;     /* it is another rank's: no moments here, and in no run */
+    bool elsewhere;     /* it is another rank's: no moments here, and in no extent */
     int owner;          /* that rank */
 } pal_setting;
 
-typedef struct pal_run {
-    int next;  /* the parameter after the run; 0 starts a walk */
-    int first; /* the first of the run */
+typedef struct pal_extent {
+    int next;  /* the parameter after the extent; 0 starts a walk */
+    int first; /* its first */
     int block;
     int64_t offset, count; /* elements of the block */
     double rate, decay;    /* of all its parameters; decay 0 for those marked pal_no_decay */
-} pal_run;
+} pal_extent;
 
-/* The run that follows *run in order of creation; false at the end. `setting` has an entry for each
- * parameter; NULL: all are treated alike. */
-bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run);
+/* The extent that follows *extent in order of creation; false at the end. `setting` has an entry
+ * for each parameter; NULL: all are treated alike. */
+bool pal_extent_next(const pal_params *params, const pal_setting *setting, pal_extent *extent);
 
 static inline int64_t pal_pieces(int64_t count) { return (count + PAL_PIECE - 1) / PAL_PIECE; }
 static inline int64_t pal_piece_size(int64_t count, int64_t piece)
@@ -70,7 +71,7 @@ const char *pal_bad_parameter(const pal_params *params);
 enum { PAL_MOMENTS = 2 };
 
 /* They lie in blocks like the parameters', in the same order and with the same padding, without
- * those that have none: a run of parameters is a run of their moments. */
+ * those that have none: an extent of parameters is an extent of their moments. */
 typedef struct pal_state {
     pal_params *params;
     const char *letters;        /* of each moment, in a file: "mv" */
@@ -89,7 +90,7 @@ typedef struct pal_state {
 bool pal_state_new(pal_state *state, pal_params *params, const char *letters,
                    const pal_setting *setting);
 void pal_state_free(pal_state *state);
-/* Moment k of parameter i, and of those that follow it in a run; NULL: it has none. */
+/* Moment k of parameter i, and of those that follow it in an extent; NULL: it has none. */
 void *pal_state_at(const pal_state *state, int i, int k);
 /* The rank that has it; -1: there is none. */
 int pal_state_owner(const pal_state *state, int i, int k);
@@ -122,40 +123,41 @@ pal_status pal_average_load(pal_average *average, pal_h5 *file, const char *grou
 /* Puts back what was there before, or frees it. Cannot fail. */
 void pal_undo_end(pal_undo *undo, bool back);
 
-/* ---- Rules (optim.c) ---- */
+/* ---- Kinds of optimisers (optim.c) ---- */
 
-/* A number that shapes what a rule does from step to step, by its name. */
-typedef struct pal_number {
-    const char *name;
-    double value;
-} pal_number;
-enum { PAL_NUMBERS = 8 };
+/* A row of the options with this tag is told by each parameter's setting in a file, and not by a
+ * number of the optimiser. */
+enum { PAL_IN_SETTING = 1 };
 
-/* Numbers as attributes of an object of the file; and compared with them: PAL_EVALUE names the
+/* Options as attributes of an object of the file; and compared with them: PAL_EVALUE names the
  * first that is another (state.c). */
-pal_status pal_numbers_put(const pal_number *number, int count, pal_h5 *file, const char *object,
+pal_status pal_numbers_put(const pal_keys *keys, const void *opts, pal_h5 *file, const char *object,
                            pal_error *error);
-pal_status pal_numbers_check(const pal_number *number, int count, const char *op, pal_h5 *file,
+pal_status pal_numbers_check(const pal_keys *keys, const void *opts, const char *op, pal_h5 *file,
                              const char *object, pal_error *error);
 
-typedef struct pal_rule {
+typedef struct pal_update_kind {
     const char *name;
-    /* The options but decay and groups; returns how many there are. */
-    int (*numbers)(const void *opts, pal_number number[PAL_NUMBERS]);
+    pal_keys keys;    /* of the options but groups; the bounds hold with defaults filled in */
+    size_t opts_size; /* bytes of the options */
+    /* The constructor. */
+    pal_optim *(*create)(pal_params *params, const void *opts);
     /* Sets moments and alone for parameter i. */
     void (*classify)(const void *opts, const pal_params *params, int i, pal_setting *setting);
     /* Bytes wanted in pal_optim.work; NULL: none. */
     size_t (*work)(const pal_optim *optim);
-    /* One step of a run; optim->steps is t. */
-    void (*update)(const pal_optim *optim, const pal_run *run, double lr);
-} pal_rule;
+    /* One step of an extent; optim->steps is t. */
+    void (*update)(const pal_optim *optim, const pal_extent *extent, double lr);
+} pal_update_kind;
+
+#define PAL_OPTIMISER(name) extern const pal_update_kind pal_update_##name;
+#include "optim/optimisers/optimisers.def"
 
 struct pal_optim {
-    const pal_rule *rule;
+    const pal_update_kind *kind;
     pal_params *params;
-    int count;  /* of the parameters when it was made */
-    void *opts; /* the rule's, with defaults filled in */
-    size_t opts_size;
+    int count;            /* of the parameters when it was made */
+    void *opts;           /* with defaults filled in */
     pal_setting *setting; /* of each parameter */
     pal_state state;
     void *work;
@@ -169,20 +171,15 @@ struct pal_optim {
 /* Leaves to this rank the moments of the parameters it owns: owner has a rank for each. Only before
  * the first step. PAL_EVALUE, PAL_ENOMEM: nothing has changed. */
 pal_status pal_optim_shard(pal_optim *optim, const int *owner, int rank, pal_error *error);
-/* What every constructor ends in. NULL after telling the handler. */
-pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
-                          int group_count, double decay, const void *opts, size_t opts_size);
-/* Whether an option is in (0, 1); finite and >= 0. false after telling the handler. */
-bool pal_option_in_unit(const pal_rule *rule, const char *option, double value);
-bool pal_option_not_negative(const pal_rule *rule, const char *option, double value);
-/* A kernel over a run with its gradients, values and moments. */
-void pal_update_run(const pal_optim *optim, const pal_run *run, pal_update *kernel,
-                    const void *numbers);
-/* AdamW's update of a run (Adam's, if the decay is coupled), for rules that leave some parameters
- * to it. decay and groups of opts are not read. */
-void pal_adamw_update_run(const pal_optim *optim, const pal_run *run, const pal_adamw_opts *opts,
-                          double lr, bool coupled);
-/* Fills in AdamW's defaults; false after telling the handler that one is out of range. */
-bool pal_adamw_check(const pal_rule *rule, pal_adamw_opts *opts);
+/* What every constructor ends in, with its defaults filled in. NULL after telling the handler. */
+pal_optim *pal_optim_make(const pal_update_kind *kind, pal_params *params, const void *opts,
+                          const pal_group *groups, int group_count, double decay);
+/* A kernel over an extent with its gradients, values and moments. */
+void pal_update_extent(const pal_optim *optim, const pal_extent *extent, pal_update *kernel,
+                       const void *numbers);
+/* AdamW's update of an extent (Adam's, if the decay is coupled), for optimisers that leave some
+ * parameters to it. decay and groups of opts are not read. */
+void pal_adamw_update_extent(const pal_optim *optim, const pal_extent *extent,
+                             const pal_adamw_opts *opts, double lr, bool coupled);
 
 #endif

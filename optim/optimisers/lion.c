@@ -2,6 +2,9 @@
  * lion.c - the sign of a momentum.
  */
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/lion.h"
+
+#include <math.h>
 
 static void classify(const void *opts, const pal_params *params, int i, pal_setting *setting)
 {
@@ -9,7 +12,7 @@ static void classify(const void *opts, const pal_params *params, int i, pal_sett
     setting->moments = 1;
 }
 
-static void update(const pal_optim *optim, const pal_run *run, double lr)
+static void update(const pal_optim *optim, const pal_extent *extent, double lr)
 {
     const pal_lion_opts *o = optim->opts;
     pal_lion_numbers c = {.beta1 = o->beta1,
@@ -17,31 +20,32 @@ static void update(const pal_optim *optim, const pal_run *run, double lr)
                           .beta2 = o->beta2,
                           .one_beta2 = 1 - o->beta2,
                           .rate = lr,
-                          .decay = lr * run->decay};
-    pal_dtype dtype = pal_params_block(optim->params, run->block).dtype;
-    pal_update_run(optim, run, pal_optim_kernels_for(dtype)->lion, &c);
+                          .decay = lr * extent->decay};
+    pal_dtype dtype = pal_params_block(optim->params, extent->block).dtype;
+    pal_update_extent(optim, extent, pal_optim_kernels_for(dtype)->lion, &c);
 }
 
-static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
+static const pal_key rows[] = {
+    {"beta1", PAL_KEY_REAL, PAL_AT(pal_lion_opts, beta1), .high = 1, .open = PAL_OPEN_BOTH},
+    {"beta2", PAL_KEY_REAL, PAL_AT(pal_lion_opts, beta2), .high = 1, .open = PAL_OPEN_BOTH},
+    {"decay", PAL_KEY_REAL, PAL_AT(pal_lion_opts, decay), .high = HUGE_VAL, .tag = PAL_IN_SETTING},
+};
+
+pal_optim *pal_lion_new(pal_params *params, pal_lion_opts o)
 {
-    const pal_lion_opts *o = opts;
-    int n = 0;
-    number[n++] = (pal_number){"beta1", o->beta1};
-    number[n++] = (pal_number){"beta2", o->beta2};
-    return n;
+    if (o.beta1 == 0) o.beta1 = 0.9;
+    if (o.beta2 == 0) o.beta2 = 0.99;
+    return pal_optim_make(&pal_update_lion, params, &o, o.groups, o.group_count, o.decay);
 }
 
-static const pal_rule lion = {
-    .name = "lion", .classify = classify, .numbers = numbers, .update = update};
-
-pal_optim *pal_lion_new(pal_params *params, pal_lion_opts opts)
+static pal_optim *create(pal_params *params, const void *opts)
 {
-    if (opts.beta1 == 0) opts.beta1 = 0.9;
-    if (opts.beta2 == 0) opts.beta2 = 0.99;
-    if (!pal_option_in_unit(&lion, "beta1", opts.beta1) ||
-        !pal_option_in_unit(&lion, "beta2", opts.beta2) ||
-        !pal_option_not_negative(&lion, "decay", opts.decay))
-        return NULL;
-    return pal_optim_make(&lion, params, opts.groups, opts.group_count, opts.decay, &opts,
-                          sizeof opts);
+    return pal_lion_new(params, *(const pal_lion_opts *)opts);
 }
+
+const pal_update_kind pal_update_lion = {.name = "lion",
+                                         .keys = PAL_KEYS(rows),
+                                         .opts_size = sizeof(pal_lion_opts),
+                                         .create = create,
+                                         .classify = classify,
+                                         .update = update};

@@ -7,6 +7,7 @@
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
+#include "optim/optimisers/kernels/muon.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -105,73 +106,73 @@ static double factor(pal_muon_scale scale, double rows, double columns)
     return sqrt(fmax(1, rows / columns));
 }
 
-static void update(const pal_optim *optim, const pal_run *run, double lr)
+static void update(const pal_optim *optim, const pal_extent *extent, double lr)
 {
     const pal_muon_opts *o = optim->opts;
-    if (!optim->setting[run->first].alone) {
+    if (!optim->setting[extent->first].alone) {
         const pal_adamw_opts rest = {.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps};
-        pal_adamw_update_run(optim, run, &rest, lr, false);
+        pal_adamw_update_extent(optim, extent, &rest, lr, false);
         return;
     }
-    pal_array x = pal_params_array(optim->params, run->first);
-    if (run->count == 0) return;
+    pal_array x = pal_params_array(optim->params, extent->first);
+    if (extent->count == 0) return;
     int64_t rows = x.shape[0], columns = x.shape[1];
-    pal_block of = pal_params_block(optim->params, run->block);
-    void *g = pal_element(of.dtype, of.grad, run->offset);
+    pal_block of = pal_params_block(optim->params, extent->block);
+    void *g = pal_element(of.dtype, of.grad, extent->offset);
     const pal_optim_kernels *k = pal_optim_kernels_for(of.dtype);
     view w = view_of(of.dtype, rows, columns, optim->work);
     pal_muon_numbers numbers = {.momentum = o->momentum,
                                 .nesterov = !o->no_nesterov,
                                 .rate = lr * factor(o->scale, (double)rows, (double)columns),
-                                .decay = lr * run->decay};
-    pal_update_all(of.dtype, run->count, k->muon_direction, &numbers, g, NULL,
-                   pal_state_at(&optim->state, run->first, 0), w.x);
-    double norm = sqrt(pal_sum_square(of.dtype, run->count, w.x));
-    pal_scale(of.dtype, run->count, w.x, 1 / (norm < least_norm ? least_norm : norm));
+                                .decay = lr * extent->decay};
+    pal_update_all(of.dtype, extent->count, k->muon_direction, &numbers, g, NULL,
+                   pal_state_at(&optim->state, extent->first, 0), w.x);
+    double norm = sqrt(pal_sum_square(of.dtype, extent->count, w.x));
+    pal_scale(of.dtype, extent->count, w.x, 1 / (norm < least_norm ? least_norm : norm));
     for (int i = 0; i < ITERATIONS; i++) iterate(&w);
-    pal_update_all(of.dtype, run->count, k->muon_move, &numbers, w.x, x.data, NULL, NULL);
+    pal_update_all(of.dtype, extent->count, k->muon_move, &numbers, w.x, x.data, NULL, NULL);
 }
 
-static int numbers(const void *opts, pal_number number[PAL_NUMBERS])
-{
-    const pal_muon_opts *o = opts;
-    int n = 0;
-    number[n++] = (pal_number){"momentum", o->momentum};
-    number[n++] = (pal_number){"beta1", o->beta1};
-    number[n++] = (pal_number){"beta2", o->beta2};
-    number[n++] = (pal_number){"eps", o->eps};
-    number[n++] = (pal_number){"nesterov", !o->no_nesterov};
-    number[n++] = (pal_number){"scale", (double)o->scale};
-    return n;
-}
+static const pal_key rows[] = {
+    {"momentum", PAL_KEY_REAL, PAL_AT(pal_muon_opts, momentum), .high = 1, .open = PAL_OPEN_BOTH},
+    {"beta1", PAL_KEY_REAL, PAL_AT(pal_muon_opts, beta1), .high = 1, .open = PAL_OPEN_BOTH},
+    {"beta2", PAL_KEY_REAL, PAL_AT(pal_muon_opts, beta2), .high = 1, .open = PAL_OPEN_BOTH},
+    {"eps", PAL_KEY_REAL, PAL_AT(pal_muon_opts, eps), .high = HUGE_VAL},
+    {"nesterov", PAL_KEY_NOT, PAL_AT(pal_muon_opts, no_nesterov)},
+    {"scale", PAL_KEY_CHOICE, PAL_AT(pal_muon_opts, scale), .words = "shape|rms"},
+    {"rest_rate", PAL_KEY_REAL, PAL_AT(pal_muon_opts, rest_rate), .high = HUGE_VAL,
+     .tag = PAL_IN_SETTING},
+    {"decay", PAL_KEY_REAL, PAL_AT(pal_muon_opts, decay), .high = HUGE_VAL, .tag = PAL_IN_SETTING},
+};
 
-static const pal_rule muon = {
-    .name = "muon", .classify = classify, .numbers = numbers, .work = work, .update = update};
-
-pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts)
+pal_optim *pal_muon_new(pal_params *params, pal_muon_opts o)
 {
-    pal_adamw_opts rest = {.beta1 = opts.beta1,
-                           .beta2 = opts.beta2 == 0 ? 0.95 : opts.beta2,
-                           .eps = opts.eps,
-                           .decay = opts.decay};
-    if (opts.momentum == 0) opts.momentum = 0.95;
-    if (opts.rest_rate == 0) opts.rest_rate = opts.scale == PAL_MUON_RMS ? 1 : 0.015;
-    if (!pal_option_in_unit(&muon, "momentum", opts.momentum) ||
-        !pal_option_not_negative(&muon, "rest_rate", opts.rest_rate) ||
-        !pal_adamw_check(&muon, &rest))
-        return NULL;
-    if (opts.scale != PAL_MUON_SHAPE && opts.scale != PAL_MUON_RMS) {
-        pal_fail_nowhere(PAL_EVALUE, "muon_new: there is no scale %d", (int)opts.scale);
+    if (o.momentum == 0) o.momentum = 0.95;
+    if (o.rest_rate == 0) o.rest_rate = o.scale == PAL_MUON_RMS ? 1 : 0.015;
+    if (o.beta1 == 0) o.beta1 = 0.9;
+    if (o.beta2 == 0) o.beta2 = 0.95;
+    if (o.eps == 0) o.eps = 1e-8;
+    if (o.scale != PAL_MUON_SHAPE && o.scale != PAL_MUON_RMS) {
+        pal_fail_nowhere(PAL_EVALUE, "muon_new: there is no scale %d", (int)o.scale);
         return NULL;
     }
-    if (opts.exclude_count < 0 || (opts.exclude_count > 0 && !opts.exclude)) {
+    if (o.exclude_count < 0 || (o.exclude_count > 0 && !o.exclude)) {
         pal_fail_nowhere(PAL_EVALUE, "muon_new: exclude_count is %d and exclude is %s",
-                         opts.exclude_count, opts.exclude ? "there" : "NULL");
+                         o.exclude_count, o.exclude ? "there" : "NULL");
         return NULL;
     }
-    opts.beta1 = rest.beta1;
-    opts.beta2 = rest.beta2;
-    opts.eps = rest.eps;
-    return pal_optim_make(&muon, params, opts.groups, opts.group_count, opts.decay, &opts,
-                          sizeof opts);
+    return pal_optim_make(&pal_update_muon, params, &o, o.groups, o.group_count, o.decay);
 }
+
+static pal_optim *create(pal_params *params, const void *opts)
+{
+    return pal_muon_new(params, *(const pal_muon_opts *)opts);
+}
+
+const pal_update_kind pal_update_muon = {.name = "muon",
+                                         .keys = PAL_KEYS(rows),
+                                         .opts_size = sizeof(pal_muon_opts),
+                                         .create = create,
+                                         .classify = classify,
+                                         .work = work,
+                                         .update = update};

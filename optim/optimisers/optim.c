@@ -1,5 +1,5 @@
 /*
- * optim.c - the frame that every rule is put into: groups, memory, steps, files.
+ * optim.c - the frame that every kind of optimiser is put into: groups, memory, steps, files.
  */
 #include "optim/optimisers/internal.h"
 #include "autograd/internal.h"
@@ -8,23 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- Options ---- */
-
-bool pal_option_in_unit(const pal_rule *rule, const char *option, double value)
-{
-    if (value > 0 && value < 1) return true;
-    pal_fail_nowhere(PAL_EVALUE, "%s_new: %s %g must be in (0, 1)", rule->name, option, value);
-    return false;
-}
-
-bool pal_option_not_negative(const pal_rule *rule, const char *option, double value)
-{
-    if (value >= 0 && isfinite(value)) return true;
-    pal_fail_nowhere(PAL_EVALUE, "%s_new: %s %g must be finite and >= 0", rule->name, option,
-                     value);
-    return false;
-}
-
 /* ---- Groups ---- */
 
 static bool matches(const pal_group *group, const pal_params *params, int i)
@@ -32,8 +15,16 @@ static bool matches(const pal_group *group, const pal_params *params, int i)
     return fnmatch(group->pattern, pal_params_name(params, i), 0) == 0;
 }
 
+static bool not_negative(const pal_update_kind *kind, const char *option, double value)
+{
+    if (value >= 0 && isfinite(value)) return true;
+    pal_fail_nowhere(PAL_EVALUE, "%s_new: %s %g must be finite and >= 0", kind->name, option,
+                     value);
+    return false;
+}
+
 /* A pattern that matches nothing is a misspelt one. */
-static bool check_group(const pal_rule *rule, const pal_group *g, int number,
+static bool check_group(const pal_update_kind *kind, const pal_group *g, int number,
                         const pal_params *params)
 {
     const char *pattern = g->pattern ? g->pattern : "";
@@ -41,16 +32,16 @@ static bool check_group(const pal_rule *rule, const pal_group *g, int number,
     while (g->pattern && i < n && !matches(g, params, i)) i++;
     if (!g->pattern || i == n) {
         pal_fail_nowhere(PAL_EVALUE, "%s_new: no parameter's name matches \"%s\" of group %d",
-                         rule->name, pattern, number);
+                         kind->name, pattern, number);
         return false;
     }
     if (g->no_decay && g->decay != 0) {
         pal_fail_nowhere(PAL_EVALUE, "%s_new: group \"%s\" has both a decay and no_decay",
-                         rule->name, pattern);
+                         kind->name, pattern);
         return false;
     }
-    return pal_option_not_negative(rule, "the rate of a group", g->rate) &&
-           pal_option_not_negative(rule, "the decay of a group", g->decay);
+    return not_negative(kind, "the rate of a group", g->rate) &&
+           not_negative(kind, "the decay of a group", g->decay);
 }
 
 static void settle(pal_optim *o, const pal_group *groups, int group_count, double decay)
@@ -58,7 +49,7 @@ static void settle(pal_optim *o, const pal_group *groups, int group_count, doubl
     for (int i = 0; i < pal_params_count(o->params); i++) {
         pal_setting *s = &o->setting[i];
         *s = (pal_setting){.rate = 1, .decay = decay};
-        o->rule->classify(o->opts, o->params, i, s);
+        o->kind->classify(o->opts, o->params, i, s);
         int g = 0;
         while (g < group_count && !matches(&groups[g], o->params, i)) g++;
         if (g == group_count) continue;
@@ -75,7 +66,7 @@ static size_t setting_bytes(int count) { return (size_t)(count + 1) * sizeof(pal
 static bool allocate_state(pal_optim *o)
 {
     if (!pal_state_new(&o->state, o->params, "mv", o->setting)) return false;
-    o->work_size = o->rule->work ? o->rule->work(o) : 0;
+    o->work_size = o->kind->work ? o->kind->work(o) : 0;
     o->work = o->work_size ? pal_malloc(o->work_size) : NULL;
     if (o->work || !o->work_size) return true;
     pal_state_free(&o->state);
@@ -86,40 +77,44 @@ static bool allocate_state(pal_optim *o)
 static bool allocate(pal_optim *o, const pal_group *groups, int group_count, double decay,
                      const void *opts)
 {
-    o->opts = pal_malloc(o->opts_size);
+    o->opts = pal_malloc(o->kind->opts_size);
     o->setting = pal_malloc(setting_bytes(o->count));
     if (!o->opts || !o->setting) return false;
-    memcpy(o->opts, opts, o->opts_size);
+    memcpy(o->opts, opts, o->kind->opts_size);
     settle(o, groups, group_count, decay);
     return allocate_state(o);
 }
 
-pal_optim *pal_optim_make(const pal_rule *rule, pal_params *params, const pal_group *groups,
-                          int group_count, double decay, const void *opts, size_t opts_size)
+pal_optim *pal_optim_make(const pal_update_kind *kind, pal_params *params, const void *opts,
+                          const pal_group *groups, int group_count, double decay)
 {
+    char prefix[64];
+    pal_error error;
+    snprintf(prefix, sizeof prefix, "%s_new: ", kind->name);
+    if (pal_keys_check(&kind->keys, opts, prefix, &error) != PAL_OK) {
+        pal_fail_nowhere(error.status, "%s", error.message);
+        return NULL;
+    }
     if (!params) {
         pal_fail_nowhere(PAL_EVALUE, "%s_new: there are no parameters (params is NULL)",
-                         rule->name);
+                         kind->name);
         return NULL;
     }
     if (group_count < 0 || (group_count > 0 && !groups)) {
-        pal_fail_nowhere(PAL_EVALUE, "%s_new: group_count is %d and groups is %s", rule->name,
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: group_count is %d and groups is %s", kind->name,
                          group_count, groups ? "there" : "NULL");
         return NULL;
     }
     for (int g = 0; g < group_count; g++)
-        if (!check_group(rule, &groups[g], g, params)) return NULL;
+        if (!check_group(kind, &groups[g], g, params)) return NULL;
     pal_optim *o = pal_malloc(sizeof *o);
     if (o) {
-        *o = (pal_optim){.rule = rule,
-                         .params = params,
-                         .count = pal_params_count(params),
-                         .opts_size = opts_size};
+        *o = (pal_optim){.kind = kind, .params = params, .count = pal_params_count(params)};
         if (allocate(o, groups, group_count, decay, opts)) return o;
         pal_optim_free(o);
     }
     pal_fail_nowhere(PAL_ENOMEM, "%s_new: out of memory for the moments of %lld numbers",
-                     rule->name, (long long)pal_params_size(params));
+                     kind->name, (long long)pal_params_size(params));
     return NULL;
 }
 
@@ -130,7 +125,7 @@ void pal_optim_free(pal_optim *o)
     pal_state_free(&o->state);
     if (o->work) pal_free(o->work, o->work_size);
     if (o->setting) pal_free(o->setting, setting_bytes(o->count));
-    if (o->opts) pal_free(o->opts, o->opts_size);
+    if (o->opts) pal_free(o->opts, o->kind->opts_size);
     pal_free(o, sizeof *o);
 }
 
@@ -166,16 +161,18 @@ pal_status pal_optim_shard(pal_optim *o, const int *owner, int rank, pal_error *
 }
 
 int64_t pal_optim_steps(const pal_optim *o) { return o->steps; }
-const char *pal_optim_name(const pal_optim *o) { return o->rule->name; }
+const char *pal_optim_name(const pal_optim *o) { return o->kind->name; }
 
 /* ---- A step ---- */
 
-void pal_update_run(const pal_optim *o, const pal_run *run, pal_update *kernel, const void *numbers)
+void pal_update_extent(const pal_optim *o, const pal_extent *extent, pal_update *kernel,
+                       const void *numbers)
 {
-    pal_block b = pal_params_block(o->params, run->block);
-    pal_update_all(b.dtype, run->count, kernel, numbers, pal_element(b.dtype, b.grad, run->offset),
-                   pal_element(b.dtype, b.value, run->offset),
-                   pal_state_at(&o->state, run->first, 0), pal_state_at(&o->state, run->first, 1));
+    pal_block b = pal_params_block(o->params, extent->block);
+    pal_update_all(
+        b.dtype, extent->count, kernel, numbers, pal_element(b.dtype, b.grad, extent->offset),
+        pal_element(b.dtype, b.value, extent->offset), pal_state_at(&o->state, extent->first, 0),
+        pal_state_at(&o->state, extent->first, 1));
 }
 
 pal_status pal_optim_step(pal_optim *o, double lr)
@@ -187,8 +184,8 @@ pal_status pal_optim_step(pal_optim *o, double lr)
     if (!isfinite(lr))
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
     o->steps++;
-    for (pal_run run = {0}; pal_run_next(o->params, o->setting, &run);)
-        o->rule->update(o, &run, lr * run.rate);
+    for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
+        o->kind->update(o, &extent, lr * extent.rate);
     pal_params_touch(o->params);
     return PAL_OK;
 }
@@ -196,34 +193,33 @@ pal_status pal_optim_step(pal_optim *o, double lr)
 /* ---- State in a file ---- */
 
 /* Options are attributes of the group; rate and decay of a parameter those of its first moment. */
-typedef pal_status numbers_fn(const pal_number *number, int count, pal_h5 *file, const char *object,
-                              pal_error *error);
+typedef struct own {
+    double rate, decay;
+} own;
+static const pal_key own_rows[] = {{"rate", PAL_KEY_REAL, PAL_AT(own, rate)},
+                                   {"decay", PAL_KEY_REAL, PAL_AT(own, decay)}};
+static const pal_keys own_keys = PAL_KEYS(own_rows);
 
-static pal_status put_numbers(const pal_number *number, int count, pal_h5 *file, const char *object,
-                              pal_error *error)
-{
-    return pal_numbers_put(number, count, file, object, error);
-}
+typedef pal_status numbers_fn(const pal_keys *keys, const void *opts, pal_h5 *file,
+                              const char *object, pal_error *error);
 
-static pal_status check_numbers(const pal_number *number, int count, pal_h5 *file,
+static pal_status check_numbers(const pal_keys *keys, const void *opts, pal_h5 *file,
                                 const char *object, pal_error *error)
 {
-    return pal_numbers_check(number, count, "optim_get", file, object, error);
+    return pal_numbers_check(keys, opts, "optim_get", file, object, error);
 }
 
 static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *work, pal_h5 *file,
                                const char *group, pal_error *error)
 {
     char path[PAL_STATE_PATH];
-    pal_number number[PAL_NUMBERS];
-    pal_status s = work(number, o->rule->numbers(o->opts, number), file, group, error);
+    pal_status s = work(&o->kind->keys, o->opts, file, group, error);
     for (int i = 0; s == PAL_OK && i < o->count; i++) {
         const pal_setting *set = &o->setting[i];
-        double decay = pal_params_decays(o->params, i) ? set->decay : 0;
-        const pal_number own[] = {{"rate", set->rate}, {"decay", decay}};
+        const own its = {set->rate, pal_params_decays(o->params, i) ? set->decay : 0};
         if (pal_state_owner(&o->state, i, 0) < 0) continue;
         s = pal_state_path(&o->state, op, group, 0, pal_params_name(o->params, i), path, error);
-        if (s == PAL_OK) s = work(own, 2, file, path, error);
+        if (s == PAL_OK) s = work(&own_keys, &its, file, path, error);
     }
     return s;
 }
@@ -231,8 +227,8 @@ static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *w
 pal_status pal_optim_put(const pal_optim *o, pal_h5 *file, const char *group, pal_error *error)
 {
     pal_status s =
-        pal_state_put(&o->state, "optim_put", o->rule->name, o->steps, file, group, error);
-    return s == PAL_OK ? each_numbers(o, "optim_put", put_numbers, file, group, error) : s;
+        pal_state_put(&o->state, "optim_put", o->kind->name, o->steps, file, group, error);
+    return s == PAL_OK ? each_numbers(o, "optim_put", pal_numbers_put, file, group, error) : s;
 }
 
 pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_undo *undo,
@@ -240,7 +236,7 @@ pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_und
 {
     pal_undo mine = {0};
     pal_status s =
-        pal_state_get(&o->state, "optim_get", o->rule->name, &o->steps, file, group, &mine, error);
+        pal_state_get(&o->state, "optim_get", o->kind->name, &o->steps, file, group, &mine, error);
     if (s == PAL_OK) s = each_numbers(o, "optim_get", check_numbers, file, group, error);
     if (s == PAL_OK && undo)
         *undo = mine;

@@ -274,25 +274,30 @@ pal_status pal_state_get(pal_state *s, const char *op, const char *kind, int64_t
     return PAL_OK;
 }
 
-pal_status pal_numbers_put(const pal_number *number, int count, pal_h5 *file, const char *object,
+pal_status pal_numbers_put(const pal_keys *keys, const void *opts, pal_h5 *file, const char *object,
                            pal_error *error)
 {
     pal_status s = PAL_OK;
-    for (int i = 0; s == PAL_OK && i < count; i++)
-        s = pal_h5_put_number(file, object, number[i].name, number[i].value, error);
+    for (int i = 0; s == PAL_OK && i < keys->count; i++)
+        if (keys->key[i].tag != PAL_IN_SETTING)
+            s = pal_h5_put_number(file, object, keys->key[i].name,
+                                  pal_key_number(&keys->key[i], opts), error);
     return s;
 }
 
-pal_status pal_numbers_check(const pal_number *number, int count, const char *op, pal_h5 *file,
+pal_status pal_numbers_check(const pal_keys *keys, const void *opts, const char *op, pal_h5 *file,
                              const char *object, pal_error *error)
 {
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < keys->count; i++) {
+        const pal_key *key = &keys->key[i];
+        const double here = pal_key_number(key, opts);
         double found;
-        pal_status s = pal_h5_get_number(file, object, number[i].name, &found, error);
+        if (key->tag == PAL_IN_SETTING) continue;
+        pal_status s = pal_h5_get_number(file, object, key->name, &found, error);
         if (s != PAL_OK) return s;
-        if (found != number[i].value)
+        if (found != here)
             return pal_error_set(error, PAL_EVALUE, "%s: the %s of %.400s is %.9g, and %.9g here",
-                                 op, number[i].name, object, found, number[i].value);
+                                 op, key->name, object, found, here);
     }
     return PAL_OK;
 }

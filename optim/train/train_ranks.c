@@ -25,16 +25,11 @@ pal_status pal_train_part(const pal_train_opts *o, pal_error *error)
                          pal_dist_sequence_count(d));
 }
 
-/* "adamw beta1 0.9 beta2 0.999": what the optimiser was made with, but for its groups. */
+/* "adamw:beta1=0.9:beta2=0.999": what the optimiser was made with, but for its groups. */
 static char *describe_optim(const pal_optim *optim, char text[512])
 {
-    PAL_C_LOCALE;
-    pal_number number[PAL_NUMBERS];
-    const int count = optim->rule->numbers(optim->opts, number);
-    int used = snprintf(text, 512, "%s", pal_optim_name(optim));
-    for (int i = 0; i < count && used < 512; i++)
-        used +=
-            snprintf(text + used, 512 - (size_t)used, " %s %.17g", number[i].name, number[i].value);
+    const size_t n = (size_t)snprintf(text, 512, "%s", pal_optim_name(optim));
+    pal_keys_print(&optim->kind->keys, optim->opts, text + n, 512 - n);
     return text;
 }
 

@@ -4,6 +4,7 @@
  * The decay is subtracted as (lr decay) x: the factor 1 - lr decay would lose the digits of a small
  * decay in f32.
  */
+#include "optim/optimisers/kernels/adamw.h"
 #include "optim/optimisers/kernels/kernels.k.h"
 
 void K(adamw)(int64_t n, const void *numbers, const void *g, void *x, void *m, void *v)

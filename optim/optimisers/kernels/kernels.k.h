@@ -6,7 +6,6 @@
 #include "tensor/simd.h"
 
 #define PAL_KERNEL(type, name) type K(name);
-#include "optim/optimisers/kernels/kernels.def"
-#undef PAL_KERNEL
+#include "optim/optimisers/optimisers.def"
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * lion.k.c - one step of Lion over a run of elements, in one pass over memory.
  */
+#include "optim/optimisers/kernels/lion.h"
 #include "optim/optimisers/kernels/kernels.k.h"
 
 /* -1, 0 or 1; a NaN stays. */

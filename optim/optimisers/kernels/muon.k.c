@@ -1,6 +1,7 @@
 /*
  * muon.k.c - the two passes of Muon over a matrix, before and after it is made orthogonal.
  */
+#include "optim/optimisers/kernels/muon.h"
 #include "optim/optimisers/kernels/kernels.k.h"
 
 void K(muon_direction)(int64_t n, const void *numbers, const void *g, void *x, void *m, void *v)

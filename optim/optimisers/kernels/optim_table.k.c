@@ -4,6 +4,5 @@
 extern const pal_optim_kernels K(optim_table);
 const pal_optim_kernels K(optim_table) = {
 #define PAL_KERNEL(type, name) .name = K(name),
-#include "optim/optimisers/kernels/kernels.def"
-#undef PAL_KERNEL
+#include "optim/optimisers/optimisers.def"
 };

@@ -1,6 +1,7 @@
 /*
  * sgd.k.c - one step of gradient descent, with momentum or without, in one pass over memory.
  */
+#include "optim/optimisers/kernels/sgd.h"
 #include "optim/optimisers/kernels/kernels.k.h"
 
 void K(sgd)(int64_t n, const void *numbers, const void *g, void *x, void *m, void *v)

@@ -1,5 +1,5 @@
 /*
- * run.c - the stretches of memory that this floor works on, and passes over them.
+ * extent.c - the extents of memory that this floor works on, and passes over them.
  */
 #include "optim/optimisers/internal.h"
 #include "tensor/kernels.h"
@@ -17,9 +17,9 @@ static bool left_out(const pal_params *params, const pal_setting *setting, int i
     return pal_params_frozen(params, i) || (setting && setting[i].elsewhere);
 }
 
-bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run *run)
+bool pal_extent_next(const pal_params *params, const pal_setting *setting, pal_extent *extent)
 {
-    int i = run->next, n = pal_params_count(params);
+    int i = extent->next, n = pal_params_count(params);
     while (i < n && left_out(params, setting, i)) i++;
     if (i >= n) return false;
     int begin = i;
@@ -30,14 +30,14 @@ bool pal_run_next(const pal_params *params, const pal_setting *setting, pal_run 
         if (span.block != first.block) break;
         last = span;
     }
-    *run = (pal_run){.next = i,
-                     .first = begin,
-                     .block = first.block,
-                     .offset = first.offset,
-                     .count = last.offset + last.count - first.offset};
+    *extent = (pal_extent){.next = i,
+                           .first = begin,
+                           .block = first.block,
+                           .offset = first.offset,
+                           .count = last.offset + last.count - first.offset};
     if (!setting) return true;
-    run->rate = setting[begin].rate;
-    run->decay = pal_params_decays(params, begin) ? setting[begin].decay : 0;
+    extent->rate = setting[begin].rate;
+    extent->decay = pal_params_decays(params, begin) ? setting[begin].decay : 0;
     return true;
 }
 
