@@ -31,9 +31,9 @@ typedef struct options {
 
 typedef struct generator {
     options o;
-    bpe *tokenizer;
+    pal_tokenizer *tokenizer;
     lm_text text; /* the prompt, and its tokens */
-    bpe_ids prompt;
+    pal_token_ids prompt;
     pal_params *params;
     pal_lm *lm;
     pal_tape *tape;
@@ -189,7 +189,7 @@ static void build(generator *g)
     need(lm_options_read(&o, config, &error), &error);
     need(pal_mixers_check(o.mixers, &error), &error);
     need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
-    if (o.vocab < bpe_vocab_size(g->tokenizer))
+    if (o.vocab < pal_tokenizer_vocab_size(g->tokenizer))
         stop("the tokenizer of the checkpoint has more tokens than its model");
     pal_rng rng = pal_rng_new(0, 0);
     g->params = pal_params_new();
@@ -205,7 +205,8 @@ static void read_prompt(generator *g)
         need(lm_text_copy(&g->text, g->o.prompt, &error), &error);
     else if (!g->o.load)
         need(lm_text_read(&g->text, "/dev/stdin", &error), &error);
-    need(bpe_encode(g->tokenizer, g->text.byte, g->text.size, &g->prompt, &error), &error);
+    need(pal_tokenizer_encode(g->tokenizer, g->text.byte, g->text.size, &g->prompt, &error),
+         &error);
     if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
 }
 
@@ -220,7 +221,7 @@ static void load(generator *g)
     need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
     need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
     pal_h5_close(file);
-    if (!(next >= 0 && next < (double)bpe_vocab_size(g->tokenizer) && seed >= 0 &&
+    if (!(next >= 0 && next < (double)pal_tokenizer_vocab_size(g->tokenizer) && seed >= 0 &&
           seed <= INT32_MAX && counter >= 0 && counter <= 0x1p53))
         stop("--load-state: the attributes next, seed or counter are no such numbers");
     g->next = (int64_t)next;
@@ -259,7 +260,8 @@ static void score(generator *g)
     if (g->prompt.count < 2) stop("--score: a text of two tokens or more is wanted");
     pal_tensor logp = pal_lm_score(g->lm, all_tokens(g), (pal_run_opts){0});
     const double bits = -pal_item(pal_sum(logp, PAL_ALL, false)) / log(2);
-    const int64_t bytes = bpe_decode(g->tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
+    const int64_t bytes =
+        pal_tokenizer_decode(g->tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
     printf("%.4f bits per byte over %lld bytes after the first token\n", bits / (double)bytes,
            (long long)bytes);
 }
@@ -286,14 +288,15 @@ static int64_t draw(generator *g, pal_tensor logits)
 {
     const pal_sample_opts how = {
         .temperature = g->o.temperature, .top_k = g->o.top_k, .top_p = g->o.top_p};
-    return pal_sample(pal_slice(logits, 1, 0, bpe_vocab_size(g->tokenizer), 1), how, &g->rng);
+    return pal_sample(pal_slice(logits, 1, 0, pal_tokenizer_vocab_size(g->tokenizer), 1), how,
+                      &g->rng);
 }
 
 /* A token may be half a character: its bytes go out as they are. */
 static void put(const generator *g)
 {
     int64_t size;
-    const char *byte = bpe_token(g->tokenizer, g->next, &size);
+    const char *byte = pal_tokenizer_token(g->tokenizer, g->next, &size);
     if (size > 0) fwrite(byte, 1, (size_t)size, stdout);
 }
 
@@ -335,8 +338,8 @@ int main(int argc, char **argv)
     pal_lm_state_free(g.state);
     pal_tape_free(g.tape);
     pal_params_free(g.params);
-    bpe_ids_free(&g.prompt);
+    pal_token_ids_free(&g.prompt);
     lm_text_free(&g.text);
-    bpe_free(g.tokenizer);
+    pal_tokenizer_free(g.tokenizer);
     return 0;
 }

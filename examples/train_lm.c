@@ -124,9 +124,9 @@ static pal_optim *make_optim(const lm_options *o, pal_params *params)
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
  * say what its tokens are, and is believed. */
-static pal_status same_tokenizer(const char *path, const bpe *data, pal_error *error)
+static pal_status same_tokenizer(const char *path, const pal_tokenizer *data, pal_error *error)
 {
-    bpe *own;
+    pal_tokenizer *own;
     pal_h5 *file;
     double version;
     int64_t size, own_size;
@@ -137,13 +137,13 @@ static pal_status same_tokenizer(const char *path, const bpe *data, pal_error *e
     if (!checkpoint) return PAL_OK;
     s = lm_tokenizer(&own, path, error);
     if (s != PAL_OK) return s;
-    const char *want = bpe_json(data, &size), *have = bpe_json(own, &own_size);
+    const char *want = pal_tokenizer_json(data, &size), *have = pal_tokenizer_json(own, &own_size);
     if (size != own_size || memcmp(want, have, (size_t)size) != 0)
         s = pal_error_set(error, PAL_EVALUE,
                           "--init: %.400s was trained with another tokenizer than that of --data; "
                           "examples/convert.py takes its parameters alone",
                           path);
-    bpe_free(own);
+    pal_tokenizer_free(own);
     return s;
 }
 

@@ -53,18 +53,18 @@ static pal_status of_task(rows *r, const source_opts *o, const task *t, pal_erro
 
 /* ---- A text, or the data ---- */
 
-static pal_status of_text(rows *r, const source_opts *o, bpe *tokenizer, const void *byte,
+static pal_status of_text(rows *r, const source_opts *o, pal_tokenizer *tokenizer, const void *byte,
                           int64_t size, int64_t first, int64_t most, pal_error *error)
 {
-    bpe_ids ids = {.id = NULL};
-    pal_status s = bpe_encode(tokenizer, byte, size, &ids, error);
+    pal_token_ids ids = {.id = NULL};
+    pal_status s = pal_tokenizer_encode(tokenizer, byte, size, &ids, error);
     int64_t count = ids.count - first;
     if (s == PAL_OK && count < 1)
         s = pal_error_set(error, PAL_EVALUE, "%s",
                           first > 0 ? "--row: the data end before it" : "the text is empty");
     if (s == PAL_OK) s = take(r, o, most > 0 && count > most ? most : count, error);
     if (s == PAL_OK) memcpy(r->id, ids.id + first, (size_t)r->count * sizeof *r->id);
-    bpe_ids_free(&ids);
+    pal_token_ids_free(&ids);
     return s;
 }
 

@@ -13,7 +13,7 @@
 typedef struct model {
     lm_options o;
     const char *checkpoint; /* NULL: it is a fresh one */
-    bpe *tokenizer;
+    pal_tokenizer *tokenizer;
     pal_params *params;
     pal_lm *lm;
 } model;
@@ -21,7 +21,7 @@ typedef struct model {
 static void close_model(model *m)
 {
     if (m->params) pal_params_free(m->params);
-    bpe_free(m->tokenizer);
+    pal_tokenizer_free(m->tokenizer);
     *m = (model){.lm = NULL};
 }
 
@@ -39,7 +39,7 @@ static pal_status open_checkpoint(model *m, const char *path, bool last, pal_err
     if (s == PAL_OK) s = lm_tokenizer(&m->tokenizer, path, error);
     if (s != PAL_OK) return s;
     if (m->o.vocab == 0) m->o.vocab = rows_task_vocab(m->o.data);
-    if (m->o.vocab == 0) m->o.vocab = bpe_vocab_size(m->tokenizer);
+    if (m->o.vocab == 0) m->o.vocab = pal_tokenizer_vocab_size(m->tokenizer);
     m->params = pal_params_new();
     m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
     return lm_weights_load(m->params, path, last, &averaged, error);
@@ -53,9 +53,10 @@ static pal_status read_vocabulary(model *m, pal_error *error)
     pal_status s = PAL_OK;
     if (lm_is_hdf5(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
     if (store) json = pal_tokens_tokenizer(store);
-    if (s == PAL_OK) s = bpe_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s == PAL_OK)
-        m->o.vocab = store ? pal_tokens_vocab_size(store) : bpe_vocab_size(m->tokenizer);
+        s = pal_tokenizer_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    if (s == PAL_OK)
+        m->o.vocab = store ? pal_tokens_vocab_size(store) : pal_tokenizer_vocab_size(m->tokenizer);
     pal_tokens_close(store);
     return s;
 }
@@ -131,7 +132,7 @@ static void show_tokens(observation *ob, const model *m, const rows *r)
     for (int64_t t = 0; t < r->count; t++) {
         char number[24];
         int64_t size;
-        const char *byte = task ? NULL : bpe_token(m->tokenizer, r->id[t], &size);
+        const char *byte = task ? NULL : pal_tokenizer_token(m->tokenizer, r->id[t], &size);
         /* A number, where a token has no text. */
         if (!byte) size = snprintf(number, sizeof number, "%lld", (long long)r->id[t]);
         ob_token(ob, t, byte ? byte : number, size);

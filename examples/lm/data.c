@@ -69,7 +69,7 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     }
     if (s != PAL_OK) return s;
     const char *json = pal_tokens_tokenizer(d->store);
-    s = bpe_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    s = pal_tokenizer_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s != PAL_OK) return s;
     snprintf(d->identity, sizeof d->identity, "%08x", (unsigned)pal_tokens_checksum(d->store));
     d->train = batches(d, o, false);
@@ -81,12 +81,12 @@ void lm_data_close(lm_data *d)
 {
     pal_batches_free(d->train);
     pal_batches_free(d->held);
-    bpe_free(d->tokenizer);
+    pal_tokenizer_free(d->tokenizer);
     pal_tokens_close(d->store);
     pal_run_unlock(d->lock);
 }
 
-pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)
+pal_status lm_tokenizer(pal_tokenizer **out, const char *checkpoint, pal_error *error)
 {
     pal_error why;
     int64_t length;
@@ -97,7 +97,7 @@ pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)
     if (!json) return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", checkpoint);
     s = pal_checkpoint_tokenizer(checkpoint, json, (size_t)length + 1, &length, error);
     if (s == PAL_OK) {
-        s = bpe_load(out, json, length, &why);
+        s = pal_tokenizer_load(out, json, length, &why);
         if (s != PAL_OK)
             pal_error_set(error, s, "%.400s: its tokenizer: %.500s", checkpoint, why.message);
     }
@@ -176,7 +176,7 @@ pal_status lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape, double *v
 static void put_token(const lm_data *d, int64_t token, FILE *to)
 {
     int64_t size;
-    const char *byte = bpe_token(d->tokenizer, token, &size);
+    const char *byte = pal_tokenizer_token(d->tokenizer, token, &size);
     for (int64_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)byte[i];
         bool plain = c == '\n' || c == '\t' || (c >= 32 && c != 127);
@@ -192,7 +192,7 @@ static int64_t prompt(const lm_data *d, int64_t token[PROMPT])
     if (pal_tokens_read(d->store, 0, n, token, NULL) != PAL_OK) return 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t size;
-        const char *byte = bpe_token(d->tokenizer, token[i], &size);
+        const char *byte = pal_tokenizer_token(d->tokenizer, token[i], &size);
         if (byte && memchr(byte, '\n', (size_t)size)) return i + 1;
     }
     return n;

@@ -4,12 +4,12 @@
 #ifndef LM_DATA_H
 #define LM_DATA_H
 
-#include "examples/bpe/bpe.h"
+#include "tensor/text.h"
 #include "examples/lm/options.h"
 
 typedef struct lm_data {
     pal_tokens *store;
-    bpe *tokenizer;
+    pal_tokenizer *tokenizer;
     pal_batches *train, *held; /* held NULL: nothing is held out */
     char identity[16];         /* the checksum of the store, in hexadecimal digits */
     pal_dist *dist;            /* the ranks; NULL: one process */
@@ -26,7 +26,7 @@ PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool res
 void lm_data_close(lm_data *data);
 
 /* The tokenizer that a checkpoint carries; bytes if it carries none. */
-PAL_CHECKED pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error);
+PAL_CHECKED pal_status lm_tokenizer(pal_tokenizer **out, const char *checkpoint, pal_error *error);
 
 enum { LM_LOOKED_AT = 1 << 24 };
 /* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
