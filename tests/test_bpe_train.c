@@ -163,8 +163,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("pal_tokenizer_train");
-    TCase *tc = tcase_create("pal_tokenizer_train");
+    Suite *suite = suite_create("bpe_train");
+    TCase *tc = tcase_create("bpe_train");
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, first_merges);
     tcase_add_loop_test(tc, merges_are_those_of_the_definition, 0, 12);

@@ -74,6 +74,13 @@ typedef union pal_any_opts {
 extern const pal_mixer_kind pal_mixer_kind_gdn2, pal_mixer_kind_kda, pal_mixer_kind_gdn,
     pal_mixer_kind_mamba2, pal_mixer_kind_attn, pal_mixer_kind_swa;
 
+/* ---- Lists (list.c) ---- */
+
+/* Entry i of a list: the text of its mixer, for free(), and what it says of its block, which is
+ * left alone otherwise. */
+PAL_CHECKED pal_status pal_mixers_entry(const char *list, int64_t i, char **mixer,
+                                        pal_block_opts *block, pal_error *error);
+
 /* ---- The delta layers (qkv.c) ---- */
 
 /* What the three delta layers have in common: sizes, and the path to q, k and v. */

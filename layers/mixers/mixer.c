@@ -140,15 +140,14 @@ static pal_status parse(const char *text, const pal_mixer_kind **kind, pal_any_o
     return PAL_OK;
 }
 
-pal_status pal_mixers_check(const char *list, pal_error *error)
+pal_status pal_mixer_check(const char *text, pal_error *error)
 {
     const pal_mixer_kind *kind;
     pal_any_opts opts;
-    for (const char *at = list;; at++) {
-        pal_status status = parse(at, &kind, &opts, &at, error);
-        if (status != PAL_OK) return status;
-        if (*at == '\0') return PAL_OK;
-    }
+    const char *end;
+    pal_status status = parse(text, &kind, &opts, &end, error);
+    if (status != PAL_OK || *end == '\0') return status;
+    return pal_error_set(error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
 }
 
 pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,

@@ -1,6 +1,7 @@
 /*
  * clip.c - the norm of all gradients, and scaling them down to a given one.
  */
+#include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 
 #include <math.h>
@@ -8,7 +9,8 @@
 void pal_scale_gradients(pal_params *params, double factor)
 {
     for (pal_run run = {0}; pal_run_next(params, NULL, &run);) {
-        pal_block b = pal_params_block(params, run.block);
+        pal_block b = pal_params_block_as_is(params, run.block);
+        if (!b.grad) continue; /* all are zero */
         pal_scale(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset), factor);
     }
 }
@@ -17,7 +19,8 @@ double pal_gradient_squares(const pal_params *params, const pal_setting *setting
 {
     double sum = 0;
     for (pal_run run = {0}; pal_run_next(params, setting, &run);) {
-        pal_block b = pal_params_block(params, run.block);
+        pal_block b = pal_params_block_as_is(params, run.block);
+        if (!b.grad) continue;
         sum += pal_sum_square(b.dtype, run.count, pal_element(b.dtype, b.grad, run.offset));
     }
     return sum;
