@@ -13,8 +13,7 @@
 /* What --smoke, a seed or a rate change is in the arguments already. */
 static void describe(const study *s, const model *m, run *r)
 {
-    const variant *v = &s->variant[r->variant];
-    const settings *o = &v->s;
+    const settings *o = &s->variant[r->variant].s;
     const bool search = r->rate >= 0;
     const int64_t steps = search ? s->rate_steps : o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
@@ -22,8 +21,9 @@ static void describe(const study *s, const model *m, run *r)
     char mlp[64] = "no-mlp = true";
     r->steps = steps, r->rows = o->rows, r->enough = o->enough;
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
-    const int n = snprintf(
-        r->text, sizeof r->text,
+    char *text;
+    const int n = asprintf(
+        &text,
         "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
         "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\nlr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
@@ -32,8 +32,9 @@ static void describe(const study *s, const model *m, run *r)
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
         (long long)o->batch, (long long)steps, lr, o->weight_decay, (long long)o->warmup, o->clip,
         (long long)(search ? steps : o->every), (unsigned long long)seed);
-    if (n < 0 || (size_t)n >= sizeof r->text)
-        stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
+    if (n < 0) stop("out of memory");
+    r->text = lm_keep(text, (size_t)n);
+    free(text);
 }
 
 pal_status recipe_read(recipe *r, const char *text, pal_error *error)

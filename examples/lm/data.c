@@ -12,6 +12,8 @@ enum { SAMPLE_STREAM = 1, PROMPT = 80 };
 
 /* ---- Opening ---- */
 
+bool lm_data_is_store(const char *path) { return pal_file_kind_is_hdf5(pal_file_kind_of(path)); }
+
 /* The bytes of a text as a store in the folder of the run, if no other run has it. */
 static pal_status write_store(const char *store, const lm_options *o, pal_lock **lock,
                               pal_error *error)
@@ -52,7 +54,7 @@ static pal_batches *batches(const lm_data *d, const lm_options *o, bool validati
 pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error *error)
 {
     char path[PAL_PATH];
-    const bool is_store = lm_is_hdf5(o->data);
+    const bool is_store = lm_data_is_store(o->data);
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
     pal_status s = PAL_OK;
     if (!is_store && !resumes && pal_dist_rank(d->dist) == 0)
@@ -84,25 +86,6 @@ void lm_data_close(lm_data *d)
     pal_tokenizer_free(d->tokenizer);
     pal_tokens_close(d->store);
     pal_run_unlock(d->lock);
-}
-
-pal_status lm_tokenizer(pal_tokenizer **out, const char *checkpoint, pal_error *error)
-{
-    pal_error why;
-    int64_t length;
-    *out = NULL;
-    pal_status s = pal_checkpoint_tokenizer(checkpoint, NULL, 0, &length, error);
-    if (s != PAL_OK) return s;
-    char *json = malloc((size_t)length + 1);
-    if (!json) return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", checkpoint);
-    s = pal_checkpoint_tokenizer(checkpoint, json, (size_t)length + 1, &length, error);
-    if (s == PAL_OK) {
-        s = pal_tokenizer_load(out, json, length, &why);
-        if (s != PAL_OK)
-            pal_error_set(error, s, "%.400s: its tokenizer: %.500s", checkpoint, why.message);
-    }
-    free(json);
-    return s;
 }
 
 /* ---- Measuring ---- */

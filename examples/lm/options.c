@@ -2,6 +2,8 @@
  * options.c - one table of flags serves the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
+#include "examples/lm/keep.h"
+#include "examples/lm/text.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -9,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { TEXT, CHOICE, COUNT, SEED, REAL, SWITCH } kind;
+typedef enum kind { TEXT, LIST, CHOICE, COUNT, SEED, REAL, SWITCH } kind;
 typedef enum life {
     FIXED, /* shapes the run */
     FREE,  /* may change when it is continued */
@@ -30,9 +32,12 @@ typedef struct flag {
 #define BELOW_ONE   (1 - 0x1p-53)
 static const flag flags[] = {
     {"", TEXT, 0, 0, LOCAL, 0, 0, NULL, "The model:"},
-    {"mixers", TEXT, FIELD(mixers), FIXED, 0, 0, "LIST",
-     "layers' mixers: name[:key=value...], comma-separated, cycled over the layers (gdn2)"},
-    {"layers", COUNT, FIELD(layers), FIXED, 1, 0, "N", "number of blocks (2)"},
+    {"mixers", LIST, FIELD(mixers), FIXED, 1, 0, "LIST",
+     "layers' mixers: name[:key=value...], comma-separated, cycled over the layers; N*(LIST) "
+     "repeats "
+     "(gdn2)"},
+    {"layers", COUNT, FIELD(layers), FIXED, 0, 0, "N",
+     "number of blocks; 0: one for each entry of --mixers (2)"},
     {"width", COUNT, FIELD(width), FIXED, 1, 0, "N", "model width (64)"},
     {"mlp-width", COUNT, FIELD(mlp_width), FIXED, 0, 0, "N",
      "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
@@ -175,6 +180,10 @@ static bool set(lm_options *o, const flag *f, const char *text)
     case CHOICE:
         if (!is_among(text, f->argument)) return false; /* and then a text */
         /* fall through */
+    case LIST:
+        if (strpbrk(text, "\n\r") || has_outer_blank(text) || !*text) return false;
+        *(const char **)to = lm_keep(text, strlen(text));
+        return true;
     case TEXT:
         if (strlen(text) >= f->size || strpbrk(text, "\n\r") || has_outer_blank(text) ||
             (f->low > 0 && !*text))
@@ -198,10 +207,13 @@ static bool set(lm_options *o, const flag *f, const char *text)
     return false;
 }
 
+/* The value as a text, which is written to `text` unless it is a list. */
 static const char *get(const lm_options *o, const flag *f, char text[VALUE])
 {
     const void *from = field(o, f);
     switch (f->kind) {
+    case LIST:
+        return *(const char *const *)from;
     case TEXT:
     case CHOICE:
         snprintf(text, VALUE, "%s", (const char *)from);
@@ -233,24 +245,25 @@ static int find(const char *name)
 
 /* ---- Files ---- */
 
-char *lm_options_text(const lm_options *o, char text[LM_CONFIG])
+char *lm_options_text(const lm_options *o)
 {
-    size_t used = 0;
-    for (int i = 0; i < FLAGS; i++) {
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+    for (int i = 0; to && i < FLAGS; i++) {
         char value[VALUE];
         const flag *f = &flags[i];
-        int n = 0;
         if (!*f->name && strcmp(f->help, "The run:"))
-            n = snprintf(text + used, LM_CONFIG - used, "%s# %s\n", i ? "\n" : "", f->help);
+            fprintf(to, "%s# %s\n", i ? "\n" : "", f->help);
         else if (!*f->name)
-            n = snprintf(text + used, LM_CONFIG - used,
-                         "\n# The run (--out, --threads and what "
-                         "says nothing about it are flags alone):\n");
+            fprintf(to, "\n# The run (--out, --threads and what "
+                        "says nothing about it are flags alone):\n");
         else if (f->life != LOCAL)
-            n = snprintf(text + used, LM_CONFIG - used, "%s = %s\n", f->name, get(o, f, value));
-        used += (size_t)n;
+            fprintf(to, "%s = %s\n", f->name, get(o, f, value));
     }
-    return text;
+    if (to && fclose(to) == 0) return text;
+    fprintf(stderr, "out of memory for the text of the options\n");
+    exit(EXIT_FAILURE);
 }
 
 char *lm_trim(char *text)
@@ -290,13 +303,11 @@ static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pa
 {
     *seen = 0;
     for (int number = 1; *text; number++) {
-        char line[VALUE + 64];
-        size_t n = strcspn(text, "\n");
-        if (n >= sizeof line)
-            return pal_error_set(error, PAL_EFORMAT, "line %d: it is too long", number);
-        memcpy(line, text, n);
-        line[n] = '\0';
-        pal_status s = read_line(o, line, number, seen, error);
+        const size_t n = strcspn(text, "\n");
+        char *line = strndup(text, n);
+        if (!line) return pal_error_set(error, PAL_ENOMEM, "line %d: out of memory", number);
+        const pal_status s = read_line(o, line, number, seen, error);
+        free(line);
         if (s != PAL_OK) return s;
         text += n + (text[n] == '\n');
     }
@@ -317,10 +328,9 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
     if (s != PAL_OK) return s;
     for (int i = 0; i < FLAGS; i++) {
         const flag *f = &flags[i];
-        char before[VALUE], now[VALUE];
+        char was[VALUE], is[VALUE];
         if (f->life == LOCAL) continue;
-        get(&saved, f, before);
-        get(o, f, now);
+        const char *before = get(&saved, f, was), *now = get(o, f, is);
         bool given = o->given >> i & 1;
         /* Which data it is, its checksum decides: a store may have moved. */
         if (given && f->life == FIXED && strcmp(f->name, "data") && strcmp(before, now))
@@ -375,16 +385,19 @@ static void fail(const char *what, const char *message)
 
 static void read_config(lm_options *o, const char *path)
 {
-    char text[LM_CONFIG];
+    lm_text text;
     pal_error error;
-    FILE *file = fopen(path, "r");
-    if (!file) fail(path, strerror(errno));
-    size_t n = fread(text, 1, sizeof text, file);
-    bool whole = !ferror(file) && n < sizeof text && !memchr(text, 0, n);
-    fclose(file);
-    if (!whole) fail(path, "it is no text of less than 16384 bytes");
-    text[n] = '\0';
-    if (read_lines(o, text, &o->given, &error) != PAL_OK) fail(path, error.message);
+    if (lm_text_read(&text, path, &error) != PAL_OK) {
+        fprintf(stderr, "train_lm: %s\n", error.message);
+        exit(EXIT_FAILURE);
+    }
+    if (text.size >= 1 << 20 || memchr(text.byte, 0, (size_t)text.size))
+        fail(path, "it is no text of less than a mebibyte");
+    char *lines = strndup((const char *)text.byte, (size_t)text.size);
+    lm_text_free(&text);
+    if (!lines) fail(path, "out of memory");
+    if (read_lines(o, lines, &o->given, &error) != PAL_OK) fail(path, error.message);
+    free(lines);
 }
 
 /* What a file says of a flag that the command line has another value for. */
@@ -449,8 +462,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
     if (!l.print) return;
-    char text[LM_CONFIG];
-    fputs(lm_options_text(o, text), stdout);
+    fputs(lm_options_text(o), stdout);
     exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 

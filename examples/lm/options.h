@@ -10,11 +10,10 @@
 
 #include <palimpsest.h>
 
-enum { LM_CONFIG = 1 << 14 }; /* room for the text of all flags */
-
 typedef struct lm_options {
     /* The model. */
-    char mixers[512], dtype[8];
+    const char *mixers; /* a list of any length, kept by lm_keep */
+    char dtype[8];
     int64_t layers, width, mlp_width, vocab; /* vocab 0: that of the data */
     double norm_eps;
     bool tie, no_mlp, recompute;
@@ -48,8 +47,8 @@ typedef struct lm_options {
  * program, and so does --print-config. */
 void lm_options_parse(lm_options *o, int argc, char **argv);
 
-/* The flags that shape a run as lines of a file. Returns text. */
-char *lm_options_text(const lm_options *o, char text[LM_CONFIG]);
+/* The flags that shape a run as lines of a file, for free(). Without memory the program ends. */
+char *lm_options_text(const lm_options *o);
 /* Defaults, and then what the text of a checkpoint says. PAL_EFORMAT by line. */
 PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_error *error);
 /*

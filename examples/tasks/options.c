@@ -1,6 +1,7 @@
 /*
  * options.c - the options that the programs of the tasks share, as a child of their argp parsers.
  */
+#include "examples/lm/keep.h"
 #include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
@@ -11,8 +12,8 @@ enum { ENOUGH = EVERY + 1, THREADS, OUT, SHOW };
 
 static const struct argp_option flags[] = {
     {"mixers", MIXERS, "LIST", 0,
-     "the layers' memories, name[:key=value...], comma-separated and cycled: mamba2, gdn, kda, "
-     "gdn2, attn, swa (gdn2)",
+     "the layers' memories, name[:key=value...], comma-separated and cycled; N*(LIST) "
+     "repeats: mamba2, gdn, kda, gdn2, attn, swa (gdn2)",
      0},
     {"layers", LAYERS, "N", 0, "(2)", 0},
     {"width", WIDTH, "N", 0, "of the model (64)", 0},
@@ -78,8 +79,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     task_options *o = state->input;
     switch (key) {
     case MIXERS:
-        if (strlen(text) >= sizeof o->lm.mixers) argp_error(state, "--mixers: it is too long");
-        snprintf(o->lm.mixers, sizeof o->lm.mixers, "%s", text);
+        o->lm.mixers = lm_keep(text, strlen(text));
         return 0;
     case NO_MLP:
         o->lm.no_mlp = true;
