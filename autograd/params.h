@@ -70,8 +70,8 @@ PAL_API pal_status pal_params_status(const pal_params *params);
  * zero in both, so that an optimiser, a norm, an all-reduce or a checkpoint is one loop over
  * blocks. pal_params_span says where each parameter lies. A model that is only run has no memory
  * for gradients: the first backward pass through one of the parameters takes that of all of them,
- * in one piece. So do pal_grad, pal_params_block and pal_optim_step where there was no such pass;
- * gradients are zeros then.
+ * in one piece. So do pal_grad, pal_params_block and the constructor of an optimiser where there
+ * was no such pass; gradients are zeros then.
  */
 typedef struct pal_block {
     pal_dtype dtype; /* of all parameters in it */

@@ -111,11 +111,14 @@ START_TEST(are_zeros_before)
 }
 END_TEST
 
-/* A step before any backward is one of zero gradients: only the decay moves the parameters. */
+/* A step before any backward is one of zero gradients: only the decay
+ * moves the parameters. */
 START_TEST(a_step_before_any_backward)
 {
     pal_optim *o = pal_sgd_new(params, (pal_sgd_opts){.decay = 0.5});
+    ck_assert_int_eq(b.large, 2);
     ck_assert_int_eq(pal_optim_step(o, 0.5), PAL_OK);
+    ck_assert_int_eq(b.large, 3);
     ck_assert(pal_f32(w[0])[3] == 1.5f && pal_f32(w[1])[N - 1] == 2.25f);
     pal_optim_free(o);
 }

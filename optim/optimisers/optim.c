@@ -186,7 +186,7 @@ pal_status pal_optim_step(pal_optim *o, double lr)
         return pal_fail_nowhere(error.status, "%s", error.message);
     if (!isfinite(lr))
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
-    if (!pal_params_make_gradients(o->params)) /* if no backward pass has: they are zeros */
+    if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
         return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
     o->steps++;
     for (pal_run run = {0}; pal_run_next(o->params, o->setting, &run);)
