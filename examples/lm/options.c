@@ -177,13 +177,13 @@ static bool set(lm_options *o, const flag *f, const char *text)
     void *to = field(o, f);
     errno = 0;
     switch (f->kind) {
-    case CHOICE:
-        if (!is_among(text, f->argument)) return false; /* and then a text */
-        /* fall through */
     case LIST:
         if (strpbrk(text, "\n\r") || has_outer_blank(text) || !*text) return false;
         *(const char **)to = lm_keep(text, strlen(text));
         return true;
+    case CHOICE:
+        if (!is_among(text, f->argument)) return false; /* and then a text */
+        /* fall through */
     case TEXT:
         if (strlen(text) >= f->size || strpbrk(text, "\n\r") || has_outer_blank(text) ||
             (f->low > 0 && !*text))
