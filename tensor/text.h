@@ -44,8 +44,8 @@ PAL_API void pal_token_ids_free(pal_token_ids *ids);
  * Split (isolated) and Digits that ends in ByteLevel; decoder ByteLevel; post_processor ByteLevel,
  * which changes no token; added tokens with none of single_word, lstrip, rstrip. Everything else
  * (normalizers, templates, byte_fallback, dropout, unknown keys...) is PAL_EFORMAT by name, and so
- * is a file that contradicts itself. The patterns are PCRE2's: \s and case folding may differ from
- * Oniguruma's, which `tokenizers` uses, in single characters such as U+180E.
+ * is a file that contradicts itself. The patterns are PCRE2's: blanks and case folding may differ
+ * from Oniguruma's, which `tokenizers` uses, in single characters such as U+180E.
  */
 PAL_API PAL_CHECKED pal_status pal_tokenizer_load(pal_tokenizer **out, const char *json,
                                                   int64_t size, pal_error *error);

@@ -387,10 +387,7 @@ static void read_config(lm_options *o, const char *path)
 {
     lm_text text;
     pal_error error;
-    if (lm_text_read(&text, path, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: %s\n", error.message);
-        exit(EXIT_FAILURE);
-    }
+    if (lm_text_read(&text, path, &error) != PAL_OK) fail("--config", error.message);
     if (text.size >= 1 << 20 || memchr(text.byte, 0, (size_t)text.size))
         fail(path, "it is no text of less than a mebibyte");
     char *lines = strndup((const char *)text.byte, (size_t)text.size);
