@@ -27,7 +27,7 @@ ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
 # Objects go to $(B)/obj under the names of their sources. Rooms are the folders of the library.
-ROOMS  := tensor tensor/files autograd autograd/ops layers layers/rules layers/rules/fused layers/attention \
+ROOMS  := tensor tensor/files tensor/text autograd autograd/ops layers layers/rules layers/rules/fused layers/attention \
           layers/modules layers/mixers layers/models optim/optimisers optim/data optim/train optim/ranks
 SRC    := $(call present,$(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c))))
 KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
@@ -50,7 +50,7 @@ KOBJ :=
 $(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
-HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h) $(addprefix autograd/,autograd.h ops.h params.h) \
+HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h text.h) $(addprefix autograd/,autograd.h ops.h params.h) \
            $(addprefix layers/,layers.h rules.h modules.h mixers.h model.h) $(addprefix optim/,optim.h data.h train.h dist.h)
 
 # The objects of folders: $(call objects,examples/lm bench/rules).
@@ -62,7 +62,7 @@ CASES    := $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard tests/case_*.c
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.c)))
 # What the programs of examples share, and what those of bench share.
-SHARED   := $(call objects,examples/bpe examples/flags examples/lm examples/tasks)
+SHARED   := $(call objects,examples/flags examples/lm examples/tasks)
 MEASURE  := $(call objects,bench/measure examples/flags)
 SHARED_A := $(B)/libexamples.a
 LIB_A    := $(B)/libpalimpsest.a
@@ -128,11 +128,9 @@ $(LIB_SO): $(OBJ) $(KOBJ)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so.$(SOVERSION)
 	$(Q)ln -sf $(@F) $(B)/libpalimpsest.so
 
-# What the tokenizer of the examples needs beside the library, and what tests need.
-SHARED_LIBS       := $(if $(filter yes,$(BPE)),$(shell $(PKG_CONFIG) --libs libcjson libpcre2-8),$(if $(CJSON),$(shell $(PKG_CONFIG) --libs libcjson)))
-CPPFLAGS_examples := $(patsubst -I%,-isystem %,$(if $(filter yes,$(BPE)),$(shell $(PKG_CONFIG) --cflags-only-I libcjson libpcre2-8)))
-CHECK_LIBS        := $(if $(CHECK),$(shell $(PKG_CONFIG) --libs check))
-CPPFLAGS_tests    := $(patsubst -I%,-isystem %,$(if $(CHECK),$(shell $(PKG_CONFIG) --cflags-only-I check $(if $(CJSON),libcjson))))
+# What tests need beside the library.
+CHECK_LIBS     := $(if $(CHECK),$(shell $(PKG_CONFIG) --libs check $(if $(CJSON),libcjson)))
+CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(if $(CHECK),$(shell $(PKG_CONFIG) --cflags-only-I check $(if $(CJSON),libcjson))))
 
 # A program X is linked of X.c, the folder X beside it, and what programs of its kind share. Archives hand over only
 # what is asked for, and a library that nothing asks for is left out.
@@ -143,16 +141,16 @@ define LINK
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDLIBS) -o $@
 endef
 $(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(SHARED_A) $(LIB_A)
-	$(call LINK,$(SHARED_LIBS))
+	$(call LINK)
 $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 	$(call LINK)
 $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
-	$(call LINK,$(CHECK_LIBS) $(SHARED_LIBS))
+	$(call LINK,$(CHECK_LIBS))
 # Tests of what only one program has.
 $(B)/tests/test_inspect: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
-	$(call LINK,$(CHECK_LIBS) $(SHARED_LIBS))
+	$(call LINK,$(CHECK_LIBS))
 
 $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)

@@ -8,6 +8,7 @@
 
 #include "tensor/tensor.h"
 #include "tensor/comm.h"
+#include "tensor/text.h"
 #include "autograd/autograd.h"
 #include "layers/layers.h"
 #include "optim/optim.h"

@@ -174,8 +174,9 @@ PAL_API pal_tensor pal_label(pal_tensor t, const char *name);
 
 /*
  * Adds d loss / d x to the gradient of every parameter and wanted leaf that loss depends on. loss
- * has one element and is f32 or f64. All memory is reserved before anything is computed: if that
- * fails, no gradient has changed. Gradients add up over calls; clear parameters with
+ * has one element and is f32 or f64. All memory is reserved before anything is computed, at the
+ * first pass also that of the parameters' gradients: if that fails (PAL_ENOMEM), no value and no
+ * gradient has changed. Gradients add up over calls; clear parameters with
  * pal_params_zero_grad, leaves with pal_tape_reset. Cost: the sum of the operations' backward
  * costs; buffers of intermediate gradients are reused.
  */
@@ -186,8 +187,9 @@ PAL_API pal_status pal_backward_from(int n, const pal_tensor *outputs,
                                      const pal_tensor *cotangents);
 /*
  * The gradient of a parameter or wanted leaf, as a tensor of the same owner. PAL_NONE for a leaf
- * before any backward pass has reached it. Gradients are constants: there are no second
- * derivatives.
+ * before any backward pass has reached it; zeros for a parameter, for which the memory of all
+ * gradients is taken if no pass has done so (PAL_ENOMEM is told to the handler, and the result is
+ * poisoned). Gradients are constants: there are no second derivatives.
  */
 PAL_API pal_tensor pal_grad(pal_tensor t);
 /* The same value, cut from its history; shares memory. */

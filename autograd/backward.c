@@ -96,12 +96,25 @@ static bool make_grad(pal_tape *tape, pal_node *n)
     return true;
 }
 
+/* A parameter's gradient memory, which comes with the first pass. */
+static bool make_param_grad(pal_tape *tape, const pal_node *n)
+{
+    if (n->param < 0 || n->fixed) return true;
+    pal_params *params = (pal_params *)(void *)n->owner;
+    if (pal_params_make_gradients(params)) return true;
+    pal_fail(&tape->owner, PAL_ENOMEM,
+             "backward: out of memory for the gradients of %lld numbers in %d parameters",
+             (long long)pal_params_size(params), pal_params_count(params));
+    return false;
+}
+
 /* Notes that this pass sums a gradient for n, and where. */
 static bool reach(pal_tape *tape, pal_node *n, uint64_t pass, holes *h)
 {
     if (n->pass == pass) return true;
     n->pass = pass;
     if (n->wanted && !n->grad && !make_grad(tape, n)) return false;
+    if (!make_param_grad(tape, n)) return false;
     n->buffer = n->fixed;
     n->written = n->fixed != NULL;
     if (!n->fixed) n->slot = place(h, slot_bytes(n));
@@ -178,7 +191,7 @@ pal_status pal_plan_backward(pal_tape *tape, int n, pal_node *const *seeds, pal_
     plan->planning = level->grads.live - mark.live;
     pal_arena_rewind(&level->grads, mark);
     plan->block = h.end;
-    if (!enough)
+    if (!enough && tape->owner.error.status == PAL_OK)
         pal_fail(&tape->owner, PAL_ENOMEM, "backward: out of memory for the plan of the pass");
     return tape->owner.error.status;
 }
@@ -439,6 +452,10 @@ pal_tensor pal_grad(pal_tensor t)
     pal_node *g = n->base->grad;
     if (!g) return PAL_NONE;
     pal_tape *tape = pal_tape_of(n);
+    if (!g->owner->is_tape && !pal_params_make_gradients((pal_params *)(void *)g->owner)) {
+        pal_fail_nowhere(PAL_ENOMEM, "grad: out of memory for the gradients of the parameters");
+        return pal_poison_nowhere();
+    }
     if (n == n->base || !tape) return pal_handle(g);
     pal_array view = pal_gradient_view(n, g->a.data);
     return pal_view("grad", tape, g, &view);

@@ -212,6 +212,20 @@ typedef struct pal_pending {
 PAL_CHECKED pal_status pal_params_read(pal_params *params, pal_h5 *file, const char *group,
                                        pal_pending *pending, pal_error *error);
 void pal_params_settle(pal_pending *pending, bool take);
+/* The same in one step and without a second copy of the values; after a failure they are neither
+ * the old ones nor the new ones. For parameters that are given up then. */
+PAL_CHECKED pal_status pal_params_read_in_place(pal_params *params, pal_h5 *file, const char *group,
+                                                pal_error *error);
+
+/* Refuses parameters (PAL_EVALUE) that together have more elements, so that what an untrusted file
+ * says does not decide how much memory is taken. */
+void pal_params_limit(pal_params *params, int64_t elements);
+/* Takes memory for the gradients, as zeros, of all parameters that have none yet; false, and
+ * nothing has changed: out of memory (not reported). */
+bool pal_params_make_gradients(pal_params *params);
+
+/* Block b without taking memory: grad is NULL where there are no gradients, which are zeros. */
+pal_block pal_params_block_as_is(const pal_params *params, int b);
 
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
 /* That callback (NULL: none), so that another can call it in its own. */

@@ -4,35 +4,48 @@
  * Values and gradients lie in blocks of one dtype each, in the order of creation, so that an
  * optimiser is one loop over blocks. Tensors kept for their value alone (pal_keep) have blocks of
  * their own, without gradients. Padding between parameters is zero and stays zero.
+ *
+ * Gradients take no memory before somebody needs them: inference has the values only. The first
+ * need makes those of all blocks in one piece of memory; blocks that are added afterwards get
+ * theirs, again in one piece, at the next need.
  */
 #include "autograd/internal.h"
 
 #include <fnmatch.h>
 #include <string.h>
 
+typedef struct block {
+    struct block *next;
+    pal_block b;
+    size_t used, capacity; /* bytes */
+} block;
+
 typedef struct entry {
     struct entry *next;
     pal_node value, grad;
+    block *block; /* where it lies */
     pal_span span;
     int64_t room; /* elements that the memory has: more than span.count if it has been resized */
     bool decay, frozen, kept;
     char name[]; /* terminated */
 } entry;
 
-typedef struct block {
-    struct block *next;
-    pal_block b;
-    size_t used, capacity; /* bytes */
-    bool kept;
-} block;
+/* The gradients of some blocks, which follow this head in the same memory. */
+typedef struct gradients {
+    struct gradients *next;
+    size_t size; /* of all of it */
+} gradients;
 
 struct pal_params {
     pal_owner owner; /* first: a node's owner is its parameters */
     pal_arena arena; /* entries and layers */
     entry *first, *last;
     block *first_block, *last_block;
+    gradients *gradients;
     entry **index; /* entries in order of creation */
     int count, room, blocks;
+    int64_t size, most; /* elements of all, and how many there may be */
+    bool lacking;       /* a block has no gradients yet */
     pal_grad_fn *on_grad;
     void *on_grad_user;
 };
@@ -49,6 +62,7 @@ pal_params *pal_params_new(void)
         return NULL;
     }
     memset(p, 0, sizeof *p);
+    p->most = INT64_MAX;
     pal_owner_init(&p->owner, false);
     return p;
 }
@@ -59,13 +73,18 @@ void pal_params_free(pal_params *p)
     for (block *b = p->first_block, *next; b; b = next) {
         next = b->next;
         pal_free(b->b.value, b->capacity);
-        pal_free(b->b.grad, b->capacity);
         pal_free(b, sizeof *b);
+    }
+    for (gradients *g = p->gradients, *next; g; g = next) {
+        next = g->next;
+        pal_free(g, g->size);
     }
     pal_free(p->index, (size_t)p->room * sizeof(entry *));
     pal_arena_free(&p->arena);
     pal_free(p, sizeof *p);
 }
+
+void pal_params_limit(pal_params *p, int64_t elements) { p->most = elements; }
 
 pal_status pal_params_status(const pal_params *p) { return p->owner.error.status; }
 
@@ -83,23 +102,20 @@ static block *new_block(pal_params *p, pal_dtype dtype, size_t bytes, bool kept)
     block *b = pal_malloc(sizeof *b);
     size_t capacity = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
     if (!b) return NULL;
-    *b = (block){.capacity = capacity, .kept = kept, .b.dtype = dtype};
+    *b = (block){.capacity = capacity, .b.dtype = dtype, .b.kept = kept};
     b->b.value = pal_malloc(capacity);
-    b->b.grad = kept ? NULL : pal_malloc(capacity);
-    if (!b->b.value || (!kept && !b->b.grad)) {
-        pal_free(b->b.value, capacity);
-        pal_free(b->b.grad, capacity);
+    if (!b->b.value) {
         pal_free(b, sizeof *b);
         return NULL;
     }
     memset(b->b.value, 0, capacity);
-    if (b->b.grad) memset(b->b.grad, 0, capacity);
     if (p->last_block)
         p->last_block->next = b;
     else
         p->first_block = b;
     p->last_block = b;
     p->blocks++;
+    p->lacking = p->lacking || !kept;
     return b;
 }
 
@@ -109,7 +125,7 @@ static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept,
     int number = 0, found = -1;
     block *at = NULL;
     for (block *b = p->first_block; b; b = b->next, number++) {
-        if (b->b.dtype != dtype || b->kept != kept) continue;
+        if (b->b.dtype != dtype || b->b.kept != kept) continue;
         at = b->capacity - b->used >= bytes ? b : NULL;
         found = number;
     }
@@ -123,6 +139,40 @@ static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept,
     at->used += bytes;
     at->b.count = (int64_t)(at->used / pal_dtype_size(dtype));
     return at;
+}
+
+static void bind_gradient(entry *e)
+{
+    const pal_block *b = &e->block->b;
+    if (!b->grad) return;
+    e->grad.a.data = (char *)b->grad + (size_t)e->span.offset * pal_dtype_size(b->dtype);
+    e->value.fixed = e->grad.a.data;
+}
+
+static bool lacks_gradients(const block *b) { return !b->b.kept && !b->b.grad; }
+
+bool pal_params_make_gradients(pal_params *p)
+{
+    const size_t head = pal_round_up(sizeof(gradients), PAL_ALIGN);
+    size_t size = 0;
+    if (!p->lacking) return true;
+    for (const block *b = p->first_block; b; b = b->next)
+        if (lacks_gradients(b)) size += pal_round_up(b->capacity, PAL_ALIGN);
+    gradients *g = pal_malloc(head + size);
+    if (!g) return false;
+    memset(g, 0, head + size);
+    *g = (gradients){.next = p->gradients, .size = head + size};
+    p->gradients = g;
+    char *at = (char *)g + head;
+    for (block *b = p->first_block; b; b = b->next) {
+        if (!lacks_gradients(b)) continue;
+        b->b.grad = at;
+        at += pal_round_up(b->capacity, PAL_ALIGN);
+    }
+    for (entry *e = p->first; e; e = e->next)
+        if (!e->kept && !e->grad.a.data) bind_gradient(e);
+    p->lacking = false;
+    return true;
 }
 
 static bool grow_index(pal_params *p)
@@ -170,6 +220,11 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
                  count < 0 ? "" : pal_dtype_name(dtype));
         return NULL;
     }
+    if (count > p->most - p->size) {
+        pal_fail(&p->owner, PAL_EVALUE, "%s: with \"%s\" there would be more than %lld numbers", op,
+                 name, (long long)p->most);
+        return NULL;
+    }
     size_t length = strlen(name) + 1, bytes = pal_shape_bytes(dtype, shape);
     entry *e = pal_arena_zeroed(&p->arena, sizeof *e + length);
     pal_span span = {.count = count};
@@ -182,6 +237,7 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
         return NULL;
     }
     memcpy(e->name, name, length);
+    e->block = b;
     e->span = span;
     e->room = count;
     e->kept = e->frozen = kept;
@@ -191,11 +247,11 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
     e->value.label = e->name;
     e->value.param = p->count;
     if (!kept) {
-        init_node(p, &e->grad, dtype, shape, (char *)b->b.grad + at);
+        init_node(p, &e->grad, dtype, shape, NULL);
         e->grad.is_gradient = true;
         e->value.grad = &e->grad;
-        e->value.fixed = e->grad.a.data;
         e->value.needs_grad = true;
+        bind_gradient(e);
     }
     if (p->last)
         p->last->next = e;
@@ -203,6 +259,7 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
         p->first = e;
     p->last = e;
     p->index[p->count++] = e;
+    p->size += count;
     return e;
 }
 
@@ -228,6 +285,7 @@ static bool resize(pal_params *p, entry *e, pal_shape shape)
                      bytes);
             return false;
         }
+        e->block = b;
         e->span = span;
         e->room = 2 * count;
         data = (char *)b->b.value + (size_t)span.offset * pal_dtype_size(dtype);
@@ -348,11 +406,19 @@ int64_t pal_params_size(const pal_params *p)
 
 int pal_params_blocks(const pal_params *p) { return p->blocks; }
 
-pal_block pal_params_block(const pal_params *p, int i)
+pal_block pal_params_block_as_is(const pal_params *p, int i)
 {
     const block *b = p->first_block;
     while (b && i-- > 0) b = b->next;
     return b ? b->b : (pal_block){0};
+}
+
+/* Taking memory for zeros changes nothing that the caller can see. */
+pal_block pal_params_block(const pal_params *p, int i)
+{
+    if (!pal_params_make_gradients((pal_params *)(uintptr_t)p))
+        pal_fail_nowhere(PAL_ENOMEM, "params_block: out of memory for the gradients");
+    return pal_params_block_as_is(p, i);
 }
 
 void pal_params_print(const pal_params *p, FILE *file)

@@ -68,13 +68,17 @@ PAL_API pal_status pal_params_status(const pal_params *params);
 /*
  * The storage behind the parameters: value and gradient of `count` elements laid out alike, padding
  * zero in both, so that an optimiser, a norm, an all-reduce or a checkpoint is one loop over
- * blocks. `param` says where each lies.
+ * blocks. pal_params_span says where each parameter lies. A model that is only run has no memory
+ * for gradients: the first backward pass through one of the parameters takes that of all of them,
+ * in one piece. So do pal_grad, pal_params_block and the constructor of an optimiser where there
+ * was no such pass; gradients are zeros then.
  */
 typedef struct pal_block {
     pal_dtype dtype; /* of all parameters in it */
     int64_t count;   /* elements in use, padding included */
     void *value;     /* the first element */
-    void *grad;      /* the first element of the gradients, laid out alike */
+    void *grad;      /* the first element of the gradients, laid out alike; NULL if kept */
+    bool kept;       /* it holds tensors of pal_keep, which never have gradients */
 } pal_block;
 /* The place of one parameter in the blocks. */
 typedef struct pal_span {
@@ -84,7 +88,8 @@ typedef struct pal_span {
 } pal_span;
 /* How many blocks there are. */
 PAL_API int pal_params_blocks(const pal_params *params);
-/* Block b. Its addresses stay valid as long as the parameters. */
+/* Block b, with memory for its gradients: where there is none, `grad` is NULL and the handler is
+ * told (PAL_ENOMEM). Addresses stay valid as long as the parameters. */
 PAL_API pal_block pal_params_block(const pal_params *params, int b);
 /* Where parameter i lies. */
 PAL_API pal_span pal_params_span(const pal_params *params, int i);

@@ -141,7 +141,8 @@ static pal_status check_all(const pal_params *params, pal_h5 *file, const char *
 
 /* ---- Loading ---- */
 
-/* Reads everything into one piece of memory; `at` walks over it in the order of the parameters. */
+/* Reads everything into one piece of memory, over which `at` walks in the order of the parameters;
+ * NULL: into the parameters. */
 static pal_status read_all(const pal_params *params, pal_h5 *file, const char *group,
                            unsigned char *at, pal_error *error)
 {
@@ -149,10 +150,10 @@ static pal_status read_all(const pal_params *params, pal_h5 *file, const char *g
         char path[PATH_BYTES];
         join(path, sizeof path, group, pal_params_name(params, i));
         pal_array a = pal_params_array(params, i);
-        pal_array to = pal_array_of(a.dtype, pal_array_shape(&a), at);
+        pal_array to = at ? pal_array_of(a.dtype, pal_array_shape(&a), at) : a;
         pal_status s = pal_h5_get(file, path, &to, error);
         if (s != PAL_OK) return s;
-        at += pal_round_up(pal_shape_bytes(a.dtype, pal_array_shape(&a)), 8);
+        if (at) at += pal_round_up(pal_shape_bytes(a.dtype, pal_array_shape(&a)), 8);
     }
     return PAL_OK;
 }
@@ -193,6 +194,15 @@ void pal_params_settle(pal_pending *pending, bool take)
     if (take) pal_params_touch(params);
     pal_free(pending->values, pending->bytes);
     *pending = (pal_pending){0};
+}
+
+pal_status pal_params_read_in_place(pal_params *params, pal_h5 *file, const char *group,
+                                    pal_error *error)
+{
+    pal_status s = check_all(params, file, group, error);
+    if (s == PAL_OK) s = read_all(params, file, group, NULL, error);
+    pal_params_touch(params);
+    return s;
 }
 
 pal_status pal_params_get(pal_params *params, pal_h5 *file, const char *group, pal_error *error)

@@ -14,9 +14,8 @@
 #include "tensor/number.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/data.h"
+#include "examples/lm/open.h"
 #include "examples/lm/text.h"
-#include "examples/lm/weights.h"
-
 
 #include <argp.h>
 #include <errno.h>
@@ -35,11 +34,9 @@ typedef struct options {
 
 typedef struct generator {
     options o;
-    bpe *tokenizer;
+    pal_lm_file file;
     lm_text text; /* the prompt, and its tokens */
-    bpe_ids prompt;
-    pal_params *params;
-    pal_lm *lm;
+    pal_token_ids prompt;
     pal_tape *tape;
     pal_lm_state *state;
     pal_rng rng;
@@ -143,24 +140,15 @@ static void read_options(options *o, int argc, char **argv)
 
 /* ---- Beginning ---- */
 
-/* The model, as the checkpoint's own flags describe it: every parameter has to be there and fit. */
 static void build(generator *g)
 {
     lm_options o;
     pal_error error;
-    bool averaged;
-    char config[LM_CONFIG];
-    need(pal_checkpoint_config(g->o.checkpoint, config, sizeof config, &error), &error);
-    need(lm_options_read(&o, config, &error), &error);
-    need(pal_mixers_check(o.mixers, &error), &error);
-    need(lm_tokenizer(&g->tokenizer, g->o.checkpoint, &error), &error);
-    if (o.model.vocab < bpe_vocab_size(g->tokenizer))
-        stop("the tokenizer of the checkpoint has more tokens than its model");
-    pal_rng rng = pal_rng_new(0, 0);
-    g->params = pal_params_new();
-    g->lm = pal_lm_new(g->params, lm_options_model(&o), &rng);
-    need(lm_weights_load(g->params, g->o.checkpoint, g->o.last, &averaged, &error), &error);
-    if (averaged) fprintf(stderr, "model   the average of the parameters\n");
+    need(lm_open(&g->file, &o, g->o.checkpoint, g->o.last, &error), &error);
+    if (o.model.vocab < pal_tokenizer_vocab_size(g->file.tokenizer))
+        stop("the model knows fewer tokens than there are bytes, and the checkpoint has no "
+             "tokenizer: it reads no text");
+    if (g->file.averaged) fprintf(stderr, "model   the average of the parameters\n");
 }
 
 static void read_prompt(generator *g)
@@ -170,7 +158,8 @@ static void read_prompt(generator *g)
         need(lm_text_copy(&g->text, g->o.prompt, &error), &error);
     else if (!g->o.load)
         need(lm_text_read(&g->text, "/dev/stdin", &error), &error);
-    need(bpe_encode(g->tokenizer, g->text.byte, g->text.size, &g->prompt, &error), &error);
+    need(pal_tokenizer_encode(g->file.tokenizer, g->text.byte, g->text.size, &g->prompt, &error),
+         &error);
     if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
 }
 
@@ -180,12 +169,12 @@ static void load(generator *g)
     pal_h5 *file;
     double next, counter, seed;
     need(pal_h5_open(&file, g->o.load, &error), &error);
-    need(pal_lm_state_get(g->lm, g->state, file, "/state", &error), &error);
+    need(pal_lm_state_get(g->file.lm, g->state, file, "/state", &error), &error);
     need(pal_h5_get_number(file, "/", "next", &next, &error), &error);
     need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
     need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
     pal_h5_close(file);
-    if (!(next >= 0 && next < (double)bpe_vocab_size(g->tokenizer) && seed >= 0 &&
+    if (!(next >= 0 && next < (double)pal_tokenizer_vocab_size(g->file.tokenizer) && seed >= 0 &&
           seed <= INT32_MAX && counter >= 0 && counter <= 0x1p53))
         stop("--load-state: the attributes next, seed or counter are no such numbers");
     g->next = (int64_t)next;
@@ -222,9 +211,10 @@ static pal_tensor all_tokens(generator *g)
 static void score(generator *g)
 {
     if (g->prompt.count < 2) stop("--score: a text of two tokens or more is wanted");
-    pal_tensor logp = pal_lm_score(g->lm, all_tokens(g), (pal_run_opts){0});
+    pal_tensor logp = pal_lm_score(g->file.lm, all_tokens(g), (pal_run_opts){0});
     const double bits = -pal_item(pal_sum(logp, PAL_ALL, false)) / log(2);
-    const int64_t bytes = bpe_decode(g->tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
+    const int64_t bytes =
+        pal_tokenizer_decode(g->file.tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
     printf("%.4f bits per byte over %lld bytes after the first token\n", bits / (double)bytes,
            (long long)bytes);
 }
@@ -238,7 +228,7 @@ static void prefill(generator *g)
     if (g->text.size > 0) fwrite(g->text.byte, 1, (size_t)g->text.size, stdout);
     fflush(stdout);
     g->next = pal_i64(all)[n];
-    if (n > 0) pal_lm_step(g->lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
+    if (n > 0) pal_lm_step(g->file.lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
     pal_tape_reset(g->tape);
     double took = seconds() - began;
     if (n > 0)
@@ -251,14 +241,15 @@ static int64_t draw(generator *g, pal_tensor logits)
 {
     const pal_sample_opts how = {
         .temperature = g->o.temperature, .top_k = g->o.top_k, .top_p = g->o.top_p};
-    return pal_sample(pal_slice(logits, 1, 0, bpe_vocab_size(g->tokenizer), 1), how, &g->rng);
+    return pal_sample(pal_slice(logits, 1, 0, pal_tokenizer_vocab_size(g->file.tokenizer), 1), how,
+                      &g->rng);
 }
 
 /* A token may be half a character: its bytes go out as they are. */
 static void put(const generator *g)
 {
     int64_t size;
-    const char *byte = bpe_token(g->tokenizer, g->next, &size);
+    const char *byte = pal_tokenizer_token(g->file.tokenizer, g->next, &size);
     if (size > 0) fwrite(byte, 1, (size_t)size, stdout);
 }
 
@@ -267,7 +258,7 @@ static void generate(generator *g)
     double began = seconds();
     for (int64_t i = 0; i < g->o.tokens; i++) {
         pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(1, 1), &g->next);
-        g->next = draw(g, pal_lm_step(g->lm, g->state, in, (pal_run_opts){0}));
+        g->next = draw(g, pal_lm_step(g->file.lm, g->state, in, (pal_run_opts){0}));
         pal_tape_reset(g->tape);
         put(g);
     }
@@ -287,7 +278,7 @@ int main(int argc, char **argv)
     build(&g);
     read_prompt(&g);
     g.tape = pal_tape_new();
-    g.state = pal_lm_state_new(g.lm);
+    g.state = pal_lm_state_new(g.file.lm);
     g.rng = pal_rng_new((uint64_t)g.o.seed, 0);
     pal_set_grad(g.tape, false);
     if (g.o.load) load(&g);
@@ -300,9 +291,8 @@ int main(int argc, char **argv)
     }
     pal_lm_state_free(g.state);
     pal_tape_free(g.tape);
-    pal_params_free(g.params);
-    bpe_ids_free(&g.prompt);
+    pal_lm_close(&g.file);
+    pal_token_ids_free(&g.prompt);
     lm_text_free(&g.text);
-    bpe_free(g.tokenizer);
     return 0;
 }

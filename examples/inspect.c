@@ -13,7 +13,6 @@
 #include "examples/lm/text.h"
 #include "tensor/number.h"
 
-
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #include <palimpsest.h>
 #include "tensor/number.h"
 #include "examples/flags/flags.h"
-#include "examples/bpe/bpe.h"
+#include "tensor/text.h"
 #include "examples/lm/text.h"
 
 #include <errno.h>
@@ -31,9 +31,9 @@ typedef struct options {
 typedef struct run {
     options o;
     lm_text *file; /* contents; texts point into them */
-    bpe_text *text;
+    pal_tokenizer_text *text;
     int64_t texts, text_room, bytes;
-    bpe *bpe;
+    pal_tokenizer *bpe;
     int64_t end; /* the token after each document; -1: none */
     unsigned char *token;
     int64_t tokens, token_room; /* the room in bytes */
@@ -189,7 +189,7 @@ static void add_text(run *r, const char *byte, int64_t size)
         r->text_room = r->text_room ? 2 * r->text_room : 64;
         r->text = need_memory(realloc(r->text, (size_t)r->text_room * sizeof *r->text));
     }
-    r->text[r->texts++] = (bpe_text){byte, size};
+    r->text[r->texts++] = (pal_tokenizer_text){byte, size};
     r->bytes += size;
 }
 
@@ -228,15 +228,15 @@ static void read_documents(run *r)
 static void learn(run *r)
 {
     pal_error error;
-    const bpe_train_opts how = {.vocab = r->o.train,
-                                .special = &r->o.end,
-                                .specials = r->o.end != NULL,
-                                .progress = progress};
-    bpe_text whole = r->text[0];
+    const pal_tokenizer_train_opts how = {.vocab = r->o.train,
+                                          .special = &r->o.end,
+                                          .specials = r->o.end != NULL,
+                                          .progress = progress};
+    pal_tokenizer_text whole = r->text[0];
     const int64_t held = pal_batches_held_out(r->texts, r->o.held_out);
     whole.size -= pal_batches_held_out(whole.size, r->o.held_out);
-    need(r->texts == 1 ? bpe_train(&r->bpe, &whole, 1, how, &error)
-                       : bpe_train(&r->bpe, r->text, r->texts - held, how, &error),
+    need(r->texts == 1 ? pal_tokenizer_train(&r->bpe, &whole, 1, how, &error)
+                       : pal_tokenizer_train(&r->bpe, r->text, r->texts - held, how, &error),
          &error);
     progress_over();
 }
@@ -247,16 +247,16 @@ static void make_tokenizer(run *r)
     int64_t size = 0;
     if (r->o.train) {
         learn(r);
-        const char *json = bpe_json(r->bpe, &size);
+        const char *json = pal_tokenizer_json(r->bpe, &size);
         if (r->o.save) write_file(r->o.save, json, size);
     } else {
         lm_text json = {0};
         if (r->o.tokenizer) need(lm_text_read(&json, r->o.tokenizer, &error), &error);
         if (r->o.tokenizer && json.size == 0) stop("%s: it is empty", r->o.tokenizer);
-        need(bpe_load(&r->bpe, (const char *)json.byte, json.size, &error), &error);
+        need(pal_tokenizer_load(&r->bpe, (const char *)json.byte, json.size, &error), &error);
         lm_text_free(&json);
     }
-    r->end = r->o.end ? bpe_special(r->bpe, r->o.end) : -1;
+    r->end = r->o.end ? pal_tokenizer_special(r->bpe, r->o.end) : -1;
     if (r->o.end && r->end < 0) stop("--end: the tokenizer has no added token '%s'", r->o.end);
 }
 
@@ -282,14 +282,14 @@ static void append(run *r, const int64_t *id, int64_t count, int width)
 static void encode(run *r)
 {
     pal_error error;
-    bpe_ids ids = {0};
+    pal_token_ids ids = {0};
     int64_t done = 0;
-    const int width = pal_tokens_width(bpe_vocab_size(r->bpe));
+    const int width = pal_tokens_width(pal_tokenizer_vocab_size(r->bpe));
     r->offset = need_memory(calloc((size_t)r->texts + 1, sizeof *r->offset));
     for (int64_t i = 0; i < r->texts; i++) {
-        const bpe_text *t = &r->text[i];
+        const pal_tokenizer_text *t = &r->text[i];
         ids.count = 0;
-        need(bpe_encode(r->bpe, t->byte, t->size, &ids, &error), &error);
+        need(pal_tokenizer_encode(r->bpe, t->byte, t->size, &ids, &error), &error);
         append(r, ids.id, ids.count, width);
         if (r->end >= 0) append(r, &r->end, 1, width);
         r->offset[i + 1] = r->tokens;
@@ -297,17 +297,17 @@ static void encode(run *r)
         done += t->size;
     }
     progress_over();
-    bpe_ids_free(&ids);
+    pal_token_ids_free(&ids);
 }
 
 /* The end of a document stands for none of its text. */
 static void measure_tokens(run *r)
 {
-    const int64_t vocab = bpe_vocab_size(r->bpe);
+    const int64_t vocab = pal_tokenizer_vocab_size(r->bpe);
     r->length = need_memory(calloc((size_t)vocab, sizeof *r->length));
     for (int64_t i = 0; i < vocab; i++) {
         int64_t size;
-        bpe_token(r->bpe, i, &size);
+        pal_tokenizer_token(r->bpe, i, &size);
         r->length[i] = i == r->end ? 0 : (uint32_t)size;
     }
 }
@@ -316,12 +316,12 @@ static void write_store(run *r)
 {
     pal_error error;
     int64_t size;
-    const char *json = bpe_json(r->bpe, &size);
+    const char *json = pal_tokenizer_json(r->bpe, &size);
     const pal_tokens_source source = {.tokens = r->token,
                                       .count = r->tokens,
                                       .offsets = r->offset,
                                       .documents = r->texts,
-                                      .vocab = bpe_vocab_size(r->bpe),
+                                      .vocab = pal_tokenizer_vocab_size(r->bpe),
                                       .name = size ? "bpe" : "bytes",
                                       .tokenizer = size ? json : NULL,
                                       .lengths = size ? r->length : NULL};
@@ -330,7 +330,7 @@ static void write_store(run *r)
 
 static void report(const run *r)
 {
-    const int64_t ends = r->end >= 0 ? r->texts : 0, vocab = bpe_vocab_size(r->bpe);
+    const int64_t ends = r->end >= 0 ? r->texts : 0, vocab = pal_tokenizer_vocab_size(r->bpe);
     printf("tokenizer  %lld tokens%s\n", (long long)vocab,
            r->o.train && vocab < r->o.train ? ": no pair is left that occurs twice" : "");
     printf("documents  %lld\n", (long long)r->texts);
@@ -349,7 +349,7 @@ int main(int argc, char **argv)
     measure_tokens(&r);
     write_store(&r);
     report(&r);
-    bpe_free(r.bpe);
+    pal_tokenizer_free(r.bpe);
     for (int i = 0; i < r.o.files; i++) lm_text_free(&r.file[i]);
     void *memory[] = {r.file, r.text, r.token, r.offset, r.length};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);

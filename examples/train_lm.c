@@ -14,7 +14,7 @@
 #include "examples/lm/data.h"
 #include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
-#include "examples/lm/weights.h"
+#include "examples/lm/open.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -36,7 +36,7 @@ typedef struct run {
     pal_average *average;
     pal_tape *tape;
     int64_t from; /* the step that it goes on from; 0: a new run */
-    char config[LM_CONFIG + 512];
+    char *config;
 } run;
 
 /* Ends all ranks. */
@@ -78,7 +78,8 @@ static void prepare(run *r)
 {
     lm_options *o = &r->o;
     pal_error error;
-    char path[PAL_PATH], saved[LM_CONFIG];
+    char path[PAL_PATH];
+    static char saved[1 << 20]; /* more than a checkpoint has */
     const int64_t last = pal_run_last(o->out, 0);
     if (last && !o->resume)
         stop("--out holds a run already: continue it with --resume, or choose another folder");
@@ -91,7 +92,7 @@ static void prepare(run *r)
         if (lm_options_continue(o, saved, &error) != PAL_OK) stop("%s", error.message);
         lm_options was;
         if (lm_options_read(&was, saved, &error) != PAL_OK) stop("%s", error.message);
-        if (strcmp(was.data, o->data) && !lm_is_hdf5(o->data))
+        if (strcmp(was.data, o->data) && !lm_data_is_store(o->data))
             stop("--data is another text than that of the run that is continued");
         if (r->from > o->steps)
             stop("the run has %lld steps already; --steps asks for %lld", (long long)r->from,
@@ -106,32 +107,21 @@ static void prepare(run *r)
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->model.vocab == 0) o->model.vocab = vocab;
+    if (o->model.layers == 0) o->model.layers = pal_mixers_count(o->mixers);
     if (o->model.vocab < vocab) stop("--vocab is less than the vocabulary of the data");
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
  * say what its tokens are, and is believed. */
-static pal_status same_tokenizer(const char *path, const bpe *data, pal_error *error)
+static void check_tokenizer(const char *path, const pal_tokenizer *own, const pal_tokenizer *data)
 {
-    bpe *own;
-    pal_h5 *file;
-    double version;
     int64_t size, own_size;
-    pal_status s = pal_h5_open(&file, path, error);
-    if (s != PAL_OK) return s;
-    const bool checkpoint = pal_h5_get_number(file, "/", "checkpoint", &version, NULL) == PAL_OK;
-    pal_h5_close(file);
-    if (!checkpoint) return PAL_OK;
-    s = lm_tokenizer(&own, path, error);
-    if (s != PAL_OK) return s;
-    const char *want = bpe_json(data, &size), *have = bpe_json(own, &own_size);
+    if (!own) return;
+    const char *want = pal_tokenizer_json(data, &size), *have = pal_tokenizer_json(own, &own_size);
     if (size != own_size || memcmp(want, have, (size_t)size) != 0)
-        s = pal_error_set(error, PAL_EVALUE,
-                          "--init: %.400s was trained with another tokenizer than that of --data; "
-                          "examples/convert.py takes its parameters alone",
-                          path);
-    bpe_free(own);
-    return s;
+        stop("--init: %.400s was trained with another tokenizer than that of --data; "
+             "examples/convert.py takes its parameters alone",
+             path);
 }
 
 /* The parameters that a new run begins with, if they are not drawn. */
@@ -139,17 +129,35 @@ static void load_weights(run *r)
 {
     lm_options *o = &r->o;
     pal_error error;
+    pal_lm_file from;
     char sum[LM_SUM];
-    bool averaged;
     if (r->from || !*o->init) return;
-    if (same_tokenizer(o->init, r->data.tokenizer, &error) != PAL_OK ||
-        lm_weights_load(r->params, o->init, o->init_last, &averaged, &error) != PAL_OK)
-        stop("%s", error.message);
+    if (pal_lm_load(r->params, o->init, (pal_lm_open_opts){.last = o->init_last}, &from, &error) !=
+        PAL_OK)
+        stop("--init: %s", error.message);
+    check_tokenizer(o->init, from.tokenizer, r->data.tokenizer);
     must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
             lm_weights_sum(r->params, sum));
     if (pal_dist_rank(ranks) == 0)
-        printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
-               o->init);
+        printf("init    %s of %s\n",
+               from.averaged ? "the average of the parameters" : "the parameters", o->init);
+    pal_lm_close(&from);
+}
+
+/* What every checkpoint of the run says of it. */
+static char *describe(const run *r)
+{
+    /* The threads, which come last, say nothing about bits. */
+    const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
+    const int family = (int)(threads ? threads - kernels : (ptrdiff_t)strlen(kernels));
+    char *text = lm_options_text(&r->o), *all;
+    if (asprintf(&all, "# Made by %s, %.*s\n# The data: CRC-32C %s, %lld tokens, %lld bytes\n%s",
+                 pal_code_version(), family, kernels, r->data.identity,
+                 (long long)pal_tokens_count(r->data.store),
+                 (long long)pal_tokens_bytes(r->data.store), text) < 0)
+        stop("out of memory");
+    free(text);
+    return all;
 }
 
 static void build(run *r)
@@ -159,21 +167,14 @@ static void build(run *r)
     r->params = pal_params_new();
     r->tape = pal_tape_new();
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
-    r->lm = pal_lm_new(r->params, lm_options_model(o), &rng);
+    /* Nothing is drawn that a file replaces. */
+    r->lm = pal_lm_new(r->params, lm_options_model(o), r->from || *o->init ? NULL : &rng);
     load_weights(r);
     r->optim = lm_optimizer_new(r->params, o->optimizer, o->weight_decay, 0.95);
     if (o->average > 0)
         r->average =
             pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
-    char text[LM_CONFIG];
-    /* The threads, which come last, say nothing about bits. */
-    const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
-    const int family = (int)(threads ? threads - kernels : (ptrdiff_t)strlen(kernels));
-    snprintf(r->config, sizeof r->config,
-             "# Made by %s, %.*s\n# The data: CRC-32C %s, %lld tokens, %lld bytes\n%s",
-             pal_code_version(), family, kernels, r->data.identity,
-             (long long)pal_tokens_count(r->data.store), (long long)pal_tokens_bytes(r->data.store),
-             lm_options_text(o, text));
+    r->config = describe(r);
 }
 
 static void introduce(run *r)
@@ -331,6 +332,7 @@ int main(int argc, char **argv)
     pal_optim_free(r.optim);
     pal_params_free(r.params);
     lm_data_close(&r.data);
+    free(r.config);
     pal_dist_end(ranks);
     return 0;
 }

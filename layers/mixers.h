@@ -187,15 +187,36 @@ PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t 
                                 pal_dtype dtype, pal_attn_opts opts, pal_rng *rng);
 
 /*
- * Mixers by text: `name[:key=value...]`, as in "gdn2:num_heads=4:output_gate=sigmoid"; flags are
- * true or false. A list is such texts separated by commas; layer i of a model has entry i modulo
- * their number. The names are those of layers.def.
+ * A mixer by text: `name[:key=value...]`, as in "gdn2:num_heads=4:output_gate=sigmoid"; flags are
+ * true or false. The names are those of layers.def.
  */
 PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width,
                                  pal_dtype dtype, const char *text, pal_rng *rng);
-/* Checks names and keys of a list without building anything; *error (may be NULL) says what is
- * unknown and what there is. */
+/* Checks name and keys of the text of one mixer without building anything; *error (may be NULL)
+ * says what is unknown and what there is. */
+PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
+
+/* What a block of a model has beside its mixer (layers/model.h). */
+typedef struct pal_block_opts {
+    int64_t mlp_width; /* key block.mlp_width: intermediate size of the MLP */
+    bool no_mlp;       /* key block.no_mlp: a mixer only, without an MLP */
+    double norm_eps;   /* key block.norm_eps: of the norms before mixer and MLP */
+} pal_block_opts;
+/*
+ * A list of blocks by text, separated by commas: block i of a model has entry i modulo their
+ * number. N*ENTRY repeats an entry and N*(LIST) a list, up to 8 within each other:
+ * "6*(gdn2,gdn2,gdn2,attn)" has 24 entries; there are 65536 at most. An entry is the text of a
+ * mixer, among whose keys may be those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
+ *
+ * pal_mixers_check checks all entries without building anything; *error (may be NULL) says what is
+ * wrong. PAL_EVALUE, PAL_ENOMEM.
+ */
 PAL_API PAL_CHECKED pal_status pal_mixers_check(const char *list, pal_error *error);
+/* The number of entries; 0 if the list is not well formed. */
+PAL_API int64_t pal_mixers_count(const char *list);
+/* Entry i modulo their number, i >= 0: where it begins in the text of the list, and its length.
+ * NULL if the list is not well formed. */
+PAL_API const char *pal_mixers_at(const char *list, int64_t i, size_t *length);
 /* Names of all mixers: i from 0; NULL at the end. */
 PAL_API const char *pal_mixers_name(int i);
 

@@ -5,6 +5,7 @@
 #define PAL_LAYERS_MODEL_H
 
 #include "layers/mixers.h"
+#include "tensor/text.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,11 +21,11 @@ typedef struct pal_lm_opts {
     int64_t vocab;      /* tokens are 0 .. vocab-1; 0: 256 (bytes) */
     int64_t width;      /* d; 0: 128 */
     int64_t layers;     /* 0: one for each entry of mixers */
-    const char *mixers; /* a list; NULL: "gdn2"; copied */
+    const char *mixers; /* a list (pal_mixers_check); NULL: "gdn2"; copied */
     int64_t mlp_width;  /* intermediate size; 0: 8/3 d rounded up to a multiple of 32 */
-    bool no_mlp;        /* blocks are x += mixer(rms_norm(x)) alone; mlp_width is not read */
+    bool no_mlp;        /* blocks are x += mixer(rms_norm(x)) only; mlp_width is not read */
     bool tie;           /* the head is the embedding table; no lm_head.weight */
-    double norm_eps;    /* 0: 1e-5 */
+    double norm_eps;    /* of all norms that a block does not say otherwise; 0: 1e-5 */
     pal_dtype dtype;    /* 0: f32 */
     bool recompute;     /* forget each block's insides and recompute them in backward */
 } pal_lm_opts;
@@ -34,15 +35,19 @@ typedef struct pal_lm_opts {
  *
  *     x += mixer(rms_norm(x));  x += mlp(rms_norm(x))
  *
- * norm and head. Parameters: model.embeddings.weight; model.layers.I.attn_norm.weight, .attn.*,
- * .mlp_norm.weight, .mlp.*; model.norm.weight; lm_head.weight. Owned by params. NULL after telling
- * the handler if an option is wrong.
+ * norm and head. mlp_width, no_mlp and norm_eps are those of blocks whose entry in `mixers` does
+ * not say otherwise (pal_block_opts). With rng NULL nothing is drawn, and what would have been
+ * drawn is zero: for parameters that are loaded. Parameters: model.embeddings.weight;
+ * model.layers.I.attn_norm.weight, .attn.*, .mlp_norm.weight, .mlp.*; model.norm.weight;
+ * lm_head.weight. Owned by params. NULL after telling the handler if an option is wrong.
  */
 PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 /* The options with every default filled in. */
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
 /* The mixer of a layer 0 .. layers-1; NULL for another. */
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
+/* What a block 0 .. layers-1 has beside its mixer, defaults filled in; zeros for another. */
+PAL_API pal_block_opts pal_lm_block(const pal_lm *lm, int64_t layer);
 /*
  * Parameters by part: of one layer (zeros if there is none), or of the whole model (layer -1),
  * whose norms include the last one. A mixer's own norms belong to the mixer. A tied head is counted
@@ -134,6 +139,50 @@ PAL_API PAL_CHECKED pal_status pal_lm_state_save(const pal_lm_state *state, cons
 /* Reads such a file. */
 PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state,
                                                  const char *path, pal_error *error);
+
+/* ---- Models of files ---- */
+
+/* How a model is taken from a file; zero is the default. */
+typedef struct pal_lm_open_opts {
+    bool last; /* the parameters of the last step, although the file has their moving average */
+} pal_lm_open_opts;
+
+/* What is in a file. */
+typedef struct pal_lm_file {
+    pal_params *params;       /* of the model */
+    pal_lm *lm;               /* on params */
+    pal_tokenizer *tokenizer; /* of its data; bytes if the file has none */
+    char *description;        /* the text of its configuration, lines `name = value` */
+    bool averaged;            /* the parameters are their moving average */
+} pal_lm_file;
+
+/*
+ * Opens the model of a checkpoint (optim/train.h): *file is filled, and is given back by
+ * pal_lm_close. Of the description the lines mixers, layers, width, mlp-width, no-mlp, vocab, tie,
+ * norm-eps, dtype and recompute are read; others mean nothing here. Where vocab, width, layers or
+ * dtype are 0 or missing, they are those of the parameters in the file. Nothing is drawn, and there
+ * is one copy of the parameters in memory: gradients come with the first backward pass.
+ *
+ * Files are untrusted. A file of another kind, a line that cannot be, a parameter that is missing,
+ * too many or of another shape, a damaged tokenizer or one with more tokens than the model knows is
+ * one sentence that names the file, and *file is zeros. PAL_EIO, PAL_EFORMAT, PAL_EVALUE for an
+ * option that the model refuses, PAL_ENOMEM. What building a model tells the error handler goes
+ * into *error, so that the handler is set to another for a moment: open from one thread at a time.
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_open(pal_lm_file *file, const char *path,
+                                           pal_lm_open_opts opts, pal_error *error);
+/*
+ * Loads the parameters of a checkpoint, or of a file of parameters only (examples/convert.py), into
+ * parameters that there are; floats of another width convert. *about (may be NULL) gets tokenizer,
+ * description and `averaged`, its lm and params are NULL; of a file of parameters only, tokenizer
+ * and description are NULL too. It is given back by pal_lm_close. After an error nothing has
+ * changed, and *about is zeros. Errors as above.
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_load(pal_params *params, const char *path,
+                                           pal_lm_open_opts opts, pal_lm_file *about,
+                                           pal_error *error);
+/* Frees all that is there; *file is zeros then. */
+PAL_API void pal_lm_close(pal_lm_file *file);
 
 /* How a token is drawn from logits; zero is greedy. */
 typedef struct pal_sample_opts {

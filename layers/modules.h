@@ -22,7 +22,8 @@ typedef enum pal_gate {
 } pal_gate;
 
 /* Parameters as the papers initialise them. `name` is the full name ("model.norm.weight"). Each is
- * registered in params and returned. */
+ * registered in params and returned. With rng NULL nothing is drawn, and what would have been drawn
+ * is zero: for parameters that are loaded from a file. */
 
 /* Linear weight [out, in] for pal_linear, Xavier-uniform with gain 2^-2.5. */
 PAL_API pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, int64_t in,

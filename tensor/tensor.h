@@ -264,6 +264,30 @@ PAL_API void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low,
 PAL_API void pal_rng_permutation(pal_rng *rng,
                                  const pal_array *out); /* 0..n-1 shuffled, i64 of one dimension */
 
+/* ---- Files: what they are ---- */
+
+/* What a file is, told by its contents. */
+typedef enum pal_file_kind {
+    PAL_FILE_NONE,       /* there is nothing of that name, or it cannot be read */
+    PAL_FILE_FOLDER,     /* a folder */
+    PAL_FILE_SPECIAL,    /* a pipe, a device or a socket */
+    PAL_FILE_OTHER,      /* any other bytes, such as a text */
+    PAL_FILE_CHECKPOINT, /* HDF5: a checkpoint of a run */
+    PAL_FILE_TOKENS,     /* HDF5: a store of tokens */
+    PAL_FILE_STATE,      /* HDF5: what a model remembers while decoding */
+    PAL_FILE_PARAMS,     /* HDF5: parameters only, as examples/convert.py writes them */
+    PAL_FILE_HDF5        /* HDF5: something else, or damaged */
+} pal_file_kind;
+/* The kind of a file. What is special is not opened: a pipe would be waited for, and bytes of it
+ * that are looked at are gone. */
+PAL_API pal_file_kind pal_file_kind_of(const char *path);
+/* "a checkpoint", "a store of tokens"; for messages. */
+PAL_API const char *pal_file_kind_name(pal_file_kind kind);
+/* Whether it is HDF5, of whatever content. */
+PAL_API bool pal_file_kind_is_hdf5(pal_file_kind kind);
+/* Whether bytes begin as an HDF5 file does. */
+PAL_API bool pal_bytes_are_hdf5(const void *bytes, size_t size);
+
 /* ---- Files: named arrays in HDF5 ---- */
 
 /*

@@ -8,17 +8,17 @@
 
 START_TEST(bytes)
 {
-    bpe *b = load("");
+    pal_tokenizer *b = load("");
     int64_t size;
-    ck_assert_int_eq(bpe_vocab_size(b), 256);
-    ck_assert_str_eq(bpe_json(b, &size), "");
+    ck_assert_int_eq(pal_tokenizer_vocab_size(b), 256);
+    ck_assert_str_eq(pal_tokenizer_json(b, &size), "");
     ck_assert_int_eq(size, 0);
     IDS(b, "az\xff", 'a', 'z', 255);
-    ck_assert_int_eq(bpe_special(b, "a"), -1);
-    ck_assert_ptr_null(bpe_token(b, 256, &size));
-    ck_assert_int_eq(bpe_decode(b, (const int64_t[]){65, -1}, 2, NULL, 0), -1);
+    ck_assert_int_eq(pal_tokenizer_special(b, "a"), -1);
+    ck_assert_ptr_null(pal_tokenizer_token(b, 256, &size));
+    ck_assert_int_eq(pal_tokenizer_decode(b, (const int64_t[]){65, -1}, 2, NULL, 0), -1);
     check_round_trip(b, tokenizer_prose, (int64_t)strlen(tokenizer_prose));
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
@@ -42,8 +42,9 @@ START_TEST(round_trips)
                                        "\xff",
                                        "!"};
     const char *special = "<end>";
-    bpe *b =
-        train(tokenizer_prose, (bpe_train_opts){.vocab = 320, .special = &special, .specials = 1});
+    pal_tokenizer *b =
+        train(tokenizer_prose,
+              (pal_tokenizer_train_opts){.vocab = 320, .special = &special, .specials = 1});
     pal_rng rng = pal_rng_new(5, 0);
     for (int round = 0; round < 40; round++) {
         int64_t n = 0;
@@ -59,7 +60,7 @@ START_TEST(round_trips)
     memset(text, ' ', SIZE);
     check_round_trip(b, text, SIZE);
     check_round_trip(b, tokenizer_prose, (int64_t)strlen(tokenizer_prose));
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
@@ -68,7 +69,7 @@ END_TEST
 /* From the left, "abc" would be ab c, and the longest token abc; b c comes first in the list. */
 START_TEST(merges_in_their_order)
 {
-    bpe *b =
+    pal_tokenizer *b =
         load(tokenizer_file((tokenizer_parts){.vocab = FIVE_TOKENS, .merges = five_merges[_i]}));
     IDS(b, "abc", 'a', 256);
     IDS(b, "abd", 257, 'd');
@@ -80,30 +81,30 @@ START_TEST(merges_in_their_order)
     IDS(b, "abcd", 'a', 256, 'd');
     IDS(b, "bc bc", 256, ' ', 256); /* " b" is no pair of the list */
     check_ids(b, "", 0, NULL, 0);
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
 /* A pair made by a merge may stand before others that were there earlier. */
 START_TEST(new_pairs_have_their_rank)
 {
-    bpe *b = load(
+    pal_tokenizer *b = load(
         tokenizer_file((tokenizer_parts){.vocab = ",\"xy\":256,\"xyz\":257,\"zw\":258,\"xyzw\":259",
                                          .merges = "\"x y\",\"xy z\",\"z w\",\"xyz w\""}));
     IDS(b, "xyzw", 259);
     IDS(b, "yzw", 'y', 258);
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
 START_TEST(ignore_merges_takes_whole_tokens)
 {
-    bpe *b = load(tokenizer_file((tokenizer_parts){
+    pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){
         .vocab = FIVE_TOKENS, .merges = five_merges[0], .model = "\"ignore_merges\":true,"}));
     IDS(b, "abc", 258);
     IDS(b, "abcd", 260);
     IDS(b, "abcx", 'a', 256, 'x');
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
@@ -123,17 +124,17 @@ static pal_status note_piece(void *user, const char *byte, int64_t size, int32_t
     return PAL_OK;
 }
 
-static void check_pieces(bpe *b, const char *text, const char *expected)
+static void check_pieces(pal_tokenizer *b, const char *text, const char *expected)
 {
     pieces p = {""};
     pal_error e = {0};
-    ck_assert_int_eq(bpe_split(b, text, (int64_t)strlen(text), note_piece, &p, &e), PAL_OK);
+    ck_assert_int_eq(pal_bpe_split(b, text, (int64_t)strlen(text), note_piece, &p, &e), PAL_OK);
     ck_assert_str_eq(p.text, expected);
 }
 
 START_TEST(gpt2_pretokens)
 {
-    bpe *b = load(tokenizer_file((tokenizer_parts){0}));
+    pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){0}));
     check_pieces(b, "Hello world", "Hello| world|");
     check_pieces(b, "it's we'll DON'T", "it|'s| we|'ll| DON|'|T|");
     check_pieces(b, "a  b   c", "a| | b|  | c|"); /* the last space goes with the word */
@@ -157,45 +158,45 @@ START_TEST(gpt2_pretokens)
                  "a  \x80"
                  "b",
                  "a|  |\x80|b|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
 START_TEST(other_pretokens)
 {
-    bpe *b = load(tokenizer_file((tokenizer_parts){.pre = BYTE_LEVEL("true", "true")}));
+    pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){.pre = BYTE_LEVEL("true", "true")}));
     check_pieces(b, "ab c", " ab| c|");
     check_pieces(b, " ab", " ab|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
     b = load(tokenizer_file((tokenizer_parts){.pre = BYTE_LEVEL("false", "false")}));
     check_pieces(b, "ab c, d", "ab c, d|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
     b = load(tokenizer_file((tokenizer_parts){
         .pre = SEQUENCE(SPLIT("\\\\p{N}{1,3}|\\\\s+") "," BYTE_LEVEL("false", "false"))}));
     check_pieces(b, "ab12345 x", "ab|123|45| |x|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
     b = load(tokenizer_file(
         (tokenizer_parts){.pre = SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}," SPLIT(
                               "(?=b)") "," BYTE_LEVEL("false", "true"))}));
     check_pieces(b, "a12 ab.b", "a|1|2| a|b|.|b|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
     b = load(tokenizer_file((tokenizer_parts){
         .pre = SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"String\":\"a.b\"},\"behavior\":"
                         "\"Isolated\",\"invert\":false}," BYTE_LEVEL("false", "false"))}));
     check_pieces(b, "a.bacba.b", "a.b|acb|a.b|");
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
 START_TEST(added_tokens)
 {
-    bpe *b = load(tokenizer_file((tokenizer_parts){
+    pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){
         .added = ADDED("256", "<a>", ",\"special\":true") "," ADDED("257", "<a>b", "") "," ADDED(
             "258", "b c", ",\"normalized\":true") "," ADDED("259", "\xc3\xa9\xc3\xa9", ""),
         .vocab = ",\"<a>\":256"}));
-    ck_assert_int_eq(bpe_vocab_size(b), 260);
-    ck_assert_int_eq(bpe_special(b, "<a>"), 256);
-    ck_assert_int_eq(bpe_special(b, "<a"), -1);
+    ck_assert_int_eq(pal_tokenizer_vocab_size(b), 260);
+    ck_assert_int_eq(pal_tokenizer_special(b, "<a>"), 256);
+    ck_assert_int_eq(pal_tokenizer_special(b, "<a"), -1);
     IDS(b, "x<a>", 'x', 256);
     IDS(b, "<a>bc", 257, 'c'); /* the longest */
     IDS(b, "b c<a>", 258, 256);
@@ -203,7 +204,7 @@ START_TEST(added_tokens)
     IDS(b, "\xc3\xa9\xc3\xa9\xc3\xa9", 259, 0xc3, 0xa9);
     check_pieces(b, "do <a> it", "do| |<a>#| it|");
     check_round_trip(b, "<a><a>b b c\xc3\xa9\xc3\xa9!", 16);
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 

@@ -75,12 +75,12 @@ static const refused refusals[] = {
 
 static void check_refused(const char *json, int64_t size, const char *words)
 {
-    bpe *b = (bpe *)1;
+    pal_tokenizer *b = (pal_tokenizer *)1;
     pal_error e = {0};
-    ck_assert_int_eq(bpe_load(&b, json, size, &e), PAL_EFORMAT);
+    ck_assert_int_eq(pal_tokenizer_load(&b, json, size, &e), PAL_EFORMAT);
     ck_assert_ptr_null(b);
     if (!strstr(e.message, words)) ck_abort_msg("no '%s' in '%s'", words, e.message);
-    ck_assert_int_eq(bpe_load(&b, json, size, NULL), PAL_EFORMAT);
+    ck_assert_int_eq(pal_tokenizer_load(&b, json, size, NULL), PAL_EFORMAT);
 }
 
 START_TEST(files_are_refused_by_name)
@@ -123,12 +123,12 @@ START_TEST(changed_bytes)
     const int64_t size = (int64_t)strlen(whole);
     int loaded = 0;
     for (int i = 0; i < 1000; i++) {
-        bpe *b;
+        pal_tokenizer *b;
         memcpy(json, whole, (size_t)size);
         json[pal_rng_below(&rng, size)] = (char)pal_rng_below(&rng, i % 2 ? 256 : 128);
-        if (bpe_load(&b, json, size, NULL) != PAL_OK) continue;
+        if (pal_tokenizer_load(&b, json, size, NULL) != PAL_OK) continue;
         check_round_trip(b, tokenizer_prose, (int64_t)strlen(tokenizer_prose));
-        bpe_free(b);
+        pal_tokenizer_free(b);
         loaded++;
     }
     ck_assert_int_lt(loaded, 1000);
@@ -140,15 +140,15 @@ START_TEST(patterns_give_up)
 {
     char text[64] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!";
     pal_error e = {0};
-    bpe_ids ids = {0};
-    bpe *b = load(tokenizer_file((tokenizer_parts){
+    pal_token_ids ids = {0};
+    pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){
         .pre = SEQUENCE(SPLIT("x|(?:a|aa|aaa)+$\\\\b\\\\B") "," BYTE_LEVEL("false", "true"))}));
-    ck_assert_int_eq(bpe_encode(b, text, (int64_t)strlen(text), &ids, &e), PAL_EFORMAT);
+    ck_assert_int_eq(pal_tokenizer_encode(b, text, (int64_t)strlen(text), &ids, &e), PAL_EFORMAT);
     ck_assert(strstr(e.message, "pattern 0 of pre_tokenizer gives up") != NULL);
     ck_assert_int_eq(ids.count, 0);
-    ck_assert_int_eq(bpe_encode(b, text, -1, &ids, &e), PAL_EVALUE);
-    bpe_ids_free(&ids);
-    bpe_free(b);
+    ck_assert_int_eq(pal_tokenizer_encode(b, text, -1, &ids, &e), PAL_EVALUE);
+    pal_token_ids_free(&ids);
+    pal_tokenizer_free(b);
 }
 END_TEST
 

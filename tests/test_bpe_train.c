@@ -4,15 +4,15 @@
  */
 #include "tests/support/bpe.h"
 
-static void check_merges(const bpe *b, const char *const *merge, int64_t count)
+static void check_merges(const pal_tokenizer *b, const char *const *merge, int64_t count)
 {
     int64_t size;
     ck_assert_int_eq(b->merges, count);
     for (int64_t i = 0; i < count; i++) {
         char text[64];
-        const char *left = bpe_token(b, b->merge[i].left, &size);
+        const char *left = pal_tokenizer_token(b, b->merge[i].left, &size);
         int n = snprintf(text, sizeof text, "%.*s", (int)size, left);
-        const char *right = bpe_token(b, b->merge[i].right, &size);
+        const char *right = pal_tokenizer_token(b, b->merge[i].right, &size);
         snprintf(text + n, sizeof text - (size_t)n, "+%.*s", (int)size, right);
         ck_assert_str_eq(text, merge[i]);
     }
@@ -25,16 +25,16 @@ static void check_merges(const bpe *b, const char *const *merge, int64_t count)
 START_TEST(first_merges)
 {
     static const char *const expected[] = {"a+a", "a+b", " +aa", " +ab", "aa+ab", " aa+b"};
-    bpe *b = train("aaab aab ab", (bpe_train_opts){0});
+    pal_tokenizer *b = train("aaab aab ab", (pal_tokenizer_train_opts){0});
     check_merges(b, expected, 2);
-    ck_assert_int_eq(bpe_vocab_size(b), 258);
-    bpe_free(b);
-    b = train("aaab aab ab", (bpe_train_opts){.vocab = 257});
+    ck_assert_int_eq(pal_tokenizer_vocab_size(b), 258);
+    pal_tokenizer_free(b);
+    b = train("aaab aab ab", (pal_tokenizer_train_opts){.vocab = 257});
     check_merges(b, expected, 1);
-    bpe_free(b);
-    b = train("aaab aab ab", (bpe_train_opts){.least = 1});
+    pal_tokenizer_free(b);
+    b = train("aaab aab ab", (pal_tokenizer_train_opts){.least = 1});
     check_merges(b, expected, 6);
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
@@ -95,65 +95,69 @@ START_TEST(merges_are_those_of_the_definition)
     }
     while (n.tokens < 30 + letters && naive_step(&n, 2)) {
     }
-    bpe *b = train(text, (bpe_train_opts){.vocab = 256 + n.tokens - letters});
+    pal_tokenizer *b = train(text, (pal_tokenizer_train_opts){.vocab = 256 + n.tokens - letters});
     ck_assert_int_eq(b->merges, n.merges);
     for (int i = 0; i < n.merges; i++) {
         int64_t size;
-        const char *token = bpe_token(b, b->merge[i].left, &size);
+        const char *token = pal_tokenizer_token(b, b->merge[i].left, &size);
         ck_assert_int_eq(size, (int64_t)strlen(n.text[n.merge[i][0]]));
         ck_assert_int_eq(memcmp(token, n.text[n.merge[i][0]], (size_t)size), 0);
-        token = bpe_token(b, b->merge[i].right, &size);
+        token = pal_tokenizer_token(b, b->merge[i].right, &size);
         ck_assert_int_eq(size, (int64_t)strlen(n.text[n.merge[i][1]]));
         ck_assert_int_eq(memcmp(token, n.text[n.merge[i][1]], (size_t)size), 0);
     }
-    bpe_free(b);
+    pal_tokenizer_free(b);
 }
 END_TEST
 
 START_TEST(training_is_a_function_of_its_texts)
 {
     static const char *const special[] = {"<end>", "<of text>"};
-    const bpe_train_opts how = {.vocab = 330, .special = special, .specials = 2};
+    const pal_tokenizer_train_opts how = {.vocab = 330, .special = special, .specials = 2};
     int64_t size, size2;
-    bpe *b = train(tokenizer_prose, how), *c = train(tokenizer_prose, how);
-    ck_assert_str_eq(bpe_json(b, &size), bpe_json(c, &size2));
+    pal_tokenizer *b = train(tokenizer_prose, how), *c = train(tokenizer_prose, how);
+    ck_assert_str_eq(pal_tokenizer_json(b, &size), pal_tokenizer_json(c, &size2));
     ck_assert_int_eq(size, size2);
-    bpe_free(c);
-    c = load(bpe_json(b, &size)); /* what was learned is what is loaded */
-    ck_assert_str_eq(bpe_json(b, &size), bpe_json(c, &size2));
-    ck_assert_int_eq(bpe_special(c, "<end>"), 256);
-    ck_assert_int_eq(bpe_special(c, "<of text>"), 257);
+    pal_tokenizer_free(c);
+    c = load(pal_tokenizer_json(b, &size)); /* what was learned is what is loaded */
+    ck_assert_str_eq(pal_tokenizer_json(b, &size), pal_tokenizer_json(c, &size2));
+    ck_assert_int_eq(pal_tokenizer_special(c, "<end>"), 256);
+    ck_assert_int_eq(pal_tokenizer_special(c, "<of text>"), 257);
     IDS(c, "<of text><end>", 257, 256);
-    bpe_ids x = {0}, y = {0};
-    ck_assert_int_eq(bpe_encode(b, tokenizer_prose, (int64_t)strlen(tokenizer_prose), &x, NULL),
-                     PAL_OK);
-    ck_assert_int_eq(bpe_encode(c, tokenizer_prose, (int64_t)strlen(tokenizer_prose), &y, NULL),
-                     PAL_OK);
+    pal_token_ids x = {0}, y = {0};
+    ck_assert_int_eq(
+        pal_tokenizer_encode(b, tokenizer_prose, (int64_t)strlen(tokenizer_prose), &x, NULL),
+        PAL_OK);
+    ck_assert_int_eq(
+        pal_tokenizer_encode(c, tokenizer_prose, (int64_t)strlen(tokenizer_prose), &y, NULL),
+        PAL_OK);
     ck_assert_int_eq(x.count, y.count);
     ck_assert_int_eq(memcmp(x.id, y.id, (size_t)x.count * sizeof *x.id), 0);
     ck_assert_int_lt(x.count, (int64_t)strlen(tokenizer_prose) / 2);
-    bpe_ids_free(&x);
-    bpe_ids_free(&y);
-    bpe_free(b);
-    bpe_free(c);
+    pal_token_ids_free(&x);
+    pal_token_ids_free(&y);
+    pal_tokenizer_free(b);
+    pal_tokenizer_free(c);
 }
 END_TEST
 
 START_TEST(training_refuses)
 {
-    bpe *b = (bpe *)1;
+    pal_tokenizer *b = (pal_tokenizer *)1;
     pal_error e = {0};
     const char *special = "a";
-    ck_assert_int_eq(bpe_train(&b, NULL, 0, (bpe_train_opts){.vocab = 255}, &e), PAL_EVALUE);
+    ck_assert_int_eq(pal_tokenizer_train(&b, NULL, 0, (pal_tokenizer_train_opts){.vocab = 255}, &e),
+                     PAL_EVALUE);
     ck_assert_ptr_null(b);
     ck_assert(strstr(e.message, "vocab 255") != NULL);
     ck_assert_int_eq(
-        bpe_train(&b, NULL, 0, (bpe_train_opts){.special = &special, .specials = 1}, &e),
+        pal_tokenizer_train(&b, NULL, 0,
+                            (pal_tokenizer_train_opts){.special = &special, .specials = 1}, &e),
         PAL_EFORMAT);
     ck_assert(strstr(e.message, "'a'") != NULL);
-    ck_assert_int_eq(bpe_train(&b, NULL, 0, (bpe_train_opts){0}, &e), PAL_OK);
-    ck_assert_int_eq(bpe_vocab_size(b), 256);
-    bpe_free(b);
+    ck_assert_int_eq(pal_tokenizer_train(&b, NULL, 0, (pal_tokenizer_train_opts){0}, &e), PAL_OK);
+    ck_assert_int_eq(pal_tokenizer_vocab_size(b), 256);
+    pal_tokenizer_free(b);
 }
 END_TEST
 

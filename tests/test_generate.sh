@@ -143,6 +143,19 @@ for data in "$dir/other.h5" "$dir/text"; do
     rm -rf "$dir/strange"
 done
 
+# ---- Lists with repeats, and of any length ----
+train repeats 2 --mixers '2*(2*gdn2:num_heads=2:head_dim=4,attn:num_heads=2:block.no_mlp=true)' --layers 0 --width 16
+grep -q '^layers = 6$' "$dir/repeats/config.txt" || fail "not 6 layers: $(cat "$dir/repeats/config.txt")"
+grep -q '^mixers = 2\*(2\*gdn2' "$dir/repeats/config.txt" || fail "the list is not as it was written"
+gen one "$dir/repeats/step-00000002.h5" "x" --tokens 2
+train repeats 3 --resume
+long=gdn2:num_heads=2:head_dim=4
+for i in 1 2 3 4 5; do long=$long,$long; done # 863 bytes
+train long 1 --mixers "$long" --layers 2 --width 16
+gen one "$dir/long/step-00000001.h5" "x" --tokens 2
+"$B/examples/train_lm" --config "$dir/long/config.txt" --print-config >"$dir/printed" || fail "--config does not read a long list"
+grep -q "^mixers = $long\$" "$dir/printed" || fail "a long list is cut off"
+
 # ---- What is refused ----
 refuses() { # words arguments...
     words=$1

@@ -93,14 +93,15 @@ static void train(const char *run, int64_t resume, int64_t steps)
 /* Texts of options, messages and descriptions. */
 static void texts(const char *run)
 {
-    static char config[LM_CONFIG];
     pal_error error;
     lm_options o;
     task *t;
     FILE *to = fopen(path_of(run, "texts.txt"), "w");
     ck_assert(to != NULL);
     ok(lm_options_read(&o, "lr = 0.0125\nclip = 0.5\nseed = 18446744073709551615", &error), &error);
-    fputs(lm_options_text(&o, config), to);
+    char *config = lm_options_text(&o);
+    fputs(config, to);
+    free(config);
     ck_assert(lm_options_read(&o, "lr = 0,5", &error) == PAL_EFORMAT);
     fprintf(to, "%s\n", error.message);
     ok(task_new(&t, "mqar:power=0.125", &error), &error);

@@ -223,6 +223,7 @@ START_TEST(every_allocation_may_fail_and_a_step_needs_none)
     int failures = 0;
     pal_set_allocator(optim_meagre, &b);
     pal_params *p = small(7);
+    optim_fill_grad(p, 0); /* gradients belong to the parameters (tests/test_gradient_memory.c) */
     int64_t base = b.live;
     pal_optim *o = NULL;
     for (int64_t n = 0; !o; n++) {

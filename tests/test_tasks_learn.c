@@ -2,7 +2,7 @@
  * test_tasks_learn.c - what learning and testing of the synthetic tasks promise.
  */
 #include "examples/tasks/save.h"
-#include "examples/lm/weights.h"
+#include "examples/lm/open.h"
 
 #include <check.h>
 #include <math.h>
@@ -156,32 +156,29 @@ END_TEST
 /* What a checkpoint says is enough to make task and model again. */
 START_TEST(checkpoints)
 {
-    char folder[] = "/tmp/tasks-XXXXXX", path[64], config[LM_CONFIG];
+    char folder[] = "/tmp/tasks-XXXXXX", path[64];
     lm_options o, back;
-    bool averaged;
     ck_assert_ptr_nonnull(mkdtemp(folder));
     task *t = make("mqar:pairs=2:len=16:vocab=32"), *t2;
     ck_assert_int_eq(lm_options_read(&o, "width = 16\nno-mlp = true", &error), PAL_OK);
     task_describe(&o, t, &(task_run){.steps = 7, .weight_decay = -1, .seed = 3});
     ck_assert(o.model.vocab == 32 && o.len == 16 && o.steps == 7 && o.seed == 3 &&
               o.weight_decay == 0);
-    student a = {.t = t, .params = pal_params_new()}, b = {.params = pal_params_new()};
+    student a = {.t = t, .params = pal_params_new()};
+    pal_lm_file file;
     pal_rng rng = pal_rng_new(3, 0);
     a.lm = pal_lm_new(a.params, lm_options_model(&o), &rng);
     pal_status s = task_save(a.params, &o, 7, folder, "model.h5", &error);
     ck_assert_msg(s == PAL_OK, "%s", error.message);
     snprintf(path, sizeof path, "%s/model.h5", folder);
-    ck_assert_int_eq(pal_checkpoint_config(path, config, sizeof config, &error), PAL_OK);
-    ck_assert_int_eq(lm_options_read(&back, config, &error), PAL_OK);
+    s = lm_open(&file, &back, path, false, &error);
+    ck_assert_msg(s == PAL_OK, "%s", error.message);
     t2 = make(back.data);
     ck_assert_str_eq(task_text(t), task_text(t2));
-    b.lm = pal_lm_new(b.params, lm_options_model(&back), &rng);
-    ck_assert(!same_params(&a, &b));
-    s = lm_weights_load(b.params, path, false, &averaged, &error);
-    ck_assert_msg(s == PAL_OK, "%s", error.message);
-    ck_assert(same_params(&a, &b) && !averaged);
+    student b = {.t = t2, .params = file.params, .lm = file.lm};
+    ck_assert(same_params(&a, &b) && !file.averaged);
     remove(path), rmdir(folder);
-    pal_params_free(a.params), pal_params_free(b.params);
+    pal_params_free(a.params), pal_lm_close(&file);
     task_free(t), task_free(t2);
 }
 END_TEST

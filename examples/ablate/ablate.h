@@ -11,6 +11,7 @@
 #ifndef ABLATE_H
 #define ABLATE_H
 
+#include "examples/lm/keep.h"
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
 #include "optim/train/gnuplot.h"
@@ -27,9 +28,7 @@ enum {
     MOST_RATES = 8,
     MOST_POINTS = TASK_POINTS, /* those of task_result */
     MOST_LOOKS = 1 << 16,
-    NAME = 48,
-    MIXERS = 512, /* as in lm_options */
-    DESCRIPTION = 4096
+    NAME = 48
 };
 
 /* ---- A study (study.c) ---- */
@@ -46,7 +45,7 @@ typedef struct settings {
 
 typedef struct variant {
     char name[NAME];
-    char mixers[MIXERS]; /* as written: with inner=N */
+    const char *mixers; /* as written, with inner=N; kept by lm_keep, as all of any length here */
     settings s;
     bool own_width; /* it is not searched */
     int line;       /* of the study, for messages */
@@ -104,8 +103,8 @@ typedef enum fitted { AS_GIVEN, FIT_MLP, FIT_WIDTH } fitted;
 
 /* The model of a variant for a task. */
 typedef struct model {
-    char mixers[MIXERS]; /* inner=N as expand */
-    int64_t width, mlp;  /* mlp 0: none */
+    const char *mixers; /* inner=N as expand */
+    int64_t width, mlp; /* mlp 0: none */
     int64_t params;
     int64_t state;   /* numbers of recurrent state, of all layers */
     char states[96]; /* by layer: "2 x 4096", "4096 + 2048" */
@@ -127,7 +126,7 @@ typedef struct run {
     double enough;           /* accuracy at which it ends earlier; 0: never */
     bool model;              /* it leaves NAME.h5 too */
     char name[3 * NAME];     /* of its files */
-    char text[DESCRIPTION];  /* all that its result is a function of */
+    const char *text;        /* all that its result is a function of */
 } run;
 typedef struct runs {
     int n;

@@ -4,9 +4,9 @@
  */
 #include "examples/ablate/ablate.h"
 #include "examples/lm/options.h"
-#include "examples/lm/text.h"
 #include "examples/tasks/save.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void kept_save(pal_params *params, const recipe *how, const task *t, const char *folder,
@@ -20,17 +20,17 @@ void kept_save(pal_params *params, const recipe *how, const task *t, const char 
     if (task_save(params, &o, step, folder, file, &error) != PAL_OK) stop("%s", error.message);
 }
 
-/* The text of a checkpoint as this program writes it; false: it cannot be opened. */
-static bool config_of(const char *path, char text[LM_CONFIG])
+/* The text of a checkpoint as this program writes it, for free(); NULL: it cannot be opened. */
+static char *config_of(const char *path)
 {
     static char config[1 << 20];
     lm_options o;
     pal_error error;
-    if (!lm_is_hdf5(path) || pal_checkpoint_config(path, config, sizeof config, &error) != PAL_OK ||
+    if (pal_file_kind_of(path) != PAL_FILE_CHECKPOINT ||
+        pal_checkpoint_config(path, config, sizeof config, &error) != PAL_OK ||
         lm_options_read(&o, config, &error) != PAL_OK)
-        return false;
-    lm_options_text(&o, text);
-    return true;
+        return NULL;
+    return lm_options_text(&o);
 }
 
 static bool step_is(const char *path, int64_t step)
@@ -46,15 +46,19 @@ static bool step_is(const char *path, int64_t step)
 
 bool kept_is(const char *folder, const run *r, int64_t step)
 {
-    char path[PAL_PATH], is[LM_CONFIG], wanted[LM_CONFIG];
+    char path[PAL_PATH];
     recipe how;
     pal_error error;
     task *t;
     snprintf(path, sizeof path, "%.3900s/%.150s.h5", folder, r->name);
-    if (!config_of(path, is) || !step_is(path, step)) return false;
+    char *is = config_of(path);
+    if (!is) return false;
     if (recipe_read(&how, r->text, &error) != PAL_OK || task_new(&t, how.o.data, &error) != PAL_OK)
         stop("%s: %s", r->name, error.message);
     task_describe(&how.o, t, &how.run);
     task_free(t);
-    return strcmp(is, lm_options_text(&how.o, wanted)) == 0;
+    char *wanted = lm_options_text(&how.o);
+    const bool same = strcmp(is, wanted) == 0 && step_is(path, step);
+    free(is), free(wanted);
+    return same;
 }

@@ -7,10 +7,9 @@
  * give the same bits.
  */
 #include "examples/ablate/ablate.h"
-#include "examples/lm/options.h"
-#include "examples/lm/text.h"
-#include "examples/lm/weights.h"
+#include "examples/lm/open.h"
 #include "examples/tasks/internal.h"
+#include "examples/tasks/source.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,8 +27,7 @@ typedef struct subject {
     task *task;        /* NULL: text */
     pal_tokens *store; /* NULL: a task */
     pal_batches *held;
-    pal_params *params;
-    pal_lm *lm;
+    pal_lm_file file;
     pal_tape *tape;
     surgeon *surgeon;
     int64_t layers;
@@ -51,23 +49,11 @@ static void check_store(const subject *x, const char *path)
              path, now, x->o.data_checksum);
 }
 
-static void open_store(subject *x, const char *data, const char *not_a_task)
+static void open_store(subject *x, const char *data, const char *path)
 {
-    char path[PAL_PATH];
     pal_error error;
-    const char *slash = strrchr(x->how->checkpoint, '/');
-    const int folder = slash ? (int)(slash - x->how->checkpoint) : 1;
-    /* A run on a text has its tokens beside its checkpoints. */
-    if (lm_is_hdf5(data) || x->how->data)
-        snprintf(path, sizeof path, "%s", data);
-    else
-        snprintf(path, sizeof path, "%.*s/data.h5", folder, slash ? x->how->checkpoint : ".");
-    /* The name may be out of a file from elsewhere. */
-    if (lm_is_special(path))
-        stop("'%s' is no task (%s), and %s is no file; --data names a store", data, not_a_task,
-             path);
     if (pal_tokens_open(&x->store, path, &error) != PAL_OK)
-        stop("'%s' is no task (%s) and no store (%s); --data names one", data, not_a_task,
+        stop("'%s' is no task of that name and no store of tokens (%s); --data names one", data,
              error.message);
     if (!x->how->data) check_store(x, path);
     /* What was held out, and if nothing was, all of it. */
@@ -89,15 +75,19 @@ static void open_store(subject *x, const char *data, const char *not_a_task)
 static void open_data(subject *x)
 {
     pal_error error;
+    data_source from;
     const char *data = x->how->data ? x->how->data : x->o.data;
     int64_t vocab;
-    if (task_new(&x->task, data, &error) == PAL_OK) {
+    /* A run on a text has its tokens beside its checkpoints. */
+    if (data_find(&from, data, x->how->data ? NULL : x->how->checkpoint, &error) != PAL_OK)
+        stop("%s; --data names a task or a store", error.message);
+    if (from.task) {
+        x->task = from.task;
         vocab = task_vocab(x->task);
         snprintf(x->what, sizeof x->what, "%lld test rows of each point of %.180s",
                  (long long)(x->how->rows ? x->how->rows : ROWS), task_text(x->task));
     } else {
-        x->task = NULL;
-        open_store(x, data, error.message);
+        open_store(x, data, from.path);
         vocab = pal_tokens_vocab_size(x->store);
     }
     if (!x->o.model.vocab) x->o.model.vocab = vocab;
@@ -108,23 +98,14 @@ static void open_data(subject *x)
 
 static void open_subject(subject *x)
 {
-    static char config[1 << 20];
     pal_error error;
-    bool averaged;
-    if (lm_is_special(x->how->checkpoint)) stop("--layers: %s is no file", x->how->checkpoint);
-    if (pal_checkpoint_config(x->how->checkpoint, config, sizeof config, &error) != PAL_OK ||
-        lm_options_read(&x->o, config, &error) != PAL_OK)
+    if (lm_open(&x->file, &x->o, x->how->checkpoint, x->how->last, &error) != PAL_OK)
         stop("--layers: %s", error.message);
     open_data(x);
-    pal_rng rng = pal_rng_new(1, 0);
-    x->params = pal_params_new();
     x->tape = pal_tape_new();
-    x->lm = pal_lm_new(x->params, lm_options_model(&x->o), &rng);
-    if (lm_weights_load(x->params, x->how->checkpoint, x->how->last, &averaged, &error) != PAL_OK)
-        stop("--layers: %s", error.message);
     pal_set_grad(x->tape, false);
-    x->layers = pal_lm_options(x->lm).layers;
-    x->surgeon = surgeon_new(x->params, x->tape, x->layers);
+    x->layers = pal_lm_options(x->file.lm).layers;
+    x->surgeon = surgeon_new(x->file.params, x->tape, x->layers);
     x->at = calloc((size_t)(x->layers * EDITS), sizeof *x->at);
     if (!x->at) stop("out of memory");
 }
@@ -136,7 +117,7 @@ static void close_subject(subject *x)
     pal_batches_free(x->held);
     pal_tokens_close(x->store);
     pal_tape_free(x->tape);
-    pal_params_free(x->params);
+    pal_lm_close(&x->file);
     task_free(x->task);
 }
 
@@ -152,7 +133,7 @@ static void add_rows(subject *x, task_score *sum, int point, int64_t first, int6
         surgeon_pass(x->surgeon, pass);
         pal_tape_reset(x->tape);
         pal_tensor in = pal_from(x->tape, PAL_I64, PAL_SHAPE(B, T), tokens);
-        logits = pal_lm_logits(x->lm, in, surgeon_opts(x->surgeon));
+        logits = pal_lm_logits(x->file.lm, in, surgeon_opts(x->surgeon));
     }
     const pal_array all = pal_value(logits);
     task_mark(sum, &all, targets, B, T, all.shape[2]);
@@ -201,7 +182,7 @@ static score score_text(subject *x)
             if (b.end) break;
             pal_run_opts how = surgeon_opts(x->surgeon);
             how.offsets = b.offsets;
-            loss = pal_item(pal_lm_loss(x->lm, b.tokens, b.targets, how));
+            loss = pal_item(pal_lm_loss(x->file.lm, b.tokens, b.targets, how));
         }
         if (b.end) break;
         nats += loss * (double)b.counted;
@@ -261,7 +242,7 @@ static void put_table(FILE *to, const subject *x, bool accuracy)
     for (edit e = SKIP; e < EDITS; e++) fprintf(to, "---|");
     fprintf(to, "\n");
     for (int64_t l = 0; l < x->layers; l++) {
-        fprintf(to, "| %lld | %s |", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        fprintf(to, "| %lld | %s |", (long long)l, pal_mixer_name(pal_lm_mixer(x->file.lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
             const score *s = &x->at[l * EDITS + e];
             if (!surgeon_can(x->surgeon, l, e))
@@ -300,8 +281,9 @@ static void put_csv(FILE *to, const void *what)
             const score *s = &x->at[l * EDITS + e];
             if (surgeon_can(x->surgeon, l, e))
                 fprintf(to, "%lld,%s,%s,%.17g,%.9g,%.9g,%.9g\n", (long long)l,
-                        pal_mixer_name(pal_lm_mixer(x->lm, l)), edit_name(e), signless(s->loss),
-                        change_of(x, l, e), s->accuracy, signless(s->accuracy - x->plain.accuracy));
+                        pal_mixer_name(pal_lm_mixer(x->file.lm, l)), edit_name(e),
+                        signless(s->loss), change_of(x, l, e), s->accuracy,
+                        signless(s->accuracy - x->plain.accuracy));
         }
     }
 }
@@ -332,11 +314,13 @@ static int list_endless(const subject *x, char *text, size_t size)
 
 static void put_title(FILE *to, const subject *x, const char *endless)
 {
-    char title[MIXERS + 128];
-    snprintf(title, sizeof title, "%s, seed %llu, on %s", x->o.mixers,
-             (unsigned long long)x->o.seed, x->task ? task_name(x->task) : "held-out text");
+    char *title;
+    if (asprintf(&title, "%s, seed %llu, on %s", x->o.mixers, (unsigned long long)x->o.seed,
+                 x->task ? task_name(x->task) : "held-out text") < 0)
+        stop("out of memory");
     fprintf(to, "set title ");
     picture_quote(to, title);
+    free(title);
     if (*endless) fprintf(to, " . \"\\n\" . ");
     if (*endless) picture_quote(to, endless);
 }
@@ -358,7 +342,7 @@ static void put_data(FILE *to, const subject *x, bool accuracy)
 {
     fprintf(to, "%s << END\n", block_of(accuracy));
     for (int64_t l = 0; l < x->layers; l++) {
-        fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->lm, l)));
+        fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->file.lm, l)));
         for (edit e = SKIP; e < EDITS; e++) {
             const double change = height_of(x, l, e, accuracy);
             if (isfinite(change))

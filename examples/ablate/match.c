@@ -30,33 +30,32 @@ static bool quotient(double inner, double width, double *e)
     return *e * width == inner;
 }
 
-/* Writes inner=N as expand=N/width. false: it cannot be. */
-static bool expand(const char *mixers, int64_t width, char out[MIXERS])
+/* The list with inner=N as expand=N/width; NULL: it cannot be. */
+static const char *expand(const char *mixers, int64_t width)
 {
     PAL_C_LOCALE;
     static const char key[] = ":inner=";
-    size_t n = 0;
-    for (const char *at = mixers; *at;) {
+    char *text = NULL;
+    size_t size;
+    bool good = true;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) stop("out of memory");
+    for (const char *at = mixers; *at && good;) {
         if (strncmp(at, key, strlen(key))) {
-            if (n + 1 >= MIXERS) return false;
-            out[n++] = *at++;
+            fputc(*at++, to);
             continue;
         }
         const char *end = at + strlen(key);
-        char number[PAL_NUMBER_TEXT];
         double e, inner;
-        if (!pal_number_next(&end, &inner) || !strchr(":,", *end) ||
-            !(inner >= 1 && inner <= 1 << 20) || !quotient(inner, (double)width, &e))
-            return false;
-        {
-            snprintf(number, sizeof number, "%.17g", e);
-        }
-        n += (size_t)snprintf(out + n, MIXERS - n, ":expand=%s", number);
-        if (n >= MIXERS) return false;
+        good = pal_number_next(&end, &inner) && strchr(":,)", *end) && inner >= 1 &&
+               inner <= 1 << 20 && quotient(inner, (double)width, &e);
+        if (good) fprintf(to, ":expand=%.17g", e);
         at = end;
     }
-    out[n] = '\0';
-    return true;
+    if (fclose(to) != 0) stop("out of memory");
+    const char *kept = good ? lm_keep(text, size) : NULL;
+    free(text);
+    return kept;
 }
 
 /* ---- Counting ---- */
@@ -120,7 +119,8 @@ static pal_status count(const study *s, int t, const variant *v, model *m, count
                         pal_error *error)
 {
     *error = (pal_error){PAL_OK, ""};
-    if (!expand(v->mixers, m->width, m->mixers))
+    m->mixers = expand(v->mixers, m->width);
+    if (!m->mixers)
         return pal_error_set(error, PAL_EVALUE,
                              "inner= in %.200s does not go with a width of %lld, or is no number",
                              v->mixers, (long long)m->width);

@@ -2,6 +2,7 @@
  * one.c - one run, in a process and on a thread of its own: description in, result out.
  */
 #include "examples/ablate/ablate.h"
+#include "examples/lm/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,12 +30,15 @@ static bool note(void *user, const task_look *l)
     return true;
 }
 
-static recipe read_description(char text[DESCRIPTION])
+static recipe read_description(const char **text)
 {
     recipe r;
+    lm_text all;
     pal_error error;
-    text[fread(text, 1, DESCRIPTION - 1, stdin)] = '\0';
-    if (recipe_read(&r, text, &error) != PAL_OK) stop("--run, standard input: %s", error.message);
+    if (lm_text_read(&all, "/dev/stdin", &error) != PAL_OK) stop("--run: %s", error.message);
+    *text = lm_keep((const char *)all.byte, (size_t)all.size);
+    lm_text_free(&all);
+    if (recipe_read(&r, *text, &error) != PAL_OK) stop("--run, standard input: %s", error.message);
     return r;
 }
 
@@ -53,11 +57,11 @@ static void remove_old(const char *folder, const char *name)
 
 int one_run(const char *folder, const char *name)
 {
-    char description[DESCRIPTION];
+    const char *description;
     pal_error error;
     task *t;
     notes n = {.room = 0};
-    const recipe how = read_description(description);
+    const recipe how = read_description(&description);
     pal_set_threads(1);
     pal_stop_install();
     if (task_new(&t, how.o.data, &error) != PAL_OK) stop("--run: %s", error.message);

@@ -8,7 +8,6 @@
  * study begin again.
  */
 #include "examples/ablate/ablate.h"
-#include "examples/lm/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -74,7 +73,7 @@ static char *read_file(const char *folder, const char *name)
 {
     char path[PAL_PATH];
     snprintf(path, sizeof path, "%s/%s.txt", folder, name);
-    if (lm_is_special(path)) return NULL;
+    if (pal_file_kind_of(path) != PAL_FILE_OTHER) return NULL;
     FILE *from = fopen(path, "r");
     if (!from) return NULL;
     char *text = NULL;

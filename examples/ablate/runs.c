@@ -15,8 +15,7 @@
 static void describe(const study *s, const model *m, run *r)
 {
     PAL_C_LOCALE;
-    const variant *v = &s->variant[r->variant];
-    const settings *o = &v->s;
+    const settings *o = &s->variant[r->variant].s;
     const bool search = r->rate >= 0;
     const int64_t steps = search ? s->rate_steps : o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
@@ -26,8 +25,9 @@ static void describe(const study *s, const model *m, run *r)
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
     /* The text of a run without one is as it was before there were several. */
     if (*o->optimizer) snprintf(optimizer, sizeof optimizer, "optimizer = %s\n", o->optimizer);
-    const int n = snprintf(
-        r->text, sizeof r->text,
+    char *text;
+    const int n = asprintf(
+        &text,
         "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
         "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\n%slr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
@@ -36,8 +36,9 @@ static void describe(const study *s, const model *m, run *r)
         (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
         (long long)o->batch, (long long)steps, optimizer, lr, o->weight_decay, (long long)o->warmup,
         o->clip, (long long)(search ? steps : o->every), (unsigned long long)seed);
-    if (n < 0 || (size_t)n >= sizeof r->text)
-        stop("%s: line %d: variant %s: its text is too long", s->path, v->line, v->name);
+    if (n < 0) stop("out of memory");
+    r->text = lm_keep(text, (size_t)n);
+    free(text);
 }
 
 pal_status recipe_read(recipe *r, const char *text, pal_error *error)
@@ -46,7 +47,6 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
     int64_t rows;
     double enough;
     int kept, n = 0;
-    PAL_C_LOCALE;
     if (sscanf(text, "rows = %" SCNd64 "\nenough = %lf\nmodel = %d\n%n", &rows, &enough, &kept,
                &n) != 3 ||
         n == 0)

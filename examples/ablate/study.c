@@ -21,7 +21,8 @@ typedef struct line {
     bool taken; /* by a variant, as something of its own */
 } line;
 typedef struct option {
-    char name[NAME], keys[MIXERS];
+    char name[NAME];
+    const char *keys; /* of mixers, each after a colon; "": none */
 } option;
 
 typedef struct reading {
@@ -202,8 +203,13 @@ static void add_option(reading *r, const line *l, const char *name)
         stop("%s: line %d: a study has at most %d options", r->path, l->number, MOST_OPTIONS);
     option *o = &r->option[r->options++];
     snprintf(o->name, sizeof o->name, "%s", name);
-    if (strcmp(l->value, "none"))
-        snprintf(o->keys, sizeof o->keys, ":%.*s", (int)sizeof o->keys - 2, l->value);
+    o->keys = "";
+    if (strcmp(l->value, "none") == 0) return;
+    char *keys;
+    const int n = asprintf(&keys, ":%s", l->value);
+    if (n < 0) stop("out of memory");
+    o->keys = lm_keep(keys, (size_t)n);
+    free(keys);
 }
 
 static void read_variant(reading *r, const line *l)
@@ -217,13 +223,12 @@ static void read_variant(reading *r, const line *l)
     if (!is_name(name, n))
         stop("%s: line %d: '%.100s' is no name: letters, digits, _ - and +", r->path, l->number,
              name);
-    if (s->variants == MOST_VARIANTS || strlen(l->value) >= MIXERS)
-        stop("%s: line %d: a study has at most %d variants, and a list of mixers %d bytes", r->path,
-             l->number, MOST_VARIANTS, MIXERS - 1);
+    if (s->variants == MOST_VARIANTS)
+        stop("%s: line %d: a study has at most %d variants", r->path, l->number, MOST_VARIANTS);
     variant *v = &s->variant[s->variants++];
     *v = (variant){.s = s->s, .line = l->number};
     memcpy(v->name, name, n + 1);
-    snprintf(v->mixers, sizeof v->mixers, "%s", l->value);
+    v->mixers = lm_keep(l->value, strlen(l->value));
 }
 
 /* The first time X, the second time X+O; a name that is none of both is a mistake. */
@@ -248,6 +253,39 @@ static void read_own(reading *r, line *l, bool multiplied)
     v->own_width |= strcmp(dot + 1, "width") == 0;
 }
 
+/* A text that is being written. */
+static FILE *begin_text(char **text, size_t *size)
+{
+    FILE *to = open_memstream(text, size);
+    if (!to) stop("out of memory");
+    return to;
+}
+
+static const char *end_text(FILE *to, char **text, size_t *size)
+{
+    if (fclose(to) != 0) stop("out of memory");
+    const char *kept = lm_keep(*text, *size);
+    free(*text);
+    return kept;
+}
+
+/* The list with keys at the end of each mixer. */
+static const char *with_keys(const char *mixers, const char *keys)
+{
+    char *text;
+    size_t size;
+    FILE *to = begin_text(&text, &size);
+    for (const char *at = mixers; *at; at++) {
+        const size_t length = strcspn(at, ",()");
+        fprintf(to, "%.*s", (int)length, at);
+        at += length;
+        if (length && *at != '(') fputs(keys, to);
+        if (!*at) break;
+        fputc(*at, to);
+    }
+    return end_text(to, &text, &size);
+}
+
 /* Every variant with every option: its keys go to each mixer of the list. */
 static void multiply(reading *r)
 {
@@ -260,19 +298,12 @@ static void multiply(reading *r)
     for (int i = n * r->options - 1; i >= 0; i--) { /* from the end: the place may be that of one */
         const option *o = &r->option[i % r->options];
         variant v = s->variant[i / r->options];
-        char mixers[MIXERS] = "", name[2 * NAME];
-        size_t used = 0;
-        for (const char *at = v.mixers; *at && used < MIXERS; at += *at == ',') {
-            const size_t length = strcspn(at, ",");
-            used += (size_t)snprintf(mixers + used, MIXERS - used, "%.*s%s%s", (int)length, at,
-                                     o->keys, at[length] ? "," : "");
-            at += length;
-        }
+        char name[2 * NAME];
+        v.mixers = with_keys(v.mixers, o->keys);
         snprintf(name, sizeof name, "%s+%s", v.name, o->name);
-        if (used >= MIXERS || strlen(name) >= NAME)
+        if (strlen(name) >= NAME)
             stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
                  o->name);
-        memcpy(v.mixers, mixers, sizeof mixers);
         memcpy(v.name, name, strlen(name) + 1);
         s->variant[i] = v;
     }
@@ -284,23 +315,23 @@ static void multiply(reading *r)
 /* inner=N of Mamba-2 is a key of ours (match.c), which the mixers do not know. */
 static void check_mixers(const reading *r, const variant *v)
 {
-    char text[MIXERS];
+    char *text;
+    size_t size;
     pal_error error;
-    size_t n = 0;
     const char *mixer = v->mixers;
+    FILE *to = begin_text(&text, &size);
     for (const char *at = v->mixers; *at;) {
-        if (*at == ',') mixer = at + 1;
+        if (strchr(",(*", *at)) mixer = at + 1;
         if (begins(at, ":inner=")) {
             if (!begins(mixer, "mamba2:"))
                 stop("%s: line %d: variant %s: mixer %.*s has no key \"inner\"; mamba2 alone does",
-                     r->path, v->line, v->name, (int)strcspn(mixer, ":,"), mixer);
-            at += 1 + strcspn(at + 1, ":,");
+                     r->path, v->line, v->name, (int)strcspn(mixer, ":,)"), mixer);
+            at += 1 + strcspn(at + 1, ":,)");
             continue;
         }
-        text[n++] = *at++;
+        fputc(*at++, to);
     }
-    text[n] = '\0';
-    if (pal_mixers_check(text, &error) != PAL_OK)
+    if (pal_mixers_check(end_text(to, &text, &size), &error) != PAL_OK)
         stop("%s: line %d: variant %s: %s", r->path, v->line, v->name, error.message);
 }
 

@@ -54,12 +54,11 @@ static void take(const part *p, int64_t T, int64_t j, int64_t HV, int64_t n, dou
 /* The entry of layer i in the list of mixers says window_size=N; 0: it does not. */
 static int64_t window_of(const char *mixers, int64_t layer)
 {
-    int64_t entries = 1;
-    for (const char *c = mixers; *c; c++) entries += *c == ',';
-    for (int64_t i = layer % entries; i > 0; i--) mixers = strchr(mixers, ',') + 1;
-    const size_t length = strcspn(mixers, ",");
-    const char *at = strstr(mixers, ":window_size=");
-    if (at && at < mixers + length) return strtoll(at + strlen(":window_size="), NULL, 10);
+    static const char key[] = ":window_size=";
+    size_t length;
+    const char *entry = pal_mixers_at(mixers, layer, &length);
+    const char *at = entry ? strstr(entry, key) : NULL;
+    if (at && at < entry + length) return strtoll(at + strlen(key), NULL, 10);
     return 0; /* "swa" says 2048, more than any sequence here */
 }
 

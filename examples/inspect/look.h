@@ -4,7 +4,7 @@
 #ifndef INSPECT_LOOK_H
 #define INSPECT_LOOK_H
 
-#include "examples/bpe/bpe.h"
+#include "tensor/text.h"
 #include "examples/inspect/observation.h"
 
 /* ---- look.c: a running model ---- */
@@ -49,7 +49,7 @@ typedef struct rows_data {
     const char *checksum;   /* that the store has to have; "": any */
     const char *checkpoint; /* that names it; NULL: the command line does */
     int64_t len;            /* of a window */
-    bpe *tokenizer;
+    pal_tokenizer *tokenizer;
 } rows_data;
 
 /*

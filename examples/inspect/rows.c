@@ -3,7 +3,7 @@
  */
 #include "examples/inspect/look.h"
 #include "examples/lm/text.h"
-#include "examples/tasks/tasks.h"
+#include "examples/tasks/source.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,31 +53,19 @@ static pal_status of_task(rows *r, const source_opts *o, const task *t, pal_erro
 
 /* ---- A text, or the data ---- */
 
-static pal_status of_text(rows *r, const source_opts *o, bpe *tokenizer, const void *byte,
+static pal_status of_text(rows *r, const source_opts *o, pal_tokenizer *tokenizer, const void *byte,
                           int64_t size, int64_t first, int64_t most, pal_error *error)
 {
-    bpe_ids ids = {.id = NULL};
-    pal_status s = bpe_encode(tokenizer, byte, size, &ids, error);
+    pal_token_ids ids = {.id = NULL};
+    pal_status s = pal_tokenizer_encode(tokenizer, byte, size, &ids, error);
     int64_t count = ids.count - first;
     if (s == PAL_OK && count < 1)
         s = pal_error_set(error, PAL_EVALUE, "%s",
                           first > 0 ? "--row: the data end before it" : "the text is empty");
     if (s == PAL_OK) s = take(r, o, most > 0 && count > most ? most : count, error);
     if (s == PAL_OK) memcpy(r->id, ids.id + first, (size_t)r->count * sizeof *r->id);
-    bpe_ids_free(&ids);
+    pal_token_ids_free(&ids);
     return s;
-}
-
-/* The store that the data are, or a text's copy beside the checkpoint. False: none is there. */
-static bool store_of(const rows_data *d, char path[PAL_PATH])
-{
-    snprintf(path, PAL_PATH, "%s", d->name);
-    if (lm_is_hdf5(path)) return true;
-    if (!d->checkpoint) return false;
-    const char *slash = strrchr(d->checkpoint, '/');
-    const int folder = slash ? (int)(slash - d->checkpoint) + 1 : 0;
-    const int n = snprintf(path, PAL_PATH, "%.*sdata.h5", folder, d->checkpoint);
-    return n < PAL_PATH && lm_is_hdf5(path);
 }
 
 static pal_status of_store(rows *r, const source_opts *o, const rows_data *d, const char *path,
@@ -105,48 +93,40 @@ static pal_status of_store(rows *r, const source_opts *o, const rows_data *d, co
 }
 
 /* Window `row` of the data: tokens row*len .. of a store, or of the text that the file is. */
-static pal_status of_data(rows *r, const source_opts *o, const rows_data *d, pal_error *error)
+static pal_status of_data(rows *r, const source_opts *o, const rows_data *d,
+                          const data_source *from, pal_error *error)
 {
-    char path[PAL_PATH];
-    const bool store = store_of(d, path);
     snprintf(r->about, sizeof r->about, "tokens from %lld of %.150s%s",
-             (long long)(o->row * d->len), store ? path : d->name,
-             store || !*d->checksum ? "" : " (not compared with what the model was trained on)");
-    if (store) return of_store(r, o, d, path, error);
-    if (lm_is_special(d->name))
-        return pal_error_set(error, PAL_EVALUE, "%.400s: a file is wanted", d->name);
+             (long long)(o->row * d->len), from->path,
+             from->store || !*d->checksum ? ""
+                                          : " (not compared with what the model was trained on)");
+    if (from->store) return of_store(r, o, d, from->path, error);
     lm_text text = {.byte = NULL};
-    pal_status s = lm_text_read(&text, d->name, error);
+    pal_status s = lm_text_read(&text, from->path, error);
     if (s == PAL_OK)
         s = of_text(r, o, d->tokenizer, text.byte, text.size, o->row * d->len, d->len, error);
     lm_text_free(&text);
     return s;
 }
 
-/* Whether the data call themselves a task: what is wrong with them is then what task_new says. */
-static bool names_task(const char *data)
+static pal_status of_source(rows *r, const source_opts *o, const rows_data *d, pal_error *error)
 {
-    const size_t length = strcspn(data, ":");
-    const char *name;
-    for (int i = 0; (name = task_names(i)); i++)
-        if (strlen(name) == length && memcmp(name, data, length) == 0) return true;
-    return false;
+    data_source from;
+    pal_status s = data_find(&from, d->name, d->checkpoint, error);
+    if (s == PAL_OK)
+        s = from.task ? of_task(r, o, from.task, error) : of_data(r, o, d, &from, error);
+    data_free(&from);
+    return s;
 }
 
 pal_status rows_read(rows *r, const source_opts *o, rows_data d, pal_error *error)
 {
-    if (names_task(d.name)) {
-        task *t;
-        pal_status s = task_new(&t, d.name, error);
-        if (s != PAL_OK) return s;
-        s = o->text ? pal_error_set(error, PAL_EVALUE,
-                                    "--text: the tokens of the task %.200s are no text; --row "
-                                    "chooses one of its rows",
-                                    d.name)
-                    : of_task(r, o, t, error);
-        task_free(t);
-        return s;
-    }
+    if (data_names_task(d.name) && !o->text) return of_source(r, o, &d, error);
+    if (data_names_task(d.name))
+        return pal_error_set(error, PAL_EVALUE,
+                             "--text: the tokens of the task %.200s are no text; --row chooses one "
+                             "of its rows",
+                             d.name);
     if (o->point > 0)
         return pal_error_set(error, PAL_EVALUE, "--point belongs to tasks: %.400s is none",
                              *d.name ? d.name : "--text");
@@ -156,5 +136,5 @@ pal_status rows_read(rows *r, const source_opts *o, rows_data d, pal_error *erro
     }
     if (!*d.name)
         return pal_error_set(error, PAL_EVALUE, "--text or --data has to say what is read");
-    return of_data(r, o, &d, error);
+    return of_source(r, o, &d, error);
 }

@@ -3,8 +3,8 @@
  */
 #include "examples/inspect/look.h"
 #include "examples/lm/data.h"
-#include "examples/lm/text.h"
-#include "examples/lm/weights.h"
+#include "examples/lm/keep.h"
+#include "examples/lm/open.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,36 +13,15 @@
 typedef struct model {
     lm_options o;
     const char *checkpoint; /* NULL: it is a fresh one */
-    bpe *tokenizer;
-    pal_params *params;
-    pal_lm *lm;
+    pal_lm_file file;       /* of a fresh one too, without description */
 } model;
-
-static void close_model(model *m)
-{
-    if (m->params) pal_params_free(m->params);
-    bpe_free(m->tokenizer);
-    *m = (model){.lm = NULL};
-}
 
 /* ---- Models ---- */
 
 static pal_status open_checkpoint(model *m, const char *path, bool last, pal_error *error)
 {
-    char config[LM_CONFIG];
-    bool averaged;
-    pal_rng rng = pal_rng_new(0, 0);
     m->checkpoint = path;
-    pal_status s = pal_checkpoint_config(path, config, sizeof config, error);
-    if (s == PAL_OK) s = lm_options_read(&m->o, config, error);
-    if (s == PAL_OK) s = pal_mixers_check(m->o.mixers, error);
-    if (s == PAL_OK) s = lm_tokenizer(&m->tokenizer, path, error);
-    if (s != PAL_OK) return s;
-    if (m->o.model.vocab == 0) m->o.model.vocab = rows_task_vocab(m->o.data);
-    if (m->o.model.vocab == 0) m->o.model.vocab = bpe_vocab_size(m->tokenizer);
-    m->params = pal_params_new();
-    m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
-    return lm_weights_load(m->params, path, last, &averaged, error);
+    return lm_open(&m->file, &m->o, path, last, error);
 }
 
 /* A fresh model's tokenizer and vocabulary: of the store that the data are, else bytes. */
@@ -51,11 +30,13 @@ static pal_status read_vocabulary(model *m, pal_error *error)
     const char *json = NULL;
     pal_tokens *store = NULL;
     pal_status s = PAL_OK;
-    if (lm_is_hdf5(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
+    if (lm_data_is_store(m->o.data)) s = pal_tokens_open(&store, m->o.data, error);
     if (store) json = pal_tokens_tokenizer(store);
-    if (s == PAL_OK) s = bpe_load(&m->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s == PAL_OK)
-        m->o.model.vocab = store ? pal_tokens_vocab_size(store) : bpe_vocab_size(m->tokenizer);
+        s = pal_tokenizer_load(&m->file.tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    if (s == PAL_OK)
+        m->o.model.vocab =
+            store ? pal_tokens_vocab_size(store) : pal_tokenizer_vocab_size(m->file.tokenizer);
     pal_tokens_close(store);
     return s;
 }
@@ -67,14 +48,14 @@ static pal_status fresh(model *m, const source_opts *o, const char *mixer, pal_e
     if (s == PAL_OK) s = pal_mixers_check(mixer, error);
     if (s != PAL_OK) return s;
     m->o.model.layers = o->layers, m->o.model.width = o->width;
-    snprintf(m->o.mixers, sizeof m->o.mixers, "%s", mixer);
+    m->o.mixers = mixer;
     snprintf(m->o.data, sizeof m->o.data, "%s", o->data ? o->data : "");
     s = read_vocabulary(m, error);
     if (s != PAL_OK) return s;
     const int64_t task = rows_task_vocab(m->o.data);
     if (task > 0) m->o.model.vocab = task;
-    m->params = pal_params_new();
-    m->lm = pal_lm_new(m->params, lm_options_model(&m->o), &rng);
+    m->file.params = pal_params_new();
+    m->file.lm = pal_lm_new(m->file.params, lm_options_model(&m->o), &rng);
     return PAL_OK;
 }
 
@@ -103,7 +84,7 @@ static pal_status read_rows(rows *r, const source_opts *o, const model *m, pal_e
                             .checksum = m->o.data_checksum,
                             .checkpoint = m->checkpoint,
                             .len = m->o.len,
-                            .tokenizer = m->tokenizer};
+                            .tokenizer = m->file.tokenizer};
     return rows_read(r, o, data, error);
 }
 
@@ -131,7 +112,7 @@ static void show_tokens(observation *ob, const model *m, const rows *r)
     for (int64_t t = 0; t < r->count; t++) {
         char number[24];
         int64_t size;
-        const char *byte = task ? NULL : bpe_token(m->tokenizer, r->id[t], &size);
+        const char *byte = task ? NULL : pal_tokenizer_token(m->file.tokenizer, r->id[t], &size);
         /* A number, where a token has no text. */
         if (!byte) size = snprintf(number, sizeof number, "%lld", (long long)r->id[t]);
         ob_token(ob, t, byte ? byte : number, size);
@@ -155,29 +136,38 @@ static pal_status observe(observation *ob, const source_opts *o, model *m, const
             s = pal_error_set(error, PAL_EVALUE, "%s: token %lld is %lld of %lld", name,
                               (long long)t, (long long)r->id[t], (long long)m->o.model.vocab);
     if (s == PAL_OK) s = ob_model(ob, name, error);
-    if (s == PAL_OK) s = look_model(ob, m->lm, m->params, m->o.mixers, r->id, o->look, error);
+    if (s == PAL_OK)
+        s = look_model(ob, m->file.lm, m->file.params, m->o.mixers, r->id, o->look, error);
     return s;
+}
+
+/* Entry i of the list that fresh models are made of; NULL: there are no more. */
+static const char *entry_of(const char *mixers, int64_t i)
+{
+    size_t length;
+    if (i >= pal_mixers_count(mixers)) return NULL;
+    const char *at = pal_mixers_at(mixers, i, &length);
+    return lm_keep(at, length);
 }
 
 pal_status source_observe(observation *ob, const source_opts *o, pal_error *error)
 {
     rows r = {.id = NULL};
     pal_status s = PAL_OK;
-    const char *mixers = o->mixers ? o->mixers : "";
-    char *list = ob_copy(mixers, (int64_t)strlen(mixers)), *rest = list, *mixer;
     for (int i = 0; s == PAL_OK && i < o->checkpoints; i++) {
-        model m = {.lm = NULL};
+        model m = {.checkpoint = NULL};
         s = open_checkpoint(&m, o->checkpoint[i], o->last, error);
         if (s == PAL_OK) s = observe(ob, o, &m, short_name(o, i), &r, error);
-        close_model(&m);
+        pal_lm_close(&m.file);
     }
-    while (s == PAL_OK && o->checkpoints == 0 && (mixer = strsep(&rest, ","))) {
-        model m = {.lm = NULL};
+    const char *mixer = NULL;
+    if (s == PAL_OK && o->checkpoints == 0) s = pal_mixers_check(o->mixers, error);
+    for (int64_t i = 0; s == PAL_OK && o->mixers && (mixer = entry_of(o->mixers, i)); i++) {
+        model m = {.checkpoint = NULL};
         s = fresh(&m, o, mixer, error);
         if (s == PAL_OK) s = observe(ob, o, &m, mixer, &r, error);
-        close_model(&m);
+        pal_lm_close(&m.file);
     }
-    free(list);
     rows_free(&r);
     return s;
 }

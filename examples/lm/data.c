@@ -12,6 +12,8 @@ enum { SAMPLE_STREAM = 1, PROMPT = 80 };
 
 /* ---- Opening ---- */
 
+bool lm_data_is_store(const char *path) { return pal_file_kind_is_hdf5(pal_file_kind_of(path)); }
+
 /* The bytes of a text as a store in the folder of the run, if no other run has it. */
 static pal_status write_store(const char *store, const lm_options *o, pal_lock **lock,
                               pal_error *error)
@@ -52,7 +54,7 @@ static pal_batches *batches(const lm_data *d, const lm_options *o, bool validati
 pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error *error)
 {
     char path[PAL_PATH];
-    const bool is_store = lm_is_hdf5(o->data);
+    const bool is_store = lm_data_is_store(o->data);
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
     pal_status s = PAL_OK;
     if (!is_store && !resumes && pal_dist_rank(d->dist) == 0)
@@ -69,7 +71,7 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     }
     if (s != PAL_OK) return s;
     const char *json = pal_tokens_tokenizer(d->store);
-    s = bpe_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
+    s = pal_tokenizer_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
     if (s != PAL_OK) return s;
     snprintf(d->identity, sizeof d->identity, "%08x", (unsigned)pal_tokens_checksum(d->store));
     d->train = batches(d, o, false);
@@ -81,28 +83,9 @@ void lm_data_close(lm_data *d)
 {
     pal_batches_free(d->train);
     pal_batches_free(d->held);
-    bpe_free(d->tokenizer);
+    pal_tokenizer_free(d->tokenizer);
     pal_tokens_close(d->store);
     pal_run_unlock(d->lock);
-}
-
-pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error)
-{
-    pal_error why;
-    int64_t length;
-    *out = NULL;
-    pal_status s = pal_checkpoint_tokenizer(checkpoint, NULL, 0, &length, error);
-    if (s != PAL_OK) return s;
-    char *json = malloc((size_t)length + 1);
-    if (!json) return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", checkpoint);
-    s = pal_checkpoint_tokenizer(checkpoint, json, (size_t)length + 1, &length, error);
-    if (s == PAL_OK) {
-        s = bpe_load(out, json, length, &why);
-        if (s != PAL_OK)
-            pal_error_set(error, s, "%.400s: its tokenizer: %.500s", checkpoint, why.message);
-    }
-    free(json);
-    return s;
 }
 
 /* ---- Measuring ---- */
@@ -176,7 +159,7 @@ pal_status lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape, double *v
 static void put_token(const lm_data *d, int64_t token, FILE *to)
 {
     int64_t size;
-    const char *byte = bpe_token(d->tokenizer, token, &size);
+    const char *byte = pal_tokenizer_token(d->tokenizer, token, &size);
     for (int64_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)byte[i];
         bool plain = c == '\n' || c == '\t' || (c >= 32 && c != 127);
@@ -192,7 +175,7 @@ static int64_t prompt(const lm_data *d, int64_t token[PROMPT])
     if (pal_tokens_read(d->store, 0, n, token, NULL) != PAL_OK) return 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t size;
-        const char *byte = bpe_token(d->tokenizer, token[i], &size);
+        const char *byte = pal_tokenizer_token(d->tokenizer, token[i], &size);
         if (byte && memchr(byte, '\n', (size_t)size)) return i + 1;
     }
     return n;

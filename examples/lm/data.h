@@ -4,12 +4,11 @@
 #ifndef LM_DATA_H
 #define LM_DATA_H
 
-#include "examples/bpe/bpe.h"
 #include "examples/lm/options.h"
 
 typedef struct lm_data {
     pal_tokens *store;
-    bpe *tokenizer;
+    pal_tokenizer *tokenizer;
     pal_batches *train, *held; /* held NULL: nothing is held out */
     char identity[16];         /* the checksum of the store, in hexadecimal digits */
     pal_dist *dist;            /* the ranks; NULL: one process */
@@ -25,8 +24,9 @@ PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool res
                                     pal_error *error);
 void lm_data_close(lm_data *data);
 
-/* The tokenizer that a checkpoint carries; bytes if it carries none. */
-PAL_CHECKED pal_status lm_tokenizer(bpe **out, const char *checkpoint, pal_error *error);
+/* Whether a file is to be opened as a store of tokens, whose opening says what is wrong if it is
+ * another kind of HDF5; everything else is a text. */
+bool lm_data_is_store(const char *path);
 
 enum { LM_LOOKED_AT = 1 << 24 };
 /* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;

@@ -2,10 +2,10 @@
  * options.c - tables of flags serve the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
-#include "tensor/number.h"
 #include "examples/flags/flags.h"
+#include "examples/lm/keep.h"
+#include "examples/lm/text.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +20,15 @@ enum life {
 
 enum { MOST = INT32_MAX };
 static const pal_key mixer_rows[] = {
-    {"mixers", PAL_KEY_TEXT, PAL_AT(lm_options, mixers), .check = pal_mixers_check,
+    {"mixers", PAL_KEY_STRING, PAL_AT(lm_options, mixers), .check = pal_mixers_check,
      .argument = "LIST",
-     .help = "layers' mixers: name[:key=value...], comma-separated, cycled over the layers (gdn2)"},
+     .help =
+         "layers' mixers: name[:key=value...], comma-separated, cycled over the layers; N*(LIST) "
+         "repeats (gdn2)"},
 };
 static const pal_key model_rows[] = {
-    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .low = 1, .high = MOST,
-     .help = "number of blocks (2)"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .high = MOST,
+     .help = "number of blocks; 0: one for each entry of --mixers (2)"},
     {"width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, width), .low = 1, .high = MOST,
      .help = "model width (64)"},
     {"mlp-width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, mlp_width), .high = MOST,
@@ -184,27 +186,36 @@ static bool has_local(const pal_keys *keys)
     return false;
 }
 
-char *lm_options_text(const lm_options *o, char text[LM_CONFIG])
+static void put(FILE *to, const pal_key *key, const void *from)
 {
-    size_t used = 0;
-    for (int s = 0; s < SECTIONS; s++) {
+    char value[VALUE];
+    const char *text = value;
+    if (key->kind == PAL_KEY_STRING) /* of any length */
+        memcpy(&text, (const char *)from + key->offset, sizeof text);
+    else
+        pal_key_print(key, from, value, sizeof value);
+    fprintf(to, "%s = %s\n", key->name, text);
+}
+
+char *lm_options_text(const lm_options *o)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+    for (int s = 0; to && s < SECTIONS; s++) {
         const pal_keys *keys = sections[s].keys;
         const char *title = sections[s].title;
         if (title)
-            used += (size_t)snprintf(text + used, LM_CONFIG - used, "%s# %.*s%s:\n", s ? "\n" : "",
-                                     (int)strcspn(title, ":"), title,
-                                     has_local(keys) ? " (--out, --threads and what says nothing "
-                                                       "about it are flags alone)"
-                                                     : "");
-        for (int i = 0; i < keys->count; i++) {
-            char value[VALUE];
-            if (keys->key[i].tag == LOCAL) continue;
-            pal_key_print(&keys->key[i], in(o, sections[s].offset), value, sizeof value);
-            used += (size_t)snprintf(text + used, LM_CONFIG - used, "%s = %s\n", keys->key[i].name,
-                                     value);
-        }
+            fprintf(to, "%s# %.*s%s:\n", s ? "\n" : "", (int)strcspn(title, ":"), title,
+                    has_local(keys) ? " (--out, --threads and what says nothing about it are flags "
+                                      "alone)"
+                                    : "");
+        for (int i = 0; i < keys->count; i++)
+            if (keys->key[i].tag != LOCAL) put(to, &keys->key[i], in(o, sections[s].offset));
     }
-    return text;
+    if (to && fclose(to) == 0) return text;
+    fprintf(stderr, "out of memory for the text of the options\n");
+    exit(EXIT_FAILURE);
 }
 
 char *lm_trim(char *text)
@@ -232,6 +243,10 @@ static pal_status read_line(lm_options *o, char *line, int number, uint64_t *see
     pal_status s = i < 0 ? flags_unknown(sections, SECTIONS, prefix, name, error) : PAL_OK;
     if (i >= 0 && *seen >> i & 1)
         s = pal_error_set(error, PAL_EVALUE, "%s%s is there twice", prefix, name);
+    /* A string of the options points at its text. */
+    size_t offset;
+    const bool string = i >= 0 && row(i, &offset)->kind == PAL_KEY_STRING;
+    if (string) value = lm_keep(value, strlen(value));
     if (s == PAL_OK) s = flags_set(sections, SECTIONS, i, o, prefix, value, error);
     if (s == PAL_OK) *seen |= UINT64_C(1) << i;
     if (s != PAL_OK && error) error->status = PAL_EFORMAT;
@@ -243,13 +258,11 @@ static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pa
 {
     *seen = 0;
     for (int number = 1; *text; number++) {
-        char line[VALUE + 64];
-        size_t n = strcspn(text, "\n");
-        if (n >= sizeof line)
-            return pal_error_set(error, PAL_EFORMAT, "line %d: it is too long", number);
-        memcpy(line, text, n);
-        line[n] = '\0';
-        pal_status s = read_line(o, line, number, seen, error);
+        const size_t n = strcspn(text, "\n");
+        char *line = strndup(text, n);
+        if (!line) return pal_error_set(error, PAL_ENOMEM, "line %d: out of memory", number);
+        const pal_status s = read_line(o, line, number, seen, error);
+        free(line);
         if (s != PAL_OK) return s;
         text += n + (text[n] == '\n');
     }
@@ -336,16 +349,16 @@ static void fail(const char *what, const char *message)
 
 static void read_config(lm_options *o, const char *path)
 {
-    char text[LM_CONFIG];
+    lm_text text;
     pal_error error;
-    FILE *file = fopen(path, "r");
-    if (!file) fail(path, strerror(errno));
-    size_t n = fread(text, 1, sizeof text, file);
-    bool whole = !ferror(file) && n < sizeof text && !memchr(text, 0, n);
-    fclose(file);
-    if (!whole) fail(path, "it is no text of less than 16384 bytes");
-    text[n] = '\0';
-    if (read_lines(o, text, &o->given, &error) != PAL_OK) fail(path, error.message);
+    if (lm_text_read(&text, path, &error) != PAL_OK) fail("--config", error.message);
+    if (text.size >= 1 << 20 || memchr(text.byte, 0, (size_t)text.size))
+        fail(path, "it is no text of less than a mebibyte");
+    char *lines = strndup((const char *)text.byte, (size_t)text.size);
+    lm_text_free(&text);
+    if (!lines) fail(path, "out of memory");
+    if (read_lines(o, lines, &o->given, &error) != PAL_OK) fail(path, error.message);
+    free(lines);
 }
 
 /* What a file says of a flag that the command line has another value for. */
@@ -399,8 +412,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
     if (!l.print) return;
-    char text[LM_CONFIG];
-    fputs(lm_options_text(o, text), stdout);
+    fputs(lm_options_text(o), stdout);
     exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 

@@ -10,14 +10,11 @@
 
 #include <palimpsest.h>
 
-enum {
-    LM_CONFIG = 1 << 14, /* room for the text of all flags */
-    LM_OPTIMIZER = 256   /* and of an optimiser */
-};
+enum { LM_OPTIMIZER = 256 }; /* room for the text of an optimiser */
 
 typedef struct lm_options {
-    char mixers[512];
-    pal_lm_opts model; /* but mixers, which lm_options_model fills in; vocab 0: that of the data */
+    const char *mixers; /* a list of any length, kept by lm_keep */
+    pal_lm_opts model;  /* but mixers, which lm_options_model fills in; vocab 0: that of the data */
     /* The data. */
     char data[1024], data_checksum[16]; /* "": any */
     int64_t batch, len;
@@ -50,8 +47,8 @@ typedef struct lm_options {
  * program, and so does --print-config. */
 void lm_options_parse(lm_options *o, int argc, char **argv);
 
-/* The flags that shape a run as lines of a file. Returns text. */
-char *lm_options_text(const lm_options *o, char text[LM_CONFIG]);
+/* The flags that shape a run as lines of a file, for free(). Without memory the program ends. */
+char *lm_options_text(const lm_options *o);
 /* Defaults, and then what the text of a checkpoint says. PAL_EFORMAT by line. */
 PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_error *error);
 /*

@@ -6,28 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-/* How an HDF5 file begins. */
-static const char hdf5[] = "\x89HDF\r\n\x1a\n";
-
-bool lm_is_special(const char *path)
-{
-    struct stat is;
-    return stat(path, &is) == 0 && !S_ISREG(is.st_mode);
-}
-
-bool lm_is_hdf5(const char *path)
-{
-    char begin[sizeof hdf5 - 1] = "";
-    if (lm_is_special(path)) return false;
-    FILE *file = fopen(path, "rb");
-    if (!file) return false;
-    bool is = fread(begin, 1, sizeof begin, file) == sizeof begin &&
-              memcmp(begin, hdf5, sizeof begin) == 0;
-    fclose(file);
-    return is;
-}
 
 static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_error *error)
 {
@@ -44,7 +22,7 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
         if (n == 0) break;
     }
     if (ferror(file)) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
-    if (size >= strlen(hdf5) && memcmp(text->byte, hdf5, strlen(hdf5)) == 0)
+    if (pal_bytes_are_hdf5(text->byte, size))
         return pal_error_set(error, PAL_EFORMAT, "%s: it is an HDF5 file, whose bytes are no text",
                              path);
     text->size = (int64_t)size;

@@ -17,11 +17,4 @@ PAL_CHECKED pal_status lm_text_read(lm_text *text, const char *path, pal_error *
 PAL_CHECKED pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error);
 void lm_text_free(lm_text *text);
 
-/* Whether there is something of that name that is no file: a pipe would be waited for, and
- * /dev/zero has no end. */
-bool lm_is_special(const char *path);
-/* Whether a file can be read and is HDF5. What is special is not opened: bytes of a pipe that are
- * looked at are gone. */
-bool lm_is_hdf5(const char *path);
-
 #endif

@@ -1,6 +1,8 @@
 /*
  * options.c - the options that the programs of the tasks share, as a child of their argp parsers.
  */
+#include "examples/lm/keep.h"
+#include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
 
 #include <math.h>
@@ -8,10 +10,10 @@
 enum { MOST = INT32_MAX };
 
 static const pal_key model_rows[] = {
-    {"mixers", PAL_KEY_TEXT, PAL_AT(task_options, lm.mixers), .check = pal_mixers_check,
+    {"mixers", PAL_KEY_STRING, PAL_AT(task_options, lm.mixers), .check = pal_mixers_check,
      .argument = "LIST",
-     .help = "the layers' memories, name[:key=value...], comma-separated and cycled: mamba2, gdn, "
-             "kda, gdn2, attn, swa (gdn2)"},
+     .help = "the layers' memories, name[:key=value...], comma-separated and cycled; N*(LIST) "
+             "repeats: mamba2, gdn, kda, gdn2, attn, swa (gdn2)"},
     {"layers", PAL_KEY_WHOLE, PAL_AT(task_options, lm.model.layers), .low = 1, .high = MOST,
      .help = "(2)"},
     {"width", PAL_KEY_WHOLE, PAL_AT(task_options, lm.model.width), .low = 1, .high = MOST,

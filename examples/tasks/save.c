@@ -3,6 +3,8 @@
  */
 #include "examples/tasks/save.h"
 
+#include <stdlib.h>
+
 void task_describe(lm_options *o, const task *t, const task_run *run)
 {
     const task_run r = task_run_defaults(*run);
@@ -28,11 +30,14 @@ void task_describe(lm_options *o, const task *t, const task_run *run)
 pal_status task_save(pal_params *params, const lm_options *o, int64_t step, const char *folder,
                      const char *name, pal_error *error)
 {
-    char path[PAL_PATH], config[LM_CONFIG];
-    const pal_checkpoint c = {.params = params, .config = lm_options_text(o, config), .step = step};
+    char path[PAL_PATH];
     pal_status s = pal_run_make(folder, error);
     if (s != PAL_OK) return s;
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
         return pal_error_set(error, PAL_EVALUE, "the path of %s is too long", name);
-    return pal_checkpoint_save(&c, path, error);
+    char *config = lm_options_text(o);
+    const pal_checkpoint c = {.params = params, .config = config, .step = step};
+    s = pal_checkpoint_save(&c, path, error);
+    free(config);
+    return s;
 }

@@ -1,8 +1,7 @@
 /*
  * save.h - a model of a task as a checkpoint, described by the text of examples/lm/options.h whose
- * `data` is the text of the task. Who opens one reads that text (pal_checkpoint_config,
- * lm_options_read), makes the task by task_new, the model by lm_options_model, and takes the
- * parameters by lm_weights_load.
+ * `data` is the text of the task. Whoever opens one by lm_open makes the task of that text by
+ * task_new.
  */
 #ifndef TASKS_SAVE_H
 #define TASKS_SAVE_H

@@ -53,6 +53,13 @@ enum { PAL_MOST_SIZE = 1 << 30 }; /* of whole numbers among the options */
 #define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
 #include "layers/layers.def"
 
+/* ---- Lists (list.c) ---- */
+
+/* Entry i of a list: the text of its mixer, for free(), and what it says of its block, which is
+ * left alone otherwise. */
+PAL_CHECKED pal_status pal_mixers_entry(const char *list, int64_t i, char **mixer,
+                                        pal_block_opts *block, pal_error *error);
+
 /* ---- The delta layers (qkv.c) ---- */
 
 /* What the three delta layers have in common: sizes, and the path to q, k and v. */

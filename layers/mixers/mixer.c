@@ -6,7 +6,6 @@
 #include "layers/mixers/internal.h"
 #include "tensor/number.h"
 
-
 #include <math.h>
 #include <string.h>
 
@@ -59,16 +58,15 @@ static void drop(const pal_mixer_kind *kind, void *opts)
     if (opts) pal_free(opts, kind->opts_size);
 }
 
-pal_status pal_mixers_check(const char *list, pal_error *error)
+pal_status pal_mixer_check(const char *text, pal_error *error)
 {
     const pal_mixer_kind *kind;
-    for (const char *at = list;; at++) {
-        void *opts;
-        pal_status status = parse(at, &kind, &opts, &at, error);
-        drop(kind, opts);
-        if (status != PAL_OK) return status;
-        if (*at == '\0') return PAL_OK;
-    }
+    void *opts;
+    const char *end;
+    pal_status status = parse(text, &kind, &opts, &end, error);
+    drop(kind, opts);
+    if (status != PAL_OK || *end == '\0') return status;
+    return pal_error_set(error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
 }
 
 pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,

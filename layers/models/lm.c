@@ -3,6 +3,7 @@
  */
 #include "layers/models/lm.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- Building ---- */
@@ -12,6 +13,8 @@ static bool wrong(const char *what, int64_t value)
     pal_fail_nowhere(PAL_EVALUE, "lm: %s %lld is out of range", what, (long long)value);
     return false;
 }
+
+static int64_t default_mlp(int64_t width) { return (width * 8 / 3 + 31) / 32 * 32; }
 
 static bool fill_defaults(pal_lm_opts *o)
 {
@@ -24,7 +27,7 @@ static bool fill_defaults(pal_lm_opts *o)
     if (o->no_mlp)
         o->mlp_width = 0;
     else if (!o->mlp_width)
-        o->mlp_width = (o->width * 8 / 3 + 31) / 32 * 32;
+        o->mlp_width = default_mlp(o->width);
     if ((o->mlp_width < 1 && !o->no_mlp) || o->mlp_width > 1 << 24)
         return wrong("mlp_width", o->mlp_width);
     pal_error error = {PAL_OK, ""};
@@ -32,24 +35,29 @@ static bool fill_defaults(pal_lm_opts *o)
         pal_raise(&error);
         return false;
     }
-    int64_t entries = 1;
-    for (const char *c = o->mixers; *c; c++) entries += *c == ',';
-    if (!o->layers) o->layers = entries;
+    if (!o->layers) o->layers = pal_mixers_count(o->mixers);
     if (o->layers < 1 || o->layers > 1 << 16) return wrong("layers", o->layers);
     return true;
 }
 
-/* Entry i of the list, cycled, as a text of its own in the memory of params. */
-static const char *mixer_text(pal_params *params, const char *list, int64_t i)
+/* Options of a block and its mixer; what its entry does not say is as the model has it. */
+static bool build_mixer(pal_block_layer *block, pal_build *b, const pal_lm_opts *o, int64_t i)
 {
-    const char *at = list;
-    for (int64_t n = 0; n < i; n++) {
-        at += strcspn(at, ",");
-        at = *at ? at + 1 : list;
+    char part[PAL_NAME_MAX], *text;
+    pal_error error = {PAL_OK, ""};
+    block->opts = (pal_block_opts){o->mlp_width, o->no_mlp, o->norm_eps};
+    if (pal_mixers_entry(o->mixers, i, &text, &block->opts, &error) != PAL_OK) {
+        pal_raise(&error);
+        return false;
     }
-    size_t length = strcspn(at, ",");
-    char *text = pal_params_alloc(params, length + 1);
-    return text ? memcpy(text, at, length) : NULL;
+    if (block->opts.no_mlp)
+        block->opts.mlp_width = 0;
+    else if (!block->opts.mlp_width) /* of a model without MLPs */
+        block->opts.mlp_width = default_mlp(o->width);
+    snprintf(part, sizeof part, "%s.attn", b->prefix);
+    block->mixer = pal_mixer_new(b->params, part, o->width, o->dtype, text, b->rng);
+    free(text);
+    return block->mixer != NULL;
 }
 
 static bool build_block(pal_block_layer *block, pal_build *b, const pal_lm_opts *o, int64_t i)
@@ -57,20 +65,15 @@ static bool build_block(pal_block_layer *block, pal_build *b, const pal_lm_opts 
     char prefix[PAL_NAME_MAX / 2], part[PAL_NAME_MAX];
     snprintf(prefix, sizeof prefix, "model.layers.%lld", (long long)i);
     b->prefix = prefix;
-    const char *text = mixer_text(b->params, o->mixers, i);
-    if (!text) return false;
     const char *name = pal_build_name(b, "attn_norm.weight");
     block->attn_norm = pal_ones_new(b->params, name, o->width, o->dtype);
-    snprintf(part, sizeof part, "%s.attn", prefix);
-    block->mixer = pal_mixer_new(b->params, part, o->width, o->dtype, text, b->rng);
-    if (!block->mixer) return false;
-    block->eps = o->norm_eps;
+    if (!build_mixer(block, b, o, i)) return false;
     block->mlp_norm = PAL_NONE;
-    if (o->no_mlp) return pal_params_status(b->params) == PAL_OK;
+    if (block->opts.no_mlp) return pal_params_status(b->params) == PAL_OK;
     name = pal_build_name(b, "mlp_norm.weight");
     block->mlp_norm = pal_ones_new(b->params, name, o->width, o->dtype);
     snprintf(part, sizeof part, "%s.mlp", prefix);
-    block->mlp = pal_mlp_new(b->params, part, o->width, o->mlp_width, o->dtype, b->rng);
+    block->mlp = pal_mlp_new(b->params, part, o->width, block->opts.mlp_width, o->dtype, b->rng);
     return pal_params_status(b->params) == PAL_OK;
 }
 
@@ -103,16 +106,21 @@ const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer)
     return layer >= 0 && layer < lm->opts.layers ? lm->blocks[layer].mixer : NULL;
 }
 
+pal_block_opts pal_lm_block(const pal_lm *lm, int64_t layer)
+{
+    return layer >= 0 && layer < lm->opts.layers ? lm->blocks[layer].opts : (pal_block_opts){0};
+}
+
 /* ---- Running ---- */
 
 pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts run)
 {
-    pal_tensor y = pal_rms_norm(x, block->attn_norm, block->eps);
+    pal_tensor y = pal_rms_norm(x, block->attn_norm, block->opts.norm_eps);
     y = pal_mixer_forward(block->mixer, y, state, run);
     if (!pal_is_none(y)) x = pal_add(x, y);
     if (pal_is_none(block->mlp_norm)) return x;
-    y = pal_rms_norm(x, block->mlp_norm, block->eps);
+    y = pal_rms_norm(x, block->mlp_norm, block->opts.norm_eps);
     return pal_add(x, pal_mlp_forward(&block->mlp, y));
 }
 

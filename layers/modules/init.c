@@ -6,12 +6,23 @@
 
 #include <math.h>
 
+/* U(low, high), N(0, deviation); without a generator t stays zeros, since values will be loaded. */
+static pal_tensor draw_uniform(pal_tensor t, double low, double high, pal_rng *rng)
+{
+    return rng ? pal_fill_uniform(t, low, high, rng) : t;
+}
+
+static pal_tensor draw_normal(pal_tensor t, double deviation, pal_rng *rng)
+{
+    return rng ? pal_fill_normal(t, 0, deviation, rng) : t;
+}
+
 pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, int64_t in,
                              pal_dtype dtype, pal_rng *rng)
 {
     /* Xavier: the variance of a uniform on +-bound is bound^2 / 3 = gain^2 2 / (in + out). */
     double gain = exp2(-2.5), bound = gain * sqrt(6 / (double)(in + out > 0 ? in + out : 1));
-    return pal_fill_uniform(pal_param(params, name, dtype, PAL_SHAPE(out, in)), -bound, bound, rng);
+    return draw_uniform(pal_param(params, name, dtype, PAL_SHAPE(out, in)), -bound, bound, rng);
 }
 
 pal_tensor pal_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype)
@@ -27,21 +38,21 @@ pal_tensor pal_ones_new(pal_params *params, const char *name, int64_t n, pal_dty
 pal_tensor pal_embedding_weight(pal_params *params, const char *name, int64_t n, int64_t d,
                                 pal_dtype dtype, pal_rng *rng)
 {
-    return pal_fill_normal(pal_param(params, name, dtype, PAL_SHAPE(n, d)), 0, 0.02, rng);
+    return draw_normal(pal_param(params, name, dtype, PAL_SHAPE(n, d)), 0.02, rng);
 }
 
 pal_tensor pal_conv_weight(pal_params *params, const char *name, int64_t n, int64_t width,
                            pal_dtype dtype, pal_rng *rng)
 {
     double bound = 1 / sqrt((double)width);
-    return pal_fill_uniform(pal_param(params, name, dtype, PAL_SHAPE(n, 1, width)), -bound, bound,
-                            rng);
+    return draw_uniform(pal_param(params, name, dtype, PAL_SHAPE(n, 1, width)), -bound, bound, rng);
 }
 
 /* Draws U(low, high) into t and replaces each draw by map(draw). */
 static pal_tensor fill_mapped(pal_tensor t, double low, double high, double (*map)(double),
                               pal_rng *rng)
 {
+    if (!rng) return t;
     pal_fill_uniform(t, low, high, rng);
     pal_array a = pal_edit(t);
     if (!a.data) return t;

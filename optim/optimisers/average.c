@@ -21,7 +21,7 @@ typedef void block_fn(const pal_average *average, pal_block of, void *mean);
 static void each_block(const pal_average *s, block_fn *work)
 {
     for (int b = 0; b < s->state.blocks; b++) {
-        pal_block of = pal_params_block(s->params, b);
+        pal_block of = pal_params_block_as_is(s->params, b);
         if (s->state.block[b].memory[0]) work(s, of, s->state.block[b].memory[0]);
     }
 }

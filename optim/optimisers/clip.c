@@ -1,6 +1,7 @@
 /*
  * clip.c - the norm of all gradients, and scaling them down to a given one.
  */
+#include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 
 #include <math.h>
@@ -8,7 +9,8 @@
 void pal_scale_gradients(pal_params *params, double factor)
 {
     for (pal_extent extent = {0}; pal_extent_next(params, NULL, &extent);) {
-        pal_block b = pal_params_block(params, extent.block);
+        pal_block b = pal_params_block_as_is(params, extent.block);
+        if (!b.grad) continue; /* all are zero */
         pal_scale(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset), factor);
     }
 }
@@ -17,7 +19,8 @@ double pal_gradient_squares(const pal_params *params, const pal_setting *setting
 {
     double sum = 0;
     for (pal_extent extent = {0}; pal_extent_next(params, setting, &extent);) {
-        pal_block b = pal_params_block(params, extent.block);
+        pal_block b = pal_params_block_as_is(params, extent.block);
+        if (!b.grad) continue;
         sum += pal_sum_square(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset));
     }
     return sum;

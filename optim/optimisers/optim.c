@@ -183,6 +183,8 @@ pal_status pal_optim_step(pal_optim *o, double lr)
         return pal_fail_nowhere(error.status, "%s", error.message);
     if (!isfinite(lr))
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
+    if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
+        return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
         o->kind->update(o, &extent, lr * extent.rate);

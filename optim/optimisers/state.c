@@ -2,6 +2,7 @@
  * state.c - numbers kept beside the parameters: where they lie, and how they come into a file and
  * back.
  */
+#include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 
 #include <string.h>
@@ -47,12 +48,12 @@ static void place(const pal_state *s, const pal_setting *setting, pal_state_bloc
 {
     for (int i = 0; i < s->count; i++) {
         pal_span span = pal_params_span(s->params, i);
-        pal_block b = pal_params_block(s->params, span.block);
+        pal_block b = pal_params_block_as_is(s->params, span.block);
         size_t element = pal_dtype_size(b.dtype);
         size_t bytes = pal_round_up(span.count ? (size_t)span.count * element : 1, PAL_ALIGN);
         for (int k = 0; k < PAL_MOMENTS; k++) {
             size_t *size = &sizes[span.block].size[k];
-            bool has = b.grad && k < (setting ? setting[i].moments : 1);
+            bool has = !b.kept && k < (setting ? setting[i].moments : 1);
             s->at[i][k] = has ? (int64_t)(*size / element) : -1;
             if (has && setting && setting[i].elsewhere)
                 s->at[i][k] = -2 - setting[i].owner;
@@ -92,7 +93,7 @@ void *pal_state_at(const pal_state *s, int i, int k)
 {
     if (s->at[i][k] < 0) return NULL;
     pal_span span = pal_params_span(s->params, i);
-    pal_dtype dtype = pal_params_block(s->params, span.block).dtype;
+    pal_dtype dtype = pal_params_block_as_is(s->params, span.block).dtype;
     return pal_element(dtype, s->block[span.block].memory[k], s->at[i][k]);
 }
 

@@ -82,7 +82,6 @@ void pal_dist_end(pal_dist *d)
     pal_free(d, sizeof *d);
 }
 
-
 /* ---- The grid of one rank ---- */
 
 int pal_dist_rank(const pal_dist *d) { return (void)d, 0; }

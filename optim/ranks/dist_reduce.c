@@ -221,6 +221,12 @@ void pal_dist_reduce_begin(pal_dist *d)
         pal_raise(&error);
         return;
     }
+    if (!pal_params_make_gradients(r->params)) {
+        pal_error error;
+        pal_error_set(&error, PAL_ENOMEM, "dist_reduce_begin: out of memory for the gradients");
+        pal_raise(&error);
+        return;
+    }
     make_buckets(r, pal_shard_owners(d, r->params),
                  d->opts.bucket < INT_MAX ? d->opts.bucket : INT_MAX);
     r->next = r->oldest = 0;

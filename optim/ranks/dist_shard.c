@@ -2,6 +2,7 @@
  * dist_shard.c - the optimiser's state over ranks: who owns which parameters, the norm of gradients
  * that each has a part of, and the values that go from their owners to all.
  */
+#include "autograd/internal.h"
 #include "optim/ranks/dist_private.h"
 
 #include <math.h>
@@ -58,7 +59,7 @@ static void optimiser_goes(void *dist) { pal_shard_free(dist); }
 static double weight(const pal_optim *optim, int i)
 {
     const pal_span span = pal_params_span(optim->params, i);
-    const pal_dtype dtype = pal_params_block(optim->params, span.block).dtype;
+    const pal_dtype dtype = pal_params_block_as_is(optim->params, span.block).dtype;
     const int moments = optim->setting[i].moments;
     return (double)span.count * (double)pal_dtype_size(dtype) * (moments ? moments : 1);
 }
@@ -101,7 +102,7 @@ static pal_status divide(struct pal_shard *s, int ranks, pal_error *error)
     if (!load) return pal_error_set(error, PAL_ENOMEM, "dist_shard: out of memory");
     memset(load, 0, bytes);
     for (int b = 0; b < s->blocks; b++)
-        if (pal_params_block(s->params, b).grad) divide_block(s, b, ranks, load);
+        if (!pal_params_block_as_is(s->params, b).kept) divide_block(s, b, ranks, load);
     pal_free(load, bytes);
     return PAL_OK;
 }
@@ -117,7 +118,7 @@ static pal_status make(pal_dist *d, pal_optim *optim, struct pal_shard **out, pa
     struct pal_shard *s = *out = allocate(optim, d->size);
     if (!s) return pal_error_set(error, PAL_ENOMEM, "dist_shard: out of memory");
     for (int b = 0; b < s->blocks; b++)
-        if (pal_params_block(s->params, b).count > INT32_MAX)
+        if (pal_params_block_as_is(s->params, b).count > INT32_MAX)
             return pal_error_set(error, PAL_EVALUE,
                                  "dist_shard: a parameter has more than %d elements", INT32_MAX);
     pal_status status = divide(s, d->size, error);
@@ -174,10 +175,10 @@ pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
     if (status != PAL_OK || !pal_dist_shards(d, optim)) return status;
     const struct pal_shard *s = d->shard;
     for (int b = 0; b < s->blocks; b++) {
-        const pal_block block = pal_params_block(s->params, b);
+        const pal_block block = pal_params_block_as_is(s->params, b);
         const size_t at = (size_t)b * (size_t)d->size;
         s->request[b] = MPI_REQUEST_NULL;
-        if (block.grad)
+        if (!block.kept)
             MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block.value, s->counts + at,
                             s->from + at, pal_dist_type(block.dtype), d->gradients, &s->request[b]);
     }

@@ -6,13 +6,13 @@
 #include "optim/ranks/ranks.h"
 #include "optim/train/run_folder.h"
 #include "tensor/number.h"
+#include "tensor/files/checkpoint.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1, DATA_BYTES = 256, CONFIG_BYTES = 1 << 20 /* with the end of the text */ };
-
-static const char TOKENIZER[] = "/tokenizer";
+enum { DATA_BYTES = 256 };
 
 /* ---- Texts ---- */
 
@@ -42,7 +42,7 @@ static void schedule_text(const pal_schedule *s, char text[256])
 
 static pal_status put_states(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    pal_status s = pal_params_put(c->params, file, "/params", error);
+    pal_status s = pal_params_put(c->params, file, PAL_CHECKPOINT_PARAMS, error);
     if (s == PAL_OK && c->optim) s = pal_optim_put(c->optim, file, "/optim", error);
     if (s == PAL_OK && c->average) s = pal_average_put(c->average, file, "/average", error);
     return s;
@@ -54,12 +54,9 @@ static pal_status put_numbers(const pal_checkpoint *c, pal_h5 *file, pal_error *
         const char *name;
         double value;
     } number[] = {
-        {"checkpoint", VERSION},
-        {"step", (double)c->step},
-        {"epoch", (double)c->position.epoch},
-        {"index", (double)c->position.index},
-        {"best-step", (double)c->best_step},
-        {"best", c->best_step ? c->best : 0},
+        {PAL_CHECKPOINT_MARK, PAL_CHECKPOINT_VERSION}, {"step", (double)c->step},
+        {"epoch", (double)c->position.epoch},          {"index", (double)c->position.index},
+        {"best-step", (double)c->best_step},           {"best", c->best_step ? c->best : 0},
     };
     for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) {
         pal_status s = pal_h5_put_number(file, "/", number[i].name, number[i].value, error);
@@ -75,17 +72,17 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     if (c->schedule) schedule_text(c->schedule, schedule);
     /* What is longer could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) ||
-        (c->config && strlen(c->config) >= CONFIG_BYTES))
+        (c->config && strlen(c->config) >= PAL_CHECKPOINT_CONFIG_BYTES))
         return pal_error_set(
             error, PAL_EVALUE,
             "a checkpoint holds data of less than %d bytes and config of less than %d", DATA_BYTES,
-            CONFIG_BYTES);
+            PAL_CHECKPOINT_CONFIG_BYTES);
     const char *const text[][2] = {{"code", pal_code_version()},
                                    {"kernels", kernels},
                                    {"schedule", c->schedule ? schedule : NULL},
                                    {"data", c->data},
                                    {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
-                                   {"config", c->config}};
+                                   {PAL_CHECKPOINT_CONFIG, c->config}};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         if (!text[i][1]) continue;
         pal_status s = pal_h5_put_text(file, "/", text[i][0], text[i][1], error);
@@ -115,8 +112,8 @@ static pal_status put_all(const pal_checkpoint *c, pal_h5 *file, pal_error *erro
         s = pal_h5_put(file, "/rng", &a, error);
     }
     if (s == PAL_OK && c->tokenizer)
-        s = pal_h5_put_uints(file, TOKENIZER, 1, (int64_t)strlen(c->tokenizer), c->tokenizer,
-                             error);
+        s = pal_h5_put_uints(file, PAL_CHECKPOINT_TOKENIZER, 1, (int64_t)strlen(c->tokenizer),
+                             c->tokenizer, error);
     if (s == PAL_OK) s = put_numbers(c, file, error);
     return s == PAL_OK ? put_texts(c, file, error) : s;
 }
@@ -144,16 +141,6 @@ pal_status pal_checkpoint_save(const pal_checkpoint *c, const char *path, pal_er
 }
 
 /* ---- Reading ---- */
-
-static pal_status get_version(pal_h5 *file, pal_error *error)
-{
-    double version;
-    pal_status s = pal_h5_get_number(file, "/", "checkpoint", &version, error);
-    if (s != PAL_OK || version == VERSION) return s;
-    return pal_error_set(error, PAL_EFORMAT,
-                         "it is a checkpoint of version %g, and this program reads version %d",
-                         version, VERSION);
-}
 
 /* A whole number from 0 on that a double holds exactly. */
 static pal_status get_count(pal_h5 *file, const char *name, int64_t *value, pal_error *error)
@@ -219,7 +206,8 @@ static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, reading *r, 
     if (c->optim) s = pal_optim_load(c->optim, file, "/optim", &r->optim, error);
     if (s == PAL_OK && c->average)
         s = pal_average_load(c->average, file, "/average", &r->average, error);
-    return s == PAL_OK ? pal_params_read(c->params, file, "/params", &r->params, error) : s;
+    return s == PAL_OK ? pal_params_read(c->params, file, PAL_CHECKPOINT_PARAMS, &r->params, error)
+                       : s;
 }
 
 /* Cannot fail. */
@@ -232,7 +220,7 @@ static void settle(reading *r, bool take)
 
 static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    pal_status s = get_version(file, error);
+    pal_status s = pal_checkpoint_version(file, error);
     if (s == PAL_OK) s = get_numbers(c, file, error);
     return s == PAL_OK ? get_texts(c, file, error) : s;
 }
@@ -258,13 +246,6 @@ pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     return PAL_OK;
 }
 
-/* The message of a failed read, which names what is in the file, after the file's name. */
-static pal_status in_file(const char *path, pal_status s, const pal_error *why, pal_error *error)
-{
-    if (strstr(why->message, path)) return pal_error_set(error, s, "%s", why->message);
-    return pal_error_set(error, s, "%.400s: %.600s", path, why->message);
-}
-
 typedef pal_status get_fn(pal_checkpoint *c, pal_h5 *file, pal_error *error);
 
 static pal_status get_from(pal_checkpoint *c, const char *path, get_fn *get, pal_error *error)
@@ -276,7 +257,7 @@ static pal_status get_from(pal_checkpoint *c, const char *path, get_fn *get, pal
         s = get(c, file, &why);
         pal_h5_close(file);
     }
-    return s == PAL_OK ? s : in_file(path, s, &why, error);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }
 
 pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *error)
@@ -290,7 +271,7 @@ pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *e
     } else {
         s = pal_dist_agree(c->dist, s, &why); /* what the others do in pal_checkpoint_get */
     }
-    return s == PAL_OK ? s : in_file(path, s, &why, error);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }
 
 pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error)
@@ -307,54 +288,31 @@ pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_
     pal_h5 *file;
     pal_status s = pal_h5_open(&file, path, &why);
     if (s == PAL_OK) {
-        s = get_version(file, &why);
+        s = pal_checkpoint_version(file, &why);
         if (s == PAL_OK) s = pal_h5_get_text(file, "/", "config", text, size, &why);
         pal_h5_close(file);
     }
-    return s == PAL_OK ? s : in_file(path, s, &why, error);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }
 
 /* ---- The tokenizer ---- */
 
-/* All of it, by pieces. */
-static pal_status read_bytes(pal_h5_reader *reader, char *text, pal_error *error)
-{
-    int64_t piece[1024];
-    const int64_t length = pal_h5_reader_count(reader);
-    for (int64_t i = 0; i < length; i += 1024) {
-        const int64_t n = length - i < 1024 ? length - i : 1024;
-        pal_status s = pal_h5_reader_get(reader, i, n, piece, error);
-        if (s != PAL_OK) return s;
-        for (int64_t j = 0; j < n; j++) {
-            if (piece[j] == 0)
-                return pal_error_set(error, PAL_EFORMAT, "byte %lld of %s is 0, and it is a text",
-                                     (long long)(i + j), TOKENIZER);
-            text[i + j] = (char)piece[j];
-        }
-    }
-    text[length] = '\0';
-    return PAL_OK;
-}
-
+/* A copy of it, if there is room; text NULL: only its length. */
 static pal_status get_tokenizer(pal_h5 *file, char *text, size_t size, int64_t *length,
                                 pal_error *error)
 {
-    pal_h5_reader *reader;
+    char *all = NULL;
     *length = 0;
-    pal_status s = get_version(file, error);
-    if (s == PAL_OK && text && size) text[0] = '\0';
-    if (s != PAL_OK || !pal_h5_has(file, TOKENIZER)) return s;
-    s = pal_h5_reader_open(&reader, file, TOKENIZER, 1, error);
-    if (s != PAL_OK) return s;
-    *length = pal_h5_reader_count(reader);
-    if (*length == 0 || pal_h5_reader_width(reader) != 1)
-        s = pal_error_set(error, PAL_EFORMAT, "%s is empty or not of bytes", TOKENIZER);
-    else if (text && (uint64_t)*length >= size)
+    if (text && size) text[0] = '\0';
+    pal_status s = pal_checkpoint_version(file, error);
+    if (s == PAL_OK) s = pal_checkpoint_read_tokenizer(file, &all, length, error);
+    if (s != PAL_OK || !all) return s;
+    if (text && (uint64_t)*length >= size)
         s = pal_error_set(error, PAL_EVALUE, "%s has %lld bytes, and there is room for %zu",
-                          TOKENIZER, (long long)*length, size);
+                          PAL_CHECKPOINT_TOKENIZER, (long long)*length, size);
     else if (text)
-        s = read_bytes(reader, text, error);
-    pal_h5_reader_close(reader);
+        memcpy(text, all, (size_t)*length + 1);
+    free(all);
     return s;
 }
 
@@ -368,5 +326,5 @@ pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size, i
         s = get_tokenizer(file, text, size, length, &why);
         pal_h5_close(file);
     }
-    return s == PAL_OK ? s : in_file(path, s, &why, error);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }

@@ -1,64 +1,65 @@
 /*
- * bpe.h - what the tests of examples/bpe share. Functions in a header, since other tests are linked
+ * bpe.h - what the tests of tensor/text share. Functions in a header, since other tests are linked
  * with tests/support and without the tokenizer.
  */
 #ifndef SUPPORT_BPE_H
 #define SUPPORT_BPE_H
 
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 #include "tests/support/tokenizer.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
-static inline bpe *load(const char *json)
+static inline pal_tokenizer *load(const char *json)
 {
-    bpe *b;
+    pal_tokenizer *b;
     pal_error e = {0};
-    if (bpe_load(&b, json, (int64_t)strlen(json), &e) != PAL_OK) ck_abort_msg("%s", e.message);
+    if (pal_tokenizer_load(&b, json, (int64_t)strlen(json), &e) != PAL_OK)
+        ck_abort_msg("%s", e.message);
     return b;
 }
 
-static inline void check_ids(bpe *b, const char *text, int64_t size, const int64_t *id,
+static inline void check_ids(pal_tokenizer *b, const char *text, int64_t size, const int64_t *id,
                              int64_t count)
 {
     pal_error e = {0};
-    bpe_ids got = {0};
-    if (bpe_encode(b, text, size, &got, &e) != PAL_OK) ck_abort_msg("%s", e.message);
+    pal_token_ids got = {0};
+    if (pal_tokenizer_encode(b, text, size, &got, &e) != PAL_OK) ck_abort_msg("%s", e.message);
     ck_assert_int_eq(got.count, count);
     for (int64_t i = 0; i < count; i++) ck_assert_int_eq(got.id[i], id[i]);
-    bpe_ids_free(&got);
+    pal_token_ids_free(&got);
 }
 #define IDS(b, text, ...)                                                     \
     check_ids(b, text, (int64_t)strlen(text), (const int64_t[]){__VA_ARGS__}, \
               (int64_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 
 /* The text comes back, also into a buffer that is too small, as far as that reaches. */
-static inline void check_round_trip(bpe *b, const char *text, int64_t size)
+static inline void check_round_trip(pal_tokenizer *b, const char *text, int64_t size)
 {
     pal_error e = {0};
-    bpe_ids ids = {0};
+    pal_token_ids ids = {0};
     char *back = malloc((size_t)size + 1);
-    if (bpe_encode(b, text, size, &ids, &e) != PAL_OK) ck_abort_msg("%s", e.message);
+    if (pal_tokenizer_encode(b, text, size, &ids, &e) != PAL_OK) ck_abort_msg("%s", e.message);
     back[size] = 'x';
-    ck_assert_int_eq(bpe_decode(b, ids.id, ids.count, back, size), size);
+    ck_assert_int_eq(pal_tokenizer_decode(b, ids.id, ids.count, back, size), size);
     ck_assert_int_eq(memcmp(back, text, (size_t)size), 0);
     const int64_t half = size / 2;
     memset(back, 'x', (size_t)size);
-    ck_assert_int_eq(bpe_decode(b, ids.id, ids.count, back, half), size);
+    ck_assert_int_eq(pal_tokenizer_decode(b, ids.id, ids.count, back, half), size);
     ck_assert_int_eq(memcmp(back, text, (size_t)half), 0);
     for (int64_t i = half; i <= size; i++) ck_assert_int_eq(back[i], 'x');
     free(back);
-    bpe_ids_free(&ids);
+    pal_token_ids_free(&ids);
 }
 
-static inline bpe *train(const char *text, bpe_train_opts opts)
+static inline pal_tokenizer *train(const char *text, pal_tokenizer_train_opts opts)
 {
-    bpe *b;
+    pal_tokenizer *b;
     pal_error e = {0};
-    const bpe_text t = {text, (int64_t)strlen(text)};
-    if (bpe_train(&b, &t, 1, opts, &e) != PAL_OK) ck_abort_msg("%s", e.message);
+    const pal_tokenizer_text t = {text, (int64_t)strlen(text)};
+    if (pal_tokenizer_train(&b, &t, 1, opts, &e) != PAL_OK) ck_abort_msg("%s", e.message);
     return b;
 }
 

@@ -1,5 +1,5 @@
 /*
- * tokenizer.h - tokenizer.json files for the tests of examples/bpe, and what these ask of all.
+ * tokenizer.h - tokenizer.json files for the tests of tensor/text, and what these ask of all.
  */
 #ifndef SUPPORT_TOKENIZER_H
 #define SUPPORT_TOKENIZER_H

@@ -8,7 +8,7 @@
  * puts the new pairs in. A heap gives the best pair; its entries may be out of date, and are put
  * right when they come up, since the count of a pair only falls unless a merge makes it.
  */
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,18 +28,19 @@ typedef struct link {
 } link;
 
 typedef struct trainer {
-    bpe_train_opts o;
+    pal_tokenizer_train_opts o;
     pal_error *error;
 
-    bpe_names word, token; /* the bytes of each; token i has the id i, from 256 on i + specials */
-    int64_t *count;        /* of each word */
+    pal_bpe_names word,
+        token;      /* the bytes of each; token i has the id i, from 256 on i + specials */
+    int64_t *count; /* of each word */
     int64_t count_room, read, tell_at, all;
 
     int32_t *symbol; /* those of word w begin at start[w] */
     int64_t *start;
     int32_t *length;
 
-    bpe_pairs index; /* -> pair */
+    pal_bpe_pairs index; /* -> pair */
     pair *pair;
     int64_t pairs, pair_room;
     link *link;
@@ -50,7 +51,7 @@ typedef struct trainer {
     int32_t *fresh; /* pairs that the round under way has made */
     int64_t freshes, fresh_room, round;
 
-    struct bpe_merge *merge;
+    struct pal_bpe_merge *merge;
     int64_t merges, merge_room;
     char *text;
     int64_t text_room;
@@ -58,7 +59,7 @@ typedef struct trainer {
 
 static pal_status no_memory(const trainer *t)
 {
-    return pal_error_set(t->error, PAL_ENOMEM, "bpe_train: out of memory");
+    return pal_error_set(t->error, PAL_ENOMEM, "pal_tokenizer_train: out of memory");
 }
 
 static void tell(const trainer *t, const char *what, int64_t done, int64_t all)
@@ -80,8 +81,8 @@ static pal_status count_piece(void *user, const char *byte, int64_t size, int32_
     }
     if (id >= 0 || size > WORD_SIZE) return PAL_OK;
     const int64_t words = t->word.count;
-    int32_t w = bpe_names_add(&t->word, byte, size);
-    if (w < 0 || !bpe_grow((void **)&t->count, &t->count_room, t->word.count, sizeof *t->count))
+    int32_t w = pal_bpe_names_add(&t->word, byte, size);
+    if (w < 0 || !pal_bpe_grow((void **)&t->count, &t->count_room, t->word.count, sizeof *t->count))
         return no_memory(t);
     if (w == words) t->count[w] = 0;
     t->count[w]++;
@@ -89,18 +90,18 @@ static pal_status count_piece(void *user, const char *byte, int64_t size, int32_
 }
 
 /* Cuts the texts by a tokenizer that has no merges yet. */
-static pal_status count_texts(trainer *t, const bpe_text *text, int64_t texts)
+static pal_status count_texts(trainer *t, const pal_tokenizer_text *text, int64_t texts)
 {
     char *json;
-    bpe *base;
-    pal_status s = bpe_write(&json, t->o.special, t->o.specials, NULL, 0, t->error);
+    pal_tokenizer *base;
+    pal_status s = pal_bpe_write(&json, t->o.special, t->o.specials, NULL, 0, t->error);
     if (s != PAL_OK) return s;
-    s = bpe_load(&base, json, (int64_t)strlen(json), t->error);
+    s = pal_tokenizer_load(&base, json, (int64_t)strlen(json), t->error);
     free(json);
     for (int64_t i = 0; i < texts; i++) t->all += text[i].size;
     for (int64_t i = 0; i < texts && s == PAL_OK; i++)
-        s = bpe_split(base, text[i].byte, text[i].size, count_piece, t, t->error);
-    bpe_free(base);
+        s = pal_bpe_split(base, text[i].byte, text[i].size, count_piece, t, t->error);
+    pal_tokenizer_free(base);
     return s;
 }
 
@@ -116,9 +117,9 @@ static bool better(const trainer *t, int64_t count_x, int32_t x, int64_t count_y
 
 static bool heap_push(trainer *t, int32_t p)
 {
-    if (!bpe_grow((void **)&t->heap, &t->heap_room, t->heap_size + 1, sizeof *t->heap) ||
-        !bpe_grow((void **)&t->heap_count, &t->heap_count_room, t->heap_size + 1,
-                  sizeof *t->heap_count))
+    if (!pal_bpe_grow((void **)&t->heap, &t->heap_room, t->heap_size + 1, sizeof *t->heap) ||
+        !pal_bpe_grow((void **)&t->heap_count, &t->heap_count_room, t->heap_size + 1,
+                      sizeof *t->heap_count))
         return false;
     const int64_t count = t->pair[p].count;
     int64_t i = t->heap_size++;
@@ -156,11 +157,11 @@ static int32_t heap_pop(trainer *t, int64_t *count)
 /* The pair of two tokens, made if it is new; -1 without memory. */
 static int32_t pair_of(trainer *t, int32_t left, int32_t right)
 {
-    int32_t p = bpe_pairs_find(&t->index, left, right);
+    int32_t p = pal_bpe_pairs_find(&t->index, left, right);
     if (p >= 0) return p;
     if (t->pairs == INT32_MAX - 1 ||
-        !bpe_grow((void **)&t->pair, &t->pair_room, t->pairs + 1, sizeof *t->pair) ||
-        !bpe_pairs_put(&t->index, left, right, (int32_t)t->pairs))
+        !pal_bpe_grow((void **)&t->pair, &t->pair_room, t->pairs + 1, sizeof *t->pair) ||
+        !pal_bpe_pairs_put(&t->index, left, right, (int32_t)t->pairs))
         return -1;
     t->pair[t->pairs] = (pair){.left = left, .right = right, .words = -1, .touched = -1};
     return (int32_t)t->pairs++;
@@ -177,14 +178,14 @@ static bool add_word(trainer *t, int32_t w, int32_t made)
         it->count += t->count[w];
         if (made >= 0 && s[i] != made && s[i + 1] != made) continue;
         if (it->touched != t->round) {
-            if (!bpe_grow((void **)&t->fresh, &t->fresh_room, t->freshes + 1, sizeof *t->fresh))
+            if (!pal_bpe_grow((void **)&t->fresh, &t->fresh_room, t->freshes + 1, sizeof *t->fresh))
                 return false;
             it->touched = t->round;
             t->fresh[t->freshes++] = p;
         }
         if (it->words >= 0 && t->link[it->words].word == w) continue;
         if (t->links == INT32_MAX - 1 ||
-            !bpe_grow((void **)&t->link, &t->link_room, t->links + 1, sizeof *t->link))
+            !pal_bpe_grow((void **)&t->link, &t->link_room, t->links + 1, sizeof *t->link))
             return false;
         t->link[t->links] = (link){w, it->words};
         it->words = (int32_t)t->links++;
@@ -196,7 +197,7 @@ static void remove_word(trainer *t, int32_t w)
 {
     const int32_t *s = t->symbol + t->start[w];
     for (int32_t i = 0; i + 1 < t->length[w]; i++)
-        t->pair[bpe_pairs_find(&t->index, s[i], s[i + 1])].count -= t->count[w];
+        t->pair[pal_bpe_pairs_find(&t->index, s[i], s[i + 1])].count -= t->count[w];
 }
 
 static bool push_fresh(trainer *t)
@@ -219,9 +220,9 @@ static bool make_words(trainer *t)
     const int64_t n = t->word.count;
     int32_t of_byte[256];
     for (int i = 0; i < 256; i++) {
-        const char byte = (char)bpe_alphabet(i);
+        const char byte = (char)pal_bpe_alphabet(i);
         of_byte[(unsigned char)byte] = i;
-        if (bpe_names_add(&t->token, &byte, 1) != i) return false;
+        if (pal_bpe_names_add(&t->token, &byte, 1) != i) return false;
     }
     const int64_t bytes = n ? t->word.end[n - 1] : 0;
     t->symbol = malloc((size_t)(bytes + 1) * sizeof *t->symbol);
@@ -241,12 +242,12 @@ static bool make_words(trainer *t)
 static int32_t token_of(trainer *t, const pair *p)
 {
     int64_t left, right;
-    bpe_names_get(&t->token, p->left, &left);
-    bpe_names_get(&t->token, p->right, &right);
-    if (!bpe_grow((void **)&t->text, &t->text_room, left + right, 1)) return -1;
-    memcpy(t->text, bpe_names_get(&t->token, p->left, &left), (size_t)left);
-    memcpy(t->text + left, bpe_names_get(&t->token, p->right, &right), (size_t)right);
-    return bpe_names_add(&t->token, t->text, left + right);
+    pal_bpe_names_get(&t->token, p->left, &left);
+    pal_bpe_names_get(&t->token, p->right, &right);
+    if (!pal_bpe_grow((void **)&t->text, &t->text_room, left + right, 1)) return -1;
+    memcpy(t->text, pal_bpe_names_get(&t->token, p->left, &left), (size_t)left);
+    memcpy(t->text + left, pal_bpe_names_get(&t->token, p->right, &right), (size_t)right);
+    return pal_bpe_names_add(&t->token, t->text, left + right);
 }
 
 /* Joins a pair in a word, from the left. */
@@ -268,10 +269,10 @@ static bool merge(trainer *t, int32_t best)
     if (token < 0) return false;
     /* A pair whose parts were made again by other merges is in the list of merges already. */
     if (!p.merged) {
-        if (!bpe_grow((void **)&t->merge, &t->merge_room, t->merges + 1, sizeof *t->merge))
+        if (!pal_bpe_grow((void **)&t->merge, &t->merge_room, t->merges + 1, sizeof *t->merge))
             return false;
-        t->merge[t->merges++] = (struct bpe_merge){id_of_token(t, p.left), id_of_token(t, p.right),
-                                                   id_of_token(t, token)};
+        t->merge[t->merges++] = (struct pal_bpe_merge){
+            id_of_token(t, p.left), id_of_token(t, p.right), id_of_token(t, token)};
     }
     t->round++;
     t->pair[best].merged = true;
@@ -308,16 +309,16 @@ static bool merge_all(trainer *t)
 
 static void free_all(trainer *t)
 {
-    bpe_names_free(&t->word);
-    bpe_names_free(&t->token);
-    bpe_pairs_free(&t->index);
+    pal_bpe_names_free(&t->word);
+    pal_bpe_names_free(&t->token);
+    pal_bpe_pairs_free(&t->index);
     void *memory[] = {t->count, t->symbol,     t->start, t->length, t->pair, t->link,
                       t->heap,  t->heap_count, t->fresh, t->merge,  t->text};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
 }
 
-pal_status bpe_train(bpe **out, const bpe_text *text, int64_t texts, bpe_train_opts opts,
-                     pal_error *error)
+pal_status pal_tokenizer_train(pal_tokenizer **out, const pal_tokenizer_text *text, int64_t texts,
+                               pal_tokenizer_train_opts opts, pal_error *error)
 {
     pal_error own;
     trainer t = {.o = opts, .error = error ? error : &own};
@@ -326,15 +327,17 @@ pal_status bpe_train(bpe **out, const bpe_text *text, int64_t texts, bpe_train_o
     if (t.o.least == 0) t.o.least = 2;
     if (t.o.specials < 0 || t.o.vocab < 256 + t.o.specials || t.o.vocab > INT32_MAX / 4 ||
         t.o.least < 1)
-        return pal_error_set(error, PAL_EVALUE,
-                             "bpe_train: vocab %lld with %lld special tokens, least %lld: 256 "
-                             "bytes and the special tokens are wanted at least, and least from 1",
-                             (long long)t.o.vocab, (long long)t.o.specials, (long long)t.o.least);
+        return pal_error_set(
+            error, PAL_EVALUE,
+            "pal_tokenizer_train: vocab %lld with %lld special tokens, least %lld: 256 "
+            "bytes and the special tokens are wanted at least, and least from 1",
+            (long long)t.o.vocab, (long long)t.o.specials, (long long)t.o.least);
     char *json = NULL;
     pal_status s = count_texts(&t, text, texts);
     if (s == PAL_OK && !(make_words(&t) && merge_all(&t))) s = no_memory(&t);
-    if (s == PAL_OK) s = bpe_write(&json, t.o.special, t.o.specials, t.merge, t.merges, t.error);
-    if (s == PAL_OK) s = bpe_load(out, json, (int64_t)strlen(json), t.error);
+    if (s == PAL_OK)
+        s = pal_bpe_write(&json, t.o.special, t.o.specials, t.merge, t.merges, t.error);
+    if (s == PAL_OK) s = pal_tokenizer_load(out, json, (int64_t)strlen(json), t.error);
     free(json);
     free_all(&t);
     return s;

@@ -1,23 +1,23 @@
 /*
- * weights.c - the parameters of a checkpoint, or their average.
+ * open.c - the model of a checkpoint with the options of its run.
  */
-#include "examples/lm/weights.h"
+#include "examples/lm/open.h"
 
 #include <string.h>
 
-/* Where a checkpoint has the average, by the names of the parameters (docs/training.md). */
-static const char AVERAGE[] = "/average/a";
-
-pal_status lm_weights_load(pal_params *params, const char *path, bool last, bool *averaged,
-                           pal_error *error)
+pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last, pal_error *error)
 {
-    pal_h5 *file;
-    pal_status s = pal_h5_open(&file, path, error);
+    pal_error why;
+    pal_status s = pal_lm_open(file, path, (pal_lm_open_opts){.last = last}, error);
     if (s != PAL_OK) return s;
-    *averaged = !last && pal_h5_has(file, AVERAGE);
-    s = pal_params_get(params, file, *averaged ? AVERAGE : "/params", error);
-    pal_h5_close(file);
-    return s;
+    s = lm_options_read(o, file->description, &why);
+    if (s != PAL_OK) {
+        pal_lm_close(file);
+        return pal_error_set(error, s, "%.400s: its configuration: %.500s", path, why.message);
+    }
+    const pal_lm_opts is = pal_lm_options(file->lm);
+    o->model.vocab = is.vocab, o->model.width = is.width, o->model.layers = is.layers;
+    return PAL_OK;
 }
 
 static uint64_t add(uint64_t sum, const void *data, size_t size)

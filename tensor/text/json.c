@@ -1,12 +1,12 @@
 /*
  * json.c - reading JSON that is not trusted: every key has to be known, every value of its type.
  */
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 
 #include <stdarg.h>
 #include <string.h>
 
-pal_status bpe_bad(pal_error *error, const char *format, ...)
+pal_status pal_bpe_bad(pal_error *error, const char *format, ...)
 {
     char what[512];
     va_list args;
@@ -27,37 +27,39 @@ static bool has_escaped_nul(const char *json, int64_t size)
     return false;
 }
 
-pal_status bpe_parse(cJSON **root, const char *json, int64_t size, pal_error *error)
+pal_status pal_bpe_parse(cJSON **root, const char *json, int64_t size, pal_error *error)
 {
-    if (!bpe_utf8_all(json, size)) return bpe_bad(error, "it is not UTF-8, or has a NUL in it");
-    if (has_escaped_nul(json, size)) return bpe_bad(error, "it has a NUL in a string");
+    if (!pal_bpe_utf8_all(json, size))
+        return pal_bpe_bad(error, "it is not UTF-8, or has a NUL in it");
+    if (has_escaped_nul(json, size)) return pal_bpe_bad(error, "it has a NUL in a string");
     const char *end = json;
     *root = cJSON_ParseWithLengthOpts(json, (size_t)size, &end, 0);
     if (!*root)
-        return bpe_bad(error, "it is not JSON, or nested too deep, at byte %lld of %lld",
-                       (long long)(end - json), (long long)size);
+        return pal_bpe_bad(error, "it is not JSON, or nested too deep, at byte %lld of %lld",
+                           (long long)(end - json), (long long)size);
     while (end < json + size && strchr(" \t\r\n", *end)) end++;
     if (end == json + size) return PAL_OK;
     cJSON_Delete(*root);
     *root = NULL;
-    return bpe_bad(error, "something follows the JSON at byte %lld", (long long)(end - json));
+    return pal_bpe_bad(error, "something follows the JSON at byte %lld", (long long)(end - json));
 }
 
-pal_status bpe_object(const cJSON *o, const char *where, const char *const *known, pal_error *error)
+pal_status pal_bpe_object(const cJSON *o, const char *where, const char *const *known,
+                          pal_error *error)
 {
     uint64_t seen = 0;
-    if (!cJSON_IsObject(o)) return bpe_bad(error, "%s is missing or no object", where);
+    if (!cJSON_IsObject(o)) return pal_bpe_bad(error, "%s is missing or no object", where);
     for (const cJSON *item = o->child; item; item = item->next) {
         int i = 0;
         while (known[i] && strcmp(known[i], item->string) != 0) i++;
-        if (!known[i]) return bpe_bad(error, "%s.%.60s is not known", where, item->string);
-        if (seen >> i & 1) return bpe_bad(error, "%s.%s stands twice", where, known[i]);
+        if (!known[i]) return pal_bpe_bad(error, "%s.%.60s is not known", where, item->string);
+        if (seen >> i & 1) return pal_bpe_bad(error, "%s.%s stands twice", where, known[i]);
         seen |= (uint64_t)1 << i;
     }
     return PAL_OK;
 }
 
-pal_status bpe_off(const cJSON *o, const char *where, const char *key, pal_error *error)
+pal_status pal_bpe_off(const cJSON *o, const char *where, const char *key, pal_error *error)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
     if (!item || cJSON_IsNull(item) || cJSON_IsFalse(item) ||
@@ -67,31 +69,32 @@ pal_status bpe_off(const cJSON *o, const char *where, const char *key, pal_error
         return PAL_OK;
     const cJSON *type = cJSON_GetObjectItemCaseSensitive(item, "type");
     if (cJSON_IsString(type))
-        return bpe_bad(error, "%s.%s of type %.60s is not supported", where, key,
-                       type->valuestring);
-    return bpe_bad(error, "%s.%s is not supported", where, key);
+        return pal_bpe_bad(error, "%s.%s of type %.60s is not supported", where, key,
+                           type->valuestring);
+    return pal_bpe_bad(error, "%s.%s is not supported", where, key);
 }
 
-pal_status bpe_bool(const cJSON *o, const char *where, const char *key, int absent, bool *value,
-                    pal_error *error)
+pal_status pal_bpe_bool(const cJSON *o, const char *where, const char *key, int absent, bool *value,
+                        pal_error *error)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
     if (item ? !cJSON_IsBool(item) : absent < 0)
-        return bpe_bad(error, "%s.%s is missing or neither true nor false", where, key);
+        return pal_bpe_bad(error, "%s.%s is missing or neither true nor false", where, key);
     *value = item ? cJSON_IsTrue(item) : absent;
     return PAL_OK;
 }
 
-pal_status bpe_string(const cJSON *o, const char *where, const char *key, const char **value,
-                      pal_error *error)
+pal_status pal_bpe_string(const cJSON *o, const char *where, const char *key, const char **value,
+                          pal_error *error)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
-    if (!cJSON_IsString(item)) return bpe_bad(error, "%s.%s is missing or no string", where, key);
+    if (!cJSON_IsString(item))
+        return pal_bpe_bad(error, "%s.%s is missing or no string", where, key);
     *value = item->valuestring;
     return PAL_OK;
 }
 
-bool bpe_whole(const cJSON *item, int32_t *value)
+bool pal_bpe_whole(const cJSON *item, int32_t *value)
 {
     if (!cJSON_IsNumber(item)) return false;
     const double x = item->valuedouble;

@@ -4,11 +4,11 @@
  * GPT-2's alphabet: a byte that is a printable character of Latin-1 (not a space) is spelled as
  * that character; the 68 others, in their order, as the characters from U+0100 on.
  */
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 
 #include <string.h>
 
-int bpe_utf8(const char *byte, int64_t left)
+int pal_bpe_utf8(const char *byte, int64_t left)
 {
     const unsigned char *s = (const unsigned char *)byte;
     if (left <= 0) return 0;
@@ -23,10 +23,10 @@ int bpe_utf8(const char *byte, int64_t left)
     return n;
 }
 
-bool bpe_utf8_all(const char *byte, int64_t size)
+bool pal_bpe_utf8_all(const char *byte, int64_t size)
 {
     for (int64_t i = 0; i < size;) {
-        int n = bpe_utf8(byte + i, size - i);
+        int n = pal_bpe_utf8(byte + i, size - i);
         if (n == 0 || byte[i] == 0) return false;
         i += n;
     }
@@ -48,7 +48,7 @@ static unsigned char of_other(int i)
     return (unsigned char)(i < LOW ? i : i < LOW + HIGH ? i - LOW + 127 : 173);
 }
 
-int bpe_spell(unsigned char byte, char to[2])
+int pal_bpe_spell(unsigned char byte, char to[2])
 {
     int c = code_point(byte);
     if (c < 0x80) {
@@ -60,11 +60,11 @@ int bpe_spell(unsigned char byte, char to[2])
     return 2;
 }
 
-int64_t bpe_unspell(const char *spelled, int64_t size, char *to)
+int64_t pal_bpe_unspell(const char *spelled, int64_t size, char *to)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < size;) {
-        int length = bpe_utf8(spelled + i, size - i);
+        int length = pal_bpe_utf8(spelled + i, size - i);
         if (length != 1 && length != 2) return -1;
         int c = (unsigned char)spelled[i];
         if (length == 2) c = (c & 0x1F) << 6 | (spelled[i + 1] & 0x3F);
@@ -75,7 +75,7 @@ int64_t bpe_unspell(const char *spelled, int64_t size, char *to)
     return n;
 }
 
-unsigned char bpe_alphabet(int i)
+unsigned char pal_bpe_alphabet(int i)
 {
     if (i >= 256 - OTHERS) return of_other(i - (256 - OTHERS));
     int byte = -1;

@@ -4,7 +4,7 @@
  * Every stage cuts the pieces of the one before: matches of its pattern are pieces, and so is what
  * lies between them. A pattern sees no further than its piece.
  */
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +22,12 @@ enum {
  * white space up to the last before a word; the rest of it.
  */
 #define SPACE "\\t-\\r\\x{85}\\p{Z}"
-const char bpe_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE
-                                "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
+const char pal_bpe_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE
+                                    "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
 
 /* ---- Patterns ---- */
 
-static bool make_match(bpe *b)
+static bool make_match(pal_tokenizer *b)
 {
     if (!b->match) b->match = pcre2_match_data_create(1, NULL);
     if (!b->limits) b->limits = pcre2_match_context_create(NULL);
@@ -40,10 +40,10 @@ static bool make_match(bpe *b)
     return true;
 }
 
-pal_status bpe_stage_add(bpe *b, const char *pattern, bool plain, pal_error *error)
+pal_status pal_bpe_stage_add(pal_tokenizer *b, const char *pattern, bool plain, pal_error *error)
 {
-    if (b->stages == BPE_STAGES)
-        return bpe_bad(error, "pre_tokenizer has more than %d patterns", BPE_STAGES);
+    if (b->stages == PAL_BPE_STAGES)
+        return pal_bpe_bad(error, "pre_tokenizer has more than %d patterns", PAL_BPE_STAGES);
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context || !make_match(b)) {
         pcre2_compile_context_free(context);
@@ -61,8 +61,8 @@ pal_status bpe_stage_add(bpe *b, const char *pattern, bool plain, pal_error *err
     if (!regex) {
         PCRE2_UCHAR why[120];
         pcre2_get_error_message(code, why, sizeof why);
-        return bpe_bad(error, "the pattern '%.80s' is no regular expression at %llu: %s", pattern,
-                       (unsigned long long)at, (const char *)why);
+        return pal_bpe_bad(error, "the pattern '%.80s' is no regular expression at %llu: %s",
+                           pattern, (unsigned long long)at, (const char *)why);
     }
     (void)pcre2_jit_compile(regex, PCRE2_JIT_COMPLETE); /* slower without */
     b->stage[b->stages++] = regex;
@@ -70,8 +70,8 @@ pal_status bpe_stage_add(bpe *b, const char *pattern, bool plain, pal_error *err
 }
 
 typedef struct splitter {
-    bpe *b;
-    bpe_piece_fn *fn;
+    pal_tokenizer *b;
+    pal_bpe_piece_fn *fn;
     void *user;
     pal_error *error;
 } splitter;
@@ -85,7 +85,7 @@ static pal_status deeper(const splitter *s, int number, const char *text, int64_
 
 static pal_status stage(const splitter *s, int number, const char *text, int64_t size)
 {
-    bpe *b = s->b;
+    pal_tokenizer *b = s->b;
     if (number == b->stages) return s->fn(s->user, text, size, -1, s->error);
     int64_t done = 0, from = 0;
     while (from < size) {
@@ -98,15 +98,15 @@ static pal_status stage(const splitter *s, int number, const char *text, int64_t
         if (found < 0 || begin < from || end < begin) {
             PCRE2_UCHAR why[120] = "its match ends before it begins";
             if (found < 0) pcre2_get_error_message(found, why, sizeof why);
-            return bpe_bad(s->error, "pattern %d of pre_tokenizer gives up on the text: %s", number,
-                           (const char *)why);
+            return pal_bpe_bad(s->error, "pattern %d of pre_tokenizer gives up on the text: %s",
+                               number, (const char *)why);
         }
         pal_status status = deeper(s, number, text + done, begin - done);
         if (status == PAL_OK) status = deeper(s, number, text + begin, end - begin);
         if (status != PAL_OK) return status;
         done = from = end;
         if (begin == end && from < size)
-            from += bpe_utf8(text + from, size - from);
+            from += pal_bpe_utf8(text + from, size - from);
         else if (begin == end)
             break;
     }
@@ -120,10 +120,10 @@ static pal_status spans(const splitter *s, const char *text, int64_t size)
     pal_status status = PAL_OK;
     for (int64_t at = 0; at < size && status == PAL_OK;) {
         const int64_t begin = at;
-        for (int n; at < size && (n = bpe_utf8(text + at, size - at)) > 0;) at += n;
+        for (int n; at < size && (n = pal_bpe_utf8(text + at, size - at)) > 0;) at += n;
         if (at > begin) status = stage(s, 0, text + begin, at - begin);
         const int64_t bad = at;
-        while (at < size && bpe_utf8(text + at, size - at) == 0) at++;
+        while (at < size && pal_bpe_utf8(text + at, size - at) == 0) at++;
         if (at > bad && status == PAL_OK)
             status = s->fn(s->user, text + bad, at - bad, -1, s->error);
     }
@@ -135,7 +135,7 @@ static pal_status segment(const splitter *s, const char *text, int64_t size)
     if (size == 0) return PAL_OK;
     if (!s->b->prefix_space || text[0] == ' ') return spans(s, text, size);
     char *copy = malloc((size_t)size + 1);
-    if (!copy) return pal_error_set(s->error, PAL_ENOMEM, "bpe_encode: out of memory");
+    if (!copy) return pal_error_set(s->error, PAL_ENOMEM, "pal_tokenizer_encode: out of memory");
     copy[0] = ' ';
     memcpy(copy + 1, text, (size_t)size);
     pal_status status = spans(s, copy, size + 1);
@@ -146,10 +146,11 @@ static pal_status segment(const splitter *s, const char *text, int64_t size)
 /* ---- Added tokens ---- */
 
 /* The longest added token that the text begins with, of those that are `normalized` or not. */
-static const bpe_added *added_at(const bpe *b, const char *text, int64_t size, bool normalized)
+static const pal_bpe_added *added_at(const pal_tokenizer *b, const char *text, int64_t size,
+                                     bool normalized)
 {
     for (int32_t i = b->first[(unsigned char)text[0]]; i >= 0; i = b->added[i].next) {
-        const bpe_added *a = &b->added[i];
+        const pal_bpe_added *a = &b->added[i];
         if (a->normalized == normalized && a->size <= size &&
             memcmp(a->text, text, (size_t)a->size) == 0)
             return a;
@@ -163,7 +164,8 @@ static pal_status added(const splitter *s, const char *text, int64_t size, bool 
     int64_t begin = 0;
     pal_status status = PAL_OK;
     for (int64_t at = 0; at <= size && status == PAL_OK;) {
-        const bpe_added *a = at < size ? added_at(s->b, text + at, size - at, normalized) : NULL;
+        const pal_bpe_added *a =
+            at < size ? added_at(s->b, text + at, size - at, normalized) : NULL;
         if (at < size && !a) {
             at++;
             continue;
@@ -179,8 +181,8 @@ static pal_status added(const splitter *s, const char *text, int64_t size, bool 
     return status;
 }
 
-pal_status bpe_split(bpe *b, const char *text, int64_t size, bpe_piece_fn *fn, void *user,
-                     pal_error *error)
+pal_status pal_bpe_split(pal_tokenizer *b, const char *text, int64_t size, pal_bpe_piece_fn *fn,
+                         void *user, pal_error *error)
 {
     const splitter s = {b, fn, user, error};
     return b->addeds ? added(&s, text, size, false) : segment(&s, text, size);

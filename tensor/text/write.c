@@ -2,13 +2,13 @@
  * write.c - the tokenizer.json of a trained tokenizer, in the form that `tokenizers` 0.10 and later
  * load.
  */
-#include "examples/bpe/internal.h"
+#include "tensor/text/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct writer {
-    bpe_names key;
+    pal_bpe_names key;
     cJSON *vocab, *merges;
     bool failed; /* out of memory, once for all */
 } writer;
@@ -25,17 +25,17 @@ static cJSON *put(writer *w, cJSON *to, const char *key, cJSON *item)
 static void put_token(writer *w, const char *key)
 {
     const int64_t count = w->key.count;
-    int32_t i = bpe_names_add(&w->key, key, (int64_t)strlen(key));
+    int32_t i = pal_bpe_names_add(&w->key, key, (int64_t)strlen(key));
     if (i < 0) w->failed = true;
     if (i == count) put(w, w->vocab, key, cJSON_CreateNumber(i));
 }
 
 /* left, `between` (or nothing) and right, ended by NUL; NULL without memory. */
-static char *spell_pair(writer *w, const struct bpe_merge *m, const char *between)
+static char *spell_pair(writer *w, const struct pal_bpe_merge *m, const char *between)
 {
     int64_t size[2];
-    const char *left = bpe_names_get(&w->key, m->left, &size[0]);
-    const char *right = bpe_names_get(&w->key, m->right, &size[1]);
+    const char *left = pal_bpe_names_get(&w->key, m->left, &size[0]);
+    const char *right = pal_bpe_names_get(&w->key, m->right, &size[1]);
     char *text = malloc((size_t)(size[0] + size[1]) + 2);
     if (text)
         sprintf(text, "%.*s%s%.*s", (int)size[0], left, between, (int)size[1], right);
@@ -44,7 +44,7 @@ static char *spell_pair(writer *w, const struct bpe_merge *m, const char *betwee
     return text;
 }
 
-static void put_merge(writer *w, const struct bpe_merge *m)
+static void put_merge(writer *w, const struct pal_bpe_merge *m)
 {
     char *pair = spell_pair(w, m, " "), *result = spell_pair(w, m, "");
     cJSON *item = pair ? cJSON_CreateString(pair) : NULL;
@@ -97,8 +97,8 @@ static void put_model(writer *w, cJSON *root)
     w->merges = put(w, model, "merges", cJSON_CreateArray());
 }
 
-pal_status bpe_write(char **json, const char *const *special, int64_t specials,
-                     const struct bpe_merge *merge, int64_t merges, pal_error *error)
+pal_status pal_bpe_write(char **json, const char *const *special, int64_t specials,
+                         const struct pal_bpe_merge *merge, int64_t merges, pal_error *error)
 {
     writer w = {0};
     cJSON *root = cJSON_CreateObject();
@@ -113,7 +113,7 @@ pal_status bpe_write(char **json, const char *const *special, int64_t specials,
     put_model(&w, root);
     for (int i = 0; i < 256; i++) {
         char key[3] = {0};
-        bpe_spell(bpe_alphabet(i), key);
+        pal_bpe_spell(pal_bpe_alphabet(i), key);
         put_token(&w, key);
     }
     for (int64_t i = 0; i < specials; i++) {
@@ -123,6 +123,6 @@ pal_status bpe_write(char **json, const char *const *special, int64_t specials,
     for (int64_t i = 0; i < merges && !w.failed; i++) put_merge(&w, &merge[i]);
     *json = w.failed ? NULL : cJSON_Print(root);
     cJSON_Delete(root);
-    bpe_names_free(&w.key);
-    return *json ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "bpe_train: out of memory");
+    pal_bpe_names_free(&w.key);
+    return *json ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "pal_tokenizer_train: out of memory");
 }

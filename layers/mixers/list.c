@@ -1,0 +1,194 @@
+/*
+ * list.c - lists of mixers with repeats, and what an entry says of its block.
+ *
+ *     list  = item {"," item}
+ *     item  = [N "*"] (entry | "(" list ")")
+ *     entry = mixer text without , ( ) in it
+ *
+ * Nothing is expanded: an entry is found by counting, and is a piece of the text.
+ */
+#include "layers/mixers/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEEPEST = 8, MOST = 1 << 16 };
+
+/* One item: how often it is repeated, and what is repeated. */
+typedef struct item {
+    int64_t times, entries; /* entries of one repeat */
+    const char *begin;      /* the entry, or the list within the parentheses */
+    size_t length;          /* of the entry */
+    bool group;
+} item;
+
+static int64_t count_list(const char **at, int depth);
+
+/* Reads an item and moves on behind it; false: it is not well formed. */
+static bool read_item(const char **at, int depth, item *it)
+{
+    const size_t digits = strspn(*at, "0123456789");
+    *it = (item){.times = 1, .entries = 1};
+    if (digits && (*at)[digits] == '*') {
+        it->times = digits > 5 ? 0 : strtoll(*at, NULL, 10);
+        if (it->times < 1 || it->times > MOST) return false;
+        *at += digits + 1;
+    }
+    it->group = **at == '(';
+    it->begin = *at + it->group;
+    if (!it->group) {
+        it->length = strcspn(*at, ",()");
+        *at += it->length;
+        return **at != '(';
+    }
+    ++*at;
+    it->entries = depth < DEEPEST ? count_list(at, depth + 1) : 0;
+    return it->entries > 0 && *(*at)++ == ')';
+}
+
+/* The entries of a list, behind which *at stands then; 0: it is not well formed. */
+static int64_t count_list(const char **at, int depth)
+{
+    int64_t n = 0;
+    for (;; ++*at) {
+        item it;
+        if (!read_item(at, depth, &it)) return 0;
+        n += it.times * it.entries;
+        if (n > MOST) return 0;
+        if (**at != ',') return n;
+    }
+}
+
+int64_t pal_mixers_count(const char *list)
+{
+    const char *end = list;
+    const int64_t n = count_list(&end, 0);
+    return *end == '\0' ? n : 0;
+}
+
+const char *pal_mixers_at(const char *list, int64_t i, size_t *length)
+{
+    const int64_t n = pal_mixers_count(list);
+    const char *at = list;
+    *length = 0;
+    if (n == 0 || i < 0) return NULL;
+    for (i %= n;; at += *at == ',') {
+        item it;
+        if (!read_item(&at, 0, &it)) return NULL;
+        if (i >= it.times * it.entries) {
+            i -= it.times * it.entries;
+        } else if (it.group) {
+            i %= it.entries;
+            at = it.begin;
+        } else {
+            *length = it.length;
+            return it.begin;
+        }
+    }
+}
+
+/* ---- Entries ---- */
+
+static const char BLOCK[] = "block.";
+
+static bool is(const char *key, size_t n, const char *name)
+{
+    return strlen(name) == n && strncmp(key, name, n) == 0;
+}
+
+/* Sets the block's option of a piece "name=value", which is behind "block.". */
+static pal_status set_block(pal_block_opts *block, const char *piece, pal_error *error)
+{
+    const size_t n = strcspn(piece, "=");
+    const char *value = piece + n + (piece[n] == '='), *should = "";
+    char *end;
+    if (is(piece, n, "mlp_width")) {
+        block->mlp_width = strtoll(value, &end, 10);
+        if (end == value || *end || block->mlp_width < 1 || block->mlp_width > 1 << 24)
+            should = "a whole number from 1 to 16777216";
+    } else if (is(piece, n, "norm_eps")) {
+        block->norm_eps = strtod(value, &end);
+        if (end == value || *end || !(block->norm_eps > 0 && isfinite(block->norm_eps)))
+            should = "a number above 0";
+    } else if (is(piece, n, "no_mlp")) {
+        block->no_mlp = strcmp(value, "true") == 0;
+        if (!block->no_mlp && strcmp(value, "false") != 0) should = "true or false";
+    } else {
+        return pal_error_set(error, PAL_EVALUE,
+                             "a block has no key \"%s%.*s\"; its keys are block.mlp_width, "
+                             "block.no_mlp, block.norm_eps",
+                             BLOCK, (int)n, piece);
+    }
+    if (!*should) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "\"%s%s\": %.*s should be %s", BLOCK, piece, (int)n,
+                         piece, should);
+}
+
+/* Takes the pieces of the block out of an entry, which is cut in place. */
+static pal_status split(char *entry, pal_block_opts *block, pal_error *error)
+{
+    char *to = entry, *rest = entry, *piece;
+    while ((piece = strsep(&rest, ":"))) {
+        if (piece > entry && strncmp(piece, BLOCK, strlen(BLOCK)) == 0) {
+            const pal_status s = set_block(block, piece + strlen(BLOCK), error);
+            if (s != PAL_OK) return s;
+            continue;
+        }
+        const size_t n = strlen(piece);
+        if (piece > entry) *to++ = ':';
+        memmove(to, piece, n);
+        to += n;
+    }
+    *to = '\0';
+    return PAL_OK;
+}
+
+static pal_status take_entry(const char *text, size_t length, char **mixer, pal_block_opts *block,
+                             pal_error *error)
+{
+    *mixer = strndup(text, length);
+    if (!*mixer) return pal_error_set(error, PAL_ENOMEM, "out of memory for a list of mixers");
+    const pal_status s = split(*mixer, block, error);
+    if (s == PAL_OK) return s;
+    free(*mixer);
+    *mixer = NULL;
+    return s;
+}
+
+static pal_status malformed(const char *list, pal_error *error)
+{
+    return pal_error_set(error, PAL_EVALUE,
+                         "\"%.300s\" is no list of mixers: entries and N*(LIST) with commas "
+                         "between them are wanted, of at most 65536 entries",
+                         list);
+}
+
+pal_status pal_mixers_entry(const char *list, int64_t i, char **mixer, pal_block_opts *block,
+                            pal_error *error)
+{
+    size_t length;
+    const char *at = pal_mixers_at(list, i, &length);
+    *mixer = NULL;
+    return at ? take_entry(at, length, mixer, block, error) : malformed(list, error);
+}
+
+pal_status pal_mixers_check(const char *list, pal_error *error)
+{
+    if (pal_mixers_count(list) == 0) return malformed(list, error);
+    for (const char *at = list;; at++) { /* every entry stands somewhere in the text, once */
+        const size_t digits = strspn(at, "0123456789");
+        if (digits && at[digits] == '*') at += digits + 1;
+        if (*at != '(') {
+            const size_t length = strcspn(at, ",()");
+            pal_block_opts block = {0};
+            char *mixer;
+            pal_status s = take_entry(at, length, &mixer, &block, error);
+            if (s == PAL_OK) s = pal_mixer_check(mixer, error);
+            free(mixer);
+            if (s != PAL_OK) return s;
+            at += length + strspn(at + length, ")");
+        }
+        if (*at == '\0') return PAL_OK;
+    }
+}

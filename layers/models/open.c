@@ -1,0 +1,194 @@
+/*
+ * open.c - the model of a checkpoint in one call: description, tokenizer, parameters.
+ */
+#include "layers/models/lm.h"
+#include "tensor/files/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a file's group of parameters holds, so that a description that claims more is refused before
+ * memory is taken for it. */
+typedef struct survey {
+    pal_h5 *file;
+    const char *group;
+    int64_t datasets, elements, layers, vocab, width;
+} survey;
+
+static bool look(const char *name, void *user)
+{
+    static const char layer[] = "model.layers.";
+    survey *s = user;
+    char path[512];
+    pal_dtype dtype;
+    pal_shape shape;
+    s->datasets++;
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", s->group, name) >= sizeof path ||
+        pal_h5_info(s->file, path, &dtype, &shape, NULL) != PAL_OK)
+        return true; /* reading the parameters says what is wrong with it */
+    s->elements += pal_shape_count(shape);
+    if (strcmp(name, "model.embeddings.weight") == 0 && shape.ndim == 2)
+        s->vocab = shape.dim[0], s->width = shape.dim[1];
+    if (strncmp(name, layer, strlen(layer)) == 0) {
+        const int64_t i = strtoll(name + strlen(layer), NULL, 10);
+        if (i >= s->layers && i < INT32_MAX) s->layers = i + 1;
+    }
+    return true;
+}
+
+/* What the description leaves open is as the file has it. */
+static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
+{
+    if (o->vocab == 0) o->vocab = s->vocab;
+    if (o->width == 0) o->width = s->width;
+    if (o->layers == 0) o->layers = s->layers;
+    if (o->layers > s->datasets) /* each has parameters */
+        return pal_error_set(error, PAL_EFORMAT,
+                             "its configuration says %lld layers, and it has %lld parameters",
+                             (long long)o->layers, (long long)s->datasets);
+    return PAL_OK;
+}
+
+static void keep_first(const pal_error *error, void *user)
+{
+    pal_error *first = user;
+    if (first->status == PAL_OK) *first = *error;
+}
+
+/* The model without values. What is wrong is told to the handler, which keeps it for *error. */
+static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_error *error)
+{
+    void *user;
+    pal_error first = {PAL_OK, ""};
+    pal_error_fn *const handler = pal_error_handler(&user);
+    pal_set_error_handler(keep_first, &first);
+    f->params = pal_params_new();
+    if (f->params) {
+        /* Somewhat more, so that a parameter that is missing is named. */
+        pal_params_limit(f->params, 2 * s->elements + (1 << 22));
+        f->lm = pal_lm_new(f->params, o, NULL);
+        pal_params_limit(f->params, INT64_MAX);
+    }
+    pal_set_error_handler(handler, user);
+    if (f->lm) return PAL_OK;
+    return pal_error_set(error, first.status, "its configuration: %s", first.message);
+}
+
+static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_error *error)
+{
+    survey s = {.file = file, .group = group};
+    pal_lm_opts o;
+    char *copy = NULL;
+    pal_status status = pal_description_read(f->description, &o, &copy, error);
+    if (status == PAL_OK) status = pal_h5_each(file, group, look, &s, error);
+    if (status == PAL_OK) status = complete(&o, &s, error);
+    if (status == PAL_OK) status = build(f, o, &s, error);
+    free(copy);
+    return status == PAL_OK ? pal_params_read_in_place(f->params, file, group, error) : status;
+}
+
+/* ---- Description and tokenizer ---- */
+
+static pal_status read_tokenizer(pal_lm_file *f, pal_h5 *file, pal_error *error)
+{
+    char *json;
+    int64_t length;
+    pal_error why;
+    pal_status s = pal_checkpoint_read_tokenizer(file, &json, &length, error);
+    if (s != PAL_OK) return s;
+    s = pal_tokenizer_load(&f->tokenizer, json, length, &why);
+    if (s != PAL_OK) pal_error_set(error, s, "its tokenizer: %.500s", why.message);
+    free(json);
+    return s;
+}
+
+static pal_status check_vocabulary(const pal_lm_file *f, pal_error *error)
+{
+    int64_t size;
+    const int64_t vocab = f->lm->opts.vocab, tokens = pal_tokenizer_vocab_size(f->tokenizer);
+    pal_tokenizer_json(f->tokenizer, &size);
+    if (size == 0 || tokens <= vocab) return PAL_OK; /* that it reads bytes is only supposed */
+    return pal_error_set(error, PAL_EFORMAT,
+                         "the tokenizer of the checkpoint has %lld tokens, more tokens than its "
+                         "model, which knows %lld",
+                         (long long)tokens, (long long)vocab);
+}
+
+/* ---- The file ---- */
+
+/* Says what the file is instead, where that is known. */
+static pal_status other_kind(const char *path, pal_status s, pal_error *why)
+{
+    const pal_file_kind kind = pal_file_kind_of(path);
+    if (kind != PAL_FILE_NONE && kind != PAL_FILE_CHECKPOINT && kind != PAL_FILE_HDF5)
+        pal_error_add(why, "; it is %s, and a checkpoint is wanted", pal_file_kind_name(kind));
+    return s;
+}
+
+/* Opens the file; *checkpoint false: it has only parameters. */
+static pal_status open_file(pal_h5 **file, const char *path, bool *checkpoint, pal_error *error)
+{
+    const pal_file_kind kind = pal_file_kind_of(path);
+    *file = NULL;
+    if (kind == PAL_FILE_SPECIAL || kind == PAL_FILE_FOLDER)
+        return pal_error_set(error, PAL_EIO, "%.400s is %s, and a checkpoint is wanted", path,
+                             pal_file_kind_name(kind));
+    pal_status s = pal_h5_open(file, path, error);
+    if (s != PAL_OK) return other_kind(path, s, error);
+    const bool bare = !*checkpoint && kind == PAL_FILE_PARAMS;
+    if (!bare) s = pal_checkpoint_version(*file, error);
+    *checkpoint = !bare;
+    return s == PAL_OK ? s : other_kind(path, s, error);
+}
+
+/* Into new parameters, or into those that there are. */
+static pal_status take(pal_lm_file *f, pal_params *params, const char *path, pal_lm_open_opts opts,
+                       pal_error *error)
+{
+    pal_h5 *file;
+    bool checkpoint = params == NULL;
+    pal_status s = open_file(&file, path, &checkpoint, error);
+    if (s == PAL_OK && checkpoint) s = pal_checkpoint_read_config(file, &f->description, error);
+    if (s == PAL_OK && checkpoint) s = read_tokenizer(f, file, error);
+    if (s == PAL_OK) {
+        f->averaged = !opts.last && pal_h5_has(file, PAL_CHECKPOINT_AVERAGE);
+        const char *group = f->averaged ? PAL_CHECKPOINT_AVERAGE : PAL_CHECKPOINT_PARAMS;
+        s = params ? pal_params_get(params, file, group, error) : open_model(f, file, group, error);
+    }
+    if (s == PAL_OK && f->lm) s = check_vocabulary(f, error);
+    pal_h5_close(file);
+    return s;
+}
+
+static pal_status take_or_nothing(pal_lm_file *f, pal_params *params, const char *path,
+                                  pal_lm_open_opts opts, pal_error *error)
+{
+    pal_error why = {PAL_OK, ""};
+    *f = (pal_lm_file){0};
+    const pal_status s = take(f, params, path, opts, &why);
+    if (s == PAL_OK) return s;
+    pal_lm_close(f);
+    return pal_checkpoint_failed(path, s, &why, error);
+}
+
+pal_status pal_lm_open(pal_lm_file *file, const char *path, pal_lm_open_opts opts, pal_error *error)
+{
+    return take_or_nothing(file, NULL, path, opts, error);
+}
+
+pal_status pal_lm_load(pal_params *params, const char *path, pal_lm_open_opts opts,
+                       pal_lm_file *about, pal_error *error)
+{
+    pal_lm_file own;
+    const pal_status s = take_or_nothing(about ? about : &own, params, path, opts, error);
+    if (!about) pal_lm_close(&own);
+    return s;
+}
+
+void pal_lm_close(pal_lm_file *f)
+{
+    pal_params_free(f->params);
+    pal_tokenizer_free(f->tokenizer);
+    free(f->description);
+    *f = (pal_lm_file){0};
+}
