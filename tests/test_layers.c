@@ -83,7 +83,9 @@ static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const d
 enum { OUTPUTS = 4 };
 static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out[OUTPUTS])
 {
-    const pal_tensor all[OUTPUTS] = {y, state->state, state->k, state->v};
+    const pal_tensor all[OUTPUTS] = {y, pal_mixer_state_get(state, "state"),
+                                     pal_mixer_state_get(state, "k"),
+                                     pal_mixer_state_get(state, "v")};
     int n = 0;
     for (int i = 0; i < OUTPUTS; i++)
         if (!pal_is_none(all[i])) out[n++] = all[i];

@@ -26,7 +26,7 @@ const char *direction_name(int i)
     return i < DIRECTIONS ? names[i] : NULL;
 }
 
-static const char *rule_name(int i) { return i < RULES ? rules[i].name : NULL; }
+static const char *rule_name(int i) { return i < RULES ? pal_rule_name(pal_rule_at(i)) : NULL; }
 
 enum { RULE = 256, MODE, DIRECTION, CHUNK, KEEP_EVERY, THREADS, RUNS, CSV, LONG, QUICK };
 static const struct argp_option flags[] = {
