@@ -102,13 +102,14 @@ static const char *const mixers[] = {
     "kda:num_heads=2:head_dim=6:conv_bias=true",
     "gdn:num_heads=2:head_dim=6:num_v_heads=4",
     "mamba2:head_dim=6:state_size=8:n_groups=2:conv_kernel=3",
+    "deltanet:num_heads=2:head_dim=6:num_v_heads=4:use_gate=true",
     "attn:num_heads=2:num_kv_heads=1",
     "attn:num_heads=2:qk_norm=true",
     "swa:num_heads=2:window_size=4",
     "swa:num_heads=2:num_kv_heads=1:window_size=25",
     "swa:num_heads=2:window_size=1",
 };
-enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 4, WIDTH = 12 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 5, WIDTH = 12 };
 
 static int call_mixer(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
                       pal_tensor *out)

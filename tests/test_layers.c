@@ -294,7 +294,7 @@ static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 static const struct {
     const char *text, *words;
 } wrong_texts[] = {
-    {"gdn3", "there is no mixer \"gdn3\"; there are mamba2, gdn, kda, gdn2"},
+    {"gdn3", "there is no mixer \"gdn3\"; there are mamba2, deltanet, gdn, kda"},
     {"", "there is no mixer \"\""},
     {"gdn2,", "there is no mixer \"\""},
     {"gdn2:heads=3", "mixer gdn2 has no key \"heads\"; its keys are num_heads, head_dim"},

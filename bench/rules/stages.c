@@ -1,6 +1,6 @@
 /*
  * stages.c - where the time of a chunked rule goes: its kernels called one by one on one thread, as
- * layers/rules/fused/*.c call them, each with a clock around it.
+ * the files of layers/rules/fused call them, each with a clock around it.
  */
 #include "bench/rules/rules.h"
 #include "layers/rules/fused/fused.h"

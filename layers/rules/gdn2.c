@@ -37,7 +37,8 @@ static pal_rule_out compose(pal_scan *s, const pal_tensor *in, const pal_rule_op
     const int64_t HV = f->size['J'], n = HV / f->size['H']; /* n value heads share a key head */
     pal_scan_prepare(s, opts, &q, &k, &g);
     const double scale = opts->scale != 0 ? opts->scale : 1 / sqrt((double)f->size['K']);
-    pal_tensor e = pal_mul(pal_share_heads(b, HV / pal_dim(b, 2)), pal_share_heads(k, n));
+    const int64_t n_b = HV / pal_dim(b, 2);
+    pal_tensor e = pal_mul(pal_share_heads(b, n_b), pal_share_heads(k, n));
     pal_tensor z = pal_mul(w, v);
     gdn2 rule = {
         .q = pal_unsqueeze(pal_share_heads(pal_affine(q, scale, 0), n), -2),
@@ -46,7 +47,7 @@ static pal_rule_out compose(pal_scan *s, const pal_tensor *in, const pal_rule_op
         .z = pal_unsqueeze(z, -2),
     };
     if (!pal_is_none(g))
-        rule.decay = pal_unsqueeze(pal_share_heads(pal_exp(g), HV / pal_dim(g, 2)), -1);
+        rule.decay = pal_unsqueeze(pal_share_heads(pal_exp(g), HV / pal_dim(in[3], 2)), -1);
     return pal_scan_run(s, token, &rule, z);
 }
 

@@ -1,24 +1,10 @@
 /*
- * rule.c - rules as data: the list of them, and the one way from a call to the form that computes
- * it.
+ * rule.c - what a rule's descriptor says: its operands, and the inputs of operations on them.
  */
-#include "layers/rules/fused/fused.h"
+#include "layers/rules/rule.h"
 
+#include <pthread.h>
 #include <string.h>
-
-static const pal_rule *const rules[] = {
-#define PAL_RULE(name, test) &pal_rule_##name,
-#include "layers/layers.def"
-};
-
-const pal_rule *pal_rule_at(int i) { return i >= 0 && i < PAL_RULE_KINDS ? rules[i] : NULL; }
-
-const pal_rule *pal_rule_find(const char *name)
-{
-    for (int i = 0; i < PAL_RULE_KINDS; i++)
-        if (strcmp(rules[i]->name, name) == 0) return rules[i];
-    return NULL;
-}
 
 const char *pal_rule_name(const pal_rule *rule) { return rule->name; }
 
@@ -29,17 +15,17 @@ static int count(const pal_operand *x, int most)
     while (n < most && x[n].name) n++;
     return n;
 }
-static int operands(const pal_rule *rule) { return count(rule->operand, PAL_RULE_OPERANDS); }
+int pal_rule_operands(const pal_rule *rule) { return count(rule->operand, PAL_RULE_OPERANDS); }
 static int states(const pal_rule *rule) { return count(rule->state, PAL_RULE_STATES); }
 
 const char *pal_rule_operand(const pal_rule *rule, int i)
 {
-    return i >= 0 && i < operands(rule) ? rule->operand[i].name : NULL;
+    return i >= 0 && i < pal_rule_operands(rule) ? rule->operand[i].name : NULL;
 }
 
 const char *pal_rule_axes(const pal_rule *rule, int i)
 {
-    return i >= 0 && i < operands(rule) ? rule->operand[i].axes : NULL;
+    return i >= 0 && i < pal_rule_operands(rule) ? rule->operand[i].axes : NULL;
 }
 
 /* ---- Inputs of the operation ---- */
@@ -52,12 +38,12 @@ static const pal_operand after_state[] = {
 
 int pal_rule_inputs(const pal_rule *rule)
 {
-    return operands(rule) + states(rule) + 1 + 2 * rule->activates;
+    return pal_rule_operands(rule) + states(rule) + 1 + 2 * rule->activates;
 }
 
 const pal_operand *pal_rule_input(const pal_rule *rule, int i)
 {
-    const int n = operands(rule), m = n + states(rule);
+    const int n = pal_rule_operands(rule), m = n + states(rule);
     return i < n ? &rule->operand[i] : i < m ? &rule->state[i - n] : &after_state[i - m];
 }
 
@@ -75,82 +61,27 @@ char pal_rule_channels(const pal_rule *rule, int place)
     return strlen(axes) == 4 ? axes[3] : 0;
 }
 
-void pal_rule_ops_make(pal_rule_ops *ops, const pal_op *like, const char *more)
+static void name_inputs(const pal_rule *rule, const char *more, char *text, size_t room)
 {
-    for (int k = 0; k < PAL_RULE_KINDS; k++) {
-        const size_t room = sizeof ops->args[k];
-        size_t n = 0;
-        for (int i = 0; i < pal_rule_inputs(rules[k]) && n < room; i++)
-            n += (size_t)snprintf(ops->args[k] + n, room - n, "%s%s", i ? " " : "",
-                                  pal_rule_input(rules[k], i)->name);
-        if (n < room) snprintf(ops->args[k] + n, room - n, "%s%s", *more ? " " : "", more);
-        ops->op[k] = *like;
-        ops->op[k].args = ops->args[k];
-    }
+    size_t n = 0;
+    for (int i = 0; i < pal_rule_inputs(rule) && n < room; i++)
+        n += (size_t)snprintf(text + n, room - n, "%s%s", i ? " " : "",
+                              pal_rule_input(rule, i)->name);
+    if (n < room) snprintf(text + n, room - n, "%s%s", *more ? " " : "", more);
 }
 
-/* ---- A call ---- */
-
-/* Operands whose heads are sure, or may be of either kind, as arguments from a[n] on; how many
- * there are then. Argument i is operand from[i]. */
-static int gather(const pal_rule *rule, bool either, const pal_tensor *in, int n, pal_arg *a,
-                  int *from)
+const pal_op *pal_rule_op(pal_rule_ops *ops, const pal_rule *rule, const char *more,
+                          void (*make)(const pal_rule *rule, pal_op *op))
 {
-    for (int i = 0; i < operands(rule); i++) {
-        const pal_operand *o = &rule->operand[i];
-        if ((strchr(o->axes, 'E') != NULL) != either) continue;
-        a[n] = (pal_arg){o->name, o->axes, in[i], o->optional};
-        from[n++] = i;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pal_op *op = &ops->op[rule->kind];
+    char *args = ops->args[rule->kind];
+    pthread_mutex_lock(&lock);
+    if (!op->args) {
+        make(rule, op);
+        name_inputs(rule, more, args, sizeof ops->args[rule->kind]);
+        op->args = args;
     }
-    return n;
-}
-
-/* Checks the operands and brings them onto the tape; those of either kind of heads come last, when
- * both numbers are known. */
-static bool check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_opts *opts)
-{
-    pal_arg a[PAL_RULE_OPERANDS];
-    char axes[PAL_RULE_OPERANDS][8];
-    int from[PAL_RULE_OPERANDS];
-    const int sure = gather(rule, false, in, 0, a, from), n = gather(rule, true, in, sure, a, from);
-    if (!pal_frame_add(f, sure, a) || !pal_frame_groups(f, 'J', 'H')) return false;
-    for (int i = sure; i < n; i++) {
-        const pal_node *x = a[i].t.node;
-        const bool fits = x && x->a.ndim == (int)strlen(a[i].dims);
-        snprintf(axes[i], sizeof axes[i], "%s", a[i].dims);
-        axes[i][2] = fits && x->a.shape[2] == f->size['J'] ? 'J' : 'H';
-        a[i].dims = axes[i];
-    }
-    if (n > sure && !pal_frame_add(f, n - sure, a + sure)) return false;
-    pal_arg g = {NULL, "", PAL_NONE, true};
-    for (int i = 0; i < n; i++) {
-        in[from[i]] = a[i].t;
-        if (rule->activates && rule->operand[from[i]].place == PAL_G) g = a[i];
-    }
-    return pal_frame_decay(f, g.t, g.dims, opts);
-}
-
-pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *given, pal_rule_opts opts)
-{
-    pal_frame f;
-    pal_scan scan;
-    pal_rule_parts parts;
-    const int n = operands(rule);
-    pal_tensor in[PAL_RULE_INPUTS] = {PAL_NONE};
-    memcpy(in, given, (size_t)n * sizeof *in);
-    pal_frame_init(&f, rule->name);
-    f.shown = rule->shown;
-    if (!check(&f, rule, in, &opts) || !pal_scan_init(&scan, &f, rule, &opts))
-        return pal_scan_failed(&f);
-    for (int i = n; i < pal_rule_inputs(rule); i++) {
-        const int place = pal_rule_input(rule, i)->place;
-        in[i] = place == PAL_IN_STATE     ? scan.state
-                : place == PAL_IN_OFFSETS ? opts.offsets
-                : place == PAL_IN_A_LOG   ? opts.A_log
-                                          : opts.dt_bias;
-    }
-    if (!pal_rule_parts_begin(&parts, &scan, rule, in, &opts)) return pal_scan_failed(&f);
-    return pal_rule_parts_end(&parts, pal_scan_composed(&scan, &opts)
-                                          ? rule->compose(&scan, in, &opts)
-                                          : pal_fused_rule(&f, &scan, rule, in, &opts));
+    pthread_mutex_unlock(&lock);
+    return op;
 }

@@ -62,6 +62,7 @@ struct pal_rule {
  * The inputs of the operation behind the fused modes: the rule's operands, then its state, offsets
  * and, where it activates, A_log and dt_bias. Input i; and which input has a place, -1 for none.
  */
+int pal_rule_operands(const pal_rule *rule);
 int pal_rule_inputs(const pal_rule *rule);
 const pal_operand *pal_rule_input(const pal_rule *rule, int i);
 int pal_rule_at_place(const pal_rule *rule, int place);
@@ -69,14 +70,14 @@ int pal_rule_at_place(const pal_rule *rule, int place);
  * nothing. */
 char pal_rule_channels(const pal_rule *rule, int place);
 
-/*
- * An operation for each rule, like `like`, whose arguments are the rule's inputs and what `more`
- * names behind them ("": nothing).
- */
+/* Operations of one kind, one for each rule; zero at the start. */
 typedef struct pal_rule_ops {
     pal_op op[PAL_RULE_KINDS];
     char args[PAL_RULE_KINDS][160];
 } pal_rule_ops;
-void pal_rule_ops_make(pal_rule_ops *ops, const pal_op *like, const char *more);
+/* That of this rule, which `make` fills the first time; its arguments are called as the inputs of
+ * the rule, and behind them what `more` says. */
+const pal_op *pal_rule_op(pal_rule_ops *ops, const pal_rule *rule, const char *more,
+                          void (*make)(const pal_rule *rule, pal_op *op));
 
 #endif

@@ -13,7 +13,6 @@
 #include "layers/rules/fused/fused.h"
 
 #include <omp.h>
-#include <pthread.h>
 #include <string.h>
 
 /* ---- The map ---- */
@@ -177,20 +176,16 @@ static pal_status back_infer(pal_call *call) { return infer(call, true); }
 
 static pal_rule_ops map_ops, back_ops;
 
-static void make_ops(void)
+static void make_map(const pal_rule *rule, pal_op *op)
 {
-    const pal_op map = {.name = "rule_map", .infer = map_infer, .forward = map_forward};
-    const pal_op back = {
-        .name = "rule_map_back", .infer = back_infer, .forward = pal_rule_map_back_forward};
-    pal_rule_ops_make(&map_ops, &map, "");
-    pal_rule_ops_make(&back_ops, &back, "dO");
+    (void)rule;
+    *op = (pal_op){.name = "rule_map", .infer = map_infer, .forward = map_forward};
 }
-
-static const pal_op *op_of(pal_rule_ops *ops, const pal_rule *rule)
+static void make_back(const pal_rule *rule, pal_op *op)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, make_ops);
-    return &ops->op[rule->kind];
+    (void)rule;
+    *op = (pal_op){
+        .name = "rule_map_back", .infer = back_infer, .forward = pal_rule_map_back_forward};
 }
 
 void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pal_rule_opts opts,
@@ -198,7 +193,8 @@ void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pa
 {
     pal_fused_opts o = pal_fused_options(rule, in, &opts);
     pal_tensor out[2];
-    pal_apply(op_of(&map_ops, rule), &o, sizeof o, pal_rule_inputs(rule), in, M ? 2 : 1, out);
+    pal_apply(pal_rule_op(&map_ops, rule, "", make_map), &o, sizeof o, pal_rule_inputs(rule), in,
+              M ? 2 : 1, out);
     *N = out[0];
     if (M) *M = out[1];
 }
@@ -211,6 +207,6 @@ pal_tensor pal_rule_map_back(const pal_rule *rule, const pal_tensor in[PAL_RULE_
     pal_tensor all[PAL_RULE_INPUTS + 1], n;
     memcpy(all, in, (size_t)inputs * sizeof *in);
     all[inputs] = dO;
-    pal_apply(op_of(&back_ops, rule), &o, sizeof o, inputs + 1, all, 1, &n);
+    pal_apply(pal_rule_op(&back_ops, rule, "dO", make_back), &o, sizeof o, inputs + 1, all, 1, &n);
     return n;
 }

@@ -6,7 +6,6 @@
 #include "layers/rules/fused/fused.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
 /* Measured by bench/rules: see docs/kernels.md. */
@@ -49,31 +48,22 @@ static pal_rule_ops ops;
 
 /* Backward overwrites what it is the first to reach of what comes by token and of the state; it
  * reads neither the initial state, which it has kept, nor the results. */
-static void make_ops(void)
+static void make_op(const pal_rule *rule, pal_op *op)
 {
-    const pal_op like = {.infer = infer,
-                         .forward = pal_fused_forward,
-                         .backward = pal_fused_backward,
-                         .unread_out = 3};
-    pal_rule_ops_make(&ops, &like, "");
-    for (int k = 0; k < PAL_RULE_KINDS; k++) {
-        const pal_rule *rule = pal_rule_at(k);
-        pal_op *op = &ops.op[k];
-        op->name = rule->name;
-        op->unread_in = 1u << pal_rule_at_place(rule, PAL_IN_STATE);
-        op->overwrites = op->unread_in;
-        for (int place = 0; place < PAL_HEAD_ARGS; place++)
-            if (pal_rule_at_place(rule, place) >= 0)
-                op->overwrites |= 1u << pal_rule_at_place(rule, place);
-    }
+    const uint32_t state = 1u << pal_rule_at_place(rule, PAL_IN_STATE);
+    *op = (pal_op){.name = rule->name,
+                   .infer = infer,
+                   .forward = pal_fused_forward,
+                   .backward = pal_fused_backward,
+                   .unread_in = state,
+                   .unread_out = 3,
+                   .overwrites = state};
+    for (int place = 0; place < PAL_HEAD_ARGS; place++)
+        if (pal_rule_at_place(rule, place) >= 0)
+            op->overwrites |= 1u << pal_rule_at_place(rule, place);
 }
 
-static const pal_op *op_of(const pal_rule *rule)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, make_ops);
-    return &ops.op[rule->kind];
-}
+static const pal_op *op_of(const pal_rule *rule) { return pal_rule_op(&ops, rule, "", make_op); }
 
 /* ---- From a rule's call ---- */
 

@@ -15,7 +15,6 @@
 #include "autograd/ops/shape.h"
 #include "layers/rules/fused/fused.h"
 
-#include <pthread.h>
 #include <string.h>
 
 /* ---- Maps, and what is composed of all that come before ---- */
@@ -373,33 +372,29 @@ static void after_backward(const pal_call *call)
 
 static pal_rule_ops after_ops;
 
-static void make_ops(void)
+static void make_after(const pal_rule *rule, pal_op *op)
 {
-    const pal_op like = {.name = "state_after",
-                         .infer = after_infer,
-                         .forward = after_forward,
-                         .backward = after_backward,
-                         .unread_out = 3};
-    pal_rule_ops_make(&after_ops, &like, "o M");
-    for (int k = 0; k < PAL_RULE_KINDS; k++) {
-        const after_inputs x = after_of(pal_rule_at(k));
-        after_ops.op[k].unread_in = 1u << x.final | 1u << x.output;
-        after_ops.op[k].overwrites = 1u << x.output;
-    }
+    const after_inputs x = after_of(rule);
+    *op = (pal_op){.name = "state_after",
+                   .infer = after_infer,
+                   .forward = after_forward,
+                   .backward = after_backward,
+                   .unread_in = 1u << x.final | 1u << x.output,
+                   .unread_out = 3,
+                   .overwrites = 1u << x.output};
 }
 
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
 {
     if (!p->stretch.comm) return out;
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const pal_rule *rule = p->opts.rule;
     const after_opts o = {p->opts, p->stretch, p->first};
     const after_inputs x = after_of(rule);
     pal_tensor in[PAL_RULE_INPUTS + 2], result[2];
     if (!pal_tape_of(out.o.node)->grad || !out.o.node->needs_grad) return out;
-    pthread_once(&once, make_ops);
     memcpy(in, p->piece, sizeof p->piece);
     in[x.final] = out.state, in[x.output] = out.o, in[x.map] = p->map;
-    pal_apply(&after_ops.op[rule->kind], &o, sizeof o, x.count, in, 2, result);
+    pal_apply(pal_rule_op(&after_ops, rule, "o M", make_after), &o, sizeof o, x.count, in, 2,
+              result);
     return (pal_rule_out){result[0], result[1]};
 }
