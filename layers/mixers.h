@@ -30,13 +30,13 @@ typedef struct pal_mixer pal_mixer;
 enum { PAL_MIXER_PARTS = 8 }; /* at most */
 /* One part of a state. */
 typedef struct pal_mixer_part {
-    const char *name; /* NULL: this part and those behind it are not there */
-    pal_tensor tensor;
+    const char *name;  /* NULL: this part and those behind it are not there */
+    pal_tensor tensor; /* its numbers */
 } pal_mixer_part;
 /* A mixer's state. */
 typedef struct pal_mixer_state {
-    pal_mixer_part part[PAL_MIXER_PARTS];
-    int64_t seen; /* tokens; only attention counts them */
+    pal_mixer_part part[PAL_MIXER_PARTS]; /* those that are there come first */
+    int64_t seen;                         /* tokens; only attention counts them */
 } pal_mixer_state;
 /* The part of this name; PAL_NONE if there is none. */
 PAL_API pal_tensor pal_mixer_state_get(const pal_mixer_state *state, const char *name);
