@@ -37,8 +37,9 @@ typedef struct pal_fused {
     const pal_rule_table *table;
     const pal_rule_kernels *rule;
     pal_rule_shape shape;
-    size_t size;        /* of an element */
-    int at[PAL_PLACES]; /* which input of the call is at a place; -1: none */
+    size_t size;                     /* of an element */
+    int at[PAL_PLACES];              /* which input of the call is at a place; -1: none */
+    int64_t channels[PAL_HEAD_ARGS]; /* of what comes by token */
     pal_sequences seq;
     int64_t HV, H, lanes;
     int64_t window; /* chunks a lane goes through between two barriers; 0: lanes by threads */

@@ -89,6 +89,10 @@ pal_fused pal_fused_of(const pal_call *call, int team)
                                .normalize = o->normalize,
                                .activate = o->activate,
                                .lower_bound = o->lower_bound};
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        const char by = pal_rule_channels(o->rule, i);
+        f.channels[i] = by == 'K' ? f.shape.K : by == 'V' ? f.shape.V : 1;
+    }
     /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
     if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
     return f;
@@ -152,10 +156,7 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t)
 {
-    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
-        const char by = pal_rule_channels(f->opts->rule, i);
-        pal_fused_ahead(f, a, x[i], t, by == 'K' ? f->shape.K : by == 'V' ? f->shape.V : 1);
-    }
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, f->channels[i]);
 }
 
 /* ---- Memory ---- */
