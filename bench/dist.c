@@ -277,9 +277,10 @@ static void print_sequences(training *t, link_t here, const options *o)
     pal_set_grad(t->tape, false);
     pal_tensor x = pal_zeros(t->tape, PAL_F32, PAL_SHAPE(1, 1, o->width));
     pal_mixer_forward(pal_lm_mixer(t->lm, 0), x, &state, (pal_run_opts){0});
-    if (pal_is_none(state.state)) return; /* attention */
-    const double heads = (double)pal_dim(state.state, 1), K = (double)pal_dim(state.state, 2);
-    const double V = (double)pal_dim(state.state, 3), map = 4 * heads * K * (K + V);
+    const pal_tensor S = pal_mixer_state_get(&state, "state");
+    if (pal_is_none(S)) return; /* attention */
+    const double heads = (double)pal_dim(S, 1), K = (double)pal_dim(S, 2);
+    const double V = (double)pal_dim(S, 3), map = 4 * heads * K * (K + V);
     const link_t links[] = {
         here, o->given, {"10 Gbit/s, 30 us", 30e-6, 1.25e9}, {"100 Gbit/s, 3 us", 3e-6, 12.5e9}};
     printf("# ms that the state of one layer and sequence needs to come in, by nodes that share "

@@ -48,10 +48,10 @@ typedef struct entry {
     dims d;
 } entry;
 static const entry entries[] = {
-    {GDN2, {1, 2048, 16, 128, 128}},  {KDA, {1, 2048, 16, 128, 128}},
-    {GDN, {1, 2048, 16, 128, 128}},   {DELTANET, {1, 2048, 16, 128, 128}},
-    {MAMBA2, {1, 2048, 32, 128, 64}}, {GDN2, {1, 2048, 8, 64, 64}},
-    {KDA, {1, 2048, 8, 64, 64}},      {GDN, {1, 2048, 8, 64, 64}},
+    {RULE_gdn2, {1, 2048, 16, 128, 128}},  {RULE_kda, {1, 2048, 16, 128, 128}},
+    {RULE_gdn, {1, 2048, 16, 128, 128}},   {RULE_deltanet, {1, 2048, 16, 128, 128}},
+    {RULE_mamba2, {1, 2048, 32, 128, 64}}, {RULE_gdn2, {1, 2048, 8, 64, 64}},
+    {RULE_kda, {1, 2048, 8, 64, 64}},      {RULE_gdn, {1, 2048, 8, 64, 64}},
 };
 enum { ENTRIES = sizeof entries / sizeof *entries, COMPOSED_TOKENS = 128 };
 
@@ -67,7 +67,7 @@ typedef struct bench {
 
 /* The row that is being measured. */
 typedef struct row {
-    const rule *rule;
+    const pal_rule *rule;
     pal_rule_mode mode;
     direction direction;
     int thread_index; /* in o.threads */
@@ -91,11 +91,12 @@ static void report(const bench *b, const row *r, quartiles ns, double share, dou
     double gflops = flops(r) / ns.median;
     printf("%-8s %-9s %-16s %3d %3lld %3lld %4lld %4lld %6lld %5lld %9.2f %9.2f %9.2f %8.2f %6.3f "
            "%9.0f\n",
-           r->rule->name, mode, way, threads, B, H, K, V, T, chunk, ns.median, ns.low, ns.high,
-           gflops, share, bytes);
+           pal_rule_name(r->rule), mode, way, threads, B, H, K, V, T, chunk, ns.median, ns.low,
+           ns.high, gflops, share, bytes);
     if (!b->csv) return;
-    fprintf(b->csv, "%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g\n", r->rule->name,
-            mode, way, threads, B, H, K, V, T, chunk, ns.median, gflops, share);
+    fprintf(b->csv, "%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g\n",
+            pal_rule_name(r->rule), mode, way, threads, B, H, K, V, T, chunk, ns.median, gflops,
+            share);
 }
 
 static void print_head(const bench *b)
@@ -109,7 +110,7 @@ static void print_head(const bench *b)
 static void row_failed(bench *b, const row *r)
 {
     b->failed = true;
-    note(b->csv, "FAILED: %s %s %s", r->rule->name, mode_name((int)r->mode),
+    note(b->csv, "FAILED: %s %s %s", pal_rule_name(r->rule), mode_name((int)r->mode),
          direction_name((int)r->direction));
 }
 
@@ -146,7 +147,8 @@ static void decode_row(bench *b, const subject *s, row r)
         report(b, &r, scaled(p.seconds, 1e9 / steps), rate / b->sgemm_rate[r.thread_index], 0);
         note(b->csv,
              "decode: %s threads=%d is %.3f of a read-modify-write sweep over the same %.0f MB",
-             r.rule->name, d.threads, p.ratio, states * (double)(r.d.K * r.d.V) * 4 / (1 << 20));
+             pal_rule_name(r.rule), d.threads, p.ratio,
+             states * (double)(r.d.K * r.d.V) * 4 / (1 << 20));
     } else {
         row_failed(b, &r);
     }
@@ -155,7 +157,7 @@ static void decode_row(bench *b, const subject *s, row r)
 
 static bool wants(const bench *b, const row *r)
 {
-    const bool *valid = b->valid[r->rule - rules];
+    const bool *valid = b->valid[number_of(r->rule)];
     bool both = valid[PAL_RULE_RECURRENT] && valid[PAL_RULE_CHUNK]; /* auto is one of them */
     if (!(b->o.modes >> r->mode & 1) || !(b->o.directions >> r->direction & 1)) return false;
     if (r->mode == PAL_RULE_RECURRENT && r->direction != FORWARD && !b->o.directions_given)
@@ -180,7 +182,7 @@ static void mode_rows(bench *b, const subject *s, row r, unsigned modes)
     }
 }
 
-static void shape_rows(bench *b, const rule *r, dims d, unsigned modes)
+static void shape_rows(bench *b, const pal_rule *r, dims d, unsigned modes)
 {
     pal_tape_reset(b->data);
     subject s = subject_draw(b->data, r, d);
@@ -193,11 +195,11 @@ static void shape_rows(bench *b, const rule *r, dims d, unsigned modes)
     }
     FILE *const files[] = {stdout, b->csv};
     for (int c = 0; c < b->o.chunk.n && modes >> PAL_RULE_CHUNK & 1; c++)
-        if (b->valid[r - rules][PAL_RULE_CHUNK])
+        if (b->valid[number_of(r)][PAL_RULE_CHUNK])
             b->failed |= !stages_print(files, b->csv ? 2 : 1, &s, b->o.chunk.at[c]);
 }
 
-static void decode_rows(bench *b, const rule *r, dims d)
+static void decode_rows(bench *b, const pal_rule *r, dims d)
 {
     d.T = 1;
     pal_tape_reset(b->data);
@@ -214,7 +216,7 @@ static void decode_rows(bench *b, const rule *r, dims d)
 static void entry_rows(bench *b, const entry *e, bool first)
 {
     const options *o = &b->o;
-    const rule *r = &rules[e->rule];
+    const pal_rule *r = pal_rule_at(e->rule);
     const unsigned composed = 1u << PAL_RULE_COMPOSED;
     dims d = {.B = o->B ? o->B : e->d.B,
               .H = o->H ? o->H : e->d.H,
@@ -238,6 +240,10 @@ static void all_rows(bench *b)
         seen |= 1u << e->rule;
         if (b->o.rules >> e->rule & 1 && (first || !b->o.shape_given)) entry_rows(b, e, first);
     }
+    for (int i = 0; i < RULES; i++) { /* those that have no entry */
+        const entry e = {i, {1, 2048, 16, 128, 128}};
+        if (!(seen >> i & 1) && b->o.rules >> i & 1) entry_rows(b, &e, true);
+    }
 }
 
 /* ---- The program ---- */
@@ -251,7 +257,7 @@ static void validate_rule(bench *b, int i)
         unsigned directions = m == PAL_RULE_AUTO ? 1u << DECODE : (1u << DECODE) - 1;
         b->valid[i][m] = m == PAL_RULE_COMPOSED; /* it is the reference */
         if (b->valid[i][m] || !asked || !(b->o.directions & directions)) continue;
-        b->valid[i][m] = validate(&rules[i], (pal_rule_mode)m, &b->o.chunk);
+        b->valid[i][m] = validate(pal_rule_at(i), (pal_rule_mode)m, &b->o.chunk);
         b->failed |= !b->valid[i][m];
     }
 }

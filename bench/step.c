@@ -88,10 +88,11 @@ static double rule_flops(training *t, int64_t layer)
     pal_tensor x = pal_zeros(t->tape, PAL_F32, PAL_SHAPE(1, s->len, s->width));
     pal_mixer_forward(pal_lm_mixer(t->lm, layer), x, &state, (pal_run_opts){0});
     double flops = 0;
-    if (!pal_is_none(state.state)) {
-        flops = 21.0 * (double)pal_count(state.state);
-    } else if (!pal_is_none(state.k)) { /* a window leaves window - 1 keys in the state */
-        double kept = (double)pal_dim(state.k, 1), n = (double)s->len;
+    const pal_tensor S = pal_mixer_state_get(&state, "state"), k = pal_mixer_state_get(&state, "k");
+    if (!pal_is_none(S)) {
+        flops = 21.0 * (double)pal_count(S);
+    } else if (!pal_is_none(k)) { /* a window leaves window - 1 keys in the state */
+        double kept = (double)pal_dim(k, 1), n = (double)s->len;
         double window = kept < n ? kept + 1 : n;
         double seen = (window * (window + 1) / 2 + (n - window) * window) / n;
         flops = 12.0 * (double)rows_of(t, layer, "q_proj.weight") * seen;

@@ -35,13 +35,21 @@ bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...)
     return false;
 }
 
+/* How messages call an axis. */
+static char shown_as(const pal_frame *f, char letter)
+{
+    for (const char *c = f->shown; c && *c; c += 2)
+        if (*c == letter) return c[1];
+    return letter;
+}
+
 /* "[B=2,T=5,HV,K=8]": sizes where they are known. */
 static void describe_dims(const pal_frame *f, const char *dims, char *text, size_t room)
 {
     size_t n = (size_t)snprintf(text, room, "[");
     for (const char *c = dims; *c && n < room; c++) {
-        const char letter[2] = {*c, 0};
-        const char *name = *c == 'J' ? "HV" : *c == 'h' ? "nh" : letter;
+        const char letter[2] = {shown_as(f, *c), 0};
+        const char *name = *letter == 'J' ? "HV" : *letter == 'h' ? "nh" : letter;
         n += (size_t)snprintf(text + n, room - n, "%s%s", c == dims ? "" : ",", name);
         if (f->size[(int)*c] >= 0 && n < room)
             n += (size_t)snprintf(text + n, room - n, "=%lld", (long long)f->size[(int)*c]);

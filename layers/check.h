@@ -23,6 +23,7 @@ typedef struct pal_frame {
     pal_tape *tape;
     pal_dtype dtype;       /* of all real arguments */
     int64_t size['z' + 1]; /* of each letter; -1 while unknown */
+    const char *shown;     /* pairs of letters: messages call the first by the second; NULL: none */
 } pal_frame;
 
 void pal_frame_init(pal_frame *f, const char *op);

@@ -17,18 +17,32 @@ extern "C" {
 typedef struct pal_mixer pal_mixer;
 
 /*
- * What a mixer carries from one piece of a sequence to the next; all zero (PAL_NONE) is the start
- * of a sequence. state is the rule's [B,HV,K,V]; conv the tails of the short convolutions.
- * Attention has the keys (after rotary) and values [B,n,HKV,D] that later queries may see, the last
- * min(seen, window - 1) of them, and the number of tokens seen.
+ * What a mixer carries from one piece of a sequence to the next: parts by name, and the number of
+ * tokens seen. All zero is the start of a sequence. A part is there after the first call, in the
+ * order in which the mixer makes it:
+ *
+ *     state             the rule's, [B,HV,K,V]
+ *     conv.0 .. conv.2  the tails of the short convolutions of q, k, v, [B,W-1,channels] (Mamba-2:
+ *                       conv.0 only, of x, B, C)
+ *     k v               attention: the keys (after rotary) and values [B,n,HKV,D] that later
+ *                       queries may see, the last min(seen, window - 1) of them
  */
+enum { PAL_MIXER_PARTS = 8 }; /* at most */
+/* One part of a state. */
+typedef struct pal_mixer_part {
+    const char *name;  /* NULL: this part and those behind it are not there */
+    pal_tensor tensor; /* its numbers */
+} pal_mixer_part;
+/* A mixer's state. */
 typedef struct pal_mixer_state {
-    pal_tensor state;   /* of the rule */
-    pal_tensor conv[3]; /* tails of the convolutions of q, k, v (Mamba-2: one, of x, B, C) */
-    pal_tensor k;       /* cached keys of attention */
-    pal_tensor v;       /* and their values */
-    int64_t seen;       /* tokens; attention alone counts them */
+    pal_mixer_part part[PAL_MIXER_PARTS]; /* those that are there come first */
+    int64_t seen;                         /* tokens; only attention counts them */
 } pal_mixer_state;
+/* The part of this name; PAL_NONE if there is none. */
+PAL_API pal_tensor pal_mixer_state_get(const pal_mixer_state *state, const char *name);
+/* Sets the part of this name, which has to be one that the mixer has and has to outlive the state.
+ * PAL_EVALUE goes to the handler if there is no room for one more. */
+PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_tensor tensor);
 
 /*
  * A look into a running layer: called with what a mixer has just computed, by name, which it may
@@ -108,7 +122,7 @@ typedef struct pal_gdn2_opts {
     double norm_eps;       /* 0: 1e-5 */
 } pal_gdn2_opts;
 /* A Gated DeltaNet-2 layer of model width `width`; parameters are named prefix.q_proj.weight and so
- * on. NULL after telling the handler if an option is wrong, as for the other four. */
+ * on. NULL after telling the handler if an option is wrong, as for the other layers. */
 PAL_API pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width,
                                 pal_dtype dtype, pal_gdn2_opts opts, pal_rng *rng);
 
@@ -146,6 +160,28 @@ typedef struct pal_gdn_opts {
 /* A Gated DeltaNet layer. */
 PAL_API pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width,
                                pal_dtype dtype, pal_gdn_opts opts, pal_rng *rng);
+
+/* DeltaNet: Gated DeltaNet without the decay, values as wide as keys, and no output gate unless
+ * asked for. */
+typedef struct pal_deltanet_opts {
+    int64_t num_heads;     /* H */
+    int64_t head_dim;      /* K */
+    int64_t num_v_heads;   /* HV; 0: H */
+    double expand_v;       /* V = expand_v K; 0: 1 */
+    bool use_gate;         /* the output norm has a SiLU gate of its own projection */
+    bool no_conv;          /* key use_short_conv=false */
+    int64_t conv_size;     /* 0: 4 */
+    bool conv_bias;        /* biases in the convolutions */
+    bool allow_neg_eigval; /* beta runs to 2 */
+    double norm_eps;       /* 0: 1e-5 */
+} pal_deltanet_opts;
+/*
+ * A DeltaNet layer: q, k and v are projections of x through a short convolution and SiLU, q and k
+ * of unit length; beta = sigmoid(b_proj x); the output is o_proj of the RMS norm of the rule's.
+ * Source: Yang, Wang, Zhang, Shen, Kim 2024 (arXiv 2406.06484).
+ */
+PAL_API pal_mixer *pal_deltanet_new(pal_params *params, const char *prefix, int64_t width,
+                                    pal_dtype dtype, pal_deltanet_opts opts, pal_rng *rng);
 
 /* Mamba-2. */
 typedef struct pal_mamba2_opts {

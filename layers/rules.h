@@ -50,6 +50,29 @@ typedef struct pal_rule_out {
     pal_tensor state; /* after the last token: [B,HV,K,V], or [N,HV,K,V] */
 } pal_rule_out;
 
+/* ---- Rules by name ---- */
+
+/* A rule as data: its operands by name, and one way to call all rules. */
+typedef struct pal_rule pal_rule;
+
+/* Rule i from 0; NULL at the end. */
+PAL_API const pal_rule *pal_rule_at(int i);
+/* The rule of this name, "gdn2" for pal_gdn2; NULL if there is none. */
+PAL_API const pal_rule *pal_rule_find(const char *name);
+/* Its name. */
+PAL_API const char *pal_rule_name(const pal_rule *rule);
+/* The name of operand i of its function, from 0 and without the options; NULL at the end. */
+PAL_API const char *pal_rule_operand(const pal_rule *rule, int i);
+/* The axes of operand i, a letter each: B, T, H key heads, J value heads, K, V; E is H or J, as the
+ * tensor has it. Mamba-2's groups are H, its state size is K. NULL at the end. */
+PAL_API const char *pal_rule_axes(const pal_rule *rule, int i);
+/* Calls the rule with its operands in order; what is optional may be PAL_NONE. Costs and errors are
+ * those of its function. */
+PAL_API pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *operands,
+                                   pal_rule_opts opts);
+
+/* ---- The rules ---- */
+
 /*
  * Gated DeltaNet-2: decay, erase and write by separate channel-wise gates. Per value head
  *

@@ -71,6 +71,21 @@ static inline int64_t pal_round_up_count(int64_t n, int64_t to)
     return (int64_t)pal_round_up((size_t)n, (size_t)to);
 }
 
+/* Hands out pieces of a block of scratch memory, which are not cleared; with base == NULL it only
+ * counts what they take. */
+typedef struct pal_carver {
+    char *base;
+    size_t used;
+} pal_carver;
+/* Three lines lie between pieces, so that the same column of many buffers is not in the same set of
+ * the first-level cache. */
+static inline void *pal_carve(pal_carver *c, size_t bytes)
+{
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += pal_round_up(bytes, PAL_ALIGN) + 3 * PAL_ALIGN;
+    return p;
+}
+
 /* ---- Arrays ---- */
 
 /* Bytes of a contiguous array of this shape (the shape has been checked by pal_shape_count). */

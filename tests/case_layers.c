@@ -27,6 +27,15 @@ static const char *const gdn[] = {
 };
 const pal_layer_case pal_layer_case_gdn = {"gdn", sizeof gdn / sizeof *gdn, gdn};
 
+static const char *const deltanet[] = {
+    "deltanet",
+    "deltanet:num_heads=2:head_dim=3:num_v_heads=4:expand_v=2:use_gate=true",
+    "deltanet:num_heads=1:head_dim=4:allow_neg_eigval=true:conv_bias=true:conv_size=2",
+    "deltanet:num_heads=1:head_dim=4:use_short_conv=false:norm_eps=1e-3",
+};
+const pal_layer_case pal_layer_case_deltanet = {"deltanet", sizeof deltanet / sizeof *deltanet,
+                                                deltanet};
+
 static const char *const mamba2[] = {
     "mamba2:state_size=5",
     "mamba2:head_dim=6:state_size=3:n_groups=2:use_bias=true",

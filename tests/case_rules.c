@@ -21,7 +21,7 @@ enum { SEQUENCES = sizeof offsets / sizeof *offsets - 1 };
 /* ---- The library ---- */
 
 /* Where the inputs are that every rule has: the initial state, then perhaps A_log and dt_bias. */
-static int state_of(const pal_variant *v) { return pal_test_rules[(int)v->option[RULE]].nin; }
+static int state_of(const pal_variant *v) { return rule_operands((int)v->option[RULE]); }
 static bool has_A_log(const pal_variant *v) { return v->nin > state_of(v) + 1; }
 
 static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
@@ -38,7 +38,7 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
     if (v->option[PACKED] != 0)
         opts.offsets =
             pal_from(pal_tape_of(in[0].node), PAL_I64, PAL_SHAPE(SEQUENCES + 1), offsets);
-    pal_rule_out r = pal_test_rules[(int)v->option[RULE]].run(in, opts);
+    pal_rule_out r = pal_rule_call(pal_rule_at((int)v->option[RULE]), in, opts);
     out[0] = r.o;
     out[1] = r.state;
 }
@@ -98,9 +98,9 @@ static void delta_step(const pal_variant *v, const pal_array *in, int64_t bt, in
                        int64_t K, int64_t V, step *s)
 {
     int rule = (int)v->option[RULE];
-    const pal_array *g = rule == RULE_DELTANET ? NULL : &in[3];
-    const pal_array *b = rule == RULE_DELTANET ? &in[3] : &in[4];
-    const pal_array *w = rule == RULE_GDN2 ? &in[5] : b;
+    const pal_array *g = rule == RULE_deltanet ? NULL : &in[3];
+    const pal_array *b = rule == RULE_deltanet ? &in[3] : &in[4];
+    const pal_array *w = rule == RULE_gdn2 ? &in[5] : b;
     for (int64_t c = 0; c < K; c++) {
         s->q[c] = at(&in[0], bt, j, HV, c);
         s->k[c] = at(&in[1], bt, j, HV, c);
@@ -128,13 +128,13 @@ static void mamba2_step(const pal_array *in, int64_t bt, int64_t j, int64_t HV, 
 static void reference(const pal_variant *v, const pal_array *in, const pal_array *out)
 {
     int rule = (int)v->option[RULE];
-    const pal_array *value = rule == RULE_MAMBA2 ? &in[0] : &in[2],
-                    *key = rule == RULE_MAMBA2 ? &in[3] : in;
+    const pal_array *value = rule == RULE_mamba2 ? &in[0] : &in[2],
+                    *key = rule == RULE_mamba2 ? &in[3] : in;
     const pal_array *h0 = &in[state_of(v)];
     int64_t B = value->shape[0], T = value->shape[1], HV = value->shape[2], V = value->shape[3];
     int64_t K = key->shape[3], N = v->option[PACKED] != 0 ? SEQUENCES : B;
     double scale = v->option[SCALE];
-    if (scale == 0) scale = rule == RULE_MAMBA2 ? 1 : 1 / sqrt((double)K);
+    if (scale == 0) scale = rule == RULE_mamba2 ? 1 : 1 / sqrt((double)K);
     pal_ref_shape(&out[0], PAL_SHAPE(B, T, HV, V));
     pal_ref_shape(&out[1], PAL_SHAPE(N, HV, K, V));
     for (int64_t n = 0; n < N; n++) {
@@ -147,14 +147,14 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
             for (int64_t bt = from; bt < to; bt++) {
                 double *o = (double *)out[0].data + (bt * HV + j) * V;
                 step s;
-                if (rule == RULE_MAMBA2)
+                if (rule == RULE_mamba2)
                     mamba2_step(in, bt, j, HV, K, V, &s);
                 else
                     delta_step(v, in, bt, j, HV, K, V, &s);
                 advance(S, K, V, &s, o);
                 for (int64_t c = 0; c < V; c++) {
                     o[c] *= scale;
-                    if (rule == RULE_MAMBA2 && in[5].data)
+                    if (rule == RULE_mamba2 && in[5].data)
                         o[c] += pal_ref_get(&in[5], j) * at(value, bt, j, HV, c);
                 }
             }
@@ -256,29 +256,29 @@ static const pal_variant gdn2[] = {
     {COMMON("initial state", 7),
      .in = {KEY(2, 5, 2, 3), KEY(2, 5, 2, 3), REAL(2, 5, 2, 4), DECAY(2, 5, 2, 3), GATE(2, 5, 2, 3),
             GATE(2, 5, 2, 4), REAL(2, 2, 3, 4)},
-     .option = {RULE_GDN2}},
+     .option = {RULE_gdn2}},
     {COMMON("HV = 3H, gates of key heads", 7),
      .in = {KEY(1, 4, 2, 3), KEY(1, 4, 2, 3), REAL(1, 4, 6, 2), DECAY(1, 4, 2, 3), GATE(1, 4, 2, 3),
             GATE(1, 4, 6, 2), REAL(1, 6, 3, 2)},
-     .option = {RULE_GDN2}},
+     .option = {RULE_gdn2}},
     {COMMON("HV = 2H, gates of value heads", 7),
      .in = {KEY(1, 3, 1, 3), KEY(1, 3, 1, 3), REAL(1, 3, 2, 2), DECAY(1, 3, 2, 3), GATE(1, 3, 2, 3),
             GATE(1, 3, 2, 2), NONE},
-     .option = {RULE_GDN2, 0, 0.7}},
+     .option = {RULE_gdn2, 0, 0.7}},
     {COMMON("packed", 7),
      .in = {KEY(1, 7, 1, 2), KEY(1, 7, 1, 2), REAL(1, 7, 2, 2), DECAY(1, 7, 1, 2), GATE(1, 7, 1, 2),
             GATE(1, 7, 2, 2), REAL(5, 2, 2, 2)},
-     .option = {RULE_GDN2, 1}},
+     .option = {RULE_gdn2, 1}},
     {COMMON("no decay, one token", 7),
      .in = {KEY(1, 1, 1, 3), KEY(1, 1, 1, 3), REAL(1, 1, 1, 4), NONE, GATE(1, 1, 1, 3),
             GATE(1, 1, 1, 4), REAL(1, 1, 3, 4)},
-     .option = {RULE_GDN2}},
+     .option = {RULE_gdn2}},
     {COMMON("T = 0", 7),
      .in = {KEY(2, 0, 1, 3), KEY(2, 0, 1, 3), REAL(2, 0, 1, 4), DECAY(2, 0, 1, 3), GATE(2, 0, 1, 3),
             GATE(2, 0, 1, 4), REAL(2, 1, 3, 4)},
-     .option = {RULE_GDN2}},
-    FUSED(RULE_GDN2, GDN2, 7),
-    INSIDE(RULE_GDN2, GDN2, 7, 2, 3),
+     .option = {RULE_gdn2}},
+    FUSED(RULE_gdn2, GDN2, 7),
+    INSIDE(RULE_gdn2, GDN2, 7, 2, 3),
 };
 const pal_case pal_case_gdn2 = {"gdn2", sizeof gdn2 / sizeof *gdn2, gdn2};
 
@@ -286,24 +286,24 @@ static const pal_variant kda[] = {
     {COMMON("initial state", 6),
      .in = {KEY(2, 5, 2, 3), KEY(2, 5, 2, 3), REAL(2, 5, 2, 4), DECAY(2, 5, 2, 3), GATE(2, 5, 2),
             REAL(2, 2, 3, 4)},
-     .option = {RULE_KDA}},
+     .option = {RULE_kda}},
     {COMMON("HV = 2H", 6),
      .in = {KEY(1, 4, 2, 3), KEY(1, 4, 2, 3), REAL(1, 4, 4, 2), DECAY(1, 4, 4, 3), GATE(1, 4, 4),
             NONE},
-     .option = {RULE_KDA, 0, 1.3}},
+     .option = {RULE_kda, 0, 1.3}},
     {COMMON("packed", 6),
      .in = {KEY(1, 7, 1, 2), KEY(1, 7, 1, 2), REAL(1, 7, 2, 2), DECAY(1, 7, 2, 2), GATE(1, 7, 2),
             REAL(5, 2, 2, 2)},
-     .option = {RULE_KDA, 1}},
+     .option = {RULE_kda, 1}},
     {COMMON("no decay", 6),
      .in = {KEY(1, 3, 1, 3), KEY(1, 3, 1, 3), REAL(1, 3, 1, 2), NONE, GATE(1, 3, 1), NONE},
-     .option = {RULE_KDA}},
+     .option = {RULE_kda}},
     {COMMON("T = 0", 6),
      .in = {KEY(1, 0, 1, 3), KEY(1, 0, 1, 3), REAL(1, 0, 1, 4), DECAY(1, 0, 1, 3), GATE(1, 0, 1),
             REAL(1, 1, 3, 4)},
-     .option = {RULE_KDA}},
-    FUSED(RULE_KDA, KDA, 6),
-    INSIDE(RULE_KDA, KDA, 6, 4, 3),
+     .option = {RULE_kda}},
+    FUSED(RULE_kda, KDA, 6),
+    INSIDE(RULE_kda, KDA, 6, 4, 3),
 };
 const pal_case pal_case_kda = {"kda", sizeof kda / sizeof *kda, kda};
 
@@ -311,31 +311,31 @@ static const pal_variant gdn[] = {
     {COMMON("initial state", 6),
      .in = {KEY(2, 5, 2, 3), KEY(2, 5, 2, 3), REAL(2, 5, 2, 4), DECAY(2, 5, 2), GATE(2, 5, 2),
             REAL(2, 2, 3, 4)},
-     .option = {RULE_GDN}},
+     .option = {RULE_gdn}},
     {COMMON("HV = 3H", 6),
      .in = {KEY(1, 4, 1, 3), KEY(1, 4, 1, 3), REAL(1, 4, 3, 2), DECAY(1, 4, 3), GATE(1, 4, 3),
             NONE},
-     .option = {RULE_GDN, 0, 1.3}},
+     .option = {RULE_gdn, 0, 1.3}},
     {COMMON("packed", 6),
      .in = {KEY(1, 7, 1, 2), KEY(1, 7, 1, 2), REAL(1, 7, 2, 2), DECAY(1, 7, 2), GATE(1, 7, 2),
             REAL(5, 2, 2, 2)},
-     .option = {RULE_GDN, 1}},
+     .option = {RULE_gdn, 1}},
     {COMMON("no decay", 6),
      .in = {KEY(1, 3, 1, 3), KEY(1, 3, 1, 3), REAL(1, 3, 1, 2), NONE, GATE(1, 3, 1), NONE},
-     .option = {RULE_GDN}},
-    FUSED(RULE_GDN, GDN, 6),
-    INSIDE(RULE_GDN, GDN, 6, 4, 1),
+     .option = {RULE_gdn}},
+    FUSED(RULE_gdn, GDN, 6),
+    INSIDE(RULE_gdn, GDN, 6, 4, 1),
 };
 const pal_case pal_case_gdn = {"gdn", sizeof gdn / sizeof *gdn, gdn};
 
 static const pal_variant deltanet[] = {
     {COMMON("initial state", 5),
      .in = {KEY(2, 5, 1, 3), KEY(2, 5, 1, 3), REAL(2, 5, 2, 4), GATE(2, 5, 2), REAL(2, 2, 3, 4)},
-     .option = {RULE_DELTANET}},
+     .option = {RULE_deltanet}},
     {COMMON("packed", 5),
      .in = {KEY(1, 7, 1, 2), KEY(1, 7, 1, 2), REAL(1, 7, 1, 2), GATE(1, 7, 1), NONE},
-     .option = {RULE_DELTANET, 1}},
-    FUSED(RULE_DELTANET, DELTANET, 5),
+     .option = {RULE_deltanet, 1}},
+    FUSED(RULE_deltanet, DELTANET, 5),
 };
 const pal_case pal_case_deltanet = {"deltanet", sizeof deltanet / sizeof *deltanet, deltanet};
 
@@ -343,19 +343,19 @@ static const pal_variant mamba2[] = {
     {COMMON("initial state", 7),
      .in = {REAL(2, 5, 2, 3), GATE(2, 5, 2), DECAY(2), REAL(2, 5, 1, 4), REAL(2, 5, 1, 4), REAL(2),
             REAL(2, 2, 4, 3)},
-     .option = {RULE_MAMBA2}},
+     .option = {RULE_mamba2}},
     {COMMON("two groups of two heads", 7),
      .in = {REAL(1, 4, 4, 2), GATE(1, 4, 4), DECAY(4), REAL(1, 4, 2, 3), REAL(1, 4, 2, 3), NONE,
             NONE},
-     .option = {RULE_MAMBA2, 0, 0.7}},
+     .option = {RULE_mamba2, 0, 0.7}},
     {COMMON("packed", 7),
      .in = {REAL(1, 7, 2, 2), GATE(1, 7, 2), DECAY(2), REAL(1, 7, 1, 2), REAL(1, 7, 1, 2), REAL(2),
             REAL(5, 2, 2, 2)},
-     .option = {RULE_MAMBA2, 1}},
+     .option = {RULE_mamba2, 1}},
     {COMMON("T = 0", 7),
      .in = {REAL(2, 0, 2, 3), GATE(2, 0, 2), DECAY(2), REAL(2, 0, 1, 4), REAL(2, 0, 1, 4), REAL(2),
             REAL(2, 2, 4, 3)},
-     .option = {RULE_MAMBA2}},
-    FUSED(RULE_MAMBA2, MAMBA2, 7),
+     .option = {RULE_mamba2}},
+    FUSED(RULE_mamba2, MAMBA2, 7),
 };
 const pal_case pal_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};

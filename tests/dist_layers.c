@@ -48,12 +48,12 @@ static int call_rule(const void *context, pal_tape *tape, const pal_tensor *in, 
                           .state = in[IN_STATE],
                           .offsets = run.offsets,
                           .chunk = c->p->chunk,
-                          .normalize = c->p->normalize && c->rule != RULE_MAMBA2,
+                          .normalize = c->p->normalize && c->rule != RULE_mamba2,
                           .A_log = in[IN_A_LOG],
                           .dt_bias = in[IN_DT_BIAS],
                           .parts = run.parts,
                           .continued = run.continued};
-    pal_rule_out r = pal_test_rules[c->rule].run(in, opts);
+    pal_rule_out r = pal_rule_call(pal_rule_at(c->rule), in, opts);
     out[0] = r.o, out[1] = r.state;
     return 2;
 }
@@ -78,11 +78,10 @@ static void rule_trial(int rule, int problem, int layout, pal_rule_mode mode)
         input[i] = (dist_input){.name = i < IN_STATE ? "unused" : more[i - IN_STATE], .x = x[i]};
         input[i].axis = i == IN_STATE ? DIST_STATES : x[i].ndim < 3 ? DIST_ALL : DIST_TOKENS;
     }
-    for (int i = 0; i < pal_test_rules[rule].nin; i++)
-        input[i].name = pal_test_rules[rule].input[i];
+    for (int i = 0; i < rule_operands(rule); i++) input[i].name = rule_names(rule)[i];
     const rule_call c = {&p, rule};
     char text[160];
-    snprintf(text, sizeof text, "%s, %s", pal_test_rules[rule].name, p.name);
+    snprintf(text, sizeof text, "%s, %s", pal_rule_name(pal_rule_at(rule)), p.name);
     run_trial((dist_trial){.input = input, .fn = call_rule, .context = &c, .mode = mode}, text,
               layout);
     rule_inputs_free(x);
@@ -103,26 +102,29 @@ static const char *const mixers[] = {
     "kda:num_heads=2:head_dim=6:conv_bias=true",
     "gdn:num_heads=2:head_dim=6:num_v_heads=4",
     "mamba2:head_dim=6:state_size=8:n_groups=2:conv_kernel=3",
+    "deltanet:num_heads=2:head_dim=6:num_v_heads=4:use_gate=true",
     "attn:num_heads=2:num_kv_heads=1",
     "attn:num_heads=2:qk_norm=true",
     "swa:num_heads=2:window_size=4",
     "swa:num_heads=2:num_kv_heads=1:window_size=25",
     "swa:num_heads=2:window_size=1",
 };
-enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 4, WIDTH = 12 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 5, WIDTH = 12 };
 
 static int call_mixer(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
                       pal_tensor *out)
 {
     const pal_mixer *mixer = context;
     (void)tape;
-    pal_mixer_state s = {.state = in[1], .conv = {in[2], in[3], in[4]}};
+    const pal_remembered m = mixer->remembers(mixer, 1, 0);
+    pal_mixer_state s = {.seen = 0};
     const bool stateful = !pal_is_none(in[1]);
+    for (int i = 0; i < m.parts && stateful; i++)
+        pal_mixer_state_set(&s, m.part[i].name, in[1 + i]);
     out[0] = pal_mixer_forward(mixer, in[0], stateful ? &s : NULL, run);
     int n = 1;
-    if (stateful) out[n++] = s.state;
-    for (int i = 0; i < 3 && stateful; i++)
-        if (!pal_is_none(s.conv[i])) out[n++] = s.conv[i];
+    for (int i = 0; i < m.parts && stateful; i++)
+        out[n++] = pal_mixer_state_get(&s, m.part[i].name);
     return n;
 }
 
@@ -137,17 +139,16 @@ static pal_array draw(pal_shape shape, uint64_t stream)
 
 static void mixer_trial(int m, int layout, pal_rule_mode mode, bool has_state)
 {
-    static const char *const names[] = {"state", "conv.0", "conv.1", "conv.2"};
     const dist_layout *l = &layouts[layout];
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(9, 0);
     const pal_mixer *mixer = pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng);
-    pal_shape shape[PAL_STATE_PARTS] = {{0}};
-    mixer->remembers(mixer, l->sequences ? l->sequences : l->B, 0, shape);
-    dist_input input[6] = {{"x", DIST_TOKENS, draw(PAL_SHAPE(l->B, l->T, WIDTH), 0)}};
-    for (int i = 0; i < 4; i++) {
-        input[1 + i] = (dist_input){.name = names[i], .axis = DIST_STATES};
-        if (has_state && shape[i].ndim) input[1 + i].x = draw(shape[i], 1 + (uint64_t)i);
+    const pal_remembered memory = mixer->remembers(mixer, l->sequences ? l->sequences : l->B, 0);
+    dist_input input[2 + PAL_MIXER_PARTS] = {
+        {"x", DIST_TOKENS, draw(PAL_SHAPE(l->B, l->T, WIDTH), 0)}};
+    for (int i = 0; i < memory.parts; i++) {
+        input[1 + i] = (dist_input){.name = memory.part[i].name, .axis = DIST_STATES};
+        if (has_state) input[1 + i].x = draw(memory.part[i].shape, 1 + (uint64_t)i);
     }
     char text[160];
     snprintf(text, sizeof text, "%s%s", mixers[m], has_state ? ", state" : "");
@@ -155,7 +156,7 @@ static void mixer_trial(int m, int layout, pal_rule_mode mode, bool has_state)
         (dist_trial){
             .input = input, .fn = call_mixer, .context = mixer, .params = params, .mode = mode},
         text, layout);
-    for (int i = 0; i < 5; i++) free(input[i].x.data);
+    for (int i = 0; i <= memory.parts; i++) free(input[i].x.data);
     pal_params_free(params);
 }
 

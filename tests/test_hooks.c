@@ -84,8 +84,8 @@ static int forward(const void *context, pal_tape *tape, pal_tensor x, pal_tensor
     pal_mixer_state state = {.seen = 0};
     (void)tape;
     out[0] = pal_mixer_forward(c->mixer, x, &state, c->run);
-    out[1] = state.state;
-    return pal_is_none(state.state) ? 1 : 2;
+    out[1] = pal_mixer_state_get(&state, "state");
+    return pal_is_none(pal_mixer_state_get(&state, "state")) ? 1 : 2;
 }
 
 static trial_result run_mixer(const char *text, pal_run_opts run)

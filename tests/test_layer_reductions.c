@@ -1,5 +1,6 @@
 /*
- * test_layer_reductions.c - the GDN-2 layer contains the KDA layer, and that the GDN layer.
+ * test_layer_reductions.c - the GDN-2 layer contains the KDA layer, that the GDN layer, and that
+ * the DeltaNet layer.
  *
  * tests/test_reductions.c says it of the rules; here it is said of whole layers, with their
  * projections, convolutions, norms and gates, as a map from the parameters of the smaller layer to
@@ -10,6 +11,8 @@
  *     GDN to KDA, HV <= V    row h of a_proj [HV,d] is row h of f_proj.0 [V,d], 0 below;
  *                            rows hK .. hK+K-1 of f_proj.1 [HV K,V] are the unit row e_h;
  *                            entry h of dt_bias [HV] is entries hK .. hK+K-1 of dt_bias [HV K]
+ *     DeltaNet to GDN        A_log is -1000, so that exp(A_log) is 0 and nothing decays; a_proj and
+ *                            dt_bias are whatever they are
  *
  * and every other parameter is the one of the same name. Then outputs, states and the gradient of
  * x are equal, and by the chain rule the gradient of a parameter of the smaller layer is the sum of
@@ -26,7 +29,7 @@
 
 static const double F64 = 1e-10, F32 = 1e-5;
 
-/* ---- The two maps ---- */
+/* ---- The maps ---- */
 
 typedef struct sizes {
     int64_t B, T, d, H, HV, K, V;
@@ -51,16 +54,32 @@ static void gdn_in_kda(const sizes *s, line l[LINES])
     l[1] = (line){"dt_bias", "dt_bias", s->K};
 }
 
+/* Every parameter has its own name; these two are where a fault is planted. */
+static void deltanet_in_gdn(const sizes *s, line l[LINES])
+{
+    (void)s;
+    l[0] = (line){"b_proj.weight", "b_proj.weight", 1};
+    l[1] = (line){"o_proj.weight", "o_proj.weight", 1};
+}
+
+/* A parameter of the larger layer that nothing maps to. */
+typedef enum constant {
+    NO_CONSTANT,
+    PICKS,   /* f_proj.1 picks a head's entry */
+    NO_DECAY /* A_log is low; a_proj and dt_bias do not matter */
+} constant;
+
 typedef struct reduction {
     const char *name, *small, *large;
     void (*lines)(const sizes *s, line l[LINES]);
-    bool picks; /* f_proj.1 is the constant that picks a head's entry */
+    constant constant;
 } reduction;
 
 static const reduction reductions[] = {
-    {"GDN-2 with one row a head is KDA", "kda", "gdn2", kda_in_gdn2, false},
+    {"GDN-2 with one row a head is KDA", "kda", "gdn2", kda_in_gdn2, NO_CONSTANT},
     {"KDA with one decay a head is GDN", "gdn:use_gate=false", "kda:output_gate=none", gdn_in_kda,
-     true},
+     PICKS},
+    {"GDN without decay is DeltaNet", "deltanet", "gdn:use_gate=false", deltanet_in_gdn, NO_DECAY},
 };
 enum { REDUCTIONS = sizeof reductions / sizeof *reductions };
 
@@ -141,14 +160,16 @@ static void map_parameters(const reduction *r, const sizes *s, pal_params *small
         }
         free(from.data);
     }
-    if (r->picks) {
-        int at = index_of(large, "f_proj.1.weight");
+    if (r->constant != NO_CONSTANT) {
+        int at = index_of(large, r->constant == PICKS ? "f_proj.1.weight" : "A_log");
         pal_array to = run_doubles(pal_params_at(large, at));
         for (int64_t i = 0; i < pal_array_count(&to); i++)
-            ((double *)to.data)[i] = i / s->V / s->K == i % s->V;
+            ((double *)to.data)[i] = r->constant == NO_DECAY ? -1000 : i / s->V / s->K == i % s->V;
         pal_assign(pal_params_at(large, at), &to);
         free(to.data);
         set[at] = true;
+        if (r->constant == NO_DECAY)
+            set[index_of(large, "a_proj.weight")] = set[index_of(large, "dt_bias")] = true;
     }
     for (int i = 0; i < pal_params_count(large); i++)
         ck_assert_msg(set[i], "nothing maps to %s", pal_params_name(large, i));
@@ -204,9 +225,12 @@ static int run_pieces(const void *context, pal_tape *tape, pal_tensor x, pal_ten
         y[i] = pal_mixer_forward(c->mixer, pal_slice(x, 1, c->cut[i], c->cut[i + 1], 1), &state,
                                  (pal_run_opts){.mode = c->mode});
     out[n++] = pal_concat(c->pieces, y, 1);
-    out[n++] = state.state;
-    for (int i = 0; i < 3; i++)
-        if (!pal_is_none(state.conv[i])) out[n++] = state.conv[i];
+    out[n++] = pal_mixer_state_get(&state, "state");
+    static const char *const tails[] = {"conv.0", "conv.1", "conv.2"};
+    for (int i = 0; i < 3; i++) {
+        const pal_tensor tail = pal_mixer_state_get(&state, tails[i]);
+        if (!pal_is_none(tail)) out[n++] = tail;
+    }
     return n;
 }
 
@@ -241,13 +265,13 @@ static problem random_problem(int i, const reduction *r)
                .H = 1 + pal_rng_below(&rng, 3),
                .K = 2 + 2 * pal_rng_below(&rng, 12)};
     s.V = s.K * halves / 2;
-    s.HV = s.H * (r->picks ? 1 + pal_rng_below(&rng, 3) : 1);
+    s.HV = s.H * (r->constant ? 1 + pal_rng_below(&rng, 3) : 1);
     while (s.HV > s.V) s.K += 2, s.V = s.K * halves / 2;
     char text[160];
     int n =
         snprintf(text, sizeof text, ":num_heads=%lld:num_v_heads=%lld:head_dim=%lld:expand_v=%g%s",
                  (long long)s.H, (long long)s.HV, (long long)s.K, (double)halves / 2, more[i % 4]);
-    if (r->picks)
+    if (r->constant)
         snprintf(text + n, sizeof text - (size_t)n, ":allow_neg_eigval=%s",
                  i % 3 ? "false" : "true");
     else

@@ -83,7 +83,9 @@ static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const d
 enum { OUTPUTS = 4 };
 static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out[OUTPUTS])
 {
-    const pal_tensor all[OUTPUTS] = {y, state->state, state->k, state->v};
+    const pal_tensor all[OUTPUTS] = {y, pal_mixer_state_get(state, "state"),
+                                     pal_mixer_state_get(state, "k"),
+                                     pal_mixer_state_get(state, "v")};
     int n = 0;
     for (int i = 0; i < OUTPUTS; i++)
         if (!pal_is_none(all[i])) out[n++] = all[i];
@@ -292,7 +294,7 @@ static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 static const struct {
     const char *text, *words;
 } wrong_texts[] = {
-    {"gdn3", "there is no mixer \"gdn3\"; there are mamba2, gdn, kda, gdn2"},
+    {"gdn3", "there is no mixer \"gdn3\"; there are mamba2, deltanet, gdn, kda"},
     {"", "there is no mixer \"\""},
     {"gdn2,", "there is no mixer \"\""},
     {"gdn2:heads=3", "mixer gdn2: there is no key \"heads\"; its keys are num_heads, head_dim"},

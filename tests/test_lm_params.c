@@ -162,7 +162,8 @@ static const pal_lm_opts ZOO = {
         "gdn:num_heads=2:head_dim=4:conv_bias=true,"
         "mamba2:head_dim=6:state_size=4:use_bias=true,"
         "attn:num_heads=2:qkv_bias=true:qk_norm=true,"
-        "swa:num_heads=2:window_size=3:qkv_bias=true:qk_norm=true",
+        "swa:num_heads=2:window_size=3:qkv_bias=true:qk_norm=true,"
+        "deltanet:num_heads=2:head_dim=4:conv_bias=true:use_gate=true",
 };
 
 /* The parameters that decay, without "model.layers.I.attn." */
@@ -177,6 +178,8 @@ static const char *const decaying[] = {
     "in_proj.weight conv1d.weight out_proj.weight ",
     "q_proj.weight k_proj.weight v_proj.weight o_proj.weight ",
     "q_proj.weight k_proj.weight v_proj.weight o_proj.weight ",
+    "q_proj.weight q_conv1d.weight k_proj.weight k_conv1d.weight v_proj.weight v_conv1d.weight "
+    "b_proj.weight g_proj.weight o_proj.weight ",
 };
 
 /* Whether the list has the word. */
@@ -217,7 +220,7 @@ START_TEST(what_decays)
         snprintf(entry, sizeof entry, "%s:", pal_mixers_name(i));
         ck_assert_msg(strstr(ZOO.mixers, entry) != NULL, "%s is not in this test", entry);
     }
-    for (int i = 0; i < 6; i++) want += words(decaying[i]) + 3;
+    for (int i = 0; i < 7; i++) want += words(decaying[i]) + 3;
     int n = pal_params_count(params);
     for (int i = 0; i < n; i++) pal_fill_uniform(pal_params_at(params, i), 1, 2, &rng);
     size_t bytes = (size_t)pal_params_block(params, 0).count * sizeof(float);
@@ -357,7 +360,7 @@ END_TEST
 /* With everything frozen the gradient of a mixer's input is still the same. */
 START_TEST(a_frozen_layer_hands_gradients_on)
 {
-    static const char *const text[] = {"gdn2", "kda", "gdn", "mamba2", "attn"};
+    static const char *const text[] = {"gdn2", "kda", "gdn", "mamba2", "attn", "deltanet"};
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(7, 0);
     pal_mixer *mixer = pal_mixer_new(params, "m", 8, PAL_F64, text[_i], &rng);
@@ -394,7 +397,7 @@ int main(void)
     tcase_add_test(c, what_decays);
     tcase_add_loop_test(c, frozen_parameters_take_no_gradient, 0, 8);
     tcase_add_test(c, frozen_parameters_rest);
-    tcase_add_loop_test(c, a_frozen_layer_hands_gradients_on, 0, 5);
+    tcase_add_loop_test(c, a_frozen_layer_hands_gradients_on, 0, 6);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

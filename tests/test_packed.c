@@ -54,8 +54,8 @@ static int packed(const void *context, pal_tape *tape, pal_tensor x, pal_tensor 
     pal_mixer_state state = {.seen = 0};
     pal_run_opts run = {.mode = c->mode, .offsets = offsets_on(tape)};
     out[0] = pal_mixer_forward(c->mixer, x, c->has_state ? &state : NULL, run);
-    out[1] = state.state;
-    out[2] = state.conv[0];
+    out[1] = pal_mixer_state_get(&state, "state");
+    out[2] = pal_mixer_state_get(&state, "conv.0");
     return c->has_state ? 3 : 1;
 }
 
@@ -68,8 +68,8 @@ static int alone(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *
         pal_mixer_state s = {.seen = 0};
         y[n] = pal_mixer_forward(c->mixer, pal_slice(x, 1, offsets[n], offsets[n + 1], 1),
                                  c->has_state ? &s : NULL, (pal_run_opts){.mode = c->mode});
-        state[n] = s.state;
-        tail[n] = s.conv[0];
+        state[n] = pal_mixer_state_get(&s, "state");
+        tail[n] = pal_mixer_state_get(&s, "conv.0");
     }
     out[0] = pal_concat(N, y, 1);
     if (!c->has_state) return 1;
@@ -116,7 +116,7 @@ static int packed_twice(const void *context, pal_tape *tape, pal_tensor x, pal_t
     pal_run_opts run = {.mode = c->mode, .offsets = offsets_on(tape)};
     for (int i = 0; i < 2; i++)
         out[i] = pal_mixer_forward(c->mixer, pal_slice(x, 1, i * T, i * T + T, 1), &state, run);
-    out[2] = state.state;
+    out[2] = pal_mixer_state_get(&state, "state");
     return 3;
 }
 
@@ -133,7 +133,7 @@ static int alone_twice(const void *context, pal_tape *tape, pal_tensor x, pal_te
                                             (pal_run_opts){.mode = c->mode});
         for (int i = 0; i < 2; i++)
             y[i][n] = pal_slice(both, 1, i * (to - from), (i + 1) * (to - from), 1);
-        last[n] = state.state;
+        last[n] = pal_mixer_state_get(&state, "state");
     }
     for (int i = 0; i < 2; i++) out[i] = pal_concat(N, y[i], 1);
     out[2] = pal_concat(N, last, 0);

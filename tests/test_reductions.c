@@ -66,31 +66,31 @@ static pal_rule_out gdn2(const setting *s, const pal_tensor *in, pal_tensor q, p
                          pal_tensor v, pal_tensor g, pal_tensor b, pal_tensor w)
 {
     pal_rule_opts opts = rule_options(s->p, s->mode, in);
-    return pal_gdn2(q, k, v, g, gate(s, RULE_GDN2, b), w, opts);
+    return pal_gdn2(q, k, v, g, gate(s, RULE_gdn2, b), w, opts);
 }
 
 static pal_rule_out kda(const setting *s, const pal_tensor *in, pal_tensor g, pal_tensor beta)
 {
     pal_rule_opts opts = rule_options(s->p, s->mode, in);
-    return pal_kda(in[0], in[1], in[2], g, gate(s, RULE_KDA, beta), opts);
+    return pal_kda(in[0], in[1], in[2], g, gate(s, RULE_kda, beta), opts);
 }
 
 static pal_rule_out gdn(const setting *s, const pal_tensor *in, pal_tensor g, pal_tensor beta)
 {
     pal_rule_opts opts = rule_options(s->p, s->mode, in);
-    return pal_gdn(in[0], in[1], in[2], g, gate(s, RULE_GDN, beta), opts);
+    return pal_gdn(in[0], in[1], in[2], g, gate(s, RULE_gdn, beta), opts);
 }
 
 static pal_rule_out deltanet(const setting *s, const pal_tensor *in)
 {
     pal_rule_opts opts = rule_options(s->p, s->mode, in);
-    return pal_deltanet(in[0], in[1], in[2], gate(s, RULE_DELTANET, in[3]), opts);
+    return pal_deltanet(in[0], in[1], in[2], gate(s, RULE_deltanet, in[3]), opts);
 }
 
 static pal_rule_out mamba2(const setting *s, const pal_tensor *in)
 {
     pal_rule_opts opts = rule_options(s->p, s->mode, in);
-    return pal_mamba2(in[0], gate(s, RULE_MAMBA2, in[1]), in[2], in[3], in[4], in[5], opts);
+    return pal_mamba2(in[0], gate(s, RULE_mamba2, in[1]), in[2], in[3], in[4], in[5], opts);
 }
 
 /* ---- The reductions: the smaller rule, and the larger one in its place ---- */
@@ -174,14 +174,14 @@ typedef struct reduction {
 } reduction;
 
 static const reduction reductions[] = {
-    {"GDN-2 with b = w = beta 1 is KDA", RULE_KDA, kda_itself, RULE_GDN2, kda_by_gdn2},
-    {"the same, gates tied inside groups", RULE_KDA, kda_tied, RULE_GDN2, kda_tied_by_gdn2},
-    {"KDA with g = g 1 is GDN", RULE_GDN, gdn_itself, RULE_KDA, gdn_by_kda},
-    {"so GDN-2 with both is GDN", RULE_GDN, gdn_itself, RULE_GDN2, gdn_by_gdn2},
-    {"GDN with g = 0 is DeltaNet", RULE_DELTANET, deltanet, RULE_GDN, deltanet_by_gdn},
-    {"KDA without g is DeltaNet", RULE_DELTANET, deltanet, RULE_KDA, deltanet_by_kda},
-    {"GDN-2 without g is DeltaNet", RULE_DELTANET, deltanet, RULE_GDN2, deltanet_by_gdn2},
-    {"GDN-2 with b = 0, w = dt 1, g = A dt 1 is Mamba-2", RULE_MAMBA2, mamba2, RULE_GDN2,
+    {"GDN-2 with b = w = beta 1 is KDA", RULE_kda, kda_itself, RULE_gdn2, kda_by_gdn2},
+    {"the same, gates tied inside groups", RULE_kda, kda_tied, RULE_gdn2, kda_tied_by_gdn2},
+    {"KDA with g = g 1 is GDN", RULE_gdn, gdn_itself, RULE_kda, gdn_by_kda},
+    {"so GDN-2 with both is GDN", RULE_gdn, gdn_itself, RULE_gdn2, gdn_by_gdn2},
+    {"GDN with g = 0 is DeltaNet", RULE_deltanet, deltanet, RULE_gdn, deltanet_by_gdn},
+    {"KDA without g is DeltaNet", RULE_deltanet, deltanet, RULE_kda, deltanet_by_kda},
+    {"GDN-2 without g is DeltaNet", RULE_deltanet, deltanet, RULE_gdn2, deltanet_by_gdn2},
+    {"GDN-2 with b = 0, w = dt 1, g = A dt 1 is Mamba-2", RULE_mamba2, mamba2, RULE_gdn2,
      mamba2_by_gdn2},
 };
 enum { REDUCTIONS = sizeof reductions / sizeof *reductions };
@@ -241,7 +241,7 @@ static run_result run_way(const setting *s, way *w, int rule, const pal_array *x
 {
     side c = {s, w};
     run_setup setup = {
-        .fn = run_side, .context = &c, .x = x, .input = pal_test_rules[rule].input, .dtype = dtype};
+        .fn = run_side, .context = &c, .x = x, .input = rule_names(rule), .dtype = dtype};
     return run(&setup);
 }
 
@@ -315,7 +315,7 @@ START_TEST(fault_is_seen)
         double error = difference(r, &s, x, f32 ? PAL_F32 : PAL_F64, NULL);
         ck_assert_msg(involved ? error > 1e-3 : error <= (f32 ? F32 : F64),
                       "%s, mode %s, with a fault in %s: the difference is %g", r->name,
-                      rule_mode_name(s.mode), pal_test_rules[faulty].name, error);
+                      rule_mode_name(s.mode), pal_rule_name(pal_rule_at(faulty)), error);
     }
     rule_inputs_free(x);
 }
@@ -374,11 +374,11 @@ START_TEST(no_beta_is_two_gates)
     rule_problem p = {.B = 1, .T = 1, .H = 1, .HV = 1, .K = 20, .V = 12};
     pal_rule_mode mode = modes[_i / 4];
     pal_array x[RULE_INPUTS];
-    rule_draw(&p, RULE_GDN2, 8, x);
+    rule_draw(&p, RULE_gdn2, 8, x);
     if (gates[_i % 4].b > 0) fill(&x[4], gates[_i % 4].b);
     if (gates[_i % 4].w > 0) fill(&x[5], gates[_i % 4].w);
-    run_result two = run_rule(&p, RULE_GDN2, x, PAL_F64, mode);
-    run_result zero = with_gate(RULE_KDA, x, 4, 0, mode), one = with_gate(RULE_KDA, x, 4, 1, mode);
+    run_result two = run_rule(&p, RULE_gdn2, x, PAL_F64, mode);
+    run_result zero = with_gate(RULE_kda, x, 4, 0, mode), one = with_gate(RULE_kda, x, 4, 1, mode);
     for (int i = 0; i < RUN_OUTPUTS; i++) {
         double beta, left = unexplained(&two.value[i], &zero.value[i], &one.value[i], &beta);
         printf("%s: the best beta for %s is %.4f and leaves %.1e of the step\n", gates[_i % 4].name,
@@ -400,11 +400,11 @@ START_TEST(no_scalar_decay_is_one_of_channels)
     rule_problem p = {.B = 1, .T = 1, .H = 1, .HV = 1, .K = 20, .V = 12};
     pal_rule_mode mode = modes[_i / 2];
     pal_array x[RULE_INPUTS];
-    rule_draw(&p, RULE_KDA, 8, x);
+    rule_draw(&p, RULE_kda, 8, x);
     if (_i % 2) fill(&x[3], -0.5);
-    run_result channels = run_rule(&p, RULE_KDA, x, PAL_F64, mode);
-    run_result gone = with_gate(RULE_GDN, x, 3, -1e4, mode); /* exp g = 0 */
-    run_result kept = with_gate(RULE_GDN, x, 3, 0, mode);    /* exp g = 1 */
+    run_result channels = run_rule(&p, RULE_kda, x, PAL_F64, mode);
+    run_result gone = with_gate(RULE_gdn, x, 3, -1e4, mode); /* exp g = 0 */
+    run_result kept = with_gate(RULE_gdn, x, 3, 0, mode);    /* exp g = 1 */
     for (int i = 0; i < RUN_OUTPUTS; i++) {
         double a, left = unexplained(&channels.value[i], &gone.value[i], &kept.value[i], &a);
         ck_assert_msg(_i % 2 ? left <= F64 && fabs(a - exp(-0.5)) <= F64 : left > 0.05,
@@ -421,8 +421,8 @@ START_TEST(unequal_gates_differ)
 {
     rule_problem p = {.B = 1, .T = 70, .H = 1, .HV = 1, .K = 20, .V = 12};
     pal_array x[RULE_INPUTS], beta;
-    rule_draw(&p, RULE_GDN2, 8, x);
-    run_result two = run_rule(&p, RULE_GDN2, x, PAL_F64, modes[_i]);
+    rule_draw(&p, RULE_gdn2, 8, x);
+    run_result two = run_rule(&p, RULE_gdn2, x, PAL_F64, modes[_i]);
     beta = pal_array_of(PAL_F64, PAL_SHAPE(1, p.T, 1), calloc((size_t)p.T, sizeof(double)));
     for (int64_t t = 0; t < p.T; t++) {
         for (int64_t c = 0; c < p.K; c++)
@@ -432,7 +432,7 @@ START_TEST(unequal_gates_differ)
     }
     pal_array by_channel = x[4];
     x[4] = beta;
-    run_result one = run_rule(&p, RULE_KDA, x, PAL_F64, modes[_i]);
+    run_result one = run_rule(&p, RULE_kda, x, PAL_F64, modes[_i]);
     x[4] = by_channel;
     for (int i = 0; i < RUN_OUTPUTS; i++) {
         double error =

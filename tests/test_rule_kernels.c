@@ -112,8 +112,8 @@ enum { ROWS = sizeof table / sizeof *table };
  * and a product A dt in place of g. */
 static bool applies(const rule_problem *p, int rule)
 {
-    if (rule == RULE_DELTANET) return p->decay == DECAY_MILD || p->decay == DECAY_ZERO;
-    if (rule == RULE_MAMBA2)
+    if (rule == RULE_deltanet) return p->decay == DECAY_MILD || p->decay == DECAY_ZERO;
+    if (rule == RULE_mamba2)
         return p->keys == KEYS_UNIT && p->decay != DECAY_INFINITE && p->decay != DECAY_ABSENT;
     return true;
 }
@@ -155,8 +155,8 @@ static void against_composed(const rule_problem *p, int rule, const pal_array *x
         const char *worst;
         char text[128];
         snprintf(text, sizeof text, "%s, %s, chunk %lld, mode %s, %s on %s",
-                 pal_test_rules[rule].name, p->name, (long long)p->chunk, rule_mode_name(mode),
-                 pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()));
+                 pal_rule_name(pal_rule_at(rule)), p->name, (long long)p->chunk,
+                 rule_mode_name(mode), pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()));
         double error = run_distance(&r, truth, &worst);
         printf("%-72s %.1e (%s)\n", text, error, worst);
         run_agree(&r, truth, dtype == PAL_F64 ? F64 : F32, "%s", text);
@@ -195,7 +195,7 @@ END_TEST
  */
 static const struct {
     int rule, input;
-} decays[] = {{RULE_GDN2, 3}, {RULE_KDA, 3}, {RULE_GDN, 3}, {RULE_MAMBA2, 2}};
+} decays[] = {{RULE_gdn2, 3}, {RULE_kda, 3}, {RULE_gdn, 3}, {RULE_mamba2, 2}};
 static const rule_decay strong[] = {DECAY_20, DECAY_1E12, DECAY_TENTH};
 
 START_TEST(gradient_of_strong_decay)
@@ -215,11 +215,11 @@ START_TEST(gradient_of_strong_decay)
         int64_t n = pal_array_count(&truth.value[at]);
         double error = run_error(n, dg, exact), bias = run_bias(n, dg, exact);
         printf("%-8s d%s, %-20s, %-9s on %-6s: error %.2e, signed mean %+.1e\n",
-               pal_test_rules[rule].name, r.name[at], name[_i % 3], rule_mode_name(mode),
+               pal_rule_name(pal_rule_at(rule)), r.name[at], name[_i % 3], rule_mode_name(mode),
                pal_isa_name(pal_isa_selected()), error, bias);
         ck_assert_msg(error <= 2e-6, "%s, %s: the gradient of %s in mode %s on %s is off by %.3g",
-                      pal_test_rules[rule].name, name[_i % 3], r.name[at], rule_mode_name(mode),
-                      pal_isa_name(pal_isa_selected()), error);
+                      pal_rule_name(pal_rule_at(rule)), name[_i % 3], r.name[at],
+                      rule_mode_name(mode), pal_isa_name(pal_isa_selected()), error);
         run_free(&r);
     }
     run_free(&truth);
@@ -257,8 +257,8 @@ START_TEST(reflections_do_not_grow)
     for (int64_t i = 0; i < pal_array_count(&x[1]); i++)
         ((double *)x[1].data)[i] = i % p.K % 3 ? 0.25 : -0.25;
     fill(&x[2], 0.5);
-    for (int i = 3; i < pal_test_rules[rule].nin; i++)
-        if (pal_test_rules[rule].input[i][0] != 'g') fill(&x[i], 2);
+    for (int i = 3; i < rule_operands(rule); i++)
+        if (rule_names(rule)[i][0] != 'g') fill(&x[i], 2);
     for (int m = 0; m < 2; m++) {
         run_result r = run_rule(&p, rule, x, dtype, fused[m]);
         const pal_array *o = &r.value[0], *S = &r.value[1], *dS0 = &r.value[RUN_OUTPUTS + IN_STATE];
@@ -269,14 +269,14 @@ START_TEST(reflections_do_not_grow)
                 ck_abort_msg("o grows to %g", ((double *)o->data)[i]);
         double error = run_error(n, S->data, x[IN_STATE].data);
         ck_assert_msg(error <= tolerance, "%s, %s, %s: the state has moved by %g",
-                      pal_test_rules[rule].name, rule_mode_name(fused[m]), pal_dtype_name(dtype),
-                      error);
+                      pal_rule_name(pal_rule_at(rule)), rule_mode_name(fused[m]),
+                      pal_dtype_name(dtype), error);
         double *dS = malloc((size_t)n * sizeof *dS);
         pal_draw_cotangent(101, n, dS);
         error = run_error(n, dS0->data, dS);
         ck_assert_msg(error <= tolerance, "%s, %s, %s: its gradient has moved by %g",
-                      pal_test_rules[rule].name, rule_mode_name(fused[m]), pal_dtype_name(dtype),
-                      error);
+                      pal_rule_name(pal_rule_at(rule)), rule_mode_name(fused[m]),
+                      pal_dtype_name(dtype), error);
         free(dS);
         run_free(&r);
     }
@@ -288,7 +288,7 @@ static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, fused_is_composed, 0, pairs());
     tcase_add_loop_test(tc, gradient_of_strong_decay, 0, 4 * 3);
-    tcase_add_loop_test(tc, reflections_do_not_grow, 0, 2 * RULE_MAMBA2);
+    tcase_add_loop_test(tc, reflections_do_not_grow, 0, 2 * RULE_mamba2);
 }
 
 int main(void) { return rule_test_main("rule kernels", add); }

@@ -87,7 +87,7 @@ static void check_reach(const reach *to, const run_result *clean, const run_resu
 static int inputs(void)
 {
     int n = 0;
-    for (int rule = 0; rule < RULES; rule++) n += pal_test_rules[rule].nin + 1;
+    for (int rule = 0; rule < RULES; rule++) n += rule_operands(rule) + 1;
     return n;
 }
 
@@ -96,8 +96,8 @@ static int inputs(void)
 START_TEST(nan_stays)
 {
     int rule = 0, which = _i;
-    while (which > pal_test_rules[rule].nin) which -= pal_test_rules[rule++].nin + 1;
-    if (which == pal_test_rules[rule].nin) which = IN_STATE;
+    while (which > rule_operands(rule)) which -= rule_operands(rule++) + 1;
+    if (which == rule_operands(rule)) which = IN_STATE;
     for (int i = 0; i < 4 * MODES; i++) {
         const rule_problem *p = i % 2 ? &packed : &rows;
         bool last = i / 2 % 2;
@@ -105,8 +105,8 @@ START_TEST(nan_stays)
         pal_rule_mode mode = modes[i / 4];
         pal_array x[RULE_INPUTS];
         char text[128];
-        snprintf(text, sizeof text, "%s, %s, mode %s, %g in input %d", pal_test_rules[rule].name,
-                 p->name, rule_mode_name(mode), wrong, which);
+        snprintf(text, sizeof text, "%s, %s, mode %s, %g in input %d",
+                 pal_rule_name(pal_rule_at(rule)), p->name, rule_mode_name(mode), wrong, which);
         rule_draw(p, rule, 3, x);
         run_result clean = run_rule(p, rule, x, PAL_F32, mode);
         reach to = spoil(p, which, &x[which], wrong, last);

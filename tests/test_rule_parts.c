@@ -14,9 +14,9 @@
 static const double F64 = 1e-10, F32 = 1e-5;
 
 /* Inputs of a rule by what they are: Mamba-2 calls them Cm, Bm and x. */
-static int query(int rule) { return rule == RULE_MAMBA2 ? 4 : 0; }
-static int key(int rule) { return rule == RULE_MAMBA2 ? 3 : 1; }
-static int value(int rule) { return rule == RULE_MAMBA2 ? 0 : 2; }
+static int query(int rule) { return rule == RULE_mamba2 ? 4 : 0; }
+static int key(int rule) { return rule == RULE_mamba2 ? 3 : 1; }
+static int value(int rule) { return rule == RULE_mamba2 ? 0 : 2; }
 
 /* ---- A segment as a map of the state ---- */
 
@@ -37,25 +37,23 @@ enum { SEGMENTS = sizeof segments / sizeof *segments };
 
 static bool has_options(int rule, const rule_problem *p)
 {
-    return !(p->normalize && rule == RULE_MAMBA2) &&
-           !(p->decay == DECAY_ACTIVATION && rule >= RULE_DELTANET);
+    return !(p->normalize && rule == RULE_mamba2) &&
+           !(p->decay == DECAY_ACTIVATION && rule >= RULE_deltanet);
 }
 
-/* The operands of the fused operation in its own order. The state is none of the map's. */
+/* The inputs of the fused operation. The state is none of the map's. */
 static void operands(int rule, const pal_tensor in[RULE_INPUTS], const pal_rule_opts *opts,
-                     pal_tensor out[PAL_FUSED_INPUTS])
+                     pal_tensor out[PAL_RULE_INPUTS])
 {
-    static const int place[RULES][PAL_TEST_RULE_INPUTS] = {
-        [RULE_GDN2] = {PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W},
-        [RULE_KDA] = {PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B},
-        [RULE_GDN] = {PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B},
-        [RULE_DELTANET] = {PAL_Q, PAL_K, PAL_V, PAL_B},
-        [RULE_MAMBA2] = {PAL_V, PAL_G, PAL_IN_A, PAL_K, PAL_Q, PAL_IN_D}};
-    for (int i = 0; i < PAL_FUSED_INPUTS; i++) out[i] = PAL_NONE;
-    for (int i = 0; i < pal_test_rules[rule].nin; i++) out[place[rule][i]] = in[i];
-    out[PAL_IN_OFFSETS] = opts->offsets;
-    if (rule == RULE_MAMBA2) return;
-    out[PAL_IN_A_LOG] = opts->A_log, out[PAL_IN_DT_BIAS] = opts->dt_bias;
+    const pal_rule *r = pal_rule_at(rule);
+    for (int i = 0; i < pal_rule_inputs(r); i++) {
+        const int place = pal_rule_input(r, i)->place;
+        out[i] = i < rule_operands(rule)   ? in[i]
+                 : place == PAL_IN_OFFSETS ? opts->offsets
+                 : place == PAL_IN_A_LOG   ? opts->A_log
+                 : place == PAL_IN_DT_BIAS ? opts->dt_bias
+                                           : PAL_NONE;
+    }
 }
 
 /* The distance of M S + N from ref, with M [..,K,K] or its transpose for each lane. */
@@ -90,20 +88,20 @@ static pal_tensor cotangent(pal_tape *tape, pal_tensor out, uint64_t seed, bool 
 /* M, N and n as values of a result, for comparisons of bits. */
 static run_result segment_map(const rule_problem *p, int rule, const pal_array *x, pal_dtype dtype)
 {
-    static const pal_rule_kind kind[RULES] = {PAL_GDN2, PAL_KDA, PAL_GDN, PAL_DELTANET, PAL_MAMBA2};
     run_result r = {.dtype = dtype, .name = {"M", "N", "a state before"}};
     pal_tape *tape = pal_tape_new();
-    pal_tensor in[RULE_INPUTS], all[PAL_FUSED_INPUTS], M, N;
+    pal_tensor in[RULE_INPUTS], all[PAL_RULE_INPUTS], M, N;
     for (int i = 0; i < RULE_INPUTS; i++)
         in[i] = pal_input_leaf(tape, &x[i], dtype, false, i == IN_STATE);
     pal_rule_opts opts = rule_options(p, PAL_RULE_CHUNK, in);
-    pal_rule_out out = pal_test_rules[rule].run(in, opts);
+    pal_rule_out out = pal_rule_call(pal_rule_at(rule), in, opts);
     pal_tensor from[] = {out.o, out.state};
     pal_tensor d[] = {cotangent(tape, out.o, 100, false), cotangent(tape, out.state, 101, false)};
     ck_assert(pal_backward_from(2, from, d) == PAL_OK);
     operands(rule, in, &opts, all);
-    pal_rule_map(kind[rule], all, opts, &M, &N);
-    pal_tensor n = pal_rule_map_back(kind[rule], all, opts, cotangent(tape, out.o, 100, true));
+    pal_rule_map(pal_rule_at(rule), all, opts, &M, &N);
+    pal_tensor n =
+        pal_rule_map_back(pal_rule_at(rule), all, opts, cotangent(tape, out.o, 100, true));
     r.value[0] = run_doubles(M), r.value[1] = run_doubles(N), r.value[2] = run_doubles(n);
 
     pal_array S = run_doubles(out.state), dS = run_doubles(d[1]);
@@ -113,7 +111,7 @@ static run_result segment_map(const rule_problem *p, int rule, const pal_array *
     double tolerance = dtype == PAL_F32 ? F32 : F64;
     ck_assert_msg(forward <= tolerance && back <= tolerance,
                   "%s, %s, %s on %s, %d threads: M S + N is off by %.3g, M^T dS + n by %.3g",
-                  pal_test_rules[rule].name, p->name, pal_dtype_name(dtype),
+                  pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype),
                   pal_isa_name(pal_isa_selected()), pal_threads(), forward, back);
     free(S.data), free(dS.data), free(S0.data), free(dS0.data);
     pal_tape_free(tape);
@@ -139,7 +137,7 @@ START_TEST(segment_is_a_map)
             pal_set_threads(threads[t]);
             map[t] = segment_map(p, rule, x, dtype);
             run_identical(&map[t], &map[0], "%s, %s, %s on %s with %d threads",
-                          pal_test_rules[rule].name, p->name, pal_dtype_name(dtype),
+                          pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype),
                           pal_isa_name(pal_isa_selected()), threads[t]);
         }
         for (int t = 0; t < 3; t++) run_free(&map[t]);
@@ -176,7 +174,7 @@ static void call_rule(const views *s, const pal_tensor *in, pal_tensor *out)
                                 .node;
         ck_assert_msg(n->base != n, "a slice of the projection is a copy");
     }
-    pal_rule_out r = pal_test_rules[s->rule].run(in, rule_options(s->p, s->mode, in));
+    pal_rule_out r = pal_rule_call(pal_rule_at(s->rule), in, rule_options(s->p, s->mode, in));
     out[0] = r.o, out[1] = r.state;
 }
 
@@ -212,7 +210,7 @@ static void projected(const void *context, const pal_tensor *in, pal_tensor *out
 static void check_views(views *s, run_fn *fn, const pal_array *x, int times, const char *name)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT};
-    run_setup setup = {.fn = fn, .context = s, .x = x, .input = pal_test_rules[s->rule].input};
+    run_setup setup = {.fn = fn, .context = s, .x = x, .input = rule_names(s->rule)};
     for (int i = 0; i < 4; i++) {
         s->mode = modes[i / 2];
         setup.dtype = i % 2 ? PAL_F32 : PAL_F64;
@@ -222,14 +220,14 @@ static void check_views(views *s, run_fn *fn, const pal_array *x, int times, con
         s->copied = false;
         run_result one = run(&setup);
         run_agree(&one, &apart, i % 2 ? F32 : 1e-12, "%s, %s, mode %s, %s",
-                  pal_test_rules[s->rule].name, name, rule_mode_name(s->mode),
+                  pal_rule_name(pal_rule_at(s->rule)), name, rule_mode_name(s->mode),
                   pal_dtype_name(setup.dtype));
         for (int t = 0; t < (i < 2 ? times : 2); t++) {
             pal_set_threads(t ? 2 : 16);
             run_result r = run(&setup);
-            run_identical(&r, &one, "%s, %s, mode %s, %s, %d threads", pal_test_rules[s->rule].name,
-                          name, rule_mode_name(s->mode), pal_dtype_name(setup.dtype),
-                          pal_threads());
+            run_identical(&r, &one, "%s, %s, mode %s, %s, %d threads",
+                          pal_rule_name(pal_rule_at(s->rule)), name, rule_mode_name(s->mode),
+                          pal_dtype_name(setup.dtype), pal_threads());
             run_free(&r);
         }
         run_free(&apart), run_free(&one);
@@ -418,11 +416,12 @@ START_TEST(too_wide_is_named)
         }
         pal_error heard = {PAL_OK, ""};
         pal_set_error_handler(hear, &heard);
-        pal_rule_out r = pal_test_rules[rule].run(in, opts);
+        pal_rule_out r = pal_rule_call(pal_rule_at(rule), in, opts);
         ck_assert_msg(heard.status == PAL_ESHAPE && strstr(heard.message, "512") &&
-                          strstr(heard.message, pal_test_rules[rule].name) == heard.message,
-                      "%s, mode %s, K = %lld, V = %lld: got \"%s\"", pal_test_rules[rule].name,
-                      rule_mode_name(modes[m]), (long long)p.K, (long long)p.V, heard.message);
+                          strstr(heard.message, pal_rule_name(pal_rule_at(rule))) == heard.message,
+                      "%s, mode %s, K = %lld, V = %lld: got \"%s\"",
+                      pal_rule_name(pal_rule_at(rule)), rule_mode_name(modes[m]), (long long)p.K,
+                      (long long)p.V, heard.message);
         ck_assert(pal_tape_status(tape) == PAL_ESHAPE);
         ck_assert(pal_count(r.o) == 0 && pal_count(r.state) == 0);
         pal_set_error_handler(NULL, NULL);
@@ -443,7 +442,7 @@ START_TEST(too_wide_is_composed)
     rule_draw(&p, rule, 3, x);
     run_result composed = run_rule(&p, rule, x, PAL_F64, PAL_RULE_COMPOSED);
     run_result chosen = run_rule(&p, rule, x, PAL_F64, PAL_RULE_AUTO);
-    run_identical(&chosen, &composed, "%s", pal_test_rules[rule].name);
+    run_identical(&chosen, &composed, "%s", pal_rule_name(pal_rule_at(rule)));
     run_free(&composed), run_free(&chosen);
     rule_inputs_free(x);
 }

@@ -32,7 +32,7 @@ static bool same_outputs(const run_result *a, const run_result *b)
 
 /* ---- Linear in v and the initial state together ---- */
 
-static int value_input(int rule) { return rule == RULE_MAMBA2 ? 0 : 2; }
+static int value_input(int rule) { return rule == RULE_mamba2 ? 0 : 2; }
 
 /* x = a x + b y */
 static void combine(pal_array *x, double a, const pal_array *y, double b)
@@ -64,7 +64,7 @@ START_TEST(linear_in_values_and_state)
         leave_out(&both, i);
     }
     run_agree(&both, &two, F64, "%s, mode %s, f(a x + b y) and a f(x) + b f(y)",
-              pal_test_rules[rule].name, rule_mode_name(mode));
+              pal_rule_name(pal_rule_at(rule)), rule_mode_name(mode));
     run_free(&one), run_free(&two), run_free(&both);
     x[v] = v1, x[IN_STATE] = S1;
     rule_inputs_free(x);
@@ -90,14 +90,14 @@ static pal_rule_out run_piece(const piece *c, const pal_tensor *in, int i, pal_t
         if (!pal_is_none(in[j]) && pal_shape_of(in[j]).ndim >= 3)
             part[j] = pal_slice(in[j], 1, c->cut[i], c->cut[i + 1], 1);
     part[IN_STATE] = state;
-    return pal_test_rules[c->rule].run(part, rule_options(c->p, c->mode, part));
+    return pal_rule_call(pal_rule_at(c->rule), part, rule_options(c->p, c->mode, part));
 }
 
 /* The rule on all tokens, and of its output those before the cut. */
 static void prefix(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const piece *c = context;
-    pal_rule_out r = pal_test_rules[c->rule].run(in, rule_options(c->p, c->mode, in));
+    pal_rule_out r = pal_rule_call(pal_rule_at(c->rule), in, rule_options(c->p, c->mode, in));
     out[0] = pal_slice(r.o, 1, 0, c->cut[1], 1);
     out[1] = r.state;
 }
@@ -128,7 +128,7 @@ START_TEST(causal)
         run_setup s = {.fn = prefix,
                        .context = &c,
                        .x = x,
-                       .input = pal_test_rules[rule].input,
+                       .input = rule_names(rule),
                        .dtype = i % 2 ? PAL_F32 : PAL_F64,
                        .output_loss = true};
         run_result one = run(&s);
@@ -137,8 +137,8 @@ START_TEST(causal)
         ck_assert_msg(run_distance(&two, &one, NULL) > 1e-3, "the change has no effect");
         leave_out(&one, 1), leave_out(&two, 1);
         run_identical(&two, &one, "%s, mode %s, %s, tokens from %lld on changed",
-                      pal_test_rules[rule].name, rule_mode_name(c.mode), pal_dtype_name(s.dtype),
-                      (long long)cut[1]);
+                      pal_rule_name(pal_rule_at(rule)), rule_mode_name(c.mode),
+                      pal_dtype_name(s.dtype), (long long)cut[1]);
         run_free(&one), run_free(&two);
         rule_inputs_free(x);
     }
@@ -164,7 +164,7 @@ START_TEST(chunk_size_does_not_matter)
             p.chunk = chunks[i];
             run_result r = run_rule(&p, rule, x, dtype, mode);
             run_agree(&r, &base, d ? F32 : F64, "%s, mode %s, %s: chunk %lld and 16",
-                      pal_test_rules[rule].name, rule_mode_name(mode), pal_dtype_name(dtype),
+                      pal_rule_name(pal_rule_at(rule)), rule_mode_name(mode), pal_dtype_name(dtype),
                       (long long)p.chunk);
             run_free(&r);
         }
@@ -202,8 +202,8 @@ START_TEST(kept_states_do_not_matter)
             p.keep_every = every[i / 2];
             pal_set_threads(i % 2 ? 16 : 1);
             snprintf(text, sizeof text, "%s, %s, mode %s, %s, keep_every %lld and 1",
-                     pal_test_rules[rule].name, p.name, rule_mode_name(mode), pal_dtype_name(dtype),
-                     (long long)p.keep_every);
+                     pal_rule_name(pal_rule_at(rule)), p.name, rule_mode_name(mode),
+                     pal_dtype_name(dtype), (long long)p.keep_every);
             run_result r = run_rule(&p, rule, x, dtype, mode);
             if (mode == PAL_RULE_CHUNK) run_identical(&r, &base, "%s", text);
             run_agree(&r, &base, d % 2 ? F32 : F64, "%s", text);
@@ -255,11 +255,11 @@ START_TEST(carried_state_is_whole)
         run_setup s = {.fn = in_pieces,
                        .context = &c,
                        .x = x,
-                       .input = pal_test_rules[rule].input,
+                       .input = rule_names(rule),
                        .dtype = i % 2 ? PAL_F32 : PAL_F64};
         run_result whole = run_rule(&p, rule, x, s.dtype, mode), r = run(&s);
         run_agree(&r, &whole, i % 2 ? F32 : F64, "%s, mode %s, %s in %d pieces",
-                  pal_test_rules[rule].name, rule_mode_name(mode), pal_dtype_name(s.dtype),
+                  pal_rule_name(pal_rule_at(rule)), rule_mode_name(mode), pal_dtype_name(s.dtype),
                   c.pieces);
         run_free(&whole), run_free(&r);
     }
@@ -300,11 +300,12 @@ START_TEST(packed_is_one_by_one)
         run_setup s = {.fn = one_by_one,
                        .context = &c,
                        .x = x,
-                       .input = pal_test_rules[rule].input,
+                       .input = rule_names(rule),
                        .dtype = d ? PAL_F32 : PAL_F64};
         run_result packed = run_rule(&p, rule, x, s.dtype, c.mode), r = run(&s);
-        run_agree(&packed, &r, d ? F32 : F64, "%s, mode %s, %s packed", pal_test_rules[rule].name,
-                  rule_mode_name(c.mode), pal_dtype_name(s.dtype));
+        run_agree(&packed, &r, d ? F32 : F64, "%s, mode %s, %s packed",
+                  pal_rule_name(pal_rule_at(rule)), rule_mode_name(c.mode),
+                  pal_dtype_name(s.dtype));
         run_free(&packed), run_free(&r);
     }
     rule_inputs_free(x);
@@ -316,8 +317,8 @@ END_TEST
 START_TEST(no_decay_is_decay_of_zero)
 {
     rule_problem p = {.B = 1, .T = 40, .H = 1, .HV = 2, .K = 20, .V = 12, .decay = DECAY_ZERO};
-    int rule = _i % RULE_DELTANET;
-    pal_rule_mode mode = modes[_i / RULE_DELTANET];
+    int rule = _i % RULE_deltanet;
+    pal_rule_mode mode = modes[_i / RULE_deltanet];
     pal_array x[RULE_INPUTS];
     rule_draw(&p, rule, 3, x);
     run_result zero = run_rule(&p, rule, x, PAL_F64, mode);
@@ -325,7 +326,8 @@ START_TEST(no_decay_is_decay_of_zero)
     x[3].data = NULL;
     run_result absent = run_rule(&p, rule, x, PAL_F64, mode);
     leave_out(&zero, RUN_OUTPUTS + 3);
-    run_agree(&absent, &zero, F64, "%s, mode %s", pal_test_rules[rule].name, rule_mode_name(mode));
+    run_agree(&absent, &zero, F64, "%s, mode %s", pal_rule_name(pal_rule_at(rule)),
+              rule_mode_name(mode));
     run_free(&zero), run_free(&absent);
     rule_inputs_free(x);
 }
@@ -339,7 +341,7 @@ START_TEST(each_gradient_by_itself)
     piece c = {.p = &p, .rule = rule, .mode = modes[_i / RULES], .cut = (const int64_t[]){0, 40}};
     pal_array x[RULE_INPUTS];
     rule_draw(&p, rule, 3, x);
-    run_setup s = {.fn = prefix, .context = &c, .x = x, .input = pal_test_rules[rule].input};
+    run_setup s = {.fn = prefix, .context = &c, .x = x, .input = rule_names(rule)};
     s.dtype = PAL_F64;
     for (int i = 0; i < RULE_INPUTS; i++) {
         if (!x[i].data) continue;
@@ -349,7 +351,7 @@ START_TEST(each_gradient_by_itself)
         run_result alone = run(&s);
         for (int j = 0; j < RULE_INPUTS; j++)
             if (j != i) leave_out(&all, RUN_OUTPUTS + j);
-        run_agree(&alone, &all, F64, "%s, mode %s", pal_test_rules[rule].name,
+        run_agree(&alone, &all, F64, "%s, mode %s", pal_rule_name(pal_rule_at(rule)),
                   rule_mode_name(c.mode));
         run_free(&all), run_free(&alone);
     }
@@ -361,29 +363,30 @@ END_TEST
 static void key_is_query(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const piece *c = context;
-    int k = c->rule == RULE_MAMBA2 ? 3 : 1, q = c->rule == RULE_MAMBA2 ? 4 : 0;
+    int k = c->rule == RULE_mamba2 ? 3 : 1, q = c->rule == RULE_mamba2 ? 4 : 0;
     pal_tensor all[RULE_INPUTS];
     memcpy(all, in, sizeof all);
     all[q] = in[k];
-    pal_rule_out r = pal_test_rules[c->rule].run(all, rule_options(c->p, c->mode, all));
+    pal_rule_out r = pal_rule_call(pal_rule_at(c->rule), all, rule_options(c->p, c->mode, all));
     out[0] = r.o, out[1] = r.state;
 }
 
 START_TEST(one_tensor_as_key_and_query)
 {
     rule_problem p = {.B = 1, .T = 40, .H = 1, .HV = 2, .K = 20, .V = 12};
-    int rule = _i % RULES, k = rule == RULE_MAMBA2 ? 3 : 1, q = rule == RULE_MAMBA2 ? 4 : 0;
+    int rule = _i % RULES, k = rule == RULE_mamba2 ? 3 : 1, q = rule == RULE_mamba2 ? 4 : 0;
     piece c = {.p = &p, .rule = rule, .mode = modes[_i / RULES]};
     pal_array x[RULE_INPUTS];
     rule_draw(&p, rule, 3, x);
     memcpy(x[q].data, x[k].data, (size_t)pal_array_count(&x[q]) * sizeof(double));
     run_result apart = run_rule(&p, rule, x, PAL_F64, c.mode);
-    run_setup s = {.fn = key_is_query, .context = &c, .x = x, .input = pal_test_rules[rule].input};
+    run_setup s = {.fn = key_is_query, .context = &c, .x = x, .input = rule_names(rule)};
     s.dtype = PAL_F64;
     run_result one = run(&s);
     combine(&apart.value[RUN_OUTPUTS + k], 1, &apart.value[RUN_OUTPUTS + q], 1);
     leave_out(&apart, RUN_OUTPUTS + q), leave_out(&one, RUN_OUTPUTS + q);
-    run_agree(&one, &apart, F64, "%s, mode %s", pal_test_rules[rule].name, rule_mode_name(c.mode));
+    run_agree(&one, &apart, F64, "%s, mode %s", pal_rule_name(pal_rule_at(rule)),
+              rule_mode_name(c.mode));
     run_free(&one), run_free(&apart);
     rule_inputs_free(x);
 }
@@ -410,7 +413,7 @@ START_TEST(threads_change_no_bit)
     const rule_problem *p = &threaded[_i / RULES];
     int rule = _i % RULES;
     pal_array x[RULE_INPUTS];
-    if (p->gate_heads && rule != RULE_GDN2) return; /* have no others */
+    if (p->gate_heads && rule != RULE_gdn2) return; /* have no others */
     rule_draw(p, rule, 3, x);
     for (int i = 0; i < 4 * ISAS; i++) {
         if (!test_isa(i / 4, p->name)) continue;
@@ -422,7 +425,7 @@ START_TEST(threads_change_no_bit)
             pal_set_threads(threads[t]);
             run_result r = run_rule(p, rule, x, dtype, mode);
             run_identical(&r, &one, "%s, %s, mode %s, %s on %s with %d threads",
-                          pal_test_rules[rule].name, p->name, rule_mode_name(mode),
+                          pal_rule_name(pal_rule_at(rule)), p->name, rule_mode_name(mode),
                           pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()), threads[t]);
             run_free(&r);
         }
@@ -451,8 +454,8 @@ START_TEST(auto_goes_by_length)
         run_free(&a), run_free(&c), run_free(&r);
         rule_inputs_free(x);
     }
-    ck_assert_msg(chunk || recurrent, "%s, T = %lld: auto is neither", pal_test_rules[rule].name,
-                  (long long)lengths[_i / RULES]);
+    ck_assert_msg(chunk || recurrent, "%s, T = %lld: auto is neither",
+                  pal_rule_name(pal_rule_at(rule)), (long long)lengths[_i / RULES]);
 }
 END_TEST
 
@@ -464,7 +467,7 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, kept_states_do_not_matter, 0, RULES * KEPT);
     tcase_add_loop_test(tc, carried_state_is_whole, 0, RULES * MODES);
     tcase_add_loop_test(tc, packed_is_one_by_one, 0, RULES * MODES);
-    tcase_add_loop_test(tc, no_decay_is_decay_of_zero, 0, RULE_DELTANET * MODES);
+    tcase_add_loop_test(tc, no_decay_is_decay_of_zero, 0, RULE_deltanet * MODES);
     tcase_add_loop_test(tc, each_gradient_by_itself, 0, RULES * MODES);
     tcase_add_loop_test(tc, one_tensor_as_key_and_query, 0, RULES * MODES);
     tcase_add_loop_test(tc, threads_change_no_bit, 0, RULES * THREADED);

@@ -70,19 +70,6 @@ static pal_status save_gradients(pal_call *call)
     return PAL_OK;
 }
 
-/* Carves scratch; with base NULL it counts. */
-typedef struct carver {
-    char *base;
-    size_t used;
-} carver;
-
-static void *carve(carver *c, int64_t count, size_t size)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += pal_round_up((size_t)count * size, PAL_ALIGN);
-    return p;
-}
-
 typedef struct problem {
     const pal_call *call;
     pal_dtype dtype;
@@ -98,7 +85,7 @@ typedef struct problem {
 /* Rows of x follow each other at one distance: they are a matrix as they are. */
 static bool even_rows(const pal_lines *x) { return x->ndim <= 1; }
 
-static problem describe(const pal_call *call, carver *c)
+static problem describe(const pal_call *call, pal_carver *c)
 {
     const pal_array *x = call->in[X];
     problem p = {.call = call,
@@ -109,10 +96,10 @@ static problem describe(const pal_call *call, carver *c)
                  .x = pal_lines_of(x, x->ndim - 1)};
     p.rows = p.x.count;
     p.block = block_rows(p.rows, p.n, p.size);
-    p.logits = carve(c, p.block * p.n, p.size);
-    p.loss = carve(c, p.block, sizeof(double));
-    p.copy = carve(c, even_rows(&p.x) ? 0 : p.block * p.d, p.size);
-    p.dbias = carve(c, call->in[BIAS] ? p.n : 0, sizeof(double));
+    p.logits = pal_carve(c, (size_t)(p.block * p.n) * p.size);
+    p.loss = pal_carve(c, (size_t)p.block * sizeof(double));
+    p.copy = pal_carve(c, (size_t)(even_rows(&p.x) ? 0 : p.block * p.d) * p.size);
+    p.dbias = pal_carve(c, (size_t)(call->in[BIAS] ? p.n : 0) * sizeof(double));
     return p;
 }
 
@@ -122,7 +109,7 @@ static pal_status infer(pal_call *call)
     if (status == PAL_OK) status = pal_call_out(call, 0, call->in[X]->dtype, PAL_SCALAR);
     if (status == PAL_OK) status = save_gradients(call);
     if (status != PAL_OK) return status;
-    carver c = {0};
+    pal_carver c = {0};
     problem p = describe(call, &c);
     int64_t work = p.rows * (p.n + p.d) + 1, longest = p.n > p.d ? p.n : p.d;
     pal_call_work(call, work);
@@ -216,7 +203,7 @@ static void block_gradients(const problem *p, int64_t start, const pal_array *x,
 
 static void forward(const pal_call *call)
 {
-    carver c = {.base = call->scratch};
+    pal_carver c = {.base = call->scratch};
     const problem p = describe(call, &c);
     const pal_targets t = pal_targets_of(call->opts, call->in[TARGETS]);
     const double share = pal_targets_share(&t);

@@ -27,7 +27,7 @@ const char *direction_name(int i)
     return i < DIRECTIONS ? names[i] : NULL;
 }
 
-static const char *rule_name(int i) { return i < RULES ? rules[i].name : NULL; }
+static const char *rule_name(int i) { return i < RULES ? pal_rule_name(pal_rule_at(i)) : NULL; }
 
 /* "gdn2|kda|...", as the table below points at it. */
 enum { WORDS = 128 };

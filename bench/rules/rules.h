@@ -20,32 +20,25 @@ typedef struct dims {
     int64_t B, T, H, K, V;
 } dims;
 
-enum { GDN2, KDA, GDN, DELTANET, MAMBA2, RULES };
-enum { INPUTS = 6 };
+enum {
+#define PAL_RULE(name, test) RULE_##name,
+#include "layers/layers.def"
+    RULES
+};
+enum { INPUTS = 12 }; /* operands of a rule, at most */
 
-typedef enum draw { UNIT, NORMAL, UNIFORM } draw;
-typedef struct input {
-    const char *name, *axes; /* a letter of dims for each axis; 1: one */
-    draw draw;
-    double low, high; /* of UNIFORM; mean and deviation of NORMAL; UNIT has rows of length one */
-} input;
-
-typedef struct rule {
-    const char *name;
-    pal_rule_out (*call)(const pal_tensor *in, pal_rule_opts opts);
-    int nin;
-    input in[INPUTS];
-} rule;
-extern const rule rules[RULES];
+int operands(const pal_rule *r);
+/* The i of pal_rule_at. */
+int number_of(const pal_rule *r);
 
 /* A rule with numbers to run it on; all f32, on a tape for data. */
 typedef struct subject {
-    const rule *rule;
+    const pal_rule *rule;
     dims d;
     pal_tensor in[INPUTS], state;
     pal_tensor cotangent[2]; /* of o and of the final state */
 } subject;
-subject subject_draw(pal_tape *data, const rule *r, dims d);
+subject subject_draw(pal_tape *data, const pal_rule *r, dims d);
 
 /* A leaf with the values of x, on another tape or of another dtype; want: its gradient is wanted.
  */
@@ -120,6 +113,6 @@ bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk);
  * composed rule in f64: outputs and final state with gradients off, and outputs, state and all
  * gradients with gradients on; at 1e-10 in f64 and 2e-5 in f32, for each chunk size. Prints a line.
  */
-bool validate(const rule *r, pal_rule_mode mode, const list *chunk);
+bool validate(const pal_rule *r, pal_rule_mode mode, const list *chunk);
 
 #endif

@@ -12,24 +12,10 @@ enum { PREPARE, SCAN, PREPARE_AGAIN, SOLVE_AGAIN, SCAN_BACK, GRADIENT, STAGES };
 static const char *const names[STAGES] = {"prepare",     "scan",      "prepare again",
                                           "solve again", "scan back", "gradient"};
 
-/* Which operand of the operation an input of the rule is. */
-static int place(const rule *r, int i)
-{
-    static const int mamba2[INPUTS] = {PAL_V, PAL_G, PAL_IN_A, PAL_K, PAL_Q, PAL_IN_D};
-    if (r == &rules[MAMBA2]) return mamba2[i];
-    return r == &rules[DELTANET] && i == PAL_G ? PAL_B : i;
-}
-static pal_rule_kind kind_of(const rule *r)
-{
-    static const pal_rule_kind kinds[RULES] = {PAL_GDN2, PAL_KDA, PAL_GDN, PAL_DELTANET,
-                                               PAL_MAMBA2};
-    return kinds[r - rules];
-}
-
 /* A rule's call without its tape, and the memory of one lane. */
 typedef struct stand {
-    pal_array in[PAL_FUSED_INPUTS], o;
-    const pal_array *ins[PAL_FUSED_INPUTS];
+    pal_array in[PAL_RULE_INPUTS], o;
+    const pal_array *ins[PAL_RULE_INPUTS];
     pal_array *outs[1];
     pal_fused_opts opts;
     pal_call call;
@@ -54,18 +40,18 @@ static void carve(stand *x, pal_carver *c, int64_t chunks)
 
 static bool stand_up(stand *x, const subject *s, int64_t chunk)
 {
-    pal_tensor in[PAL_FUSED_INPUTS] = {{NULL, 0}};
-    for (int i = 0; i < s->rule->nin; i++) {
-        int at = place(s->rule, i);
-        in[at] = s->in[i];
-        x->in[at] = pal_value(s->in[i]);
-        x->ins[at] = &x->in[at];
+    pal_tensor in[PAL_RULE_INPUTS] = {{NULL, 0}};
+    for (int i = 0; i < operands(s->rule); i++) {
+        in[i] = s->in[i];
+        x->in[i] = pal_value(s->in[i]);
+        x->ins[i] = &x->in[i];
     }
     pal_rule_opts opts = {.mode = PAL_RULE_CHUNK, .chunk = chunk};
-    x->opts = pal_fused_options(kind_of(s->rule), in, &opts);
+    x->opts = pal_fused_options(s->rule, in, &opts);
     x->o = pal_value(s->cotangent[0]);
     x->outs[0] = &x->o;
-    x->call = (pal_call){.opts = &x->opts, .nin = PAL_FUSED_INPUTS, .in = x->ins, .out = x->outs};
+    x->call =
+        (pal_call){.opts = &x->opts, .nin = pal_rule_inputs(s->rule), .in = x->ins, .out = x->outs};
     x->f = pal_fused_of(&x->call, 1);
     pal_carver c = {NULL, 0};
     carve(x, &c, pal_fused_chunks(&x->f, 0));
@@ -109,8 +95,8 @@ static void backward(stand *x, const pal_head *h, const pal_rows *dO, double tim
 {
     const pal_fused *f = &x->f;
     pal_head_grad none = {.add = 0};
-    double sums[2]; /* Mamba-2's */
-    if (f->opts->kind == PAL_MAMBA2) none.sums = sums;
+    double sums[2]; /* of A and D, which are wanted like what comes by token */
+    if (f->at[PAL_IN_A] >= 0) none.sums = sums;
     for (int64_t i = pal_fused_chunks(f, 0) - 1; i >= 0; i--) {
         char *S = x->S + (size_t)i * pal_fused_state_bytes(f);
         pal_rows rows = pal_rows_from(f, *dO, i * f->shape.C);
@@ -140,7 +126,7 @@ static double flops_of(const pal_rule_shape *s, int stage)
 
 static void print_stages(FILE *f, const stand *x, const char *name, const double time[STAGES])
 {
-    const double tokens = (double)(x->f.T * (x->f.HV > 1 ? x->f.HV - 1 : 1));
+    const double tokens = (double)(x->f.seq.T * (x->f.HV > 1 ? x->f.HV - 1 : 1));
     double all = 0;
     for (int i = 0; i < STAGES; i++) all += time[i];
     fprintf(f, "# stages: %s C %lld", name, (long long)x->f.shape.C);
@@ -164,7 +150,7 @@ bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk)
         forward(&x, &h, &o, time);
         backward(&x, &h, &o, time);
     }
-    for (int i = 0; i < n; i++) print_stages(files[i], &x, s->rule->name, time);
+    for (int i = 0; i < n; i++) print_stages(files[i], &x, pal_rule_name(s->rule), time);
     free(x.memory);
     return true;
 }

@@ -18,7 +18,7 @@ double job_run(void *context)
     size_t before = pal_tape_memory(j->tape).live;
 
     double start = seconds();
-    pal_tensor o = j->s->rule->call(in, j->opts).o;
+    pal_tensor o = pal_rule_call(j->s->rule, in, j->opts).o;
     if (backward && pal_tape_status(j->tape) == PAL_OK) pal_backward_from(1, &o, &cotangent);
     double time = seconds() - start;
 
@@ -55,7 +55,8 @@ double decoder_run(void *context)
 
     double start = seconds();
     for (int i = 0; i < PASSES * LAYERS; i++)
-        d->s->rule->call(in, (pal_rule_opts){.state = d->state[i % LAYERS], .in_place = true});
+        pal_rule_call(d->s->rule, in,
+                      (pal_rule_opts){.state = d->state[i % LAYERS], .in_place = true});
     double time = seconds() - start;
 
     return pal_tape_status(d->tape) == PAL_OK ? time : -1;

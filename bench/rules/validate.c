@@ -18,14 +18,14 @@ typedef struct results {
     pal_tensor at[RESULTS];
 } results;
 
-static void result_name(const rule *r, int i, char name[16])
+static void result_name(const pal_rule *r, int i, char name[16])
 {
     static const char *const outputs[OUTPUTS] = {"o", "state", "o (train)", "state (train)"};
     int of = i - OUTPUTS;
     if (of < 0)
         snprintf(name, 16, "%s", outputs[i]);
     else
-        snprintf(name, 16, "d%s", of < r->nin ? r->in[of].name : "state");
+        snprintf(name, 16, "d%s", of < operands(r) ? pal_rule_operand(r, of) : "state");
 }
 
 static void add(results *r, pal_tensor t) { r->at[r->n++] = t; }
@@ -46,13 +46,13 @@ static bool compute(const subject *s, pal_rule_opts opts, pal_dtype dtype, resul
     opts.state = leaf(r->tape, s->state, dtype, true);
 
     pal_set_grad(r->tape, false);
-    add_outputs(r, s->rule->call(in, opts));
+    add_outputs(r, pal_rule_call(s->rule, in, opts));
     pal_set_grad(r->tape, true);
-    pal_rule_out out = s->rule->call(in, opts);
+    pal_rule_out out = pal_rule_call(s->rule, in, opts);
     add_outputs(r, out);
     if (pal_tape_status(r->tape) != PAL_OK) return false;
     if (pal_backward_from(2, (pal_tensor[]){out.o, out.state}, cotangent) != PAL_OK) return false;
-    for (int i = 0; i < s->rule->nin; i++) add(r, pal_grad(in[i]));
+    for (int i = 0; i < operands(s->rule); i++) add(r, pal_grad(in[i]));
     add(r, pal_grad(opts.state));
     return true;
 }
@@ -68,11 +68,11 @@ static bool decode(const subject *s, pal_rule_opts opts, pal_dtype dtype, result
     opts.in_place = true;
     opts.state = pal_keep(store, "state", leaf(r->tape, s->state, dtype, false));
     for (int64_t t = 0; t < s->d.T; t++) {
-        for (int i = 0; i < s->rule->nin; i++) {
-            bool timed = s->rule->in[i].axes[1] == 'T';
+        for (int i = 0; i < operands(s->rule); i++) {
+            bool timed = pal_rule_axes(s->rule, i)[1] == 'T';
             token[i] = timed ? pal_slice(in[i], 1, t, t + 1, 1) : in[i];
         }
-        o[t] = s->rule->call(token, opts).o;
+        o[t] = pal_rule_call(s->rule, token, opts).o;
         if (pal_tape_status(r->tape) != PAL_OK) break;
     }
     add(r, pal_concat((int)s->d.T, o, 1));
@@ -105,7 +105,7 @@ typedef struct verdict {
     char where[2][16];
 } verdict;
 
-static void compare(verdict *v, const rule *r, pal_dtype dtype, const results *have,
+static void compare(verdict *v, const pal_rule *r, pal_dtype dtype, const results *have,
                     const results *want)
 {
     static const double limit[2] = {[PAL_F32] = 2e-5, [PAL_F64] = 1e-10};
@@ -142,7 +142,7 @@ static void check(verdict *v, const subject *s, pal_rule_opts opts)
     pal_tape_free(want.tape);
 }
 
-bool validate(const rule *r, pal_rule_mode mode, const list *chunk)
+bool validate(const pal_rule *r, pal_rule_mode mode, const list *chunk)
 {
     verdict v = {.good = true};
     pal_tape *data = pal_tape_new();
@@ -157,7 +157,7 @@ bool validate(const rule *r, pal_rule_mode mode, const list *chunk)
         }
     }
     pal_tape_free(data);
-    printf("# %-7s %-8s %-10s", v.good ? "valid" : "WRONG", r->name,
+    printf("# %-7s %-8s %-10s", v.good ? "valid" : "WRONG", pal_rule_name(r),
            mode == PAL_RULE_AUTO ? "decode" : mode_name((int)mode));
     if (v.good)
         printf("largest relative error: f32 %.1e (%s), f64 %.1e (%s)", v.worst[PAL_F32],

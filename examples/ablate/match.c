@@ -3,9 +3,10 @@
  *
  * Nothing is computed from formulas: a model is made by pal_lm_new and counted, so that what is
  * compared is what is trained. Recurrent state is what a mixer carries from token to token
- * (pal_mixer_state.state), seen by running it on one token; the tails of short convolutions, a few
- * rows, are left out. Of attention it is the keys and values that the last token of the longest row
- * that is tested may see: those of its window, if that is shorter than the row.
+ * (the part "state" of pal_mixer_state), seen by running it on one token; the tails of short
+ * convolutions, a few rows, are left out. Of attention it is the keys and values that the last
+ * token of the longest row that is tested may see: those of its window, if that is shorter than the
+ * row.
  */
 #include "examples/ablate/ablate.h"
 
@@ -98,17 +99,20 @@ static int64_t state_of(const pal_lm *lm, int64_t layer, const task *t)
     int64_t n = 0;
     pal_set_grad(tape, false);
     run_one(lm, layer, tape, &state);
-    if (!pal_is_none(state.state)) {
-        const pal_array a = pal_value(state.state);
+    const pal_tensor S = pal_mixer_state_get(&state, "state"), k = pal_mixer_state_get(&state, "k");
+    if (!pal_is_none(S)) {
+        const pal_array a = pal_value(S);
         n = pal_array_count(&a);
-    } else if (!pal_is_none(state.k)) {
-        const int64_t most = longest(t), H = pal_dim(state.k, 2), D = pal_dim(state.k, 3);
-        const pal_shape before = PAL_SHAPE(1, most - 1, H, D);
-        state = (pal_mixer_state){.k = pal_zeros(tape, PAL_F32, before),
-                                  .v = pal_zeros(tape, PAL_F32, before),
-                                  .seen = most - 1};
+    } else if (!pal_is_none(k)) {
+        const int64_t most = longest(t);
+        const pal_tensor before =
+            pal_zeros(tape, PAL_F32, PAL_SHAPE(1, most - 1, pal_dim(k, 2), pal_dim(k, 3)));
+        pal_mixer_state_set(&state, "k", before);
+        pal_mixer_state_set(&state, "v", before);
+        state.seen = most - 1;
         run_one(lm, layer, tape, &state);
-        n = seen_of(state.k, most) + seen_of(state.v, most);
+        n = seen_of(pal_mixer_state_get(&state, "k"), most) +
+            seen_of(pal_mixer_state_get(&state, "v"), most);
     }
     pal_tape_free(tape);
     return n;

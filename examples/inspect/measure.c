@@ -10,6 +10,7 @@
 #include "examples/inspect/observation.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,37 +19,54 @@ static pal_tensor row(pal_tape *tape, const double *x, int64_t t, int64_t n)
     return pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1, n), x + t * n);
 }
 
-/* One number a head: the first channel of a gate that has the same in all. */
-static pal_tensor one(pal_tape *tape, double x)
-{
-    return pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1), &x);
-}
-
 /* ---- The state ---- */
 
-/* One token by the head's own rule. A of Mamba-2 is a number of the head; a sequence made by hand
- * may change it from token to token, so it is found from g = A dt. */
+/* Where an operand of a rule is in a head: the rows of a member, [T,K] or [T,V]. */
+typedef struct member {
+    const char *name;
+    size_t offset;
+    bool values;
+} member;
+static const member members[] = {
+    {"q", offsetof(ob_head, q), false}, {"Cm", offsetof(ob_head, q), false},
+    {"k", offsetof(ob_head, k), false}, {"Bm", offsetof(ob_head, k), false},
+    {"v", offsetof(ob_head, v), true},  {"x", offsetof(ob_head, v), true},
+    {"g", offsetof(ob_head, g), false}, {"b", offsetof(ob_head, b), false},
+    {"w", offsetof(ob_head, w), true},  {"beta", offsetof(ob_head, w), true},
+    {"dt", offsetof(ob_head, w), true},
+};
+
+/*
+ * Token t of an operand: its channels, or the first where it is one number a head. A of Mamba-2 is
+ * a number of the head; a sequence made by hand may change it from token to token, so it is found
+ * from g = A dt. What is not here (D) is left out.
+ */
+static pal_tensor operand(pal_tape *tape, const ob_head *h, int64_t t, const char *name,
+                          const char *axes)
+{
+    const double g = h->g[t * h->K], w = h->w[t * h->V], A = w > 0 ? g / w : 0;
+    if (strcmp(name, "A") == 0) return pal_from(tape, PAL_F64, PAL_SHAPE(1), &A);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        const member *m = &members[i];
+        if (strcmp(m->name, name) != 0) continue;
+        const double *x = *(double *const *)(const void *)((const char *)h + m->offset);
+        const int64_t n = m->values ? h->V : h->K;
+        if (strlen(axes) == 4) return row(tape, x, t, n);
+        return pal_from(tape, PAL_F64, PAL_SHAPE(1, 1, 1), x + t * n);
+    }
+    return PAL_NONE;
+}
+
+enum { OPERANDS = 12 }; /* of a rule, at most */
+
+/* One token by the head's own rule. */
 static pal_rule_out step(pal_tape *tape, const ob_head *h, int64_t t, pal_rule_opts opts)
 {
-    const int64_t K = h->K, V = h->V;
-    pal_tensor q = row(tape, h->q, t, K), k = row(tape, h->k, t, K), v = row(tape, h->v, t, V);
-    const double g = h->g[t * K], w = h->w[t * V];
-    switch (h->rule) {
-    case OB_GDN2:
-        return pal_gdn2(q, k, v, row(tape, h->g, t, K), row(tape, h->b, t, K),
-                        row(tape, h->w, t, V), opts);
-    case OB_KDA:
-        return pal_kda(q, k, v, row(tape, h->g, t, K), one(tape, w), opts);
-    case OB_GDN:
-        return pal_gdn(q, k, v, one(tape, g), one(tape, w), opts);
-    case OB_DELTANET:
-        return pal_deltanet(q, k, v, one(tape, w), opts);
-    default: {
-        const double A = w > 0 ? g / w : 0;
-        return pal_mamba2(v, one(tape, w), pal_from(tape, PAL_F64, PAL_SHAPE(1), &A), k, q,
-                          PAL_NONE, opts);
-    }
-    }
+    const pal_rule *rule = pal_rule_find(ob_rule_name(h->rule));
+    pal_tensor in[OPERANDS] = {PAL_NONE};
+    for (int i = 0; i < OPERANDS && pal_rule_operand(rule, i); i++)
+        in[i] = operand(tape, h, t, pal_rule_operand(rule, i), pal_rule_axes(rule, i));
+    return pal_rule_call(rule, in, opts);
 }
 
 static void run_rule(pal_tape *tape, ob_head *h, pal_rule_mode mode)

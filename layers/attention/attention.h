@@ -15,7 +15,7 @@
 #ifndef PAL_ATTENTION_H
 #define PAL_ATTENTION_H
 
-#include "layers/rules/kernels.h"
+#include "layers/lane.h"
 
 enum { PAL_ATTENTION_KEYS = 64 }; /* of a block: a multiple of every panel */
 

@@ -10,7 +10,6 @@
  */
 #include "layers/attention/attention_op.h"
 #include "layers/attention/attention.h"
-#include "layers/rules/fused/fused.h"
 
 #include <omp.h>
 #include <string.h>
@@ -31,31 +30,26 @@ typedef struct problem {
     const pal_call *call;
     const pal_attention_table *table;
     pal_attention_shape shape;
-    size_t size; /* of an element */
-    int64_t T, S, HKV, group, sequences;
-    int64_t longest;        /* queries of a sequence */
-    int64_t rows;           /* queries of a block */
-    const int64_t *offsets; /* NULL: a sequence is a batch row */
+    size_t size;       /* of an element */
+    pal_sequences seq; /* of queries */
+    int64_t S, HKV, group;
+    int64_t longest; /* queries of a sequence */
+    int64_t rows;    /* queries of a block */
 } problem;
 
 static problem problem_of(const pal_call *call, bool back)
 {
-    const pal_array *q = call->in[0], *k = call->in[1], *offsets = call->in[3];
+    const pal_array *q = call->in[0], *k = call->in[1];
     const pal_attention_call *o = call->opts;
     const pal_attention_table *table = pal_attention_table_for(q->dtype);
     problem p = {.call = call,
                  .table = table,
                  .size = pal_dtype_size(q->dtype),
-                 .T = q->shape[1],
+                 .seq = pal_sequences_of(call->in[3], q->shape[0], q->shape[1]),
                  .S = k->shape[1],
                  .HKV = k->shape[2],
-                 .group = q->shape[2] / k->shape[2],
-                 .sequences = offsets ? offsets->shape[0] - 1 : q->shape[0],
-                 .offsets = offsets ? offsets->data : NULL};
-    p.longest = p.offsets ? 0 : p.T;
-    for (int64_t n = 0; n < p.sequences && p.offsets; n++)
-        if (p.offsets[n + 1] - p.offsets[n] > p.longest)
-            p.longest = p.offsets[n + 1] - p.offsets[n];
+                 .group = q->shape[2] / k->shape[2]};
+    p.longest = pal_sequence_longest(&p.seq);
     int64_t D = q->shape[3], Dp = pal_round_up_count(D, table->panel);
     /* A panel more than is needed, so that rows do not all fall into the same sets of a cache. */
     p.shape = (pal_attention_shape){.D = D,
@@ -78,63 +72,47 @@ typedef struct lane {
 
 static lane lane_of(const problem *p, int64_t sequence, int64_t head)
 {
-    if (!p->offsets) return (lane){p->T, p->S, sequence, head, 0, 0};
-    /* Keys before the first query are the first sequence's. */
-    int64_t first = p->offsets[sequence], n = p->offsets[sequence + 1] - first, past = p->S - p->T;
-    if (sequence > 0) return (lane){n, n, 0, head, first, past + first};
-    return (lane){n, past + n, 0, head, 0, 0};
+    const int64_t n = pal_sequence_length(&p->seq, sequence), past = p->S - p->seq.T;
+    lane l = {n, n, pal_sequence_batch(&p->seq, sequence), head, 0, 0};
+    l.query = l.key = pal_sequence_first(&p->seq, sequence);
+    /* Keys before the first query belong to the first sequence; not packed, to each. */
+    if (sequence > 0 && p->seq.offsets)
+        l.key += past;
+    else
+        l.S += past;
+    return l;
 }
 
-/* Rows of x from token t on. */
-static pal_rows rows_at(const problem *p, const pal_array *x, const lane *l, int64_t head,
-                        int64_t t)
-{
-    int64_t at = l->batch * x->stride[0] + t * x->stride[1] + head * x->stride[2];
-    return (pal_rows){(char *)x->data + at * (int64_t)p->size, x->stride[1], x->stride[3]};
-}
 /* Of q, o and their gradients from query t of the lane on; of k, v and theirs from key j on. */
-static pal_rows rows_of(const problem *p, const pal_array *x, const lane *l, int64_t head,
-                        int64_t t)
+static pal_rows rows_of(const pal_array *x, const lane *l, int64_t head, int64_t t)
 {
-    return rows_at(p, x, l, head, l->query + t);
+    return pal_rows_at(x, l->batch, l->query + t, head);
 }
-static pal_rows key_rows(const problem *p, const pal_array *x, const lane *l, int64_t j)
+static pal_rows key_rows(const pal_array *x, const lane *l, int64_t j)
 {
-    return rows_at(p, x, l, l->head, l->key + j);
+    return pal_rows_at(x, l->batch, l->key + j, l->head);
 }
 
 /* The log-sum-exp of query t of the lane. */
 static void *lse_of(const problem *p, const lane *l, int64_t head, int64_t t)
 {
-    int64_t at = (l->batch * p->HKV * p->group + head) * p->T + l->query + t;
+    int64_t at = (l->batch * p->HKV * p->group + head) * p->seq.T + l->query + t;
     return (char *)p->call->saved[0].data + (size_t)at * p->size;
-}
-
-/*
- * Blocks of `rows` tokens of all sequences, counted through. A packed sequence that begins at token
- * t has at least t / rows + n of them before it, whatever the lengths, so that no sum over
- * sequences is needed; some numbers then stand for no block.
- */
-static int64_t first_block(const problem *p, int64_t sequence, int64_t tokens, int64_t rows)
-{
-    const int64_t past = sequence > 0 ? tokens - p->T : 0; /* of keys */
-    if (p->offsets) return (past + p->offsets[sequence]) / rows + sequence;
-    return sequence * ((tokens + rows - 1) / rows);
 }
 
 /* The sequence of a block; *at is its first token there, which may be past the end. */
 static int64_t find_block(const problem *p, int64_t block, int64_t tokens, int64_t rows,
                           int64_t *at)
 {
-    int64_t low = 0, high = p->sequences;
+    int64_t low = 0, high = p->seq.count;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (first_block(p, middle, tokens, rows) <= block)
+        if (pal_first_block(&p->seq, middle, tokens, rows) <= block)
             low = middle;
         else
             high = middle;
     }
-    *at = (block - first_block(p, low, tokens, rows)) * rows;
+    *at = (block - pal_first_block(&p->seq, low, tokens, rows)) * rows;
     return low;
 }
 
@@ -220,7 +198,7 @@ static size_t back_bytes(const problem *p, bool whole_lanes)
 }
 
 /* Whether there are lanes enough for the team. */
-static bool by_lanes(const problem *p, int team) { return p->sequences * p->HKV >= team; }
+static bool by_lanes(const problem *p, int team) { return p->seq.count * p->HKV >= team; }
 
 /* ---- Forward ---- */
 
@@ -228,21 +206,16 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *
 {
     k->first = first;
     k->count = least(KEYS, l->S - first);
-    p->table->load_keys(&p->shape, key_rows(p, p->call->in[1], l, first),
-                        key_rows(p, p->call->in[2], l, first), k);
+    p->table->load_keys(&p->shape, key_rows(p->call->in[1], l, first),
+                        key_rows(p->call->in[2], l, first), k);
 }
 
 /* The block of keys from `first` on, if that is before `end`, for the cache. */
 static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
 {
     pal_ahead a = {.rows = least(KEYS, end - first)};
-    for (int i = 1; i < 3 && first < end; i++) {
-        pal_rows x = key_rows(p, p->call->in[i], l, first);
-        if (x.channel != 1) continue;
-        a.data[a.arrays] = x.data;
-        a.step[a.arrays] = x.step * (int64_t)p->size;
-        a.bytes[a.arrays++] = p->shape.D * (int64_t)p->size;
-    }
+    for (int i = 1; i < 3 && first < end; i++)
+        pal_ahead_add(&a, key_rows(p->call->in[i], l, first), p->shape.D, p->size);
     return a;
 }
 
@@ -259,7 +232,7 @@ static void forward_block(const problem *p, const lane *l, int64_t t, forward_sp
     for (int64_t g = 0; g < p->group; g++) {
         pal_queries *x = &f->queries[g];
         x->first = position, x->count = count;
-        k->start(&p->shape, rows_of(p, p->call->in[0], l, l->head * p->group + g, t), x);
+        k->start(&p->shape, rows_of(p->call->in[0], l, l->head * p->group + g, t), x);
     }
     for (int64_t j = first_keys(p, position); j < position + count; j += KEYS) {
         load_keys(p, l, j, &f->keys);
@@ -268,7 +241,7 @@ static void forward_block(const problem *p, const lane *l, int64_t t, forward_sp
     }
     for (int64_t g = 0; g < p->group; g++) {
         int64_t head = l->head * p->group + g;
-        k->finish(&p->shape, &f->queries[g], rows_of(p, p->call->out[0], l, head, t),
+        k->finish(&p->shape, &f->queries[g], rows_of(p->call->out[0], l, head, t),
                   lse_of(p, l, head, t));
     }
 }
@@ -278,7 +251,7 @@ static void forward(const pal_call *call)
     if (pal_array_count(call->out[0]) == 0) return;
     problem p = problem_of(call, false);
     size_t each = forward_bytes(&p);
-    int64_t items = first_block(&p, p.sequences, p.T, p.rows) * p.HKV;
+    int64_t items = pal_first_block(&p.seq, p.seq.count, p.seq.T, p.rows) * p.HKV;
 #pragma omp parallel num_threads(call->team) if (call->team > 1)
     {
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
@@ -287,7 +260,7 @@ static void forward(const pal_call *call)
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < items; i++) {
             int64_t item = items - 1 - i, t;
-            int64_t sequence = find_block(&p, item / p.HKV, p.T, p.rows, &t);
+            int64_t sequence = find_block(&p, item / p.HKV, p.seq.T, p.rows, &t);
             lane l = lane_of(&p, sequence, item % p.HKV);
             if (t < l.T) forward_block(&p, &l, t, &f);
         }
@@ -301,9 +274,9 @@ static void load_queries(const problem *p, const lane *l, int64_t head, int64_t 
     const pal_call *call = p->call;
     x->first = l->S - l->T + t;
     x->count = least(BACK_ROWS, l->T - t);
-    p->table->start_back(&p->shape, rows_of(p, call->in[0], l, head, t),
-                         rows_of(p, call->out[0], l, head, t),
-                         rows_of(p, call->dout[0], l, head, t), lse_of(p, l, head, t), x);
+    p->table->start_back(&p->shape, rows_of(call->in[0], l, head, t),
+                         rows_of(call->out[0], l, head, t), rows_of(call->dout[0], l, head, t),
+                         lse_of(p, l, head, t), x);
 }
 
 static void clear(const problem *p, void *rows, int64_t n)
@@ -316,7 +289,7 @@ static void hand_out_keys(const problem *p, const lane *l, int i, int64_t j, int
                           const void *rows)
 {
     const pal_array *d = p->call->din[i];
-    if (d) p->table->add(&p->shape, count, rows, 1, key_rows(p, d, l, j));
+    if (d) p->table->add(&p->shape, count, rows, 1, key_rows(d, l, j));
 }
 
 /* din[0] += scale times rows, from query t of the lane on. */
@@ -324,7 +297,7 @@ static void hand_out_queries(const problem *p, const lane *l, int64_t head, int6
                              int64_t count, const void *rows)
 {
     const pal_array *d = p->call->din[0];
-    if (d) p->table->add(&p->shape, count, rows, p->shape.scale, rows_of(p, d, l, head, t));
+    if (d) p->table->add(&p->shape, count, rows, p->shape.scale, rows_of(d, l, head, t));
 }
 
 /* A block of keys with all queries that see one of them: dk and dv, and dQ [heads][lane_rows] if it
@@ -380,8 +353,8 @@ static void by_blocks(const problem *p, back_space *b)
 {
     const pal_call *call = p->call;
     const int64_t H = p->HKV * p->group;
-    int64_t keys = first_block(p, p->sequences, p->S, KEYS) * p->HKV;
-    int64_t queries = first_block(p, p->sequences, p->T, BACK_ROWS) * H;
+    int64_t keys = pal_first_block(&p->seq, p->seq.count, p->S, KEYS) * p->HKV;
+    int64_t queries = pal_first_block(&p->seq, p->seq.count, p->seq.T, BACK_ROWS) * H;
     if (!call->din[1] && !call->din[2]) keys = 0;
     if (!call->din[0]) queries = 0;
 #pragma omp for schedule(dynamic, 1)
@@ -393,7 +366,7 @@ static void by_blocks(const problem *p, back_space *b)
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < queries; i++) {
         int64_t item = queries - 1 - i, head = item % H, t;
-        int64_t sequence = find_block(p, item / H, p->T, BACK_ROWS, &t);
+        int64_t sequence = find_block(p, item / H, p->seq.T, BACK_ROWS, &t);
         lane l = lane_of(p, sequence, head / p->group);
         if (t < l.T) query_block(p, &l, head, t, b);
     }
@@ -413,7 +386,7 @@ static void backward(const pal_call *call)
             by_blocks(&p, &b);
         } else {
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < p.sequences * p.HKV; i++) {
+            for (int64_t i = 0; i < p.seq.count * p.HKV; i++) {
                 lane l = lane_of(&p, i / p.HKV, i % p.HKV);
                 whole_lane(&p, &l, &b);
             }

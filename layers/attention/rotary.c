@@ -24,17 +24,18 @@ typedef struct angles {
     void *c, *s;
 } angles;
 
-static size_t line_bytes(int64_t half)
+static angles carve(pal_carver *c, int64_t half)
 {
-    return pal_round_up((size_t)half * sizeof(double), PAL_ALIGN);
+    void *line[6];
+    for (int i = 0; i < 6; i++) line[i] = pal_carve(c, (size_t)half * sizeof(double));
+    return (angles){line[0], line[1], line[2], line[3], line[4], line[5]};
 }
 
-static angles carve(void *scratch, int64_t half)
+static size_t angle_bytes(int64_t half)
 {
-    char *at = (char *)scratch + (size_t)omp_get_thread_num() * 6 * line_bytes(half);
-    void *line[6];
-    for (int i = 0; i < 6; i++) line[i] = at + (size_t)i * line_bytes(half);
-    return (angles){line[0], line[1], line[2], line[3], line[4], line[5]};
+    pal_carver c = {NULL, 0};
+    carve(&c, half);
+    return c.used;
 }
 
 static void begin(angles *a, int64_t half, double base, int64_t position)
@@ -69,16 +70,9 @@ static void narrow(const angles *a, pal_dtype dtype, int64_t half)
 static pal_status infer(pal_call *call)
 {
     const pal_array *x = call->in[0];
-    size_t each = 6 * line_bytes(x->shape[3] / 2), team = (size_t)pal_team(pal_array_count(x));
+    size_t each = angle_bytes(x->shape[3] / 2), team = (size_t)pal_team(pal_array_count(x));
     pal_status status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     return status == PAL_OK ? pal_call_scratch(call, team * each, team * each) : status;
-}
-
-static pal_rows row(const pal_array *x, int64_t b, int64_t t, int64_t h)
-{
-    int64_t at = b * x->stride[0] + t * x->stride[1] + h * x->stride[2];
-    char *data = (char *)x->data + at * (int64_t)pal_dtype_size(x->dtype);
-    return (pal_rows){data, x->stride[1], x->stride[3]};
 }
 
 /* Tokens t .. end - 1, the first of which has this position, of all rows of the batch. */
@@ -87,14 +81,17 @@ static void turn_block(const pal_call *call, const pal_array *x, const pal_array
 {
     const rotary_opts *o = call->opts;
     const int64_t half = x->shape[3] / 2;
-    angles a = carve(call->scratch, half);
+    const size_t own = (size_t)omp_get_thread_num() * angle_bytes(half);
+    pal_carver c = {(char *)call->scratch + own, 0};
+    angles a = carve(&c, half);
     begin(&a, half, o->base, position);
     for (;; advance(&a, half)) {
         narrow(&a, x->dtype, half);
         for (int64_t b = 0; b < x->shape[0]; b++)
             for (int64_t h = 0; h < x->shape[2]; h++)
-                pal_attention_table_for(x->dtype)->rotate(2 * half, a.c, a.s, back, row(x, b, t, h),
-                                                          row(y, b, t, h), back);
+                pal_attention_table_for(x->dtype)->rotate(2 * half, a.c, a.s, back,
+                                                          pal_rows_at(x, b, t, h),
+                                                          pal_rows_at(y, b, t, h), back);
         if (++t == end) return;
     }
 }

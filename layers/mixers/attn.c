@@ -13,6 +13,7 @@ typedef struct attn {
 } attn;
 
 static const double NORM_EPS = 1e-5;
+static const char *const names[3] = {"q", "k", "v"};
 enum { SWA_WINDOW = 2048, MOST_DIM = 128 };
 
 /* Puts what the state has before k or v, and leaves in it what later queries may see. */
@@ -44,7 +45,6 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
         if (i < 2 && m->opts.qk_norm) qkv[i] = pal_rms_norm(qkv[i], m->norm[i], NORM_EPS);
         if (i < 2) qkv[i] = pal_rotary(qkv[i], rotary);
     }
-    static const char *const names[3] = {"q", "k", "v"};
     for (int i = 0; i < 3; i++) pal_run_show(run, names[i], &qkv[i]);
     const bool packed = !pal_is_none(run->opts.offsets);
     if (state && (packed || (run->opts.parts && run->opts.parts->size > 1))) {
@@ -55,8 +55,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     }
     if (state) {
         state->seen += pal_dim(x, 1);
-        qkv[1] = with_past(m, &state->k, qkv[1]);
-        qkv[2] = with_past(m, &state->v, qkv[2]);
+        for (int i = 1; i < 3; i++) {
+            pal_tensor *past = pal_run_part(run, names[i]);
+            if (past) qkv[i] = with_past(m, past, qkv[i]);
+        }
     }
     pal_tensor y = pal_attention(qkv[0], qkv[1], qkv[2], how);
     pal_run_show(run, "o", &y);
@@ -64,12 +66,13 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     return pal_linear(y, m->o_proj, PAL_NONE);
 }
 
-static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
-                      pal_shape shape[PAL_STATE_PARTS])
+static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
 {
     const attn *m = (const attn *)mixer;
     const int64_t w = m->opts.window_size, n = w && seen > w - 1 ? w - 1 : seen;
-    shape[PAL_STATE_K] = shape[PAL_STATE_V] = PAL_SHAPE(B, n, m->HKV, m->D);
+    pal_remembered memory = {.counts = true};
+    for (int i = 1; i < 3; i++) pal_remember(&memory, names[i], PAL_SHAPE(B, n, m->HKV, m->D));
+    return memory;
 }
 
 static void parameters(attn *m, pal_build *b, int64_t d)

@@ -25,10 +25,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     pal_run_show(run, "beta", &beta);
     pal_tensor f = pal_linear(x, m->a_proj, PAL_NONE);
     /* f [B,T,HV] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
-    pal_rule_opts opts = pal_run_rule(run);
+    pal_rule_opts opts = pal_run_rule(run, &pal_rule_gdn);
     pal_run_delta(run, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
     pal_rule_out out = pal_gdn(qkv[0], qkv[1], qkv[2], f, beta, opts);
-    pal_run_done(run, &out);
+    pal_run_done(run, &pal_rule_gdn, &out);
 
     pal_gate kind = m->opts.no_gate ? PAL_GATE_NONE : PAL_GATE_SILU;
     pal_tensor gate =
@@ -40,11 +40,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     return pal_linear(y, m->o_proj, PAL_NONE);
 }
 
-static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
-                      pal_shape shape[PAL_STATE_PARTS])
+static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
 {
     (void)seen;
-    pal_heads_remember(&((const gdn *)mixer)->h, B, shape);
+    return pal_heads_remember(&((const gdn *)mixer)->h, &pal_rule_gdn, B);
 }
 
 static void parameters(gdn *m, pal_build *b)

@@ -37,10 +37,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
     f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->H, h->K);
     /* f [B,T,H,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
-    pal_rule_opts opts = pal_run_rule(run);
+    pal_rule_opts opts = pal_run_rule(run, &pal_rule_gdn2);
     pal_run_delta(run, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
     pal_rule_out out = pal_gdn2(qkv[0], qkv[1], qkv[2], f, b, w, opts);
-    pal_run_done(run, &out);
+    pal_run_done(run, &pal_rule_gdn2, &out);
 
     pal_tensor gate = PAL_NONE;
     if (m->opts.output_gate != PAL_GATE_NONE) {
@@ -54,11 +54,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     return pal_linear(y, m->o_proj, PAL_NONE);
 }
 
-static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
-                      pal_shape shape[PAL_STATE_PARTS])
+static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
 {
     (void)seen;
-    pal_heads_remember(&((const gdn2 *)mixer)->h, B, shape);
+    return pal_heads_remember(&((const gdn2 *)mixer)->h, &pal_rule_gdn2, B);
 }
 
 static void parameters(gdn2 *m, pal_build *b)

@@ -9,6 +9,7 @@
 #include "layers/mixers.h"
 #include "layers/modules/init.h"
 #include "tensor/keys.h"
+#include "layers/rules/rule.h"
 
 /* One call of a mixer. */
 typedef struct pal_run {
@@ -16,30 +17,50 @@ typedef struct pal_run {
     pal_run_opts opts;
 } pal_run;
 
-/* The tensors of a pal_mixer_state in order: state, conv[0], conv[1], conv[2], k, v. */
-enum { PAL_STATE, PAL_STATE_CONV, PAL_STATE_K = PAL_STATE_CONV + 3, PAL_STATE_V, PAL_STATE_PARTS };
+/* What a mixer remembers: the parts of its state, and their shapes. */
+typedef struct pal_remembered {
+    int parts;
+    struct {
+        const char *name;
+        pal_shape shape;
+    } part[PAL_MIXER_PARTS];
+    bool counts; /* the number of tokens, too */
+} pal_remembered;
 
 /* The first member of every mixer. */
 struct pal_mixer {
     const char *name;
     pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
-    /* The shapes of what it remembers of B sequences after `seen` tokens, for who reads a state
-     * from a file; shape[] comes zeroed, and what has no axes is PAL_NONE. */
-    void (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen,
-                      pal_shape shape[PAL_STATE_PARTS]);
+    /* What it remembers of B sequences after `seen` tokens. */
+    pal_remembered (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen);
 };
 
-/* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone). (run.c)
+/* ---- Memory (memory.c) ---- */
+
+/* Adds a part. */
+void pal_remember(pal_remembered *m, const char *name, pal_shape shape);
+/* Adds the state of a rule of S sequences and HV heads of K x V. */
+void pal_remember_rule(pal_remembered *m, const pal_rule *rule, int64_t S, int64_t HV, int64_t K,
+                       int64_t V);
+/* The name of the tail of convolution i. */
+const char *pal_conv_part(int i);
+/* Where the part of this name is in the state of this call, made if it was not there; NULL if there
+ * is no state. */
+pal_tensor *pal_run_part(const pal_run *run, const char *name);
+
+/* ---- A call (run.c) ---- */
+
+/* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone).
  */
 bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t);
 /* The options of a rule in this call. */
-pal_rule_opts pal_run_rule(const pal_run *run);
+pal_rule_opts pal_run_rule(const pal_run *run, const pal_rule *rule);
 /* For the delta rules: opts to bring q and k to unit length and g from its pre-activation on the
- * way; with a hook that is done here, and shown. */
+ * way; with a hook that is done here, and shown. g NULL: there is no decay. */
 void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
                    pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
 /* Shows o and the state of a rule, and hands the state on. */
-void pal_run_done(const pal_run *run, pal_rule_out *out);
+void pal_run_done(const pal_run *run, const pal_rule *rule, pal_rule_out *out);
 
 typedef struct pal_mixer_kind {
     const char *name;
@@ -62,7 +83,7 @@ PAL_CHECKED pal_status pal_mixers_entry(const char *list, int64_t i, char **mixe
 
 /* ---- The delta layers (qkv.c) ---- */
 
-/* What the three delta layers have in common: sizes, and the path to q, k and v. */
+/* What the delta layers have in common: sizes, and the path to q, k and v. */
 typedef struct pal_heads {
     int64_t d, H, HV, K, V, conv; /* conv 0: none */
     bool conv_bias;
@@ -82,7 +103,7 @@ void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
 void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
                      pal_tensor qkv[3]);
 /* As `remembers` of a mixer. */
-void pal_heads_remember(const pal_heads *h, int64_t B, pal_shape shape[PAL_STATE_PARTS]);
+pal_remembered pal_heads_remember(const pal_heads *h, const pal_rule *rule, int64_t B);
 /* x W^T as heads: [B,T,heads,width]. */
 pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,
                              int64_t width);

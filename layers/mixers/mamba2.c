@@ -33,7 +33,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     if (!tape || pal_tape_status(tape) != PAL_OK) return zxbcdt;
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
     pal_short_conv_opts how = {.silu = true,
-                               .tail = run->state ? &run->state->conv[0] : NULL,
+                               .tail = pal_run_part(run, pal_conv_part(0)),
                                .offsets = run->opts.offsets,
                                .parts = run->opts.parts,
                                .continued = run->opts.continued};
@@ -56,20 +56,22 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
         pal_tensor g = pal_mul(dt, A);
         pal_run_show(run, "g", &g);
     }
-    pal_rule_out out = pal_mamba2(x, dt, A, k, q, m->D, pal_run_rule(run));
-    pal_run_done(run, &out);
+    pal_rule_out out = pal_mamba2(x, dt, A, k, q, m->D, pal_run_rule(run, &pal_rule_mamba2));
+    pal_run_done(run, &pal_rule_mamba2, &out);
     pal_run_show(run, "gate", &part[0]);
     pal_tensor y = gated_norm(m, pal_reshape(out.o, PAL_SHAPE(B, T, m->di)), part[0]);
     return pal_linear(y, m->out_proj, m->out_bias);
 }
 
-static void remembers(const pal_mixer *mixer, int64_t B, int64_t seen,
-                      pal_shape shape[PAL_STATE_PARTS])
+static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
 {
     const mamba2 *m = (const mamba2 *)mixer;
+    pal_remembered memory = {0};
     (void)seen;
-    shape[PAL_STATE] = PAL_SHAPE(B, m->nh, m->N, m->P);
-    shape[PAL_STATE_CONV] = PAL_SHAPE(B, m->opts.conv_kernel - 1, m->di + 2 * m->G * m->N);
+    pal_remember_rule(&memory, &pal_rule_mamba2, B, m->nh, m->N, m->P);
+    pal_remember(&memory, pal_conv_part(0),
+                 PAL_SHAPE(B, m->opts.conv_kernel - 1, m->di + 2 * m->G * m->N));
+    return memory;
 }
 
 static void parameters(mamba2 *m, pal_build *b, int64_t d)

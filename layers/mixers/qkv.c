@@ -71,7 +71,7 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const p
     for (int i = 0; i < 3; i++) {
         pal_tensor y = pal_linear(x, proj[i], PAL_NONE);
         pal_short_conv_opts how = {.silu = true,
-                                   .tail = run->state ? &run->state->conv[i] : NULL,
+                                   .tail = h->conv ? pal_run_part(run, pal_conv_part(i)) : NULL,
                                    .offsets = run->opts.offsets,
                                    .parts = run->opts.parts,
                                    .continued = run->opts.continued};
@@ -80,9 +80,12 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const p
     }
 }
 
-void pal_heads_remember(const pal_heads *h, int64_t B, pal_shape shape[PAL_STATE_PARTS])
+pal_remembered pal_heads_remember(const pal_heads *h, const pal_rule *rule, int64_t B)
 {
-    shape[PAL_STATE] = PAL_SHAPE(B, h->HV, h->K, h->V);
+    pal_remembered m = {0};
+    pal_remember_rule(&m, rule, B, h->HV, h->K, h->V);
     for (int i = 0; i < 3 && h->conv; i++)
-        shape[PAL_STATE_CONV + i] = PAL_SHAPE(B, h->conv - 1, i < 2 ? h->H * h->K : h->HV * h->V);
+        pal_remember(&m, pal_conv_part(i),
+                     PAL_SHAPE(B, h->conv - 1, i < 2 ? h->H * h->K : h->HV * h->V));
+    return m;
 }

@@ -2,7 +2,6 @@
  * run.c - one call of a mixer: what its options mean for a rule, and the hook that looks in.
  */
 #include "layers/mixers/internal.h"
-#include "layers/rules/kernels.h"
 
 #include <string.h>
 
@@ -28,13 +27,14 @@ bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t)
     return on;
 }
 
-pal_rule_opts pal_run_rule(const pal_run *run)
+pal_rule_opts pal_run_rule(const pal_run *run, const pal_rule *rule)
 {
+    const pal_tensor *state = pal_run_part(run, rule->state[0].name);
     return (pal_rule_opts){.mode = run->opts.mode,
                            .offsets = run->opts.offsets,
                            .parts = run->opts.parts,
                            .continued = run->opts.continued,
-                           .state = run->state ? run->state->state : PAL_NONE};
+                           .state = state ? *state : PAL_NONE};
 }
 
 void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
@@ -46,16 +46,17 @@ void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, dou
         return;
     }
     for (int i = 0; i < 2; i++) qkv[i] = pal_l2_norm(qkv[i], PAL_NORM_EPS);
-    *g = pal_log_decay(*g, A_log, dt_bias, lower_bound);
+    if (g) *g = pal_log_decay(*g, A_log, dt_bias, lower_bound);
     pal_run_show(run, "q", &qkv[0]);
     pal_run_show(run, "k", &qkv[1]);
     pal_run_show(run, "v", &qkv[2]);
-    pal_run_show(run, "g", g);
+    if (g) pal_run_show(run, "g", g);
 }
 
-void pal_run_done(const pal_run *run, pal_rule_out *out)
+void pal_run_done(const pal_run *run, const pal_rule *rule, pal_rule_out *out)
 {
+    pal_tensor *state = pal_run_part(run, rule->state[0].name);
     pal_run_show(run, "o", &out->o);
     pal_run_show(run, "state", &out->state);
-    if (run->state) run->state->state = out->state;
+    if (state) *state = out->state;
 }

@@ -37,25 +37,11 @@ void pal_lm_state_free(pal_lm_state *s)
     pal_free(s, state_bytes(s->layers));
 }
 
-pal_tensor *pal_state_part(pal_mixer_state *s, int i)
-{
-    pal_tensor *const part[PAL_STATE_PARTS] = {&s->state,   &s->conv[0], &s->conv[1],
-                                               &s->conv[2], &s->k,       &s->v};
-    return part[i];
-}
-
-const char *pal_state_part_name(int i)
-{
-    static const char *const name[PAL_STATE_PARTS] = {"state",  "conv.0", "conv.1",
-                                                      "conv.2", "k",      "v"};
-    return name[i];
-}
-
-pal_tensor pal_state_keep(pal_params *store, int64_t layer, int i, pal_tensor t)
+pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t)
 {
     char name[64];
     if (pal_is_none(t)) return t;
-    snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, pal_state_part_name(i));
+    snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, part);
     return pal_keep(store, name, t);
 }
 
@@ -78,9 +64,11 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
 static void keep_all(pal_lm_state *s, pal_mixer_state *after)
 {
     for (int64_t i = 0; i < s->layers; i++) {
-        for (int j = 0; j < PAL_STATE_PARTS; j++)
-            *pal_state_part(&s->layer[i], j) =
-                pal_state_keep(s->store, i, j, *pal_state_part(&after[i], j));
+        for (int j = 0; j < PAL_MIXER_PARTS && after[i].part[j].name; j++) {
+            const pal_mixer_part p = after[i].part[j];
+            s->layer[i].part[j] =
+                (pal_mixer_part){p.name, pal_state_keep(s->store, i, p.name, p.tensor)};
+        }
         s->layer[i].seen = after[i].seen;
     }
 }

@@ -42,10 +42,8 @@ pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mix
                              pal_run_opts run);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
 
-/* The tensors of a mixer's state, i of PAL_STATE_PARTS (decode.c). */
-pal_tensor *pal_state_part(pal_mixer_state *s, int i);
-const char *pal_state_part_name(int i);
-/* A copy in the store, in the place of part i of the layer; PAL_NONE of PAL_NONE. */
-pal_tensor pal_state_keep(pal_params *store, int64_t layer, int i, pal_tensor t);
+/* A copy of a part of the layer's state in the store, in the place of the one before; PAL_NONE of
+ * PAL_NONE. (decode.c) */
+pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t);
 
 #endif

@@ -33,17 +33,16 @@ static pal_status put_layer(const pal_lm_state *state, int64_t i, pal_h5 *file, 
                             pal_error *error)
 {
     char path[PATH_BYTES];
-    pal_mixer_state s = state->layer[i];
-    const pal_array seen = pal_array_of(PAL_I64, (pal_shape){0}, &s.seen);
+    const pal_mixer *mixer = state->lm->blocks[i].mixer;
+    const pal_mixer_state *s = &state->layer[i];
+    const pal_array seen = pal_array_of(PAL_I64, (pal_shape){0}, (void *)(uintptr_t)&s->seen);
     pal_status status = pal_h5_put(file, path_of(path, group, i, "seen"), &seen, error);
-    if (status == PAL_OK)
-        status =
-            pal_h5_put_text(file, path, "mixer", pal_mixer_name(state->lm->blocks[i].mixer), error);
-    for (int j = 0; j < PAL_STATE_PARTS && status == PAL_OK; j++) {
-        const pal_tensor t = *pal_state_part(&s, j);
+    if (status == PAL_OK) status = pal_h5_put_text(file, path, "mixer", mixer->name, error);
+    const pal_remembered m = mixer->remembers(mixer, 1, s->seen);
+    for (int j = 0; j < m.parts && status == PAL_OK; j++) {
+        const pal_tensor t = pal_mixer_state_get(s, m.part[j].name);
         if (pal_is_none(t)) continue;
-        status =
-            pal_h5_put(file, path_of(path, group, i, pal_state_part_name(j)), &t.node->a, error);
+        status = pal_h5_put(file, path_of(path, group, i, m.part[j].name), &t.node->a, error);
     }
     return status;
 }
@@ -132,52 +131,55 @@ static bool read_seen(reader *r, int64_t i, int64_t *seen)
     return false;
 }
 
-/* Checks a layer; have[] says which of its tensors there are: all that the mixer has, or none. */
-static void check_layer(reader *r, int64_t i, bool have[PAL_STATE_PARTS])
+/* What layer i remembers of r->B sequences after what it has seen. */
+static pal_remembered memory_of(const reader *r, int64_t i)
+{
+    const pal_mixer *mixer = r->lm->blocks[i].mixer;
+    return mixer->remembers(mixer, r->B, r->to[i].seen);
+}
+
+/* Checks a layer; have[] says which of its parts there are: all that the mixer has, or none. */
+static void check_layer(reader *r, int64_t i, bool have[PAL_MIXER_PARTS])
 {
     char path[PATH_BYTES];
-    const pal_mixer *mixer = r->lm->blocks[i].mixer;
     int64_t *seen = &r->to[i].seen;
     bool any = false;
     if (!read_seen(r, i, seen)) return;
-    for (int j = 0; j < PAL_STATE_PARTS; j++) {
-        have[j] = pal_h5_has(r->file, path_of(path, r->group, i, pal_state_part_name(j)));
+    pal_remembered m = memory_of(r, i);
+    for (int j = 0; j < m.parts; j++) {
+        have[j] = pal_h5_has(r->file, path_of(path, r->group, i, m.part[j].name));
         if (have[j]) find_batch(r, path);
         any = any || have[j];
     }
-    pal_shape shape[PAL_STATE_PARTS] = {{0}};
-    mixer->remembers(mixer, r->B, *seen, shape);
-    const bool counts = shape[PAL_STATE_K].ndim > 0;
+    m = memory_of(r, i); /* of so many sequences */
     if (any && r->B < 1)
         complain(r, "layer %lld is of no sequence", (long long)i);
-    else if (counts ? any != (*seen > 0) : *seen != 0)
+    else if (m.counts ? any != (*seen > 0) : *seen != 0)
         complain(r, "layer %lld has seen %lld tokens, which its tensors have not", (long long)i,
                  (long long)*seen);
-    for (int j = 0; j < PAL_STATE_PARTS && any && r->B > 0; j++) {
-        path_of(path, r->group, i, pal_state_part_name(j));
-        if (have[j] && shape[j].ndim == 0)
-            complain(r, "a %s remembers no %s", mixer->name, path);
-        else if (!have[j] && shape[j].ndim > 0)
+    for (int j = 0; j < m.parts && any && r->B > 0; j++) {
+        path_of(path, r->group, i, m.part[j].name);
+        if (!have[j])
             complain(r, "%s is missing", path);
-        else if (have[j])
-            fits(r, path, r->lm->opts.dtype, shape[j]);
+        else
+            fits(r, path, r->lm->opts.dtype, m.part[j].shape);
     }
 }
 
 /* Reads a tensor of a size that has been checked into the store. */
-static pal_status read_part(reader *r, int64_t i, int j)
+static pal_status read_part(reader *r, int64_t i, const char *part)
 {
     char path[PATH_BYTES];
     pal_dtype dtype;
     pal_shape shape;
-    path_of(path, r->group, i, pal_state_part_name(j));
+    path_of(path, r->group, i, part);
     pal_status s = pal_h5_info(r->file, path, &dtype, &shape, r->error);
     if (s != PAL_OK) return s;
     pal_tensor t = pal_zeros(r->tape, dtype, shape);
     const pal_array a = pal_edit(t);
     if (pal_tape_status(r->tape) == PAL_OK) s = pal_h5_get(r->file, path, &a, r->error);
     if (s != PAL_OK) return s;
-    *pal_state_part(&r->to[i], j) = pal_state_keep(r->store, i, j, t);
+    pal_mixer_state_set(&r->to[i], part, pal_state_keep(r->store, i, part, t));
     if (pal_tape_status(r->tape) != PAL_OK || pal_params_status(r->store) != PAL_OK)
         return pal_error_set(r->error, PAL_ENOMEM, "lm_state: out of memory");
     pal_tape_reset(r->tape);
@@ -191,9 +193,13 @@ static bool note_extra(const char *name, void *user)
     const long long layer = strtoll(name, &end, 10);
     bool known = end != name && *end == '/' && layer >= 0 && layer < r->lm->opts.layers;
     if (known && !strcmp(end + 1, "seen")) return true;
-    for (int j = 0; known && j < PAL_STATE_PARTS; j++)
-        if (!strcmp(end + 1, pal_state_part_name(j))) return true;
-    complain(r, "%s/%s belongs to no layer", r->group, name);
+    const pal_remembered m = known ? memory_of(r, layer) : (pal_remembered){0};
+    for (int j = 0; j < m.parts; j++)
+        if (!strcmp(end + 1, m.part[j].name)) return true;
+    if (known)
+        complain(r, "a %s remembers no %s/%s", r->lm->blocks[layer].mixer->name, r->group, name);
+    else
+        complain(r, "%s/%s belongs to no layer", r->group, name);
     return true;
 }
 
@@ -208,7 +214,7 @@ static pal_status read_all(reader *r)
     if (layers != (double)r->lm->opts.layers)
         complain(r, "it is of %.17g layers where %lld are wanted", layers,
                  (long long)r->lm->opts.layers);
-    bool(*have)[PAL_STATE_PARTS] =
+    bool(*have)[PAL_MIXER_PARTS] =
         pal_params_alloc(r->store, (size_t)r->lm->opts.layers * sizeof *have);
     if (!have) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
     for (int64_t i = 0; i < r->lm->opts.layers; i++) check_layer(r, i, have[i]);
@@ -218,8 +224,9 @@ static pal_status read_all(reader *r)
     if (r->no_memory) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
     if (r->wrong) return PAL_EFORMAT;
     for (int64_t i = 0; i < r->lm->opts.layers; i++)
-        for (int j = 0; j < PAL_STATE_PARTS; j++)
-            if (have[i][j] && (s = read_part(r, i, j)) != PAL_OK) return s;
+        for (int j = 0; j < PAL_MIXER_PARTS; j++)
+            if (have[i][j] && (s = read_part(r, i, memory_of(r, i).part[j].name)) != PAL_OK)
+                return s;
     return PAL_OK;
 }
 

@@ -12,6 +12,7 @@
  * and 4.8; as W shifted products 6.0 and 10.2, 6.6 and 13.0. SiLU alone takes 1.6.
  */
 #include "autograd/ops/lines.h"
+#include "layers/lane.h"
 #include "layers/modules.h"
 #include "layers/parts.h"
 
@@ -26,13 +27,13 @@ typedef struct conv {
     const pal_kernels *k;
     bool silu;
     size_t size;
-    int64_t B, T, n, W, sequences;
-    const int64_t *offsets; /* NULL: not packed */
-    int64_t tokens, steps;  /* of a block, and blocks of a batch */
-    int64_t parts;          /* blocks of channels */
-    char *weight, *bias;    /* [W][n], [n] */
-    char *zeros;            /* [CHANNELS] */
-    char *own;              /* of each thread: `room` bytes */
+    int64_t B, T, n, W;
+    pal_sequences seq;
+    int64_t tokens, steps; /* of a block, and blocks of a batch */
+    int64_t parts;         /* blocks of channels */
+    char *weight, *bias;   /* [W][n], [n] */
+    char *zeros;           /* [CHANNELS] */
+    char *own;             /* of each thread: `room` bytes */
     size_t room;
     char *sums;    /* of each block: [W + 1][n], of weight and bias */
     double *total; /* [W + 1][n] */
@@ -40,35 +41,28 @@ typedef struct conv {
 
 /* ---- Memory ---- */
 
-static void *carve(char *base, size_t *used, int64_t count, size_t size)
-{
-    void *p = base ? base + *used : NULL;
-    *used += pal_round_up((size_t)count * size, PAL_ALIGN);
-    return p;
-}
-
 static bool wants(const pal_call *call, int i) { return call->din && call->din[i]; }
 
 /* Scratch from base, or, with NULL, how much there has to be. */
 static size_t lay_out(conv *c, char *base, int team, bool backward)
 {
-    size_t used = 0;
+    pal_carver m = {base, 0};
     const int64_t rows = backward ? c->W * CHANNELS : 0;
-    c->weight = carve(base, &used, c->W * c->n, c->size);
-    c->bias = carve(base, &used, c->n, c->size);
-    c->zeros = carve(base, &used, CHANNELS, c->size);
+    c->weight = pal_carve(&m, (size_t)(c->W * c->n) * c->size);
+    c->bias = pal_carve(&m, (size_t)c->n * c->size);
+    c->zeros = pal_carve(&m, CHANNELS * c->size);
     c->room = pal_round_up((size_t)(2 * c->W) * sizeof(void *), PAL_ALIGN) +
               pal_round_up((size_t)rows * c->size, PAL_ALIGN);
-    c->own = carve(base, &used, team, c->room);
-    if (!backward) return used;
-    c->sums = carve(base, &used, c->B * c->steps * (c->W + 1) * c->n, c->size);
-    c->total = carve(base, &used, (c->W + 1) * c->n, sizeof(double));
-    return used;
+    c->own = pal_carve(&m, (size_t)team * c->room);
+    if (!backward) return m.used;
+    c->sums = pal_carve(&m, (size_t)(c->B * c->steps * (c->W + 1) * c->n) * c->size);
+    c->total = pal_carve(&m, (size_t)((c->W + 1) * c->n) * sizeof(double));
+    return m.used;
 }
 
 static conv describe(const pal_call *call)
 {
-    const pal_array *x = call->in[X], *offsets = call->in[OFFSETS];
+    const pal_array *x = call->in[X];
     conv c = {.call = call,
               .k = pal_kernels_for(x->dtype),
               .silu = *(const bool *)call->opts,
@@ -77,8 +71,7 @@ static conv describe(const pal_call *call)
               .T = x->shape[1],
               .n = x->shape[2],
               .W = call->in[WEIGHT]->shape[2],
-              .sequences = offsets ? offsets->shape[0] - 1 : x->shape[0],
-              .offsets = offsets ? offsets->data : NULL};
+              .seq = pal_sequences_of(call->in[OFFSETS], x->shape[0], x->shape[1])};
     c.tokens = 4 * c.W < TOKENS ? TOKENS : 4 * c.W;
     c.steps = c.T > 0 ? (c.T + c.tokens - 1) / c.tokens : 1;
     c.parts = (c.n + CHANNELS - 1) / CHANNELS;
@@ -91,7 +84,7 @@ static pal_status infer(pal_call *call)
     conv c = describe(call);
     pal_status status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     if (status == PAL_OK && call->nout > 1)
-        status = pal_call_out(call, 1, x->dtype, PAL_SHAPE(c.sequences, c.W - 1, c.n));
+        status = pal_call_out(call, 1, x->dtype, PAL_SHAPE(c.seq.count, c.W - 1, c.n));
     if (status != PAL_OK) return status;
     const int64_t work = 4 * c.B * c.T * c.n + 1;
     const int team = pal_team(work);
@@ -124,16 +117,18 @@ typedef struct place {
     int64_t number, start, end;
 } place;
 
+static place sequence(const conv *c, int64_t number)
+{
+    const int64_t first = pal_sequence_first(&c->seq, number);
+    return (place){number, first, first + pal_sequence_length(&c->seq, number)};
+}
+
 /* Moves on to the sequence of token t; a place that is all 0 is before the first. */
 static void move_to(const conv *c, int64_t b, int64_t t, place *p)
 {
-    if (!c->offsets) {
-        *p = (place){b, 0, c->T};
-        return;
-    }
-    while (c->offsets[p->number + 1] <= t) p->number++;
-    p->start = c->offsets[p->number];
-    p->end = c->offsets[p->number + 1];
+    int64_t number = c->seq.offsets ? p->number : b;
+    while (c->seq.offsets && c->seq.offsets[number + 1] <= t) number++;
+    *p = sequence(c, number);
 }
 
 /* Channels from `from` on of row (i, j) of an array whose channels are next to each other. */
@@ -203,22 +198,16 @@ static void forward_block(const conv *c, const block *k)
     }
 }
 
-static place sequence(const conv *c, int64_t number)
-{
-    if (!c->offsets) return (place){number, 0, c->T};
-    return (place){number, c->offsets[number], c->offsets[number + 1]};
-}
-
 /* The last W - 1 inputs of each sequence; where it is shorter, the end of the tail before it. */
 static void write_tails(const conv *c)
 {
-    for (int64_t s = 0; s < c->sequences; s++) {
+    for (int64_t s = 0; s < c->seq.count; s++) {
         const place p = sequence(c, s);
         for (int64_t j = 0; j < (c->W - 1) * c->parts; j++) {
             int64_t row = j / c->parts, from = j % c->parts * CHANNELS;
             int64_t count = c->n - from < CHANNELS ? c->n - from : CHANNELS;
             memcpy(at(c, c->call->out[1], s, row, from),
-                   input(c, c->offsets ? 0 : s, &p, p.end - c->W + 1 + row, from),
+                   input(c, pal_sequence_batch(&c->seq, s), &p, p.end - c->W + 1 + row, from),
                    (size_t)count * c->size);
         }
     }
@@ -317,12 +306,12 @@ static void give_tail(const conv *c, const block *k, const place *p)
 
 static void tail_gradients(const conv *c)
 {
-    const int64_t items = c->sequences * c->parts;
+    const int64_t items = c->seq.count * c->parts;
 #pragma omp parallel for num_threads(c->call->team) schedule(static) if (c->call->team > 1)
     for (int64_t i = 0; i < items; i++) {
         block k = block_of(c, i % c->parts);
         place p = sequence(c, i / c->parts);
-        k.b = c->offsets ? 0 : p.number;
+        k.b = pal_sequence_batch(&c->seq, p.number);
         give_tail(c, &k, &p);
     }
 }

@@ -1,11 +1,11 @@
 /*
- * rule_kda.c - Kimi Delta Attention, token by token.
+ * kda.c - Kimi Delta Attention, token by token.
  *
  * The recurrence S <- (I - beta k k^T) diag(exp g) S + beta k v^T is one step of online learning: D
  * = diag(exp g) S predicts the value D^T k for key k, and the state moves by beta along the error:
  * S = D + k (beta (v - D^T k))^T.
  */
-#include "layers/rules/fused/fused.h"
+#include "layers/rules/scan.h"
 
 #include <math.h>
 
@@ -28,31 +28,14 @@ static pal_tensor token(const void *rule, int64_t t, pal_tensor *S)
     return pal_squeeze(pal_matmul(pal_select(r->q, 1, t), *S), -2); /* [B,HV,V] */
 }
 
-pal_rule_out pal_kda(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal_tensor beta,
-                     pal_rule_opts opts)
+static pal_rule_out compose(pal_scan *s, const pal_tensor *in, const pal_rule_opts *opts)
 {
-    pal_frame f;
-    pal_scan scan;
-    pal_arg a[] = {
-        {"q", "BTHK", q, false}, {"k", "BTHK", k, false},      {"v", "BTJV", v, false},
-        {"g", "BTJK", g, true},  {"beta", "BTJ", beta, false},
-    };
-    pal_frame_init(&f, "kda");
-    if (!pal_frame_add(&f, 5, a) || !pal_frame_groups(&f, 'J', 'H') ||
-        !pal_frame_decay(&f, g, "BTJK", &opts) || !pal_scan_init(&scan, &f, "BTJKV", &opts))
-        return pal_scan_failed(&f);
-    q = a[0].t, k = a[1].t, v = a[2].t, g = a[3].t, beta = a[4].t;
-
-    pal_rule_parts parts;
-    pal_tensor in[PAL_FUSED_INPUTS] = {
-        q, k, v, g, beta, PAL_NONE, scan.state, opts.offsets, opts.A_log, opts.dt_bias};
-    if (!pal_rule_parts_begin(&parts, &scan, PAL_KDA, in, &opts)) return pal_scan_failed(&f);
-    if (!pal_scan_composed(&scan, &opts))
-        return pal_rule_parts_end(&parts, pal_fused_rule(&f, &scan, PAL_KDA, in, &opts));
-    pal_scan_prepare(&scan, &opts, &q, &k, &g);
-    int64_t group = f.size['J'] / f.size['H']; /* value heads that read one key head */
+    const pal_frame *f = s->frame;
+    pal_tensor q = in[0], k = in[1], v = in[2], g = in[3], beta = in[4];
+    pal_scan_prepare(s, opts, &q, &k, &g);
+    const int64_t group = f->size['J'] / f->size['H']; /* value heads that read one key head */
     q = pal_share_heads(q, group), k = pal_share_heads(k, group);
-    double scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)f.size['K']);
+    const double scale = opts->scale != 0 ? opts->scale : 1 / sqrt((double)f->size['K']);
     kda rule = {
         .q = pal_unsqueeze(pal_affine(q, scale, 0), -2),
         .key_row = pal_unsqueeze(k, -2),
@@ -61,5 +44,26 @@ pal_rule_out pal_kda(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal
         .beta = pal_unsqueeze(pal_unsqueeze(beta, -1), -1),
     };
     if (!pal_is_none(g)) rule.decay = pal_unsqueeze(pal_exp(g), -1);
-    return pal_rule_parts_end(&parts, pal_scan_run(&scan, token, &rule, v));
+    return pal_scan_run(s, token, &rule, v);
+}
+
+const pal_rule pal_rule_kda = {
+    .name = "kda",
+    .kind = PAL_KIND_kda,
+    .operand = {{"q", "BTHK", PAL_Q, false},
+                {"k", "BTHK", PAL_K, false},
+                {"v", "BTJV", PAL_V, false},
+                {"g", "BTJK", PAL_G, true},
+                {"beta", "BTJ", PAL_B, false}},
+    .state = {{"state", "SJKV", PAL_IN_STATE, true}},
+    .erases = true,
+    .unit_keys = true,
+    .activates = true,
+    .compose = compose,
+};
+
+pal_rule_out pal_kda(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal_tensor beta,
+                     pal_rule_opts opts)
+{
+    return pal_rule_call(&pal_rule_kda, (const pal_tensor[]){q, k, v, g, beta}, opts);
 }

@@ -24,14 +24,7 @@
 #ifndef PAL_RULE_KERNELS_H
 #define PAL_RULE_KERNELS_H
 
-#include "tensor/internal.h"
-
-/* Channels of one head along time: entry (t, c) is element t * step + c * channel of data. NULL: no
- * such argument. */
-typedef struct pal_rows {
-    void *data;
-    int64_t step, channel;
-} pal_rows;
+#include "layers/lane.h"
 
 typedef struct pal_rule_shape {
     int64_t C, K, V;    /* tokens a chunk (a multiple of 16), key and value width */
@@ -45,7 +38,8 @@ typedef struct pal_rule_shape {
     double lower_bound; /* of its bounded form; 0: the softplus form */
 } pal_rule_shape;
 
-/* Indices of a head's arguments, and of their gradients. Mamba-2 calls them Cm, Bm, x, dt. */
+/* Indices of a head's arguments by token, and of their gradients. A rule says which of its operands
+ * is which (rule.h): Mamba-2 calls the first four Cm, Bm, x and dt. */
 enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_HEAD_ARGS };
 
 /* One value head of one sequence. */
@@ -61,25 +55,12 @@ typedef struct pal_head {
 typedef struct pal_head_grad {
     pal_rows out[PAL_HEAD_ARGS];
     uint32_t add;
-    /* Of this chunk alone: the gradients of A_log, then of dt_bias (K of them or one); Mamba-2: of
-     * A and D. NULL: not wanted. */
+    /* Of this chunk only: the gradients of what a head has as numbers, in this order and as far as
+     * the rule has it: A, D, A_log, dt_bias (K of them or one). NULL: not wanted. */
     double *sums;
 } pal_head_grad;
 
-/*
- * Rows that the next chunk will read or write. A lane's rows lie heads apart in memory, where no
- * hardware prefetcher follows; the scans ask for them a few at a time, so that they arrive while
- * products run. Without it a sixth of forward and backward was spent waiting.
- */
-enum { PAL_AHEAD = 2 * PAL_HEAD_ARGS + 1 };
-typedef struct pal_ahead {
-    int arrays;
-    int64_t rows; /* of each array */
-    const char *data[PAL_AHEAD];
-    int64_t step[PAL_AHEAD], bytes[PAL_AHEAD]; /* from row to row, and of a row */
-} pal_ahead;
-
-/* One prepared chunk; the memory is the caller's (pal_chunk_carve). */
+/* One prepared chunk; the memory is the caller's. */
 typedef struct pal_chunk {
     pal_ahead ahead;       /* of the chunk after this one */
     int64_t rows;          /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
@@ -132,12 +113,10 @@ typedef struct pal_rule_kernels {
     pal_gradient_fn *gradient;
 } pal_rule_kernels;
 
+/* The rules of layers.def, each with kernels. */
 typedef enum pal_rule_kind {
-    PAL_GDN2,
-    PAL_KDA,
-    PAL_GDN,
-    PAL_DELTANET,
-    PAL_MAMBA2,
+#define PAL_RULE(name, test) PAL_KIND_##name,
+#include "layers/layers.def"
     PAL_RULE_KINDS
 } pal_rule_kind;
 

@@ -7,8 +7,8 @@
 #include "layers/rules/scan.h"
 #include "layers/rules/kernels.h"
 
-/* Options that do not go together, or with the rule; delta rules have letters with J. */
-static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
+/* Options that do not go together, or with the rule. */
+static bool fit_options(pal_frame *f, const pal_rule *rule, const pal_rule_opts *o)
 {
     const bool A = !pal_is_none(o->A_log), bias = !pal_is_none(o->dt_bias);
     if (o->mode < PAL_RULE_AUTO || o->mode > PAL_RULE_CHUNK)
@@ -20,7 +20,7 @@ static bool fit_options(pal_frame *f, const pal_rule_opts *o, bool delta)
     if (o->keep_every < 0)
         return pal_frame_fail(f, PAL_EVALUE, "keep_every is %lld and should be above 0 (0: chosen)",
                               (long long)o->keep_every);
-    if (o->normalize && !delta)
+    if (o->normalize && !rule->unit_keys)
         return pal_frame_fail(f, PAL_EVALUE, "normalize is for the delta rules");
     if (A != bias)
         return pal_frame_fail(f, PAL_EVALUE, "A_log and dt_bias are given together or not at all");
@@ -56,18 +56,18 @@ bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts
     return true;
 }
 
-bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts)
+bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts)
 {
-    const char dims[] = {'S', letters[2], letters[3], letters[4], 0};
-    int64_t batch = f->size[(int)letters[0]];
-    *s = (pal_scan){.sequences = 1, .T = f->size[(int)letters[1]], .frame = f};
-    if (!fit_options(f, opts, letters[2] == 'J')) return false;
+    const char *dims = rule->state[0].axes;
+    const int64_t batch = f->size['B'];
+    *s = (pal_scan){.sequences = 1, .T = f->size['T'], .frame = f};
+    if (!fit_options(f, rule, opts)) return false;
     if (!pal_is_none(opts->offsets)) {
         s->offsets = pal_frame_offsets(f, opts->offsets, batch, s->T, &s->sequences);
         if (!s->offsets) return false;
     }
     f->size['S'] = s->offsets ? s->sequences : batch;
-    pal_arg state = {"state", dims, opts->state, true};
+    pal_arg state = {rule->state[0].name, dims, opts->state, true};
     if (!pal_frame_add(f, 1, &state)) return false;
     s->shape = (pal_shape){.ndim = 4};
     for (int d = 0; d < 4; d++) s->shape.dim[d] = f->size[(int)dims[d]];

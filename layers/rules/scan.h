@@ -5,7 +5,7 @@
 #define PAL_LAYERS_SCAN_H
 
 #include "layers/check.h"
-#include "layers/rules.h"
+#include "layers/rules/rule.h"
 
 /* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
  * axes dims, and brings them onto the tape. */
@@ -15,17 +15,16 @@ bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts
  */
 enum { PAL_FUSED_WIDTH = 512 };
 
-typedef struct pal_scan {
+struct pal_scan {
     pal_tensor state;       /* [S,heads,K,V] with S = B, or N when packed */
     const int64_t *offsets; /* NULL: not packed */
     int64_t sequences, T;   /* packed sequences (1 if not packed), and tokens of all of them */
     pal_frame *frame;
     pal_shape shape; /* of the state */
-} pal_scan;
+};
 
-/* Checks mode, chunk, initial state and offsets. The letters of batch, time, heads, key and value
- * width are given in this order: "BTJKV". The state stays PAL_NONE if none is given. */
-bool pal_scan_init(pal_scan *s, pal_frame *f, const char *letters, const pal_rule_opts *opts);
+/* Checks mode, chunk, initial state and offsets. The state stays PAL_NONE if none is given. */
+bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts);
 /* Whether heads are wider than fused modes take. */
 bool pal_scan_too_wide(const pal_scan *s);
 /* Whether the rule is to be composed: because it was asked for, or there is nothing to compute. */

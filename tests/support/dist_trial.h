@@ -10,7 +10,7 @@
 /* The processes: each shares every sequence with all others. Set by the program. */
 extern pal_dist *dist;
 
-enum { DIST_RANKS = 8, DIST_SEQUENCES = 8, DIST_INPUTS = 12, DIST_OUTPUTS = 5 };
+enum { DIST_RANKS = 8, DIST_SEQUENCES = 8, DIST_INPUTS = 16, DIST_OUTPUTS = 5 };
 
 /* T tokens of B sequences, or packed ones, and where the stretches of ranks begin. */
 typedef struct dist_layout {

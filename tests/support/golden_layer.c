@@ -120,7 +120,9 @@ static void run(golden *g, const pal_mixer *mixer, pal_params *params)
     pal_tensor y = pal_mixer_forward(mixer, x, &state, (pal_run_opts){.mode = g->mode});
     /* The file has Mamba-2's state as [B,nh,P,N]. */
     bool transposed = strcmp(pal_mixer_name(mixer), "mamba2") == 0;
-    const pal_tensor out[2] = {y, transposed ? pal_transpose(state.state, -1, -2) : state.state};
+    const pal_tensor out[2] = {y, transposed
+                                      ? pal_transpose(pal_mixer_state_get(&state, "state"), -1, -2)
+                                      : pal_mixer_state_get(&state, "state")};
     int n = pal_is_none(out[1]) ? 1 : 2; /* attention keeps no state of this kind */
     golden_backward(g, n, names, out);
     golden_result results[2];

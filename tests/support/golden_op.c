@@ -13,27 +13,27 @@ static pal_tensor transposed_if(bool yes, pal_tensor t)
     return yes && !pal_is_none(t) ? pal_transpose(t, -1, -2) : t;
 }
 
-/* The inputs of the rule, then the initial state and the offsets. */
-static void read_inputs(golden *g, const pal_test_rule *r, const char *names[INPUTS],
-                        pal_tensor in[INPUTS])
+/* The operands of the rule, whose number is returned; then the initial state and the offsets. */
+static int read_inputs(golden *g, const pal_rule *r, const char *names[INPUTS],
+                       pal_tensor in[INPUTS])
 {
-    for (int i = 0; i < r->nin; i++) names[i] = r->input[i];
-    names[r->nin] = "h0", names[r->nin + 1] = "cu_seqlens";
-    golden_expect_only(g, "in", r->nin + 2, names);
-    for (int i = 0; i < r->nin + 2; i++) {
+    int n = 0;
+    for (; pal_rule_operand(r, n); n++) names[n] = pal_rule_operand(r, n);
+    names[n] = "h0", names[n + 1] = "cu_seqlens";
+    golden_expect_only(g, "in", n + 2, names);
+    for (int i = 0; i < n + 2; i++) {
         char path[64];
         snprintf(path, sizeof path, "in/%s", names[i]);
-        in[i] = golden_leaf(g, path, i <= r->nin);
+        in[i] = golden_leaf(g, path, i <= n);
     }
+    return n;
 }
 
 golden_verdict golden_op(golden *g)
 {
     char name[64] = "";
-    const pal_test_rule *r = NULL;
     golden_text(g, "rule", name, sizeof name);
-    for (int i = 0; i < RULES; i++)
-        if (strcmp(pal_test_rules[i].name, name) == 0) r = &pal_test_rules[i];
+    const pal_rule *r = pal_rule_find(name);
     if (!r) {
         printf("  there is no rule \"%s\"\n", name);
         return GOLDEN_CANNOT;
@@ -43,11 +43,11 @@ golden_verdict golden_op(golden *g)
     pal_rule_opts opts = {.mode = g->mode, .scale = golden_number(g, "scale")};
     const char *inputs[INPUTS];
     pal_tensor in[INPUTS];
-    read_inputs(g, r, inputs, in);
+    const int operands = read_inputs(g, r, inputs, in);
     bool transposed = strcmp(name, "mamba2") == 0; /* these files have states as [..,P,N] */
-    opts.state = transposed_if(transposed, in[r->nin]);
-    opts.offsets = in[r->nin + 1];
-    pal_rule_out out = r->run(in, opts);
+    opts.state = transposed_if(transposed, in[operands]);
+    opts.offsets = in[operands + 1];
+    pal_rule_out out = pal_rule_call(r, in, opts);
 
     const char *const names[2] = {"o", "ht"};
     const pal_tensor outputs[2] = {out.o, transposed_if(transposed, out.state)};
@@ -56,7 +56,7 @@ golden_verdict golden_op(golden *g)
     for (int i = 0; i < 2; i++) results[i] = golden_result_of(names[i], pal_value(outputs[i]));
     golden_compare(g, "out", 2, results);
     int n = 0;
-    for (int i = 0; i <= r->nin; i++)
+    for (int i = 0; i <= operands; i++)
         if (!pal_is_none(in[i]))
             results[n++] = golden_result_of(inputs[i], golden_gradient(g, in[i]));
     golden_compare(g, "grad", n, results);

@@ -75,25 +75,25 @@ void run_free(run_result *r)
 
 typedef struct rule_call {
     const rule_problem *p;
-    const pal_test_rule *rule;
+    const pal_rule *rule;
     pal_rule_mode mode;
 } rule_call;
 
 static void call_rule(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const rule_call *c = context;
-    pal_rule_out r = c->rule->run(in, rule_options(c->p, c->mode, in));
+    pal_rule_out r = pal_rule_call(c->rule, in, rule_options(c->p, c->mode, in));
     out[0] = r.o, out[1] = r.state;
 }
 
 run_result run_rule(const rule_problem *p, int rule, const pal_array *x, pal_dtype dtype,
                     pal_rule_mode mode)
 {
-    rule_call c = {p, &pal_test_rules[rule], mode};
+    rule_call c = {p, pal_rule_at(rule), mode};
     run_setup s = {.fn = call_rule,
                    .context = &c,
                    .x = x,
-                   .input = c.rule->input,
+                   .input = rule_names(rule),
                    .dtype = dtype,
                    .constant = p->state_constant ? 1u << IN_STATE : 0,
                    .state_loss = p->state_loss,

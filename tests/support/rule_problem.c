@@ -12,30 +12,21 @@ static double exact(double x) { return (double)(float)x; }
 
 /* ---- Shapes ---- */
 
-static pal_shape shape_of(const rule_problem *p, int rule, const char *name)
+/* Of axes by letter; gates and g may have heads of their own. */
+static pal_shape shape_of(const rule_problem *p, const char *name, const char *axes)
 {
-    int64_t heads = p->gate_heads ? p->gate_heads : rule == RULE_GDN2 ? p->H : p->HV;
-    bool channels = rule == RULE_GDN2 || (rule == RULE_KDA && name[0] == 'g');
-    switch (name[0]) {
-    case 'q':
-    case 'k':
-    case 'B':
-    case 'C':
-        return PAL_SHAPE(p->B, p->T, p->H, p->K);
-    case 'v':
-    case 'w':
-    case 'x':
-        return PAL_SHAPE(p->B, p->T, p->HV, p->V);
-    case 'g':
-    case 'b':
-        return channels ? PAL_SHAPE(p->B, p->T, heads, p->K) : PAL_SHAPE(p->B, p->T, heads);
-    case 'd':
-        return PAL_SHAPE(p->B, p->T, p->HV);
-    case 's':
-        return PAL_SHAPE(p->sequences ? p->sequences : p->B, p->HV, p->K, p->V);
-    default:
-        return PAL_SHAPE(p->HV); /* A, D of Mamba-2 */
-    }
+    const bool gate = strchr("gb", name[0]) && p->gate_heads;
+    pal_shape s = {0};
+    for (const char *c = axes; *c; c++)
+        s.dim[s.ndim++] = *c == 'B'   ? p->B
+                          : *c == 'T' ? p->T
+                          : *c == 'S' ? (p->sequences ? p->sequences : p->B)
+                          : *c == 'K' ? p->K
+                          : *c == 'V' ? p->V
+                          : gate      ? p->gate_heads
+                          : *c == 'J' ? p->HV
+                                      : p->H;
+    return s;
 }
 
 int rule_time_axis(int input, const pal_array *x)
@@ -155,14 +146,15 @@ static void draw(const rule_problem *p, const char *name, uint64_t seed, pal_sha
 
 void rule_draw(const rule_problem *p, int rule, uint64_t seed, pal_array x[RULE_INPUTS])
 {
-    const pal_test_rule *r = &pal_test_rules[rule];
+    const pal_rule *r = pal_rule_at(rule);
     for (int i = 0; i < RULE_INPUTS; i++) x[i] = (pal_array){.dtype = PAL_F64};
-    for (int i = 0; i < r->nin; i++) {
-        if (r->input[i][0] == 'g' && p->decay == DECAY_ABSENT) continue;
-        draw(p, r->input[i], seed, shape_of(p, rule, r->input[i]), &x[i]);
+    for (int i = 0; i < rule_operands(rule); i++) {
+        const char *name = pal_rule_operand(r, i);
+        if (name[0] == 'g' && p->decay == DECAY_ABSENT) continue;
+        draw(p, name, seed, shape_of(p, name, pal_rule_axes(r, i)), &x[i]);
     }
-    if (!p->no_state) draw(p, "state", seed, shape_of(p, rule, "state"), &x[IN_STATE]);
-    if (p->decay != DECAY_ACTIVATION || rule == RULE_DELTANET || rule == RULE_MAMBA2) return;
+    if (!p->no_state) draw(p, "state", seed, shape_of(p, "state", "SJKV"), &x[IN_STATE]);
+    if (p->decay != DECAY_ACTIVATION || rule == RULE_deltanet || rule == RULE_mamba2) return;
     int64_t heads = x[3].shape[2], K = x[3].ndim == 4 ? x[3].shape[3] : 1;
     draw(p, "log", seed, PAL_SHAPE(heads), &x[IN_A_LOG]);
     draw(p, "offset", seed, PAL_SHAPE(heads * K), &x[IN_DT_BIAS]);

@@ -1,23 +1,22 @@
 /*
- * rules.h - the rules of layers.def behind one signature, for tests that treat them alike.
+ * rules.h - the rules of layers.def by number, for tests that treat them alike.
  */
 #ifndef PAL_TESTS_RULES_H
 #define PAL_TESTS_RULES_H
 
 #include "layers/layers.h"
 
-enum { PAL_TEST_RULE_INPUTS = 6 };
-/* As indices of pal_test_rules. */
-enum { RULE_GDN2, RULE_KDA, RULE_GDN, RULE_DELTANET, RULE_MAMBA2, RULES };
+enum { PAL_TEST_RULE_INPUTS = 12 };
+/* RULE_gdn2, ...: the i of pal_rule_at. The delta rules come before mamba2, those with a decay
+ * before deltanet. */
+enum {
+#define PAL_RULE(name, test) RULE_##name,
+#include "layers/layers.def"
+    RULES
+};
 
-typedef struct pal_test_rule {
-    const char *name;
-    int nin;
-    const char
-        *input[PAL_TEST_RULE_INPUTS]; /* in the order of the call, without state and offsets */
-    pal_rule_out (*run)(const pal_tensor *in, pal_rule_opts opts);
-} pal_test_rule;
-
-extern const pal_test_rule pal_test_rules[RULES];
+/* How many operands a rule has, and their names, in the order of the call. */
+int rule_operands(int rule);
+const char *const *rule_names(int rule);
 
 #endif

@@ -14,7 +14,7 @@
  * they share a tile with others, and dropped.
  */
 #include "layers/attention/attention.h"
-#include "layers/rules/kernels/rows.k.h"
+#include "layers/kernels/lane.k.h"
 
 enum { KEYS = PAL_ATTENTION_KEYS };
 

@@ -1,5 +1,5 @@
 /*
- * fused_backward.c - the backward pass of a fused rule, in either schedule.
+ * backward.c - the backward pass of a fused rule, in either schedule.
  *
  * States were kept at every n-th chunk. From the last such segment to the first: prepare its chunks
  * again, carry the state through them (which gives S0 and U of each), carry dS back (dX of each),
@@ -35,11 +35,24 @@ typedef struct problem {
 
 /* ---- Memory ---- */
 
+/* What a head has as numbers, in the order of pal_head_grad.sums; and how many the gradient of one
+ * has, 0 where the rule has no such thing. */
+static const int by_head[] = {PAL_IN_A, PAL_IN_D, PAL_IN_A_LOG, PAL_IN_DT_BIAS};
+enum { BY_HEAD = sizeof by_head / sizeof *by_head };
+
+static int64_t sum_width(const pal_fused *f, int place)
+{
+    if (f->at[place] < 0) return 0;
+    if (place == PAL_IN_A || place == PAL_IN_D) return 1;
+    if (!f->opts->activate) return 0;
+    return place == PAL_IN_DT_BIAS && f->shape.channel_decay ? f->shape.K : 1;
+}
+
 static int64_t sum_count(const pal_fused *f)
 {
-    if (f->opts->kind == PAL_MAMBA2) return 2;
-    if (!f->opts->activate) return 0;
-    return 1 + (f->shape.channel_decay ? f->shape.K : 1);
+    int64_t n = 0;
+    for (int i = 0; i < BY_HEAD; i++) n += sum_width(f, by_head[i]);
+    return n;
 }
 
 static problem problem_of(const pal_call *call, int team)
@@ -84,13 +97,13 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
 {
     pal_head_grad g = {.add = 0};
-    const pal_call *call = f->call;
-    int64_t member = lane % f->HV % (f->HV / f->H);
+    const int64_t member = lane % f->HV % (f->HV / f->H);
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
-        if (!call->in[i] || !call->din[i]) continue;
-        bool shared = call->in[i]->shape[2] != f->HV;
-        g.out[i] = pal_fused_array_rows(f, call->din[i], lane);
-        if (!pal_call_fresh(call, i) || (shared && member > 0)) g.add |= 1u << i;
+        const pal_array *d = pal_fused_din(f, i);
+        if (!d) continue;
+        const bool shared = d->shape[2] != f->HV;
+        g.out[i] = pal_fused_array_rows(f, d, lane);
+        if (!pal_call_fresh(f->call, f->at[i]) || (shared && member > 0)) g.add |= 1u << i;
     }
     return g;
 }
@@ -170,8 +183,8 @@ static void begin_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from,
 }
 static void end_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, int64_t to)
 {
-    const pal_array *d = f->call->in[PAL_IN_STATE] ? f->call->din[PAL_IN_STATE] : NULL;
-    bool fresh = d && pal_call_fresh(f->call, PAL_IN_STATE);
+    const pal_array *d = pal_fused_din(f, PAL_IN_STATE);
+    bool fresh = d && pal_call_fresh(f->call, f->at[PAL_IN_STATE]);
     if (d) state_panels(f, d, lane, dS, from, to, fresh ? PAL_PANELS_WRITE : PAL_PANELS_ADD);
 }
 
@@ -372,29 +385,22 @@ static void by_windows(const problem *p, lane_space *l, char *spaces, size_t eac
 
 /* ---- Sums over lanes ---- */
 
-/* d[at] += x for a vector of f32 or f64; NULL: not wanted. */
-static void add_number(const pal_array *d, int64_t at, double x)
-{
-    if (d) pal_array_set(d, &at, pal_array_get(d, &at) + x);
-}
-
 static void hand_out_sums(const problem *p, const double *sums)
 {
     const pal_fused *f = &p->f;
-    const pal_call *call = f->call;
-    for (int64_t lane = 0; lane < f->lanes && p->count; lane++) {
-        const double *x = sums + lane * p->count;
-        int64_t head = lane % f->HV;
-        if (f->opts->kind == PAL_MAMBA2) {
-            add_number(call->din[PAL_IN_A], head, x[0]);
-            add_number(call->in[PAL_IN_D] ? call->din[PAL_IN_D] : NULL, head, x[1]);
-            continue;
+    for (int64_t lane = 0; lane < f->lanes; lane++)
+        for (int i = 0; i < BY_HEAD; i++) {
+            const int64_t width = sum_width(f, by_head[i]);
+            const pal_array *d = width ? pal_fused_din(f, by_head[i]) : NULL;
+            /* Value heads may share what belongs to key heads. */
+            const int64_t heads = d ? pal_array_count(d) / width : f->HV;
+            const int64_t first = lane % f->HV / (f->HV / heads) * width;
+            for (int64_t j = 0; j < width && d; j++) {
+                const int64_t at = first + j;
+                pal_array_set(d, &at, pal_array_get(d, &at) + sums[j]);
+            }
+            sums += width;
         }
-        int64_t gate = head / (f->HV / call->in[PAL_G]->shape[2]), width = p->count - 1;
-        add_number(call->din[PAL_IN_A_LOG], gate, x[0]);
-        for (int64_t j = 0; j < width; j++)
-            add_number(call->din[PAL_IN_DT_BIAS], gate * width + j, x[1 + j]);
-    }
 }
 
 /* ---- Entry ---- */

@@ -1,5 +1,5 @@
 /*
- * fused_forward.c - the forward pass of a fused rule: chunks in either schedule, or token by token.
+ * forward.c - the forward pass of a fused rule: chunks in either schedule, or token by token.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -15,10 +15,10 @@ typedef struct lane {
 static lane lane_of(const pal_fused *f, int64_t i)
 {
     const pal_call *call = f->call;
-    const pal_array *after = f->opts->in_place ? call->in[PAL_IN_STATE] : call->out[1];
+    const pal_array *after = f->opts->in_place ? pal_fused_in(f, PAL_IN_STATE) : call->out[1];
     return (lane){.head = pal_fused_head(f, i),
                   .o = pal_fused_array_rows(f, call->out[0], i),
-                  .before = pal_fused_state_rows(f, call->in[PAL_IN_STATE], i),
+                  .before = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), i),
                   .after = pal_fused_state_rows(f, after, i)};
 }
 
@@ -161,7 +161,7 @@ static void window_scan(const pal_fused *f, lane_space *space, int64_t first, in
 static void by_windows(const pal_fused *f, lane_space *space)
 {
     int64_t longest = 1;
-    for (int64_t n = 0; n < f->sequences; n++)
+    for (int64_t n = 0; n < f->seq.count; n++)
         if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
@@ -205,7 +205,7 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
 static const void *next_state(const pal_fused *f, int64_t i)
 {
     if (pal_fused_length(f, i / f->HV) != 1 || i + 1 >= f->lanes) return NULL;
-    pal_rows next = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], i + 1);
+    pal_rows next = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), i + 1);
     return next.channel == 1 && next.step == f->shape.V ? next.data : NULL;
 }
 

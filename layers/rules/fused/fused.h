@@ -15,27 +15,15 @@
 
 #include "layers/rules/scan.h"
 #include "layers/rules/kernels.h"
+#include "layers/rules/rule.h"
 #include "layers/parts.h"
 #include "tensor/denormals.h"
-
-/* Operands of the operation behind every rule: the head's arguments in the order of kernels.h, then
- * these. Mamba-2 has A and D in the places of A_log and dt_bias. */
-enum {
-    PAL_IN_STATE = PAL_HEAD_ARGS,
-    PAL_IN_OFFSETS,
-    PAL_IN_A,
-    PAL_IN_D,
-    PAL_FUSED_INPUTS,
-    PAL_IN_DO = PAL_FUSED_INPUTS, /* of pal_rule_map_back alone, which has dS in place of a state */
-    PAL_IN_A_LOG = PAL_IN_A,
-    PAL_IN_DT_BIAS = PAL_IN_D
-};
 
 /* Tokens of a chunk unless the caller says otherwise; measured (docs/kernels.md). */
 enum { PAL_DEFAULT_CHUNK = 16 };
 
 typedef struct pal_fused_opts {
-    pal_rule_kind kind;
+    const pal_rule *rule;
     bool recurrent, in_place, normalize, activate;
     int64_t C;     /* tokens a chunk */
     int64_t every; /* a state is kept for backward at every so many chunks */
@@ -49,14 +37,27 @@ typedef struct pal_fused {
     const pal_rule_table *table;
     const pal_rule_kernels *rule;
     pal_rule_shape shape;
-    size_t size; /* of an element */
-    int64_t HV, H, T, sequences, lanes;
-    const int64_t *offsets; /* NULL: a sequence is a batch row of T tokens */
+    size_t size;                     /* of an element */
+    int at[PAL_PLACES];              /* which input of the call is at a place; -1: none */
+    int64_t channels[PAL_HEAD_ARGS]; /* of what comes by token */
+    pal_sequences seq;
+    int64_t HV, H, lanes;
     int64_t window; /* chunks a lane goes through between two barriers; 0: lanes by threads */
     int team;
 } pal_fused;
 
+/* Of a call whose inputs begin with those of its rule (pal_rule_input), or with arrays like them.
+ */
 pal_fused pal_fused_of(const pal_call *call, int team);
+/* The input at a place and its gradient; NULL: there is none, or nobody wants it. */
+static inline const pal_array *pal_fused_in(const pal_fused *f, int place)
+{
+    return f->at[place] < 0 ? NULL : f->call->in[f->at[place]];
+}
+static inline const pal_array *pal_fused_din(const pal_fused *f, int place)
+{
+    return pal_fused_in(f, place) ? f->call->din[f->at[place]] : NULL;
+}
 /* At least so many chunks: whole segments between kept states, or the longest sequence. */
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
 /* The window for a pass whose work is divided over so many units (lanes, or families of lanes that
@@ -77,7 +78,7 @@ int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side);
 
 static inline int64_t pal_fused_length(const pal_fused *f, int64_t sequence)
 {
-    return f->offsets ? f->offsets[sequence + 1] - f->offsets[sequence] : f->T;
+    return pal_sequence_length(&f->seq, sequence);
 }
 static inline int64_t pal_fused_chunks(const pal_fused *f, int64_t sequence)
 {
@@ -116,27 +117,25 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
 }
 
 /* Adds the rows of x from token t on to what a chunk's scans ask for ahead of time. */
-void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t, int64_t channels);
+static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t,
+                                   int64_t channels)
+{
+    pal_ahead_add(a, pal_rows_from(f, x, t), channels, f->size);
+}
 /* The same for all of a head's arguments or gradients. */
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t);
 
 /* ---- Memory ---- */
 
-/* Hands out pieces of a block; with base == NULL it only counts. */
-typedef struct pal_carver {
-    char *base;
-    size_t used;
-} pal_carver;
-void *pal_carve(pal_carver *c, size_t bytes);
 pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f);
 pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f);
 
 /* The operation on checked arguments that are on the frame's tape. */
-pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
-                            const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts);
+pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rule,
+                            const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);
 
-pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                                  const pal_rule_opts *opts);
 
 /*
@@ -147,32 +146,32 @@ pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUS
  * Constants: nothing is recorded. About 6 K (K + V), 6 K V without M, and 10 K V flops a token and
  * head.
  */
-void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
+void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N);
-pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+pal_tensor pal_rule_map_back(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                              pal_rule_opts opts, pal_tensor dO);
 
 /* The second of them inside another operation: its scratch a thread, and what it does. */
 size_t pal_rule_map_back_bytes(const pal_fused *f);
 void pal_rule_map_back_forward(const pal_call *call);
 
-/* ---- Sequences over processes (fused_parts.c) ---- */
+/* ---- Sequences over processes (ranks.c) ---- */
 
 /* A rule on one process's stretch, between begin and end; where sequences are whole, nothing. */
 typedef struct pal_rule_parts {
     pal_stretch stretch;
     pal_fused_opts opts;
-    int64_t first;                      /* tokens of the first piece */
-    pal_tensor piece[PAL_FUSED_INPUTS]; /* operands of these tokens, constants */
-    pal_tensor map;                     /* M of what goes through; PAL_NONE: nobody reads it */
+    int64_t first;                     /* tokens of the first piece */
+    pal_tensor piece[PAL_RULE_INPUTS]; /* operands of these tokens, constants */
+    pal_tensor map;                    /* M of what goes through; PAL_NONE: nobody reads it */
 } pal_rule_parts;
 
 /*
  * Before the rule, composed or fused, of these operands: brings in the states that come from
- * earlier ranks, as s->state and in[PAL_IN_STATE]. False after reporting.
+ * earlier ranks, as s->state and the state among in[]. False after reporting.
  */
-bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, pal_rule_kind kind,
-                          pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts);
+bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
+                          pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);
 /* After it: out itself, but in backward the rule gets the gradients that come from later ranks. */
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out);
 

@@ -1,5 +1,5 @@
 /*
- * fused.c - geometry and memory of a fused rule's problem.
+ * geometry.c - geometry and memory of a fused rule's problem.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -9,9 +9,9 @@ const pal_rule_table *pal_rule_table_for(pal_dtype dtype) { return PAL_KERNEL_TA
 
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
 {
-    int64_t longest = 1, whole = pal_round_up_count(chunks, f->opts->every);
-    for (int64_t n = 0; n < f->sequences; n++)
-        if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
+    const int64_t whole = pal_round_up_count(chunks, f->opts->every);
+    const int64_t most = (pal_sequence_longest(&f->seq) + f->shape.C - 1) / f->shape.C;
+    const int64_t longest = most < 1 ? 1 : most;
     return whole < longest ? whole : longest;
 }
 
@@ -28,7 +28,7 @@ enum { SIDE_BYTES = 1 << 19 };
 int64_t pal_fused_side(const pal_fused *f, int64_t members)
 {
     int64_t families = f->HV / members, bytes = (int64_t)pal_fused_state_bytes(f) * members;
-    int64_t each = (f->sequences * families + f->team - 1) / f->team;
+    int64_t each = (f->seq.count * families + f->team - 1) / f->team;
     int64_t most =
         PAL_SIDE / members < SIDE_BYTES / bytes ? PAL_SIDE / members : SIDE_BYTES / bytes;
     if (most > families) most = families;
@@ -43,7 +43,7 @@ static int64_t groups_of_sequence(const pal_fused *f, int64_t members, int64_t s
 }
 int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side)
 {
-    return f->sequences * groups_of_sequence(f, members, side);
+    return f->seq.count * groups_of_sequence(f, members, side);
 }
 pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i)
 {
@@ -54,26 +54,20 @@ pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int
 
 pal_fused pal_fused_of(const pal_call *call, int team)
 {
-    const pal_array *q = call->in[PAL_Q], *v = call->in[PAL_V];
     const pal_fused_opts *o = call->opts;
+    pal_fused f = {.call = call, .opts = o, .team = team};
+    for (int place = 0; place < PAL_PLACES; place++)
+        f.at[place] = pal_rule_at_place(o->rule, place);
+    const pal_array *q = pal_fused_in(&f, PAL_Q), *v = pal_fused_in(&f, PAL_V);
     const pal_rule_table *table = pal_rule_table_for(q->dtype);
-    pal_fused f = {.call = call,
-                   .opts = o,
-                   .table = table,
-                   .rule = &table->rule[o->kind],
-                   .size = pal_dtype_size(q->dtype),
-                   .HV = v->shape[2],
-                   .H = q->shape[2],
-                   .T = v->shape[1],
-                   .sequences = v->shape[0],
-                   .team = team};
-    if (call->in[PAL_IN_OFFSETS]) {
-        f.offsets = call->in[PAL_IN_OFFSETS]->data;
-        f.sequences = call->in[PAL_IN_OFFSETS]->shape[0] - 1;
-    }
-    f.lanes = f.sequences * f.HV;
+    f.table = table;
+    f.rule = &table->rule[o->rule->kind];
+    f.size = pal_dtype_size(q->dtype);
+    f.HV = v->shape[2], f.H = q->shape[2];
+    f.seq = pal_sequences_of(pal_fused_in(&f, PAL_IN_OFFSETS), v->shape[0], v->shape[1]);
+    f.lanes = f.seq.count * f.HV;
     int64_t C = o->C; /* a few tokens need no room for a chunk, unless backward counts in chunks */
-    if (o->recurrent && !o->records && f.T < C) C = f.T > 1 ? f.T : 1;
+    if (o->recurrent && !o->records && f.seq.T < C) C = f.seq.T > 1 ? f.seq.T : 1;
     f.shape = (pal_rule_shape){.C = C,
                                .K = q->shape[3],
                                .V = v->shape[3],
@@ -81,12 +75,16 @@ pal_fused pal_fused_of(const pal_call *call, int team)
                                .Vp = pal_round_up_count(v->shape[3], table->pad),
                                .Cp = pal_round_up_count(C, table->pad),
                                .scale = o->scale,
-                               .erase = o->kind != PAL_MAMBA2,
-                               .decay = call->in[PAL_G] != NULL,
-                               .channel_decay = o->kind == PAL_GDN2 || o->kind == PAL_KDA,
+                               .erase = o->rule->erases,
+                               .decay = pal_fused_in(&f, PAL_G) != NULL,
+                               .channel_decay = pal_rule_channels(o->rule, PAL_G) == 'K',
                                .normalize = o->normalize,
                                .activate = o->activate,
                                .lower_bound = o->lower_bound};
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        const char by = pal_rule_channels(o->rule, i);
+        f.channels[i] = by == 'K' ? f.shape.K : by == 'V' ? f.shape.V : 1;
+    }
     /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
     if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
     return f;
@@ -94,17 +92,14 @@ pal_fused pal_fused_of(const pal_call *call, int team)
 
 /* ---- Where things are ---- */
 
-/* Where a sequence's states begin, by head. A packed one at token t has at least t / segment + n
- * before it, whatever the lengths: ceil(length / segment) is at most the difference of two such
- * numbers. So no sum over sequences is needed. */
+/* Where a sequence's states begin, by head: blocks of tokens between kept states, counted through.
+ */
 static int64_t first_kept(const pal_fused *f, int64_t sequence)
 {
-    const int64_t segment = f->shape.C * f->opts->every;
-    if (!f->offsets) return sequence * ((f->T + segment - 1) / segment);
-    return f->offsets[sequence] / segment + sequence;
+    return pal_first_block(&f->seq, sequence, f->seq.T, f->shape.C * f->opts->every);
 }
 
-int64_t pal_fused_kept(const pal_fused *f) { return first_kept(f, f->sequences) * f->HV; }
+int64_t pal_fused_kept(const pal_fused *f) { return first_kept(f, f->seq.count) * f->HV; }
 
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
 {
@@ -117,11 +112,8 @@ void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
 pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    int64_t sequence = lane / f->HV, head = lane % f->HV / (f->HV / x->shape[2]);
-    int64_t batch = f->offsets ? 0 : sequence, token = f->offsets ? f->offsets[sequence] : 0;
-    int64_t at = batch * x->stride[0] + token * x->stride[1] + head * x->stride[2];
-    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
-                      x->ndim == 4 ? x->stride[3] : 1};
+    const int64_t n = lane / f->HV, head = lane % f->HV / (f->HV / x->shape[2]);
+    return pal_rows_at(x, pal_sequence_batch(&f->seq, n), pal_sequence_first(&f->seq, n), head);
 }
 
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane)
@@ -137,52 +129,29 @@ static double number(const pal_array *x, int64_t i) { return pal_array_get(x, &i
 pal_head pal_fused_head(const pal_fused *f, int64_t lane)
 {
     pal_head h = {.A_log = 0};
-    const pal_array *const *in = f->call->in;
-    int64_t head = lane % f->HV;
-    for (int i = 0; i < PAL_HEAD_ARGS; i++) h.in[i] = pal_fused_array_rows(f, in[i], lane);
-    if (f->opts->kind == PAL_MAMBA2) {
-        h.A = number(in[PAL_IN_A], head);
-        h.D = in[PAL_IN_D] ? number(in[PAL_IN_D], head) : 0;
-    } else if (f->opts->activate) {
-        int64_t gate = head / (f->HV / in[PAL_G]->shape[2]);
-        int64_t width = f->shape.channel_decay ? f->shape.K : 1;
-        h.A_log = number(in[PAL_IN_A_LOG], gate);
-        h.dt_bias = (char *)in[PAL_IN_DT_BIAS]->data + (size_t)(gate * width) * f->size;
+    const pal_array *A = pal_fused_in(f, PAL_IN_A), *D = pal_fused_in(f, PAL_IN_D);
+    const int64_t head = lane % f->HV;
+    for (int i = 0; i < PAL_HEAD_ARGS; i++)
+        h.in[i] = pal_fused_array_rows(f, pal_fused_in(f, i), lane);
+    if (A) h.A = number(A, head);
+    if (D) h.D = number(D, head);
+    if (f->opts->activate) {
+        const int64_t gate = head / (f->HV / pal_fused_in(f, PAL_G)->shape[2]);
+        const int64_t width = f->shape.channel_decay ? f->shape.K : 1;
+        h.A_log = number(pal_fused_in(f, PAL_IN_A_LOG), gate);
+        h.dt_bias =
+            (char *)pal_fused_in(f, PAL_IN_DT_BIAS)->data + (size_t)(gate * width) * f->size;
     }
     return h;
-}
-
-void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t, int64_t channels)
-{
-    if (!x.data || x.channel != 1) return;
-    a->data[a->arrays] = (char *)x.data + t * x.step * (int64_t)f->size;
-    a->step[a->arrays] = x.step * (int64_t)f->size;
-    a->bytes[a->arrays++] = channels * (int64_t)f->size;
 }
 
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t)
 {
-    const pal_rule_shape *s = &f->shape;
-    const int64_t channels[PAL_HEAD_ARGS] = {[PAL_Q] = s->K,
-                                             [PAL_K] = s->K,
-                                             [PAL_V] = s->V,
-                                             [PAL_G] = s->channel_decay ? s->K : 1,
-                                             [PAL_B] = f->opts->kind == PAL_GDN2 ? s->K : 1,
-                                             [PAL_W] = s->V};
-    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, channels[i]);
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, f->channels[i]);
 }
 
 /* ---- Memory ---- */
-
-/* Three lines between pieces, so that the same column of many buffers is not in the same set of the
- * first-level cache. */
-void *pal_carve(pal_carver *c, size_t bytes)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += pal_round_up(bytes, PAL_ALIGN) + 3 * PAL_ALIGN;
-    return p;
-}
 
 pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
 {

@@ -1,5 +1,5 @@
 /*
- * fused_map.c - a stretch of tokens as one affine map of the state, and its transpose.
+ * map.c - a stretch of tokens as one affine map of the state, and its transpose.
  *
  * Every rule is linear in the state, so the tokens of a sequence together are
  *
@@ -52,7 +52,7 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
     pal_rule_shape square = *s; /* K columns instead of V */
     square.V = s->K, square.Vp = s->Kp;
     pal_head h = pal_fused_head(f, lane);
-    pal_rows S = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    pal_rows S = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), lane);
     const bool square_too = f->call->nout > 1;
     f->table->panels(s->K, s->V, &S, s->Kp, m->N, 0, pal_fused_panels(f),
                      S.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
@@ -118,8 +118,8 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
 {
     const pal_rule_shape *s = &f->shape;
     pal_head h = pal_fused_head(f, lane);
-    pal_rows dO = pal_fused_array_rows(f, f->call->in[PAL_IN_DO], lane);
-    pal_rows dS = pal_fused_state_rows(f, f->call->in[PAL_IN_STATE], lane);
+    pal_rows dO = pal_fused_array_rows(f, f->call->in[pal_rule_inputs(f->opts->rule)], lane);
+    pal_rows dS = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), lane);
     pal_rows n = pal_fused_state_rows(f, f->call->out[0], lane);
     pal_chunk_back space = {.dO = b->dO, .dX = b->dX};
     f->table->panels(s->K, s->V, &dS, s->Kp, b->dS, 0, pal_fused_panels(f),
@@ -161,12 +161,12 @@ void pal_rule_map_back_forward(const pal_call *call)
 static pal_status infer(pal_call *call, bool back)
 {
     pal_fused f = pal_fused_of(call, 1);
-    const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.T) * K * (V + K);
-    pal_dtype dtype = call->in[PAL_V]->dtype;
+    const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.seq.T) * K * (V + K);
+    pal_dtype dtype = pal_fused_in(&f, PAL_V)->dtype;
     pal_call_work(call, work);
-    pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.sequences, f.HV, K, V));
+    pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.seq.count, f.HV, K, V));
     if (status == PAL_OK && call->nout > 1)
-        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.sequences, f.HV, K, K));
+        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.seq.count, f.HV, K, K));
     if (status != PAL_OK) return status;
     size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
     return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
@@ -174,32 +174,39 @@ static pal_status infer(pal_call *call, bool back)
 static pal_status map_infer(pal_call *call) { return infer(call, false); }
 static pal_status back_infer(pal_call *call) { return infer(call, true); }
 
-static const pal_op map_op = {.name = "rule_map",
-                              .args = "q k v g b w state offsets A_log dt_bias",
-                              .infer = map_infer,
-                              .forward = map_forward};
-static const pal_op back_op = {.name = "rule_map_back",
-                               .args = "q k v g b w dS offsets A_log dt_bias dO",
-                               .infer = back_infer,
-                               .forward = pal_rule_map_back_forward};
+static pal_rule_ops map_ops, back_ops;
 
-void pal_rule_map(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS], pal_rule_opts opts,
+static void make_map(const pal_rule *rule, pal_op *op)
+{
+    (void)rule;
+    *op = (pal_op){.name = "rule_map", .infer = map_infer, .forward = map_forward};
+}
+static void make_back(const pal_rule *rule, pal_op *op)
+{
+    (void)rule;
+    *op = (pal_op){
+        .name = "rule_map_back", .infer = back_infer, .forward = pal_rule_map_back_forward};
+}
+
+void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N)
 {
-    pal_fused_opts o = pal_fused_options(kind, in, &opts);
+    pal_fused_opts o = pal_fused_options(rule, in, &opts);
     pal_tensor out[2];
-    pal_apply(&map_op, &o, sizeof o, PAL_FUSED_INPUTS, in, M ? 2 : 1, out);
+    pal_apply(pal_rule_op(&map_ops, rule, "", make_map), &o, sizeof o, pal_rule_inputs(rule), in,
+              M ? 2 : 1, out);
     *N = out[0];
     if (M) *M = out[1];
 }
 
-pal_tensor pal_rule_map_back(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+pal_tensor pal_rule_map_back(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                              pal_rule_opts opts, pal_tensor dO)
 {
-    pal_fused_opts o = pal_fused_options(kind, in, &opts);
-    pal_tensor all[PAL_FUSED_INPUTS + 1], n;
-    memcpy(all, in, PAL_FUSED_INPUTS * sizeof *in);
-    all[PAL_IN_DO] = dO;
-    pal_apply(&back_op, &o, sizeof o, PAL_FUSED_INPUTS + 1, all, 1, &n);
+    pal_fused_opts o = pal_fused_options(rule, in, &opts);
+    const int inputs = pal_rule_inputs(rule);
+    pal_tensor all[PAL_RULE_INPUTS + 1], n;
+    memcpy(all, in, (size_t)inputs * sizeof *in);
+    all[inputs] = dO;
+    pal_apply(pal_rule_op(&back_ops, rule, "dO", make_back), &o, sizeof o, inputs + 1, all, 1, &n);
     return n;
 }

@@ -1,5 +1,5 @@
 /*
- * fused_op.c - the operations behind the rules' fused modes: what they make, keep and need.
+ * op.c - the operations behind the rules' fused modes: what they make, keep and need.
  *
  * Kept for backward: the state before every `every`-th chunk, in the kernels' panels; nothing else.
  */
@@ -21,52 +21,56 @@ enum {
 static pal_status keep_states(pal_call *call, const pal_fused *f)
 {
     const pal_rule_shape *s = &f->shape;
-    return pal_call_save(call, call->in[PAL_Q]->dtype, PAL_SHAPE(pal_fused_kept(f), s->Kp, s->Vp));
+    return pal_call_save(call, pal_fused_in(f, PAL_Q)->dtype,
+                         PAL_SHAPE(pal_fused_kept(f), s->Kp, s->Vp));
 }
 
 static pal_status infer(pal_call *call)
 {
-    const pal_array *v = call->in[PAL_V];
     const pal_fused_opts *o = call->opts;
     pal_fused f = pal_fused_of(call, 1);
+    const pal_array *v = pal_fused_in(&f, PAL_V);
     int64_t work =
-        f.lanes * f.shape.K * f.shape.V + 8 * v->shape[0] * f.T * f.HV * f.shape.K * f.shape.V;
+        f.lanes * f.shape.K * f.shape.V + 8 * v->shape[0] * f.seq.T * f.HV * f.shape.K * f.shape.V;
     f = pal_fused_of(call, pal_team(work));
     pal_call_work(call, work);
     pal_status status = pal_call_out(call, 0, v->dtype, pal_array_shape(v));
     if (status == PAL_OK && !o->in_place)
         status =
-            pal_call_out(call, 1, v->dtype, PAL_SHAPE(f.sequences, f.HV, f.shape.K, f.shape.V));
+            pal_call_out(call, 1, v->dtype, PAL_SHAPE(f.seq.count, f.HV, f.shape.K, f.shape.V));
     if (status == PAL_OK && o->records) status = keep_states(call, &f);
     if (status != PAL_OK) return status;
     return pal_call_scratch(call, pal_fused_forward_scratch(&f),
                             o->records ? pal_fused_backward_scratch(&f) : 0);
 }
 
-/* Backward overwrites what it is the first to reach; it reads neither the initial state, which it
- * has kept, nor the results. */
-enum { OVERWRITES = (1 << (PAL_IN_STATE + 1)) - 1, UNREAD_IN = 1 << PAL_IN_STATE, UNREAD_OUT = 3 };
+static pal_rule_ops ops;
 
-#define PAL_FUSED_OP(text, names)                                                         \
-    {                                                                                     \
-        .name = text, .args = names, .infer = infer, .forward = pal_fused_forward,        \
-        .backward = pal_fused_backward, .unread_in = UNREAD_IN, .unread_out = UNREAD_OUT, \
-        .overwrites = OVERWRITES                                                          \
-    }
-static const pal_op ops[PAL_RULE_KINDS] = {
-    [PAL_GDN2] = PAL_FUSED_OP("gdn2", "q k v g b w state offsets A_log dt_bias"),
-    [PAL_KDA] = PAL_FUSED_OP("kda", "q k v g beta - state offsets A_log dt_bias"),
-    [PAL_GDN] = PAL_FUSED_OP("gdn", "q k v g beta - state offsets A_log dt_bias"),
-    [PAL_DELTANET] = PAL_FUSED_OP("deltanet", "q k v - beta - state offsets - -"),
-    [PAL_MAMBA2] = PAL_FUSED_OP("mamba2", "Cm Bm x dt - - state offsets A D"),
-};
+/* Backward overwrites what it is the first to reach of what comes by token and of the state; it
+ * reads neither the initial state, which it has kept, nor the results. */
+static void make_op(const pal_rule *rule, pal_op *op)
+{
+    const uint32_t state = 1u << pal_rule_at_place(rule, PAL_IN_STATE);
+    *op = (pal_op){.name = rule->name,
+                   .infer = infer,
+                   .forward = pal_fused_forward,
+                   .backward = pal_fused_backward,
+                   .unread_in = state,
+                   .unread_out = 3,
+                   .overwrites = state};
+    for (int place = 0; place < PAL_HEAD_ARGS; place++)
+        if (pal_rule_at_place(rule, place) >= 0)
+            op->overwrites |= 1u << pal_rule_at_place(rule, place);
+}
+
+static const pal_op *op_of(const pal_rule *rule) { return pal_rule_op(&ops, rule, "", make_op); }
 
 /* ---- From a rule's call ---- */
 
-static bool records(const pal_tape *tape, const pal_tensor in[PAL_FUSED_INPUTS])
+static bool records(const pal_tape *tape, const pal_tensor in[PAL_RULE_INPUTS])
 {
     bool wanted = false;
-    for (int i = 0; i < PAL_FUSED_INPUTS; i++)
+    for (int i = 0; i < PAL_RULE_INPUTS; i++)
         wanted = wanted || (in[i].node && in[i].node->needs_grad);
     return tape->grad && wanted;
 }
@@ -86,22 +90,22 @@ static bool can_overwrite(pal_frame *f, pal_tensor state)
     return true;
 }
 
-static bool all_finite(const pal_tensor in[PAL_FUSED_INPUTS])
+static bool all_finite(const pal_tensor in[PAL_RULE_INPUTS])
 {
     bool finite = true;
-    for (int i = 0; i < PAL_FUSED_INPUTS; i++)
+    for (int i = 0; i < PAL_RULE_INPUTS; i++)
         finite = finite && (!in[i].node || pal_array_finite(&in[i].node->a));
     return finite;
 }
 
 /* The checks of apply.c look at the inputs after the fact, when the state has been overwritten. */
 static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_opts *o,
-                              const pal_tensor in[PAL_FUSED_INPUTS], pal_tensor state)
+                              const pal_tensor in[PAL_RULE_INPUTS], pal_tensor state)
 {
     pal_tensor out;
     if (!can_overwrite(f, state)) return pal_scan_failed(f);
     bool finite = f->tape->check_numerics && all_finite(in);
-    pal_apply(op, o, sizeof *o, PAL_FUSED_INPUTS, in, 1, &out);
+    pal_apply(op, o, sizeof *o, pal_rule_inputs(o->rule), in, 1, &out);
     if (pal_tape_status(f->tape) != PAL_OK) return pal_scan_failed(f);
     state.node->base->version++;
     if (finite && !(pal_array_finite(&out.node->a) && pal_array_finite(&state.node->a))) {
@@ -111,34 +115,48 @@ static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_op
     return (pal_rule_out){out, state};
 }
 
-pal_fused_opts pal_fused_options(pal_rule_kind kind, const pal_tensor in[PAL_FUSED_INPUTS],
+pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                                  const pal_rule_opts *opts)
 {
-    pal_fused_opts o = {.kind = kind,
+    pal_fused_opts o = {.rule = rule,
                         .in_place = opts->in_place,
                         .normalize = opts->normalize,
-                        .activate = kind != PAL_MAMBA2 && !pal_is_none(opts->A_log),
+                        .activate = rule->activates && !pal_is_none(opts->A_log),
                         .lower_bound = opts->lower_bound,
                         .C = opts->chunk ? opts->chunk : PAL_DEFAULT_CHUNK,
                         .every = opts->keep_every ? opts->keep_every : KEEP_EVERY,
                         .scale = opts->scale};
     if (o.every > KEEP_MOST) o.every = KEEP_MOST;
-    if (o.scale == 0) o.scale = kind == PAL_MAMBA2 ? 1 : 1 / sqrt((double)pal_dim(in[PAL_Q], -1));
+    if (o.scale == 0) o.scale = rule->scale;
+    if (o.scale == 0) o.scale = 1 / sqrt((double)pal_dim(in[pal_rule_at_place(rule, PAL_Q)], -1));
     return o;
 }
 
-pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, pal_rule_kind kind,
-                            const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
+/* Gives operands that backward writes by different threads memory of their own. */
+static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
 {
-    pal_fused_opts o = pal_fused_options(kind, in, opts);
-    pal_tensor out[2], operands[PAL_FUSED_INPUTS];
+    static const int places[] = {PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_IN_STATE};
+    enum { PLACES = sizeof places / sizeof *places };
+    pal_tensor x[PLACES];
+    for (int i = 0; i < PLACES; i++) {
+        const int at = pal_rule_at_place(rule, places[i]);
+        x[i] = at < 0 ? PAL_NONE : in[at];
+        x[i] = pal_apart(x, i, places[i] != PAL_IN_STATE);
+        if (at >= 0) in[at] = x[i];
+    }
+}
+
+pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rule,
+                            const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
+{
+    pal_fused_opts o = pal_fused_options(rule, in, opts);
+    pal_tensor out[2], operands[PAL_RULE_INPUTS];
     o.recurrent = opts->mode == PAL_RULE_RECURRENT ||
                   (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
     o.records = records(f->tape, in);
     memcpy(operands, in, sizeof operands);
-    if (o.in_place) return overwrite(f, &ops[kind], &o, operands, opts->state);
-    for (int i = 0; i <= PAL_IN_STATE && o.records; i++)
-        operands[i] = pal_apart(operands, i, i != PAL_IN_STATE);
-    pal_apply(&ops[kind], &o, sizeof o, PAL_FUSED_INPUTS, operands, 2, out);
+    if (o.in_place) return overwrite(f, op_of(rule), &o, operands, opts->state);
+    if (o.records) set_apart(rule, operands);
+    pal_apply(op_of(rule), &o, sizeof o, pal_rule_inputs(rule), operands, 2, out);
     return (pal_rule_out){out[0], out[1]};
 }

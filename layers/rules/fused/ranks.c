@@ -1,8 +1,8 @@
 /*
- * fused_parts.c - a rule on sequences that lie over processes: the state that comes from the ranks
+ * ranks.c - a rule on sequences that lie over processes: the state that comes from the ranks
  * before, and the gradient of the state that comes from the ranks behind.
  *
- * The stretch of rank r is a map of the state, S_out = M_r S_in + N_r (fused_map.c), and maps
+ * The stretch of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
  * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each stretch is the
  * composition of all maps before it, found by recursive doubling in ceil(log2 P) rounds. With its
  * initial state each rank then runs the ordinary rule. In backward the transposed maps, dS_in =
@@ -194,14 +194,15 @@ static const pal_op before_op = {.name = "state_before",
                                  .unread_in = 15,
                                  .unread_out = 1};
 
-/* Operands of tokens from .. to - 1, and of this state, as constants. */
-static void piece_of(const pal_tensor in[PAL_FUSED_INPUTS], int64_t from, int64_t to,
-                     pal_tensor state, pal_tensor out[PAL_FUSED_INPUTS])
+/* Inputs of the rule of tokens from .. to - 1, and of this state, as constants. */
+static void piece_of(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], int64_t from,
+                     int64_t to, pal_tensor state, pal_tensor out[PAL_RULE_INPUTS])
 {
-    memcpy(out, in, PAL_FUSED_INPUTS * sizeof *out);
-    out[PAL_IN_STATE] = state, out[PAL_IN_OFFSETS] = PAL_NONE;
-    for (int i = 0; i < PAL_FUSED_INPUTS; i++) {
-        if (i < PAL_HEAD_ARGS && !pal_is_none(out[i])) out[i] = pal_slice(out[i], 1, from, to, 1);
+    for (int i = 0; i < pal_rule_inputs(rule); i++) {
+        const int place = pal_rule_input(rule, i)->place;
+        out[i] = place == PAL_IN_STATE ? state : place == PAL_IN_OFFSETS ? PAL_NONE : in[i];
+        if (place < PAL_HEAD_ARGS && !pal_is_none(out[i]))
+            out[i] = pal_slice(out[i], 1, from, to, 1);
         if (!pal_is_none(out[i])) out[i] = pal_detach(out[i]);
     }
 }
@@ -210,22 +211,22 @@ static void piece_of(const pal_tensor in[PAL_FUSED_INPUTS], int64_t from, int64_
  * What the last piece (not packed: every sequence) becomes, for the ranks behind: N, from its
  * initial state if it begins here, and M if it does not.
  */
-static void map_of_last(const pal_rule_parts *p, const pal_scan *s, pal_rule_kind kind,
-                        const pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts,
+static void map_of_last(const pal_rule_parts *p, const pal_scan *s, const pal_rule *rule,
+                        const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts,
                         pal_tensor *M, pal_tensor *N)
 {
     const pal_comm *c = p->stretch.comm;
     const int64_t pieces = s->sequences, from = s->offsets ? s->offsets[pieces - 1] : 0;
-    pal_tensor last[PAL_FUSED_INPUTS], state = PAL_NONE;
+    pal_tensor last[PAL_RULE_INPUTS], state = PAL_NONE;
     if (c->rank == c->size - 1) return;
     if (!p->stretch.through && !pal_is_none(s->state))
         state = s->offsets ? pal_slice(s->state, 0, pieces - 1, pieces, 1) : s->state;
-    piece_of(in, from, s->T, state, last);
-    pal_rule_map(kind, last, *opts, p->stretch.through ? M : NULL, N);
+    piece_of(rule, in, from, s->T, state, last);
+    pal_rule_map(rule, last, *opts, p->stretch.through ? M : NULL, N);
 }
 
-bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, pal_rule_kind kind,
-                          pal_tensor in[PAL_FUSED_INPUTS], const pal_rule_opts *opts)
+bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
+                          pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
     *p = (pal_rule_parts){
         .stretch = pal_stretch_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
@@ -235,15 +236,16 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, pal_rule_kind kind,
         return pal_frame_fail(
             s->frame, PAL_ESHAPE, "heads are %lld x %lld; sequences over processes take up to %d",
             (long long)s->shape.dim[2], (long long)s->shape.dim[3], PAL_FUSED_WIDTH);
-    p->opts = pal_fused_options(kind, in, opts);
+    p->opts = pal_fused_options(rule, in, opts);
     p->first = s->offsets ? s->offsets[1] : s->T;
-    piece_of(in, 0, p->first, PAL_NONE, p->piece);
-    pal_tensor x[BEFORE_INPUTS] = {[GIVEN] = s->state, [OPERAND] = p->piece[PAL_V]};
-    map_of_last(p, s, kind, in, opts, &x[MAP], &x[WRITTEN]);
+    piece_of(rule, in, 0, p->first, PAL_NONE, p->piece);
+    pal_tensor x[BEFORE_INPUTS] = {
+        [GIVEN] = s->state, [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
+    map_of_last(p, s, rule, in, opts, &x[MAP], &x[WRITTEN]);
     p->map = x[MAP];
     const before_opts o = {p->stretch, s->shape, s->offsets ? 1 : s->shape.dim[0]};
     pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, &s->state);
-    in[PAL_IN_STATE] = s->state;
+    in[pal_rule_at_place(rule, PAL_IN_STATE)] = s->state;
     return pal_tape_status(s->frame->tape) == PAL_OK;
 }
 
@@ -255,16 +257,35 @@ typedef struct after_opts {
     pal_stretch stretch;
     int64_t first;
 } after_opts;
-/* Operands of the first piece with the rule's final state in place of a state, then these. */
-enum { FINAL = PAL_IN_STATE, OUTPUT = PAL_IN_DO, AFTER_MAP, AFTER_INPUTS };
+/* Inputs of the rule of the first piece, with the rule's final state in place of a state; then its
+ * output, and the map. */
+typedef struct after_inputs {
+    int final, output, map, count;
+} after_inputs;
 
-static int64_t sequences_after(const pal_call *call) { return call->in[PAL_Q]->shape[0]; }
+static after_inputs after_of(const pal_rule *rule)
+{
+    const int n = pal_rule_inputs(rule);
+    return (after_inputs){pal_rule_at_place(rule, PAL_IN_STATE), n, n + 1, n + 2};
+}
+static after_inputs inputs_of(const pal_call *call)
+{
+    return after_of(((const after_opts *)call->opts)->fused.rule);
+}
+
+/* All of a batch, or one packed piece. */
+static int64_t sequences_after(const pal_call *call)
+{
+    const pal_rule *rule = ((const after_opts *)call->opts)->fused.rule;
+    return call->in[pal_rule_at_place(rule, PAL_Q)]->shape[0];
+}
 
 static pal_status after_infer(pal_call *call)
 {
-    const pal_array *o = call->in[OUTPUT], *S = call->in[FINAL];
+    const after_inputs x = inputs_of(call);
+    const pal_array *o = call->in[x.output], *S = call->in[x.final];
     const pal_fused f = pal_fused_of(call, 1);
-    const int64_t work = f.lanes * (1 + 10 * f.T) * f.shape.K * f.shape.V;
+    const int64_t work = f.lanes * (1 + 10 * f.seq.T) * f.shape.K * f.shape.V;
     pal_carver c = {NULL, 0};
     carve_carries(&c, S, sequences_after(call));
     pal_carve(&c, f.size);
@@ -278,8 +299,9 @@ static pal_status after_infer(pal_call *call)
 
 static void after_forward(const pal_call *call)
 {
-    copy(call->out[0], call->in[OUTPUT]);
-    copy(call->out[1], call->in[FINAL]);
+    const after_inputs x = inputs_of(call);
+    copy(call->out[0], call->in[x.output]);
+    copy(call->out[1], call->in[x.final]);
 }
 
 /* n of the first piece, with the gradient that reached its final state here: all that comes back
@@ -287,25 +309,26 @@ static void after_forward(const pal_call *call)
 static void own_gradient(const pal_call *call, void *zero, void *scratch, const pal_array *n)
 {
     const after_opts *o = call->opts;
-    const pal_array *in[PAL_IN_DO + 1];
+    const after_inputs x = inputs_of(call);
+    const pal_array *in[PAL_RULE_INPUTS + 1];
     pal_array dO, dS, out = *n;
-    memcpy(in, call->in, sizeof in);
+    memcpy(in, call->in, (size_t)x.map * sizeof *in);
     if (call->dout[0]) {
         dO = *call->dout[0];
     } else {
-        dO = *call->in[OUTPUT];
+        dO = *call->in[x.output];
         memset(dO.stride, 0, sizeof dO.stride);
         memset(dO.data = zero, 0, pal_dtype_size(dO.dtype));
     }
     dO.shape[1] = o->first;
-    in[PAL_IN_DO] = &dO, in[PAL_IN_STATE] = NULL;
+    in[x.output] = &dO, in[x.final] = NULL;
     if (call->dout[1]) {
         dS = sequences_of(call->dout[1], 0, sequences_after(call));
-        in[PAL_IN_STATE] = &dS;
+        in[x.final] = &dS;
     }
     const pal_call back = {.op = call->op,
                            .opts = &o->fused,
-                           .nin = PAL_IN_DO + 1,
+                           .nin = x.map,
                            .nout = 1,
                            .in = in,
                            .out = (pal_array *[]){&out},
@@ -330,39 +353,48 @@ static void own_transpose(const pal_array *map, carry *own)
 static void after_backward(const pal_call *call)
 {
     const after_opts *o = call->opts;
+    const after_inputs at = inputs_of(call);
     const int64_t n = sequences_after(call);
     pal_carver c = {call->scratch, 0};
-    carries x = carve_carries(&c, call->in[FINAL], n);
-    void *zero = pal_carve(&c, pal_dtype_size(call->in[FINAL]->dtype));
+    carries x = carve_carries(&c, call->in[at.final], n);
+    void *zero = pal_carve(&c, pal_dtype_size(call->in[at.final]->dtype));
     pal_array_fill(&x.own.N, 0);
     if (o->stretch.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
-    own_transpose(call->in[AFTER_MAP], &x.own);
+    own_transpose(call->in[at.map], &x.own);
     const carry *behind = compose_before(o->stretch.comm, true, &x);
-    if (call->dout[0]) pal_give_gradient(call, OUTPUT, call->dout[0]);
-    pal_array *d = call->din[FINAL];
+    if (call->dout[0]) pal_give_gradient(call, at.output, call->dout[0]);
+    pal_array *d = call->din[at.final];
     if (!d) return;
     if (call->dout[1]) pal_array_add(d, call->dout[1]);
     const pal_array last = sequences_of(d, d->shape[0] - n, n);
     if (behind) pal_array_add(&last, &behind->N);
 }
 
-static const pal_op after_op = {.name = "state_after",
-                                .args = "q k v g b w state offsets A_log dt_bias o M",
-                                .infer = after_infer,
-                                .forward = after_forward,
-                                .backward = after_backward,
-                                .unread_in = 1 << FINAL | 1 << OUTPUT,
-                                .unread_out = 3,
-                                .overwrites = 1 << OUTPUT};
+static pal_rule_ops after_ops;
+
+static void make_after(const pal_rule *rule, pal_op *op)
+{
+    const after_inputs x = after_of(rule);
+    *op = (pal_op){.name = "state_after",
+                   .infer = after_infer,
+                   .forward = after_forward,
+                   .backward = after_backward,
+                   .unread_in = 1u << x.final | 1u << x.output,
+                   .unread_out = 3,
+                   .overwrites = 1u << x.output};
+}
 
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
 {
     if (!p->stretch.comm) return out;
+    const pal_rule *rule = p->opts.rule;
     const after_opts o = {p->opts, p->stretch, p->first};
-    pal_tensor in[AFTER_INPUTS], result[2];
-    memcpy(in, p->piece, sizeof p->piece);
-    in[FINAL] = out.state, in[OUTPUT] = out.o, in[AFTER_MAP] = p->map;
+    const after_inputs x = after_of(rule);
+    pal_tensor in[PAL_RULE_INPUTS + 2], result[2];
     if (!pal_tape_of(out.o.node)->grad || !out.o.node->needs_grad) return out;
-    pal_apply(&after_op, &o, sizeof o, AFTER_INPUTS, in, 2, result);
+    memcpy(in, p->piece, sizeof p->piece);
+    in[x.final] = out.state, in[x.output] = out.o, in[x.map] = p->map;
+    pal_apply(pal_rule_op(&after_ops, rule, "o M", make_after), &o, sizeof o, x.count, in, 2,
+              result);
     return (pal_rule_out){result[0], result[1]};
 }

@@ -5,44 +5,8 @@
 #ifndef PAL_ROWS_K_H
 #define PAL_ROWS_K_H
 
+#include "layers/kernels/lane.k.h"
 #include "layers/rules/kernels/rules.k.h"
-
-/* Element (t, c) of x. */
-static inline R element(const pal_rows *x, int64_t t, int64_t c)
-{
-    return ((const R *)x->data)[t * x->step + c * x->channel];
-}
-
-static __attribute__((noinline)) const R *copy_row(const R *x, int64_t step, int64_t n,
-                                                   int64_t padded, R *room)
-{
-    for (int64_t c = 0; c < padded; c++) room[c] = c < n ? x[c * step] : 0;
-    return room;
-}
-
-/* The n channels of token t as whole vectors up to `padded`, zeros past the end: where they lie if
- * they can be read so, else copied into room. Read them by loadu. */
-INLINE const R *get_row(const pal_rows *x, int64_t t, int64_t n, int64_t padded, R *room)
-{
-    const R *row = (const R *)x->data + t * x->step;
-    return x->channel == 1 && n == padded ? row : copy_row(row, x->channel, n, padded, room);
-}
-INLINE V loadu(const R *x) { return (V) * (const VU *)x; }
-
-/* from [n] over, or added to, the channels of token t. */
-static inline void put_row(const pal_rows *x, int64_t t, int64_t n, bool add, const R *from)
-{
-    R *to = (R *)x->data + t * x->step;
-    int64_t c = 0;
-    if (x->channel == 1 && add)
-        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)(loadu(to + c) + load(from + c));
-    else if (x->channel == 1)
-        for (; c + VL <= n; c += VL) *(VU *)(to + c) = (VU)load(from + c);
-    for (; c < n; c++) {
-        R *at = to + c * x->channel;
-        *at = add ? *at + from[c] : from[c];
-    }
-}
 
 /* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
 static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,

@@ -1,6 +1,6 @@
 /*
- * chunk.k.h - the vocabulary of the chunk kernels: register-blocked products, dot products of rows,
- * transposes, asking for memory ahead of time, and a decay's exponential.
+ * tiles.k.h - the vocabulary of the kernels of rules and attention: register-blocked products, dot
+ * products of rows, transposes, asking for memory ahead of time, and a decay's exponential.
  *
  * BLIS is made for large matrices; on the 32 x 128 x 128 products of a chunk it reaches half of
  * what the registers can do, and it would want the triangles filled up. So a product here is a tile
@@ -13,10 +13,10 @@
  * element does not depend on how the work was divided. Triangles are cut exactly: no element of a
  * later token is read, so a NaN there cannot reach an earlier one.
  */
-#ifndef PAL_CHUNK_K_H
-#define PAL_CHUNK_K_H
+#ifndef PAL_TILES_K_H
+#define PAL_TILES_K_H
 
-#include "layers/rules/kernels.h"
+#include "layers/lane.h"
 #include "tensor/simd_math.h"
 
 #define INLINE static inline __attribute__((always_inline))
