@@ -1,12 +1,10 @@
-/*
- * profile.c - where the time of a tape goes, by operation.
- */
+/* profile.c - measures the time of each operation on a tape. */
 #include "autograd/internal.h"
 
 #include <string.h>
 #include <time.h>
 
-enum { MOST = 256 }; /* operations of different names; what comes later is not counted */
+enum { MOST = 256 }; /* different names of operations; further ones are not counted */
 
 struct pal_profile {
     bool on;

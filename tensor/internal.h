@@ -45,16 +45,16 @@ typedef struct pal_arena {
     pal_arena_block *first, *current; /* current: allocations come from this block */
     bool readable; /* set before use: memory may be read after it was given back, so it is never
                       poisoned */
-    size_t live, peak,
-        reserved; /* bytes: in use, the most ever in use, and held from the allocator */
+    /* bytes: in use, the most ever in use, and held from the allocator */
+    size_t live, peak, reserved;
 } pal_arena;
 typedef struct pal_arena_mark {
     pal_arena_block *block;
     size_t used, live;
 } pal_arena_mark;
 
-void *pal_arena_take(pal_arena *arena,
-                     size_t size); /* 64-byte aligned, not cleared; NULL if there is no memory */
+/* 64-byte aligned, not cleared; NULL if there is no memory */
+void *pal_arena_take(pal_arena *arena, size_t size);
 void *pal_arena_zeroed(pal_arena *arena, size_t size);
 /* Makes sure that the next `size` bytes can be taken without a call of the allocator. */
 bool pal_arena_reserve(pal_arena *arena, size_t size);

@@ -29,8 +29,8 @@ typedef void pal_d_swiglu(int64_t n, const void *a, const void *b, const void *d
 
 typedef void pal_fill_run(int64_t n, double value, void *y);        /* y = value */
 typedef void pal_axpy(int64_t n, double a, const void *x, void *y); /* y += a x */
-typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z,
-                        void *y);                            /* y += a x z */
+/* y += a x z */
+typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z, void *y);
 typedef void pal_widen(int64_t n, const void *x, double *y); /* y += f(x) in double */
 
 /* ---- Reductions ---- */

@@ -40,11 +40,11 @@ enum { VBYTES = 16 };
 enum { VL = VBYTES / sizeof(R) };
 typedef R V __attribute__((vector_size(VBYTES)));
 typedef R VU __attribute__((vector_size(VBYTES), aligned(sizeof(R)), may_alias));
-typedef R VA
-    __attribute__((vector_size(VBYTES), may_alias)); /* a whole vector, aligned in memory */
+/* a whole vector, aligned in memory */
+typedef R VA __attribute__((vector_size(VBYTES), may_alias));
 typedef Int VI __attribute__((vector_size(VBYTES))); /* masks */
-typedef UInt VW __attribute__((vector_size(
-    VBYTES))); /* words: bit patterns and exponents, with arithmetic modulo 2^32 or 2^64 */
+/* words: bit patterns and exponents, with arithmetic modulo 2^32 or 2^64 */
+typedef UInt VW __attribute__((vector_size(VBYTES)));
 
 /* Sums run in double for both types: VD holds DL doubles, and VN holds the DL elements of type R
  * that they come from. */

@@ -241,16 +241,16 @@ PAL_API pal_rng pal_rng_new(uint64_t seed, uint64_t stream);
 /* A new generator that is independent of `rng` and of all others split from it. */
 PAL_API pal_rng pal_rng_split(pal_rng *rng);
 PAL_API double pal_rng_next(pal_rng *rng); /* uniform in [0, 1), 53 bits */
-PAL_API int64_t pal_rng_below(pal_rng *rng,
-                              int64_t n); /* uniform in [0, n), n >= 1, without bias */
-PAL_API void pal_rng_uniform(pal_rng *rng, const pal_array *out, double low,
-                             double high); /* [low, high), f32/f64 */
-PAL_API void pal_rng_normal(pal_rng *rng, const pal_array *out, double mean,
-                            double deviation); /* f32/f64 */
-PAL_API void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low,
-                              int64_t high); /* [low, high), i64 */
-PAL_API void pal_rng_permutation(pal_rng *rng,
-                                 const pal_array *out); /* 0..n-1 shuffled, i64 of one dimension */
+/* An integer drawn uniformly from [0, n), n >= 1, without bias. */
+PAL_API int64_t pal_rng_below(pal_rng *rng, int64_t n);
+/* Fills out (f32 or f64) with numbers drawn uniformly from [low, high). */
+PAL_API void pal_rng_uniform(pal_rng *rng, const pal_array *out, double low, double high);
+/* Fills out (f32 or f64) with numbers drawn from the normal distribution. */
+PAL_API void pal_rng_normal(pal_rng *rng, const pal_array *out, double mean, double deviation);
+/* Fills out (i64) with numbers drawn uniformly from [low, high). */
+PAL_API void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low, int64_t high);
+/* Fills out (i64, one dimension) with 0..n-1 in random order. */
+PAL_API void pal_rng_permutation(pal_rng *rng, const pal_array *out);
 
 /* ---- Files: named arrays in HDF5 ---- */
 

@@ -1,6 +1,4 @@
-/*
- * compare.c - comparisons: 1 where they hold and 0 elsewhere, in the dtype of the operands.
- */
+/* compare.c - comparisons: 1 where they are true and 0 elsewhere, in the dtype of the operands. */
 #include "autograd/ops/map.h"
 
 /* ---- i64 ---- */

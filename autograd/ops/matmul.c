@@ -1,6 +1,6 @@
 /*
- * matmul.c - the batched matrix product. Transposes are strides, forward and backward: nothing is
- * copied to be multiplied.
+ * matmul.c - the batched matrix product. A transpose is only a change of strides, in forward and in
+ * backward: no operand is copied.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/product.h"

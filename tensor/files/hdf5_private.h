@@ -11,8 +11,8 @@ typedef struct pal_h5_shared pal_h5_shared;
 struct pal_h5 {
     hid_t id;
     bool building; /* not yet committed */
-    pal_h5_shared *
-        shared; /* for a file that several processes build; NULL: one process builds it in memory */
+    /* for a file that several processes build; NULL: one process builds it in memory */
+    pal_h5_shared *shared;
     size_t size; /* of this allocation */
     char path[];
 };
