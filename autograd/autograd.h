@@ -63,8 +63,8 @@ static inline bool pal_is_none(pal_tensor t) { return t.node == NULL; }
 PAL_API pal_tape *pal_tape_new(void);
 /* Forgets every tensor of the step, clears a sticky error, and keeps the memory. */
 PAL_API void pal_tape_reset(pal_tape *tape);
-/* Frees the tape and all its tensors. Their handles must not be used after this. NULL is allowed.
- */
+/* Frees the tape and all its tensors. Their handles must not be used after this. NULL is
+ * allowed. */
 PAL_API void pal_tape_free(pal_tape *tape);
 
 /* The status of the first failure since the last reset; PAL_OK if there was none. */

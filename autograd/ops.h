@@ -106,8 +106,8 @@ enum { PAL_ALL = -2147483647 - 1 }; /* as an axis: all axes */
 PAL_API pal_tensor pal_sum(pal_tensor x, int axis, bool keep); /* also i64 */
 /* The sum divided by the number of elements. */
 PAL_API pal_tensor pal_mean(pal_tensor x, int axis, bool keep);
-/* The largest element. Also i64. NaN if any is NaN. The first of equal elements gets the gradient.
- */
+/* The largest element. Also i64. NaN if any is NaN. The first of equal elements gets the
+ * gradient. */
 PAL_API pal_tensor pal_max(pal_tensor x, int axis, bool keep);
 /* The smallest element, with the rules of pal_max. */
 PAL_API pal_tensor pal_min(pal_tensor x, int axis, bool keep);
@@ -201,8 +201,8 @@ PAL_API pal_tensor pal_triangular_solve(pal_tensor t, pal_tensor b, pal_solve_op
 PAL_API pal_tensor pal_reshape(pal_tensor x, pal_shape shape); /* one dimension may be -1 */
 /* Reorders the axes: axis i of the result is axis axes[i] of x. */
 PAL_API pal_tensor pal_permute(pal_tensor x, const int *axes);
-/* Every step-th entry of one axis from start up to but not including stop, as in NumPy; step >= 1.
- */
+/* Every step-th entry of one axis from start up to but not including stop, as in NumPy; step
+ * >= 1. */
 PAL_API pal_tensor pal_slice(pal_tensor x, int axis, int64_t start, int64_t stop, int64_t step);
 /* Exchanges two axes. */
 PAL_API pal_tensor pal_transpose(pal_tensor x, int axis1, int axis2);
@@ -237,8 +237,8 @@ PAL_API pal_tensor pal_embedding(pal_tensor weight, pal_tensor index);
 /* NumPy's take_along_axis: y[i, j, k] = x[i, index[i, j, k], k] for axis 1. index has x's shape
  * except along the axis. */
 PAL_API pal_tensor pal_gather(pal_tensor x, int axis, pal_tensor index);
-/* 1 at the index and 0 elsewhere along a new last axis: [.., n]. An index out of range is an error.
- */
+/* 1 at the index and 0 elsewhere along a new last axis: [.., n]. An index out of range is an
+ * error. */
 PAL_API pal_tensor pal_one_hot(pal_tensor index, int64_t n, pal_dtype dtype);
 
 /* ---- Operations of your own ---- */

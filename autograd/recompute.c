@@ -164,8 +164,8 @@ static pal_node *copy_out(pal_tape *tape, const pal_node *from)
     return n;
 }
 
-/* Copies the outputs up and links a record. The values of the segment still exist one level below.
- */
+/* Copies the outputs up and links a record. The values of the segment still exist one level
+ * below. */
 static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_tensor *inner,
                            pal_tensor *out)
 {

@@ -29,8 +29,8 @@ extern "C" {
 /* The bytes of a stored token: 1 for a vocabulary of up to 2^8, 2 for up to 2^16, else 4. */
 PAL_API int pal_tokens_width(int64_t vocab);
 
-/* The contents of a new store. If all but tokens and count are zero, it is one document of bytes.
- */
+/* The contents of a new store. If all but tokens and count are zero, it is one document of
+ * bytes. */
 typedef struct pal_tokens_source {
     const void *tokens;      /* unsigned integers of pal_tokens_width(vocab) bytes each */
     int64_t count;           /* number of tokens */
@@ -81,7 +81,8 @@ PAL_API const char *pal_tokens_tokenizer(const pal_tokens *store);
 /* A checksum of the contents: CRC-32C over the checksums of all datasets. Different contents have
  * the same number with a probability of 1 in 2^32. */
 PAL_API uint32_t pal_tokens_checksum(const pal_tokens *store);
-/* Reads tokens first .. first+count-1. Several threads may call it; they take turns. PAL_EVALUE for
+/*
+ * Reads tokens first .. first+count-1. Several threads may call it; they take turns. PAL_EVALUE for
  * a range outside of the store, PAL_EFORMAT for damaged data or a token outside of the vocabulary.
  */
 PAL_API PAL_CHECKED pal_status pal_tokens_read(pal_tokens *store, int64_t first, int64_t count,

@@ -44,8 +44,8 @@ typedef double pal_reduce2(int64_t n, const void *a, const void *b);
 
 /* y = scale e^(x - shift); all zeros if shift = -infinity. */
 typedef void pal_exp_row(int64_t n, const void *x, double shift, double scale, void *y);
-/* y = scale softmax(x). Returns the log-sum-exp, with the same bits as logsumexp_row. y may be x.
- */
+/* y = scale softmax(x). Returns the log-sum-exp, with the same bits as logsumexp_row. y may
+ * be x. */
 typedef double pal_softmax_row(int64_t n, const void *x, double scale, void *y);
 /* y = x r weight (weight may be NULL). Returns r, which backward needs. y may be x. */
 typedef double pal_rms_row(int64_t n, const void *x, const void *weight, double eps, void *y);

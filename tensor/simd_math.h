@@ -127,8 +127,8 @@ static inline V vsoftplus(V x)
 
 /* ---- Sigmoid and tanh ---- */
 
-/* 1 / w for w in [1, 2], with an error of a tenth. That is enough for the factor of a correction.
- */
+/* 1 / w for w in [1, 2], with an error of a tenth. That is enough for the factor of a
+ * correction. */
 static inline V rough_inverse(V w) { return (R)1.457 - (R)0.5 * w; }
 
 /*

@@ -186,8 +186,8 @@ static copy_plan plan_copy(const pal_array *dst, const pal_array *src)
     return p;
 }
 
-/* Copies items begin .. end - 1. It computes the index of the first item and counts up from there.
- */
+/* Copies items begin .. end - 1. It computes the index of the first item and counts up from
+ * there. */
 static void run_items(const copy_plan *p, int64_t begin, int64_t end)
 {
     if (begin >= end) return;

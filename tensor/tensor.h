@@ -293,8 +293,8 @@ PAL_API PAL_CHECKED pal_status pal_h5_put_number(pal_h5 *file, const char *objec
                                                  pal_error *error);
 /* Writes the finished file in place of path. It closes the file also when that fails. */
 PAL_API PAL_CHECKED pal_status pal_h5_commit(pal_h5 *file, pal_error *error);
-/* Closes the file. One that was being built and was not committed leaves no trace. NULL is allowed.
- */
+/* Closes the file. One that was being built and was not committed leaves no trace. NULL is
+ * allowed. */
 PAL_API void pal_h5_close(pal_h5 *file);
 
 /* Whether there is a dataset or group of this name. */

@@ -13,8 +13,8 @@
 int64_t pal_shape_count(pal_shape shape)
 {
     if (shape.ndim < 0 || shape.ndim > PAL_MAX_DIMS) return -1;
-    /* The strides of an empty array are computed as if sizes of 0 were 1, and those must fit too.
-     */
+    /* The strides of an empty array are computed as if sizes of 0 were 1, and those must fit
+     * too. */
     int64_t product = 1;
     bool empty = false;
     for (int i = 0; i < shape.ndim; i++) {

@@ -20,8 +20,8 @@ static pal_status infer(pal_call *call)
     return pal_call_out(call, 0, call->in[0]->dtype, pal_array_shape(call->in[0]));
 }
 
-/* y = running sums of x, or y += running sums (not for i64), over n elements with the given steps.
- */
+/* y = running sums of x, or y += running sums (not for i64), over n elements with the given
+ * steps. */
 static void scan(pal_dtype dtype, int64_t n, const void *x, int64_t x_step, void *y, int64_t y_step,
                  bool add)
 {

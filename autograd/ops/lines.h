@@ -24,12 +24,12 @@ pal_lines pal_lines_of(const pal_array *a, int axis);
 /* The first element of line i. */
 char *pal_line(const pal_lines *l, int64_t i);
 
-/* Elements start..start+n-1 of a line in contiguous memory: in place if possible, else in buffer.
- */
+/* Elements start..start+n-1 of a line in contiguous memory: in place if possible, else in
+ * buffer. */
 const void *pal_line_read(const pal_lines *l, const char *line, int64_t start, int64_t n,
                           void *buffer);
-/* Writes the contiguous elements x to elements start.. of a line. x may be the memory of the line.
- */
+/* Writes the contiguous elements x to elements start.. of a line. x may be the memory of the
+ * line. */
 void pal_line_write(const pal_lines *l, char *line, int64_t start, int64_t n, const void *x);
 /* The same, but adds them (f32 and f64). */
 void pal_line_add(const pal_lines *l, const pal_kernels *k, char *line, int64_t start, int64_t n,

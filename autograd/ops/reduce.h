@@ -13,8 +13,8 @@ typedef struct pal_reduce_opts {
     bool keep;
 } pal_reduce_opts;
 
-/* Reals are reduced in double, integers in int64_t. `at` is the index of an extreme; -1: none yet.
- */
+/* Reals are reduced in double, integers in int64_t. `at` is the index of an extreme; -1:
+ * none yet. */
 typedef struct pal_partial {
     double real;
     int64_t integer, at;

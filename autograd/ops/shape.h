@@ -16,8 +16,8 @@ static inline int pal_axis(int axis, int ndim)
 /* For infer: the error for an axis that x does not have. */
 pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x);
 
-/* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else an error that names one.
- */
+/* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else an error that
+ * names one. */
 pal_status pal_check_indices(pal_call *call, int i, int64_t n);
 
 /* dst = src, which broadcasts to dst (infer has checked this). */

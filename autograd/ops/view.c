@@ -8,8 +8,8 @@
 
 /* ---- Common to all ---- */
 
-/* The node of x if a view of it can be made. Otherwise the error is reported, and it returns NULL.
- */
+/* The node of x if a view of it can be made. Otherwise the error is reported, and it returns
+ * NULL. */
 static pal_node *viewable(pal_tensor x, const char *op)
 {
     pal_node *n = pal_node_of(x, op, "x");

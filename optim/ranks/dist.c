@@ -1,8 +1,8 @@
 /*
- * dist.c - ranks: starting and ending them, the grid they form, and what they tell each other.
+ * dist.c - ranks: starting and ending them, the grid they form, and how they exchange small data.
  *
- * What layers and the loop wait for is small: sums are gathered and added by each rank in the order
- * of ranks, so that all get the same bits whatever way MPI takes. MPI's own errors end the job.
+ * Layers and the loop wait only for small data. Each rank gathers the numbers and adds them in the
+ * order of ranks, so that all get the same bits. MPI's own errors end the job.
  */
 #include "optim/ranks/dist_private.h"
 
@@ -11,11 +11,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { MOST_AT_ONCE = 1 << 30 }; /* bytes of a message: MPI counts in int */
+enum { MOST_AT_ONCE = 1 << 30 }; /* bytes of a message: counts of MPI are int */
 
-static pal_dist *current; /* whose ranks the default error handler ends */
+static pal_dist *current; /* the ranks that the default error handler ends */
 
-/* A start that failed: the rank it would have been, and what all of them have been told. */
+/* After a start that failed: the rank that this process had, and the message that all ranks
+ * have. */
 static struct {
     int rank;
     char message[sizeof(pal_error)];
@@ -30,8 +31,11 @@ static void wait_seconds(double seconds)
     while (nanosleep(&t, &t) != 0) continue;
 }
 
-/* Rank 0 speaks first, and ends the others while they wait: surely if all have been told the same,
- * and if not so, it may have the same trouble. */
+/*
+ * Seconds to wait before this rank prints its message. Rank 0 prints first and ends the others
+ * while they wait. It surely does so if all ranks have this message; otherwise it may still have
+ * the same problem.
+ */
 static double patience(const pal_dist *dist, const char *message)
 {
     if (dist->rank == 0) return 0;
@@ -43,7 +47,8 @@ void pal_dist_abort(pal_dist *dist, const char *message)
 {
     fflush(stdout);
     if (!dist && failed.rank > 0 && strstr(message, failed.message)) {
-        wait_seconds(5); /* the first to end takes the others with it: rank 0 has not spoken yet */
+        wait_seconds(
+            5); /* the first rank to exit ends the others, and rank 0 may not have printed yet */
         exit(EXIT_FAILURE);
     }
     if (dist) wait_seconds(patience(dist, message));
@@ -53,7 +58,7 @@ void pal_dist_abort(pal_dist *dist, const char *message)
     exit(EXIT_FAILURE);
 }
 
-/* Stands in for the default error handler. */
+/* Replaces the default error handler. */
 static void end_all(const char *message)
 {
     char text[sizeof(pal_error) + 64];
@@ -85,7 +90,7 @@ static void exchange(const pal_comm *comm, int to, const void *send, size_t sent
 
 /* ---- Life ---- */
 
-/* Whether mpirun or srun has started this process. */
+/* Whether mpirun or srun started this process. */
 static bool has_others(void)
 {
     int up;
@@ -116,9 +121,9 @@ static void split(pal_dist *d)
 }
 
 /*
- * The sum of a bucket that is on its way, by halves of it that are halved again. What Open MPI 4.1
- * takes by default made a step of two ranks longer than sums that are waited for do; with this it
- * is about as long (bench/dist). Not where the user has said something else.
+ * Chooses how MPI sums a bucket in the background: by halving it repeatedly (Rabenseifner). With
+ * the default of Open MPI 4.1 a step of two ranks took longer than with blocking sums; with this it
+ * takes about as long (bench/dist). A choice of the user is kept.
  */
 static void choose_sum(void)
 {
@@ -139,7 +144,7 @@ static void start_mpi(pal_dist *d)
     MPI_Comm_dup(MPI_COMM_WORLD, &d->world);
 }
 
-/* Frees d, which may be half made, and says so to pal_dist_abort. */
+/* Frees d, which may be incomplete, and notes the failure for pal_dist_abort. */
 static pal_status give_up(pal_dist *d, pal_status status, const pal_error *error)
 {
     failed.rank = d->rank;
@@ -168,7 +173,7 @@ pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
         s = pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
     if (d->parallel) s = pal_mpi_agree(&d->world, s, error);
     if (s != PAL_OK) return give_up(d, s, error);
-    /* Ranks that differ in these would wait for each other for ever. */
+    /* Ranks whose options differ would wait for each other forever. */
     char text[160];
     snprintf(text, sizeof text, "sequence_parallel: %d\nbucket: %lld\nblocking: %d\nshard: %d\n",
              d->opts.sequence_parallel, (long long)d->opts.bucket, d->opts.blocking, d->opts.shard);
@@ -190,7 +195,7 @@ void pal_dist_end(pal_dist *d)
 {
     if (!d) return;
     if (current == d) pal_set_exit(NULL), current = NULL;
-    pal_dist_reduce_end(d); /* of sums that are still on their way */
+    pal_dist_reduce_end(d); /* waits for sums that MPI is still computing */
     pal_reduction_free(d->reduction);
     pal_dist_forget(d);
     if (d->parallel) {
@@ -246,7 +251,7 @@ void pal_dist_sum(pal_dist *d, int n, double *x)
 void pal_dist_sum_i64(pal_dist *d, int n, int64_t *x)
 {
     if (pal_dist_size(d) == 1) return;
-    MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world); /* exact in any order */
+    MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world); /* exact in every order */
 }
 
 void pal_dist_barrier(pal_dist *d)

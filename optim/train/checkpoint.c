@@ -1,6 +1,4 @@
-/*
- * checkpoint.c - the whole state of a run as one file.
- */
+/* checkpoint.c - the whole state of a run in one file. */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 #include "optim/train/run_folder.h"
@@ -8,13 +6,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 1, DATA_BYTES = 256, CONFIG_BYTES = 1 << 20 /* with the end of the text */ };
+enum { VERSION = 1, DATA_BYTES = 256, CONFIG_BYTES = 1 << 20 /* sizes include the final NUL */ };
 
 static const char TOKENIZER[] = "/tokenizer";
 
 /* ---- Texts ---- */
 
-/* The kernels that decide about bits: what pal_kernels_in_use says but the threads. */
+/* The kernels that decide the bits: pal_kernels_in_use without the threads. */
 static void kernel_family(char text[64])
 {
     snprintf(text, 64, "%s", pal_kernels_in_use());
@@ -70,7 +68,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     char kernels[64], schedule[256] = "";
     kernel_family(kernels);
     if (c->schedule) schedule_text(c->schedule, schedule);
-    /* What is longer could not be read again. */
+    /* A longer text could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) ||
         (c->config && strlen(c->config) >= CONFIG_BYTES))
         return pal_error_set(
@@ -91,7 +89,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     return PAL_OK;
 }
 
-/* The generator's three numbers, bit by bit. */
+/* The three numbers of the generator, bit by bit. */
 static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_SHAPE(3), words); }
 
 static pal_status check_values(const pal_checkpoint *c, pal_error *error)
@@ -152,7 +150,7 @@ static pal_status get_version(pal_h5 *file, pal_error *error)
                          version, VERSION);
 }
 
-/* A whole number from 0 on that a double holds exactly. */
+/* Reads a whole number >= 0 that a double holds exactly. */
 static pal_status get_count(pal_h5 *file, const char *name, int64_t *value, pal_error *error)
 {
     double x;
@@ -204,7 +202,7 @@ static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     return s;
 }
 
-/* What is read, and not yet known to stay. */
+/* What has been read, before it is certain that it will be used. */
 typedef struct reading {
     pal_undo optim, average;
     pal_pending params;
@@ -219,7 +217,7 @@ static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, reading *r, 
     return s == PAL_OK ? pal_params_read(c->params, file, "/params", &r->params, error) : s;
 }
 
-/* Cannot fail. */
+/* Uses what was read, or drops it. It cannot fail. */
 static void settle(reading *r, bool take)
 {
     pal_undo_end(&r->optim, !take);
@@ -234,7 +232,7 @@ static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *err
     return s == PAL_OK ? get_texts(c, file, error) : s;
 }
 
-/* Parameters, optimiser, average and the rest on all ranks, or none of them. */
+/* Either all ranks load parameters, optimiser, average and the rest, or none does. */
 pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
     pal_checkpoint fresh = *c;
@@ -255,7 +253,7 @@ pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     return PAL_OK;
 }
 
-/* The message of a failed read, which names what is in the file, after the file's name. */
+/* Puts the file's name before the message of a failed read. */
 static pal_status in_file(const char *path, pal_status s, const pal_error *why, pal_error *error)
 {
     if (strstr(why->message, path)) return pal_error_set(error, s, "%s", why->message);
@@ -285,7 +283,7 @@ pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *e
         s = pal_checkpoint_get(c, file, &why);
         pal_h5_close(file);
     } else {
-        s = pal_dist_agree(c->dist, s, &why); /* what the others do in pal_checkpoint_get */
+        s = pal_dist_agree(c->dist, s, &why); /* the other ranks do this in pal_checkpoint_get */
     }
     return s == PAL_OK ? s : in_file(path, s, &why, error);
 }
@@ -313,7 +311,7 @@ pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_
 
 /* ---- The tokenizer ---- */
 
-/* All of it, by pieces. */
+/* Reads the whole text, a piece at a time. */
 static pal_status read_bytes(pal_h5_reader *reader, char *text, pal_error *error)
 {
     int64_t piece[1024];

@@ -1,6 +1,4 @@
-/*
- * plot.c - the curves of a run as SVG, drawn by gnuplot from the columns of log.csv.
- */
+/* plot.c - draws the curves of a run as SVG, by gnuplot, from the columns of log.csv. */
 #include "optim/train/run_folder.h"
 
 #include <errno.h>
@@ -8,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A text in gnuplot's single quotes, where a quote is doubled. */
+/* Writes a text in gnuplot's single quotes, in which a quote is doubled. */
 static void put_quoted(FILE *to, const char *text)
 {
     fputc('\'', to);
@@ -37,7 +35,7 @@ static void curve(FILE *to, const char *csv, const char *column, const char *tit
     fprintf(to, " using 'step':'%s' title '%s' with %s", column, title, how);
 }
 
-/* The field number `i` of a line that is taken apart; NULL if it has fewer. */
+/* Field number `i` of a line, which is split in place; NULL if it has fewer fields. */
 static const char *field(char *line, int i)
 {
     const char *word = NULL;
@@ -46,8 +44,8 @@ static const char *field(char *line, int i)
     return word;
 }
 
-/* Where a column of the file is, -1: nowhere; with `filled` a number of it has to be there too
- * (gnuplot warns of a curve without points). */
+/* The place of a column in the file; -1: it is missing. With `filled` it must have at least one
+ * number, because gnuplot warns about a curve without points. */
 static int column_of(const char *csv, const char *column, bool filled)
 {
     char line[4096], copy[4096];
@@ -103,7 +101,7 @@ static pal_status plot(const char *folder, const char *csv, const char *name, dr
     fflush(NULL);
     FILE *to = popen("gnuplot", "w");
     if (!to) return pal_error_set(error, PAL_EIO, "gnuplot cannot be run: %s", strerror(errno));
-    /* A gnuplot that ends early is an error of writing, not the end of this process. */
+    /* If gnuplot ends early, that is an error of writing and must not end this process. */
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGPIPE, &ignore, &before);

@@ -1,6 +1,4 @@
-/*
- * train_ranks.c - what the loop asks of several ranks before it begins.
- */
+/* train_ranks.c - what the loop compares on all ranks before it begins. */
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
 #include "optim/train/train_step.h"
@@ -23,7 +21,8 @@ pal_status pal_train_part(const pal_train_opts *o, pal_error *error)
                          pal_dist_sequence_count(d));
 }
 
-/* "adamw beta1 0.9 beta2 0.999": what the optimiser was made with, but for its groups. */
+/* Writes for example "adamw beta1 0.9 beta2 0.999": the options of the optimiser without its
+ * groups. */
 static char *describe_optim(const pal_optim *optim, char text[512])
 {
     pal_number number[PAL_NUMBERS];

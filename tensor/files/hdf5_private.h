@@ -69,8 +69,8 @@ void pal_h5_spread(const pal_h5 *file, void *data, size_t size); /* sends the ow
 /* Reserves room on disk for `bytes` more of data, and for what HDF5 adds to them, before HDF5
  * writes. */
 pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error);
-/* Ends the building. With `commit` the file takes its place at the path. All get the same status.
- */
+/* Ends the building. With `commit` the file takes its place at the path. All get the same
+ * status. */
 pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error);
 
 /* ---- Checksums of data ---- */
