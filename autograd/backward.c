@@ -2,7 +2,7 @@
  * backward.c - the walk over the record in reverse.
  *
  * A pass is planned before it runs. Planning visits the records once. It finds which gradients are
- * needed and between which two records each one lives, and lays them out in one block, in which
+ * needed and between which two records each one lives. It lays them out in one block, in which
  * memory is used again as soon as it is free. Nothing changes before that block is reserved.
  *
  * A gradient is summed in the order of the record, so it does not depend on threads.

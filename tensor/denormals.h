@@ -4,7 +4,7 @@
  * Products of many decays become that small, and many processors are far slower with such numbers:
  * a model became slower to train as its gates became strong. The mode belongs to a thread. Every
  * thread of a team, also the caller, is in the mode during all of the work and leaves it
- * afterwards, so that results do not depend on the number of threads.
+ * afterwards. So results do not depend on the number of threads.
  */
 #ifndef PAL_DENORMALS_H
 #define PAL_DENORMALS_H

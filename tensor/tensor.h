@@ -157,8 +157,8 @@ PAL_API size_t pal_dtype_size(pal_dtype dtype);
 PAL_API const char *pal_dtype_name(pal_dtype dtype);
 
 /*
- * The number of elements of a shape, or -1 if a dimension is negative, there are more than
- * PAL_MAX_DIMS of them, or the size in bytes of the largest dtype does not fit int64_t.
+ * The number of elements of a shape. It is -1 if a dimension is negative, if there are more than
+ * PAL_MAX_DIMS dimensions, or if the size in bytes of the largest dtype does not fit int64_t.
  */
 PAL_API int64_t pal_shape_count(pal_shape shape);
 /* Whether both have the same axes of the same sizes. */

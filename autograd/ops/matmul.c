@@ -43,7 +43,7 @@ static void forward(const pal_call *call)
     pal_product_sum(call->in[0], call->in[1], false, call->out[0]);
 }
 
-/* da = dy b^T, db = a^T dy, summed over the batch axes that were stretched. */
+/* da = dy b^T, db = a^T dy, summed over the batch axes along which a or b was repeated. */
 static void backward(const pal_call *call)
 {
     const pal_array *dy = call->dout[0];

@@ -30,8 +30,7 @@ typedef struct pal_ahead {
     int first, count; /* index of the first full slot; number of full slots */
     bool running, stop;
     bool drawing; /* a slot is being filled, without holding the lock */
-    bool pause; /* a seek waits for the slot that is being filled, the last of the old one
-                 */
+    bool pause;   /* a seek waits for the slot that is being filled for the old position */
     bool waiting; /* the last slot was an error or the end; the thread waits for a seek */
 } pal_ahead;
 
