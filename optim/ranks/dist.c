@@ -22,7 +22,7 @@ static struct {
     char message[sizeof(pal_error)];
 } failed;
 
-/* ---- The end of all ranks ---- */
+/* ---- Ending all ranks ---- */
 
 static void wait_seconds(double seconds)
 {

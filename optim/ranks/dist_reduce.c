@@ -94,7 +94,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
     }
 }
 
-/* ---- Under way ---- */
+/* ---- During backward ---- */
 
 static void start_bucket(pal_dist *d, int b)
 {
@@ -209,7 +209,7 @@ void pal_dist_reduce_begin(pal_dist *d)
     if (!r) return;
     if (r->running) {
         pal_error error;
-        pal_error_set(&error, PAL_EVALUE, "dist_reduce_begin: the one before has no end");
+        pal_error_set(&error, PAL_EVALUE, "dist_reduce_begin: called again before dist_reduce_end");
         pal_raise(&error);
         return;
     }

@@ -157,7 +157,8 @@ static pal_status get_count(pal_h5 *file, const char *name, int64_t *value, pal_
     pal_status s = pal_h5_get_number(file, "/", name, &x, error);
     if (s != PAL_OK) return s;
     if (!(x >= 0 && x <= 0x1p53 && x == floor(x)))
-        return pal_error_set(error, PAL_EFORMAT, "its %s is %g, which is no count", name, x);
+        return pal_error_set(error, PAL_EFORMAT,
+                             "its %s is %g, which is not a whole number from 0 on", name, x);
     *value = (int64_t)x;
     return PAL_OK;
 }

@@ -39,7 +39,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- What a person reads ---- */
+/* ---- Output on the terminal ---- */
 
 static void end_line(loop *l)
 {

@@ -34,9 +34,10 @@ static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *ba
         pal_status s = pal_batches_next(o->batches, o->tape, batch, error);
         if (s != PAL_OK) return s;
         if (batch->end)
-            return pal_error_set(error, PAL_EVALUE,
-                                 "train_step: batches of validation end, and "
-                                 "training takes those that do not");
+            return pal_error_set(
+                error, PAL_EVALUE,
+                "train_step: the batches are those of validation, which end; training "
+                "needs batches that do not end");
     }
     *loss = o->loss(o->user, o->tape, number, batch);
     if (pal_is_none(*loss) || pal_tape_status(o->tape) != PAL_OK) return tape_error(o->tape, error);
@@ -251,10 +252,11 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
     if (s != PAL_OK)
         snprintf(why, sizeof why, "%.600s", found.message);
     else
-        snprintf(why, sizeof why, "%s",
-                 pal_dist_sequence(o->dist)
-                     ? "what made it is looked for where each rank has whole sequences"
-                     : "no operation made it alone; the sum of finite numbers is too large");
+        snprintf(
+            why, sizeof why, "%s",
+            pal_dist_sequence(o->dist)
+                ? "the operation that made it is searched for only if each rank has whole sequences"
+                : "no single operation made it; a sum of finite numbers is too large");
     return pal_error_set(error, PAL_ENUMERIC, "step %lld: %s; %s", (long long)step + 1, what, why);
 }
 

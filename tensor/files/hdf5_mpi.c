@@ -29,7 +29,7 @@ struct pal_h5_shared {
     char name[4096];
 };
 
-/* ---- Speaking with one voice ---- */
+/* ---- The same outcome and data in all processes ---- */
 
 pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error)
 {

@@ -43,7 +43,7 @@ pal_status pal_h5_refused(const char *path, const char *what, pal_error *error);
 /* Writes the attributes `creator` and `format` of a file. */
 pal_status pal_h5_sign(pal_h5 *file, pal_error *error);
 
-/* ---- The file that takes the place of another ---- */
+/* ---- Replacing a file ---- */
 
 enum {
     PAL_H5_SUFFIX = 64
