@@ -1,7 +1,7 @@
 /*
  * apply.c - how an operation runs: check the handles, infer, allocate, compute, record.
  *
- * An operation's outputs outlive it; its record and saved tensors do so only if a gradient is
+ * An operation's outputs outlive it. Its record and saved tensors do so only if a gradient is
  * wanted, and its scratch never does. They are taken from the arenas in that order, so that a
  * rewind gives back exactly what is no longer needed.
  */
@@ -33,7 +33,7 @@ pal_status pal_call_save(pal_call *call, pal_dtype dtype, pal_shape shape)
         return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)dtype);
     if (pal_shape_count(shape) < 0)
         return pal_call_error(call, PAL_ESHAPE, "a saved tensor has too many elements");
-    if (!call->saved) { /* most operations save nothing, so there is no room for it in a record */
+    if (!call->saved) { /* most operations save nothing, so a record has no room for it */
         pal_arena *heads = &pal_tape_level(record_of(call)->tape)->heads;
         call->saved = pal_arena_take(heads, PAL_MAX_SAVED * sizeof *call->saved);
         if (!call->saved) return pal_call_error(call, PAL_ENOMEM, "out of memory");
@@ -56,7 +56,6 @@ bool pal_call_fresh(const pal_call *call, int i)
     return i < 32 && (((const pal_record *)(const void *)call)->fresh >> i & 1);
 }
 
-/* Copies the i-th word of a space-separated list, the last one standing for all behind it. */
 void pal_arg_name(const char *args, int i, char name[32])
 {
     const char *word = args ? args : "argument";
@@ -111,7 +110,8 @@ bool pal_comes_from_outside(const pal_tape *tape, const pal_node *n)
            n->base->id < tape->level[tape->depth].first_id;
 }
 
-/* The tape that the operands name; NULL after reporting if there is none, or a handle is bad. */
+/* The tape that the operands name. If there is none, or a handle is bad, it reports this and
+ * returns NULL. */
 static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
 {
     pal_tape *tape = NULL;
@@ -125,8 +125,9 @@ static pal_tape *find_tape(const pal_op *op, int nin, const pal_tensor *in)
     }
     if (tape->owner.error.status != PAL_OK) return tape;
     for (int i = 0; i < nin; i++) {
-        if (!in[i].node) continue; /* infer decides whether it may be left out */
-        char name[32]; /* found only when it is needed: this runs for every operand of every call */
+        if (!in[i].node) continue; /* infer decides whether the argument may be left out */
+        char name[32]; /* looked up only for an error: this code runs for every operand of every
+                          call */
         const char *problem = pal_operand_problem(tape, in[i]);
         if (problem) {
             pal_arg_name(op->args, i, name);
@@ -152,7 +153,7 @@ static bool any_needs_grad(int nin, const pal_tensor *in)
     return false;
 }
 
-/* Room for n elements of a type, carved from one allocation. */
+/* Takes room for n elements of a type from one allocation. */
 static void *carve(unsigned char **at, size_t size)
 {
     void *p = *at;
@@ -228,8 +229,8 @@ bool pal_array_finite(const pal_array *a)
     return true;
 }
 
-/* PAL_CHECK=numerics: the first operation that makes a number that is not finite out of finite
- * ones. */
+/* With PAL_CHECK=numerics: finds the first operation that makes a number that is not finite out of
+ * finite ones. */
 static void check_forward(pal_call *call)
 {
     for (int i = 0; i < call->nout; i++) {
@@ -261,7 +262,7 @@ static bool out_of_memory(pal_tape *tape, const pal_record *r, const pal_op *op)
     return false;
 }
 
-/* Everything between the checked handles and the finished nodes. */
+/* All of an operation, from the checked handles to the finished nodes. */
 static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,
                 const pal_tensor *in, int nout, pal_node **out)
 {
@@ -272,7 +273,7 @@ static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size,
     pal_record *r = pal_record_new(tape, op, opts, size, nin, in, nout, out);
     if (!r) return out_of_memory(tape, r, op);
     pal_status status = op->infer(&r->call);
-    if (status != PAL_OK) { /* an operation may return a status without having said why */
+    if (status != PAL_OK) { /* an operation may return a status without a message */
         pal_call_error(&r->call, status, "the arguments do not fit");
         return false;
     }

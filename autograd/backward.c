@@ -1,11 +1,11 @@
 /*
  * backward.c - the walk over the record in reverse.
  *
- * A pass is planned before it runs. Planning visits the records once, finds which gradients are
- * needed and between which two records each lives, and lays them out in one block so that memory
- * freed by one is used by the next. Only when that block has been reserved does anything change.
+ * A pass is planned before it runs. Planning visits the records once. It finds which gradients are
+ * needed and between which two records each one lives. It lays them out in one block, in which
+ * memory is used again as soon as it is free. Nothing changes before that block is reserved.
  *
- * The sum of a gradient is built in the order of the record, so it does not depend on threads.
+ * A gradient is summed in the order of the record, so it does not depend on threads.
  */
 #include "autograd/internal.h"
 
@@ -13,11 +13,11 @@
 
 /* ---- Planning ---- */
 
-/* Free stretches of the block, in order of their offsets; touching ones are merged. */
+/* The free parts of the block, in order of their offsets. Adjacent ones are merged. */
 typedef struct holes {
     size_t (*at)[2]; /* offset, size */
     int64_t count, room;
-    size_t end; /* nothing beyond it is in use */
+    size_t end; /* nothing beyond this offset is in use */
 } holes;
 
 static bool make_hole(pal_arena *arena, holes *h, size_t offset, size_t size)
@@ -52,7 +52,7 @@ static bool make_hole(pal_arena *arena, holes *h, size_t offset, size_t size)
     return true;
 }
 
-/* The smallest hole that is large enough, or the end of the block. */
+/* Takes the smallest hole that is large enough, or room at the end of the block. */
 static size_t place(holes *h, size_t size)
 {
     int64_t best = -1;
@@ -82,7 +82,7 @@ static size_t slot_bytes(const pal_node *n)
     return pal_round_up(size ? size : 1, PAL_ALIGN);
 }
 
-/* The tensor that pal_grad returns for a wanted node, zero at first. */
+/* Makes the tensor that pal_grad returns for a wanted node; it is zero at first. */
 static bool make_grad(pal_tape *tape, pal_node *n)
 {
     pal_node *g = pal_node_new(tape, "backward");
@@ -121,7 +121,7 @@ static bool reach(pal_tape *tape, pal_node *n, uint64_t pass, holes *h)
     return true;
 }
 
-/* Has anything that backward of r reads been written to since r ran? */
+/* Reports an error if something that backward of r reads was written after r ran. */
 static pal_status check_versions(pal_tape *tape, pal_record *r)
 {
     const pal_op *op = r->call.op;
@@ -160,7 +160,7 @@ static bool plan_record(pal_tape *tape, pal_record *r, pal_plan *plan, holes *h)
     for (int i = 0; i < r->call.nin; i++) {
         if (!wants(r->in[i])) continue;
         if (!reach(tape, r->in[i]->base, plan->pass, h)) return false;
-        /* A segment's parameters are inputs of its record, so the outer level speaks for them. */
+        /* The parameters of a segment are inputs of its record, so the outer level handles them. */
         if (!tape->depth) r->in[i]->base->last_reader = r;
     }
     size_t arrays = (size_t)(r->call.nin + r->call.nout) * (sizeof(pal_array) + sizeof(void *));
@@ -178,7 +178,8 @@ pal_status pal_plan_backward(pal_tape *tape, int n, pal_node *const *seeds, pal_
 {
     pal_level *level = pal_tape_level(tape);
     *plan = (pal_plan){.pass = ++tape->passes};
-    /* Gradient tensors of wanted nodes must outlive the holes, so the holes' arena is another. */
+    /* Gradient tensors of wanted nodes must outlive the list of holes, so that list is in another
+     * arena. */
     pal_arena_mark mark = pal_arena_save(&level->grads);
     holes h = {0};
     bool enough = true;
@@ -219,7 +220,7 @@ static bool appears_twice(const pal_record *r, const pal_node *base)
     return times > 1;
 }
 
-/* Points dout and din of a call at the gradient buffers, clearing those that are new. */
+/* Points dout and din of a call at the gradient buffers, and clears new ones. */
 static void bind_gradients(pal_record *r, const pal_plan *plan, unsigned char *block,
                            unsigned char *scratch)
 {
@@ -270,7 +271,8 @@ static void check_numerics(pal_record *r)
     }
 }
 
-/* What follows the last addition to a gradient: the caller's copy, the parameters' callback. */
+/* Runs after the last addition to a gradient: it fills the tensor that the caller reads and calls
+ * the callback of the parameters. */
 static void finish_record(pal_record *r, const pal_plan *plan, bool outermost)
 {
     for (int i = 0; i < r->call.nout; i++) {
@@ -337,7 +339,7 @@ void pal_tape_between(pal_tape *tape, pal_between_fn *fn, void *user)
 
 /* ---- Entry ---- */
 
-/* Everything that the pass and the segments recomputed in it will take from the allocator. */
+/* Reserves everything that the pass, and the segments that it recomputes, will take. */
 static bool reserve(pal_tape *tape, const pal_plan *plan)
 {
     bool enough = pal_arena_reserve(&tape->level[0].grads, pal_plan_bytes(plan));

@@ -1,11 +1,9 @@
-/*
- * dump.c - the record of a tape as text and as a graph.
- */
+/* dump.c - prints the record of a tape as text and as a graph. */
 #include "autograd/internal.h"
 
 #include <string.h>
 
-/* "%12 f32[2,3]", with the label of a parameter or of the caller if there is one. */
+/* Prints "%12 f32[2,3]" and, if there is one, the label of the tensor. */
 static void print_node(FILE *file, const pal_node *n)
 {
     char text[128];
@@ -39,7 +37,7 @@ void pal_tape_print(const pal_tape *tape, FILE *file)
     pal_memory_print(file, pal_tape_memory(tape));
 }
 
-/* Text within a quoted string of dot. */
+/* Prints text inside a quoted string of dot. */
 static void print_quoted(FILE *file, const char *text)
 {
     for (; *text; text++) {
@@ -48,7 +46,7 @@ static void print_quoted(FILE *file, const char *text)
     }
 }
 
-/* Boxes are leaves and parameters (filled if a gradient is wanted), ellipses are operations. */
+/* Boxes are leaves and parameters, filled if a gradient is wanted. Ellipses are operations. */
 static void dot_leaf(FILE *file, const pal_node *base)
 {
     char text[128];

@@ -1,9 +1,9 @@
 /*
- * gradcheck.c - gradients against differences.
+ * gradcheck.c - compares gradients with differences.
  *
- * L(x) = sum_i <cotangent_i, out_i(x)> with random cotangents. Its derivative along d is taken from
- * four points, (L(-2h) - 8 L(-h) + 8 L(h) - L(2h)) / 12h, with an error of order h^4. Outputs are
- * subtracted before they are summed, so that a large constant part costs no digits.
+ * L(x) = sum_i <cotangent_i, out_i(x)> with random cotangents. Its derivative along d is computed
+ * from four points, (L(-2h) - 8 L(-h) + 8 L(h) - L(2h)) / 12h, with an error of order h^4. Outputs
+ * are subtracted before they are summed, so a large constant in them costs no digits.
  */
 #include "autograd/internal.h"
 
@@ -14,8 +14,8 @@ typedef struct check {
     pal_gradcheck_fn *f;
     void *context;
     int nin, nout;
-    pal_array *x;     /* contiguous copies of the inputs, moved and put back */
-    double *gradient; /* of the input under test */
+    pal_array *x;     /* contiguous copies of the inputs; they are moved and then restored */
+    double *gradient; /* of the input that is checked */
     double *direction;
     double *cotangent, *difference; /* over all outputs */
     int64_t outputs;                /* elements of all outputs */
@@ -25,7 +25,8 @@ typedef struct check {
     pal_rng rng;
 } check;
 
-/* Runs f on the present inputs, recording or not; false with *error set if that fails. */
+/* Runs f on the present inputs, with or without recording. On failure it sets *error and returns
+ * false. */
 static bool evaluate(check *c, pal_tensor *in, pal_tensor *out, bool record)
 {
     pal_tape_reset(c->tape);
@@ -62,7 +63,7 @@ static void move(check *c, int i, double step)
     for (int64_t j = 0; j < n; j++) x[j] += step * c->direction[j];
 }
 
-/* The derivative along c->direction of input i. `saved` holds the input's true value. */
+/* The derivative along c->direction of input i. `saved` holds the original value of the input. */
 static bool differentiate(check *c, int i, double h, const double *saved, pal_tensor *in,
                           pal_tensor *out, double *result)
 {
@@ -81,7 +82,7 @@ static bool differentiate(check *c, int i, double h, const double *saved, pal_te
     return true;
 }
 
-/* Compares one derivative; `what` names it. */
+/* Compares one derivative; `what` names it in the message. */
 static bool compare(check *c, int i, const char *what, int64_t entry, double numeric,
                     double analytic, double rms)
 {
@@ -90,7 +91,7 @@ static bool compare(check *c, int i, const char *what, int64_t entry, double num
     double ratio = error == 0 ? 0 : error / scale;
     c->opts->compared++;
     if (!(ratio <= c->opts->worst)) c->opts->worst = ratio;
-    if (ratio <= c->opts->tolerance) return true; /* NaN fails */
+    if (ratio <= c->opts->tolerance) return true; /* a NaN fails */
     pal_error_set(c->error, PAL_EGRAD,
                   "gradcheck: input %d, %s %lld: numeric %.12g, analytic %.12g, error %.3g of the "
                   "scale %.3g (tolerance %.3g)",
@@ -152,13 +153,14 @@ static bool analytic_gradient(check *c, int i, pal_tensor *in, pal_tensor *out)
     int64_t n = pal_array_count(&c->x[i]);
     pal_tensor g = pal_grad(in[i]);
     if (pal_is_none(g))
-        memset(c->gradient, 0, (size_t)n * sizeof(double)); /* not reached: must be constant */
+        memset(c->gradient, 0, (size_t)n * sizeof(double)); /* not reached: the gradient is zero,
+                                                               and the differences must be too */
     else
         memcpy(c->gradient, pal_f64(g), (size_t)n * sizeof(double));
     return true;
 }
 
-/* Counts the outputs' elements by running f once. */
+/* Counts the elements of the outputs by running f once. */
 static bool count_outputs(check *c, pal_tensor *in, pal_tensor *out)
 {
     if (!evaluate(c, in, out, false)) return false;

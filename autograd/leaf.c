@@ -1,6 +1,4 @@
-/*
- * leaf.c - tensors that come from outside the tape, and looking at tensors from outside.
- */
+/* leaf.c - makes tensors from outside of the tape, and gives access to tensors from outside. */
 #include "autograd/internal.h"
 
 #include <math.h>
@@ -16,13 +14,13 @@ static void refuse_shape(pal_tape *tape, const char *op, pal_dtype dtype, pal_sh
         return;
     }
     char text[256];
-    pal_array a = {.dtype = dtype, .ndim = shape.ndim}; /* its strides might not fit */
+    pal_array a = {.dtype = dtype, .ndim = shape.ndim}; /* the strides might overflow */
     memcpy(a.shape, shape.dim, sizeof a.shape);
     pal_fail(&tape->owner, PAL_ESHAPE, "%s: %s has a negative size or too many elements", op,
              pal_array_describe(&a, text, sizeof text));
 }
 
-/* A leaf with uninitialised memory, or NULL with the tape sticky. */
+/* Makes a leaf with uninitialised memory. On failure the tape is sticky and it returns NULL. */
 static pal_node *leaf(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape)
 {
     if (tape->owner.error.status != PAL_OK) return NULL;
@@ -47,7 +45,7 @@ static pal_node *leaf(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape
     return n;
 }
 
-/* `op` is the function that was called. */
+/* `op` is the function that the user called. */
 static pal_tensor full(pal_tape *tape, const char *op, pal_dtype dtype, pal_shape shape,
                        double value)
 {
@@ -167,7 +165,7 @@ pal_array pal_edit(pal_tensor t)
     return n->a;
 }
 
-/* Checks that random numbers can be written there. */
+/* Checks that a tensor can be filled with random numbers. */
 static bool is_real(pal_tensor t, const char *op)
 {
     pal_node *n = pal_node_of(t, op, "t");
@@ -233,7 +231,7 @@ pal_array pal_value(pal_tensor t)
     return n ? n->a : pal_poison_nowhere().node->a;
 }
 
-/* Contiguous data of the given dtype, or NULL. */
+/* Contiguous data of the given dtype; on failure NULL. */
 static const void *data_of(pal_tensor t, pal_dtype dtype, const char *op)
 {
     pal_node *n = pal_node_of(t, op, "t");

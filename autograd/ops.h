@@ -1,7 +1,7 @@
 /*
  * ops.h - the generic operations, and how to write one of your own.
  *
- * Shapes are in brackets; dx is the gradient of x, N the number of elements, and "any shape"
+ * Shapes are in brackets, dx is the gradient of x, N is the number of elements, and "any shape"
  * includes sizes of zero.
  */
 #ifndef PAL_OPS_H
@@ -16,23 +16,25 @@ extern "C" {
 /* ---- Elementwise operations ---- */
 
 /*
- * Binary operations broadcast as in NumPy (axes aligned from the last, sizes of 1 stretch) and take
- * operands of one dtype; the gradient of a stretched operand is the sum over the stretched axes.
- * f32, f64 and i64; on i64 there are no gradients, division rounds down and a zero divisor gives 0.
- * Any strides.
+ * Binary operations broadcast as in NumPy: axes are aligned from the last one, and axes of size 1
+ * are repeated. Operands have one dtype (f32, f64 or i64) and any strides. The gradient of a
+ * repeated operand is the sum over the repeated axes. On i64 there are no gradients, division
+ * rounds down, and division by zero gives 0.
  */
 PAL_API pal_tensor pal_add(pal_tensor a, pal_tensor b); /* a + b */
 PAL_API pal_tensor pal_sub(pal_tensor a, pal_tensor b); /* a - b */
 PAL_API pal_tensor pal_mul(pal_tensor a, pal_tensor b); /* a * b */
 PAL_API pal_tensor pal_div(pal_tensor a, pal_tensor b); /* a / b */
-PAL_API pal_tensor pal_mod(pal_tensor a,
-                           pal_tensor b); /* a - b floor(a / b); i64 only, no gradient */
-PAL_API pal_tensor pal_pow(pal_tensor a, pal_tensor b); /* a^b; f32, f64; db is 0 where a <= 0 */
-PAL_API pal_tensor
-pal_maximum(pal_tensor a, pal_tensor b); /* NaN if either is; ties give half the gradient to each */
-/* The smaller of the two; as pal_maximum. */
+/* a - b floor(a / b); only i64, no gradient */
+PAL_API pal_tensor pal_mod(pal_tensor a, pal_tensor b);
+/* a^b for f32 and f64. The gradient of b is 0 where a <= 0. */
+PAL_API pal_tensor pal_pow(pal_tensor a, pal_tensor b);
+/* The larger of the two, NaN if either is NaN. Equal operands get half the gradient each. */
+PAL_API pal_tensor pal_maximum(pal_tensor a, pal_tensor b);
+/* The smaller of the two, with the rules of pal_maximum. */
 PAL_API pal_tensor pal_minimum(pal_tensor a, pal_tensor b);
-/* Comparisons: 1 or 0 in the operands' dtype (so that a mask multiplies); no gradient. */
+/* a == b. Comparisons give 1 or 0 in the operands' dtype, so that a mask can be multiplied. They
+ * have no gradient. */
 PAL_API pal_tensor pal_eq(pal_tensor a, pal_tensor b);
 /* a != b */
 PAL_API pal_tensor pal_ne(pal_tensor a, pal_tensor b);
@@ -45,8 +47,8 @@ PAL_API pal_tensor pal_gt(pal_tensor a, pal_tensor b);
 /* a >= b */
 PAL_API pal_tensor pal_ge(pal_tensor a, pal_tensor b);
 
-/* Unary operations; f32 and f64 (neg, abs, sign, square also i64). In f32 exp, log, tanh, sigmoid,
- * softplus and silu are within 2 ulp of the exact value. */
+/* -x. Unary operations take f32 and f64; neg, abs, sign and square also take i64. In f32 exp, log,
+ * tanh, sigmoid, softplus and silu are within 2 ulp of the exact value. */
 PAL_API pal_tensor pal_neg(pal_tensor x);
 PAL_API pal_tensor pal_abs(pal_tensor x);  /* dx = sign(x) dy, 0 at 0 */
 PAL_API pal_tensor pal_sign(pal_tensor x); /* -1, 0, 1; no gradient */
@@ -70,93 +72,97 @@ PAL_API pal_tensor pal_silu(pal_tensor x);     /* x sigmoid(x) */
 /* max(x, 0); dx is 0 at 0 */
 PAL_API pal_tensor pal_relu(pal_tensor x);
 PAL_API pal_tensor pal_gelu(pal_tensor x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-PAL_API pal_tensor pal_swiglu(pal_tensor gate,
-                              pal_tensor up); /* silu(gate) up, of one shape; keeps nothing */
-PAL_API pal_tensor pal_clamp(pal_tensor x, double low,
-                             double high); /* dx = dy where low <= x <= high */
-PAL_API pal_tensor pal_affine(pal_tensor x, double scale,
-                              double shift); /* scale x + shift; also i64 (rounded scalars) */
-PAL_API pal_tensor pal_cast(pal_tensor x,
-                            pal_dtype dtype); /* toward zero to i64; gradient between f32 and f64 */
+/* silu(gate) up, both of one shape. It keeps nothing for backward. */
+PAL_API pal_tensor pal_swiglu(pal_tensor gate, pal_tensor up);
+/* x limited to [low, high]. dx = dy where low <= x <= high, else 0. */
+PAL_API pal_tensor pal_clamp(pal_tensor x, double low, double high);
+/* scale x + shift. Also i64, with both numbers rounded. */
+PAL_API pal_tensor pal_affine(pal_tensor x, double scale, double shift);
+/* x in another dtype, rounded toward zero to i64. A gradient passes only between f32 and f64. */
+PAL_API pal_tensor pal_cast(pal_tensor x, pal_dtype dtype);
 
-/* where: a where condition != 0, else b; all three broadcast. condition has any dtype; a, b one
- * dtype. */
+/* a where condition != 0, else b; all three broadcast. condition has any dtype; a and b have one
+ * dtype. Differentiable in a and b. */
 PAL_API pal_tensor pal_where(pal_tensor condition, pal_tensor a, pal_tensor b);
-/* x with `value` where mask != 0; mask broadcasts to x. */
+/* x, but `value` where mask != 0; mask broadcasts to x. */
 PAL_API pal_tensor pal_masked_fill(pal_tensor x, pal_tensor mask, double value);
-/* Keeps entries (i, j) of the last two axes with j <= i + diagonal (tril) or j >= i + diagonal
- * (triu); others are 0. */
+/* Keeps entries (i, j) of the last two axes with j <= i + diagonal; the others become 0. */
 PAL_API pal_tensor pal_tril(pal_tensor x, int64_t diagonal);
 /* The same for the upper triangle: j >= i + diagonal. */
 PAL_API pal_tensor pal_triu(pal_tensor x, int64_t diagonal);
-/* Each element is 0 with probability p in [0, 1), else x / (1 - p). Draws from pal_tape_rng. p = 0
- * returns x. */
+/* Each element becomes 0 with probability p in [0, 1), else x / (1 - p). It draws from
+ * pal_tape_rng. p = 0 returns x. */
 PAL_API pal_tensor pal_dropout(pal_tensor x, double p);
 
 /* ---- Reductions along one axis (or PAL_ALL) ---- */
 
-enum { PAL_ALL = -2147483647 - 1 }; /* as an axis: all of them */
+enum { PAL_ALL = -2147483647 - 1 }; /* as an axis: all axes */
 
 /*
- * axis may be negative; keep leaves the reduced axis in place with size 1. Sums run in an order
- * fixed by the shape. Empty: sum 0, mean NaN, logsumexp -inf; max, min, argmax, argmin of an empty
- * axis are an error.
+ * The sum over an axis. In all reductions axis may be negative, and `keep` leaves the reduced axis
+ * with size 1. Sums run in an order fixed by the shape. An empty axis gives sum 0, mean NaN and
+ * logsumexp -inf; for max, min, argmax and argmin it is an error.
  */
 PAL_API pal_tensor pal_sum(pal_tensor x, int axis, bool keep); /* also i64 */
-/* The sum over the number of elements. */
+/* The sum divided by the number of elements. */
 PAL_API pal_tensor pal_mean(pal_tensor x, int axis, bool keep);
-PAL_API pal_tensor
-pal_max(pal_tensor x, int axis,
-        bool keep); /* also i64; NaN wins; the first of equals takes the gradient */
-/* As pal_max, for the smallest. */
+/* The largest element. Also i64. NaN if any is NaN. The first of equal elements gets the
+ * gradient. */
+PAL_API pal_tensor pal_max(pal_tensor x, int axis, bool keep);
+/* The smallest element, with the rules of pal_max. */
 PAL_API pal_tensor pal_min(pal_tensor x, int axis, bool keep);
-PAL_API pal_tensor pal_argmax(pal_tensor x, int axis, bool keep); /* i64; the first of equals */
-/* As pal_argmax, for the smallest. */
+/* The index (i64) of the largest element, the first one of equal elements. */
+PAL_API pal_tensor pal_argmax(pal_tensor x, int axis, bool keep);
+/* The index of the smallest element, with the rules of pal_argmax. */
 PAL_API pal_tensor pal_argmin(pal_tensor x, int axis, bool keep);
-PAL_API pal_tensor pal_logsumexp(pal_tensor x, int axis, bool keep); /* shifted by the maximum */
-PAL_API pal_tensor pal_norm(pal_tensor x, int axis,
-                            bool keep); /* sqrt(sum x^2); dx = 0 where it is 0 */
-/* Running sums along an axis; reverse runs from the end. Also i64. */
+/* log(sum e^x), computed with a shift by the maximum. */
+PAL_API pal_tensor pal_logsumexp(pal_tensor x, int axis, bool keep);
+/* sqrt(sum x^2); dx = 0 where it is 0. */
+PAL_API pal_tensor pal_norm(pal_tensor x, int axis, bool keep);
+/* Running sums along an axis; `reverse` starts at the end. Also i64. */
 PAL_API pal_tensor pal_cumsum(pal_tensor x, int axis, bool reverse);
 PAL_API pal_tensor pal_softmax(pal_tensor x, int axis); /* a row of -inf gives zeros */
-/* log of pal_softmax, without forming it. */
+/* log of pal_softmax, computed without the softmax. */
 PAL_API pal_tensor pal_log_softmax(pal_tensor x, int axis);
-/* The k largest of the last axis, descending, and where they are; of equals the first comes first.
- * out[0] values, out[1] indices (i64). NaN counts as largest. */
+/* The k largest entries of the last axis in descending order: out[0] has the values, out[1] the
+ * indices (i64). Of equal entries the first comes first. NaN counts as the largest. */
 PAL_API void pal_topk(pal_tensor x, int64_t k, pal_tensor out[2]);
 
-/* Normalisation over the last axis (width n). weight, bias [n] may be PAL_NONE. */
-PAL_API pal_tensor pal_rms_norm(pal_tensor x, pal_tensor weight,
-                                double eps); /* x / sqrt(mean x^2 + eps) * weight */
+/* x / sqrt(mean x^2 + eps) * weight. The norms are taken over the last axis, of width n. weight and
+ * bias are [n] and may be PAL_NONE. */
+PAL_API pal_tensor pal_rms_norm(pal_tensor x, pal_tensor weight, double eps);
 /* (x - mean x) / sqrt(variance x + eps) * weight + bias; the variance is over n. */
 PAL_API pal_tensor pal_layer_norm(pal_tensor x, pal_tensor weight, pal_tensor bias, double eps);
-PAL_API pal_tensor pal_l2_norm(pal_tensor x,
-                               double eps); /* x / sqrt(sum x^2 + eps): unit rows, as for q and k */
+/* x / sqrt(sum x^2 + eps): rows of length 1, as for q and k. */
+PAL_API pal_tensor pal_l2_norm(pal_tensor x, double eps);
 
-/* A target that counts for nothing: what batches have and the loss of a language model ignores. */
+/* A target that does not count: batches contain it, and the loss of a language model ignores it. */
 enum { PAL_IGNORE = -100 };
 
 /* Options of the two cross-entropies. */
 typedef struct pal_cross_entropy_opts {
-    bool has_ignore; /* `ignore` is in force */
-    int64_t ignore;  /* the target that counts for nothing; often PAL_IGNORE */
-    bool sum;        /* sum instead of mean */
-    double
-        label_smoothing; /* in [0, 1): this share of each target spread evenly over the n classes */
+    bool has_ignore;        /* whether `ignore` is used */
+    int64_t ignore;         /* the target that does not count; often PAL_IGNORE */
+    bool sum;               /* sum instead of mean */
+    double label_smoothing; /* in [0, 1): the fraction of each target that is spread evenly over the
+                               n classes */
 } pal_cross_entropy_opts;
 /*
  * Cross-entropy of logits [.., n] against targets [..] (i64 in 0..n-1): the mean of -log
- * softmax(logits)[target] over the targets that are not `ignore`. No such target gives 0 with zero
- * gradient. A target out of range is an error. Differentiable in logits; keeps one number a target.
+ * softmax(logits)[target] over the targets that are not `ignore`. If there is no such target, loss
+ * and gradient are 0. Differentiable in logits; it keeps one number for each target. A target out
+ * of range is an error.
  */
 PAL_API pal_tensor pal_cross_entropy(pal_tensor logits, pal_tensor targets,
                                      pal_cross_entropy_opts opts);
 /*
- * pal_cross_entropy(pal_linear(x, weight, bias), targets, opts) without the logits: the head of a
- * language model and its loss. x [.., d], weight [n, d], bias [n] or PAL_NONE, targets [..].
- * Differentiable in x, weight and bias. Logits exist for about 8 MB of rows at a time (256 rows at
- * least). 2 d n flops a row, and 6 d n where a gradient is wanted: those of x, weight and bias are
- * computed at once and kept, each of the size of what it belongs to, and backward scales them.
+ * The same as pal_cross_entropy(pal_linear(x, weight, bias), targets, opts), but it never holds all
+ * logits: this is the head of a language model and its loss. x [.., d], weight [n, d], bias [n] or
+ * PAL_NONE, targets [..]. Differentiable in x, weight and bias.
+ *
+ * At a time it holds about 8 MB of logits (at least 256 rows). 2 d n flops a row, and 6 d n where a
+ * gradient is wanted: the gradients of x, weight and bias are computed in forward and kept, each as
+ * large as its tensor, and backward only scales them.
  */
 PAL_API pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                             pal_tensor targets, pal_cross_entropy_opts opts);
@@ -164,141 +170,155 @@ PAL_API pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal
 /* ---- Products ---- */
 
 /*
- * a [.., m, k] times b [.., k, n]; leading axes broadcast. A transpose is pal_transpose of the
- * operand and costs nothing (BLIS takes the strides). 2 m n k flops a matrix forward, twice that
- * backward.
+ * a [.., m, k] times b [.., k, n]; leading axes broadcast. To transpose an operand use
+ * pal_transpose, which costs nothing (BLIS takes the strides). 2 m n k flops a matrix forward,
+ * twice that backward.
  */
 PAL_API pal_tensor pal_matmul(pal_tensor a, pal_tensor b);
 /*
- * x W^T + bias for x [.., d], weight W [n, d] and bias [n] (may be PAL_NONE): [.., n]. As one
- * product over all rows of x; 2 d n flops a row forward, twice that backward. Saves nothing.
+ * x W^T + bias for x [.., d], weight W [n, d] and bias [n] (may be PAL_NONE); the result is [..,
+ * n]. All rows of x form one product. 2 d n flops a row forward, twice that backward. It saves
+ * nothing.
  */
 PAL_API pal_tensor pal_linear(pal_tensor x, pal_tensor weight, pal_tensor bias);
 /* Options of pal_triangular_solve. */
 typedef struct pal_solve_opts {
     bool upper;     /* T is upper triangular (default: lower) */
-    bool unit;      /* its diagonal is 1 and is not read */
+    bool unit;      /* the diagonal of T is 1 and is not read */
     bool transpose; /* solves T^T x = b */
 } pal_solve_opts;
-/* Solves T x = b for x [.., n, m] with triangular T [.., n, n]; leading axes broadcast. Only the
- * named triangle of T is read. Differentiable in both. n^2 m flops a matrix. */
+/* Solves T x = b for x [.., n, m] with triangular T [.., n, n]; leading axes broadcast. Only one
+ * triangle of T is read, as opts say. Differentiable in T and b. n^2 m flops a matrix. */
 PAL_API pal_tensor pal_triangular_solve(pal_tensor t, pal_tensor b, pal_solve_opts opts);
 
 /* ---- Shapes ---- */
 
-/* These four are views: no copy, and the gradient of a view is the view of the gradient. (reshape
- * copies when the strides leave no other way.) Any dtype. */
+/*
+ * Changes the shape. reshape, permute, slice, transpose, select, squeeze and unsqueeze are views:
+ * they do not copy, and the gradient of a view is the same view of the gradient. Only reshape
+ * copies, if the strides require it. They take any dtype.
+ */
 PAL_API pal_tensor pal_reshape(pal_tensor x, pal_shape shape); /* one dimension may be -1 */
-PAL_API pal_tensor pal_permute(pal_tensor x,
-                               const int *axes); /* axis i of the result is axis axes[i] of x */
-PAL_API pal_tensor pal_slice(pal_tensor x, int axis, int64_t start, int64_t stop,
-                             int64_t step); /* as in NumPy; step >= 1 */
+/* Reorders the axes: axis i of the result is axis axes[i] of x. */
+PAL_API pal_tensor pal_permute(pal_tensor x, const int *axes);
+/* Every step-th entry of one axis from start up to but not including stop, as in NumPy; step
+ * >= 1. */
+PAL_API pal_tensor pal_slice(pal_tensor x, int axis, int64_t start, int64_t stop, int64_t step);
 /* Exchanges two axes. */
 PAL_API pal_tensor pal_transpose(pal_tensor x, int axis1, int axis2);
-PAL_API pal_tensor pal_select(pal_tensor x, int axis,
-                              int64_t index);           /* a slice of one, without its axis */
+/* The slice at one index, without its axis. */
+PAL_API pal_tensor pal_select(pal_tensor x, int axis, int64_t index);
 PAL_API pal_tensor pal_squeeze(pal_tensor x, int axis); /* drops an axis of size 1 */
-PAL_API pal_tensor pal_unsqueeze(pal_tensor x,
-                                 int axis); /* a new axis of size 1 before `axis` of the result */
-/* Cuts an axis into n views of the given sizes (they add up to the axis). */
+/* Adds an axis of size 1, which becomes `axis` of the result. */
+PAL_API pal_tensor pal_unsqueeze(pal_tensor x, int axis);
+/* Cuts an axis into n views of the given sizes, which must add up to the size of the axis. */
 PAL_API void pal_split(pal_tensor x, int axis, int n, const int64_t *sizes, pal_tensor *out);
 
-/* Copies. */
-PAL_API pal_tensor pal_contiguous(pal_tensor x);              /* x itself if it is */
-PAL_API pal_tensor pal_expand(pal_tensor x, pal_shape shape); /* NumPy's broadcast_to */
-/* n tensors end to end along an axis; all other sizes are equal. */
+/* x in contiguous memory: a copy, or x itself if it is contiguous. */
+PAL_API pal_tensor pal_contiguous(pal_tensor x);
+/* Repeats axes of size 1, as NumPy's broadcast_to. */
+PAL_API pal_tensor pal_expand(pal_tensor x, pal_shape shape);
+/* Joins n tensors along an axis; all other sizes are equal. */
 PAL_API pal_tensor pal_concat(int n, const pal_tensor *parts, int axis);
-PAL_API pal_tensor pal_stack(int n, const pal_tensor *parts, int axis);      /* along a new axis */
-PAL_API pal_tensor pal_repeat(pal_tensor x, int axis, int64_t n);            /* tiles: a b a b */
-PAL_API pal_tensor pal_repeat_interleave(pal_tensor x, int axis, int64_t n); /* a a b b */
-/* More entries of `value` before and after those of an axis. */
+/* Joins n tensors along a new axis. */
+PAL_API pal_tensor pal_stack(int n, const pal_tensor *parts, int axis);
+/* Repeats the whole axis: a b a b. */
+PAL_API pal_tensor pal_repeat(pal_tensor x, int axis, int64_t n);
+/* Repeats each entry: a a b b. */
+PAL_API pal_tensor pal_repeat_interleave(pal_tensor x, int axis, int64_t n);
+/* Adds entries of `value` before and after those of an axis. */
 PAL_API pal_tensor pal_pad(pal_tensor x, int axis, int64_t before, int64_t after, double value);
-/* The axis in reverse order. */
+/* Reverses the order of an axis. */
 PAL_API pal_tensor pal_flip(pal_tensor x, int axis);
 
-/* Rows of weight [n, d] at index (i64, any shape): [.., d]. An index out of range is an error. */
+/* The rows of weight [n, d] at index (i64, any shape); the result is [.., d]. An index out of range
+ * is an error. */
 PAL_API pal_tensor pal_embedding(pal_tensor weight, pal_tensor index);
-/* NumPy's take_along_axis: y[i, j, k] = x[i, index[i, j, k], k] for axis 1; index has x's shape but
- * for the axis. */
+/* NumPy's take_along_axis: y[i, j, k] = x[i, index[i, j, k], k] for axis 1. index has x's shape
+ * except along the axis. */
 PAL_API pal_tensor pal_gather(pal_tensor x, int axis, pal_tensor index);
-PAL_API pal_tensor pal_one_hot(pal_tensor index, int64_t n,
-                               pal_dtype dtype); /* [.., n]; out of range is an error */
+/* 1 at the index and 0 elsewhere along a new last axis: [.., n]. An index out of range is an
+ * error. */
+PAL_API pal_tensor pal_one_hot(pal_tensor index, int64_t n, pal_dtype dtype);
 
 /* ---- Operations of your own ---- */
 
 /*
- * What an operation sees of one call. The library's own operations are written against this and
- * nothing else.
+ * What an operation sees of one call. The library's own operations use only this interface too.
  *
- * infer runs first and is the only function that may fail or size anything: it checks the
- * arguments, sets dtype and shape of every out[i], and asks for saved tensors and scratch. forward
- * and backward then cannot fail and do not allocate. Values: in[i] may have any strides; out[i],
- * saved[i] and dout[i] are contiguous.
+ * infer runs first. Only infer may fail or decide sizes: it checks the arguments, sets dtype and
+ * shape of every out[i], and asks for saved tensors and scratch. forward and backward then cannot
+ * fail and do not allocate. in[i] may have any strides; out[i], saved[i] and dout[i] are
+ * contiguous.
  *
- * backward adds to din[i], which has in[i]'s shape and any strides. din[i] == NULL: not wanted.
- * dout[i] == NULL: no gradient reached that output; it counts as zero (at least one is there).
+ * backward adds to din[i], which has in[i]'s shape and any strides. din[i] == NULL means that this
+ * gradient is not wanted. dout[i] == NULL means that no gradient reached that output, and counts as
+ * zero; at least one dout[i] is not NULL.
  */
 typedef struct pal_call pal_call;
 struct pal_call {
-    const struct pal_op *op;      /* whose call it is */
-    const void *opts;             /* the call's options, copied */
-    int nin;                      /* inputs */
-    int nout;                     /* outputs */
-    int nsaved;                   /* saved tensors */
-    const pal_array *const *in;   /* NULL: an optional argument left out */
-    pal_array *const *out;        /* infer sets dtype and shape, forward the elements */
+    const struct pal_op *op;      /* the operation that is called */
+    const void *opts;             /* a copy of the call's options */
+    int nin;                      /* number of inputs */
+    int nout;                     /* number of outputs */
+    int nsaved;                   /* number of saved tensors */
+    const pal_array *const *in;   /* in[i] == NULL: an optional argument is left out */
+    pal_array *const *out;        /* infer sets dtype and shape, forward writes the elements */
     pal_array *saved;             /* those that infer asked for, in order */
-    const pal_array *const *dout; /* gradients of out; backward only */
-    pal_array *const *din;        /* gradients of in, added to; backward only */
-    void *scratch; /* 64-byte aligned; forward's in forward, backward's in backward */
-    int team;      /* threads to use; divide work by shapes, never by this number */
+    const pal_array *const *dout; /* gradients of the outputs; only in backward */
+    pal_array *const *din;        /* gradients of the inputs, to be added to; only in backward */
+    /* Scratch memory, 64-byte aligned, of the sizes that infer asked for. */
+    void *scratch;
+    int team; /* threads to use; divide work by shapes, never by this number */
 };
 
-/* An operation: its name, its functions, and what the tape may assume. Constant and shared by all
- * calls. */
+/* An operation: its name, its functions, and what the tape may assume. It is constant, and all
+ * calls share it. */
 typedef struct pal_op {
-    const char *name; /* in messages and prints */
+    const char *name; /* used in messages and prints */
     const char *args; /* names of the inputs for messages, separated by spaces; the last one
                          repeats: "a b", "part" */
-    pal_status (*infer)(pal_call *call);    /* checks and sizes; see pal_call */
-    void (*forward)(const pal_call *call);  /* computes out and saved */
-    void (*backward)(const pal_call *call); /* NULL: no gradient, the outputs are constants */
+    pal_status (*infer)(pal_call *call);   /* checks and sizes; see pal_call */
+    void (*forward)(const pal_call *call); /* computes out and saved */
+    /* Adds to din. NULL: there is no gradient, and the outputs are constants. */
+    void (*backward)(const pal_call *call);
     /* Bit i set: backward does not read the value of in[i], so it may change before backward. */
     uint32_t unread_in;
     uint32_t unread_out; /* the same for out[i] */
     /*
-     * Bit i set: when call->fresh bit i is set, backward overwrites din[i] (its memory is not
-     * cleared) instead of adding to it. Saves a pass over memory; leave it 0 and din is always
-     * cleared before the first addition.
+     * Bit i set: if pal_call_fresh(call, i), backward overwrites din[i], whose memory was not
+     * cleared, instead of adding to it. This saves a pass over memory. With bit i clear din[i] is
+     * always cleared before the first addition.
      */
     uint32_t overwrites;
 } pal_op;
 
-/* For infer. Each returns a status to hand on: `return pal_call_error(...)`; PAL_OK otherwise. */
+/* The following functions are for infer. Each returns PAL_OK or the status that infer has to
+ * return, as in `return pal_call_error(...)`. */
 /* Sets dtype and shape of out[i]. */
 PAL_API pal_status pal_call_out(pal_call *call, int i, pal_dtype dtype, pal_shape shape);
 /* Asks for one more saved tensor: saved[0], saved[1], ... in the order of the calls. */
 PAL_API pal_status pal_call_save(pal_call *call, pal_dtype dtype, pal_shape shape);
 /* Asks for scratch memory, which lives for one call of forward or backward. */
 PAL_API pal_status pal_call_scratch(pal_call *call, size_t forward_bytes, size_t backward_bytes);
-/* How many threads the call's work (elements or flops) deserves; the default is the number of
- * output elements. */
+/* Sets the work of the call (in elements or flops), which decides how many threads it gets. The
+ * default is the number of output elements. */
 PAL_API void pal_call_work(pal_call *call, int64_t work);
 /*
- * Says what is wrong; the library adds the operation's name and every argument with its shape:
+ * Reports what is wrong. The library adds the operation's name and every argument with its shape:
  * pal_call_error(call, PAL_ESHAPE, "the inner sizes %d and %d differ", ...) -> "matmul: the inner
  * sizes 3 and 4 differ (a f32[2,3], b f32[4,5])".
  */
 PAL_API pal_status pal_call_error(pal_call *call, pal_status status, const char *format, ...)
     PAL_PRINTF(3, 4);
-/* In backward: whether din[i] holds nothing yet and must be overwritten; only for inputs in
- * op->overwrites. */
+/* For backward: whether nothing has been added to din[i] yet, so that it must be overwritten. It is
+ * true only for inputs in op->overwrites. */
 PAL_API bool pal_call_fresh(const pal_call *call, int i);
 
 /*
  * Runs an operation: infer, forward, and a record for backward if an input wants a gradient. opts
- * (size bytes) are copied. An input may be PAL_NONE if infer allows it. The tape is that of the
- * first input that lives on one.
+ * (size bytes) are copied. An input may be PAL_NONE if infer allows it. The call belongs to the
+ * tape of the first input that is on a tape.
  */
 PAL_API void pal_apply(const pal_op *op, const void *opts, size_t size, int nin,
                        const pal_tensor *in, int nout, pal_tensor *out);

@@ -1,6 +1,4 @@
-/*
- * profile.c - where the time of a tape goes, by operation.
- */
+/* profile.c - measures the time of each operation on a tape. */
 #include "autograd/internal.h"
 
 #include <string.h>

@@ -1,22 +1,22 @@
 /*
  * recompute.c - activation checkpointing: forget what a segment computes, and compute it again.
  *
- * A segment runs one level deeper than its caller. Each level has arenas of its own, so that what
- * the segment leaves behind is given back at once, however its caller's memory lies. The first run
- * records as usual, for two reasons: it finds the parameters that the segment reads, which become
- * inputs of its record, and it plans its own backward pass, so that the outer pass can reserve the
- * memory before it changes a gradient. Sources: Chen et al., arXiv 1604.06174.
+ * A segment runs one level deeper than its caller. Each level has its own arenas, so that all
+ * memory of the segment can be given back at once, wherever the memory of its caller lies. The
+ * first run records as usual, for two reasons. It finds the parameters that the segment reads,
+ * which become inputs of its record. And it plans its own backward pass, so that the outer pass can
+ * reserve the memory before it changes a gradient. Source: Chen et al., arXiv 1604.06174.
  */
 #include "autograd/internal.h"
 
 #include <string.h>
 
-/* An op of its own, for its name in messages and dumps; apply never sees it. */
+/* This op only has a name for messages and dumps; pal_apply never runs it. */
 static const pal_op recompute_op = {.name = "recompute", .args = "input"};
 
 /* ---- Running the segment ---- */
 
-/* A leaf on the segment's level that stands for input x of the caller. */
+/* Makes a leaf on the segment's level that stands for input x of the caller. */
 static pal_node *make_proxy(pal_tape *tape, const pal_node *x)
 {
     pal_node *n = pal_node_new(tape, "recompute");
@@ -32,7 +32,8 @@ typedef struct run_state {
     pal_tensor *in, *out;
 } run_state;
 
-/* Goes one level down and runs the segment there. false: the tape is sticky. */
+/* Goes one level down and runs the segment there. On failure the tape is sticky and it returns
+ * false. */
 static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *state)
 {
     if (tape->depth + 1 == PAL_MAX_LEVELS) {
@@ -61,7 +62,7 @@ static bool enter(pal_tape *tape, const pal_segment *s, int nout, run_state *sta
     return tape->owner.error.status == PAL_OK;
 }
 
-/* Comes back up and forgets all that was made below. */
+/* Goes back up one level and forgets all that was made below. */
 static void leave(pal_tape *tape)
 {
     pal_level *l = pal_tape_level(tape);
@@ -74,7 +75,7 @@ static void leave(pal_tape *tape)
     tape->depth--;
 }
 
-/* The outputs of a run, checked; false after reporting. */
+/* Checks the outputs of a run; on failure it reports an error and returns false. */
 static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
 {
     for (int i = 0; i < nout; i++) {
@@ -94,7 +95,7 @@ static bool check_outputs(pal_tape *tape, int nout, const pal_tensor *out)
     return true;
 }
 
-/* The inputs of a segment, checked; false after reporting. */
+/* Checks the inputs of a segment; on failure it reports an error and returns false. */
 static bool check_inputs(pal_tape *tape, int nin, const pal_tensor *in)
 {
     for (int i = 0; i < nin; i++) {
@@ -115,7 +116,8 @@ static bool check_inputs(pal_tape *tape, int nin, const pal_tensor *in)
 
 /* ---- Recording it ---- */
 
-/* Counts the parameter that n shows, if it is trainable and not marked yet; writes it to out. */
+/* If n is a trainable parameter (or a view of one) without the mark, counts it and writes it to
+ * out. */
 static int capture(pal_node *n, uint64_t mark, int count, pal_tensor *out)
 {
     pal_node *base = n && n->needs_grad ? n->base : NULL;
@@ -125,7 +127,7 @@ static int capture(pal_node *n, uint64_t mark, int count, pal_tensor *out)
     return count + 1;
 }
 
-/* Marks the parameters that the records one level below read, or that are results there. */
+/* Marks the parameters that the records one level below read, or that are outputs there. */
 static int mark_parameters(pal_tape *tape, int nout, const pal_tensor *inner, uint64_t mark,
                            pal_tensor *out)
 {
@@ -137,9 +139,9 @@ static int mark_parameters(pal_tape *tape, int nout, const pal_tensor *inner, ui
 }
 
 /*
- * The distinct trainable parameters of the segment one level below; written to out unless that is
- * NULL. Returns how many there are. Parameters are shared between tapes, and so the mark is not the
- * number of a pass, which another tape may have reached as well; no mark stays behind.
+ * The distinct trainable parameters of the segment one level below. They are written to out unless
+ * out is NULL. Returns their number. Tapes share parameters, so the mark must not be the number of
+ * a pass: another tape may have used that number. No mark is left behind.
  */
 static int captured(pal_tape *tape, int nout, const pal_tensor *inner, pal_tensor *out)
 {
@@ -148,7 +150,7 @@ static int captured(pal_tape *tape, int nout, const pal_tensor *inner, pal_tenso
     return n;
 }
 
-/* A copy of segment output `from` as a node of the caller's level. */
+/* Copies the segment output `from` to a node of the caller's level. */
 static pal_node *copy_out(pal_tape *tape, const pal_node *from)
 {
     pal_node *n = pal_node_new(tape, "recompute");
@@ -162,7 +164,8 @@ static pal_node *copy_out(pal_tape *tape, const pal_node *from)
     return n;
 }
 
-/* Copies the results up and links a record. What the segment computed is still there, below. */
+/* Copies the outputs up and links a record. The values of the segment still exist one level
+ * below. */
 static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_tensor *inner,
                            pal_tensor *out)
 {
@@ -172,7 +175,7 @@ static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_t
     pal_tensor *all = pal_arena_zeroed(heads, (size_t)(nin + 1) * sizeof(pal_tensor));
     if (!copy || !all) return false;
     for (int i = 0; i < s->nin; i++) all[i] = s->in[i];
-    s->in = all; /* the caller's array may be gone by the time of backward */
+    s->in = all; /* the caller's array may no longer exist when backward runs */
     captured(tape, nout, inner, all + s->nin);
     bool grad = false;
     for (int i = 0; i < nout; i++) {
@@ -189,7 +192,7 @@ static bool record_segment(pal_tape *tape, pal_segment *s, int nout, const pal_t
     return true;
 }
 
-/* Plans backward through the segment that has just run, to know what it will need. */
+/* Plans backward through the segment that has just run, to find out how much memory it needs. */
 static bool measure(pal_tape *tape, int nout, const pal_tensor *out)
 {
     pal_level *l = pal_tape_level(tape);
@@ -203,7 +206,7 @@ static bool measure(pal_tape *tape, int nout, const pal_tensor *out)
         if (out[i].node->needs_grad) seeds[n++] = out[i].node;
     pal_plan plan;
     if (pal_plan_backward(tape, n, seeds, &plan) != PAL_OK) return false;
-    /* Backward also hands over nout cotangents; twice the heads is more than it will take. */
+    /* Backward also passes nout cotangents. Twice the present heads is more than it will take. */
     size_t heads = 2 * l->heads.peak, bytes = pal_plan_bytes(&plan);
     size_t nodes = 2 * l->nodes.peak;
     if (nodes > l->need_nodes) l->need_nodes = nodes;
@@ -224,7 +227,7 @@ void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int n
         int depth = tape->depth;
         if (enter(tape, &s, nout, &state) && check_outputs(tape, nout, state.out) &&
             (!tape->grad || measure(tape, nout, state.out))) {
-            tape->depth--; /* the copies belong to the caller's level */
+            tape->depth--; /* the copies are made on the caller's level */
             done = record_segment(tape, &s, nout, state.out, out);
             tape->depth++;
             if (!done)
@@ -237,7 +240,7 @@ void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int n
 
 /* ---- Running it again ---- */
 
-/* The cotangents that reached the record, as seeds of a pass on the segment's level. */
+/* The cotangents that reached the record become the seeds of a pass on the segment's level. */
 static bool collect_seeds(pal_tape *tape, const pal_record *r, const pal_tensor *out,
                           pal_node **seeds, const pal_array **cotangents, int *n)
 {
@@ -268,7 +271,7 @@ static void backward_below(pal_tape *tape, const pal_record *r, const run_state 
         return;
     }
     if (!collect_seeds(tape, r, state->out, seeds, cotangents, &n)) return;
-    /* The gradients of the inputs are summed where the caller wants them. */
+    /* The gradients of the inputs are added to where the caller wants them. */
     for (int i = 0; i < r->segment->nin; i++)
         if (state->proxy[i] && r->call.din[i]) state->proxy[i]->fixed = r->call.din[i]->data;
     pal_plan plan;

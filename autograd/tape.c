@@ -1,9 +1,9 @@
 /*
- * tape.c - the life of a tape, its nodes, and what happens when something fails.
+ * tape.c - the life of a tape and of its nodes, and what happens when something fails.
  *
- * Handles are checked by id: a node's id is unique within its owner, and a reset moves `first_live`
- * past all ids given out so far. Node memory is never returned to the allocator before the tape is
- * freed, so a stale handle can always be looked at.
+ * Handles are checked by id. The id of a node is unique within its owner, and a reset moves
+ * `first_live` past all ids that have been used. Memory of nodes is not returned to the allocator
+ * before the tape is freed, so the node of a stale handle can always be read.
  */
 #include "autograd/internal.h"
 #include "tensor/number.h"
@@ -21,11 +21,11 @@ void pal_owner_init(pal_owner *owner, bool is_tape)
     owner->poison.base = &owner->poison;
     owner->poison.param = -1;
     owner->poison.label = "poison";
-    /* Shape [0]: nothing to read, and no operation would mistake it for a result. */
+    /* With shape [0] there is nothing to read, and no operation takes it for a result. */
     owner->poison.a = (pal_array){.dtype = PAL_F32, .ndim = 1, .stride = {1}};
 }
 
-/* Before anything has an owner; never written to. */
+/* The owner to use while there is none; it is never written to. */
 static pal_owner nobody = {
     .poison = {.a = {.ndim = 1}, .owner = &nobody, .base = &nobody.poison, .param = -1}};
 
@@ -76,7 +76,8 @@ pal_node *pal_node_of(pal_tensor t, const char *op, const char *arg)
     if (!problem) return t.node;
     if (!t.node || t.node->owner == &nobody)
         pal_fail_nowhere(PAL_ESTALE, "%s: argument %s %s", op, arg, problem);
-    else /* a poisoned tensor's owner is sticky already, so this reports it once only */
+    else /* The owner of a poisoned tensor is already sticky, so pal_fail would not report it again.
+          */
         pal_fail(t.node->owner, PAL_ESTALE, "%s: argument %s %s", op, arg, problem);
     return NULL;
 }
@@ -117,7 +118,7 @@ void pal_tape_reset(pal_tape *tape)
     tape->ops = 0;
     tape->in_backward = false;
     tape->owner.first_live = tape->owner.next_id;
-    /* A reset makes every handle stale, that of the poison node too. */
+    /* A reset makes every handle stale, also that of the poison node. */
     tape->owner.next_id++;
     tape->owner.first_live++;
     tape->owner.error = (pal_error){PAL_OK, ""};

@@ -1,22 +1,23 @@
 /*
- * train.h - a run of training: the loop, its folder, its checkpoints, and how it is stopped and
+ * train.h - a training run: the loop, its folder, its checkpoints, and how it is stopped and
  * continued.
  *
- * pal_train is the loop. It is made of the other functions of this header and of optim.h and
- * data.h, and who wants another loop writes it from them (docs/training.md does). All of it is
- * meant for one thread, and for one process per folder; of ranks (dist.h) the first has the folder.
+ * pal_train is the loop. It is made of the other functions of this header, of optim.h and of
+ * data.h, so a program can build another loop from them (docs/training.md does). All functions are
+ * meant for one thread, and for one process per folder. With several ranks (dist.h) rank 0 keeps
+ * the folder.
  *
  * The folder of a run:
  *
  *     step-00000200.h5        checkpoints: the last ones and the best
- *     best.txt                which is the best by evaluation, and its value
+ *     best.txt                the checkpoint with the best evaluation, and its value
  *     config.txt              the text that describes the run
- *     log.csv log.jsonl       a row a step; the second has times too
- *     samples.txt             what the model wrote along the way
+ *     log.csv log.jsonl       one row for each step; the second has times too
+ *     samples.txt             what the model wrote during the run
  *     loss.svg rate.svg       plots of log.csv
  *
- * Files are replaced whole, by a temporary file that is flushed and renamed; the logs alone grow in
- * place, and a run that is continued cuts them back to its checkpoint.
+ * Files are replaced as a whole: a temporary file is written, flushed and renamed. Only the logs
+ * grow in place; when a run continues, they are cut back to its checkpoint.
  */
 #ifndef PAL_TRAIN_H
 #define PAL_TRAIN_H
@@ -29,272 +30,283 @@
 extern "C" {
 #endif
 
-/* Version of the library, and the commit if it was built from a tree that git knows: "0.1.0",
- * "0.1.0 3bfc210", "0.1.0 3bfc210+" with changes that are not committed. */
+/* The version of the library, and the commit if it was built in a git tree: "0.1.0", "0.1.0
+ * 3bfc210", or "0.1.0 3bfc210+" with changes that are not committed. */
 PAL_API const char *pal_code_version(void);
 
 /* ---- Stopping ---- */
 
 /*
- * From here on SIGINT, SIGTERM and SIGUSR1 only ask the loop to stop; a second SIGINT ends the
- * process at once, as it does without this. SIGXFSZ and SIGPIPE are ignored, so that a file that
- * may not grow (EFBIG) and a reader of stdout that went away (EPIPE) are errors of writing and not
- * the end of the process. pal_stop_remove puts back what was there before.
+ * From now on SIGINT, SIGTERM and SIGUSR1 only ask the loop to stop. A second SIGINT ends the
+ * process at once, as usual. SIGXFSZ and SIGPIPE are ignored. So a file that may not grow (EFBIG),
+ * or a reader of stdout that has gone (EPIPE), gives an error of writing and does not end the
+ * process.
  */
 PAL_API void pal_stop_install(void);
-/* The handlers of before pal_stop_install. */
+/* Restores the signal handlers from before pal_stop_install. */
 PAL_API void pal_stop_remove(void);
-/* The number of the first signal that asked to stop since pal_stop_install; 0: none. It stays until
- * the next pal_stop_install: every pal_train until then ends before its first step. */
+/* The number of the first signal that asked to stop since pal_stop_install; 0: none. It stays set
+ * until the next pal_stop_install, so every pal_train until then ends before its first step. */
 PAL_API int pal_stop_requested(void);
 
 /* ---- The log ---- */
 
 /* The two logs of a run, open for writing. */
 typedef struct pal_journal pal_journal;
-/* A number of a row, by name. */
+/* One number of a row, by name. */
 typedef struct pal_field {
-    const char *name; /* of the column */
-    double value;     /* in it */
+    const char *name; /* name of the column */
+    double value;     /* value in that column */
 } pal_field;
 
 /*
- * Opens FOLDER/log.csv and FOLDER/log.jsonl for appending, with the rows of steps 1..last as they
- * were and no others; last = 0 begins them anew. columns are those of log.csv, "loss,lr": names
- * separated by commas, step comes before them by itself. PAL_EFORMAT if there is a log.csv of other
- * columns to go on with; PAL_EIO.
+ * Opens FOLDER/log.csv and FOLDER/log.jsonl for appending. It keeps the rows of steps 1..last and
+ * removes all others; last = 0 starts new logs. columns are those of log.csv as names separated by
+ * commas, "loss,lr"; the column step is added in front. PAL_EFORMAT if the old log.csv has other
+ * columns; PAL_EIO.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_open(pal_journal **log, const char *folder,
                                                 const char *columns, int64_t last,
                                                 pal_error *error);
 /*
- * Adds the row of a step to both. log.csv has the fields that are columns, and leaves a column
- * without a field empty; log.jsonl has all fields, numbers that are not finite as null. A row that
- * cannot be written whole is taken back: PAL_EIO. No memory is asked for.
+ * Adds the row of a step to both logs. log.csv has the fields that are columns, and leaves a column
+ * without a field empty. log.jsonl has all fields; numbers that are not finite become null. A row
+ * that cannot be written completely is removed again: PAL_EIO. It allocates no memory.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_row(pal_journal *log, int64_t step, int count,
                                                const pal_field *fields, pal_error *error);
-/* Waits until both are on disk. */
+/* Waits until both logs are on disk. */
 PAL_API PAL_CHECKED pal_status pal_journal_sync(pal_journal *log, pal_error *error);
 PAL_API void pal_journal_close(pal_journal *log); /* NULL is allowed */
 
 /* ---- The folder ---- */
 
-enum { PAL_PATH = 4096 }; /* room for a path */
+enum { PAL_PATH = 4096 }; /* size of a buffer for a path */
 
-/* Makes the folder and those it lies in, as far as they are not there. */
+/* Makes the folder and its parent folders if they do not exist. */
 PAL_API PAL_CHECKED pal_status pal_run_make(const char *folder, pal_error *error);
 /*
- * One process at a time writes in a folder: PAL_EIO if another has the lock (or this one has, by
- * another pal_lock). It ends with the process. Who writes files of his own into the folder of a new
- * run takes the lock first, asks pal_run_last, and hands the lock to pal_train. Some file systems
- * have no locks; there everybody gets one.
+ * The lock of a folder. Only one process at a time writes to a folder, and its lock ends with the
+ * process. A program that writes files of its own into the folder of a new run first takes the lock
+ * and asks pal_run_last; then it passes the lock to pal_train. Some file systems have no locks;
+ * there every process gets one.
  */
 typedef struct pal_lock pal_lock;
-/* Takes the lock of a folder. */
+/* Takes the lock of a folder. PAL_EIO if another process has it, or this process in another
+ * pal_lock. */
 PAL_API PAL_CHECKED pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error);
 PAL_API void pal_run_unlock(pal_lock *lock); /* NULL is allowed */
-/* The path of a step's checkpoint; size is the room in path. Returns path. */
+/* Writes the path of a step's checkpoint to path, which has room for `size` bytes. Returns path. */
 PAL_API char *pal_run_path(char *path, size_t size, const char *folder, int64_t step);
-/* The last step that has a checkpoint, of those before step `below` (0: of all); 0: there is none.
- */
+/* The last step before step `below` that has a checkpoint (below = 0: the last of all); 0: there is
+ * none. */
 PAL_API int64_t pal_run_last(const char *folder, int64_t below);
-/* Replaces FOLDER/NAME by a file of this text. */
+/* Replaces FOLDER/NAME by a file with this text. */
 PAL_API PAL_CHECKED pal_status pal_run_write(const char *folder, const char *name, const char *text,
                                              pal_error *error);
-/* best.txt, one line: "step-00000060.h5 1.8125". Reading gives step 0 where there is none. */
+/* Writes best.txt, one line such as "step-00000060.h5 1.8125". */
 PAL_API PAL_CHECKED pal_status pal_run_set_best(const char *folder, int64_t step, double value,
                                                 pal_error *error);
-/* Reads best.txt. */
+/* Reads best.txt; step is 0 if there is none. */
 PAL_API PAL_CHECKED pal_status pal_run_best(const char *folder, int64_t *step, double *value,
                                             pal_error *error);
-/* Removes checkpoints but the last `keep` >= 1 and that of step `best`. keep = 0 keeps all. */
+/* Removes checkpoints, except the last `keep` >= 1 and that of step `best`. keep = 0 keeps all. */
 PAL_API PAL_CHECKED pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best,
                                             pal_error *error);
-/* Renames the checkpoints after `step` to NAME.aside, so that a run can go on from an older one. */
+/* Renames the checkpoints after `step` to NAME.aside, so that a run can continue from an
+ * older one. */
 PAL_API PAL_CHECKED pal_status pal_run_set_aside(const char *folder, int64_t step,
                                                  pal_error *error);
 
-/* loss.svg and rate.svg of the folder from its log.csv, by gnuplot. */
+/* Options of pal_plot. */
 typedef struct pal_plot_opts {
-    const char *title;  /* NULL: none */
-    const char *column; /* of the loss; NULL: "loss". "held_out" is drawn too if it is there */
-    const char *unit;   /* at the axis; NULL: the name of the column */
-    double reference;   /* a line to compare with; 0: none */
-    const char *reference_title; /* what that line is */
+    const char *title; /* NULL: no title */
+    /* the column with the loss; NULL: "loss". A column "held_out" is drawn too */
+    const char *column;
+    const char *unit;            /* label of the axis; NULL: the name of the column */
+    double reference;            /* value of a line for comparison; 0: none */
+    const char *reference_title; /* label of that line */
 } pal_plot_opts;
-/* PAL_EIO if gnuplot is not installed or fails; files are then what they were. */
+/* Draws loss.svg and rate.svg in the folder from its log.csv, by gnuplot. PAL_EIO if gnuplot is not
+ * installed or fails; the old files then stay. */
 PAL_API PAL_CHECKED pal_status pal_plot(const char *folder, pal_plot_opts opts, pal_error *error);
 
 /* ---- Checkpoints ---- */
 
 /*
- * What a run is made of. The file (docs/training.md has its table) has the parameters as
- * /params/NAME, the optimiser's state as /optim, the average as /average, all by the parameters'
- * names, the generator as /rng, and the rest as attributes. It holds no time and no number of
- * threads: two runs of one description write equal files.
+ * What a checkpoint contains. In the file (docs/training.md has its table) the parameters are
+ * /params/NAME. The optimiser's state is in /optim and the average in /average, both by the
+ * parameters' names. The generator is /rng, and the rest are attributes. The file has no time and
+ * no number of threads, so two runs with the same description write equal files.
  */
 typedef struct pal_checkpoint {
-    /* What is saved, and loaded into. */
+    /* These are saved, and loading writes to them. */
     pal_params *params;
     pal_optim *optim;     /* NULL: none */
     pal_average *average; /* NULL: none */
     pal_rng *rng;         /* NULL: none; such as pal_tape_rng(tape) */
-    /* The ranks of which this process is one; NULL: it is alone. They load together, and save
-     * together if the optimiser's state is divided (pal_dist_shard); if not, any one may save. A
-     * file says nothing of ranks: other numbers of them go on with it. */
+    /*
+     * The ranks that this process belongs to; NULL: it is the only one. All ranks load together. If
+     * the optimiser's state is divided (pal_dist_shard), they also save together; otherwise any one
+     * of them may save. A file does not depend on ranks: another number of them can continue with
+     * it.
+     */
     pal_dist *dist;
-    /* What is saved, and has to be the same on loading; NULL: neither. */
+    /* These are saved, and must be the same on loading; NULL: not saved and not compared. */
     const pal_schedule *schedule;
-    const char *data; /* identity of the data, such as its checksum */
-    /* What is saved alone; NULL: nothing. pal_checkpoint_config and _tokenizer read it. */
+    const char *data; /* identifies the data, for example by a checksum */
+    /* These are only saved; NULL: nothing. pal_checkpoint_config and _tokenizer read them. */
     const char *config;
-    const char *tokenizer;      /* of the data, a text that means nothing here; not empty */
-    const char *tokenizer_name; /* in less than 256 bytes */
-    /* What is saved, and set by loading. */
-    int64_t step;          /* steps made */
-    pal_position position; /* of the batches that were consumed */
-    int64_t best_step;     /* of the best evaluation; 0: none */
+    const char *tokenizer; /* text of the tokenizer, which is not interpreted here; not empty */
+    const char *tokenizer_name; /* less than 256 bytes */
+    /* These are saved, and loading sets them. */
+    int64_t step;          /* steps that were made */
+    pal_position position; /* position after the batches that were used */
+    int64_t best_step;     /* step of the best evaluation; 0: none */
     double best;           /* its value */
-    /* Set by loading. */
-    char kernels[64];  /* the kernels that it was made with ("kernels avx512, BLIS skx") */
-    bool same_kernels; /* they are the ones in use; with others a run goes on with other bits */
-    char code[64];     /* pal_code_version() of the program that wrote it */
+    /* Loading sets these. */
+    char kernels[64];  /* the kernels that wrote the file ("kernels avx512, BLIS skx") */
+    bool same_kernels; /* whether they are in use now; if not, the run continues with other bits */
+    char code[64];     /* pal_code_version() of the program that wrote the file */
 } pal_checkpoint;
 
-/* PAL_ENUMERIC if a parameter holds a number that is not finite; PAL_EVALUE for data of 256 bytes
- * or more, or config of 1 MiB. */
+/* Writes a checkpoint to a file that is being built. PAL_ENUMERIC if a parameter has a number that
+ * is not finite; PAL_EVALUE for data of 256 bytes or more, or config of 1 MiB or more. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file,
                                                   pal_error *error);
 /*
- * Everything is compared before anything changes: the version of the file, the ranges of its
- * numbers, names, shapes and dtypes, checksums. PAL_EFORMAT (which another optimiser is too),
- * PAL_EVALUE for another schedule, other options of optimiser or average, or other data,
- * PAL_ENOMEM; *c and what it points to are then what they were. Takes memory for a copy of all that
- * is loaded.
+ * Reads a checkpoint. Everything is compared before anything changes: the version of the file,
+ * ranges of its numbers, names, shapes, dtypes and checksums. It takes memory for a copy of all
+ * that is loaded. PAL_EFORMAT for a file that does not fit, also for another kind of optimiser.
+ * PAL_EVALUE for another schedule, other options of optimiser or average, or other data.
+ * PAL_ENOMEM. After an error *c and all that it points to are unchanged.
  */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file,
                                                   pal_error *error);
-/* The same with a file of its own, which is replaced whole; a failure leaves the old one. */
+/* Writes a checkpoint to its own file, which is replaced as a whole. After a failure the old file
+ * stays. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_save(const pal_checkpoint *c, const char *path,
                                                    pal_error *error);
 /* Reads such a file into *c; see pal_checkpoint_get. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path,
                                                    pal_error *error);
-/* The text of the file, for who has to build the model that it fits. size is the room in text. */
+/* Reads the configuration text of a checkpoint into text, which has room for `size` bytes. A
+ * program needs it to build the model that fits the checkpoint. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_config(const char *path, char *text, size_t size,
                                                      pal_error *error);
-/* The text of the tokenizer, ended by NUL. *length is that of the text, 0 where there is none. size
- * is the room in text; NULL: the length is all that is asked for. */
+/* Reads the tokenizer of a checkpoint into text, which has room for `size` bytes; the text ends
+ * with NUL. *length is its length, 0 if there is none. With text == NULL only the length is set. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size,
                                                         int64_t *length, pal_error *error);
 
 /* ---- The loop ---- */
 
 /*
- * The mean loss over one micro-batch, a scalar on the tape. number counts the micro-batches of the
- * run from 0 (step * accumulate + i). batch is the next of opts.batches. Without batches it is
- * empty, with counted = 1; the callback finds its data as a function of number, and where
- * micro-batches differ in size it sets batch->counted to what the mean is over.
+ * Computes the mean loss of one micro-batch, a scalar on the tape. number counts the micro-batches
+ * of the run from 0 (step * accumulate + i). batch is the next one of opts.batches. Without
+ * opts.batches it is empty with counted = 1, and the callback chooses its data by number. If its
+ * micro-batches differ in size, it sets batch->counted to the number of targets in the mean.
  */
 typedef pal_tensor pal_loss_fn(void *user, pal_tape *tape, int64_t number, pal_batch *batch);
-/* A value of which less is better, with gradients off; NaN: none this time. Resets the tape as it
- * likes. */
+/* Computes a value of which smaller is better, with gradients off. NaN means: none this time. It
+ * may reset the tape. */
 typedef double pal_evaluate_fn(void *user, pal_tape *tape, int64_t step);
 /* Writes a sample to `to`, with gradients off. */
 typedef void pal_sample_fn(void *user, pal_tape *tape, int64_t step, FILE *to);
 
-/* A run of pal_train. params, optim, tape, schedule, loss and steps have to be given. */
+/* The options of a training run. params, optim, tape, schedule, loss and steps must be given. */
 typedef struct pal_train_opts {
-    pal_params *params;        /* what is trained */
-    pal_optim *optim;          /* how */
-    pal_tape *tape;            /* reset before every micro-batch */
-    pal_schedule schedule;     /* of the rate */
-    pal_average *average;      /* NULL: none; updated after every step, and used for evaluation */
-    pal_batches *batches;      /* NULL: the loss callback has its own data */
-    pal_loss_fn *loss;         /* of one micro-batch */
+    pal_params *params;    /* parameters to train */
+    pal_optim *optim;      /* optimiser of these parameters */
+    pal_tape *tape;        /* is reset before every micro-batch */
+    pal_schedule schedule; /* learning rate */
+    pal_average *average;  /* NULL: none; it is updated after every step and used for evaluation */
+    pal_batches *batches;  /* NULL: the loss callback chooses its data */
+    pal_loss_fn *loss;     /* loss of one micro-batch */
     pal_evaluate_fn *evaluate; /* NULL: none */
     pal_sample_fn *sample;     /* NULL: none */
-    void *user;                /* of the three */
+    void *user;                /* argument of the three callbacks */
 
-    int64_t steps;      /* in all, those before a resume included */
-    int64_t accumulate; /* micro-batches a step; 0: 1 */
-    double clip;        /* the largest norm of the gradients; 0: no limit */
-    double seconds;     /* stop after so many of them in this process; 0: no limit */
+    int64_t steps;      /* total number of steps, with those before a resume */
+    int64_t accumulate; /* micro-batches in a step; 0: 1 */
+    double clip;        /* largest norm of the gradients; 0: no limit */
+    double seconds;     /* stop after this time in this process; 0: no limit */
     bool *finished; /* a callback that sets it ends the run after the step that it was called in; of
                        several ranks, rank 0 decides. NULL: the run makes all its steps */
 
-    pal_dist *dist; /* NULL: this process trains alone. Else all ranks call with the same options,
-                       but their own part of the batches */
+    pal_dist *dist; /* NULL: this process trains without others. Otherwise all ranks call with the
+                       same options, except that each has its own part of the batches */
 
-    const char *folder; /* of the run; NULL: nothing is written, and what follows means nothing */
-    pal_lock *lock;     /* of the folder, that the caller has; NULL: pal_train takes it */
-    int64_t resume;     /* go on from the checkpoint of this step; 0: a new run */
-    const char *config; /* the text of config.txt and the checkpoints; NULL: none */
+    const char *folder; /* folder of the run; NULL: nothing is written, and the options below have
+                           no effect */
+    pal_lock *lock;     /* lock of the folder, if the caller has it; NULL: pal_train takes it */
+    int64_t resume;     /* continue from the checkpoint of this step; 0: a new run */
+    const char *config; /* text for config.txt and the checkpoints; NULL: none */
     const char *data;   /* as in pal_checkpoint */
-    const char *tokenizer;      /* as there */
-    const char *tokenizer_name; /* as there */
-    int64_t save_every;     /* steps between checkpoints; 0: the last step alone, and the best */
-    int64_t keep;           /* checkpoints kept beside the best; 0: all */
-    int64_t evaluate_every; /* 0: at the last step */
-    int64_t sample_every;   /* 0: never */
-    bool go_on;             /* when a file cannot be written: say so and train on */
+    const char *tokenizer;      /* as in pal_checkpoint */
+    const char *tokenizer_name; /* as in pal_checkpoint */
+    int64_t save_every;     /* steps between checkpoints; 0: only the last step, and the best one */
+    int64_t keep;           /* number of checkpoints kept beside the best; 0: all */
+    int64_t evaluate_every; /* steps between evaluations; 0: only at the last step */
+    int64_t sample_every;   /* steps between samples; 0: never */
+    bool go_on;             /* if a file cannot be written: warn and continue */
     bool quiet;             /* no lines on stdout */
 } pal_train_opts;
 
-/* What one step did. */
+/* The results of one step. */
 typedef struct pal_step {
-    double loss;     /* the mean over all counted targets of its micro-batches, of all ranks */
-    double norm;     /* of the gradients before clipping */
-    double lr;       /* the rate */
-    int64_t counted; /* targets */
-    int64_t bytes;   /* of text that they stand for (0: not known) */
+    double loss;     /* mean over all counted targets of its micro-batches, on all ranks */
+    double norm;     /* norm of the gradients before clipping */
+    double lr;       /* learning rate */
+    int64_t counted; /* number of targets */
+    int64_t bytes;   /* bytes of text that they stand for (0: not known) */
 } pal_step;
 
 /* How a run ended. */
 typedef struct pal_train_result {
-    int64_t step;      /* steps made */
-    pal_step last;     /* zeros if none was made */
-    int64_t best_step; /* of the best evaluation; 0: none */
+    int64_t step;      /* steps that were made */
+    pal_step last;     /* the last step; zeros if none was made */
+    int64_t best_step; /* step of the best evaluation; 0: none */
     double best;       /* its value */
-    int signal;        /* that stopped it; 0: none */
-    bool time_out;     /* stopped by opts.seconds */
+    int signal;        /* the signal that stopped the run; 0: none */
+    bool time_out;     /* the run was stopped by opts.seconds */
 } pal_train_result;
 
 /*
- * One step from the opts: micro-batches, clipping, update at pal_schedule_lr(step), average. With
- * several micro-batches each counts by its targets, so that the gradient is that of the mean over
- * all of them. If loss or norm are not finite the step is run again with every operation checked,
- * and PAL_ENUMERIC names the first one that made such a number; parameters, optimiser and average
- * are then what they were before it.
+ * Makes one step: micro-batches, clipping, update at pal_schedule_lr(step), average. With several
+ * micro-batches each one counts by its targets, so the gradient is that of the mean over all
+ * targets. If loss or norm are not finite, the step is repeated with a check of every operation.
+ * PAL_ENUMERIC then names the first operation that made such a number, and parameters, optimiser
+ * and average are as they were before the step.
  *
- * With opts.dist together: the mean is over the targets of all ranks, the gradients are summed by
- * pal_dist_reduce_begin and _end, and all ranks have the same outcome. A loss callback without
- * batches takes its rank's data, which count alike unless it sets batch->counted. A rank that fails
- * where others wait for its part of a sequence ends them all (pal_dist_abort).
+ * With opts.dist, together: the mean is over the targets of all ranks, pal_dist_reduce_begin and
+ * _end sum the gradients, and all ranks have the same outcome. Without opts.batches each rank's
+ * callback chooses its own data; all count the same unless it sets batch->counted. If a rank fails
+ * while others wait for its part of a sequence, it ends all ranks (pal_dist_abort).
  */
 PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_t step,
                                               pal_step *out, pal_error *error);
 /*
- * Trains from opts.resume to opts.steps, or until pal_stop_requested, a callback has set
- * *opts.finished or the time is over; then the run is saved, and opts.resume goes on with it bit
- * for bit. A request to stop is looked at before each step, the time after it. From the second step
- * on no memory is asked for between evaluations, samples and checkpoints. *result (may be NULL) is
- * set in any case.
+ * Trains from step opts.resume to opts.steps, or until pal_stop_requested, *opts.finished or
+ * opts.seconds stops it.
+ * Then the run is saved, and opts.resume can continue it bit for bit. A request to stop is checked
+ * before each step, the time after it. From the second step on no memory is allocated, except for
+ * evaluations, samples and checkpoints. *result (may be NULL) is always set.
  *
- * A new run does not begin in a folder that has a checkpoint (PAL_EVALUE), and none where another
- * process trains (PAL_EIO). A checkpoint that cannot be gone on from leaves the folder as it is; so
- * does one of opts.steps or later, which is loaded, and no step is made. A best evaluation whose
- * checkpoint is not there any more is forgotten by going on.
+ * A new run does not start in a folder that has a checkpoint (PAL_EVALUE). No run starts in a
+ * folder where another process trains (PAL_EIO). If a checkpoint cannot be used, the folder does
+ * not change. Nor does it for a checkpoint of opts.steps or later, which is loaded without a step.
+ * If the checkpoint of the best evaluation is missing, a run that continues forgets that
+ * evaluation.
  *
- * With opts.dist together: rank 0 keeps the folder, prints, decides about the time and writes the
- * samples; the callback of evaluations is called by all ranks and the value of rank 0 counts. What
- * asks one rank to stop stops all, after the step in which they hear of it. Options, configuration,
- * kernels and parameters are compared at the beginning, and with PAL_CHECK=ranks parameters every
+ * With opts.dist, together: rank 0 keeps the folder, prints, watches the time and writes the
+ * samples. All ranks call the evaluation callback, and the value of rank 0 counts. A request to one
+ * rank stops all ranks, after the step in which they learn of it. Options, configuration, kernels
+ * and parameters are compared at the start. With PAL_CHECK=ranks parameters are also compared every
  * 100 steps (PAL_CHECK=ranks:10: every 10). All ranks have the same outcome.
  *
- * A step that fails (PAL_ENUMERIC above all) ends the run with its error, after the state before it
- * was saved.
+ * If a step fails (mostly by PAL_ENUMERIC), the state before it is saved and the run ends with its
+ * error.
  */
 PAL_API PAL_CHECKED pal_status pal_train(const pal_train_opts *opts, pal_train_result *result,
                                          pal_error *error);

@@ -1,9 +1,9 @@
 /*
- * arena.c - the allocator of the library, and the chained blocks that a step's tensors live in.
+ * arena.c - the allocator of the library, and arenas: chains of blocks for the tensors of a step.
  *
- * An arena only grows: a tensor never moves, so a pointer taken during a step stays good until the
- * step ends. Rewinding keeps the blocks, so that a training loop stops asking the allocator after
- * its first steps.
+ * An arena only grows and a tensor never moves, so a pointer taken during a step is valid until the
+ * step ends. Rewinding keeps the blocks, so a training loop stops calling the allocator after its
+ * first steps.
  */
 #include "tensor/internal.h"
 
@@ -29,8 +29,8 @@
 /* ---- Allocator ---- */
 
 /*
- * Large blocks begin at a large page and ask for such pages: a kernel that walks along time touches
- * another small page with every row, and spent a tenth of its time on looking them up.
+ * Large blocks begin at a large page and ask the system for large pages. A kernel that walks along
+ * time touches another small page with every row; looking these up took a tenth of its time.
  */
 static void *large_block(size_t size)
 {
@@ -81,14 +81,14 @@ struct pal_arena_block {
 
 enum { SMALLEST_BLOCK = 1 << 16 };
 
-/* A block after the current one, as large as all before it together, so that a chain stays short.
- */
+/* Adds a block after the current one. It is as large as all blocks before it together, so that the
+ * chain stays short. */
 static pal_arena_block *add_block(pal_arena *arena, size_t size)
 {
     size_t capacity = arena->reserved > SMALLEST_BLOCK ? arena->reserved : SMALLEST_BLOCK;
     if (capacity < size) capacity = size;
     pal_arena_block *b = pal_malloc(sizeof *b + capacity);
-    if (!b && capacity > size) { /* perhaps there is less, but enough */
+    if (!b && capacity > size) { /* perhaps less memory is left, but enough */
         capacity = size;
         b = pal_malloc(sizeof *b + capacity);
     }
@@ -107,7 +107,7 @@ static pal_arena_block *add_block(pal_arena *arena, size_t size)
     return b;
 }
 
-/* The block that `size` bytes come from: the current one, the next if it has room, or a new one. */
+/* The block to take `size` bytes from: the current one, the next if it has room, or a new one. */
 static pal_arena_block *block_for(pal_arena *arena, size_t size)
 {
     pal_arena_block *b = arena->current;
@@ -154,7 +154,7 @@ void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark)
         size_t keep = b == mark.block ? mark.used : 0;
         if (!arena->readable) ASAN_POISON_MEMORY_REGION(b->memory + keep, b->capacity - keep);
         b->used = keep;
-        if (b == arena->current) break; /* blocks behind it have not been used */
+        if (b == arena->current) break; /* later blocks have not been used */
     }
     arena->current = from;
     arena->live = mark.live;

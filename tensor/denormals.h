@@ -1,10 +1,10 @@
 /*
- * denormals.h - numbers below the smallest normal one (1e-38 in f32) as zeros, where asked for.
+ * denormals.h - a mode in which denormal numbers (below 1e-38 in f32) are replaced by zero.
  *
- * Products of decays end there, and many processors are far slower with them, so that a model
- * became slower to train as its gates became strong. The mode belongs to a thread. So that results
- * do not depend on the number of threads, every thread of a team is in it for the whole of the
- * work, whether it is the caller or not, and leaves it after.
+ * Products of many decays become that small, and many processors are far slower with such numbers:
+ * a model became slower to train as its gates became strong. The mode belongs to a thread. Every
+ * thread of a team, also the caller, is in the mode during all of the work and leaves it
+ * afterwards. So results do not depend on the number of threads.
  */
 #ifndef PAL_DENORMALS_H
 #define PAL_DENORMALS_H
@@ -12,10 +12,15 @@
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 
-enum { PAL_FLUSH = 0x8040 }; /* of MXCSR: results become zero, and operands count as zero */
+enum {
+    PAL_FLUSH = 0x8040
+}; /* bits of MXCSR: denormal results become zero, and denormal operands count as zero */
 
-/* From here on this thread flushes; what it did before, for pal_flush_end. Calls through pointers
- * alone are surely between the two: a compiler may move arithmetic across them. */
+/*
+ * From here on this thread flushes denormal numbers. Returns the previous mode for pal_flush_end.
+ * Only calls through pointers are certain to stay between the two: a compiler may move arithmetic
+ * out.
+ */
 static inline unsigned pal_flush_begin(void)
 {
     const unsigned before = _mm_getcsr();

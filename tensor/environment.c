@@ -1,6 +1,4 @@
-/*
- * environment.c - what the environment asks for, in lists: PAL_CHECK=numerics,ranks:10.
- */
+/* environment.c - lists in environment variables, such as PAL_CHECK=numerics,ranks:10. */
 #include "tensor/internal.h"
 
 #include <stdlib.h>

@@ -1,14 +1,12 @@
-/*
- * error.c - one sentence for what went wrong, and the one replaceable handler that hears it.
- */
+/* error.c - writes error messages and passes them to the one replaceable handler. */
 #include "tensor/internal.h"
 #include "tensor/number.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Set by the program, read when something fails; nothing else in the library is global but the
- * allocator (arena.c) and the choice of kernels (cpu.c). */
+/* The program sets these, and they are read when something fails. The only other global state of
+ * the library is the allocator (arena.c) and the choice of kernels (cpu.c). */
 static pal_error_fn *handler;
 static void *handler_user;
 static pal_exit_fn *end_process;

@@ -1,6 +1,4 @@
-/*
- * internal.h - what the tensor floor offers the floors above it, and nobody else.
- */
+/* internal.h - what the tensor floor offers to the floors above it, but not to users. */
 #ifndef PAL_TENSOR_INTERNAL_H
 #define PAL_TENSOR_INTERNAL_H
 
@@ -10,59 +8,61 @@
 
 /* ---- Errors ---- */
 
-/* Appends to the message of *error (which may be NULL), as far as there is room. */
+/* Appends to the message of *error (which may be NULL) as much as there is room for. */
 void pal_error_add(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
 
-/* The handler in force (NULL: the default), so that another can stand in for it for a while. */
+/* The current handler (NULL: the default). A caller can replace it for a while and restore it. */
 pal_error_fn *pal_error_handler(void **user);
 
-/* What the default handler calls instead of ending this process alone; it does not return. NULL:
- * nothing. */
+/* The default handler calls this function instead of ending only this process. The function does
+ * not return. NULL: none is set. */
 typedef void pal_exit_fn(const char *message);
 void pal_set_exit(pal_exit_fn *fn);
 
 /* ---- The environment ---- */
 
-/* Whether a word is in a variable's list, "a,b:10"; where `number` is not NULL the word may have
- * one, and *number is left as it is if it has none. */
+/*
+ * Whether the list in an environment variable, such as "a,b:10", contains a word. If `number` is
+ * not NULL, the word may be followed by a number, which is written to *number; without one *number
+ * stays unchanged.
+ */
 bool pal_environment_has(const char *variable, const char *word, int64_t *number);
 
 /* ---- Memory ---- */
 
 enum { PAL_ALIGN = 64 };
 
-/* The allocator behind pal_set_allocator; not cleared. NULL when there is none. */
+/* Memory from the allocator of pal_set_allocator; it is not cleared. NULL if there is none. */
 void *pal_malloc(size_t size);
 void pal_free(void *memory, size_t size);
 
 /*
- * An arena is a chain of blocks that grows and never moves. What was taken after a mark is given
- * back at once by rewinding to it; blocks are kept for the next round. Under AddressSanitizer what
- * has been given back is poisoned.
+ * An arena is a chain of blocks that grows and never moves. Rewinding to a mark gives back at once
+ * all that was taken after it; the blocks are kept for later use. Under AddressSanitizer, memory
+ * that was given back is poisoned.
  */
 typedef struct pal_arena_block pal_arena_block;
 typedef struct pal_arena {
-    pal_arena_block *first, *current; /* current is the block that allocations come from */
-    bool
-        readable; /* set before use: what is given back may still be looked at, so never poisoned */
-    size_t live, peak,
-        reserved; /* bytes handed out, the most there ever was, and held from the allocator */
+    pal_arena_block *first, *current; /* current: allocations come from this block */
+    bool readable; /* set before use: memory may be read after it was given back, so it is never
+                      poisoned */
+    /* bytes: in use, the most ever in use, and held from the allocator */
+    size_t live, peak, reserved;
 } pal_arena;
 typedef struct pal_arena_mark {
     pal_arena_block *block;
     size_t used, live;
 } pal_arena_mark;
 
-void *pal_arena_take(pal_arena *arena,
-                     size_t size); /* 64-byte aligned, not cleared; NULL when out of memory */
+/* 64-byte aligned, not cleared; NULL if there is no memory */
+void *pal_arena_take(pal_arena *arena, size_t size);
 void *pal_arena_zeroed(pal_arena *arena, size_t size);
-/* Makes sure that `size` bytes can be taken in one run of allocations without asking the allocator.
- */
+/* Makes sure that the next `size` bytes can be taken without a call of the allocator. */
 bool pal_arena_reserve(pal_arena *arena, size_t size);
 pal_arena_mark pal_arena_save(const pal_arena *arena);
 void pal_arena_rewind(pal_arena *arena, pal_arena_mark mark);
-void pal_arena_reset(pal_arena *arena); /* rewinds to empty and keeps the memory */
-void pal_arena_free(pal_arena *arena);  /* gives the memory back */
+void pal_arena_reset(pal_arena *arena); /* empties the arena and keeps the memory */
+void pal_arena_free(pal_arena *arena);  /* returns the memory to the allocator */
 
 /* The next multiple of `to`; of bytes, and of elements and axes. */
 static inline size_t pal_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -88,41 +88,41 @@ static inline void *pal_carve(pal_carver *c, size_t bytes)
 
 /* ---- Arrays ---- */
 
-/* Bytes of a contiguous array of this shape (the shape has been checked by pal_shape_count). */
+/* The bytes of a contiguous array of this shape, which pal_shape_count has accepted. */
 size_t pal_shape_bytes(pal_dtype dtype, pal_shape shape);
 
 /* ---- Checksums ---- */
 
-/* CRC-32C of `size` more bytes after those whose checksum is crc (0: the first). */
+/* Continues a CRC-32C: crc is the checksum of the bytes before (0: there are none). */
 uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
 
 /* ---- Files ---- */
 
-/* write(2) until all is written; fsync(2); fsync of the folder that path lies in, which puts a
- * rename on disk. false with errno. */
+/* write(2) until all bytes are written; fsync(2); fsync of the folder that contains path, so that a
+ * rename in it is on disk. On failure they return false and set errno. */
 bool pal_write_all(int fd, const char *data, size_t size);
 bool pal_flush(int fd);
 bool pal_flush_folder(const char *path);
 
 /*
- * A file that the processes of *mpi_comm, an MPI_Comm, build at once. Each makes all calls, create
- * to close or commit, with the same names, dtypes and shapes, and gets the same status and message;
- * the numbers of a dataset come from its owner, and the data of the others' arrays may be NULL.
- * Attributes take the owner's values. The finished file replaces path whole; rank 0 renames it.
- * Takes no memory for the data.
+ * A file that the processes of *mpi_comm, an MPI_Comm, build together. Each process makes all
+ * calls, from create to close or commit, with the same names, dtypes and shapes. All get the same
+ * status and message. The numbers of a dataset come from its owner; the others may pass data =
+ * NULL. Attributes get the owner's values. Rank 0 renames the finished file to path, which it
+ * replaces as a whole. No memory is allocated for the data.
  */
 PAL_CHECKED pal_status pal_h5_create_shared(pal_h5 **file, const char *path, const void *mpi_comm,
                                             pal_error *error);
-/* Who owns what is put from here on; rank 0 until it is called. */
+/* Sets the rank that owns what is put from now on. At first it is rank 0. */
 void pal_h5_owner(pal_h5 *file, int rank);
 bool pal_h5_is_shared(const pal_h5 *file);
-/* The status and message of the first process whose status is not PAL_OK, in all of them. */
+/* Gives all processes the status and message of the first process whose status is not PAL_OK. */
 PAL_CHECKED pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error);
 
 /*
- * Ranges of a dataset of integers, one dimension. A reader keeps the last `blocks` MiB that it has
- * read, as they are stored and verified: what it asks the allocator for, it asks when it is opened.
- * It is closed before its file.
+ * Reads ranges of a dataset of integers with one dimension. A reader keeps the last `blocks` MiB
+ * that it has read and verified, in the form in which they are stored. It allocates memory only
+ * when it is opened. Close it before its file.
  */
 typedef struct pal_h5_reader pal_h5_reader;
 PAL_CHECKED pal_status pal_h5_reader_open(pal_h5_reader **reader, pal_h5 *file, const char *name,
@@ -130,7 +130,8 @@ PAL_CHECKED pal_status pal_h5_reader_open(pal_h5_reader **reader, pal_h5 *file, 
 void pal_h5_reader_close(pal_h5_reader *reader);
 int64_t pal_h5_reader_count(const pal_h5_reader *reader);
 int pal_h5_reader_width(const pal_h5_reader *reader); /* bytes of an element: 1, 2, 4 or 8 */
-/* CRC-32C of the checksums of all blocks (1 for 0); 0 if the dataset has none. */
+/* The CRC-32C of the checksums of all blocks (1 if that is 0), or 0 if the dataset has no
+ * checksums. */
 uint32_t pal_h5_reader_sum(const pal_h5_reader *reader);
 PAL_CHECKED pal_status pal_h5_reader_get(pal_h5_reader *reader, int64_t first, int64_t count,
                                          int64_t *out, pal_error *error);
@@ -138,28 +139,30 @@ PAL_CHECKED pal_status pal_h5_reader_get(pal_h5_reader *reader, int64_t first, i
 /* ---- Threads ---- */
 
 /*
- * The number of threads for an operation that touches `work` elements (or does about that many
- * flops): 1 inside a parallel region and below the threshold where a team costs more than it saves.
- * Called once, when the operation is called; how work is divided depends on the shapes alone, never
- * on this number.
+ * The number of threads for an operation that touches `work` elements (or needs about that many
+ * flops). It is 1 inside a parallel region, and where a team would cost more than it saves. It is
+ * asked once, when the operation is called. How the work is divided depends only on the shapes,
+ * never on this number.
  */
 int pal_team(int64_t work);
 
 /* ---- BLIS ---- */
 
 /*
- * C = alpha A B + beta C with general strides: A is m x k, B is k x n, element (i, j) of X at
- * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. At most `threads` threads take a
- * piece of C each; the bits are the same for every number. dtype is PAL_F32 or PAL_F64.
+ * C = alpha A B + beta C with general strides: A is m x k, B is k x n, and element (i, j) of X is
+ * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. At most
+ * `threads` threads take a piece of C each; the bits are the same for every number. dtype is
+ * PAL_F32 or PAL_F64.
  */
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
               void *c, int64_t rsc, int64_t csc, int threads);
 
 /*
- * C = alpha A B + beta C over batches: the last two axes are the matrices, the leading axes of a
- * and b broadcast to those of c. Any strides (a transpose is a permuted view, never a copy).
- * Divides batches over the team when there are enough of them, else each product.
+ * C = alpha A B + beta C over batches: the last two axes are the matrices, and the leading axes of
+ * a and b broadcast to those of c. All strides are allowed, so a transpose is a permuted view and
+ * not a copy. The threads share the batches if there are enough of them; otherwise they
+ * share each product.
  */
 void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
                        const pal_array *c);
@@ -181,13 +184,12 @@ bool pal_cpu_has(pal_cpu_feature feature);
 typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_AVX2, PAL_ISA_AVX512 } pal_isa;
 enum { PAL_ISAS = PAL_ISA_AVX512 + 1 };
 
-/* The widest instruction set of this processor and operating system, or what PAL_ISA says if it is
- * not wider. */
+/* The widest instruction set that processor and operating system support, or the one in PAL_ISA if
+ * that is narrower. */
 pal_isa pal_isa_best(void);
 pal_isa pal_isa_selected(void);
 const char *pal_isa_name(pal_isa isa);
-/* Tests only: all kernels from here on come from this set. false if the processor does not have it.
- */
+/* For tests only: from now on all kernels come from this set. false if the processor lacks it. */
 bool pal_kernels_select(pal_isa isa);
 
 /*

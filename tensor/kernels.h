@@ -2,10 +2,10 @@
  * kernels.h - the table of vector kernels for one element type.
  *
  * Each kernel is written once, in kernels/NAME.k.c, and compiled for {f32, f64} x {base, avx2,
- * avx512}. kernels.def lists them all; the table of each combination is made from that list in
- * kernels/table.k.c, and pal_kernels_for returns the one for this processor. Pointers are void so
- * that one signature serves both types; simd.h's loads and stores give them their type back.
- * kernels.def says what each one computes and which operands a backward kernel takes.
+ * avx512}. kernels.def lists all of them and says what each one computes and which operands a
+ * backward kernel takes. kernels/table.k.c makes a table for each combination from that list, and
+ * pal_kernels_for returns the one for this processor. Pointers are void so that one signature
+ * serves both types; the loads and stores of simd.h convert them.
  */
 #ifndef PAL_KERNELS_H
 #define PAL_KERNELS_H
@@ -17,7 +17,7 @@
 typedef void pal_map1(int64_t n, const void *x, void *y);
 typedef void pal_map2(int64_t n, const void *a, const void *b, void *y);
 typedef void pal_map3(int64_t n, const void *a, const void *b, const void *c, void *y);
-/* The same with two numbers: clamp (low, high), affine (scale, shift). */
+/* The same with two numbers p: clamp (low, high) and affine (scale, shift). */
 typedef void pal_map1p(int64_t n, const void *x, const double *p, void *y);
 typedef void pal_map2p(int64_t n, const void *a, const void *b, const double *p, void *y);
 
@@ -29,28 +29,29 @@ typedef void pal_d_swiglu(int64_t n, const void *a, const void *b, const void *d
 
 typedef void pal_fill_run(int64_t n, double value, void *y);        /* y = value */
 typedef void pal_axpy(int64_t n, double a, const void *x, void *y); /* y += a x */
-typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z,
-                        void *y);                            /* y += a x z */
-typedef void pal_widen(int64_t n, const void *x, double *y); /* y += f(x), in double */
+/* y += a x z */
+typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z, void *y);
+typedef void pal_widen(int64_t n, const void *x, double *y); /* y += f(x) in double */
 
 /* ---- Reductions ---- */
 
-/* They add in double, for either type, in an order that depends on n and the instruction set alone:
- * element i goes to sum i mod (4 DL), and the sums are added in a fixed order at the end. */
+/* They add in double for both types, in an order that depends only on n and on the instruction set:
+ * element i goes to sum i mod (4 DL), and at the end the sums are added in a fixed order. */
 typedef double pal_reduce1(int64_t n, const void *x);
 typedef double pal_reduce2(int64_t n, const void *a, const void *b);
 
 /* ---- Rows: one contiguous row of n elements, as softmax and the norms use it ---- */
 
-/* y = scale e^(x - shift); zeros for shift = -infinity. */
+/* y = scale e^(x - shift); all zeros if shift = -infinity. */
 typedef void pal_exp_row(int64_t n, const void *x, double shift, double scale, void *y);
-/* y = scale softmax(x); returns the log-sum-exp, with the bits of logsumexp_row. y may be x. */
+/* y = scale softmax(x). Returns the log-sum-exp, with the same bits as logsumexp_row. y may
+ * be x. */
 typedef double pal_softmax_row(int64_t n, const void *x, double scale, void *y);
-/* y = x r weight (weight may be NULL); returns r, which backward takes. y may be x. */
+/* y = x r weight (weight may be NULL). Returns r, which backward needs. y may be x. */
 typedef double pal_rms_row(int64_t n, const void *x, const void *weight, double eps, void *y);
 typedef void pal_d_rms_row(int64_t n, const void *x, const void *weight, double r, const void *dy,
                            void *dx);
-/* y = (x - mean) r weight + bias (either may be NULL); stats = {mean, r}, which backward takes. */
+/* y = (x - mean) r weight + bias (both may be NULL). stats = {mean, r}, which backward needs. */
 typedef void pal_layer_row(int64_t n, const void *x, const void *weight, const void *bias,
                            double eps, void *y, double stats[2]);
 typedef void pal_d_layer_row(int64_t n, const void *x, const void *weight, const double stats[2],
@@ -59,10 +60,10 @@ typedef void pal_d_layer_weight(int64_t n, const void *x, const double stats[2],
                                 void *dweight);
 
 /*
- * RMS norm of a row with a gate z: y = x r weight act(z), or, with gate_first, y = u r weight with
- * u = x act(z); r = 1 / sqrt(mean x^2 + eps) (of u), which is returned and which backward takes.
- * weight may be NULL, and z too unless gate_first: no gate. Backward writes dx and dz (NULL without
- * a gate) and adds to dweight (may be NULL).
+ * RMS norm of a row with a gate z. The result is y = x r weight act(z), or with gate_first y = u r
+ * weight, where u = x act(z). r = 1 / sqrt(mean x^2 + eps), of u with gate_first; it is returned,
+ * and backward needs it. weight may be NULL. z may be NULL (no gate) unless gate_first. Backward
+ * writes dx and dz (NULL without a gate) and adds to dweight (may be NULL).
  */
 typedef enum pal_act { PAL_ACT_SILU, PAL_ACT_SIGMOID } pal_act;
 typedef double pal_gated_row(int64_t n, const void *x, const void *z, const void *weight,
@@ -72,9 +73,10 @@ typedef void pal_d_gated_row(int64_t n, const void *x, const void *z, const void
                              void *dz, void *dweight);
 
 /*
- * One token of a depthwise convolution: y = bias + sum_j weight_j x[j] over n channels, x[j] the
- * row of tap j < W and weight_j at weight + j step; then SiLU if asked for; added to y if asked
- * for. bias may be NULL. And its gradients: dweight_j += dy x[j], dbias += dy; either may be NULL.
+ * One token of a depthwise convolution over n channels: y = bias + sum_j weight_j x[j]. x[j] is the
+ * row of tap j < W, and weight_j is at weight + j step. bias may be NULL. `silu` applies SiLU to
+ * the sum, and `add` adds the result to y. The gradients are dweight_j += dy x[j] and dbias += dy;
+ * both pointers may be NULL.
  */
 typedef void pal_conv_row(int64_t n, int64_t W, const void *const *x, const void *weight,
                           int64_t step, const void *bias, bool silu, bool add, void *y);
@@ -107,7 +109,7 @@ typedef struct pal_kernels {
 #undef PAL_KERNEL
 } pal_kernels;
 
-/* The table for an element type (PAL_F32 or PAL_F64) and the selected instruction set. */
+/* The table for PAL_F32 or PAL_F64 and the selected instruction set. */
 const pal_kernels *pal_kernels_for(pal_dtype dtype);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * print.c - arrays as a person reads them, in NumPy's layout.
+ * print.c - prints arrays for people, in NumPy's layout.
  *
- * One pass over the entries that will be shown chooses the notation and the column width, a second
- * one prints them. Numbers are shown with four decimals; with an exponent when the largest is 1e5
- * or more, or the smallest (zeros apart) below 1e-3; without decimals when all are whole.
+ * A first pass over the entries that will be shown chooses the notation and the column width; a
+ * second pass prints them. Numbers have four decimals. They have an exponent if the largest is 1e5
+ * or more, or if the smallest (zeros do not count) is below 1e-3. If all are whole numbers, they
+ * have no decimals.
  */
 #include "tensor/internal.h"
 #include "tensor/number.h"
@@ -18,7 +19,7 @@ typedef struct style {
     FILE *file;
     bool whole, exponent;
     int width;
-    double largest, smallest; /* of the magnitudes shown, zeros and infinities apart */
+    double largest, smallest; /* of the magnitudes shown, without zeros and infinities */
 } style;
 
 static void format_entry(const style *s, int64_t offset, char *text)
@@ -87,7 +88,7 @@ static void print_axis(const style *s, int axis, int64_t offset)
     fputc('[', s->file);
     for (int64_t i = 0; i < n; i++) {
         if (i > 0 && last) fputc(' ', s->file);
-        if (i > 0 && !last) { /* a blank line more for every axis further out */
+        if (i > 0 && !last) { /* one more blank line for every axis further out */
             for (int d = axis; d < s->a->ndim - 1; d++) fputc('\n', s->file);
             fprintf(s->file, "%*s", axis + 1, "");
         }

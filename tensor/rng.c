@@ -2,9 +2,9 @@
  * rng.c - Philox 4x32-10: random numbers as a function of (seed, stream, counter).
  *
  * A block is four 32-bit words, philox(counter, key): the 128-bit counter is (counter, stream), the
- * 64-bit key is the seed. Every element of a filled array has words of its own, so any thread can
- * compute any element, and a call moves the counter by a number of blocks that depends on the count
- * n alone: ceil(n / 2), two 64-bit words a block, for all four fills.
+ * 64-bit key is the seed. Every element of a filled array has its own words, so any thread can
+ * compute any element. All four fills use two 64-bit words of each block, so a call moves the
+ * counter by ceil(n / 2) blocks. This depends only on the count n.
  *
  * Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
  */
@@ -28,7 +28,7 @@ static words philox(uint64_t key, uint64_t counter, uint64_t stream)
         c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
         c1 = (uint32_t)p1;
         c3 = (uint32_t)p0;
-        k0 += 0x9E3779B9; /* the golden ratio and sqrt(3) - 1: Weyl sequences */
+        k0 += 0x9E3779B9; /* the golden ratio and sqrt(3) - 1, as in Philox's key schedule */
         k1 += 0xBB67AE85;
     }
     return (words){{(uint64_t)c1 << 32 | c0, (uint64_t)c3 << 32 | c2}};
@@ -61,8 +61,8 @@ double pal_rng_next(pal_rng *rng)
     return unit(philox(rng->seed, rng->counter++, rng->stream).w[0]);
 }
 
-/* Exact: the 2^64 mod n values of x that would favour some results are drawn again (Lemire 2019),
- * from the same block and then from the next. */
+/* Exact: 2^64 mod n values of x would favour some results, so they are drawn again (Lemire 2019),
+ * first from the same block and then from the next. */
 int64_t pal_rng_below(pal_rng *rng, int64_t n)
 {
     uint64_t m = n < 1 ? 1 : (uint64_t)n, excess = (0 - m) % m;
@@ -82,12 +82,12 @@ typedef enum law { UNIFORM, NORMAL, INTEGERS } law;
 typedef struct fill {
     law law;
     pal_rng rng;
-    double low, high; /* or mean, deviation */
+    double low, high; /* for NORMAL: mean, deviation */
     int64_t first;
     uint64_t span;
 } fill;
 
-/* A double rounded to float may reach the end that is excluded: the float below it, then. */
+/* Rounding to float may give the excluded upper end. Then the result is the float below it. */
 static double below_high(double x, double low, double high, pal_dtype dtype)
 {
     float y = (float)x;
@@ -138,7 +138,7 @@ static void store(const fill *f, const pal_array *out, int64_t begin, int64_t en
             if (e % 2 == 0) pair(f, out->dtype, e / 2, x);
             pal_element_set(out->dtype, out->data, at, x[e % 2]);
         }
-        for (int d = out->ndim - 1; d >= 0; d--) { /* the odometer */
+        for (int d = out->ndim - 1; d >= 0; d--) { /* move to the next index */
             at += out->stride[d];
             if (++index[d] < out->shape[d]) break;
             at -= index[d] * out->stride[d];
@@ -158,7 +158,7 @@ static void run_fill(pal_rng *rng, fill *f, const pal_array *out)
     rng->counter += (uint64_t)(n / 2 + n % 2);
 }
 
-/* A fill can only fail for what the caller wrote. */
+/* A fill can fail only because of the caller's arguments. */
 static bool check(bool good, const char *name, const pal_array *out, const char *want)
 {
     char text[200];
@@ -196,8 +196,8 @@ void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low, int64_t h
     run_fill(rng, &(fill){.law = INTEGERS, .first = low, .span = span}, out);
 }
 
-/* Fisher and Yates from the end: step i swaps element i with one of 0..i. Serial, for each step
- * needs the one before; a step costs one block for every two elements. */
+/* Fisher and Yates from the end: step i swaps element i with one of 0..i. It is serial because each
+ * step needs the one before. It takes one block for every two elements. */
 void pal_rng_permutation(pal_rng *rng, const pal_array *out)
 {
     bool good = out->dtype == PAL_I64 && out->ndim == 1;

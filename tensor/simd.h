@@ -1,14 +1,15 @@
 /*
- * simd.h - the vector vocabulary of the kernels (.k.c files). REAL and SUFFIX come from the
- * Makefile's kernel rule; the width follows from the instruction set the file is compiled for.
+ * simd.h - the vector vocabulary of the kernels (.k.c files). The Makefile's rule for kernels
+ * defines REAL and SUFFIX; the width follows from the instruction set that the file is compiled
+ * for.
  *
- * Vectors are those of the compiler (vector_size), so + - * / and comparisons are written as they
- * are for numbers. A comparison gives a mask: a VI with all bits of a lane set or clear.
- * Intrinsics appear only where the extension has no word (fused multiply-add, square root) or a
- * slow one (tails). Both branches of `sizeof(R) == 4` compile for either type because vectors of
- * one size convert by reinterpretation; the wrong one is never reached.
+ * Vectors are the compiler's own (vector_size), so + - * / and comparisons are written as for
+ * numbers. A comparison gives a mask: a VI in which all bits of a lane are set or clear. Intrinsics
+ * appear only where the compiler's extension has no operation (fused multiply-add, square root) or
+ * a slow one (the end of a row). Both branches of `sizeof(R) == 4` compile for both types, because
+ * vectors of one size convert by reinterpretation; the wrong branch is never executed.
  *
- * Everything is static inline, so that no wide instruction leaks into an object compiled for a
+ * Everything is static inline, so that no wide instruction gets into an object compiled for a
  * narrower set.
  */
 #ifndef PAL_SIMD_H
@@ -39,19 +40,20 @@ enum { VBYTES = 16 };
 enum { VL = VBYTES / sizeof(R) };
 typedef R V __attribute__((vector_size(VBYTES)));
 typedef R VU __attribute__((vector_size(VBYTES), aligned(sizeof(R)), may_alias));
-typedef R VA __attribute__((vector_size(VBYTES), may_alias)); /* whole and aligned in memory */
-typedef Int VI __attribute__((vector_size(VBYTES)));          /* masks */
-typedef UInt VW
-    __attribute__((vector_size(VBYTES))); /* words: bit patterns and exponents; they wrap around */
+/* a whole vector, aligned in memory */
+typedef R VA __attribute__((vector_size(VBYTES), may_alias));
+typedef Int VI __attribute__((vector_size(VBYTES))); /* masks */
+/* words: bit patterns and exponents, with arithmetic modulo 2^32 or 2^64 */
+typedef UInt VW __attribute__((vector_size(VBYTES)));
 
-/* Sums run in double for either type: VD holds DL doubles, VN the DL (narrower) elements they come
- * from. */
+/* Sums run in double for both types: VD holds DL doubles, and VN holds the DL elements of type R
+ * that they come from. */
 enum { DL = VBYTES / sizeof(double) };
 typedef double VD __attribute__((vector_size(VBYTES)));
 typedef R VN __attribute__((vector_size(DL * sizeof(R))));
 typedef R VNU __attribute__((vector_size(DL * sizeof(R)), aligned(sizeof(R)), may_alias));
 
-/* A constant of the element type: its own digits for f32 and for f64. */
+/* A constant of the element type, written with its own digits for f32 and for f64. */
 static inline R pick(double f32, double f64) { return (R)(sizeof(R) == 4 ? f32 : f64); }
 
 static inline V splat(R a) { return a - (V){0}; } /* a - 0 keeps the sign of a zero */
@@ -70,8 +72,8 @@ static inline __m256i first_lanes(int64_t count)
 }
 #endif
 
-/* The first `count` lanes (0 < count < VL) of memory; the others are 0 and are not read. No call,
- * so that the loop around it keeps its registers. */
+/* Loads the first `count` lanes (0 < count < VL) from memory; the others become 0 and are not read.
+ * It makes no call, so that the loop around it keeps its registers. */
 static inline V ld_part(const R *x, int64_t count)
 {
 #if defined(__AVX512F__)
@@ -108,8 +110,8 @@ static inline void st_part(R *x, int64_t count, V v)
 #endif
 }
 
-/* Elements i..i+VL-1 of an array of n at p (i < n); past the end, loads give 0 and stores write
- * nothing. */
+/* Elements i..i+VL-1 of an array of n elements at p (i < n). Beyond the end, loads give 0 and
+ * stores write nothing. */
 static inline V ld(const void *p, int64_t i, int64_t n)
 {
     const R *x = (const R *)p + i;
@@ -126,13 +128,13 @@ static inline void st(void *p, int64_t i, int64_t n, V v)
         st_part(x, n - i, v);
 }
 
-/* Elements i..i+DL-1 of an array that has them all, as doubles. */
+/* Elements i..i+DL-1 as doubles; all of them must exist. */
 static inline VD ld_double_full(const void *p, int64_t i)
 {
     return __builtin_convertvector(*(const VNU *)((const R *)p + i), VD);
 }
 
-/* The same, and 0 past the end. */
+/* The same, with 0 beyond the end. */
 static inline VD ld_double(const void *p, int64_t i, int64_t n)
 {
     const R *x = (const R *)p + i;
@@ -146,17 +148,17 @@ static inline VD ld_double(const void *p, int64_t i, int64_t n)
 /* ---- Selection ---- */
 
 static inline V sel(VI mask, V a, V b) { return (V)((mask & (VI)a) | (~mask & (VI)b)); }
-static inline V only(VI mask, V a) { return (V)(mask & (VI)a); } /* a where mask, else 0 */
+static inline V only(VI mask, V a) { return (V)(mask & (VI)a); } /* a where mask is set, else 0 */
 
 static inline VW sign_bit(V a) { return bits(a) & bits(splat(-(R)0)); }
 static inline V vabs(V a) { return from_bits(bits(a) & ~bits(splat(-(R)0))); }
 static inline V vcopysign(V size, V sign) { return from_bits(bits(vabs(size)) | sign_bit(sign)); }
 static inline VI is_nan(V a) { return (VI)(a != a); }
 
-/* NaN if either is. */
+/* The larger one; NaN if either is NaN. */
 static inline V vmax(V a, V b) { return sel((VI)(a > b) | is_nan(a), a, b); }
 static inline V vmin(V a, V b) { return sel((VI)(a < b) | is_nan(a), a, b); }
-/* x within [low, high]; a NaN in x stays. */
+/* x limited to [low, high]; a NaN in x stays NaN. */
 static inline V vclamp(V x, R low, R high)
 {
     x = sel((VI)(x < splat(low)), splat(low), x);
@@ -165,7 +167,7 @@ static inline V vclamp(V x, R low, R high)
 
 /* ---- Arithmetic ---- */
 
-/* a b + c, with one rounding where the instruction set has it and with two in base. */
+/* a b + c, with one rounding if the instruction set has a fused multiply-add, with two in base. */
 static inline V vfma(V a, V b, V c)
 {
 #if defined(__AVX512F__)
@@ -199,11 +201,12 @@ static inline V vsqrt(V a)
 
 /* ---- Integers and exponents ---- */
 
-/* 1.5 * 2^mantissa bits: adding it rounds to an integer (ties to even) in the low bits. */
+/* 1.5 * 2^(bits of the mantissa): adding it puts the nearest integer (ties to even) in the low
+ * bits. */
 static inline R round_magic(void) { return pick(0x1.8p23, 0x1.8p52); }
 
-/* The nearest integer of |x| < 2^21, as a number and, through *k, as an integer (two's complement).
- */
+/* The nearest integer of |x| < 2^21 as a floating-point number and, in *k, as an integer (two's
+ * complement). */
 static inline V nearest(V x, VW *k)
 {
     V t = x + round_magic();
@@ -211,15 +214,15 @@ static inline V nearest(V x, VW *k)
     return t - round_magic();
 }
 
-/* The number of a small integer (|k| < 2^21) in two's complement. */
+/* Converts a small integer in two's complement (|k| < 2^21) to floating point. */
 static inline V to_real(VW k) { return from_bits(k + bits(splat(round_magic()))) - round_magic(); }
 
 enum { MANTISSA = sizeof(R) == 4 ? 23 : 52, BIAS = sizeof(R) == 4 ? 127 : 1023 };
 /* 2^k for an exponent in the normal range. */
 static inline V exp2_int(VW k) { return from_bits((k + BIAS) << MANTISSA); }
 
-/* a 2^k for |k| < 2 BIAS, in two steps so that overflow and denormal results come out right (one
- * instruction does the same in AVX-512). */
+/* a 2^k for |k| < 2 BIAS. It takes two steps, so that overflow and denormal results are right;
+ * AVX-512 has one instruction that does the same. */
 static inline V scale(V a, VW k)
 {
 #if defined(__AVX512F__)
@@ -233,16 +236,16 @@ static inline V scale(V a, VW k)
 
 /* ---- Across the lanes, in a fixed order ---- */
 
-/* Before a loop of constant length that has to become straight code, so that what it indexes stays
- * in registers. */
+/* Put this before a loop of constant length that has to be unrolled, so that the array that it
+ * indexes stays in registers. */
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Shuffles want literal lane numbers, as many as there are lanes: these are macros over the number
- * of lanes, which is VL for the preprocessor. */
+/* Shuffles need literal lane numbers, as many as there are lanes. So these are macros over the
+ * number of lanes: PAL_LANES is VL for the preprocessor. */
 #define PAL_SIZE_float  4
 #define PAL_SIZE_double 8
 #if defined(__AVX512F__)
@@ -268,15 +271,15 @@ static inline V scale(V a, VW k)
 #define PAL_EACH_LANE PAL_LANES_2
 #endif
 
-/* For vectors cut into groups of 2 h lanes: the first (s = 0) or second (s = 1) half of each group
- * of a, followed by that of b. */
+/* Vectors are divided into groups of 2 h lanes. The result has the first (s = 0) or second (s = 1)
+ * half of each group of a, followed by that of b. */
 #define PAL_HALF_LANE(l, h, s) \
     (((l) % (2 * (h)) < (h) ? (l) + (s) * (h) : VL + (l) - (h) + (s) * (h)) % (2 * VL))
 #define PAL_HALVES(a, b, h, s)   __builtin_shufflevector(a, b, PAL_EACH_LANE(PAL_HALF_LANE, h, s))
 #define PAL_TURNED_LANE(l, h, s) (((l) + (h)) % VL)
 #define PAL_TURNED(a, h)         __builtin_shufflevector(a, a, PAL_EACH_LANE(PAL_TURNED_LANE, h, 0))
 
-/* h = 1, 2, 4, 8 below VL, a constant where it is used. */
+/* h is 1, 2, 4 or 8, below VL, and a constant at the place of the call. */
 static inline V first_halves(V a, V b, int h)
 {
     return h == 8   ? PAL_HALVES(a, b, 8, 0)
@@ -292,7 +295,7 @@ static inline V second_halves(V a, V b, int h)
                     : PAL_HALVES(a, b, 1, 1);
 }
 
-/* The sum of the lanes, halves added to halves. */
+/* The sum of the lanes, in a fixed order: the upper half is added to the lower half, and so on. */
 static inline R sum_lanes(V a)
 {
     if (VL > 8) a += PAL_TURNED(a, 8);

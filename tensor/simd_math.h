@@ -1,13 +1,14 @@
 /*
- * simd_math.h - exp, log, sigmoid, softplus, tanh, sine and cosine on a vector (simd.h).
+ * simd_math.h - exp, log, sigmoid, softplus, tanh, sine and cosine of a vector (simd.h).
  *
- * One text for float and double; only the constants differ (pick). Each function but gelu is within
- * 2 ulp of the exact value in f32 and in f64, for every argument including denormal ones, in base
- * too, where a fused multiply-add has two roundings. What would be lost to rounding is carried
- * along as a second, small number and added last. Sine and cosine lose that bound next to their
- * zeros far from the origin, where their absolute error stays below 2^-35 (f32) and 2^-100 (f64).
+ * The same source serves float and double; only the constants differ (pick). Except for gelu, each
+ * function is within 2 ulp of the exact value in f32 and in f64. This holds for every argument,
+ * also a denormal one, and also in base, where a fused multiply-add has two roundings. What
+ * rounding would lose is carried along as a second, small number and added last. Sine and cosine do
+ * not keep that bound near their zeros far from the origin; there the absolute error stays below
+ * 2^-35 (f32) and 2^-100 (f64).
  *
- * NaN gives NaN. Results in the denormal range are rounded there once, as those of libm are.
+ * NaN gives NaN. Results in the denormal range are rounded once, as in libm.
  */
 #ifndef PAL_SIMD_MATH_H
 #define PAL_SIMD_MATH_H
@@ -15,7 +16,7 @@
 #include "tensor/simd.h"
 #include <math.h>
 
-/* c[0] x^(n-1) + ... + c[n-1]; n is a constant, so that the loop is unrolled. */
+/* The polynomial c[0] x^(n-1) + ... + c[n-1]. n is a constant, so the loop is unrolled. */
 static inline V horner(const double *c, int n, V x)
 {
     V y = splat((R)c[0]);
@@ -37,10 +38,10 @@ static inline V exp_tail(V r)
 }
 
 /*
- * e^x = 2^k (1 + r + p) with |r| <= ln 2 / 2 (Cody and Waite: k ln 2 is subtracted in two parts,
- * the first of which has so few bits that its product with k is exact). p is e^r - 1 - r and the
- * part of r that rounding cost. Beyond the ends of the range x is moved to where scale() still
- * gives 0 or infinity.
+ * e^x = 2^k (1 + r + p) with |r| <= ln 2 / 2. As in Cody and Waite, k ln 2 is subtracted in two
+ * steps: the first constant has so few bits that its product with k is exact. p is e^r - 1 - r plus
+ * what rounding took from r. An x outside of the range is moved to where scale() still gives 0 or
+ * infinity.
  */
 static inline V exp_reduce(V x, V *p, VW *k)
 {
@@ -54,7 +55,7 @@ static inline V exp_reduce(V x, V *p, VW *k)
     return r;
 }
 
-/* e^x = 2^k (h + l) with l below half an ulp of h. */
+/* e^x = 2^k (h + l), where l is less than half an ulp of h. */
 static inline V exp_parts(V x, V *l, VW *k)
 {
     V p, r = exp_reduce(x, &p, k);
@@ -98,13 +99,13 @@ static inline V vlog(V x)
     /* Denormal numbers are made normal first. */
     VI tiny = (VI)(x < pick(0x1p-126, 0x1p-1022));
     V m = sel(tiny, x * pick(0x1p24, 0x1p54), x);
-    /* Moving the bits by those of 1 - sqrt(1/2) puts the step of the exponent at sqrt(1/2). */
+    /* Shifting the bits by those of 1 - sqrt(1/2) makes the exponent change at sqrt(1/2). */
     VW one = bits(splat(1)), root = bits(splat(pick(0x1.6a09e6p-1, 0x1.6a09e667f3bcdp-1)));
     VW b = bits(m) + (one - root);
     V k = to_real((b >> MANTISSA) - BIAS) - only(tiny, splat(pick(24, 54)));
     m = from_bits((b & (((UInt)1 << MANTISSA) - 1)) + root);
     V y = log_near_one(m - 1, k);
-    y = sel((VI)(x < huge), y, x); /* infinity and NaN */
+    y = sel((VI)(x < huge), y, x); /* infinity and NaN stay */
     y = sel((VI)(x == 0), splat(-huge), y);
     return sel((VI)(x < 0), splat((R)NAN), y);
 }
@@ -126,13 +127,14 @@ static inline V vsoftplus(V x)
 
 /* ---- Sigmoid and tanh ---- */
 
-/* 1 / w to a tenth, for w in [1, 2]: enough for the factor of a correction. */
+/* 1 / w for w in [1, 2], with an error of a tenth. That is enough for the factor of a
+ * correction. */
 static inline V rough_inverse(V w) { return (R)1.457 - (R)0.5 * w; }
 
 /*
- * a / (1 + e^-x). With u = e^-|x| it is a / (1 + u) for x >= 0 and a u / (1 + u) below. In the
- * second case a meets u before u is scaled down, so that a product like x sigmoid(x) is exact to
- * the end of the denormal range. c is the relative error made so far: that of 1 + u and that of u.
+ * a / (1 + e^-x). With u = e^-|x| it is a / (1 + u) for x >= 0, and a u / (1 + u) for x < 0. In the
+ * second case a is multiplied before u is scaled down, so that a product like x sigmoid(x) is exact
+ * to the end of the denormal range. c corrects the relative errors of 1 + u and of u.
  */
 static inline V sigmoid_times(V a, V x)
 {
@@ -140,7 +142,7 @@ static inline V sigmoid_times(V a, V x)
     VW k;
     V l, h = exp_parts(-vabs(x), &l, &k);
     V u = scale(h, k), w = 1 + u;
-    V du = l * ((R)2.06 - h); /* l / h, to a tenth */
+    V du = l * ((R)2.06 - h); /* l / h, with an error of a tenth */
     V c = only(negative, du) - ((u - (w - 1)) + u * du) * rough_inverse(w);
     V y = sel(negative, a * h, a) / w;
     y = vfma(y, c, y);
@@ -150,12 +152,12 @@ static inline V sigmoid_times(V a, V x)
 static inline V vsigmoid(V x) { return sigmoid_times(splat(1), x); }
 
 /*
- * silu and gelu are 0 below some bound and x itself above another. x is held at the lower one, and
- * the result taken from x beyond the upper, so that no infinity meets a zero.
+ * silu and gelu are 0 below some bound and x itself above another. x is limited to the lower bound,
+ * and above the upper bound the result is x, so that infinity is never multiplied by zero.
  */
 static inline V above(V x, R bound) { return sel((VI)(x < bound), splat(bound), x); }
 
-/* x sigmoid(x); -0 at -infinity, its limit. */
+/* x sigmoid(x); the limit at -infinity is -0. */
 static inline V vsilu(V x)
 {
     V t = above(x, pick(-120, -760));
@@ -191,9 +193,9 @@ static inline V vgelu(V x)
 /* ---- Sine and cosine ---- */
 
 /*
- * sin(x + quarter pi/2). x is reduced by multiples of pi/2, subtracted in three parts of which the
- * first two are exact, with what rounding cost as a second number; beyond the range of that, libm
- * does the lane. Polynomials of fdlibm and Cephes.
+ * sin(x + quarter pi/2). x is reduced by a multiple of pi/2 in three steps. The first two are
+ * exact, and a second number holds what rounding took. If x is too large for that, libm computes
+ * the lane. The polynomials are from fdlibm and Cephes.
  */
 static inline V sine(V x, UInt quarter)
 {
@@ -230,7 +232,7 @@ static inline V sine(V x, UInt quarter)
 static inline V vsin(V x)
 {
     V y = sine(x, 0);
-    return sel((VI)(x == 0), x, y); /* -0 */
+    return sel((VI)(x == 0), x, y); /* keeps -0 */
 }
 static inline V vcos(V x) { return sine(x, 1); }
 

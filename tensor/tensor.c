@@ -1,9 +1,9 @@
 /*
  * tensor.c - the one loop that fills, copies and converts arrays.
  *
- * Every copy becomes a plan: axes sorted by the destination's stride and merged wherever both sides
- * step through memory evenly, so that what is contiguous on both sides is one memcpy however many
- * axes it had. A fill is a copy from a scalar whose strides are all 0.
+ * Every copy becomes a plan. Its axes are sorted by the stride of the destination, and merged
+ * wherever both sides step evenly through memory. So a copy between contiguous arrays needs only
+ * memcpy, however many axes they have. A fill is a copy from a scalar with strides of 0.
  */
 #include "tensor/internal.h"
 
@@ -104,16 +104,16 @@ enum { ROW_BLOCK = 8192 }; /* elements: a long row is divided at multiples of th
 
 typedef struct copy_plan {
     row_fn *row;
-    int ndim; /* outer axes; the innermost one is the row */
+    int ndim; /* of the outer axes; the innermost axis is the row */
     int64_t dim[PAL_MAX_DIMS], ds[PAL_MAX_DIMS], ss[PAL_MAX_DIMS];
     int64_t row_n, row_ds, row_ss;
-    int64_t blocks, items; /* blocks in a row; rows x blocks */
+    int64_t blocks, items; /* blocks in a row; blocks in all rows */
     size_t dsize, ssize;
     char *dst;
     const char *src;
 } copy_plan;
 
-/* The axes longer than 1, the one with the largest destination stride first. */
+/* The axes longer than 1, in descending order of the destination's strides. */
 static int sorted_axes(const pal_array *dst, int *axes)
 {
     int n = 0;
@@ -126,7 +126,7 @@ static int sorted_axes(const pal_array *dst, int *axes)
     return n;
 }
 
-/* src has dst's shape, and there is at least one element. */
+/* src has the shape of dst, and there is at least one element. */
 static copy_plan plan_copy(const pal_array *dst, const pal_array *src)
 {
     copy_plan p = {.row = row_for(dst->dtype, src->dtype),
@@ -142,7 +142,8 @@ static copy_plan plan_copy(const pal_array *dst, const pal_array *src)
         int i = axes[k];
         int64_t d = dst->shape[i], ds = dst->stride[i], ss = src->stride[i];
         if (m > 0 && p.ds[m - 1] == ds * d && p.ss[m - 1] == ss * d) {
-            d *= p.dim[--m]; /* the axis before steps over exactly this one: one longer axis */
+            d *= p.dim[--m]; /* the axis before steps over exactly this one, so both are one longer
+                                axis */
         }
         p.dim[m] = d;
         p.ds[m] = ds;
@@ -161,7 +162,8 @@ static copy_plan plan_copy(const pal_array *dst, const pal_array *src)
     return p;
 }
 
-/* Items begin <= i < end: decodes the first index, then counts like an odometer. */
+/* Copies items begin .. end - 1. It computes the index of the first item and counts up from
+ * there. */
 static void run_items(const copy_plan *p, int64_t begin, int64_t end)
 {
     if (begin >= end) return;
@@ -230,7 +232,7 @@ void pal_array_fill(const pal_array *a, double value)
     pal_array_set(&scalar, NULL, value);
     int64_t count = pal_array_count(a);
     if (count == 0) return;
-    /* Strides of 0 in every axis; a scalar broadcasts to any shape. */
+    /* The source has strides of 0 in every axis, since a scalar broadcasts to any shape. */
     pal_array from = scalar;
     from.ndim = a->ndim;
     memcpy(from.shape, a->shape, sizeof from.shape);

@@ -1,9 +1,9 @@
 /*
- * tensor.h - the ground floor: errors, memory, strided arrays, random numbers, files.
+ * tensor.h - the ground floor: errors, memory, strided arrays, random numbers and files.
  *
  * A pal_array is what NumPy calls an ndarray: a dtype, a shape, strides and an address. It owns
- * nothing; the memory belongs to a tape, to a set of parameters or to you. A pal_tensor
- * (autograd.h) is an array with a history.
+ * nothing: its memory belongs to a tape, to a set of parameters or to you. A pal_tensor
+ * (autograd.h) is an array that also knows how it was computed.
  *
  * Sizes and strides are int64_t and count elements, never bytes. The first axis is the outermost
  * (row-major).
@@ -17,11 +17,11 @@
 #include <stdio.h>
 
 #if defined(__GNUC__)
-/* A function of the interface; everything else is private to the library. */
+/* Marks a function of the public interface. Everything else is private to the library. */
 #define PAL_API __attribute__((visibility("default")))
-/* The compiler warns when the status that the function returns is dropped. */
+/* The compiler warns if the caller ignores the status that the function returns. */
 #define PAL_CHECKED __attribute__((warn_unused_result))
-/* Argument f is a format as of printf, whose values begin at argument a. */
+/* Argument f is a format as in printf, and its values begin at argument a. */
 #define PAL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define PAL_API
@@ -40,7 +40,7 @@ extern "C" {
 
 /* The outcome of a call: PAL_OK or the kind of failure. */
 typedef enum pal_status {
-    PAL_OK = 0,   /* it did what it says */
+    PAL_OK = 0,   /* no failure */
     PAL_ESHAPE,   /* shapes, strides or sizes do not fit together */
     PAL_EDTYPE,   /* an element type that the operation does not take */
     PAL_EVALUE,   /* an axis, index, option or name out of range */
@@ -59,19 +59,19 @@ typedef struct pal_error {
     char message[1024]; /* the sentence, ended by NUL */
 } pal_error;
 
-/* An error handler; see pal_set_error_handler. *error is valid during the call. */
+/* The type of an error handler (pal_set_error_handler). *error is valid only during the call. */
 typedef void pal_error_fn(const pal_error *error, void *user);
 
 /*
  * Replaces the error handler of the process. The default (fn = NULL) prints the message and exits
- * with status 1. If a handler returns, the tape of the failed operation becomes sticky: its
- * operations return a poison tensor and do nothing until pal_tape_reset. The handler is only ever
- * called on the thread that called the library.
+ * with status 1. If a handler returns, the tape of the failed operation becomes sticky: until
+ * pal_tape_reset its operations do nothing and return a poison tensor. The handler is called only
+ * on the thread that called the library.
  */
 PAL_API void pal_set_error_handler(pal_error_fn *fn, void *user);
 
-/* Reports an error to the handler, as the library does (for programs and for operations of your
- * own). */
+/* Reports an error to the handler, as the library does. Programs and users' own operations may call
+ * it. */
 PAL_API void pal_raise(const pal_error *error);
 
 /*
@@ -81,24 +81,25 @@ PAL_API void pal_raise(const pal_error *error);
 PAL_API pal_status pal_error_set(pal_error *error, pal_status status, const char *format, ...)
     PAL_PRINTF(3, 4);
 
-/* The constant's name without its prefix: "shape", "dtype", "out of memory", ... */
+/* The name of the constant without its prefix: "shape", "dtype", "out of memory", ... */
 PAL_API const char *pal_status_name(pal_status status);
 
 /* ---- Memory ---- */
 
 /*
- * The memory of tensors, tapes, parameters and states comes from one function. size > 0 asks for
- * size bytes aligned to 64 (memory == NULL); size == 0 frees memory, which was old_size bytes. NULL
- * means that there is none, and is reported as PAL_ENOMEM by the operation that asked. Set it
- * before anything is created; fn = NULL restores the default.
+ * The type of an allocator. The memory of tensors, tapes, parameters and states comes from one such
+ * function. If size > 0, memory is NULL and the function returns size bytes aligned to 64. If size
+ * == 0, it frees memory, which has old_size bytes. NULL means that there is no memory; the
+ * operation that asked for it reports PAL_ENOMEM.
  */
 typedef void *pal_alloc_fn(void *memory, size_t old_size, size_t size, void *user);
-/* Replaces the allocator; `user` is handed to every call of fn. */
+/* Replaces the allocator; every call of fn gets `user`. Call this before anything is created. fn =
+ * NULL restores the default. */
 PAL_API void pal_set_allocator(pal_alloc_fn *fn, void *user);
 
 /* ---- Threads and processor ---- */
 
-/* The number of OpenMP threads used from here on; results do not depend on it. n < 1 restores the
+/* Sets the number of OpenMP threads from now on. Results do not depend on it. n < 1 restores the
  * default. */
 PAL_API void pal_set_threads(int n);
 /* The number of threads in use. */
@@ -116,8 +117,8 @@ PAL_API int pal_threads(void);
  */
 PAL_API void pal_share_processors(char **argv);
 
-/* One line on the kernels in use: instruction set (forced by PAL_ISA=base|avx2|avx512), BLIS
- * family, threads. */
+/* One line that describes the kernels in use: the instruction set (PAL_ISA=base|avx2|avx512 chooses
+ * it), the BLIS family and the number of threads. */
 PAL_API const char *pal_kernels_in_use(void);
 
 /* ---- Arrays ---- */
@@ -129,15 +130,14 @@ typedef enum pal_dtype { PAL_F32 = 0, PAL_F64, PAL_I64 } pal_dtype;
 
 /* Sizes of the axes of an array, outermost first. */
 typedef struct pal_shape {
-    int ndim;                  /* how many axes; 0: a scalar */
+    int ndim;                  /* the number of axes; 0 for a scalar */
     int64_t dim[PAL_MAX_DIMS]; /* their sizes */
 } pal_shape;
 
-/* A strided array over memory that belongs to someone else. Made by pal_array_of, or pal_value of a
- * tensor. */
+/* A strided array over memory that belongs to someone else. pal_array_of and pal_value make one. */
 typedef struct pal_array {
-    pal_dtype dtype;              /* of the elements */
-    int ndim;                     /* 0: a scalar, one element */
+    pal_dtype dtype;              /* of each element */
+    int ndim;                     /* the number of axes; 0 for a scalar, which has one element */
     int64_t shape[PAL_MAX_DIMS];  /* shape[0] is outermost; zero is allowed */
     int64_t stride[PAL_MAX_DIMS]; /* in elements; may be 0 (broadcast) */
     void *data;                   /* the element at index 0, 0, ... */
@@ -159,7 +159,7 @@ extern "C" {
 #define PAL_SHAPE(...)                                                              \
     ((pal_shape){.ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
                  .dim = {__VA_ARGS__}})
-/* The shape []: of one element. */
+/* The shape [] of a scalar, which has one element. */
 #define PAL_SCALAR ((pal_shape){.ndim = 0})
 #endif
 
@@ -169,56 +169,56 @@ PAL_API size_t pal_dtype_size(pal_dtype dtype);
 PAL_API const char *pal_dtype_name(pal_dtype dtype);
 
 /*
- * The number of elements of a shape, or -1 if a dimension is negative, there are more than
- * PAL_MAX_DIMS of them, or the size in bytes of the largest dtype does not fit int64_t.
+ * The number of elements of a shape. It is -1 if a dimension is negative, if there are more than
+ * PAL_MAX_DIMS dimensions, or if the size in bytes of the largest dtype does not fit int64_t.
  */
 PAL_API int64_t pal_shape_count(pal_shape shape);
 /* Whether both have the same axes of the same sizes. */
 PAL_API bool pal_shape_equal(pal_shape a, pal_shape b);
-/* The shape both broadcast to by NumPy's rule (aligned at the last axis, 1 stretches); PAL_ESHAPE
- * if there is none. */
+/* The shape that a and b broadcast to by NumPy's rule: axes are aligned at the last one, and an
+ * axis of size 1 is repeated. PAL_ESHAPE if there is no such shape. */
 PAL_API pal_status pal_shape_broadcast(pal_shape a, pal_shape b, pal_shape *out);
 
-/* A contiguous array over memory of yours. */
+/* A contiguous array over memory that you provide. */
 PAL_API pal_array pal_array_of(pal_dtype dtype, pal_shape shape, void *data);
-/* Its shape. */
+/* The shape of an array. */
 PAL_API pal_shape pal_array_shape(const pal_array *a);
-/* How many elements it has. */
+/* The number of elements of an array. */
 PAL_API int64_t pal_array_count(const pal_array *a);
 /* Whether elements lie one after another in row-major order. */
 PAL_API bool pal_array_contiguous(const pal_array *a);
-/* "f32[2,3]"; size is the room in text, which is always terminated. Returns text. */
+/* Writes for example "f32[2,3]" to text, which has room for `size` bytes. The text always ends with
+ * NUL. Returns text. */
 PAL_API char *pal_array_describe(const pal_array *a, char *text, size_t size);
 
 /*
- * Views: *out sees the same memory as *a. On failure they return the status, say why in *error (may
- * be NULL) without naming an operation, and leave *out alone. Negative axes count from the end.
+ * These four functions make views: *out shares the memory of *a. Negative axes count from the end.
+ * On failure they return the status, leave *out unchanged and write the reason to *error (may be
+ * NULL), without the name of an operation.
  *
- * reshape: same elements in the same row-major order; one dimension may be -1 (inferred).
- * PAL_ESHAPE if the strides do not allow it without a copy. permute: axis i of *out is axis axes[i]
- * of *a; axes is a permutation of 0..ndim-1. slice:   elements start, start+step, ... below stop of
- * one axis; step >= 1; negative start and stop count from the end; both are clamped to the axis as
- * in NumPy. broadcast: stretches dimensions of 1 (stride 0) and adds new ones in front.
+ * reshape keeps the elements in the same row-major order. One dimension may be -1 and is then
+ * inferred. PAL_ESHAPE if the strides would need a copy.
  */
 PAL_API PAL_CHECKED pal_status pal_array_reshape(const pal_array *a, pal_shape shape,
                                                  pal_array *out, pal_error *error);
-/* Reorders the axes. */
+/* Reorders the axes: axis i of *out is axis axes[i] of *a. axes is a permutation of 0..ndim-1. */
 PAL_API PAL_CHECKED pal_status pal_array_permute(const pal_array *a, const int *axes,
                                                  pal_array *out, pal_error *error);
-/* Takes every step-th index of one axis. */
+/* Takes the elements start, start+step, ... below stop of one axis; step >= 1. Negative start and
+ * stop count from the end, and both are clamped to the axis as in NumPy. */
 PAL_API PAL_CHECKED pal_status pal_array_slice(const pal_array *a, int axis, int64_t start,
                                                int64_t stop, int64_t step, pal_array *out,
                                                pal_error *error);
-/* Stretches the array to a larger shape. */
+/* Repeats axes of size 1 (with stride 0) and adds new axes in front, up to the given shape. */
 PAL_API PAL_CHECKED pal_status pal_array_broadcast(const pal_array *a, pal_shape shape,
                                                    pal_array *out, pal_error *error);
 
-/* Sets every element to value (rounded toward zero for i64). */
+/* Sets every element to value, rounded toward zero for i64. */
 PAL_API void pal_array_fill(const pal_array *a, double value);
 /*
- * Copies src into dst element by element, converting the dtype; src broadcasts to dst's shape. The
- * memory must not overlap unless it is the same view. Parallel for large arrays. PAL_ESHAPE if src
- * does not broadcast.
+ * Copies src into dst element by element and converts the dtype; src broadcasts to dst's shape. The
+ * memory must not overlap, unless both are the same view. Large arrays are copied by several
+ * threads. PAL_ESHAPE if src does not broadcast.
  */
 PAL_API PAL_CHECKED pal_status pal_array_copy(const pal_array *dst, const pal_array *src,
                                               pal_error *error);
@@ -228,41 +228,41 @@ PAL_API double pal_array_get(const pal_array *a, const int64_t *index);
 PAL_API void pal_array_set(const pal_array *a, const int64_t *index, double value);
 
 /*
- * Prints "name f32[2,3]" and the values in brackets, as NumPy lays them out: at most 6 entries of
- * each long axis (the first and last 3), columns aligned, four digits unless the values need an
- * exponent.
+ * Prints "name f32[2,3]" and then the values in brackets, as NumPy does. Of a long axis only the
+ * first 3 and the last 3 entries are shown. Columns are aligned. Numbers have four digits after the
+ * point, or an exponent if the values need it.
  */
 PAL_API void pal_array_print(FILE *file, const char *name, const pal_array *a);
 
 /* ---- Random numbers ---- */
 
 /*
- * A counter-based generator (Philox 4x32-10; Salmon et al., SC 2011): number i of a stream is a
- * function of (seed, stream, i) alone, so a filled array is the same whatever the number of
- * threads. The state is these three numbers: copy it to save it. Every call moves `counter` past
- * the numbers it has used, by a count that depends on the shape alone.
+ * A counter-based generator (Philox 4x32-10). Number i of a stream depends only on (seed, stream,
+ * i), so a filled array is the same for every number of threads. The state is these three numbers:
+ * copy it to save it. Every call moves `counter` past the numbers that it has used; how far depends
+ * only on the shape. Source: Salmon et al., SC 2011.
  */
 typedef struct pal_rng {
     uint64_t seed;    /* any number */
-    uint64_t stream;  /* independent sequences under one seed */
+    uint64_t stream;  /* streams under one seed are independent */
     uint64_t counter; /* blocks of four 32-bit words consumed */
 } pal_rng;
 
 /* A generator at the beginning of a stream. */
 PAL_API pal_rng pal_rng_new(uint64_t seed, uint64_t stream);
-/* A new generator that is independent of the given one and of every other split from it. */
+/* A new generator that is independent of `rng` and of all others split from it. */
 PAL_API pal_rng pal_rng_split(pal_rng *rng);
 PAL_API double pal_rng_next(pal_rng *rng); /* uniform in [0, 1), 53 bits */
-PAL_API int64_t pal_rng_below(pal_rng *rng,
-                              int64_t n); /* uniform in [0, n), n >= 1, without bias */
-PAL_API void pal_rng_uniform(pal_rng *rng, const pal_array *out, double low,
-                             double high); /* [low, high), f32/f64 */
-PAL_API void pal_rng_normal(pal_rng *rng, const pal_array *out, double mean,
-                            double deviation); /* f32/f64 */
-PAL_API void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low,
-                              int64_t high); /* [low, high), i64 */
-PAL_API void pal_rng_permutation(pal_rng *rng,
-                                 const pal_array *out); /* 0..n-1 shuffled, i64 of one dimension */
+/* An integer drawn uniformly from [0, n), n >= 1, without bias. */
+PAL_API int64_t pal_rng_below(pal_rng *rng, int64_t n);
+/* Fills out (f32 or f64) with numbers drawn uniformly from [low, high). */
+PAL_API void pal_rng_uniform(pal_rng *rng, const pal_array *out, double low, double high);
+/* Fills out (f32 or f64) with numbers drawn from the normal distribution. */
+PAL_API void pal_rng_normal(pal_rng *rng, const pal_array *out, double mean, double deviation);
+/* Fills out (i64) with numbers drawn uniformly from [low, high). */
+PAL_API void pal_rng_integers(pal_rng *rng, const pal_array *out, int64_t low, int64_t high);
+/* Fills out (i64, one dimension) with 0..n-1 in random order. */
+PAL_API void pal_rng_permutation(pal_rng *rng, const pal_array *out);
 
 /* ---- Files: what they are ---- */
 
@@ -291,67 +291,76 @@ PAL_API bool pal_bytes_are_hdf5(const void *bytes, size_t size);
 /* ---- Files: named arrays in HDF5 ---- */
 
 /*
- * A pal_h5 is an HDF5 file open for reading, or one being built in memory. Names are paths
- * ("/params/head.weight"); groups are made as needed. Each dataset carries the attributes `dtype`
- * ("f32", ...) and `crc32c`, the CRC-32C of each MiB of its data; each file `creator` and `format`;
- * h5py and h5dump open them. A file that is built appears under its path only when pal_h5_commit
- * has written, flushed and renamed it: until then, and after any failure, what was there before is
- * untouched.
+ * A pal_h5 is an HDF5 file that is open for reading, or one that is being built in memory. Names
+ * are paths ("/params/head.weight"), and groups are made as needed. h5py and h5dump can read the
+ * files.
  *
- * All calls return a status and say why in *error (may be NULL). Files are untrusted: types, ranks
- * and sizes are checked before anything is allocated, and what is read is compared with `crc32c`,
- * if it is there: PAL_EFORMAT names file, dataset and MiB. Calls from several threads take turns.
+ * Each dataset has the attributes `dtype` ("f32", ...) and `crc32c`, the CRC-32C of each MiB of its
+ * data. Each file has the attributes `creator` and `format`. A file that is built appears under its
+ * path only when pal_h5_commit has written, flushed and renamed it. Until then, and after any
+ * failure, what was at that path before is unchanged.
+ *
+ * All calls return a status and write the reason of a failure to *error (may be NULL). Files are
+ * not trusted: types, ranks and sizes are checked before memory is allocated. Data are compared
+ * with `crc32c` if the attribute is there; a difference is PAL_EFORMAT, and the message names file,
+ * dataset and MiB. When several threads call, they take turns.
  */
 typedef struct pal_h5 pal_h5;
 
-/* Begins a file in memory; nothing is on disk before pal_h5_commit. */
+/* Begins a file in memory. Nothing is written to disk before pal_h5_commit. */
 PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error);
-/* PAL_EFORMAT also for a file whose `format` says that a later version of this library wrote it. */
+/* Opens a file for reading. PAL_EFORMAT if it is not an HDF5 file, or if its `format` says that a
+ * later version of this library wrote it. */
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
-/* Adds an array (any strides). PAL_EVALUE if the name is taken or empty. */
+/* Adds an array, which may have any strides. PAL_EVALUE if the name is empty or already in use. */
 PAL_API PAL_CHECKED pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a,
                                           pal_error *error);
-/* Adds `count` unsigned integers of 1, 2 or 4 bytes, one dimension; `dtype` is "u8", "u16", "u32".
- */
+/* Adds `count` unsigned integers of 1, 2 or 4 bytes as a dataset of one dimension. Its `dtype` is
+ * "u8", "u16" or "u32". */
 PAL_API PAL_CHECKED pal_status pal_h5_put_uints(pal_h5 *file, const char *name, int bytes,
                                                 int64_t count, const void *data, pal_error *error);
-/* Attributes of an object ("/" is the file itself). */
+/* Sets a text attribute of an object; "/" is the file itself. */
 PAL_API PAL_CHECKED pal_status pal_h5_put_text(pal_h5 *file, const char *object,
                                                const char *attribute, const char *text,
                                                pal_error *error);
-/* A number as an attribute. */
+/* Sets a number attribute of an object. */
 PAL_API PAL_CHECKED pal_status pal_h5_put_number(pal_h5 *file, const char *object,
                                                  const char *attribute, double value,
                                                  pal_error *error);
-/* Writes the built file in place of path and closes it, whether that succeeded or not. */
+/* Writes the finished file in place of path. It closes the file also when that fails. */
 PAL_API PAL_CHECKED pal_status pal_h5_commit(pal_h5 *file, pal_error *error);
-/* Closes; a file that was being built and was not committed leaves no trace. NULL is allowed. */
+/* Closes the file. One that was being built and was not committed leaves no trace. NULL is
+ * allowed. */
 PAL_API void pal_h5_close(pal_h5 *file);
 
 /* Whether there is a dataset or group of this name. */
 PAL_API bool pal_h5_has(pal_h5 *file, const char *name);
-/* dtype and shape of a dataset; PAL_EFORMAT if it is missing, not a number, or of more than
- * PAL_MAX_DIMS dimensions. */
+/* The dtype and shape of a dataset. PAL_EFORMAT if it is missing, does not hold numbers, or has
+ * more than PAL_MAX_DIMS dimensions. */
 PAL_API PAL_CHECKED pal_status pal_h5_info(pal_h5 *file, const char *name, pal_dtype *dtype,
                                            pal_shape *shape, pal_error *error);
-/* Reads a dataset into dst (any strides). The shape must be equal; a float of another width
- * converts, else PAL_EFORMAT. After an error dst may have been written. */
+/*
+ * Reads a dataset into dst, which may have any strides. The shapes must be equal. A float of
+ * another width is converted; any other type is PAL_EFORMAT. After an error dst may be partly
+ * written.
+ */
 PAL_API PAL_CHECKED pal_status pal_h5_get(pal_h5 *file, const char *name, const pal_array *dst,
                                           pal_error *error);
-/* Elements first .. first+count-1 of a dataset of integers of 1, 2, 4 or 8 bytes, one dimension.
- * Reads whole MiB. PAL_EVALUE for a range outside the dataset. */
+/* Reads elements first .. first+count-1 of a dataset of one dimension whose integers have 1, 2, 4
+ * or 8 bytes. It reads whole MiB. PAL_EVALUE for a range outside of the dataset. */
 PAL_API PAL_CHECKED pal_status pal_h5_read_uints(pal_h5 *file, const char *name, int64_t first,
                                                  int64_t count, int64_t *out, pal_error *error);
-/* A text attribute; size is the room in text. PAL_EFORMAT if it is missing, no text or longer. */
+/* Reads a text attribute into text, which has room for `size` bytes. PAL_EFORMAT if it is missing,
+ * is not a text or does not fit. */
 PAL_API PAL_CHECKED pal_status pal_h5_get_text(pal_h5 *file, const char *object,
                                                const char *attribute, char *text, size_t size,
                                                pal_error *error);
-/* A number attribute. PAL_EFORMAT if it is missing or no number. */
+/* Reads a number attribute. PAL_EFORMAT if it is missing or not a number. */
 PAL_API PAL_CHECKED pal_status pal_h5_get_number(pal_h5 *file, const char *object,
                                                  const char *attribute, double *value,
                                                  pal_error *error);
-/* Calls visit for every dataset below group, in name order, with its name relative to group; stops
- * when it says false. */
+/* Calls visit for every dataset below group, in the order of their names, which are given relative
+ * to group. Stops when visit returns false. */
 PAL_API PAL_CHECKED pal_status pal_h5_each(pal_h5 *file, const char *group,
                                            bool (*visit)(const char *name, void *user), void *user,
                                            pal_error *error);

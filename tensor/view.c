@@ -1,8 +1,8 @@
 /*
- * view.c - shapes, and views that see the same memory under other strides.
+ * view.c - shapes, and views that see the same memory with other strides.
  *
- * A view never copies: where the strides cannot express what is asked for, it is an error, and the
- * caller decides whether a copy is worth it. Nothing here touches the elements.
+ * A view never copies. If strides cannot express the view, that is an error, and the caller decides
+ * whether to copy. Nothing here reads or writes elements.
  */
 #include "tensor/internal.h"
 
@@ -13,7 +13,8 @@
 int64_t pal_shape_count(pal_shape shape)
 {
     if (shape.ndim < 0 || shape.ndim > PAL_MAX_DIMS) return -1;
-    /* The strides of an empty array are computed as if its zeros were ones: those must fit too. */
+    /* The strides of an empty array are computed as if sizes of 0 were 1, and those must fit
+     * too. */
     int64_t product = 1;
     bool empty = false;
     for (int i = 0; i < shape.ndim; i++) {
@@ -89,7 +90,7 @@ bool pal_array_contiguous(const pal_array *a)
     bool dense = true;
     for (int i = a->ndim - 1; i >= 0; i--) {
         if (a->shape[i] == 0) return true;
-        if (a->shape[i] == 1) continue; /* never stepped along */
+        if (a->shape[i] == 1) continue; /* its stride is never used */
         if (a->stride[i] != expected) dense = false;
         expected *= a->shape[i];
     }
@@ -133,7 +134,7 @@ static pal_status refuse(pal_error *error, const char *what, const pal_array *a,
                          shape_text(to, text, sizeof text), why[0] ? ": " : "", why);
 }
 
-/* Replaces a -1 by what makes the counts equal; false if nothing does. */
+/* Replaces a size of -1 so that the counts are equal. false if that is impossible. */
 static bool infer_dimension(int64_t count, pal_shape *shape)
 {
     int unknown = -1;
@@ -153,9 +154,9 @@ static bool infer_dimension(int64_t count, pal_shape *shape)
 }
 
 /*
- * The strides of `out` over the elements of `a` in the same order. Both shapes are cut into the
- * shortest groups of axes with equal products; within a group the old axes must be one run (each
- * stride is the next one times its length), and the new ones divide that run.
+ * Finds the strides with which `out` visits the elements of `a` in the same order. Both shapes are
+ * cut into the shortest groups of axes with equal products. Within a group the old axes must be
+ * evenly spaced (each stride is the next one times its size); the new axes divide that group.
  */
 static bool regroup(const pal_array *a, pal_array *out)
 {
@@ -169,7 +170,7 @@ static bool regroup(const pal_array *a, pal_array *out)
     int i = 0, j = 0;
     while (i < n) {
         while (j < out->ndim - 1 && out->shape[j] == 1)
-            j++; /* keeps the contiguous stride it came with */
+            j++; /* keeps the contiguous stride that it already has */
         int i_end = i + 1, j_end = j + 1;
         int64_t before = dim[i], after = out->shape[j];
         while (before != after) {
@@ -246,7 +247,7 @@ pal_status pal_array_slice(const pal_array *a, int axis, int64_t start, int64_t 
     int64_t length = to > from ? (to - from - 1) / step + 1 : 0;
     pal_array view = *a;
     view.shape[i] = length;
-    /* With at most one element there is nothing to step to, and step may be anything. */
+    /* With at most one element the stride is not used, and stride * step might overflow. */
     if (length > 1) view.stride[i] = a->stride[i] * step;
     if (length > 0 && pal_array_count(a) > 0)
         view.data = (char *)a->data + from * a->stride[i] * (int64_t)pal_dtype_size(a->dtype);

@@ -1,6 +1,4 @@
-/*
- * cast.c - another dtype. The gradient goes back between f32 and f64, and stops at i64.
- */
+/* cast.c - changes the dtype. A gradient passes between f32 and f64, and stops at i64. */
 #include "autograd/ops/map.h"
 
 static pal_status infer(pal_call *call)
@@ -20,7 +18,7 @@ static void forward(const pal_call *call)
 
 static void backward(const pal_call *call)
 {
-    pal_map_fn copy = {.nin = 1}; /* converts to the dtype of din */
+    pal_map_fn copy = {.nin = 1}; /* converts to the dtype of din[0] */
     pal_map_backward(call, 0, &copy, call->dout);
 }
 

@@ -1,6 +1,6 @@
 /*
- * concat.c - concat and stack. Each part is copied into its range of the result, and its gradient
- * is that range of the result's.
+ * concat.c - concat and stack. Each input is copied to its range of the result, and its gradient is
+ * that range of the result's gradient.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/shape.h"
@@ -37,7 +37,7 @@ static pal_status infer(pal_call *call)
     return pal_call_out(call, 0, first->dtype, shape);
 }
 
-/* The range of y, shaped like the result, that part i fills; *at moves past it. */
+/* The range of y that input i fills; y has the shape of the result. *at moves past the range. */
 static pal_array range_of(const pal_call *call, const pal_array *y, int i, int64_t *at)
 {
     int axis = pal_axis(*(const int *)call->opts, y->ndim);
@@ -84,8 +84,8 @@ pal_tensor pal_concat(int n, const pal_tensor *parts, int axis)
 /* ---- stack ---- */
 
 /*
- * An operation of its own and not a concat of unsqueezed parts: parts may be parameters, which have
- * no views, and there may be any number of them.
+ * stack is not a concat of unsqueezed inputs: inputs may be parameters, which have no views, and
+ * there may be any number of them.
  */
 static pal_status stack_infer(pal_call *call)
 {
@@ -107,7 +107,7 @@ static pal_status stack_infer(pal_call *call)
     return pal_call_out(call, 0, first->dtype, shape);
 }
 
-/* Entry i of the new axis of y, which has the result's shape. */
+/* Entry i of the new axis of y, which has the shape of the result. */
 static pal_array layer_of(const pal_call *call, const pal_array *y, int i)
 {
     int axis = pal_axis(*(const int *)call->opts, y->ndim);

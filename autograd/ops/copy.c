@@ -1,12 +1,10 @@
-/*
- * copy.c - the same elements in memory of their own: contiguous and expand.
- */
+/* copy.c - copies the elements to new memory: contiguous and expand. */
 #include "autograd/ops/map.h"
 
 static void forward(const pal_call *call)
 {
     pal_status fits = pal_array_copy(call->out[0], call->in[0], NULL);
-    (void)fits; /* infer has seen that in[0] broadcasts */
+    (void)fits; /* infer has checked that in[0] broadcasts */
 }
 
 static void backward(const pal_call *call)

@@ -1,10 +1,10 @@
 /*
  * cross_entropy.c - the loss of a classifier, from logits.
  *
- * With share s of the target spread over the n classes, a row's loss is
+ * If a fraction s of the target is spread over the n classes, the loss of a row is
  *   logsumexp(x) - (1 - s) x[target] - s mean(x)
- * and its gradient softmax(x) - (1 - s) e_target - s / n. Only the log-sum-exps are kept: the
- * probabilities, as large as the logits, are made again row by row in backward.
+ * and its gradient is softmax(x) - (1 - s) e_target - s / n. Only the log-sum-exps are kept. The
+ * probabilities are as large as the logits, so backward computes them again row by row.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/targets.h"
@@ -62,7 +62,7 @@ static double row_loss(const problem *p, int64_t i, int64_t target, void *buffer
     return s > 0 ? loss - s * p->k->sum(p->n, x) / (double)p->n : loss;
 }
 
-/* Rows are summed in at most BLOCKS blocks, and these in their order. */
+/* Rows are summed in at most BLOCKS blocks, and the blocks in their order. */
 static void forward(const pal_call *call)
 {
     problem p = describe(call);

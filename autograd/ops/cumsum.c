@@ -1,6 +1,6 @@
 /*
- * cumsum.c - running sums along one axis, from its start or from its end. The gradient runs the
- * other way. Sums of reals are carried in double, so that a long axis costs no digits.
+ * cumsum.c - running sums along one axis, from its start or from its end. The gradient runs in the
+ * other direction. Sums of f32 are carried in double, so that a long axis costs no digits.
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
@@ -20,13 +20,14 @@ static pal_status infer(pal_call *call)
     return pal_call_out(call, 0, call->in[0]->dtype, pal_array_shape(call->in[0]));
 }
 
-/* y = running sums of x, or y += them (reals), over n elements with the given steps. */
+/* y = running sums of x, or y += running sums (not for i64), over n elements with the given
+ * steps. */
 static void scan(pal_dtype dtype, int64_t n, const void *x, int64_t x_step, void *y, int64_t y_step,
                  bool add)
 {
     double sum = 0;
     if (dtype == PAL_I64) {
-        uint64_t whole = 0; /* wraps */
+        uint64_t whole = 0; /* unsigned, so that it may wrap around */
         for (int64_t i = 0; i < n; i++) {
             whole += (uint64_t)((const int64_t *)x)[i * x_step];
             ((int64_t *)y)[i * y_step] = (int64_t)whole;

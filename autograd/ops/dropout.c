@@ -1,9 +1,9 @@
 /*
- * dropout.c - zeros at random.
+ * dropout.c - sets elements to zero at random.
  *
- * A call takes a generator of its own from the tape's and keeps only that: backward draws the same
- * numbers again, so no mask is stored. A recomputed segment starts from the tape's generator as it
- * was, and so repeats its masks. Source: Srivastava et al., JMLR 15 (2014).
+ * A call splits a generator from the tape's and keeps only that. Backward draws the same numbers
+ * again, so no mask is stored. A recomputed segment starts from the same state of the tape's
+ * generator, so it repeats its masks. Source: Srivastava et al., JMLR 15 (2014).
  */
 #include "autograd/ops/map.h"
 
@@ -12,7 +12,7 @@ typedef struct dropout {
     pal_rng rng;
 } dropout;
 
-/* y = 0 where u < p, else x scale; numbers = {p, scale}. The numbers u are f32 for either type, so
+/* y = 0 where u < p, else x scale; numbers = {p, scale}. The numbers u are f32 for both types, so
  * that both drop the same elements. */
 static void drop_f32(int64_t n, const void *u, const void *x, const double *numbers, void *y)
 {
@@ -50,7 +50,7 @@ static pal_map_fn drop_fn(const pal_call *call)
     return fn;
 }
 
-/* One uniform number for every element of the result, in scratch. */
+/* Draws one uniform number for every element of the result, into scratch. */
 static pal_array draw(const pal_call *call)
 {
     pal_rng rng = ((const dropout *)call->opts)->rng;

@@ -1,9 +1,9 @@
 /*
  * embedding.c - rows of a table, by index.
  *
- * The gradient adds rows that may name the same row of the table. It is divided by columns, not by
- * rows: each block of columns goes through all indices in their order, so that every sum is taken
- * in one order whatever the team.
+ * In the gradient several indices may name the same row of the table. So the work is divided by
+ * columns, not by rows: each block of columns goes through all indices in their order. Then every
+ * sum is taken in one order for every number of threads.
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
@@ -28,13 +28,13 @@ static pal_status infer(pal_call *call)
     shape.dim[shape.ndim++] = w->shape[1];
     status = pal_call_out(call, 0, w->dtype, shape);
     if (status != PAL_OK) return status;
-    /* Indices in a row, if they are not. */
+    /* Room for contiguous indices, if they are not contiguous. */
     size_t bytes =
         pal_array_contiguous(index) ? 0 : (size_t)pal_array_count(index) * sizeof(int64_t);
     return pal_call_scratch(call, bytes, bytes);
 }
 
-/* The indices as a run. */
+/* The indices in contiguous memory. */
 static const int64_t *indices(const pal_call *call)
 {
     const pal_array *index = call->in[1];

@@ -1,6 +1,6 @@
 /*
- * extreme.c - max, min, argmax and argmin. A NaN wins over every number; of equals the first wins,
- * and its index is all that backward needs.
+ * extreme.c - max, min, argmax and argmin. A NaN counts as more extreme than every number. Of equal
+ * elements the first is chosen; backward needs only its index.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/reduce.h"
@@ -13,7 +13,7 @@ static bool beats(double a, double b, bool smallest)
     return smallest ? a < b : a > b;
 }
 
-/* Where the value, which may be NaN, first occurs. */
+/* The first index that has this value, which may be NaN. */
 static int64_t find(const pal_run *run, double value)
 {
     int64_t i = 0;
@@ -52,7 +52,7 @@ static void add_min(pal_partial *p, const pal_run *run) { add(p, run, true); }
 static void merge_max(pal_partial *p, const pal_partial *q) { merge(p, q, false); }
 static void merge_min(pal_partial *p, const pal_partial *q) { merge(p, q, true); }
 
-/* The element that was chosen takes the gradient. */
+/* The element that was chosen gets the gradient. */
 static void backward(const pal_call *call)
 {
     const pal_reduce_opts *o = call->opts;

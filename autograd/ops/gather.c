@@ -1,8 +1,9 @@
 /*
- * gather.c - entries by index along one axis: gather, and one_hot, which is its inverse.
+ * gather.c - entries by index along one axis: gather, and its inverse one_hot.
  *
- * A line of the index reads and, in backward, adds to the same line of x: lines are independent,
- * and each is walked in order, so the sums do not depend on the team.
+ * A line of the index reads only the same line of x, and in backward adds only to that line. So
+ * lines are independent. Each one is walked in order, so the sums do not depend on the number of
+ * threads.
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"

@@ -1,8 +1,8 @@
 /*
  * linear.c - x W^T + bias: the product that layers are made of.
  *
- * A parameter lies on no tape, so it cannot be transposed as a view; this operation reads it as it
- * is stored. All rows of x are one product, and so are those of the gradient of W.
+ * A parameter is on no tape, so no transposed view of it can be made; this operation reads it as it
+ * is stored. All rows of x form one product, and so do those of the gradient of W.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/product.h"

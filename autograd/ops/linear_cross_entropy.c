@@ -1,14 +1,14 @@
 /*
- * linear_cross_entropy.c - the head of a language model and its loss in one.
+ * linear_cross_entropy.c - the head of a language model and its loss in one operation.
  *
- * Logits exist for a block of rows at a time, and become their own gradient softmax(l) - target in
- * place while they are in the cache. The gradients of x and weight follow at once, so that backward
- * only scales them: three products in all, as many as the composed form has. Computing the logits
- * again in backward would be a fourth, and save memory of the size of x and weight.
+ * Logits exist for a block of rows at a time. While they are in the cache they are replaced by
+ * their own gradient softmax(l) - target. The gradients of x and weight are computed at once, and
+ * backward only scales them. This takes three products, as many as the composed form. Computing the
+ * logits again in backward would need a fourth, and would save memory of the size of x and weight.
  *
- * 1024 rows of 512, 8192 classes, f32, one thread of an AMD EPYC (Zen 3), a program that calls
- * either form nine times and takes the shortest: forward and backward 306 ms (composed 300) with
- * 29 MB on the tape at most (71 MB); forward alone, which the fourth product would repeat, 109 ms.
+ * Measured for 1024 rows of 512, 8192 classes, f32, with one thread of an AMD EPYC (Zen 3);
+ * shortest of nine calls. Forward and backward take 306 ms (composed: 300 ms) with at most 29 MB on
+ * the tape (71 MB). Forward without gradients, which the fourth product would repeat, takes 109 ms.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/product.h"
@@ -18,12 +18,13 @@
 #include <omp.h>
 #include <string.h>
 
-/* Bytes of logits at a time, if that is FEWEST rows or more: fewer would make the products thin. */
+/* Bytes of logits at a time. There are at least FEWEST rows, because fewer would make the products
+ * slow. */
 enum { BLOCK_BYTES = 8 << 20, FEWEST = 256, COLUMNS = 1024 };
 
 enum { X, WEIGHT, BIAS, TARGETS, REALS = TARGETS };
 
-/* Rows of a block: all are of nearly one size. */
+/* The rows of a block; all blocks have nearly the same size. */
 static int64_t block_rows(int64_t rows, int64_t n, size_t size)
 {
     int64_t fit = BLOCK_BYTES / ((n > 0 ? n : 1) * (int64_t)size);
@@ -58,7 +59,7 @@ static bool wanted(const pal_call *call, int i)
     return r->tape->grad && r->in[i] && r->in[i]->needs_grad;
 }
 
-/* saved[i] is the gradient of in[i], or empty where that is not wanted. */
+/* saved[i] is the gradient of in[i]; it is empty if that gradient is not wanted. */
 static pal_status save_gradients(pal_call *call)
 {
     if (!wanted(call, X) && !wanted(call, WEIGHT) && !wanted(call, BIAS)) return PAL_OK;
@@ -76,13 +77,13 @@ typedef struct problem {
     size_t size;
     int64_t rows, d, n, block;
     pal_lines x;
-    /* Scratch: of a block, its logits, losses and, where x has no even rows, its rows of x; and the
-     * sums of the bias's gradient. */
+    /* Scratch of a block: its logits and losses, its rows of x if the rows of x have no common
+     * distance, and the sums for the gradient of the bias. */
     char *logits, *copy;
     double *loss, *dbias;
 } problem;
 
-/* Rows of x follow each other at one distance: they are a matrix as they are. */
+/* Whether all rows of x are at the same distance. Then they are a matrix without a copy. */
 static bool even_rows(const pal_lines *x) { return x->ndim <= 1; }
 
 static problem describe(const pal_call *call, pal_carver *c)
@@ -137,7 +138,8 @@ static pal_array rows_of_x(const problem *p, int64_t start, int64_t m)
     return a;
 }
 
-/* The loss of a row of logits; with gradients they become theirs. share: see pal_targets_share. */
+/* The loss of a row of logits. If gradients are wanted, they replace the logits. `share` is that of
+ * pal_targets_share. */
 static double row_loss(const problem *p, const pal_targets *t, int64_t row, double share, void *l)
 {
     const pal_kernels *k = pal_kernels_for(p->dtype);
@@ -171,7 +173,7 @@ static pal_array logits_of(const problem *p, const pal_array *x)
     return l;
 }
 
-/* Adds the rows of dl to the sums of the bias's gradient, columns apart. */
+/* Adds the rows of dl to the sums of the bias's gradient; threads divide the columns. */
 static void add_bias(const problem *p, const pal_array *dl)
 {
     const pal_kernels *k = pal_kernels_for(p->dtype);
@@ -184,7 +186,7 @@ static void add_bias(const problem *p, const pal_array *dl)
     }
 }
 
-/* What a block of rows adds to the gradients, from that of its logits. */
+/* Adds the contribution of a block of rows to the gradients, from the gradient of its logits. */
 static void block_gradients(const problem *p, int64_t start, const pal_array *x,
                             const pal_array *dl)
 {
@@ -231,7 +233,7 @@ static void give(const pal_call *call, int i, double g)
 {
     const pal_array *saved = &call->saved[i], *din = call->din[i];
     if (!din) return;
-    if (pal_array_count(saved) == 0) { /* frozen in the forward pass */
+    if (pal_array_count(saved) == 0) { /* was frozen in the forward pass */
         if (pal_call_fresh(call, i)) pal_array_fill(din, 0);
         return;
     }

@@ -1,9 +1,9 @@
 /*
  * lines.c - an array seen as lines along one axis.
  *
- * Kernels work on runs of memory. A line that is one is used in place; the elements of any other
- * are gathered. Neighbouring lines share cache lines, so gathering them one after the other reads
- * memory once as long as a line's worth of cache lines stays in the cache.
+ * Kernels work on contiguous memory. A contiguous line is used in place; the elements of any other
+ * line are gathered. Neighbouring lines share cache lines. So gathering them one after the other
+ * reads memory only once, as long as the cache lines of one line stay in the cache.
  */
 #include "autograd/ops/lines.h"
 

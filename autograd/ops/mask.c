@@ -1,8 +1,8 @@
 /*
  * mask.c - triangles of matrices: tril and triu.
  *
- * The triangle is written once as a matrix of 0 and 1 in scratch, and broadcasts over the leading
- * axes. Entries outside are chosen away, not multiplied, so that a NaN there does not survive.
+ * The triangle is written once, as a matrix of 0 and 1 in scratch, and broadcasts over the leading
+ * axes. Entries outside of it are replaced, not multiplied by 0, so a NaN there does not remain.
  */
 #include "autograd/ops/map.h"
 
@@ -11,7 +11,7 @@ typedef struct triangle {
     bool upper;
 } triangle;
 
-/* Entry (i, j) of the mask. */
+/* Whether entry (i, j) is inside the triangle. */
 static bool inside(const triangle *t, int64_t i, int64_t j)
 {
     return t->upper ? j - i >= t->diagonal : j - i <= t->diagonal;
@@ -30,7 +30,7 @@ static pal_status infer(pal_call *call)
     return pal_call_scratch(call, bytes, bytes);
 }
 
-/* The mask in scratch: [rows, columns] of x's dtype. */
+/* Writes the mask to scratch: [rows, columns] of x's dtype. */
 static pal_array make_mask(const pal_call *call)
 {
     const pal_array *x = call->in[0];

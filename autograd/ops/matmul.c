@@ -1,6 +1,6 @@
 /*
- * matmul.c - the batched matrix product. Transposes are strides, forward and backward: nothing is
- * copied to be multiplied.
+ * matmul.c - the batched matrix product. A transpose is only a change of strides, in forward and in
+ * backward: no operand is copied.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/product.h"
@@ -43,7 +43,7 @@ static void forward(const pal_call *call)
     pal_product_sum(call->in[0], call->in[1], false, call->out[0]);
 }
 
-/* da = dy b^T, db = a^T dy, summed over the batch axes that were stretched. */
+/* da = dy b^T, db = a^T dy, summed over the batch axes along which a or b was repeated. */
 static void backward(const pal_call *call)
 {
     const pal_array *dy = call->dout[0];

@@ -1,9 +1,9 @@
 /*
  * product.c - products of matrices whose batch axes broadcast, and their sums over those axes.
  *
- * The gradient of a matrix that served a whole batch is a sum of products. Where strides allow, the
- * batch joins the inner axis of the product, so that the gradient of a weight is one large product;
- * otherwise the products are added one after the other.
+ * If one matrix serves a whole batch, its gradient is a sum of products. If strides allow, the
+ * batch axis joins the inner axis of the product, so that the gradient of a weight is one large
+ * product. Otherwise the products are added one after the other.
  */
 #include "autograd/ops/product.h"
 
@@ -16,7 +16,7 @@ pal_array pal_array_transposed(const pal_array *a)
     return t;
 }
 
-/* New axes of size 1 in front, up to ndim. */
+/* Adds axes of size 1 in front, up to ndim axes. */
 static pal_array padded(const pal_array *a, int ndim)
 {
     pal_array p = *a;
@@ -29,7 +29,7 @@ static pal_array padded(const pal_array *a, int ndim)
     return p;
 }
 
-/* Entry i of an axis, which stays with size 1; of a stretched axis, its only entry. */
+/* Entry i of an axis, which stays with size 1; for an axis of size 1, its only entry. */
 static pal_array entry(const pal_array *a, int axis, int64_t i)
 {
     pal_array e = *a;
@@ -39,13 +39,13 @@ static pal_array entry(const pal_array *a, int axis, int64_t i)
     return e;
 }
 
-/* Makes axis d part of the inner axis of the product if both operands are laid out for it. */
+/* Joins axis d with the inner axis of the product, if the layout of both operands allows it. */
 static bool join(pal_array *a, pal_array *b, int d)
 {
     int row = a->ndim - 2, column = a->ndim - 1;
     int64_t k = a->shape[column], n = a->shape[d];
     if (b->shape[d] != n) return false;
-    if (k == 1) { /* the inner axis has no stride of its own */
+    if (k == 1) { /* an inner axis of size 1 may have any stride */
         a->stride[column] = a->stride[d];
         b->stride[row] = b->stride[d];
     } else if (a->stride[d] != k * a->stride[column] || b->stride[d] != k * b->stride[row]) {
@@ -56,7 +56,7 @@ static bool join(pal_array *a, pal_array *b, int d)
     return true;
 }
 
-/* The last leading axis that c does not have and one of the operands has, or -1. */
+/* The last leading axis that an operand has and c does not have, or -1. */
 static int summed_axis(const pal_array *a, const pal_array *b, const pal_array *c)
 {
     for (int d = c->ndim - 3; d >= 0; d--)

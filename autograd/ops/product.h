@@ -6,12 +6,12 @@
 
 #include "autograd/internal.h"
 
-/* The last two axes exchanged. */
+/* Exchanges the last two axes. */
 pal_array pal_array_transposed(const pal_array *a);
 
 /*
- * c = a b, or c += a b, over batches: the last two axes are matrices. Leading axes that c lacks, or
- * has with size 1, are summed over in a fixed order.
+ * c = a b, or with `add` c += a b, over batches: the last two axes are matrices. Leading axes that
+ * c does not have, or has with size 1, are summed in a fixed order.
  */
 void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal_array *c);
 

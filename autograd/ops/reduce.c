@@ -1,9 +1,10 @@
 /*
  * reduce.c - the loop behind the reductions.
  *
- * What goes into one result is cut into pieces of PIECE elements; pieces are divided into at most
- * PARTS parts, each reduced by itself, and the parts are merged in order. All of that follows from
- * the shape, so every team computes the same bits. Partial sums are doubles for f32 as well.
+ * The elements of one result are cut into pieces of PIECE elements. The pieces are divided among at
+ * most PARTS parts; each part is reduced by itself, and the parts are merged in order. All of this
+ * depends only on the shape, so every number of threads gives the same bits. Partial sums of f32
+ * are doubles too.
  *
  * A sum over an axis that is not the innermost adds rows of memory to a row of doubles instead.
  */
@@ -60,10 +61,10 @@ pal_array pal_reduce_spread(const pal_call *call, const pal_array *y)
 /* How the work is divided. */
 typedef struct division {
     pal_lines x;
-    int64_t results, lines; /* results, and lines of x to each */
+    int64_t results, lines; /* results, and lines of x for each result */
     int64_t pieces;         /* of each line */
     int64_t parts;          /* of each result */
-    /* across: x is [outer, n, inner] with a contiguous inner axis */
+    /* for `across`: x is [outer, n, inner] with a contiguous inner axis */
     bool across;
     int64_t outer, inner;
 } division;
@@ -129,7 +130,7 @@ pal_status pal_reduce_infer(pal_call *call)
 
 /* ---- Forward, along lines ---- */
 
-/* Part k of a result into p. */
+/* Reduces part k of a result into p. */
 static void reduce_part(const pal_call *call, const division *d, int64_t result, int64_t k,
                         pal_partial *p)
 {
@@ -183,7 +184,7 @@ static void along(const pal_call *call, const division *d)
 
 /* ---- Forward, across the inner axis ---- */
 
-/* Sums of rows of one part into its row of doubles, for one tile of columns. */
+/* Adds the rows of one part to its row of doubles, for one tile of columns. */
 static void sum_rows(const pal_call *call, const division *d, pal_widen *kernel, int64_t item,
                      int64_t tiles)
 {
@@ -238,7 +239,7 @@ typedef struct backward_loop {
     const void *y, *dy;
 } backward_loop;
 
-/* Elements of one block of a line. */
+/* Backward for the elements of one block of a line. */
 static void backward_block(const backward_loop *b, pal_reduce_d *f, int64_t line, int64_t start)
 {
     double x[BUFFER], d[BUFFER];
@@ -264,7 +265,8 @@ void pal_reduce_backward(const pal_call *call, pal_reduce_d *f)
                        .fresh = pal_call_fresh(call, 0),
                        .y = call->out[0]->data,
                        .dy = call->dout[0]->data};
-    /* Over all elements x and dx must be cut alike: as single lines, or along the last axis. */
+    /* Over all elements, x and dx must have the same lines: single lines, or lines along the last
+     * axis. */
     if (b.all && !(pal_array_contiguous(x) && pal_array_contiguous(dx))) axis = x->ndim - 1;
     b.x = pal_lines_of(x, axis);
     b.dx = pal_lines_of(dx, axis);

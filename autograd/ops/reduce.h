@@ -1,6 +1,6 @@
 /*
- * reduce.h - the one loop behind every reduction: an operation says how a run of elements is added
- * to a partial result and how partial results are merged.
+ * reduce.h - the one loop behind every reduction. An operation says how elements are added to a
+ * partial result and how partial results are merged.
  */
 #ifndef PAL_OPS_REDUCE_H
 #define PAL_OPS_REDUCE_H
@@ -13,14 +13,14 @@ typedef struct pal_reduce_opts {
     bool keep;
 } pal_reduce_opts;
 
-/* Reals are reduced in double, integers in int64_t; `at` is where an extreme was found, -1 for
- * nowhere yet. */
+/* Reals are reduced in double, integers in int64_t. `at` is the index of an extreme; -1:
+ * none yet. */
 typedef struct pal_partial {
     double real;
     int64_t integer, at;
 } pal_partial;
 
-/* A run of n elements, the first of which has index `first` along what is reduced. */
+/* n contiguous elements. The first has index `first` along the reduced axis. */
 typedef struct pal_run {
     pal_dtype dtype;
     const pal_kernels *k; /* NULL for i64 */
@@ -28,7 +28,7 @@ typedef struct pal_run {
     const void *x;
 } pal_run;
 
-/* `op` comes first, so that a call's op leads back here. */
+/* `op` comes first, so that a pointer to it is a pointer to the whole. */
 typedef struct pal_reduce_op {
     pal_op op;
     bool integers, nonempty; /* takes i64; an empty axis is an error */
@@ -37,29 +37,30 @@ typedef struct pal_reduce_op {
     double start;            /* real of an empty partial result */
     void (*add)(pal_partial *p, const pal_run *run);
     void (*merge)(pal_partial *p, const pal_partial *q);
-    /* The result of n elements; NULL: p->real itself. */
+    /* The result for n elements; NULL: it is p->real. */
     double (*finish)(double real, int64_t n);
     /*
-     * Plain sums of n doubles += elements or their squares: lets an axis that is not the innermost
-     * be summed with vectors across the inner one. Offset in pal_kernels, 0 for none.
+     * For plain sums of elements or squares: the kernel that adds to n doubles. With it the loop
+     * can sum an axis that is not the innermost, with vectors along the inner axis. It is an offset
+     * in pal_kernels; 0: none.
      */
     size_t across;
 } pal_reduce_op;
 
-/* infer and forward of such an operation; infer leaves room for a gradient of the output's shape in
- * backward's scratch. */
+/* infer and forward of such an operation. infer also asks for scratch for backward, with room for a
+ * gradient of the output's shape. */
 pal_status pal_reduce_infer(pal_call *call);
 void pal_reduce_forward(const pal_call *call);
 pal_tensor pal_reduce_apply(const pal_reduce_op *op, pal_tensor x, int axis, bool keep);
 
-/* How many elements go into one result. */
+/* The number of elements that go into one result. */
 int64_t pal_reduce_length(const pal_call *call);
-/* y, which has the output's shape, stretched to that of the input. */
+/* y, which has the output's shape, broadcast to the input's shape. */
 pal_array pal_reduce_spread(const pal_call *call, const pal_array *y);
 
 /*
- * Backward where dx[i] depends on x[i], the result y and dy alone: calls f with runs of x, which
- * writes the contribution to dx.
+ * Backward if dx[i] depends only on x[i], the result y and dy. It calls f for contiguous elements
+ * of x, and f writes their contribution to dx.
  */
 typedef void pal_reduce_d(const pal_kernels *k, int64_t n, const void *x, double y, double dy,
                           void *dx);

@@ -1,8 +1,8 @@
 /*
- * repeat.c - copies that enlarge or turn one axis: repeat, repeat_interleave, pad and flip.
+ * repeat.c - copies that enlarge or reverse one axis: repeat, repeat_interleave, pad and flip.
  *
- * Each is made of ranges of the result that are copies of the input: range i is entries start,
- * start + step, ... of the axis. The gradient of the input is the sum of the ranges.
+ * The result consists of ranges that are copies of the input. Range i has the entries start, start
+ * + step, ... of the axis. The gradient of the input is the sum over the ranges.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/shape.h"
@@ -12,7 +12,7 @@ typedef enum form { REPEAT, INTERLEAVE, PAD, FLIP } form;
 typedef struct copy_opts {
     form form;
     int axis;
-    int64_t n, after; /* times; or the padding before and after */
+    int64_t n, after; /* how often; for pad: entries before and after */
     double value;
 } copy_opts;
 
@@ -35,7 +35,7 @@ static pal_status infer(pal_call *call)
                 __builtin_add_overflow(*size, o->after, size);
     else if (o->form != FLIP)
         large = __builtin_mul_overflow(*size, o->n, size);
-    if (large) *size = -1; /* reported by pal_call_out */
+    if (large) *size = -1; /* pal_call_out will report it */
     return pal_call_out(call, 0, x->dtype, shape);
 }
 
@@ -44,7 +44,7 @@ static int64_t ranges(const copy_opts *o)
     return o->form == REPEAT || o->form == INTERLEAVE ? o->n : 1;
 }
 
-/* Range i of y, which has the result's shape; as long as the input's axis. */
+/* Range i of y, which has the result's shape. It is as long as the axis of the input. */
 static pal_array range(const pal_call *call, const pal_array *y, int64_t i)
 {
     const copy_opts *o = call->opts;

@@ -1,9 +1,9 @@
 /*
  * rows_norm.c - rms_norm, layer_norm and l2_norm over the last axis.
  *
- * Backward needs the input and one or two numbers a row, which forward saves. Gradients of weight
- * and bias are sums over rows: rows are cut into at most BLOCKS blocks by their number alone, each
- * block has sums of its own, and these are added in order.
+ * Backward needs the input and one or two numbers for each row, which forward saves. The gradients
+ * of weight and bias are sums over rows. The rows are cut into at most BLOCKS blocks, which depend
+ * only on their number. Each block has its own sums, and these are added in order.
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
@@ -16,7 +16,7 @@ enum { BLOCKS = 32, ROWS_A_BLOCK = 16 };
 
 typedef enum kind { RMS, LAYER, L2 } kind;
 
-/* `op` comes first, so that a call's op leads back here. */
+/* `op` comes first, so that a pointer to it is a pointer to the whole. */
 typedef struct norm_op {
     pal_op op;
     kind kind;
@@ -58,7 +58,8 @@ static pal_status infer(pal_call *call)
     int64_t work = 2 * pal_array_count(x) + 1;
     size_t row = row_bytes(x), team = (size_t)pal_team(work);
     pal_call_work(call, work);
-    /* Weight and bias in a row; then x and dx of a row for each thread; then the sums. */
+    /* Room for contiguous weight and bias, then for a row of x and dx for each thread, then for the
+     * sums. */
     return pal_call_scratch(call, 2 * row, (2 + 2 * team + 2 * (size_t)blocks_of(rows)) * row);
 }
 
@@ -69,10 +70,10 @@ typedef struct problem {
     pal_lines x;
     int64_t n, rows;
     size_t row;
-    const void *weight, *bias; /* runs, or NULL */
+    const void *weight, *bias; /* contiguous, or NULL */
 } problem;
 
-/* in[i] as a run, in `buffer` if it is none; NULL if it is left out. */
+/* in[i] in contiguous memory, which is `buffer` if it has to be copied; NULL if it is left out. */
 static const void *as_run(const pal_call *call, int i, void *buffer)
 {
     if (i >= call->nin || !call->in[i]) return NULL;
@@ -122,8 +123,8 @@ typedef struct backward_loop {
     bool wants_x, fresh;
     const double *saved;
     const char *dy;
-    char *buffers; /* two rows a thread */
-    char *sums[3]; /* of weight and bias, a row a block; NULL: not wanted */
+    char *buffers; /* two rows for each thread */
+    char *sums[3]; /* of weight and bias, one row for each block; NULL: not wanted */
     int64_t blocks;
 } backward_loop;
 

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* Toward the nearest; what does not fit becomes the nearest end. */
+/* Rounds to the nearest integer, or to the limit of int64_t if the number is beyond it. */
 static int64_t rounded(double x)
 {
     if (!(x == x)) return 0;

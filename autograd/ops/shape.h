@@ -16,17 +16,18 @@ static inline int pal_axis(int axis, int ndim)
 /* For infer: the error for an axis that x does not have. */
 pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x);
 
-/* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else the error naming one. */
+/* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else an error that
+ * names one. */
 pal_status pal_check_indices(pal_call *call, int i, int64_t n);
 
-/* dst = src, which broadcasts to it (infer has seen to that). */
+/* dst = src, which broadcasts to dst (infer has checked this). */
 void pal_array_assign(const pal_array *dst, const pal_array *src);
 
-/* Adds g, which broadcasts to in[i], to din[i], or overwrites it if it is fresh. Does nothing if it
- * is not wanted. */
+/* Adds g, which broadcasts to in[i], to din[i], or overwrites din[i] if pal_call_fresh. It does
+ * nothing if the gradient is not wanted. */
 void pal_give_gradient(const pal_call *call, int i, const pal_array *g);
 
-/* Entries start, start + step, ... of one axis, `count` of them; step may be negative. */
+/* The view of `count` entries start, start + step, ... of one axis; step may be negative. */
 pal_array pal_axis_range(const pal_array *a, int axis, int64_t start, int64_t count, int64_t step);
 
 #endif

@@ -1,13 +1,12 @@
-/*
- * softmax.c - softmax and log_softmax along one axis. Backward needs the result alone.
- */
+/* softmax.c - softmax and log_softmax along one axis. Backward needs only the result. */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
 #include "autograd/ops/shape.h"
 
 #include <omp.h>
 
-/* `op` comes first, so that a call's op leads back here. The kernels are places in pal_kernels. */
+/* `op` comes first, so that a pointer to it is a pointer to the whole. The kernels are offsets in
+ * pal_kernels. */
 typedef struct softmax_op {
     pal_op op;
     size_t row, d_row;
@@ -40,7 +39,7 @@ static pal_status infer(pal_call *call)
     size_t team = (size_t)pal_team(work), row = row_bytes(x, axis);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     pal_call_work(call, work);
-    /* For each thread a line of x, or lines of y, dy and dx. */
+    /* For each thread there is room for a line of x, or for lines of y, dy and dx. */
     return status == PAL_OK ? pal_call_scratch(call, team * row, 3 * team * row) : status;
 }
 

@@ -1,6 +1,6 @@
 /*
- * sum.c - sum and mean. The gradient of each element is that of the result (divided by their
- * number): a broadcast, whatever the elements are, so nothing is kept for backward.
+ * sum.c - sum and mean. The gradient of each element is that of the result (for mean divided by the
+ * number of elements). It does not depend on the elements, so nothing is kept for backward.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/reduce.h"
@@ -12,7 +12,7 @@ static void add(pal_partial *p, const pal_run *run)
         return;
     }
     const int64_t *x = run->x;
-    uint64_t s = (uint64_t)p->integer; /* wraps around */
+    uint64_t s = (uint64_t)p->integer; /* unsigned, so that it may wrap around */
     for (int64_t i = 0; i < run->n; i++) s += (uint64_t)x[i];
     p->integer = (int64_t)s;
 }

@@ -1,10 +1,8 @@
-/*
- * targets.c - the targets of a classifier: the class of each row, some of which may not count.
- */
+/* targets.c - the targets of a classifier: the class of each row, some of which may be ignored. */
 #include "autograd/ops/targets.h"
 #include "autograd/ops/map.h"
 
-/* The target of a row, ignored or not. */
+/* The target of a row, which may be an ignored one. */
 static int64_t target_at(const pal_lines *lines, int64_t row)
 {
     const char *line = pal_line(lines, row / lines->n);

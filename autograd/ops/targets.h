@@ -1,6 +1,4 @@
-/*
- * targets.h - the targets of a classifier: the class of each row, some of which may not count.
- */
+/* targets.h - the targets of a classifier: the class of each row, some of which may be ignored. */
 #ifndef PAL_OPS_TARGETS_H
 #define PAL_OPS_TARGETS_H
 
@@ -9,12 +7,12 @@
 typedef struct pal_targets {
     const pal_cross_entropy_opts *o;
     pal_lines lines;
-    int64_t rows, counted; /* all rows, and those that are not ignored */
+    int64_t rows, counted; /* all rows, and the rows that are not ignored */
 } pal_targets;
 
 /*
- * For infer: PAL_OK if the options are right, input i is i64 of the shape of in[0] without its last
- * axis, and every target that counts is below n; else the error.
+ * For infer: PAL_OK if the options are valid, input i is i64 with the shape of in[0] without its
+ * last axis, and every target that counts is below n; else the error.
  */
 pal_status pal_targets_check(pal_call *call, const pal_cross_entropy_opts *o, int i, int64_t n);
 
@@ -23,7 +21,7 @@ pal_targets pal_targets_of(const pal_cross_entropy_opts *o, const pal_array *tar
 /* The class of a row, or -1 if it is ignored. */
 int64_t pal_target(const pal_targets *t, int64_t row);
 
-/* What a row's loss is multiplied by: 1 for a sum, 1 / counted for a mean. */
+/* The factor of a row's loss: 1 for a sum, 1 / counted for a mean. */
 double pal_targets_share(const pal_targets *t);
 
 #endif

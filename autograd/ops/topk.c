@@ -1,8 +1,8 @@
 /*
- * topk.c - the k largest entries of the last axis, and where they are.
+ * topk.c - the k largest entries of the last axis, and their indices.
  *
- * A row is read once; the best k so far are kept in order. An entry that does not beat the last of
- * them, as almost all do not once k have been seen, costs one comparison.
+ * A row is read once, and the best k entries so far are kept in order. Once k entries are known,
+ * almost all others are smaller than all of them, and cost one comparison.
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
@@ -28,10 +28,11 @@ static pal_status infer(pal_call *call)
     return status == PAL_OK ? pal_call_out(call, 1, PAL_I64, shape) : status;
 }
 
-/* A NaN is larger than every number. */
+/* A NaN counts as larger than every number. */
 static bool larger(double a, double b) { return isnan(a) ? !isnan(b) : a > b; }
 
-/* at[0..k) = where the k largest of a line are, in descending order; of equals the first first. */
+/* at[0..k) = the indices of the k largest elements of a line, in descending order; of equal
+ * elements the first comes first. */
 static void select_row(pal_dtype dtype, int64_t n, const void *x, int64_t step, int64_t k,
                        int64_t *at)
 {

@@ -1,12 +1,12 @@
 /*
- * triangular_solve.c - T x = b for triangular T, by substitution.
+ * triangular_solve.c - solves T x = b for triangular T, by substitution.
  *
- * Row i of x is b_i less multiples of the rows already known, so the inner loop is an axpy over the
- * m columns of b. M stands for T, or T^T where that is solved with:
+ * Row i of x is b_i minus multiples of the rows that are already known, so the inner loop is an
+ * axpy over the m columns of b. M stands for T, or for T^T if that is solved:
  *
  *     db = M^-T dx        dM = -tri(db x^T)
  *
- * where tri keeps the triangle that is read, without its diagonal if that is taken as 1.
+ * where tri keeps the triangle that is read, without its diagonal if that counts as 1.
  */
 #include "autograd/ops/map.h"
 #include "autograd/ops/shape.h"
@@ -89,7 +89,7 @@ static const char *matrix(const pal_array *a, const pal_array *whole, int64_t ba
     return (const char *)a->data + offset * (int64_t)pal_dtype_size(a->dtype);
 }
 
-/* M of one batch, or its transpose. */
+/* M of one batch entry, or its transpose. */
 static triangle triangle_of(const pal_call *call, int64_t batch, bool transposed)
 {
     const pal_solve_opts *o = call->opts;
@@ -105,7 +105,7 @@ static triangle triangle_of(const pal_call *call, int64_t batch, bool transposed
                       .unit = o->unit};
 }
 
-/* Solves all batches of x, which is contiguous and has the result's shape. */
+/* Solves for all batch entries of x, which is contiguous and has the result's shape. */
 static void solve_all(const pal_call *call, void *x, bool transposed)
 {
     const pal_array *y = call->out[0];
@@ -127,8 +127,8 @@ static void forward(const pal_call *call)
 
 /* ---- Backward ---- */
 
-/* Row i of dT: dT_ij -= <db_i, x_j>, or <x_i, db_j> where T^T was solved with, over all batches in
- * their order. */
+/* Row i of dT: dT_ij -= <db_i, x_j>, or <x_i, db_j> if T^T was solved. It sums over all batch
+ * entries in their order. */
 static void add_row(const pal_call *call, const char *db, int64_t i)
 {
     const pal_solve_opts *o = call->opts;
@@ -151,7 +151,7 @@ static void add_row(const pal_call *call, const char *db, int64_t i)
     }
 }
 
-/* Adds db to din[1], summed over the batch axes along which b was stretched. */
+/* Adds db to din[1], summed over the batch axes along which b was repeated. */
 static void add_db(const pal_call *call, const pal_array *db)
 {
     const pal_array *to = call->din[1];

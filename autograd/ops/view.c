@@ -1,14 +1,15 @@
 /*
  * view.c - views: another shape over the same memory.
  *
- * A view is a node without a record (autograd/internal.h): it costs no arithmetic forward, and its
- * gradient is the same view of its base's gradient.
+ * A view is a node without a record (autograd/internal.h). It costs no arithmetic in forward, and
+ * its gradient is the same view of its base's gradient.
  */
 #include "autograd/ops/shape.h"
 
 /* ---- Common to all ---- */
 
-/* The node of x if a view of it can be made; else NULL, with the tape or the parameters told. */
+/* The node of x if a view of it can be made. Otherwise the error is reported, and it returns
+ * NULL. */
 static pal_node *viewable(pal_tensor x, const char *op)
 {
     pal_node *n = pal_node_of(x, op, "x");
@@ -27,7 +28,7 @@ static pal_tensor failed(pal_tensor x)
     return x.node ? pal_poison(x.node->owner) : pal_poison_nowhere();
 }
 
-/* The view, or the error why->message for operation op on x. */
+/* The view of x, or the error why->message for operation op. */
 static pal_tensor finish(const char *op, pal_node *x, const pal_array *view, pal_status status,
                          const pal_error *why)
 {
@@ -38,7 +39,7 @@ static pal_tensor finish(const char *op, pal_node *x, const pal_array *view, pal
     return pal_poison(x->owner);
 }
 
-/* Checks an axis; -1 after reporting. */
+/* Checks an axis; on failure it reports an error and returns -1. */
 static int axis_of(const char *op, pal_node *x, int axis, int ndim)
 {
     int i = pal_axis(axis, ndim);
@@ -60,7 +61,7 @@ pal_tensor pal_reshape(pal_tensor x, pal_shape shape)
     pal_status status = pal_array_reshape(&n->a, shape, &view, &why);
     if (status == PAL_OK || pal_array_contiguous(&n->a))
         return finish("reshape", n, &view, status, &why);
-    /* The strides may be in the way: a contiguous copy has none that could be. */
+    /* If the strides do not allow the shape, a contiguous copy does. */
     pal_array plain = pal_array_of(n->a.dtype, pal_array_shape(&n->a), n->a.data);
     status = pal_array_reshape(&plain, shape, &view, &why);
     if (status != PAL_OK) return finish("reshape", n, &view, status, &why);
@@ -100,7 +101,7 @@ pal_tensor pal_slice(pal_tensor x, int axis, int64_t start, int64_t stop, int64_
     return finish("slice", n, &view, status, &why);
 }
 
-/* x without the given axis, at `index` of it. */
+/* x without the given axis, at position `index` of that axis. */
 static pal_array drop_axis(const pal_array *x, int axis, int64_t index)
 {
     pal_array view = *x;

@@ -1,8 +1,8 @@
 /*
- * where.c - choosing between two values: where and masked_fill.
+ * where.c - chooses between two values: where and masked_fill.
  *
- * Both choose, in either direction; nothing is multiplied by a mask. So a NaN or an infinity in the
- * branch not taken reaches neither the result nor a gradient.
+ * Both choose, in forward and in backward; nothing is multiplied by a mask. So a NaN or an infinity
+ * in the value that is not chosen reaches neither the result nor a gradient.
  */
 #include "autograd/ops/map.h"
 

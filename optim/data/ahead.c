@@ -1,9 +1,9 @@
 /*
  * ahead.c - a thread that draws batches before they are asked for.
  *
- * It owns the drawing from start to stop: pal_batches_next only waits for it. It opens no parallel
- * region, takes no memory, and no signal comes to it. After an error or the end of validation it
- * rests until it is started anew.
+ * While it runs only this thread draws; pal_batches_next only waits for it. It opens no parallel
+ * region, allocates no memory and receives no signals. After an error or the end of validation it
+ * waits until it is started again.
  */
 #include "optim/data/batches.h"
 
@@ -85,7 +85,7 @@ void pal_ahead_restart(pal_batches *b)
 {
     pal_ahead *a = &b->ahead;
     pthread_mutex_lock(&a->lock);
-    a->pause = true; /* no other slot is begun, whatever comes of this one */
+    a->pause = true; /* no other slot is begun, whatever the outcome of this one */
     while (a->drawing) pthread_cond_wait(&a->change, &a->lock);
     a->first = a->count = 0;
     a->at = b->at;

@@ -1,6 +1,4 @@
-/*
- * batches.c - batches as tensors: the part of a store that is read, and the position in it.
- */
+/* batches.c - batches as tensors: the split of a store that is read, and the position in it. */
 #include "optim/data/batches.h"
 
 #include <math.h>
@@ -52,7 +50,7 @@ static void choose_part(pal_batches *b)
     b->high = b->opts.validation ? count : at;
 }
 
-/* Whether the part has a target at all. */
+/* Whether the split has at least one target. */
 static bool has_target(const pal_batches *b)
 {
     if (b->opts.kind == PAL_WINDOWS) return b->high > (b->low > 0 ? b->low : 1);
@@ -64,13 +62,13 @@ static bool has_target(const pal_batches *b)
     return false;
 }
 
-/* Share i of n of `all`. */
+/* The begin of share i if `all` is divided into n shares. */
 static int64_t share(int64_t all, int64_t i, int64_t n)
 {
     return all / n * i + all % n * i / n; /* all * i / n without overflow */
 }
 
-/* The sizes of a batch and of the part that is this process's. */
+/* The sizes of a batch and of this process's part of it. */
 static pal_batches own_part(const pal_batches_opts *o)
 {
     pal_batches b = {.tokens = o->batch * o->len};
@@ -86,13 +84,13 @@ static pal_batches own_part(const pal_batches_opts *o)
     return b;
 }
 
-/* The object with its slots behind it. */
+/* Allocates the object with its slots behind it. */
 static pal_batches *allocate(pal_tokens *store, pal_batches_opts opts)
 {
     const pal_batches own = own_part(&opts);
     const size_t n = (size_t)own.own, row = (size_t)opts.len + 1;
     const size_t slots = opts.prefetch ? PAL_SLOTS : 1;
-    /* A stretch without a token has two offsets. */
+    /* A packed part without a token still has two offsets. */
     const size_t each = 2 * n + (opts.kind == PAL_PACKED ? n + 2 : 0);
     const size_t head = pal_round_up(sizeof(pal_batches), PAL_ALIGN);
     const size_t size = head + (row + slots * each) * sizeof(int64_t);

@@ -1,6 +1,4 @@
-/*
- * draw.c - which tokens a batch is made of, as a function of (seed, epoch, index).
- */
+/* draw.c - decides which tokens a batch consists of, as a function of (seed, epoch, index). */
 #include "optim/data/batches.h"
 
 #include <string.h>
@@ -15,10 +13,10 @@ static pal_rng epoch_rng(const pal_batches *b, int64_t epoch)
 }
 
 /*
- * Entry i of a permutation of 0 .. n-1 that takes no memory: six rounds of a Feistel network over
- * the smallest even number of bits that holds n, whose round function is Philox, again and again
- * until the result is below n (fewer than four times on average). Source: Black, Rogaway, "Ciphers
- * with arbitrary finite domains", CT-RSA 2002.
+ * Entry i of a permutation of 0 .. n-1 that needs no memory. It is a Feistel network of six rounds
+ * over the smallest even number of bits that can hold n; Philox is the round function. The network
+ * is applied again until the result is below n (fewer than four times on average). Source: Black,
+ * Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002.
  */
 static int64_t permuted(pal_rng rng, int64_t n, int64_t i)
 {
@@ -46,7 +44,7 @@ static void start(const pal_batches *b, pal_slot *slot)
     slot->end = slot->continued = false;
 }
 
-/* Targets `count` from entry i on are there. */
+/* Counts `count` targets from entry i on. */
 static void count_targets(const pal_batches *b, pal_slot *slot, int64_t i, int64_t count)
 {
     const uint32_t *lengths = pal_tokens_lengths(b->store);
@@ -56,10 +54,11 @@ static void count_targets(const pal_batches *b, pal_slot *slot, int64_t i, int64
 
 /* ---- Windows ---- */
 
-/* The targets of a part: the first token of all has nothing before it. */
+/* The first target of the split. The first token of the store has no token before it. */
 static int64_t first_target(const pal_batches *b) { return b->low > 0 ? b->low : 1; }
 
-/* An epoch's cuts lie `shift` before multiples of len, counted from the first target. */
+/* The number of windows of an epoch. Its cuts are *shift before the multiples of len, counted from
+ * the first target. */
 static int64_t window_count(const pal_batches *b, int64_t epoch, int64_t *shift)
 {
     pal_rng rng = epoch_rng(b, epoch);
@@ -68,7 +67,7 @@ static int64_t window_count(const pal_batches *b, int64_t epoch, int64_t *shift)
     return covered / len + (covered % len != 0);
 }
 
-/* Of the window, the own stretch of its row. */
+/* Reads this process's part of a window into a row of its part. */
 static pal_status draw_window(pal_batches *b, pal_slot *slot, int64_t row, int64_t window,
                               int64_t shift)
 {
@@ -112,8 +111,8 @@ static pal_status draw_windows(pal_batches *b, pal_position *at, pal_slot *slot)
 
 /* ---- Packed documents ---- */
 
-/* The tokens of the document at a place of an epoch's order. Of a single document of which a part
- * is held out, the part is the document. */
+/* The tokens of the document at a place in the order of an epoch. If a single document is split,
+ * each split counts as a document. */
 static void document(const pal_batches *b, int64_t epoch, int64_t place, int64_t *begin,
                      int64_t *end)
 {
@@ -123,8 +122,8 @@ static void document(const pal_batches *b, int64_t epoch, int64_t place, int64_t
     *end = offsets[1] < b->high ? offsets[1] : b->high;
 }
 
-/* Moves to the document that token at.index of the epoch lies in: by one pass over the lengths of
- * the documents before it, unless the last batch ended there. */
+/* Moves to the document that contains token at.index of the epoch. It goes over the lengths of the
+ * documents before it, unless the last batch ended there. */
 static void walk(pal_batches *b, pal_position at)
 {
     if (b->walked.epoch == at.epoch && b->walked.index == at.index) return;
@@ -138,8 +137,8 @@ static void walk(pal_batches *b, pal_position at)
     b->walked = at;
 }
 
-/* A sequence, or what fills a row up, that has entries i to i + n of the batch: as far as it is in
- * the own part. */
+/* Adds a sequence, or the filling of a row, that has entries i to i + n of the batch. Only what is
+ * in this process's part is added. */
 static void add_sequence(const pal_batches *b, pal_slot *slot, int64_t i, int64_t n)
 {
     if (i + n <= b->begin || i >= b->end) return;
@@ -147,8 +146,8 @@ static void add_sequence(const pal_batches *b, pal_slot *slot, int64_t i, int64_
     slot->offsets[slot->sequences++] = i > b->begin ? i - b->begin : 0;
 }
 
-/* Entries i to i + n of the batch, tokens from `first` on with `targets` targets: those of them
- * that are in the own part are read. */
+/* Reads entries i to i + n of the batch, as far as they are in this process's part. They are the
+ * tokens from `first` on, and `targets` of them have a target. */
 static pal_status read_piece(pal_batches *b, pal_slot *slot, int64_t i, int64_t n, int64_t first,
                              int64_t targets)
 {
@@ -167,7 +166,8 @@ static pal_status read_piece(pal_batches *b, pal_slot *slot, int64_t i, int64_t 
     return PAL_OK;
 }
 
-/* As much of the next document as fits from entry i of the batch on, up to the end of its row. */
+/* Takes as much of the next document as fits between entry i of the batch and the end of its
+ * row. */
 static pal_status draw_piece(pal_batches *b, int64_t epoch, pal_slot *slot, int64_t i,
                              int64_t *taken)
 {
@@ -193,7 +193,7 @@ static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
     const int64_t part = b->high - b->low;
     int64_t i = 0, taken;
     walk(b, *at);
-    b->walked = (pal_position){-1, 0}; /* until this batch is whole */
+    b->walked = (pal_position){-1, 0}; /* until this batch is complete */
     while (i < b->tokens) {
         if (at->index == part) {
             if (b->opts.validation) break;
@@ -205,12 +205,12 @@ static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
         i += taken, at->index += taken;
     }
     b->walked = *at;
-    /* What fills a row up is a sequence too, so that none is longer than a row. */
+    /* The filling of a row is a sequence too, so that no sequence is longer than a row. */
     for (int64_t n; i < b->tokens; i += n) {
         n = b->opts.len - i % b->opts.len;
         add_sequence(b, slot, i, n);
     }
-    if (slot->sequences == 0) { /* a stretch without a token, where a sequence ends */
+    if (slot->sequences == 0) { /* a part without a token, where a sequence ends */
         slot->offsets[slot->sequences++] = 0;
         slot->continued = true;
     }

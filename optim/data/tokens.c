@@ -1,6 +1,6 @@
 /*
- * tokens.c - the store of tokens: an HDF5 file (docs/data.md) that is written whole and read by
- * parts.
+ * tokens.c - the store of tokens: an HDF5 file (docs/data.md) that is written as a whole and read
+ * by ranges.
  */
 #include "optim/data.h"
 #include "tensor/internal.h"
@@ -10,7 +10,7 @@
 
 enum { VERSION = 1, NAME_BYTES = 256, BLOCKS = 16 };
 
-/* What the datasets are called. */
+/* Names of the datasets. */
 static const char TOKENS[] = "/tokens", OFFSETS[] = "/offsets", LENGTHS[] = "/token_bytes",
                   TOKENIZER[] = "/tokenizer";
 
@@ -18,7 +18,8 @@ static const int64_t MOST_VOCAB = INT64_C(1) << 31;
 
 int pal_tokens_width(int64_t vocab) { return vocab <= 1 << 8 ? 1 : vocab <= 1 << 16 ? 2 : 4; }
 
-/* Whether offsets run from 0 to count without a decrease; else which one does not. */
+/* Whether offsets run from 0 to count and never decrease. If not, *bad is the index of a
+ * wrong one. */
 static bool check_offsets(const int64_t *offsets, int64_t documents, int64_t count, int64_t *bad)
 {
     for (*bad = 0; *bad <= documents; ++*bad)
@@ -37,7 +38,7 @@ static int64_t token_at(const void *tokens, int width, int64_t i)
                         : ((const uint32_t *)tokens)[i];
 }
 
-/* Checks the source, whose defaults are filled in, and adds up its bytes of text. */
+/* Checks the source, whose defaults are filled in, and sums its bytes of text. */
 static pal_status check_source(const pal_tokens_source *s, int64_t *bytes, pal_error *error)
 {
     int64_t bad;
@@ -109,7 +110,7 @@ pal_status pal_tokens_write(const char *path, const pal_tokens_source *source, p
 struct pal_tokens {
     pal_h5 *file;
     pal_h5_reader *reader;
-    const char *path; /* behind the structure */
+    const char *path; /* stored behind the structure */
     char name[NAME_BYTES];
     int64_t count, documents, vocab, bytes;
     int64_t *offsets;
@@ -136,7 +137,7 @@ static pal_status short_of_memory(const pal_tokens *t, pal_error *error)
     return pal_error_set(error, PAL_ENOMEM, "%s: no memory to open the store", t->path);
 }
 
-/* A whole number from an attribute of the file, within low .. high. */
+/* Reads a whole number within low .. high from an attribute of the file. */
 static pal_status read_number(pal_tokens *t, const char *name, int64_t low, int64_t high,
                               int64_t *value, pal_error *error)
 {
@@ -149,8 +150,11 @@ static pal_status read_number(pal_tokens *t, const char *name, int64_t low, int6
     return PAL_OK;
 }
 
-/* Opens a dataset of whole numbers and makes room for `count` of them, of `each` bytes and a zero
- * behind them (count -1: as many as there are). Its checksum joins the store's. */
+/*
+ * Opens a dataset of whole numbers and allocates room for `count` of them, of `each` bytes, and for
+ * one zero behind them. count = -1 means as many as there are. Its checksum joins that of the
+ * store.
+ */
 static pal_status open_part(pal_tokens *t, const char *name, int64_t *count, size_t each,
                             pal_h5_reader **reader, void **memory, pal_error *error)
 {
@@ -186,7 +190,8 @@ static pal_status read_offsets(pal_tokens *t, pal_error *error)
     return s;
 }
 
-/* The lengths of tokens (each of 4 bytes) or the tokenizer's text (of 1), by pieces. */
+/* Reads the lengths of tokens (4 bytes each) or the tokenizer's text (1 byte each), a piece at a
+ * time. */
 static pal_status read_small(pal_tokens *t, pal_h5_reader *reader, const char *name, int64_t count,
                              void *memory, size_t each, pal_error *error)
 {

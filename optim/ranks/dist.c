@@ -1,8 +1,8 @@
 /*
  * dist.c - ranks: the grid they form, and the numbers they tell each other.
  *
- * What layers and the loop wait for is small: sums are gathered and added by each rank in the order
- * of ranks, so that all get the same bits whatever way MPI takes. MPI's own errors end the job.
+ * Layers and the loop wait only for small data. Each rank gathers the numbers and adds them in the
+ * order of ranks, so that all get the same bits. MPI's own errors end the job.
  */
 #include "optim/ranks/dist_private.h"
 
@@ -51,7 +51,7 @@ void pal_dist_sum(pal_dist *d, int n, double *x)
 void pal_dist_sum_i64(pal_dist *d, int n, int64_t *x)
 {
     if (pal_dist_size(d) == 1) return;
-    MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world); /* exact in any order */
+    MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world); /* exact in every order */
 }
 
 void pal_dist_barrier(pal_dist *d)

@@ -1,6 +1,4 @@
-/*
- * dist_private.h - what the files of ranks share, with MPI's types in it: dist*.c only.
- */
+/* dist_private.h - what the files dist*.c share; it uses types of MPI. */
 #ifndef PAL_OPTIM_DIST_PRIVATE_H
 #define PAL_OPTIM_DIST_PRIVATE_H
 
@@ -17,17 +15,17 @@ struct pal_shard;     /* dist_shard.c */
 
 struct pal_dist {
     pal_dist_opts opts;      /* with defaults filled in */
-    int rank, size;          /* of the world */
-    bool parallel;           /* MPI is up; else size is 1 and no communicator is there */
-    bool started;            /* MPI_Init_thread was called here */
+    int rank, size;          /* in MPI_COMM_WORLD */
+    bool parallel;           /* MPI is running; otherwise size is 1 and there is no communicator */
+    bool started;            /* MPI_Init_thread was called by pal_dist_start */
     MPI_Comm world;          /* all ranks: sums, texts, files */
-    MPI_Comm gradients;      /* all ranks: the buckets, which may be under way meanwhile */
-    MPI_Comm sequence;       /* those of this data_index */
-    pal_comm parts;          /* the last, for layers */
+    MPI_Comm gradients;      /* all ranks: for the buckets, while `world` is used for other data */
+    MPI_Comm sequence;       /* the ranks with this data_index */
+    pal_comm parts;          /* the same ranks, for layers */
     unsigned char *gathered; /* room for PAL_DIST_NUMBERS numbers of 8 bytes from each rank */
-    char agreed[sizeof(pal_error)];  /* the last message that all ranks have alike; "": none */
-    struct pal_reduction *reduction; /* NULL: nothing is attached */
-    struct pal_shard *shard;         /* NULL: all ranks have all of the optimiser's state */
+    char agreed[sizeof(pal_error)];  /* the last message that all ranks have; "": none */
+    struct pal_reduction *reduction; /* NULL: no parameters are attached */
+    struct pal_shard *shard;         /* NULL: every rank has the optimiser's whole state */
 };
 
 /* What MPI calls a real type. */
@@ -44,11 +42,11 @@ static inline MPI_Datatype pal_dist_type(pal_dtype dtype)
     pal_dtype_unknown(dtype, __func__);
 }
 
-/* What was attached; NULL is allowed. */
+/* Frees what pal_dist_attach made. NULL is allowed. */
 void pal_reduction_free(struct pal_reduction *reduction);
 /* Ends the division of an optimiser's state, if there is one. */
 void pal_shard_free(pal_dist *dist);
-/* Of each of these parameters; NULL: they have none. */
+/* The owner of each of these parameters; NULL: they have none. */
 const int *pal_shard_owners(const pal_dist *dist, const pal_params *params);
 
 #endif

@@ -1,11 +1,10 @@
 /*
- * dist_reduce.c - sums of gradients over ranks, while backward still runs.
+ * dist_reduce.c - sums gradients over ranks while backward still runs.
  *
- * Buckets are started strictly in their order, on every rank, because MPI matches collective
- * operations by their order: one that is complete early waits for those before it. What a rank does
- * not complete in backward (a parameter that its graph does not use) is started at the end. The sum
- * of a bucket is taken in an order that depends on its size and the number of ranks, not on who
- * comes first.
+ * MPI matches collective operations by their order, so every rank starts the buckets in the same
+ * order. A bucket that is complete early waits for those before it. Buckets that are not complete
+ * after backward (a parameter is not used in the rank's graph) are started at the end. The order of
+ * additions in a bucket depends on its size and the number of ranks, not on which rank comes first.
  */
 #include "autograd/internal.h"
 #include "optim/ranks/dist_private.h"
@@ -17,30 +16,31 @@
 
 typedef struct part {
     void *memory;
-    int count; /* elements */
+    int count; /* number of elements */
     MPI_Datatype type;
-    int owner;   /* who gets the sum; -1: all */
-    int waiting; /* parameters whose gradients are not complete */
+    int owner;   /* the rank that gets the sum; -1: all */
+    int waiting; /* number of parameters whose gradients are not complete */
 } part;
 
 struct pal_reduction {
     pal_params *params;
     pal_tape *tape;
-    int count;      /* of the parameters */
+    int count;      /* number of parameters */
     size_t size;    /* of this allocation */
-    int *bucket_of; /* of each parameter; -1: in none */
-    bool *complete; /* each */
-    part *parts;    /* of each bucket, as are the next two */
+    int *bucket_of; /* of each parameter; -1: none */
+    bool *complete; /* of each parameter: its gradient is complete */
+    part *parts;    /* one for each bucket, as in the next two arrays */
     pal_dist_bucket *trace;
     MPI_Request *request;
     bool printing; /* PAL_TRACE=dist */
 
-    int buckets, next, oldest; /* to be started next; not known to be finished */
+    int buckets, next, oldest; /* number of buckets; the next one to start; the oldest that may not
+                                  have finished */
     bool running;
-    double origin; /* of the times */
+    double origin; /* start of the times */
     int64_t operations;
     struct pal_dist_times times;
-    pal_grad_fn *on_grad; /* the program's */
+    pal_grad_fn *on_grad; /* the callback of the program */
     void *on_grad_user;
     pal_between_fn *between;
     void *between_user;
@@ -55,7 +55,7 @@ static double now(void)
 
 /* ---- Buckets ---- */
 
-/* Whether parameter i, of lower index than those of bucket b, joins it. */
+/* Whether parameter i joins bucket b, whose parameters have higher indices. */
 static bool joins(const struct pal_reduction *r, const int *owner, int b, int i, int64_t most)
 {
     if (owner && owner[i] != owner[r->trace[b].last]) return false;
@@ -66,7 +66,7 @@ static bool joins(const struct pal_reduction *r, const int *owner, int b, int i,
     return span.block == last.block && count * (int64_t)pal_dtype_size(dtype) <= most;
 }
 
-/* From the parameters as they are now: they may have been frozen or freed since the last time. */
+/* Makes the buckets again: parameters may have been frozen or freed since the last time. */
 static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most)
 {
     r->buckets = 0;
@@ -95,7 +95,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
     }
 }
 
-/* ---- Under way ---- */
+/* ---- During backward ---- */
 
 static void start_bucket(pal_dist *d, int b)
 {
@@ -112,7 +112,7 @@ static void start_bucket(pal_dist *d, int b)
     r->next = b + 1;
 }
 
-/* Asking for the oldest lets MPI go on with all of them. */
+/* Testing the oldest request lets MPI make progress on all of them. */
 static void go_on(struct pal_reduction *r)
 {
     while (r->oldest < r->next) {
@@ -161,7 +161,7 @@ void pal_reduction_free(struct pal_reduction *r)
     if (r) pal_free(r, r->size);
 }
 
-/* The object with its arrays behind it. */
+/* Allocates the object, with its arrays behind it. */
 static struct pal_reduction *allocate(pal_params *params, pal_tape *tape)
 {
     const size_t n = (size_t)pal_params_count(params), head = sizeof(struct pal_reduction);
@@ -188,7 +188,8 @@ pal_status pal_dist_attach(pal_dist *d, pal_params *params, pal_tape *tape, pal_
     if (old && old->running)
         return pal_error_set(error, PAL_EVALUE, "dist_attach: gradients are on their way");
     if (old && old->params == params && old->tape == tape && old->count == pal_params_count(params))
-        return PAL_OK; /* or others at the same place; buckets are made anew for each step */
+        return PAL_OK; /* or other parameters at the same address; each step makes its buckets again
+                        */
     for (int i = 0; i < pal_params_count(params); i++)
         if (pal_params_span(params, i).count > INT_MAX)
             return pal_error_set(error, PAL_EVALUE,
@@ -209,7 +210,7 @@ void pal_dist_reduce_begin(pal_dist *d)
     if (!r) return;
     if (r->running) {
         pal_error error;
-        pal_error_set(&error, PAL_EVALUE, "dist_reduce_begin: the one before has no end");
+        pal_error_set(&error, PAL_EVALUE, "dist_reduce_begin: called again before dist_reduce_end");
         pal_raise(&error);
         return;
     }

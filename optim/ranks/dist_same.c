@@ -1,6 +1,4 @@
-/*
- * dist_same.c - whether all ranks are of one mind: outcomes, texts, parameters.
- */
+/* dist_same.c - whether outcomes, texts and parameters are the same on all ranks. */
 #include "optim/ranks/dist_private.h"
 
 #include <string.h>
@@ -33,8 +31,8 @@ pal_status pal_dist_agree(pal_dist *d, pal_status status, pal_error *error)
 
 /* ---- The first place where a rank differs from rank 0 ---- */
 
-/* place: of this rank's first difference; -1: none. The lowest of all ranks, -1 if there is none;
- * *rank is the first rank that has it. */
+/* place: the place of this rank's first difference; -1: none. Returns the lowest place of all
+ * ranks, or -1. *rank is the first rank that has it. */
 static int64_t first_place(pal_dist *d, int64_t place, int *rank)
 {
     const double mine = (double)place, *all = pal_dist_gather(d, 1, &mine);
@@ -44,7 +42,7 @@ static int64_t first_place(pal_dist *d, int64_t place, int *rank)
     return (int64_t)all[*rank];
 }
 
-/* The text of that rank becomes that of all. */
+/* All ranks get the text of that rank. */
 static void text_of(pal_dist *d, int rank, char *text, int size)
 {
     MPI_Bcast(text, size, MPI_CHAR, rank, d->world);
@@ -53,7 +51,7 @@ static void text_of(pal_dist *d, int rank, char *text, int size)
 
 /* ---- Texts ---- */
 
-enum { SHOWN = 256 }; /* bytes of a line in a message */
+enum { SHOWN = 256 }; /* bytes of a line that a message shows */
 
 /* The number of the first line that differs, from 0; -1: none. */
 static int64_t different_line(const char *a, const char *b)
@@ -109,7 +107,7 @@ pal_status pal_dist_same_text(pal_dist *d, const char *what, const char *text, p
 
 enum { AT_ONCE = 64 };
 
-/* Two sums of a parameter, in one number. */
+/* Two checksums of a parameter, in one number. */
 typedef struct sums {
     uint32_t description, value;
 } sums;
@@ -137,15 +135,15 @@ static sums sums_of(const pal_params *p, int i)
     return s;
 }
 
-/* The first parameter that differs from that of rank 0: 2 i if its value does, 2 i + 1 if its
- * description does; -1: none. */
+/* The first parameter that differs from that of rank 0. Returns 2 i if its value differs, 2 i + 1
+ * if its description does; -1: none. */
 static int64_t different_parameter(pal_dist *d, const pal_params *p)
 {
     const int own = pal_params_count(p);
     int count = own;
     int64_t found = -1;
     pal_dist_broadcast(d, &count, sizeof count);
-    if (own > count) found = 2 * (int64_t)count + 1; /* unless one of those before it differs */
+    if (own > count) found = 2 * (int64_t)count + 1; /* unless an earlier parameter differs */
     for (int at = 0; at < count; at += AT_ONCE) {
         sums wanted[AT_ONCE] = {0};
         const int n = count - at < AT_ONCE ? count - at : AT_ONCE;

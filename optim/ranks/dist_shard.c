@@ -1,6 +1,6 @@
 /*
- * dist_shard.c - the optimiser's state over ranks: who owns which parameters, the norm of gradients
- * that each has a part of, and the values that go from their owners to all.
+ * dist_shard.c - divides the optimiser's state over ranks: which rank owns which parameters, the
+ * norm of gradients that are spread over owners, and the values that owners send to all.
  */
 #include "autograd/internal.h"
 #include "optim/ranks/dist_private.h"
@@ -11,15 +11,16 @@
 struct pal_shard {
     pal_optim *optim;
     const pal_params *params;
-    int count, blocks;    /* of the parameters */
-    size_t size;          /* of this allocation */
-    int *owner;           /* of each parameter */
-    pal_setting *mine;    /* of each: all alike, others' elsewhere */
-    int *counts, *from;   /* of each rank in each block: elements, the first */
-    MPI_Request *request; /* of each block */
+    int count, blocks; /* number of parameters; number of blocks */
+    size_t size;       /* of this allocation */
+    int *owner;        /* rank that owns each parameter */
+    pal_setting
+        *mine; /* of each parameter: equal settings, with `elsewhere` set if another rank owns it */
+    int *counts, *from;   /* for each rank in each block: number of elements, and the first one */
+    MPI_Request *request; /* one for each block */
 };
 
-/* The object with its arrays behind it, all zero. */
+/* Allocates the object with its arrays behind it, all zero. */
 static struct pal_shard *allocate(pal_optim *optim, int ranks)
 {
     const size_t n = (size_t)optim->count, blocks = (size_t)pal_params_blocks(optim->params);
@@ -55,7 +56,7 @@ static void optimiser_goes(void *dist) { pal_shard_free(dist); }
 
 /* ---- Who owns what ---- */
 
-/* Bytes of moments, or those of the parameter where it has none. */
+/* The bytes of the moments of parameter i, or of the parameter itself if it has no moments. */
 static double weight(const pal_optim *optim, int i)
 {
     const pal_span span = pal_params_span(optim->params, i);
@@ -64,7 +65,8 @@ static double weight(const pal_optim *optim, int i)
     return (double)span.count * (double)pal_dtype_size(dtype) * (moments ? moments : 1);
 }
 
-/* The rank with the least, of those that have no part of the block; the last resort is `now`. */
+/* The rank with the smallest load of those that own nothing in this block; if there is none,
+ * `now`. */
 static int least(const double *load, const int *counts, int ranks, int now)
 {
     int best = now;
@@ -73,7 +75,8 @@ static int least(const double *load, const int *counts, int ranks, int now)
     return best;
 }
 
-/* A stretch of the block to each rank, such that all have about as much as the others so far. */
+/* Gives each rank neighbouring parameters of the block, so that all ranks own about as much
+ * so far. */
 static void divide_block(struct pal_shard *s, int b, int ranks, double *load)
 {
     int *counts = s->counts + (size_t)b * (size_t)ranks,

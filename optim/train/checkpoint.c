@@ -1,6 +1,4 @@
-/*
- * checkpoint.c - the whole state of a run as one file.
- */
+/* checkpoint.c - the whole state of a run in one file. */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
@@ -16,7 +14,7 @@ enum { DATA_BYTES = 256 };
 
 /* ---- Texts ---- */
 
-/* The kernels that decide about bits: what pal_kernels_in_use says but the threads. */
+/* The kernels that decide the bits: pal_kernels_in_use without the threads. */
 static void kernel_family(char text[64])
 {
     snprintf(text, 64, "%s", pal_kernels_in_use());
@@ -70,7 +68,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     char kernels[64], schedule[256] = "";
     kernel_family(kernels);
     if (c->schedule) schedule_text(c->schedule, schedule);
-    /* What is longer could not be read again. */
+    /* A longer text could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) ||
         (c->config && strlen(c->config) >= PAL_CHECKPOINT_CONFIG_BYTES))
         return pal_error_set(
@@ -91,7 +89,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     return PAL_OK;
 }
 
-/* The generator's three numbers, bit by bit. */
+/* The three numbers of the generator, bit by bit. */
 static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_SHAPE(3), words); }
 
 static pal_status check_values(const pal_checkpoint *c, pal_error *error)
@@ -149,7 +147,8 @@ static pal_status get_count(pal_h5 *file, const char *name, int64_t *value, pal_
     pal_status s = pal_h5_get_number(file, "/", name, &x, error);
     if (s != PAL_OK) return s;
     if (!(x >= 0 && x <= 0x1p53 && x == floor(x)))
-        return pal_error_set(error, PAL_EFORMAT, "its %s is %g, which is no count", name, x);
+        return pal_error_set(error, PAL_EFORMAT,
+                             "its %s is %g, which is not a whole number from 0 on", name, x);
     *value = (int64_t)x;
     return PAL_OK;
 }
@@ -194,7 +193,7 @@ static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     return s;
 }
 
-/* What is read, and not yet known to stay. */
+/* What has been read, before it is certain that it will be used. */
 typedef struct reading {
     pal_undo optim, average;
     pal_pending params;
@@ -210,7 +209,7 @@ static pal_status get_states(const pal_checkpoint *c, pal_h5 *file, reading *r, 
                        : s;
 }
 
-/* Cannot fail. */
+/* Uses what was read, or drops it. It cannot fail. */
 static void settle(reading *r, bool take)
 {
     pal_undo_end(&r->optim, !take);
@@ -225,7 +224,7 @@ static pal_status get_attributes(pal_checkpoint *c, pal_h5 *file, pal_error *err
     return s == PAL_OK ? get_texts(c, file, error) : s;
 }
 
-/* Parameters, optimiser, average and the rest on all ranks, or none of them. */
+/* Either all ranks load parameters, optimiser, average and the rest, or none does. */
 pal_status pal_checkpoint_get(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
     pal_checkpoint fresh = *c;
@@ -269,7 +268,7 @@ pal_status pal_checkpoint_load(pal_checkpoint *c, const char *path, pal_error *e
         s = pal_checkpoint_get(c, file, &why);
         pal_h5_close(file);
     } else {
-        s = pal_dist_agree(c->dist, s, &why); /* what the others do in pal_checkpoint_get */
+        s = pal_dist_agree(c->dist, s, &why); /* the other ranks do this in pal_checkpoint_get */
     }
     return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }

@@ -1,9 +1,10 @@
 /*
- * journal.c - log.csv, log.jsonl and samples.txt of a run: they grow in place by whole rows, and
- * are cut back to a step when a run is continued.
+ * journal.c - log.csv, log.jsonl and samples.txt of a run. They grow in place by whole rows, and
+ * are cut back to a step when a run continues.
  *
- * Rows are written by write(2) as they come, so that a process that is killed leaves at most a torn
- * last row, which the cut drops. A row that cannot be written whole is taken back.
+ * Each row is written at once by write(2). So a process that is killed leaves at most one
+ * incomplete row at the end, and the cut removes it. A row that cannot be written completely is
+ * removed again.
  */
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
@@ -21,13 +22,13 @@ enum { ROW = 4096, COLUMNS = 512 };
 
 struct pal_journal {
     int csv, json;
-    off_t csv_end, json_end; /* of the last whole row */
+    off_t csv_end, json_end; /* end of the last whole row */
     char columns[COLUMNS];
 };
 
 /* ---- Cutting back ---- */
 
-/* The step of a row; -1: the line is none. */
+/* The step of a row; -1: the line is not a row. */
 typedef int64_t step_fn(const char *line);
 
 static int64_t csv_step(const char *line)
@@ -43,13 +44,13 @@ static int64_t json_step(const char *line)
     return strncmp(line, begin, strlen(begin)) ? -1 : strtoll(line + strlen(begin), NULL, 10);
 }
 
-/* The lines that follow "step N" belong to it; they are indented. */
+/* The lines after "step N" belong to it; they are indented. */
 static int64_t sample_step(const char *line)
 {
     return strncmp(line, "step ", 5) ? -1 : strtoll(line + 5, NULL, 10);
 }
 
-/* Copies whole lines of steps 1..last; with `texts` the lines behind one go with it. */
+/* Copies whole lines of steps 1..last; with `texts` also the lines that follow each of them. */
 static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, bool texts)
 {
     char *line = NULL;
@@ -65,7 +66,7 @@ static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, boo
     return !ferror(from);
 }
 
-/* A file to read; NULL with PAL_OK if there is none. */
+/* Opens a file for reading. If there is none, *file is NULL and the result is PAL_OK. */
 static pal_status open_old(FILE **file, const char *path, pal_error *error)
 {
     *file = fopen(path, "r");
@@ -73,7 +74,7 @@ static pal_status open_old(FILE **file, const char *path, pal_error *error)
     return pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
 }
 
-/* Writes `header` and the rows that stay to the temporary file of this name. */
+/* Writes `header` and the rows that are kept to the temporary file for this name. */
 static pal_status cut(const char *folder, const char *name, const char *header, step_fn *step_of,
                       int64_t last, bool texts, pal_error *error)
 {
@@ -102,7 +103,7 @@ static pal_status cut(const char *folder, const char *name, const char *header, 
     return s;
 }
 
-/* Compares the first line of a log that goes on. */
+/* Compares the first line of a log that continues. */
 static pal_status check_columns(const char *folder, const char *header, pal_error *error)
 {
     char path[PAL_PATH], line[COLUMNS + 16] = "";
@@ -201,7 +202,7 @@ PAL_PRINTF(2, 3) static void add(row *r, const char *format, ...)
     if (r->used >= sizeof r->text) r->used = sizeof r->text - 1;
 }
 
-/* Whole numbers with all their digits, others with nine. */
+/* Writes whole numbers with all digits, others with nine. */
 static void add_number(row *r, double x)
 {
     add(r, x == floor(x) && fabs(x) < 1e15 ? "%.0f" : "%.9g", x);
@@ -241,7 +242,8 @@ static pal_status append(int fd, off_t *end, const row *r, const char *name, pal
         return PAL_OK;
     }
     pal_status s = pal_error_set(error, PAL_EIO, "%s cannot be written: %s", name, strerror(errno));
-    if (ftruncate(fd, *end) != 0) return s; /* a torn row is dropped when the run goes on */
+    if (ftruncate(fd, *end) != 0)
+        return s; /* if it fails, the incomplete row is removed when the run continues */
     return s;
 }
 
@@ -292,6 +294,7 @@ pal_status pal_samples_add(const char *folder, int64_t step, const char *text, s
     if (to) good = fclose(to) == 0 && good;
     if (good) return PAL_OK;
     s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
-    if (end >= 0 && truncate(path, end) != 0) return s; /* a torn sample is not worse than this */
+    if (end >= 0 && truncate(path, end) != 0)
+        return s; /* an incomplete sample does no more harm than this error */
     return s;
 }

@@ -1,6 +1,4 @@
-/*
- * plot.c - the curves of a run as SVG, drawn by gnuplot from the columns of log.csv.
- */
+/* plot.c - draws the curves of a run as SVG, by gnuplot, from the columns of log.csv. */
 #include "optim/train/run_folder.h"
 #include "optim/train/gnuplot.h"
 
@@ -40,7 +38,7 @@ static void curve(const pal_script *script, const char *column, const char *titl
     fprintf(script->to, " title '%s' with %s", title, how);
 }
 
-/* The field number `i` of a line that is taken apart; NULL if it has fewer. */
+/* Field number `i` of a line, which is split in place; NULL if it has fewer fields. */
 static const char *field(char *line, int i)
 {
     const char *word = NULL;

@@ -1,6 +1,4 @@
-/*
- * run_folder.c - the checkpoints in a run's folder, by number of step, and its small files.
- */
+/* run_folder.c - the checkpoints in a run's folder, by step, and the small files there. */
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
 #include "tensor/number.h"
@@ -25,7 +23,7 @@ char *pal_run_path(char *path, size_t size, const char *folder, int64_t step)
     return path;
 }
 
-/* The step of "step-00000060.h5", with *rest behind it; 0: another name. */
+/* The step in "step-00000060.h5", with *rest at what follows; 0: another name. */
 static int64_t step_of(const char *name, const char **rest)
 {
     char *end;
@@ -33,7 +31,7 @@ static int64_t step_of(const char *name, const char **rest)
     errno = 0;
     long long step = strtoll(name + 5, &end, 10);
     if (errno || step < 1 || strncmp(end, ".h5", 3)) return 0;
-    char known[64]; /* step-9.h5 is none of ours: pal_run_path would not find it */
+    char known[64]; /* step-9.h5 is not ours: pal_run_path would not find it */
     snprintf(known, sizeof known, "step-%08lld.h5", step);
     if (strncmp(name, known, strlen(known))) return 0;
     *rest = end + 3;
@@ -54,7 +52,7 @@ static pal_status refused(const char *path, const char *what, pal_error *error)
 
 /* ---- Making it ---- */
 
-/* NAME.h5.tmp-PID-N, as pal_h5_commit makes it. */
+/* Whether a name is NAME.h5.tmp-PID-N, as pal_h5_commit makes it. */
 static bool is_begun(const char *name)
 {
     const char *end = strstr(name, ".h5.tmp-");

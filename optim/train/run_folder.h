@@ -1,16 +1,17 @@
-/*
- * run_folder.h - what the files of a run share, and nobody else sees.
- */
+/* run_folder.h - what only the files of a run share. */
 #ifndef PAL_OPTIM_RUN_FOLDER_H
 #define PAL_OPTIM_RUN_FOLDER_H
 
 #include "optim/train.h"
 
-/* FOLDER/NAME; PAL_EVALUE if it is too long. */
+/* Writes FOLDER/NAME to path; PAL_EVALUE if it is too long. */
 pal_status pal_path_of(char path[PAL_PATH], const char *folder, const char *name, pal_error *error);
 
-/* A file that is replaced is written as NAME.tmp, flushed, and renamed; or dropped. Writing
- * flushes, and leaves nothing after an error; renaming flushes the folder. */
+/*
+ * A file to be replaced is written as NAME.tmp, flushed and renamed, or it is dropped.
+ * pal_fresh_write also flushes, and leaves no file after an error. pal_fresh_rename flushes the
+ * folder.
+ */
 pal_status pal_fresh_path(char path[PAL_PATH], const char *folder, const char *name,
                           pal_error *error);
 PAL_CHECKED pal_status pal_fresh_write(const char *folder, const char *name, const char *text,
@@ -19,22 +20,22 @@ PAL_CHECKED pal_status pal_fresh_flush(const char *folder, const char *name, pal
 PAL_CHECKED pal_status pal_fresh_rename(const char *folder, const char *name, pal_error *error);
 void pal_fresh_drop(const char *folder, const char *name);
 
-/* Removes what pal_h5_commit had begun in the folder when its process was killed. */
+/* Removes temporary files that pal_h5_commit left in the folder when its process was killed. */
 void pal_run_clean(const char *folder);
 
-/* What pal_checkpoint_load compares and sets beside the states (checkpoint.c), which are not
- * read: parameters, optimiser, average and generator stay. */
+/* Compares and sets what pal_checkpoint_load does, without the states (checkpoint.c): parameters,
+ * optimiser, average and generator are not read and do not change. */
 PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error);
 
-/* pal_journal_open in two: everything that can be refused, which leaves log.csv.tmp and
- * log.jsonl.tmp, or nothing after an error; and taking them over. */
+/* pal_journal_open in two steps. The first does all that can be refused; it leaves log.csv.tmp and
+ * log.jsonl.tmp, or nothing after an error. The second puts them in place. */
 PAL_CHECKED pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,
                                            pal_error *error);
 PAL_CHECKED pal_status pal_journal_start(pal_journal **log, const char *folder, const char *columns,
                                          pal_error *error);
 
-/* samples.txt (journal.c): "step 40" and the text, indented. Cutting writes samples.txt.tmp, with
- * the samples up to step `last`. */
+/* samples.txt (journal.c) has "step 40" and then the text, indented. Cutting writes samples.txt.tmp
+ * with the samples up to step `last`. */
 PAL_CHECKED pal_status pal_samples_cut(const char *folder, int64_t last, pal_error *error);
 PAL_CHECKED pal_status pal_samples_add(const char *folder, int64_t step, const char *text,
                                        size_t size, pal_error *error);

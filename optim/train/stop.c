@@ -1,11 +1,9 @@
-/*
- * stop.c - signals that ask a loop to stop. The handler does nothing but note the first of them.
- */
+/* stop.c - signals that ask a loop to stop. The handler only notes the first of them. */
 #include "optim/train.h"
 
 #include <signal.h>
 
-/* Signals belong to the process, so this does too. */
+/* Global, because signals belong to the process. */
 static volatile sig_atomic_t requested;
 
 static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGXFSZ, SIGPIPE};
@@ -24,7 +22,7 @@ void pal_stop_install(void)
     for (int i = 0; i < SIGNALS; i++) {
         bool ignored = numbers[i] == SIGXFSZ || numbers[i] == SIGPIPE;
         struct sigaction how = {.sa_handler = ignored ? SIG_IGN : note, .sa_flags = SA_RESTART};
-        /* After one SIGINT the default is back, and ends the process. */
+        /* After one SIGINT the default action is back and will end the process. */
         if (numbers[i] == SIGINT) how.sa_flags |= (int)SA_RESETHAND;
         sigemptyset(&how.sa_mask);
         sigaction(numbers[i], &how, installed ? NULL : &before[i]);

@@ -1,6 +1,4 @@
-/*
- * train.c - the loop: steps, evaluation, samples, log, checkpoints, and the end of it.
- */
+/* train.c - the loop: steps, evaluation, samples, log, checkpoints, and how it ends. */
 #include "autograd/autograd.h"
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
@@ -20,21 +18,21 @@ typedef struct loop {
     const pal_train_opts *o;
     pal_checkpoint state;
     pal_journal *log;
-    pal_lock *lock; /* taken here; NULL: none, or it is the caller's */
+    pal_lock *lock; /* lock that was taken here; NULL: none, or the caller's */
     pal_step last;
-    int64_t first;   /* the step that this process began after */
-    int64_t counted; /* targets in this process */
+    int64_t first;   /* the step after which this process began */
+    int64_t counted; /* number of targets in this process */
     double began;
-    int64_t saved; /* the last step that is on disk */
-    int64_t named; /* the step that best.txt names; 0: none */
-    bool unsaved;  /* a checkpoint could not be written, and none has been since */
-    bool writes;   /* this process keeps the folder: rank 0 does */
+    int64_t saved; /* last step with a checkpoint on disk */
+    int64_t named; /* step that best.txt names; 0: none */
+    bool unsaved;  /* the last attempt to write a checkpoint failed */
+    bool writes;   /* this process keeps the folder; only rank 0 does */
     bool finished; /* a callback has ended the run */
-    bool together; /* and all write a checkpoint, of an optimiser whose state is divided */
-    bool quiet;    /* rank 0 alone prints */
+    bool together; /* all ranks write a checkpoint, because the optimiser's state is divided */
+    bool quiet;    /* only rank 0 prints */
     pal_accord accord;
     int64_t check_every; /* PAL_CHECK=ranks: steps between comparisons; 0: none */
-    bool line_open;      /* the line of progress on a terminal can be overwritten */
+    bool line_open; /* the progress line on a terminal is not finished and can be overwritten */
 } loop;
 
 static double now(void)
@@ -44,7 +42,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- What a person reads ---- */
+/* ---- Output on the terminal ---- */
 
 static void end_line(loop *l)
 {
@@ -53,7 +51,7 @@ static void end_line(loop *l)
     fflush(stdout);
 }
 
-/* On a terminal the line is rewritten, elsewhere one in twenty steps is kept. */
+/* On a terminal the line is overwritten. Otherwise one step in twenty is printed. */
 static void progress(loop *l, double held_out)
 {
     const int64_t step = l->state.step, steps = l->o->steps;
@@ -90,7 +88,8 @@ static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error 
 
 /* ---- Checkpoints ---- */
 
-/* The file, and l->saved tells whether it is there; then what lies around it. */
+/* Writes the checkpoint, then best.txt, and removes old checkpoints. l->saved shows whether the
+ * checkpoint is on disk. */
 static pal_status write_checkpoint(loop *l, pal_error *error)
 {
     char path[PAL_PATH];
@@ -104,12 +103,13 @@ static pal_status write_checkpoint(loop *l, pal_error *error)
         s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
         if (s == PAL_OK) l->named = l->state.best_step;
     }
-    /* Not before best.txt names the new best: it would remove the one that is named. */
+    /* Only after best.txt names the new best, because this removes the checkpoint of the old
+     * best. */
     if (s == PAL_OK) s = pal_run_keep(o->folder, o->keep, l->state.best_step, error);
     return s;
 }
 
-/* value: of an evaluation at this step, NaN if there was none. */
+/* value: the evaluation at this step, NaN if there was none. */
 static pal_status save_folder(loop *l, double value, pal_error *error)
 {
     pal_error why, reason;
@@ -128,7 +128,7 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
                       why.message);
         return cannot_write(l, s, &reason, error);
     }
-    l->state.best_step = best_step; /* what is not there is not the best */
+    l->state.best_step = best_step; /* a checkpoint that was not written cannot be the best */
     l->state.best = best;
     const int64_t old = pal_run_last(l->o->folder, 0);
     if (old)
@@ -142,7 +142,7 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     return cannot_write(l, s, &reason, error);
 }
 
-/* The part of a rank that does not keep the folder. */
+/* The work of a rank that does not keep the folder. */
 static void help_to_save(loop *l)
 {
     char path[PAL_PATH];
@@ -150,10 +150,10 @@ static void help_to_save(loop *l)
     pal_run_path(path, sizeof path, l->o->folder, l->state.step);
     pal_status s = pal_dist_agree(l->o->dist, PAL_OK, &why);
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, &why);
-    (void)s; /* the same as where the folder is kept */
+    (void)s; /* the same outcome as on the rank that keeps the folder */
 }
 
-/* All ranks have the outcome of the one that writes. */
+/* All ranks get the outcome of the rank that writes. */
 static pal_status save(loop *l, double value, pal_error *error)
 {
     struct {
@@ -174,7 +174,7 @@ static pal_status save(loop *l, double value, pal_error *error)
 
 /* ---- Evaluation and samples ---- */
 
-/* The generator goes on as if there had been none. */
+/* The evaluation does not change the generator. */
 static pal_status evaluate(loop *l, double *value, pal_error *error)
 {
     const pal_train_opts *o = l->o;
@@ -273,10 +273,10 @@ static pal_status load(loop *l, pal_error *error)
 }
 
 /*
- * The small files of the folder as this run begins or goes on: all are written under other names
- * before the first is renamed. Later checkpoints are set aside first of all, so that a process that
- * is killed in between leaves logs that are too long for the newest checkpoint, which are cut the
- * next time, and none that are too short.
+ * Prepares the small files of the folder for a run that begins or continues. All are written under
+ * other names before the first is renamed. Later checkpoints are set aside before that. So if the
+ * process is killed in between, the logs may be too long for the newest checkpoint, but never too
+ * short; the next start cuts them.
  */
 static pal_status arrange(loop *l, pal_error *error)
 {
@@ -297,7 +297,8 @@ static pal_status arrange(loop *l, pal_error *error)
     return s;
 }
 
-/* The folder is there, nobody else writes in it, and it holds a run if one is to be continued. */
+/* Makes sure that the folder exists, that no other process writes to it, and that it holds no run
+ * unless one is continued. */
 static pal_status take_folder(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
@@ -339,7 +340,7 @@ static pal_status begin(loop *l, pal_error *error)
     s = pal_dist_agree(o->dist, s, error);
     if (s != PAL_OK) return s;
     if (o->resume) s = pal_dist_agree(o->dist, load(l, error), error);
-    /* Folders that several machines share may show them different files for a moment. */
+    /* Machines that share a folder may see different files in it for a moment. */
     pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
     pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
     if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
@@ -379,7 +380,8 @@ static pal_status write_row(loop *l, double took, double held_out, pal_error *er
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-/* After a step that failed and changed nothing; returns why it did. */
+/* Saves the state after a step that failed and changed nothing. Returns the status of that
+ * failure. */
 static pal_status save_before(loop *l, pal_status why, pal_error *error)
 {
     const int64_t step = l->state.step;
@@ -434,7 +436,7 @@ static pal_status one_step(loop *l, pal_error *error)
     return s;
 }
 
-/* Saves a run that ends before its last step, and says why it does. */
+/* Saves a run that ends before its last step, and prints why it ends. */
 static pal_status stop_early(loop *l, const pal_train_result *result, pal_error *error)
 {
     const int64_t step = l->state.step;

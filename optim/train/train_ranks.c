@@ -1,6 +1,4 @@
-/*
- * train_ranks.c - what the loop asks of several ranks before it begins.
- */
+/* train_ranks.c - what the loop compares on all ranks before it begins. */
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"

@@ -1,5 +1,6 @@
 /*
- * train_step.c - one step of training, and the search for what made a number that is not finite.
+ * train_step.c - one step of training, and the search for the operation that made a number that is
+ * not finite.
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The tape's own message, for who reads errors instead of hearing them. */
+/* Copies the tape's own message, for callers that read errors rather than handle them. */
 static pal_status tape_error(const pal_tape *tape, pal_error *error)
 {
     pal_status s = pal_tape_status(tape);
@@ -18,14 +19,14 @@ static pal_status tape_error(const pal_tape *tape, pal_error *error)
     return pal_error_set(error, s, "%s", pal_tape_message(tape));
 }
 
-/* What the micro-batches of a step add up to. */
+/* The sums over the micro-batches of a step. */
 typedef struct sums {
-    double loss;            /* of all targets */
-    int64_t counted, first; /* targets; and those of the first micro-batch that has any */
+    double loss;            /* sum over all targets */
+    int64_t counted, first; /* number of targets; that of the first micro-batch that has any */
     int64_t bytes;
 } sums;
 
-/* The next micro-batch and its loss. */
+/* Makes the next micro-batch and computes its loss. */
 static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *batch,
                           pal_tensor *loss, pal_error *error)
 {
@@ -34,9 +35,10 @@ static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *ba
         pal_status s = pal_batches_next(o->batches, o->tape, batch, error);
         if (s != PAL_OK) return s;
         if (batch->end)
-            return pal_error_set(error, PAL_EVALUE,
-                                 "train_step: batches of validation end, and "
-                                 "training takes those that do not");
+            return pal_error_set(
+                error, PAL_EVALUE,
+                "train_step: the batches are those of validation, which end; training "
+                "needs batches that do not end");
     }
     *loss = o->loss(o->user, o->tape, number, batch);
     if (pal_is_none(*loss) || pal_tape_status(o->tape) != PAL_OK) return tape_error(o->tape, error);
@@ -44,8 +46,8 @@ static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *ba
 }
 
 /*
- * Adds the gradient of one micro-batch, weighted by its targets against those of the first one:
- * where all have the same number the weight is 1.
+ * Adds the gradient of one micro-batch. Its weight is the number of its targets divided by that of
+ * the first one, so the weight is 1 if all numbers are equal.
  */
 static pal_status micro_batch(const pal_train_opts *o, int64_t number, bool alone, sums *sum,
                               pal_error *error)
@@ -69,7 +71,7 @@ static pal_status micro_batch(const pal_train_opts *o, int64_t number, bool alon
     return PAL_OK;
 }
 
-/* Loss and gradients of the mean over all targets of a step. */
+/* Loss and gradients of the mean over all targets of a step, in a single process. */
 static pal_status gradients_alone(const pal_train_opts *o, int64_t step, pal_step *out,
                                   pal_error *error)
 {
@@ -92,7 +94,8 @@ static pal_status gradients_alone(const pal_train_opts *o, int64_t step, pal_ste
 
 /* ---- Several ranks ---- */
 
-/* A rank that fails while others wait for its part of a sequence cannot tell them: it ends all. */
+/* If a rank fails while others wait for its part of a sequence, it cannot tell them, so it ends all
+ * ranks. */
 static pal_status failed(const pal_train_opts *o, pal_status s, const pal_error *why,
                          pal_error *error)
 {
@@ -102,8 +105,8 @@ static pal_status failed(const pal_train_opts *o, pal_status s, const pal_error 
     return pal_error_set(error, s, "%s", why->message);
 }
 
-/* Before the first backward pass: the targets of all ranks, whether one has failed, and whether one
- * was asked to stop. All take from it the same outcome. */
+/* Called before the first backward pass. It exchanges the number of targets, whether a rank has
+ * failed, and whether one was asked to stop. So all ranks reach the same outcome. */
 static pal_status come_together(const pal_train_opts *o, pal_status s, int64_t *counted,
                                 pal_accord *accord, pal_error *error)
 {
@@ -121,7 +124,7 @@ static pal_status come_together(const pal_train_opts *o, pal_status s, int64_t *
     return any ? pal_dist_agree(o->dist, s, error) : PAL_OK;
 }
 
-/* Backward of one micro-batch; of the last, with the reduction around it. */
+/* Runs backward for one micro-batch; for the last one, between pal_dist_reduce_begin and _end. */
 static pal_status backward_of_rank(const pal_train_opts *o, pal_status s, pal_tensor loss,
                                    int64_t counted, int64_t first, bool last, pal_error *error)
 {
@@ -138,9 +141,9 @@ static pal_status backward_of_rank(const pal_train_opts *o, pal_status s, pal_te
 }
 
 /*
- * The same over ranks: the weight of a rank's micro-batch is its targets against those that all
- * ranks have in the first micro-batch with any. After a failure a rank goes on with what the others
- * wait for.
+ * The same over ranks. The weight of a rank's micro-batch is the number of its targets, divided by
+ * that of all ranks in the first micro-batch that has any. After a failure a rank continues with
+ * all calls that the others wait for.
  */
 static pal_status gradients_of_ranks(const pal_train_opts *o, int64_t step, pal_step *out,
                                      pal_accord *accord, pal_error *error)
@@ -194,7 +197,7 @@ static pal_status gradients(const pal_train_opts *o, int64_t step, pal_step *out
 
 /* ---- A number that is not finite ---- */
 
-/* Hears what the operations say while they are checked. */
+/* An error handler that notes the first error of the operations while they are checked. */
 static void hear(const pal_error *error, void *user)
 {
     pal_error *first = user;
@@ -210,7 +213,7 @@ const char *pal_bad_parameter(const pal_params *params)
     return NULL;
 }
 
-/* Runs the gradients once more with PAL_CHECK=numerics in force. */
+/* Computes the gradients once more, with PAL_CHECK=numerics switched on. */
 static pal_error search(const pal_train_opts *o, int64_t step)
 {
     pal_error found = {0}, ignored;
@@ -228,7 +231,7 @@ static pal_error search(const pal_train_opts *o, int64_t step)
     return found;
 }
 
-/* The sentence for a step whose loss or gradient is not finite. */
+/* Writes the message for a step whose loss or gradient is not finite. */
 static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step *bad,
                           pal_error *error)
 {
@@ -250,10 +253,11 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
     if (s != PAL_OK)
         snprintf(why, sizeof why, "%.600s", found.message);
     else
-        snprintf(why, sizeof why, "%s",
-                 pal_dist_sequence(o->dist)
-                     ? "what made it is looked for where each rank has whole sequences"
-                     : "no operation made it alone; the sum of finite numbers is too large");
+        snprintf(
+            why, sizeof why, "%s",
+            pal_dist_sequence(o->dist)
+                ? "the operation that made it is searched for only if each rank has whole sequences"
+                : "no single operation made it; a sum of finite numbers is too large");
     return pal_error_set(error, PAL_ENUMERIC, "step %lld: %s; %s", (long long)step + 1, what, why);
 }
 

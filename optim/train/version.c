@@ -1,6 +1,6 @@
 /*
- * version.c - which code this is. The Makefile writes the commit to a header that only this file
- * includes, so that a commit recompiles nothing else.
+ * version.c - the version of this code. The Makefile writes the commit to a header that only this
+ * file includes, so that a new commit recompiles nothing else.
  */
 #include "optim/train.h"
 

@@ -1,9 +1,9 @@
 /*
  * crc32c.c - CRC-32C (Castagnoli): the checksum of iSCSI and of many file formats.
  *
- * The polynomial is 0x1EDC6F41, bit-reversed. Where the kernels are not the portable ones, the
- * processor has an instruction for it (SSE4.2); elsewhere eight table look-ups take eight bytes.
- * Source: RFC 3720, appendix B.4; the tables are those of Kounavis, Berry, ISCC 2005.
+ * The polynomial is 0x1EDC6F41, bit-reversed. If the selected kernels are not the portable ones,
+ * the processor has an instruction for it (SSE4.2). Otherwise eight table look-ups process eight
+ * bytes. Source: RFC 3720, appendix B.4; the tables are those of Kounavis, Berry, ISCC 2005.
  */
 #include "tensor/internal.h"
 

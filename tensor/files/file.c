@@ -1,6 +1,4 @@
-/*
- * file.c - system calls on files that go on when a signal comes between.
- */
+/* file.c - system calls on files that continue after a signal. */
 #include "tensor/internal.h"
 
 #include <errno.h>

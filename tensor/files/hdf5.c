@@ -1,16 +1,16 @@
 /*
  * hdf5.c - opening, building and committing files of named arrays.
  *
- * A file is built in memory (the core driver without backing store), because HDF5 1.10 cannot
- * recover from a failed write: the file stays open and the process crashes at exit. The finished
- * image is written by us to a temporary name in the same folder, flushed, and renamed over the
- * path: another process sees the old file or the new one, and a failure leaves the old one. The
- * price is memory for two copies of the data while committing. (Files that several processes build
- * at once are on disk from the beginning: hdf5_mpi.c.)
+ * A file is built in memory (by the core driver without backing store), because HDF5 1.10 cannot
+ * recover from a failed write: the file stays open and the process crashes at exit. Our own code
+ * writes the finished image to a temporary name in the same folder, flushes it and renames it to
+ * the path. So another process sees the old file or the new one, and a failure leaves the old one.
+ * The price is memory for two copies of the data during the commit. (Files that several processes
+ * build together are on disk from the beginning: hdf5_mpi.c.)
  *
- * The latest format has checksums over all metadata. Its superblock also says that a file is being
- * written; H5Fget_file_image (1.10.8) clears that in its copy and forgets the superblock's
- * checksum, without which nobody opens the file. So the checksum is computed here.
+ * The latest format has checksums over all metadata. Its superblock also says whether a file is
+ * being written. H5Fget_file_image (1.10.8) clears that flag in its copy but does not update the
+ * superblock's checksum, and then the file cannot be opened. So the checksum is computed here.
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -100,7 +100,8 @@ bool pal_h5_reachable(const pal_h5 *file, const char *name)
 
 static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
 {
-    char name[64]; /* no such file can exist, and no other file being built has it */
+    char
+        name[64]; /* No such file can exist, and no other file that is being built has this name. */
     snprintf(name, sizeof name, "/dev/null/palimpsest-%p", (const void *)file);
     if (H5Pset_fapl_core(fapl, (size_t)1 << 20, false) < 0 ||
         H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
@@ -114,7 +115,7 @@ static hid_t create_in_memory(const pal_h5 *file, hid_t fapl)
 }
 
 static const char format[] = "palimpsest arrays ";
-enum { FORMAT = 1 }; /* its version */
+enum { FORMAT = 1 }; /* the version of the format */
 
 pal_status pal_h5_sign(pal_h5 *file, pal_error *error)
 {
@@ -147,7 +148,7 @@ pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error)
     return status;
 }
 
-/* A file of ours says its format; what others say in that attribute is their own affair. */
+/* Files of this library state their format. Other libraries may put anything in that attribute. */
 static pal_status check_format(pal_h5 *file, pal_error *error)
 {
     char text[64];
@@ -276,7 +277,7 @@ static void seal_superblock(unsigned char *image, size_t size)
 
 /* ---- Committing ---- */
 
-/* `name` has room for path and the suffix. */
+/* `name` has room for the path and the suffix. */
 static pal_status replace(const char *path, char *name, size_t room, const char *image, size_t size,
                           pal_error *error)
 {

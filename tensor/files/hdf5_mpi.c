@@ -1,15 +1,15 @@
 /*
- * hdf5_mpi.c - files that several processes build at once, by HDF5's MPI-IO driver.
+ * hdf5_mpi.c - files that several processes build together, by HDF5's MPI-IO driver.
  *
- * Metadata are the same in all processes, and every call is made by all; the elements of a dataset
- * come from its owner. The file grows under a temporary name, and the first process renames it.
+ * All processes hold the same metadata and make every call; the elements of a dataset come from its
+ * owner. The file grows under a temporary name, and the first process renames it.
  *
- * HDF5 1.10 cannot recover from metadata that it fails to write: the file stays open, and the
- * process crashes at exit. So it is kept from failing: before anything is added, the system is
- * asked for the room (posix_fallocate), and each process looks at its limit of file sizes. A disk
- * that is full is then an error before HDF5 has begun, and what it has begun it can finish inside
- * the room that it has. Elements are never cached, and failing to write them is an error alone.
- * What is left is a disk that fails (EIO) while the metadata are written.
+ * HDF5 1.10 cannot recover when it fails to write metadata: the file stays open, and the process
+ * crashes at exit. So such failures are prevented. Before anything is added, the system is asked to
+ * reserve the room (posix_fallocate), and each process checks its limit on file sizes. A full disk
+ * is then reported before HDF5 begins, and what HDF5 has begun fits in the reserved room. Elements
+ * are never cached, and a failure to write them is only an error. What remains is a disk that fails
+ * (EIO) while metadata are written.
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -23,12 +23,13 @@
 struct pal_h5_shared {
     MPI_Comm comm;
     int rank, owner;
-    int fd; /* of the first process, which reserves, flushes and renames; -1 elsewhere */
-    uint64_t bytes, reserved; /* the file at most so far, without SLACK; on disk */
+    int fd; /* of the first process, which reserves, flushes and renames; -1 in the others */
+    uint64_t bytes,
+        reserved; /* upper limit of the file's size so far, without SLACK; bytes reserved on disk */
     char name[4096];
 };
 
-/* ---- Speaking with one voice ---- */
+/* ---- The same outcome and data in all processes ---- */
 
 pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error)
 {
@@ -58,7 +59,7 @@ pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error)
 void pal_h5_spread(const pal_h5 *file, void *data, size_t size)
 {
     const pal_h5_shared *s = file->shared;
-    enum { MOST = 1 << 30 }; /* counts are int */
+    enum { MOST = 1 << 30 }; /* MPI counts are int */
     for (char *at = data; s && size > 0;) {
         int n = size < MOST ? (int)size : MOST;
         MPI_Bcast(at, n, MPI_BYTE, s->owner, s->comm);
@@ -76,15 +77,15 @@ bool pal_h5_is_shared(const pal_h5 *file) { return file->shared != NULL; }
 
 /* ---- Room on disk ---- */
 
-/* HDF5 does not tell how long the file is while it is built, so it is counted what it is at most.
- */
+/* HDF5 does not say how long a file is while it is built, so an upper limit is counted. */
 enum {
-    EACH = 4096,     /* more than HDF5 adds to a dataset or an attribute, on average */
-    SLACK = 1 << 20, /* more than the blocks of names and attributes that it begins beforehand */
-    STEP = 1 << 20   /* reserved at once, so that small things do not ask each */
+    EACH = 4096, /* more than HDF5 adds to a dataset or an attribute, on average */
+    SLACK =
+        1 << 20,   /* more than the blocks of names and attributes that HDF5 allocates in advance */
+    STEP = 1 << 20 /* reserved at a time, so that small additions need not ask each time */
 };
 
-/* This process's part of it; 0 or an errno. */
+/* This process's share of the reservation. Returns 0 or an errno. */
 static int reserve(const pal_h5_shared *s, uint64_t bytes)
 {
     struct rlimit limit;
@@ -113,7 +114,7 @@ pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error)
 
 /* ---- Beginning ---- */
 
-/* The name, which the first process finds. */
+/* The first process finds a temporary name and sends it to the others. */
 static pal_status open_temporary(pal_h5 *file, pal_error *error)
 {
     pal_h5_shared *s = file->shared;
@@ -143,7 +144,7 @@ static hid_t create(const pal_h5_shared *s)
     return id;
 }
 
-/* Creating the file cuts off what was reserved for that: it is reserved once more. */
+/* Creating the file cuts off the room that was reserved for it, so it is reserved again. */
 static pal_status begin(pal_h5 *file, pal_error *error)
 {
     pal_h5_shared *s = file->shared;
@@ -192,7 +193,7 @@ pal_status pal_h5_create_shared(pal_h5 **file, const char *path, const void *mpi
 
 /* ---- The end ---- */
 
-/* What this process wrote is on disk: the first one's flush says nothing of other machines. */
+/* Flushes what this process wrote: the first process's flush does not cover other machines. */
 static pal_status flush_own(const pal_h5 *file, pal_error *error)
 {
     const int fd = open(file->shared->name, O_RDONLY | O_CLOEXEC);
@@ -208,7 +209,7 @@ pal_status pal_h5_end_shared(pal_h5 *file, bool commit, pal_error *error)
 {
     pal_h5_shared *s = file->shared;
     pal_status status = PAL_OK;
-    /* Closing writes the metadata, and cuts off what was reserved and not used. */
+    /* Closing writes the metadata, and cuts off what was reserved but not used. */
     if (file->id >= 0 && H5Fclose(file->id) < 0)
         status = pal_error_set(error, PAL_EIO, "%s: cannot finish the file: %s", file->path,
                                pal_h5_why().text);

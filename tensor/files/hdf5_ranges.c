@@ -1,16 +1,16 @@
 /*
- * hdf5_ranges.c - parts of a dataset of integers, read by whole MiB so that they can be verified.
+ * hdf5_ranges.c - reads ranges of a dataset of integers, by whole MiB so that they can be verified.
  *
- * A block stays in the reader as it is stored until another takes its place, the one that was not
- * used for longest. What is asked for is widened to i64.
+ * The reader keeps each block as it is stored until another one needs its place. Then the block
+ * that was not used for the longest time goes. The integers are widened to i64.
  */
 #include "tensor/files/hdf5_private.h"
 
 #include <string.h>
 
 typedef struct block {
-    int64_t index; /* which MiB; -1: none */
-    uint64_t used; /* when */
+    int64_t index; /* which MiB; -1: the block is empty */
+    uint64_t used; /* time of the last use */
     char *data;
 } block;
 
@@ -18,7 +18,7 @@ struct pal_h5_reader {
     const pal_h5 *file;
     pal_h5_dataset set;
     pal_h5_sums sums;
-    int64_t count, each; /* elements, and those of a block */
+    int64_t count, each; /* elements of the dataset, and elements in a block */
     int width;
     bool is_signed;
     hid_t memory_type;
@@ -57,7 +57,7 @@ static pal_status check(const pal_h5 *file, const char *name, const pal_h5_datas
         file->path, name, pal_array_describe(&have, text, sizeof text), width);
 }
 
-/* The reader and its blocks, no more than the dataset has. */
+/* Allocates the reader and its blocks, at most as many as the dataset has. */
 static pal_h5_reader *allocate(const char *name, int blocks, size_t bytes)
 {
     size_t most = bytes / PAL_H5_BLOCK + 1, length = strlen(name) + 1;
@@ -144,7 +144,8 @@ static bool read_raw(pal_h5_reader *r, int64_t first, int64_t count, void *data)
     return good;
 }
 
-/* The block of that index, read if it is not there; NULL with the reason in *error. */
+/* The block with that index; it is read if the reader does not hold it. On failure NULL, and the
+ * reason is in *error. */
 static const block *find(pal_h5_reader *r, int64_t index, pal_error *error)
 {
     block *b = r->block;
@@ -168,7 +169,7 @@ static const block *find(pal_h5_reader *r, int64_t index, pal_error *error)
     return b;
 }
 
-/* Memory of blocks is aligned. */
+/* The memory of a block is aligned, so the cast is safe. */
 #define WIDEN(type) \
     for (int64_t i = 0; i < count; i++) out[i] = (int64_t)((const type *)data)[first + i]
 

@@ -1,10 +1,11 @@
 /*
- * hdf5_read.c - reading arrays and attributes from files that nobody vouches for.
+ * hdf5_read.c - reads arrays and attributes from files that are not trusted.
  *
  * Class, rank, dimensions and storage are checked before memory is sized by them. Only hard links
- * are followed, and data stored outside the file (external or virtual datasets) is refused: a file
- * must not name others on this machine. HDF5 converts byte order and width. One hole is HDF5's own:
- * texts of variable length (h5py's, never ours) are read from a heap whose sizes it does not check.
+ * are followed, and data outside of the file (external or virtual datasets) are refused: a file
+ * must not refer to other files on this machine. HDF5 converts byte order and width. One risk in
+ * HDF5 remains: texts of variable length (from h5py, never from this library) are read from a heap
+ * whose sizes it does not check.
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -50,8 +51,8 @@ static const char *read_shape(pal_h5_dataset *d)
     return pal_shape_count(d->shape) < 0 ? "its size is out of range" : NULL;
 }
 
-/* Refuses data kept elsewhere, and sizes that the file cannot hold. Compression (deflate) reaches
- * a factor of 1032. */
+/* Refuses data that are stored elsewhere, and sizes that the file cannot hold. Compression
+ * (deflate) can reach a factor of 1032. */
 static const char *check_storage(const pal_h5 *file, pal_h5_dataset *d)
 {
     hid_t how = H5Dget_create_plist(d->id);
@@ -123,8 +124,8 @@ static hid_t memory_type(pal_dtype dtype)
     pal_dtype_unknown(dtype, __func__);
 }
 
-/* Reads the elements as they are stored, which is what the checksums are over, and converts them.
- * What is contiguous and of dst's type goes to dst at once. */
+/* Reads the elements as they are stored, because the checksums are over these, and converts them.
+ * If dst is contiguous and has the stored type, they are read into it directly. */
 static pal_status read_data(const pal_h5 *file, const char *name, const pal_h5_dataset *d,
                             const pal_h5_sums *sums, const pal_array *dst, pal_error *error)
 {
@@ -187,7 +188,8 @@ pal_status pal_h5_get(pal_h5 *file, const char *name, const pal_array *dst, pal_
 
 /* ---- Attributes ---- */
 
-/* Opens an attribute of one element; *type is to be dropped too. -1 with the reason in *error. */
+/* Opens an attribute of one element. The caller drops *type too. On failure -1, and the reason is
+ * in *error. */
 static hid_t open_attribute(const pal_h5 *file, const char *object, const char *name, hid_t *type,
                             pal_error *error)
 {
@@ -213,7 +215,7 @@ static hid_t open_attribute(const pal_h5 *file, const char *object, const char *
     return -1;
 }
 
-enum { FIXED_MAX = 1 << 20 }; /* bytes of a fixed-length text that is worth reading */
+enum { FIXED_MAX = 1 << 20 }; /* bytes; a longer text of fixed length is refused */
 
 bool pal_h5_text_is_fixed(const pal_h5 *file, const char *object, const char *name)
 {
@@ -225,7 +227,7 @@ bool pal_h5_text_is_fixed(const pal_h5 *file, const char *object, const char *na
     return fixed;
 }
 
-/* Copies the attribute's text. PAL_EFORMAT if it cannot be read or has no room. */
+/* Copies the attribute's text. PAL_EFORMAT if it cannot be read or does not fit. */
 static pal_status read_text(hid_t id, hid_t type, char *text, size_t size)
 {
     size_t stored = H5Tget_size(type);
@@ -280,7 +282,7 @@ pal_status pal_h5_get_text(pal_h5 *file, const char *object, const char *attribu
     return status;
 }
 
-/* Integers, floats and enumerations (h5py's bool), as they are stored, then converted. */
+/* Reads integers, floats and enumerations (h5py's bool) as they are stored, then converts them. */
 static bool read_number(hid_t id, hid_t type, double *value)
 {
     union {

@@ -1,9 +1,10 @@
 /*
- * hdf5_sums.c - checksums over the data of a dataset, because HDF5 has them over metadata alone.
+ * hdf5_sums.c - checksums over the data of a dataset, because HDF5 has checksums only over
+ * metadata.
  *
- * The attribute `crc32c`, u32 [ceil(bytes / 2^20)], is the CRC-32C of each MiB of the elements in
- * row-major order as they are stored, which is little-endian. An empty dataset has none. Datasets
- * without the attribute (h5py's) are read as they are.
+ * The attribute `crc32c`, u32 [ceil(bytes / 2^20)], holds the CRC-32C of each MiB of the elements,
+ * in row-major order and as they are stored, which is little-endian. An empty dataset has none.
+ * Datasets without the attribute (from h5py) are read without a check.
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -57,7 +58,7 @@ pal_status pal_h5_put_sums(const pal_h5 *file, const char *name, hid_t dataset,
     return status;
 }
 
-/* Whether the attribute is what it should be, so that reading it fills `blocks` numbers. */
+/* Whether the attribute has the right type and size, so that reading it fills `blocks` numbers. */
 static bool fits(hid_t id, int64_t blocks)
 {
     hsize_t dim[H5S_MAX_RANK] = {0};

@@ -1,10 +1,10 @@
 /*
- * hdf5_write.c - adding arrays and attributes to a file that is being built.
+ * hdf5_write.c - adds arrays and attributes to a file that is being built.
  *
  * Datasets are contiguous, little-endian and without time stamps, so that equal contents give equal
- * files. Text attributes are UTF-8 of fixed length (bytes in h5py): they lie in checked
- * metadata, where text of variable length lies in a heap that has no checksum, and HDF5 1.10
- * corrupts its memory when that heap is damaged.
+ * files. Text attributes are UTF-8 of fixed length (bytes in h5py), which is stored in metadata
+ * with a checksum. Text of variable length would be stored in a heap without a checksum, and HDF5
+ * 1.10 corrupts its memory when that heap is damaged.
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -39,7 +39,8 @@ static pal_status not_building(const pal_h5 *file, pal_error *error)
 
 /* ---- Attributes ---- */
 
-/* Replaces what has that name. `bytes` of the value, for who has to reserve them. */
+/* Sets an attribute and replaces an old one of that name. `bytes` is the size of the value, for
+ * pal_h5_reserve. */
 static pal_status put_attribute(pal_h5 *file, const char *object, const char *name, hid_t type,
                                 hid_t in_memory, const void *value, size_t bytes, pal_error *error)
 {
@@ -73,7 +74,7 @@ static pal_status put_text(pal_h5 *file, const char *object, const char *attribu
     return status;
 }
 
-/* Metadata have to be the same in all processes: they take the owner's text. */
+/* All processes must have the same metadata, so they all write the owner's text. */
 static pal_status put_owners_text(pal_h5 *file, const char *object, const char *attribute,
                                   const char *text, pal_error *error)
 {
@@ -119,8 +120,8 @@ pal_status pal_h5_put_number(pal_h5 *file, const char *object, const char *attri
 
 /* ---- Arrays ---- */
 
-/* The groups that `name` lies in. HDF5 would make them by itself, but with time stamps (and does so
- * for a name too long for here). What cannot be made, adding the dataset will report. */
+/* Makes the groups that contain `name`. HDF5 would make them too, but with time stamps (it does so
+ * if the name is too long for `path`). Failures here are reported when the dataset is added. */
 static void make_groups(hid_t file, const char *name)
 {
     char path[1024];
@@ -139,7 +140,7 @@ static void make_groups(hid_t file, const char *name)
     pal_h5_drop(how);
 }
 
-/* Values in one run of memory, little-endian as in the file. */
+/* Values in contiguous memory, little-endian as in the file. */
 typedef struct values {
     hid_t type;        /* in the file */
     const char *dtype; /* as text */
@@ -147,7 +148,7 @@ typedef struct values {
     const void *data;
 } values;
 
-/* A new dataset; -1 if HDF5 refuses. */
+/* Makes a new dataset; -1 if HDF5 refuses. */
 static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const values *v)
 {
     hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
@@ -161,7 +162,7 @@ static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const val
     return id;
 }
 
-/* status: of what this process did for it before. */
+/* status is the result of what this process did before for the same dataset. */
 static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const values *v,
                              pal_status status, pal_error *error)
 {
@@ -187,7 +188,7 @@ static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const 
     return status;
 }
 
-/* Whether a dataset of so many bytes can have that name; makes room for it. */
+/* Checks that a dataset can have that name, and reserves room for its bytes. */
 static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error *error)
 {
     size_t length = strlen(name);
@@ -209,7 +210,7 @@ static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_er
     hid_t space = make_space(a);
     if (pal_array_contiguous(a) || !pal_h5_owns(file)) {
         status = put_values(file, name, space, &v, PAL_OK, error);
-    } else { /* HDF5 wants one run of memory. */
+    } else { /* HDF5 wants contiguous memory */
         pal_array dense = pal_array_of(a->dtype, shape, pal_malloc(v.bytes));
         v.data = dense.data;
         if (dense.data == NULL)

@@ -1,8 +1,8 @@
 /*
  * conv.k.c - one time step of a causal depthwise convolution, over channels.
  *
- * The caller says where the rows of the W taps are, so a row before the sequence, a tail and packed
- * neighbours are no matter of the kernels.
+ * The caller passes the rows of the W taps. So the kernels need not know about the rows before a
+ * sequence, which come from a tail or are zero, nor about sequences that are packed together.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -16,7 +16,7 @@ typedef struct conv {
     bool silu, add;
 } conv;
 
-/* Channels i .. of a row that ends at `end`. */
+/* Channels i .. i+VL-1 of a row that ends at `end`. */
 ALWAYS void conv_part(const conv *c, int64_t W, int64_t i, int64_t end, void *y)
 {
     V s = c->bias ? ld(c->bias, i, end) : (V){0};

@@ -1,5 +1,5 @@
-/* kernels.k.h - what every .k.c file of this folder includes: the vocabulary, and the prototypes of
- * all kernels. */
+/* kernels.k.h - every .k.c file of this folder includes it: simd.h and the prototypes of all
+ * kernels. */
 #ifndef PAL_KERNELS_K_H
 #define PAL_KERNELS_K_H
 

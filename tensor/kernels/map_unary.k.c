@@ -1,6 +1,6 @@
 /*
- * map_unary.k.c - elementwise functions of one operand. The arithmetic of the transcendental ones
- * is in simd_math.h, with what is promised about their accuracy.
+ * map_unary.k.c - elementwise functions of one operand. simd_math.h has the arithmetic of the
+ * transcendental ones and states their accuracy.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"

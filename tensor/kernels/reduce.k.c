@@ -1,16 +1,16 @@
 /*
- * reduce.k.c - sums, products, extremes and sums into a vector, of contiguous runs.
+ * reduce.k.c - sums, dot products and extremes of contiguous elements, and sums into a vector.
  *
- * Sums run in double for f32 as well: a run of any length loses nothing, squares neither overflow
- * nor vanish, and the conversion is hidden behind the loads. Four sums of DL lanes hide the latency
- * of the addition.
+ * Sums run in double for f32 too: a long sum loses no digits of a float, and squares neither
+ * overflow nor vanish. The conversion costs no time beside the loads. Four sums of DL lanes hide
+ * the latency of the addition.
  */
 #include "tensor/kernels/kernels.k.h"
 #include <math.h>
 
 static inline double total(const VD s[4]) { return hsum((s[0] + s[1]) + (s[2] + s[3])); }
 
-/* Doubles at any address. */
+/* Doubles at any address, aligned to 8 bytes only. */
 typedef double VDU __attribute__((vector_size(VBYTES), aligned(8), may_alias));
 static inline VD load_double(const double *x) { return *(const VDU *)x; }
 static inline void store_double(double *x, VD v) { *(VDU *)x = v; }

@@ -1,19 +1,18 @@
 /*
- * rows_gated.k.c - products with an activated gate: SwiGLU, and RMS norm with a gate on one row, in
+ * rows_gated.k.c - products with an activated gate: SwiGLU, and RMS norm of one row with a gate, in
  * both orders.
  *
- * The norm: with a = act(z): y = x r weight a, r from x (norm, then gate); or y = u r weight, r
- * from u = x a (gate first). Sums are taken in double, as in rows_norm.k.c. A gate's sigmoid is
- * taken once a pass, and value and slope are made of it.
+ * With a = act(z), the norm is y = x r weight a, with r from x (norm first), or y = u r weight,
+ * with r from u = x a (gate first). Sums are taken in double, as in rows_norm.k.c. Each pass
+ * computes the sigmoid of the gate once, and gets act and its derivative from it.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
 #include <math.h>
 
-/* act(z). */
 static inline V act(pal_act kind, V z) { return kind == PAL_ACT_SILU ? vsilu(z) : vsigmoid(z); }
 
-/* Beyond this the ends of act are reached; an infinity must not meet a zero. */
+/* Limits z to where act reaches its limits, so that infinity is never multiplied by zero. */
 static inline V held(V z) { return vclamp(z, pick(-120, -760), pick(120, 760)); }
 
 /* act(z) and its derivative, from s = sigmoid(z). */
@@ -44,7 +43,7 @@ void K(d_swiglu)(int64_t n, const void *a, const void *b, const void *dy, void *
 
 /* ---- Gated norm ---- */
 
-/* ld, where there may be no row: ones. */
+/* Loads a row like ld; without a row (NULL) it gives ones. */
 static inline V ld_or_one(const void *x, int64_t i, int64_t n)
 {
     return x ? ld(x, i, n) : splat(1);
@@ -89,7 +88,7 @@ static void d_norm_first(int64_t n, const void *x, const void *z, const void *we
 }
 
 /* With du = r (dy weight - u r^2 mean(u dy weight)): dx = du a, dz = du x a'. Between the passes dx
- * holds u dy weight, and dz the sigmoid. */
+ * holds u dy weight, and dz holds the sigmoid. */
 static void d_gate_first(int64_t n, const void *x, const void *z, const void *weight, pal_act kind,
                          double r, const void *dy, void *dx, void *dz, void *dweight)
 {

@@ -1,8 +1,8 @@
 /*
- * rows_norm.k.c - RMS norm, L2 norm and layer norm on one row, with their gradients.
+ * rows_norm.k.c - RMS norm, L2 norm and layer norm of one row, with their gradients.
  *
- * Sums are taken in double (reduce.k.c), and so is what is made of them; a row is rounded to its
- * own type once an element is final.
+ * Sums and the numbers derived from them are in double (reduce.k.c). Only the final elements of a
+ * row are rounded to its type.
  */
 #include "tensor/kernels/kernels.k.h"
 #include <math.h>
@@ -67,7 +67,7 @@ void K(d_l2_norm_row)(int64_t n, const void *x, const void *weight, double r, co
 
 /* ---- Layer norm ---- */
 
-/* sum (x - mean)^2: a second pass, because sum x^2 - n mean^2 cancels. */
+/* sum (x - mean)^2. It takes a second pass, because sum x^2 - n mean^2 would lose digits. */
 static double sum_centred(int64_t n, const void *x, double mean)
 {
     VD s = {0};
@@ -84,8 +84,8 @@ static double sum_centred(int64_t n, const void *x, double mean)
     return rest;
 }
 
-/* The mean as a number of the type and what is left of it: x - high - low keeps its digits when the
- * mean is large. */
+/* x - mean, where the mean is split into a number of type R and the rest. So the difference keeps
+ * its digits when the mean is large. */
 static inline V centred(V x, double mean)
 {
     const R high = (R)mean, low = (R)(mean - (double)high);

@@ -1,13 +1,13 @@
 /*
- * rows_softmax.k.c - softmax, its logarithm and log-sum-exp on one row, all shifted by the maximum.
+ * rows_softmax.k.c - softmax, its logarithm and log-sum-exp of one row, all shifted by the maximum.
  *
- * Passes: the maximum, the exponentials and their sum, the result. The row is in the first-level
- * cache from the first pass on, unless it is a vocabulary.
+ * There are three passes: the maximum, the exponentials and their sum, and the result. After the
+ * first pass the row is in the first-level cache, unless it is as long as a vocabulary.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
 
-/* Exponentials are added up in blocks that stay in the first-level cache. */
+/* Exponentials are added in blocks that stay in the first-level cache. */
 enum { BLOCK = 512 };
 
 /* sum e^(x - max) for a finite max, without storing the exponentials of the row. */
@@ -33,8 +33,8 @@ double K(logsumexp_row)(int64_t n, const void *x)
 }
 
 /*
- * The shift is a double and the row may be float: rounding a log-sum-exp of 100 to float would put
- * an error of 4e-6 on every result, so the rest of it is subtracted as well.
+ * The shift is a double, but the row may be float. Rounding a log-sum-exp of 100 to float would
+ * change every result by 4e-6, so the rest of the shift is subtracted too.
  */
 void K(exp_row)(int64_t n, const void *x, double shift, double factor, void *y)
 {

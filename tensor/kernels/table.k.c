@@ -1,4 +1,4 @@
-/* table.k.c - the table of this element type and instruction set. */
+/* table.k.c - the table of kernels for this element type and instruction set. */
 #include "tensor/kernels/kernels.k.h"
 
 extern const pal_kernels K(table);
