@@ -107,7 +107,7 @@ static void prepare(run *r)
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->model.vocab == 0) o->model.vocab = vocab;
-    if (o->model.layers == 0) o->model.layers = pal_mixers_count(o->mixers);
+    if (o->model.layers == 0) o->model.layers = pal_mixers_count(o->model.mixers);
     if (o->model.vocab < vocab) stop("--vocab is less than the vocabulary of the data");
 }
 
@@ -186,7 +186,7 @@ static void introduce(run *r)
            o->data, (long long)pal_tokens_bytes(r->data.store),
            (long long)pal_tokens_count(r->data.store), pal_tokens_name(r->data.store), r->entropy,
            pal_tokens_count(r->data.store) > LM_LOOKED_AT ? " of the first 16777216 tokens" : "");
-    printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->mixers,
+    printf("model   %s, %lld layers of width %lld, %lld parameters in %s\n", o->model.mixers,
            (long long)o->model.layers, (long long)o->model.width,
            (long long)pal_params_size(r->params), pal_dtype_name(o->model.dtype));
     pal_lm_print_counts(r->lm, stdout);
@@ -293,7 +293,8 @@ static void finish(run *r, pal_train_result result)
     pal_error error;
     if (pal_dist_rank(ranks) > 0) return;
     char title[256];
-    snprintf(title, sizeof title, "%.200s, seed %llu", r->o.mixers, (unsigned long long)r->o.seed);
+    snprintf(title, sizeof title, "%.200s, seed %llu", r->o.model.mixers,
+             (unsigned long long)r->o.seed);
     const pal_plot_opts how = {.title = title,
                                .column = "bits_per_byte",
                                .unit = "bits per byte",

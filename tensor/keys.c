@@ -9,6 +9,32 @@
 
 enum { MOST_TEXT = 2048 };
 
+/* ---- Lines of a file ---- */
+
+char *pal_trim(char *text)
+{
+    text += strspn(text, " \t");
+    size_t n = strlen(text);
+    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
+    return text;
+}
+
+pal_status pal_key_line(char *line, int number, char **name, char **value, pal_error *error)
+{
+    line = pal_trim(line);
+    *name = *value = NULL;
+    if (!*line || *line == '#') return PAL_OK;
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return pal_error_set(error, PAL_EFORMAT, "line %d: '%.100s' is not 'name = value'", number,
+                             line);
+    *equals = '\0';
+    *name = pal_trim(line), *value = pal_trim(equals + 1);
+    return PAL_OK;
+}
+
+/* ---- A table ---- */
+
 int pal_keys_find(const pal_keys *keys, const char *name)
 {
     for (int i = 0; i < keys->count; i++)

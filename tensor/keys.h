@@ -94,6 +94,15 @@ bool pal_key_within(const pal_key *key, double x);
 enum { PAL_KEY_WANTED = 512 };
 void pal_key_wanted(const pal_key *key, char text[PAL_KEY_WANTED]);
 
+/* ---- Lines of a file (keys.c) ---- */
+
+/* Removes blanks at both ends of a text, in place; returns where it begins then. */
+char *pal_trim(char *text);
+/* Cuts a line `name = value` in place. *name is NULL for an empty line and for a comment, which
+ * begins with #. PAL_EFORMAT if there is no "="; `number` is that of the line. */
+PAL_CHECKED pal_status pal_key_line(char *line, int number, char **name, char **value,
+                                    pal_error *error);
+
 /* ---- A table (keys.c) ---- */
 
 /* The number of the row of that name; -1: there is none. */

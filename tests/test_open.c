@@ -229,7 +229,7 @@ START_TEST(descriptions)
         const char *config, *words;
     } wrong[] = {
         {"mixers = rwkv\nlayers = 2\nwidth = 8\nvocab = 300", "there is no mixer \"rwkv\""},
-        {"layers = two", "line 1: layers = two: not a value it can have"},
+        {"layers = two", "line 1: layers=two should be a whole number"},
         {"layers = 2\nlayers = 2", "line 2: layers is there twice"},
         {"mixers gdn2", "line 1: 'mixers gdn2' is not 'name = value'"},
         {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 3\nwidth = 8", "missing"},
@@ -426,7 +426,7 @@ START_TEST(blocks)
     ck_assert(pal_dim(pal_params_find(c, "model.layers.1.mlp.up_proj.weight"), 0) == 24);
     ck_assert(pal_dim(pal_params_find(c, "model.layers.2.mlp.up_proj.weight"), 0) == 40);
     ck_assert(pal_lm_block(lm, 1).norm_eps == 0.001 && pal_lm_block(lm, 2).norm_eps == 1e-5);
-    static const char *const bad[][2] = {{"gdn2:block.size=3", "a block has no key"},
+    static const char *const bad[][2] = {{"gdn2:block.size=3", "there is no key"},
                                          {"gdn2:block.no_mlp=1", "should be true or false"},
                                          {"gdn2:block.mlp_width=0", "a whole number from 1"},
                                          {"gdn2:block.norm_eps=-1", "a number above 0"}};

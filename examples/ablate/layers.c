@@ -260,8 +260,8 @@ static void put_markdown(FILE *to, const void *what)
     fprintf(to,
             "# Layer by layer: %s\n\n%lld layers of width %lld, `%s`.\nEvaluated on %s.\n\nThe "
             "unchanged model has a loss of %.6f nats a token",
-            x->how->checkpoint, (long long)x->layers, (long long)x->o.model.width, x->o.mixers,
-            x->what, x->plain.loss);
+            x->how->checkpoint, (long long)x->layers, (long long)x->o.model.width,
+            x->o.model.mixers, x->what, x->plain.loss);
     if (x->task) fprintf(to, " and an accuracy of %.4f", x->plain.accuracy);
     fprintf(to, ". What is added to the loss by one change in one layer (empty: the mixer has no "
                 "such thing):\n");
@@ -315,7 +315,7 @@ static int list_endless(const subject *x, char *text, size_t size)
 static void put_title(FILE *to, const subject *x, const char *endless)
 {
     char *title;
-    if (asprintf(&title, "%s, seed %llu, on %s", x->o.mixers, (unsigned long long)x->o.seed,
+    if (asprintf(&title, "%s, seed %llu, on %s", x->o.model.mixers, (unsigned long long)x->o.seed,
                  x->task ? task_name(x->task) : "held-out text") < 0)
         stop("out of memory");
     fprintf(to, "set title ");

@@ -46,13 +46,13 @@ static void add_line(reading *r, char *text, int number)
 {
     char *hash = strchr(text, '#');
     if (hash) *hash = '\0';
-    text = lm_trim(text);
+    text = pal_trim(text);
     if (!*text) return;
     char *equals = strchr(text, '=');
     if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
     if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
     *equals = '\0';
-    const line l = {number, lm_trim(text), lm_trim(equals + 1), false};
+    const line l = {number, pal_trim(text), pal_trim(equals + 1), false};
     if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
     for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
         if (strcmp(r->line[i].name, l.name) == 0)

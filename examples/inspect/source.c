@@ -48,7 +48,7 @@ static pal_status fresh(model *m, const source_opts *o, const char *mixer, pal_e
     if (s == PAL_OK) s = pal_mixers_check(mixer, error);
     if (s != PAL_OK) return s;
     m->o.model.layers = o->layers, m->o.model.width = o->width;
-    m->o.mixers = mixer;
+    m->o.model.mixers = mixer;
     snprintf(m->o.data, sizeof m->o.data, "%s", o->data ? o->data : "");
     s = read_vocabulary(m, error);
     if (s != PAL_OK) return s;
@@ -137,7 +137,7 @@ static pal_status observe(observation *ob, const source_opts *o, model *m, const
                               (long long)t, (long long)r->id[t], (long long)m->o.model.vocab);
     if (s == PAL_OK) s = ob_model(ob, name, error);
     if (s == PAL_OK)
-        s = look_model(ob, m->file.lm, m->file.params, m->o.mixers, r->id, o->look, error);
+        s = look_model(ob, m->file.lm, m->file.params, m->o.model.mixers, r->id, o->look, error);
     return s;
 }
 

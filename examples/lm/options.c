@@ -5,6 +5,7 @@
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
 #include "examples/lm/text.h"
+#include "layers/models/description.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -12,39 +13,13 @@
 
 /* What becomes of a flag when a run is continued. */
 enum life {
-    FIXED = 0, /* it shapes the run */
-    MOVED,     /* a file that may lie elsewhere: its checksum decides */
-    FREE,      /* it may change */
-    LOCAL      /* it says nothing about the run and is not saved */
+    FIXED = 0,          /* it shapes the run */
+    FREE = PAL_LM_FREE, /* it may change */
+    MOVED,              /* a file that may lie elsewhere: its checksum decides */
+    LOCAL               /* it says nothing about the run and is not saved */
 };
 
 enum { MOST = INT32_MAX };
-static const pal_key mixer_rows[] = {
-    {"mixers", PAL_KEY_STRING, PAL_AT(lm_options, mixers), .check = pal_mixers_check,
-     .argument = "LIST",
-     .help =
-         "layers' mixers: name[:key=value...], comma-separated, cycled over the layers; N*(LIST) "
-         "repeats (gdn2)"},
-};
-static const pal_key model_rows[] = {
-    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .high = MOST,
-     .help = "number of blocks; 0: one for each entry of --mixers (2)"},
-    {"width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, width), .low = 1, .high = MOST,
-     .help = "model width (64)"},
-    {"mlp-width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, mlp_width), .high = MOST,
-     .help = "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
-    {"no-mlp", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, no_mlp),
-     .help = "blocks of a mixer alone, without an MLP"},
-    {"vocab", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, vocab), .high = MOST,
-     .help = "tokens that the model knows (0: those of the data)"},
-    {"tie", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, tie), .help = "the head is the embedding table"},
-    {"norm-eps", PAL_KEY_REAL, PAL_AT(pal_lm_opts, norm_eps), .high = 1, .argument = "EPS",
-     .help = "of the blocks' norms (0: 1e-5)"},
-    {"dtype", PAL_KEY_CHOICE, PAL_AT(pal_lm_opts, dtype), .words = "f32|f64",
-     .help = "of parameters and sums (f32)"},
-    {"recompute", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, recompute), .tag = FREE,
-     .help = "blocks are computed twice, and need less memory"},
-};
 static const pal_key data_rows[] = {
     {"data", PAL_KEY_TEXT, PAL_AT(lm_options, data), .required = true, .tag = MOVED,
      .argument = "FILE",
@@ -138,20 +113,16 @@ static const pal_key run_rows[] = {
      .tag = LOCAL, .argument = "STEP",
      .help = "the same from an older checkpoint; later ones are renamed"},
 };
-static const pal_keys mixer_keys = PAL_KEYS(mixer_rows);
-static const pal_keys model_keys = PAL_KEYS(model_rows);
 static const pal_keys data_keys = PAL_KEYS(data_rows);
 static const pal_keys update_keys = PAL_KEYS(update_rows);
 static const pal_keys run_keys = PAL_KEYS(run_rows);
-static const flags_section sections[] = {{"The model:", &mixer_keys, 0},
-                                         {NULL, &model_keys, offsetof(lm_options, model)},
+static const flags_section sections[] = {{"The model:", &pal_lm_keys, offsetof(lm_options, model)},
                                          {"The data:", &data_keys, 0},
                                          {"The updates:", &update_keys, 0},
                                          {"The run:", &run_keys, 0}};
 enum { SECTIONS = sizeof sections / sizeof *sections, CONFIG = 1, PRINT, VALUE = 1100 };
 
-static const lm_options defaults = {.mixers = "gdn2",
-                                    .model = {.layers = 2, .width = 64},
+static const lm_options defaults = {.model = {.mixers = "gdn2", .layers = 2, .width = 64},
                                     .data = "build/corpus.txt",
                                     .batch = 8,
                                     .len = 64,
@@ -218,25 +189,13 @@ char *lm_options_text(const lm_options *o)
     exit(EXIT_FAILURE);
 }
 
-char *lm_trim(char *text)
-{
-    text += strspn(text, " \t");
-    size_t n = strlen(text);
-    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
-    return text;
-}
-
 /* One line; *seen has the flags of the lines before. */
 static pal_status read_line(lm_options *o, char *line, int number, uint64_t *seen, pal_error *error)
 {
-    line = lm_trim(line);
-    if (!*line || *line == '#') return PAL_OK;
-    char *equals = strchr(line, '=');
-    if (!equals)
-        return pal_error_set(error, PAL_EFORMAT, "line %d: '%.100s' is not 'name = value'", number,
-                             line);
-    *equals = '\0';
-    const char *name = lm_trim(line), *value = lm_trim(equals + 1);
+    char *name, *text;
+    if (pal_key_line(line, number, &name, &text, error) != PAL_OK) return PAL_EFORMAT;
+    if (!name) return PAL_OK;
+    const char *value = text;
     char prefix[32];
     const int i = find(name);
     snprintf(prefix, sizeof prefix, "line %d: ", number);
@@ -418,12 +377,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
 
 /* ---- What they mean ---- */
 
-pal_lm_opts lm_options_model(const lm_options *o)
-{
-    pal_lm_opts model = o->model;
-    model.mixers = o->mixers;
-    return model;
-}
+pal_lm_opts lm_options_model(const lm_options *o) { return o->model; }
 
 pal_schedule lm_options_schedule(const lm_options *o)
 {

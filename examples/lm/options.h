@@ -13,8 +13,7 @@
 enum { LM_OPTIMIZER = 256 }; /* room for the text of an optimiser */
 
 typedef struct lm_options {
-    const char *mixers; /* a list of any length, kept by lm_keep */
-    pal_lm_opts model;  /* but mixers, which lm_options_model fills in; vocab 0: that of the data */
+    pal_lm_opts model; /* mixers is kept by lm_keep; vocab 0: that of the data */
     /* The data. */
     char data[1024], data_checksum[16]; /* "": any */
     int64_t batch, len;
@@ -56,9 +55,6 @@ PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_erro
  * change and differs is PAL_EVALUE, by name. So are other --steps, where the schedule ends at them.
  */
 PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
-
-/* Removes blanks at both ends of a line, in place; returns where it begins now. */
-char *lm_trim(char *text);
 
 pal_lm_opts lm_options_model(const lm_options *o);
 pal_schedule lm_options_schedule(const lm_options *o);

@@ -10,7 +10,7 @@
 enum { MOST = INT32_MAX };
 
 static const pal_key model_rows[] = {
-    {"mixers", PAL_KEY_STRING, PAL_AT(task_options, lm.mixers), .check = pal_mixers_check,
+    {"mixers", PAL_KEY_STRING, PAL_AT(task_options, lm.model.mixers), .check = pal_mixers_check,
      .argument = "LIST",
      .help = "the layers' memories, name[:key=value...], comma-separated and cycled; N*(LIST) "
              "repeats: mamba2, gdn, kda, gdn2, attn, swa (gdn2)"},

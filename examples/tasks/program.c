@@ -103,7 +103,7 @@ static run begin(const task_options *o)
     r.params = pal_params_new();
     r.lm = pal_lm_new(r.params, lm_options_model(&r.description), &rng);
     printf("task    %s\n", task_text(r.t));
-    printf("model   %s, %lld layers of width %lld%s, %lld parameters\n", o->lm.mixers,
+    printf("model   %s, %lld layers of width %lld%s, %lld parameters\n", o->lm.model.mixers,
            (long long)o->lm.model.layers, (long long)o->lm.model.width,
            o->lm.model.no_mlp ? " without MLP" : "", (long long)pal_params_size(r.params));
     return r;

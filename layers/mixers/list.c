@@ -92,37 +92,21 @@ const char *pal_mixers_at(const char *list, int64_t i, size_t *length)
 
 static const char BLOCK[] = "block.";
 
-static bool is(const char *key, size_t n, const char *name)
-{
-    return strlen(name) == n && strncmp(key, name, n) == 0;
-}
+static const pal_key rows[] = {
+    {"block.mlp_width", PAL_KEY_WHOLE, PAL_AT(pal_block_opts, mlp_width), .low = 1,
+     .high = 1 << 24},
+    {"block.no_mlp", PAL_KEY_FLAG, PAL_AT(pal_block_opts, no_mlp)},
+    {"block.norm_eps", PAL_KEY_REAL, PAL_AT(pal_block_opts, norm_eps), .high = HUGE_VAL,
+     .open = PAL_OPEN_LOW},
+};
+static const pal_keys block_keys = PAL_KEYS(rows);
 
-/* Sets the block's option of a piece "name=value", which is behind "block.". */
-static pal_status set_block(pal_block_opts *block, const char *piece, pal_error *error)
+/* Sets the block's option of a piece "block.name=value", which is cut in place. */
+static pal_status set_block(pal_block_opts *block, char *piece, pal_error *error)
 {
-    const size_t n = strcspn(piece, "=");
-    const char *value = piece + n + (piece[n] == '='), *should = "";
-    char *end;
-    if (is(piece, n, "mlp_width")) {
-        block->mlp_width = strtoll(value, &end, 10);
-        if (end == value || *end || block->mlp_width < 1 || block->mlp_width > 1 << 24)
-            should = "a whole number from 1 to 16777216";
-    } else if (is(piece, n, "norm_eps")) {
-        block->norm_eps = strtod(value, &end);
-        if (end == value || *end || !(block->norm_eps > 0 && isfinite(block->norm_eps)))
-            should = "a number above 0";
-    } else if (is(piece, n, "no_mlp")) {
-        block->no_mlp = strcmp(value, "true") == 0;
-        if (!block->no_mlp && strcmp(value, "false") != 0) should = "true or false";
-    } else {
-        return pal_error_set(error, PAL_EVALUE,
-                             "a block has no key \"%s%.*s\"; its keys are block.mlp_width, "
-                             "block.no_mlp, block.norm_eps",
-                             BLOCK, (int)n, piece);
-    }
-    if (!*should) return PAL_OK;
-    return pal_error_set(error, PAL_EVALUE, "\"%s%s\": %.*s should be %s", BLOCK, piece, (int)n,
-                         piece, should);
+    char *value = strchr(piece, '=');
+    if (value) *value++ = '\0';
+    return pal_keys_set(&block_keys, block, "a block: ", piece, value ? value : "", error);
 }
 
 /* Takes the pieces of the block out of an entry, which is cut in place. */
@@ -131,7 +115,7 @@ static pal_status split(char *entry, pal_block_opts *block, pal_error *error)
     char *to = entry, *rest = entry, *piece;
     while ((piece = strsep(&rest, ":"))) {
         if (piece > entry && strncmp(piece, BLOCK, strlen(BLOCK)) == 0) {
-            const pal_status s = set_block(block, piece + strlen(BLOCK), error);
+            const pal_status s = set_block(block, piece, error);
             if (s != PAL_OK) return s;
             continue;
         }

@@ -1,96 +1,55 @@
 /*
  * description.c - what a model is made of, from the text of a configuration.
  *
- * The text has lines `name = value` and comments, which begin with #. It is that of all flags of a
- * run; here are those of the model.
+ * The text has lines `name = value` and comments, which begin with #. It has all options of a
+ * run; those of the model are read here.
  */
-#include "layers/models/lm.h"
+#include "layers/models/description.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { TEXT, COUNT, REAL, SWITCH, DTYPE } kind;
-
-static const struct key {
-    const char *name;
-    kind kind;
-    size_t offset;
-} keys[] = {
-    {"mixers", TEXT, offsetof(pal_lm_opts, mixers)},
-    {"layers", COUNT, offsetof(pal_lm_opts, layers)},
-    {"width", COUNT, offsetof(pal_lm_opts, width)},
-    {"mlp-width", COUNT, offsetof(pal_lm_opts, mlp_width)},
-    {"no-mlp", SWITCH, offsetof(pal_lm_opts, no_mlp)},
-    {"vocab", COUNT, offsetof(pal_lm_opts, vocab)},
-    {"tie", SWITCH, offsetof(pal_lm_opts, tie)},
-    {"norm-eps", REAL, offsetof(pal_lm_opts, norm_eps)},
-    {"dtype", DTYPE, offsetof(pal_lm_opts, dtype)},
-    {"recompute", SWITCH, offsetof(pal_lm_opts, recompute)},
+enum { MOST = INT32_MAX };
+static const pal_key rows[] = {
+    {"mixers", PAL_KEY_STRING, PAL_AT(pal_lm_opts, mixers), .required = true,
+     .check = pal_mixers_check, .argument = "LIST",
+     .help = "layers' mixers: name[:key=value...], comma-separated, cycled over the layers; "
+             "N*(LIST) repeats (gdn2)"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .high = MOST,
+     .help = "number of blocks; 0: one for each entry of --mixers (2)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, width), .low = 1, .high = MOST,
+     .help = "model width (64)"},
+    {"mlp-width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, mlp_width), .high = MOST,
+     .help = "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
+    {"no-mlp", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, no_mlp),
+     .help = "blocks of a mixer only, without an MLP"},
+    {"vocab", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, vocab), .high = MOST,
+     .help = "tokens that the model knows (0: those of the data)"},
+    {"tie", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, tie), .help = "the head is the embedding table"},
+    {"norm-eps", PAL_KEY_REAL, PAL_AT(pal_lm_opts, norm_eps), .high = 1, .argument = "EPS",
+     .help = "of the blocks' norms (0: 1e-5)"},
+    {"dtype", PAL_KEY_CHOICE, PAL_AT(pal_lm_opts, dtype), .words = "f32|f64",
+     .help = "of parameters and sums (f32)"},
+    {"recompute", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, recompute), .tag = PAL_LM_FREE,
+     .help = "blocks are computed twice, and need less memory"},
 };
-enum { KEYS = sizeof keys / sizeof *keys };
-
-/* false: the text is no such value. */
-static bool set(pal_lm_opts *o, const struct key *key, const char *text)
-{
-    char *to = (char *)o + key->offset, *end;
-    const bool yes = strcmp(text, "true") == 0, f64 = strcmp(text, "f64") == 0;
-    const pal_dtype dtype = f64 ? PAL_F64 : PAL_F32;
-    int64_t n;
-    double x;
-    switch (key->kind) {
-    case TEXT:
-        memcpy(to, &text, sizeof text);
-        return *text != '\0';
-    case COUNT:
-        n = strtoll(text, &end, 10);
-        memcpy(to, &n, sizeof n);
-        return end != text && !*end && n >= 0 && n <= INT32_MAX;
-    case REAL:
-        x = strtod(text, &end);
-        memcpy(to, &x, sizeof x);
-        return end != text && !*end && isfinite(x) && x >= 0;
-    case SWITCH:
-        memcpy(to, &yes, sizeof yes);
-        return yes || strcmp(text, "false") == 0;
-    case DTYPE:
-        memcpy(to, &dtype, sizeof dtype);
-        return f64 || strcmp(text, "f32") == 0;
-    }
-    return false;
-}
-
-/* Removes blanks at both ends, in place; returns where the text begins then. */
-static char *trim(char *text)
-{
-    text += strspn(text, " \t");
-    size_t n = strlen(text);
-    while (n && strchr(" \t\r", text[n - 1])) text[--n] = '\0';
-    return text;
-}
+const pal_keys pal_lm_keys = PAL_KEYS(rows);
 
 /* One line, which is cut in place; *seen has the keys of the lines before. */
 static pal_status read_line(pal_lm_opts *o, char *line, int number, unsigned *seen,
                             pal_error *error)
 {
-    line = trim(line);
-    char *equals = strchr(line, '=');
-    if (!*line || *line == '#') return PAL_OK;
-    if (!equals)
-        return pal_error_set(error, PAL_EFORMAT, "line %d: '%.100s' is not 'name = value'", number,
-                             line);
-    *equals = '\0';
-    const char *name = trim(line), *value = trim(equals + 1);
-    int i = 0;
-    while (i < KEYS && strcmp(keys[i].name, name) != 0) i++;
-    if (i == KEYS) return PAL_OK; /* not of the model */
+    char *name, *value, prefix[32];
+    pal_status s = pal_key_line(line, number, &name, &value, error);
+    const int i = s == PAL_OK && name ? pal_keys_find(&pal_lm_keys, name) : -1;
+    if (i < 0) return s; /* not of the model */
+    snprintf(prefix, sizeof prefix, "line %d: ", number);
     if (*seen >> i & 1)
-        return pal_error_set(error, PAL_EFORMAT, "line %d: %s is there twice", number, name);
-    if (!set(o, &keys[i], value))
-        return pal_error_set(error, PAL_EFORMAT, "line %d: %s = %.200s: not a value it can have",
-                             number, name, value);
+        return pal_error_set(error, PAL_EFORMAT, "%s%s is there twice", prefix, name);
     *seen |= 1u << i;
-    return PAL_OK;
+    s = pal_keys_set(&pal_lm_keys, o, prefix, name, value, error);
+    if (s != PAL_OK && error) error->status = PAL_EFORMAT;
+    return s == PAL_OK ? PAL_OK : PAL_EFORMAT;
 }
 
 pal_status pal_description_read(const char *text, pal_lm_opts *opts, char **copy, pal_error *error)

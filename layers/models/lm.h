@@ -27,11 +27,6 @@ struct pal_lm_state {
     pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
 };
 
-/* The options that the text of a configuration says; opts->mixers is in *copy, for free(). A number
- * that the text does not tell is 0. PAL_EFORMAT by line. (description.c) */
-PAL_CHECKED pal_status pal_description_read(const char *text, pal_lm_opts *opts, char **copy,
-                                            pal_error *error);
-
 /* *x [B,T,d] is the embedding of tokens [B,T]; false, and poison, if they or the offsets do not
  * fit.
  */

@@ -1,6 +1,7 @@
 /*
  * open.c - the model of a checkpoint in one call: description, tokenizer, parameters.
  */
+#include "layers/models/description.h"
 #include "layers/models/lm.h"
 #include "tensor/files/checkpoint.h"
 

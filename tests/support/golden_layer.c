@@ -15,7 +15,7 @@ static bool has_key(const char *name, const char *key)
     char text[128];
     pal_error error;
     snprintf(text, sizeof text, "%s:%s=?", name, key);
-    return pal_mixers_check(text, &error) != PAL_OK && !strstr(error.message, "has no key");
+    return pal_mixers_check(text, &error) != PAL_OK && !strstr(error.message, "there is no key");
 }
 
 /* Appends ":key=value" to the mixer's text. false if the value is of no kind that options have. */
