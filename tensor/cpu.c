@@ -113,12 +113,15 @@ int pal_team(int64_t work)
 }
 
 /*
- * How long libgomp's threads wait for each other by spinning before they sleep, in turns of its
- * loop. Beside busy processes every turn is lost (bench/neighbour); alone, waking many sleepers
- * costs more than spinning. On 16 threads of a Xeon 1000 turns made a step 9% slower than the
- * default of 300000 does, and 20000 did not; on 2 threads 1000 cost 2% or less.
+ * libgomp's threads wait for each other by spinning, 300000 turns of its loop or about a
+ * millisecond, before they sleep. Beside busy processes every turn is lost: then 1000 turns are
+ * best for a few threads (bench/neighbour), and alone they cost 2 threads at most 4% of a step.
+ * More threads take longer to wake: on 16 threads of a Xeon a step alone was 9% to 20% slower with
+ * 1000 turns, and with 20000 it was sometimes several times slower. So a larger team keeps the
+ * default.
  */
-static const char *spins(void) { return omp_get_max_threads() > 4 ? "20000" : "1000"; }
+enum { SMALL_TEAM = 4 };
+static const char SPINS[] = "1000";
 
 /* A file may have been replaced while its program runs, and its name been cut off. */
 static bool is_this_program(const char *path)
@@ -140,10 +143,11 @@ void pal_share_processors(char **argv)
     static const char variable[] = "GOMP_SPINCOUNT";
     char path[4096];
     if (!argv || !argv[0] || getenv("OMP_WAIT_POLICY") || getenv(variable)) return;
+    if (omp_get_max_threads() > SMALL_TEAM) return;
     /* Without a base there is no dynamic linker, or it was called as the program. */
     if (getauxval(AT_BASE) == 0) return;
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0 || setenv(variable, spins(), 1) != 0) return;
+    if (length <= 0 || setenv(variable, SPINS, 1) != 0) return;
     path[length] = '\0';
     if (is_this_program(path) && !under_valgrind()) execv(path, argv);
     unsetenv(variable); /* it could not be started: everything stays as it is */
