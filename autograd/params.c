@@ -413,7 +413,7 @@ pal_block pal_params_block_as_is(const pal_params *p, int i)
     return b ? b->b : (pal_block){0};
 }
 
-/* Taking memory for zeros changes nothing that the caller can see. */
+/* Taking memory for zeros changes nothing that the caller can see, and happens once. */
 pal_block pal_params_block(const pal_params *p, int i)
 {
     if (!pal_params_make_gradients((pal_params *)(uintptr_t)p))

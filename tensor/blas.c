@@ -210,6 +210,19 @@ static bool is_small(int64_t m, int64_t n, int64_t k)
 
 /* ---- Dividing a product ---- */
 
+static num_t blis_type(pal_dtype dtype)
+{
+    switch (dtype) {
+    case PAL_F32:
+        return BLIS_FLOAT;
+    case PAL_F64:
+        return BLIS_DOUBLE;
+    case PAL_I64:
+        break;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
 /*
  * Rows and columns of C are cut between tiles of BLIS's kernel. At a cut elsewhere a tile is split
  * in two, which its kernel computes beside C and adds to it: that costs time, and it rounds beta C
@@ -218,7 +231,7 @@ static bool is_small(int64_t m, int64_t n, int64_t k)
  */
 static int64_t blis_unit(pal_dtype dtype, double beta)
 {
-    num_t type = dtype == PAL_F32 ? BLIS_FLOAT : BLIS_DOUBLE;
+    num_t type = blis_type(dtype);
     int64_t mr = bli_cntx_get_blksz_def_dt(type, BLIS_MR, bli_gks_query_cntx());
     int64_t nr = bli_cntx_get_blksz_def_dt(type, BLIS_NR, bli_gks_query_cntx());
     int64_t unit = mr > nr ? mr : nr;
@@ -280,6 +293,10 @@ static void run_divided(run_fn *run, int64_t unit, pal_dtype dtype, const produc
 {
     const grid g = choose_grid(p->m, p->n, unit, threads);
     const int64_t pieces = g.pieces_m * g.pieces_n;
+    if (pieces == 1) { /* no thread is woken for nothing */
+        run(dtype, p, a, b, c);
+        return;
+    }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < pieces; i++) run_piece(run, dtype, p, &g, i, a, b, c);
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Instruction set ---- */
@@ -95,14 +96,20 @@ int pal_threads(void)
 }
 
 /*
- * Waking a team costs a few microseconds; a vector kernel does about one element a nanosecond on
- * one thread when it is bound by memory. It is all threads or one: the OpenMP runtimes keep a team
- * asleep between regions of one size, and make and destroy threads when the size changes.
+ * Work is counted in elements of a vector kernel, of which one thread does about one in a
+ * nanosecond if it waits for memory. A region of less than about 100 us stays on one thread: waking
+ * a team costs a few microseconds alone, and much more beside busy processes. It is all threads or
+ * one, because OpenMP runtimes keep a team asleep between regions of one size, and make and destroy
+ * threads when the size changes.
  */
+static _Atomic int64_t least_work = 100000;
+
+void pal_team_from(int64_t work) { atomic_store(&least_work, work); }
+
 int pal_team(int64_t work)
 {
-    enum { THRESHOLD = 1 << 15 };
-    return work < THRESHOLD || omp_in_parallel() ? 1 : pal_threads();
+    const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
+    return work < least || omp_in_parallel() ? 1 : pal_threads();
 }
 
 /*
@@ -112,6 +119,21 @@ int pal_team(int64_t work)
  * default of 300000 does, and 20000 did not; on 2 threads 1000 cost 2% or less.
  */
 static const char *spins(void) { return omp_get_max_threads() > 4 ? "20000" : "1000"; }
+
+/* A file may have been replaced while its program runs, and its name been cut off. */
+static bool is_this_program(const char *path)
+{
+    struct stat named, running;
+    return stat(path, &named) == 0 && stat("/proc/self/exe", &running) == 0 &&
+           named.st_dev == running.st_dev && named.st_ino == running.st_ino;
+}
+
+/* Valgrind does not follow a program that starts itself again. */
+static bool under_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload");
+}
 
 void pal_share_processors(char **argv)
 {
@@ -123,6 +145,6 @@ void pal_share_processors(char **argv)
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length <= 0 || setenv(variable, spins(), 1) != 0) return;
     path[length] = '\0';
-    execv(path, argv);
+    if (is_this_program(path) && !under_valgrind()) execv(path, argv);
     unsetenv(variable); /* it could not be started: everything stays as it is */
 }

@@ -145,6 +145,8 @@ PAL_CHECKED pal_status pal_h5_reader_get(pal_h5_reader *reader, int64_t first, i
  * never on this number.
  */
 int pal_team(int64_t work);
+/* Only for tests: from how much work on there is a team, so that small inputs try threads too. */
+void pal_team_from(int64_t work);
 
 /* ---- BLIS ---- */
 

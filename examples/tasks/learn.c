@@ -201,10 +201,14 @@ static void train(learner *l, pal_params *params, pal_optim *optim, pal_tape *ta
         .evaluate_every = run->every,
         .quiet = true};
     pal_train_result made;
-    const pal_status s = pal_train(&opts, &made, NULL);
+    pal_error error;
+    const pal_status s = pal_train(&opts, &made, &error);
     l->result->steps = made.step;
-    if (s != PAL_OK) l->result->loss = NAN;
-    if (s != PAL_OK || made.signal) l->result->failed = true;
+    if (s == PAL_ENUMERIC) l->result->loss = NAN;
+    if (s != PAL_OK && s != PAL_ENUMERIC) fprintf(stderr, "%s\n", error.message);
+    /* A signal after the last look has come too late to stop anything. */
+    if (s != PAL_OK || (made.signal && made.step < run->steps && !l->finished))
+        l->result->failed = true;
 }
 
 task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task_run run,

@@ -10,6 +10,9 @@
 
 /* What a file's group of parameters holds, so that a description that claims more is refused before
  * memory is taken for it. */
+/* What a file is believed to have at most: twice as many still fit into 64 bits. */
+static const int64_t MOST_ELEMENTS = INT64_C(1) << 60;
+
 typedef struct survey {
     pal_h5 *file;
     const char *group;
@@ -27,7 +30,10 @@ static bool look(const char *name, void *user)
     if ((size_t)snprintf(path, sizeof path, "%s/%s", s->group, name) >= sizeof path ||
         pal_h5_info(s->file, path, &dtype, &shape, NULL) != PAL_OK)
         return true; /* reading the parameters says what is wrong with it */
-    s->elements += pal_shape_count(shape);
+    const int64_t count = pal_shape_count(shape);
+    s->elements += count < 0                             ? 0
+                   : count < MOST_ELEMENTS - s->elements ? count
+                                                         : MOST_ELEMENTS - s->elements;
     if (strcmp(name, "model.embeddings.weight") == 0 && shape.ndim == 2)
         s->vocab = shape.dim[0], s->width = shape.dim[1];
     if (strncmp(name, layer, strlen(layer)) == 0) {
@@ -43,6 +49,7 @@ static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
     if (o->vocab == 0) o->vocab = s->vocab;
     if (o->width == 0) o->width = s->width;
     if (o->layers == 0) o->layers = s->layers;
+    if (o->layers == 0) o->layers = o->mixers ? pal_mixers_count(o->mixers) : 1;
     if (o->layers > s->datasets) /* each has parameters */
         return pal_error_set(error, PAL_EFORMAT,
                              "its configuration says %lld layers, and it has %lld parameters",

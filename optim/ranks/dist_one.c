@@ -38,9 +38,9 @@ static void end_all(const char *message)
  * write the files of all. */
 static bool has_others(void)
 {
-    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-    static const char *const ranks[] = {"PMIX_RANK", "PMI_RANK"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+    static const char *const ranks[] = {"PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    for (int i = 0; i < 3; i++) {
         const char *size = getenv(sizes[i]), *rank = getenv(ranks[i]);
         if ((size && strcmp(size, "1") != 0) || (rank && strcmp(rank, "0") != 0)) return true;
     }

@@ -42,17 +42,17 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
     snprintf(text, sizeof text,
              "kernels: %.*s\nsteps: %lld\naccumulate: %lld\nclip: %.17g\nresume: %lld\n"
              "save_every: %lld\nevaluate_every: %lld\nsample_every: %lld\ncheck: %lld\n"
-             "callbacks: %d %d %d\nfolder: %d\ntokenizer: %d\noptimiser: %s\n"
+             "callbacks: %d %d %d %d\nfolder: %d\ntokenizer: %d\noptimiser: %s\n"
              "batches: %d\nkind: %d\nbatch: %lld\nlen: %lld\nseed: %llu\nheld_out: %.17g\n"
              "schedule: %d %.17g %.17g %lld %lld %lld\n",
              (int)(threads ? threads - kernels : 64), kernels, (long long)o->steps,
              (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
              (long long)o->evaluate_every, (long long)o->sample_every, (long long)check_every,
-             o->evaluate != NULL, o->sample != NULL, o->average != NULL, o->folder != NULL,
-             o->tokenizer != NULL, describe_optim(o->optim, optim), o->batches != NULL, (int)b.kind,
-             (long long)b.batch, (long long)b.len, (unsigned long long)b.seed, b.held_out,
-             (int)c->kind, c->lr, c->min_lr, (long long)c->warmup, (long long)c->steps,
-             (long long)c->decay_steps);
+             o->evaluate != NULL, o->sample != NULL, o->finished != NULL, o->average != NULL,
+             o->folder != NULL, o->tokenizer != NULL, describe_optim(o->optim, optim),
+             o->batches != NULL, (int)b.kind, (long long)b.batch, (long long)b.len,
+             (unsigned long long)b.seed, b.held_out, (int)c->kind, c->lr, c->min_lr,
+             (long long)c->warmup, (long long)c->steps, (long long)c->decay_steps);
     pal_status s = pal_dist_same_text(o->dist, "train: the options", text, error);
     if (s == PAL_OK)
         s = pal_dist_same_text(o->dist, "train: the configuration", o->config ? o->config : "",
