@@ -25,8 +25,9 @@ except ImportError as missing:
 
 # ---- Names ----
 
-LINEAR = r"([abkoqvw]|in|out)_proj\.(weight|bias)|g_proj\.weight|[fg]_proj\.[01]\.(weight|bias)"
-MIXER = LINEAR + r"|([qkv]_)?conv1d\.(weight|bias)|([oqk]_)?norm\.weight|A_log|dt_bias|D"
+# A mixer names its parameters as it likes: q_proj.weight, f_proj.0.bias, A_log. What does not fit a
+# model is refused by the program that loads the file.
+MIXER = r"\w+(\.\d+)?(\.(weight|bias))?"
 KNOWN = re.compile(
     r"(model\.(embeddings|norm)|lm_head)\.weight|model\.layers\.\d+\."
     rf"((attn|mlp)_norm\.weight|mlp\.(gate|up|down)_proj\.weight|attn\.({MIXER}))"

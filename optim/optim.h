@@ -173,7 +173,7 @@ PAL_API void pal_optim_free(pal_optim *optim);
  */
 PAL_API pal_status pal_optim_step(pal_optim *optim, double lr);
 PAL_API int64_t pal_optim_steps(const pal_optim *optim); /* number of updates so far: t */
-/* "adamw", "adam", "sgd", "lion" or "muon". */
+/* Its name, one of those above. */
 PAL_API const char *pal_optim_name(const pal_optim *optim);
 
 /*

@@ -56,6 +56,9 @@ typedef struct pal_key {
     const char *words; /* "silu|sigmoid|none" */
     /* A text that has a language of its own: PAL_OK, or what is wrong with it. */
     pal_status (*check)(const char *text, pal_error *error);
+    /* What such a text can begin with, i from 0, NULL at the end: a command line's help lists it.
+     */
+    const char *(*names)(int i);
     int tag;              /* for the owner of the table */
     char letter;          /* the short name on a command line; 0: none */
     const char *argument; /* how a command line calls the value: "N" */

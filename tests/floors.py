@@ -47,7 +47,7 @@ def unit(path):
     """Files are nodes by themselves, but kernels are the folder that they fill."""
     if ".k." in path:
         return os.path.dirname(path)
-    return re.sub(r"\.o$", ".c", path)
+    return path
 
 
 def room(name):
@@ -71,20 +71,25 @@ def includes(files):
                     yield path, match.group(1)
 
 
+def source_of(path):
+    """The source of an object; a kernel has one for each type and instruction set."""
+    return re.sub(r"\.o$", ".c", re.sub(r"\.f\d+\.\w+\.o$", ".k.c", path))
+
+
 def calls(build, sources):
     """(file, file whose function or variable it uses), by the symbols of objects."""
     top = os.path.join(build, "obj")
     objects = []
     for folder, _, names in os.walk(top):
         for name in names:
-            source = re.sub(r"(\.f\d+\.\w+)?\.o$", ".c", os.path.relpath(os.path.join(folder, name), top))
+            source = source_of(os.path.relpath(os.path.join(folder, name), top))
             if name.endswith(".o") and source in sources:  # others were left by an older tree
                 objects.append(os.path.join(folder, name))
     defined, wanted = collections.defaultdict(set), []
     out = subprocess.run(["nm", "-A", "-g"] + sorted(objects), capture_output=True, text=True, check=True).stdout
     for line in out.splitlines():
         path, rest = line.split(":", 1)
-        source = os.path.relpath(path, top)
+        source = source_of(os.path.relpath(path, top))
         words = rest.split()
         kind, symbol = words[-2], words[-1]
         if not symbol.startswith("pal_"):

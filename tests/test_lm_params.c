@@ -220,7 +220,7 @@ START_TEST(what_decays)
         snprintf(entry, sizeof entry, "%s:", pal_mixers_name(i));
         ck_assert_msg(strstr(ZOO.mixers, entry) != NULL, "%s is not in this test", entry);
     }
-    for (int i = 0; i < 7; i++) want += words(decaying[i]) + 3;
+    for (size_t i = 0; i < sizeof decaying / sizeof *decaying; i++) want += words(decaying[i]) + 3;
     int n = pal_params_count(params);
     for (int i = 0; i < n; i++) pal_fill_uniform(pal_params_at(params, i), 1, 2, &rng);
     size_t bytes = (size_t)pal_params_block(params, 0).count * sizeof(float);

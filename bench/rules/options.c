@@ -41,7 +41,7 @@ static void join(char words[WORDS], const char *(*name)(int))
 
 static const pal_key timed_rows[] = {
     {"rule", PAL_KEY_SET, PAL_AT(options, rules), .required = true, .words = rule_words,
-     .argument = "LIST", .help = "gdn2, kda, gdn, deltanet, mamba2 (all)"},
+     .names = rule_name, .argument = "LIST", .help = "those that are timed (all)"},
     {"mode", PAL_KEY_SET, PAL_AT(options, modes), .required = true, .words = mode_words,
      .argument = "LIST",
      .help = "auto, chunk, recurrent, composed (all but composed, which never gets more than 128 "

@@ -71,10 +71,24 @@ static error_t parse(int key, char *text, struct argp_state *state)
     return 0;
 }
 
+/* The help of a row; that of a row with names is written at *text, which moves on behind it. */
+static const char *help_of(const pal_key *row, char **text, const char *end)
+{
+    if (!row->names) return row->help;
+    char *help = *text, *at = help;
+    at += snprintf(at, (size_t)(end - at), "%s. Names: ", row->help);
+    for (int i = 0; at < end && row->names(i); i++)
+        at += snprintf(at, (size_t)(end - at), "%s%s", i ? ", " : "", row->names(i));
+    if (at >= end) abort(); /* FLAGS_TEXT is too small */
+    *text = at + 1;
+    return help;
+}
+
 void flags_begin(flags *f, const flags_section *section, int sections, void *to)
 {
     struct argp_option *option = f->option;
     int i = 0, group = 0;
+    char *text = f->text;
     *f = (flags){.section = section, .sections = sections, .to = to};
     for (int s = 0; s < sections; s++) {
         if (section[s].title)
@@ -91,7 +105,7 @@ void flags_begin(flags *f, const flags_section *section, int sections, void *to)
                                                     : words && row->words ? row->words
                                                                           : "N",
                                              .flags = is_switch ? OPTION_ARG_OPTIONAL : 0,
-                                             .doc = row->help,
+                                             .doc = help_of(row, &text, f->text + FLAGS_TEXT),
                                              .group = group};
         }
     }

@@ -15,7 +15,7 @@
 
 #include <argp.h>
 
-enum { FLAGS_MOST = 64 }; /* rows of all sections */
+enum { FLAGS_MOST = 64, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
 
 /* Some options that belong together. */
 typedef struct flags_section {
@@ -31,6 +31,7 @@ typedef struct flags {
     uint64_t given; /* bit i: row i was given, counted over all sections */
     struct argp argp;
     struct argp_option option[2 * FLAGS_MOST + 1];
+    char text[FLAGS_TEXT]; /* the help of rows with names */
 } flags;
 
 /* Row i over all sections, and where its struct lies in `to`; NULL: there are not so many. */

@@ -11,6 +11,8 @@ static const char *const names[OB_RULES] = {"gdn2", "kda", "gdn", "deltanet", "m
 
 const char *ob_rule_name(ob_rule rule) { return names[rule]; }
 
+const char *ob_rules(int i) { return i >= 0 && i < OB_ATTENTION ? names[i] : NULL; }
+
 ob_rule ob_rule_of(const char *name)
 {
     int i = 0;

@@ -36,6 +36,8 @@ typedef enum ob_rule {
     OB_RULES
 } ob_rule;
 const char *ob_rule_name(ob_rule rule);
+/* The names of the rules with a state, i from 0; NULL at the end. */
+const char *ob_rules(int i);
 /* OB_RULES: there is none of that name ("attn" and "swa" are attention). */
 ob_rule ob_rule_of(const char *name);
 

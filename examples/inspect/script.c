@@ -124,7 +124,10 @@ pal_status script_observe(observation *ob, const char *text, const char *file, c
         for (int t = 0; t < s->lines; t++)
             ob_token(ob, t, s->line[t].text, (int64_t)strlen(s->line[t].text));
     }
-    if (!rules) rules = "gdn2,kda,gdn,deltanet,mamba2";
+    char all[128];
+    for (size_t i = 0, n = 0; ob_rules((int)i) && n < sizeof all; i++)
+        n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", i ? "," : "", ob_rules((int)i));
+    if (!rules) rules = all;
     char *list = ob_copy(rules, (int64_t)strlen(rules)), *rest = list, *word;
     while (status == PAL_OK && (word = strsep(&rest, ","))) {
         const ob_rule rule = ob_rule_of(word);
@@ -132,7 +135,7 @@ pal_status script_observe(observation *ob, const char *text, const char *file, c
             rule < OB_ATTENTION
                 ? add_rule(ob, s, rule, error)
                 : pal_error_set(error, PAL_EVALUE,
-                                "--rule=%.60s: gdn2, kda, gdn, deltanet or mamba2 is wanted", word);
+                                "--rule=%.60s: there is no such rule; there are %s", word, all);
     }
     free(list);
     free(s);

@@ -20,98 +20,19 @@ enum life {
 };
 
 enum { MOST = INT32_MAX };
+#define ROW(type, field, standard, name, kind, ...) \
+    {name, kind, PAL_AT(lm_options, field), __VA_ARGS__},
 static const pal_key data_rows[] = {
-    {"data", PAL_KEY_TEXT, PAL_AT(lm_options, data), .required = true, .tag = MOVED,
-     .argument = "FILE",
-     .help = "a store of tokens made by tokenize, or any other file, whose bytes are the tokens "
-             "(build/corpus.txt)"},
-    {"data-checksum", PAL_KEY_TEXT, PAL_AT(lm_options, data_checksum), .argument = "CRC",
-     .help = "of --data; others are refused. config.txt says it (any)"},
-    {"batch", PAL_KEY_WHOLE, PAL_AT(lm_options, batch), .low = 1, .high = MOST,
-     .help = "sequences of a batch (8)"},
-    {"len", PAL_KEY_WHOLE, PAL_AT(lm_options, len), .low = 1, .high = MOST,
-     .help = "tokens of a sequence (64)"},
-    {"packed", PAL_KEY_FLAG, PAL_AT(lm_options, packed),
-     .help =
-         "whole documents end to end, that see nothing of each other, and not windows of the text"},
-    {"held-out", PAL_KEY_REAL, PAL_AT(lm_options, held_out), .high = 1, .open = PAL_OPEN_HIGH,
-     .argument = "SHARE",
-     .help = "of the documents, or of a text that is one, kept from the end for evaluation (0)"},
-    {"no-prefetch", PAL_KEY_FLAG, PAL_AT(lm_options, no_prefetch), .tag = FREE,
-     .help = "no thread reads batches ahead; they are the same"},
+#define LM_DATA ROW
+#include "examples/lm/options.def"
 };
 static const pal_key update_rows[] = {
-    {"steps", PAL_KEY_WHOLE, PAL_AT(lm_options, steps), .low = 1, .high = MOST, .tag = FREE,
-     .help = "steps in all (200)"},
-    {"optimizer", PAL_KEY_TEXT, PAL_AT(lm_options, optimizer), .required = true,
-     .check = pal_optims_check, .argument = "NAME[:KEY=VALUE...]",
-     .help = "adamw, adam, sgd, muon or lion, and keys of its own, which go before --weight-decay "
-             "(adamw)"},
-    {"lr", PAL_KEY_REAL, PAL_AT(lm_options, lr), .high = HUGE_VAL, .open = PAL_OPEN_LOW,
-     .argument = "RATE", .help = "learning rate after the warm-up (3e-3)"},
-    {"schedule", PAL_KEY_CHOICE, PAL_AT(lm_options, schedule),
-     .words = "constant|linear|cosine|wsd",
-     .help = "of the rate; all but constant end at --schedule-steps (constant)"},
-    {"warmup", PAL_KEY_WHOLE, PAL_AT(lm_options, warmup), .high = MOST,
-     .help = "steps in which the rate rises, at most those of the schedule (20)"},
-    {"schedule-steps", PAL_KEY_WHOLE, PAL_AT(lm_options, schedule_steps), .high = MOST,
-     .help = "where the schedule ends (0: at --steps, which may then not change in a resume)"},
-    {"decay-steps", PAL_KEY_WHOLE, PAL_AT(lm_options, decay_steps), .high = MOST,
-     .help = "of wsd: the last steps, in which the rate falls (0: a fifth)"},
-    {"lr-end", PAL_KEY_REAL, PAL_AT(lm_options, lr_end), .high = 1, .argument = "SHARE",
-     .help = "of --lr at the end (0.1)"},
-    {"weight-decay", PAL_KEY_REAL, PAL_AT(lm_options, weight_decay), .high = HUGE_VAL,
-     .argument = "X", .help = "(0.1)"},
-    {"clip", PAL_KEY_REAL, PAL_AT(lm_options, clip), .high = HUGE_VAL, .argument = "NORM",
-     .help = "of the gradients; 0: no limit (1)"},
-    {"accumulate", PAL_KEY_WHOLE, PAL_AT(lm_options, accumulate), .low = 1, .high = MOST,
-     .help = "batches a step (1)"},
-    {"average", PAL_KEY_REAL, PAL_AT(lm_options, average), .high = 1, .open = PAL_OPEN_HIGH,
-     .argument = "DECAY",
-     .help = "a moving average of the weights is evaluated and writes the samples; 0: none (0)"},
-    {"seed", PAL_KEY_UNSIGNED, PAL_AT(lm_options, seed),
-     .help = "of parameters and order of the data (1)"},
-    {"init", PAL_KEY_TEXT, PAL_AT(lm_options, init), .argument = "FILE",
-     .help = "a new run begins with the parameters of this file, a checkpoint or one by "
-             "convert.py; with "
-             "their average if it has one"},
-    {"init-last", PAL_KEY_FLAG, PAL_AT(lm_options, init_last),
-     .help = "of --init, the parameters of the last step although it has an average"},
-    {"init-checksum", PAL_KEY_TEXT, PAL_AT(lm_options, init_checksum), .argument = "SUM",
-     .help = "of the parameters of --init; others are refused. config.txt says it (any)"},
+#define LM_UPDATE ROW
+#include "examples/lm/options.def"
 };
 static const pal_key run_rows[] = {
-    {"out", PAL_KEY_TEXT, PAL_AT(lm_options, out), .required = true, .tag = LOCAL,
-     .argument = "DIR", .help = "its folder (build/run)"},
-    {"save-every", PAL_KEY_WHOLE, PAL_AT(lm_options, save_every), .high = MOST, .tag = FREE,
-     .help = "steps between checkpoints; the last step and the best are always saved (0: a "
-             "twentieth of "
-             "--steps)"},
-    {"keep", PAL_KEY_WHOLE, PAL_AT(lm_options, keep), .high = MOST, .tag = FREE,
-     .help = "checkpoints that stay, beside the best; 0: all (3)"},
-    {"on-save-error", PAL_KEY_CHOICE, PAL_AT(lm_options, go_on), .words = "stop|go-on",
-     .tag = LOCAL, .help = "what a full disk means (stop)"},
-    {"eval-every", PAL_KEY_WHOLE, PAL_AT(lm_options, eval_every), .high = MOST, .tag = FREE,
-     .help = "steps between evaluations of --held-out (0: at the last step)"},
-    {"sample-every", PAL_KEY_WHOLE, PAL_AT(lm_options, sample_every), .high = MOST, .tag = FREE,
-     .help = "steps between samples in samples.txt (0: none)"},
-    {"sample", PAL_KEY_WHOLE, PAL_AT(lm_options, sample), .high = MOST, .tag = FREE,
-     .help = "tokens of a sample and at the end (300)"},
-    {"train-seconds", PAL_KEY_REAL, PAL_AT(lm_options, train_seconds), .high = HUGE_VAL,
-     .tag = LOCAL, .argument = "T", .help = "stop after so long, as by a signal; 0: no limit (0)"},
-    {"threads", PAL_KEY_WHOLE, PAL_AT(lm_options, threads), .high = 4096, .tag = LOCAL,
-     .help = "0: as many as OpenMP gives (0)"},
-    {"sequence-parallel", PAL_KEY_WHOLE, PAL_AT(lm_options, sequence_parallel), .low = 1,
-     .high = MOST, .tag = LOCAL, .help = "under mpirun: ranks that share each sequence (1)"},
-    {"shard", PAL_KEY_FLAG, PAL_AT(lm_options, shard), .tag = LOCAL,
-     .help = "under mpirun: each rank keeps a part of the optimiser's numbers"},
-    {"bucket", PAL_KEY_WHOLE, PAL_AT(lm_options, bucket), .high = MOST, .tag = LOCAL,
-     .argument = "BYTES", .help = "under mpirun: of gradient summed at once (0: a mebibyte)"},
-    {"resume", PAL_KEY_FLAG, PAL_AT(lm_options, resume), .tag = LOCAL,
-     .help = "continue the run that is in --out, bit for bit"},
-    {"resume-from", PAL_KEY_WHOLE, PAL_AT(lm_options, resume_from), .low = 1, .high = MOST,
-     .tag = LOCAL, .argument = "STEP",
-     .help = "the same from an older checkpoint; later ones are renamed"},
+#define LM_RUN ROW
+#include "examples/lm/options.def"
 };
 static const pal_keys data_keys = PAL_KEYS(data_rows);
 static const pal_keys update_keys = PAL_KEYS(update_rows);
@@ -122,23 +43,11 @@ static const flags_section sections[] = {{"The model:", &pal_lm_keys, offsetof(l
                                          {"The run:", &run_keys, 0}};
 enum { SECTIONS = sizeof sections / sizeof *sections, CONFIG = 1, PRINT, VALUE = 1100 };
 
-static const lm_options defaults = {.model = {.mixers = "gdn2", .layers = 2, .width = 64},
-                                    .data = "build/corpus.txt",
-                                    .batch = 8,
-                                    .len = 64,
-                                    .optimizer = "adamw",
-                                    .steps = 200,
-                                    .accumulate = 1,
-                                    .warmup = 20,
-                                    .lr = 3e-3,
-                                    .lr_end = 0.1,
-                                    .weight_decay = 0.1,
-                                    .clip = 1,
-                                    .seed = 1,
-                                    .keep = 3,
-                                    .out = "build/run",
-                                    .sample = 300,
-                                    .sequence_parallel = 1};
+static const lm_options defaults = {
+    .model = {.mixers = "gdn2", .layers = 2, .width = 64},
+#define LM_FLAG(type, field, standard, ...) .field = standard,
+#include "examples/lm/options.def"
+};
 
 /* ---- Files ---- */
 

@@ -10,34 +10,15 @@
 
 #include <palimpsest.h>
 
-enum { LM_OPTIMIZER = 256 }; /* room for the text of an optimiser */
+/* Texts of flags: a file, checksums of data and of parameters, an optimiser. */
+typedef char lm_path[1024], lm_crc[16], lm_sum[24], lm_optimizer[256];
 
+/* The fields are those of options.def. A vocabulary of 0 is that of the data. A checksum of "" is
+ * any, and an empty `init` means that the parameters are drawn by the seed. */
 typedef struct lm_options {
-    pal_lm_opts model; /* mixers is kept by lm_keep; vocab 0: that of the data */
-    /* The data. */
-    char data[1024], data_checksum[16]; /* "": any */
-    int64_t batch, len;
-    double held_out;
-    bool packed, no_prefetch;
-    /* The updates. */
-    char optimizer[LM_OPTIMIZER];
-    pal_schedule_kind schedule;
-    int64_t steps, accumulate, warmup, schedule_steps, decay_steps;
-    double lr, lr_end, weight_decay, clip, average;
-    uint64_t seed;
-    char init[1024]; /* "": drawn by the seed */
-    bool init_last;
-    char init_checksum[24]; /* "": any */
-    /* What is looked at and kept. */
-    int64_t eval_every, sample_every, save_every, keep;
-    bool go_on; /* after an error of saving */
-    char out[1024];
-    int64_t sample, threads;
-    int64_t sequence_parallel, bucket;
-    bool shard;
-    double train_seconds;
-    bool resume;
-    int64_t resume_from;
+    pal_lm_opts model; /* mixers is kept by lm_keep */
+#define LM_FLAG(type, field, ...) type field;
+#include "examples/lm/options.def"
     /* bit i: flag i of the tables in options.c was given */
     uint64_t given;
 } lm_options;

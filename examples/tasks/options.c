@@ -11,9 +11,9 @@ enum { MOST = INT32_MAX };
 
 static const pal_key model_rows[] = {
     {"mixers", PAL_KEY_STRING, PAL_AT(task_options, lm.model.mixers), .check = pal_mixers_check,
-     .argument = "LIST",
+     .names = pal_mixers_name, .argument = "LIST",
      .help = "the layers' memories, name[:key=value...], comma-separated and cycled; N*(LIST) "
-             "repeats: mamba2, gdn, kda, gdn2, attn, swa (gdn2)"},
+             "repeats (gdn2)"},
     {"layers", PAL_KEY_WHOLE, PAL_AT(task_options, lm.model.layers), .low = 1, .high = MOST,
      .help = "(2)"},
     {"width", PAL_KEY_WHOLE, PAL_AT(task_options, lm.model.width), .low = 1, .high = MOST,
@@ -29,9 +29,8 @@ static const pal_key run_rows[] = {
     {"batch", PAL_KEY_WHOLE, PAL_AT(task_options, run.batch), .low = 1, .high = MOST,
      .help = "rows of a step (64)"},
     {"optimizer", PAL_KEY_TEXT, PAL_AT(task_options, run.optimizer), .check = pal_optims_check,
-     .argument = "NAME[:KEY=VALUE...]",
-     .help = "adamw, adam, sgd, muon or lion, and keys of its own, which go before --weight-decay "
-             "(adamw)"},
+     .names = pal_optims_name, .argument = "NAME[:KEY=VALUE...]",
+     .help = "an optimiser and keys of its own, which go before --weight-decay (adamw)"},
     {"lr", PAL_KEY_REAL, PAL_AT(task_options, run.lr), .low = 1e-12, .high = 1e3,
      .argument = "RATE",
      .help = "the highest learning rate: it rises for a twentieth of the steps and falls to a "

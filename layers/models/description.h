@@ -10,7 +10,7 @@
 /* The tag of options that do not change what a model computes. */
 enum { PAL_LM_FREE = 1 };
 
-/* Of pal_lm_opts. Whoever adds an option adds its row here, and its field in layers/model.h. */
+/* The table of pal_lm_opts, which stands beside the code that obeys the options (lm.c). */
 extern const pal_keys pal_lm_keys;
 
 /*

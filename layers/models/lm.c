@@ -2,9 +2,38 @@
  * lm.c - a language model: embedding, blocks of mixer and MLP, norm, head.
  */
 #include "layers/models/lm.h"
+#include "layers/models/description.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- Options by name ---- */
+
+enum { MOST = INT32_MAX };
+static const pal_key rows[] = {
+    {"mixers", PAL_KEY_STRING, PAL_AT(pal_lm_opts, mixers), .required = true,
+     .check = pal_mixers_check, .names = pal_mixers_name, .argument = "LIST",
+     .help = "layers' mixers: name[:key=value...], comma-separated, cycled over the layers; "
+             "N*(LIST) repeats (gdn2)"},
+    {"layers", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, layers), .high = MOST,
+     .help = "number of blocks; 0: one for each entry of --mixers (2)"},
+    {"width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, width), .low = 1, .high = MOST,
+     .help = "model width (64)"},
+    {"mlp-width", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, mlp_width), .high = MOST,
+     .help = "inner width of the MLPs (0: 8/3 of --width, up to a multiple of 32)"},
+    {"no-mlp", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, no_mlp),
+     .help = "blocks of a mixer only, without an MLP"},
+    {"vocab", PAL_KEY_WHOLE, PAL_AT(pal_lm_opts, vocab), .high = MOST,
+     .help = "tokens that the model knows (0: those of the data)"},
+    {"tie", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, tie), .help = "the head is the embedding table"},
+    {"norm-eps", PAL_KEY_REAL, PAL_AT(pal_lm_opts, norm_eps), .high = 1, .argument = "EPS",
+     .help = "of the blocks' norms (0: 1e-5)"},
+    {"dtype", PAL_KEY_CHOICE, PAL_AT(pal_lm_opts, dtype), .words = "f32|f64",
+     .help = "of parameters and sums (f32)"},
+    {"recompute", PAL_KEY_FLAG, PAL_AT(pal_lm_opts, recompute), .tag = PAL_LM_FREE,
+     .help = "blocks are computed twice, and need less memory"},
+};
+const pal_keys pal_lm_keys = PAL_KEYS(rows);
 
 /* ---- Building ---- */
 

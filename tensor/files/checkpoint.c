@@ -85,6 +85,7 @@ pal_status pal_checkpoint_read_tokenizer(pal_h5 *file, char **text, int64_t *len
 pal_status pal_checkpoint_failed(const char *path, pal_status s, const pal_error *why,
                                  pal_error *error)
 {
-    if (strncmp(why->message, path, strlen(path)) == 0) return pal_error_set(error, s, "%s", why->message);
+    if (strncmp(why->message, path, strlen(path)) == 0)
+        return pal_error_set(error, s, "%s", why->message);
     return pal_error_set(error, s, "%.400s: %.600s", path, why->message);
 }

@@ -135,13 +135,12 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
 /* Gives operands that backward writes by different threads memory of their own. */
 static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
 {
-    static const int places[] = {PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_IN_STATE};
-    enum { PLACES = sizeof places / sizeof *places };
-    pal_tensor x[PLACES];
-    for (int i = 0; i < PLACES; i++) {
-        const int at = pal_rule_at_place(rule, places[i]);
+    pal_tensor x[PAL_HEAD_ARGS + 1]; /* all that is given by token, and the state */
+    for (int i = 0; i <= PAL_HEAD_ARGS; i++) {
+        const bool by_token = i < PAL_HEAD_ARGS;
+        const int at = pal_rule_at_place(rule, by_token ? i : PAL_IN_STATE);
         x[i] = at < 0 ? PAL_NONE : in[at];
-        x[i] = pal_apart(x, i, places[i] != PAL_IN_STATE);
+        x[i] = pal_apart(x, i, by_token);
         if (at >= 0) in[at] = x[i];
     }
 }
