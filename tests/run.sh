@@ -4,7 +4,8 @@
 # As many run at once as there are processors, or TEST_JOBS. A Check suite counts its checks, any other
 # program counts as one. A program that ends badly without having counted a failure (a crash, a
 # sanitizer's report, a time-out) counts as one failure. What a program printed is shown when it failed,
-# and lines that begin with "note: " always; it stays in $B/logs.
+# and lines that begin with "note: " always; it stays in $B/logs. PASSED_BEFORE is the number of tests
+# that passed in a run before this one, which the last line counts too.
 B=${B:-build}
 LC_ALL=C # sort and awk of the tests read and write numbers
 export LC_ALL
@@ -87,7 +88,7 @@ worker() {
 
 # ---- One reader of what they tell, which prints and counts ----
 report() {
-    passed=0
+    passed=${PASSED_BEFORE:-0}
     failed=0
     while IFS= read -r name; do
         log=$B/logs/$name.log
