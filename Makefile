@@ -72,7 +72,7 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib check check-all check-asan check-ubsan check-clang bench examples demo half-hour mixers figure-demo \
+.PHONY: all lib check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -147,7 +147,7 @@ $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
 # Tests of what only one program has.
-$(B)/tests/test_inspect: $(call objects,examples/inspect)
+$(B)/tests/test_inspect $(B)/tests/test_inspect_script: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
@@ -166,6 +166,15 @@ SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
 check: lib $(TESTS) $(RANKED) examples $(B)/examples/ablate ## tests on this machine's instruction set
 	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
+
+# A few minutes under both sanitizers: the tape, operations and rules, products, files that are damaged, texts, gnuplot,
+# models that open and decode, training and generating.
+SAMPLE_OF := tape tape_errors map ops params gradient_memory keys hdf5_damage blas rules state decode open bpe_files plots
+SAMPLE    := $(filter $(SAMPLE_OF:%=$(B)/tests/test_%),$(TESTS)) $(filter tests/test_generate.sh,$(SCRIPTS))
+sample: $(filter-out %.sh,$(SAMPLE)) $(addprefix $(B)/examples/,train_lm generate tokenize)
+	$(Q)B='$(B)' sh tests/run.sh $(SAMPLE)
+check-sample: ## a sample of the tests under both sanitizers, in build/san
+	+$(Q)$(MAKE) B=$(B)/san SAN=address,undefined OPT=-O1 sample
 
 check-asan: ## the same under the address sanitizer, in build/asan
 	+$(Q)$(MAKE) B=$(B)/asan SAN=address OPT=-O1 check

@@ -1,9 +1,9 @@
 /*
  * case_attention.c - attention, fused and composed, and rotary positions against loops.
  */
-#include "autograd/internal.h"
 #include "layers/layers.h"
 #include "tests/support/case.h"
+#include "tests/support/node.h"
 
 #include <math.h>
 
@@ -14,7 +14,7 @@ static const int64_t packed[SEQUENCES + 1] = {0, 0, 5, 6, 6, 20, 20};
 static pal_tensor offsets_of(bool wanted, pal_tensor x)
 {
     if (!wanted) return PAL_NONE;
-    return pal_from(pal_tape_of(x.node), PAL_I64, PAL_SHAPE(SEQUENCES + 1), packed);
+    return pal_from(tape_of(x), PAL_I64, PAL_SHAPE(SEQUENCES + 1), packed);
 }
 
 /* The first token of t's sequence. */

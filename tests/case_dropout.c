@@ -1,12 +1,12 @@
 /*
  * case_dropout.c - dropout draws from the tape's generator, which is set before every build.
  */
-#include "autograd/internal.h"
 #include "tests/support/case.h"
+#include "tests/support/node.h"
 
 static void seed(const pal_tensor *in)
 {
-    pal_tape *tape = in[0].node->owner ? pal_tape_of(in[0].node) : NULL;
+    pal_tape *tape = tape_of(in[0]);
     if (tape) *pal_tape_rng(tape) = pal_rng_new(42, 7);
 }
 
@@ -25,7 +25,7 @@ static void segment(void *context, const pal_tensor *in, pal_tensor *out)
 static void recomputed_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     seed(in);
-    pal_tape *tape = in[0].node->owner ? pal_tape_of(in[0].node) : NULL;
+    pal_tape *tape = tape_of(in[0]);
     if (tape)
         pal_recompute(tape, segment, (void *)(uintptr_t)v->option, 1, in, 1, out);
     else

@@ -1,9 +1,9 @@
 /*
  * case_modules.c - log_decay, gated_rms_norm, short_conv and the MLP against loops.
  */
-#include "layers/check.h"
 #include "layers/layers.h"
 #include "tests/support/case.h"
+#include "tests/support/node.h"
 
 #include <math.h>
 
@@ -122,7 +122,7 @@ static void conv_build(const pal_variant *v, const pal_tensor *in, pal_tensor *o
 {
     pal_tensor tail = in[3], part[2];
     pal_short_conv_opts opts = {.silu = v->option[0] != 0, .tail = &tail};
-    pal_tape *tape = pal_tape_of(in[0].node);
+    pal_tape *tape = tape_of(in[0]);
     int64_t cut = (int64_t)v->option[1], T = v->in[0].shape.dim[1];
     if (v->option[2] != 0)
         opts.offsets = pal_from(tape, PAL_I64, PAL_SHAPE(PACKED + 1), packing[(int)v->option[2]]);

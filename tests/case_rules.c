@@ -4,8 +4,8 @@
  * The reference forms (I - k e^T) diag(exp g) as a K x K matrix and multiplies; it shares nothing
  * with the library's texts, and one reference serves every member.
  */
-#include "autograd/internal.h"
 #include "tests/support/case.h"
+#include "tests/support/node.h"
 #include "tests/support/rules.h"
 
 #include <math.h>
@@ -36,8 +36,7 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
     if (opts.mode == PAL_RULE_AUTO) opts.mode = PAL_RULE_COMPOSED;
     if (has_A_log(v)) opts.A_log = in[state + 1], opts.dt_bias = in[state + 2];
     if (v->option[PACKED] != 0)
-        opts.offsets =
-            pal_from(pal_tape_of(in[0].node), PAL_I64, PAL_SHAPE(SEQUENCES + 1), offsets);
+        opts.offsets = pal_from(tape_of(in[0]), PAL_I64, PAL_SHAPE(SEQUENCES + 1), offsets);
     pal_rule_out r = pal_rule_call(pal_rule_at((int)v->option[RULE]), in, opts);
     out[0] = r.o;
     out[1] = r.state;

@@ -4,7 +4,8 @@
 # As many run at once as there are processors, or TEST_JOBS. A Check suite counts its checks, any other
 # program counts as one. A program that ends badly without having counted a failure (a crash, a
 # sanitizer's report, a time-out) counts as one failure. What a program printed is shown when it failed,
-# and lines that begin with "note: " always; it stays in $B/logs.
+# and lines that begin with "note: " always; it stays in $B/logs. PASSED_BEFORE is the number of tests
+# that passed in a run before this one, which the last line counts too.
 B=${B:-build}
 LC_ALL=C # sort and awk of the tests read and write numbers
 export LC_ALL
@@ -24,9 +25,9 @@ CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-5}
 export B LSAN_OPTIONS OMP_WAIT_POLICY OMP_NUM_THREADS CK_TIMEOUT_MULTIPLIER
 
 # These begin first, so that none of them is left over when all others are done.
-longest="test_train.sh test_blas test_step test_ablate.sh test_rule_parts test_rule_properties test_course.sh
-test_inspect.sh test_ops test_dist_zero.sh test_convert.sh test_dist_lm.sh test_rules test_tasks.sh test_resume.sh
-test_dist_ranks.sh test_dist_train.sh test_kernel_rows test_state test_hdf5 test_dist_layers.sh"
+longest="test_dist_lm.sh test_dist_zero.sh test_course.sh test_convert.sh test_inspect.sh test_ablate.sh test_ops
+test_blas_threads test_dist_ranks.sh test_train.sh test_tasks.sh test_rules test_rule_properties test_rule_parts
+test_resume.sh test_generate.sh test_dist_train.sh test_step test_state test_rule_kernels test_dist_layers.sh test_attention"
 
 # ---- The list: a file for each name with the command's words, and the names in their order ----
 add() { # name command...
@@ -87,7 +88,7 @@ worker() {
 
 # ---- One reader of what they tell, which prints and counts ----
 report() {
-    passed=0
+    passed=${PASSED_BEFORE:-0}
     failed=0
     while IFS= read -r name; do
         log=$B/logs/$name.log

@@ -5,7 +5,7 @@
  * Options, gradients by differences and numbers of threads are in case_attention.c.
  */
 #include "tests/support/rule_compare.h"
-#include "autograd/internal.h"
+#include "tests/support/node.h"
 
 #include <check.h>
 #include <math.h>
@@ -53,7 +53,7 @@ static void slice_both(const problem *p, pal_tensor *k, pal_tensor *v)
 static void attend(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const problem *p = context;
-    pal_tape *tape = pal_tape_of(in[0].node);
+    pal_tape *tape = tape_of(in[0]);
     pal_attention_opts opts = {.window = p->window, .composed = p->composed};
     pal_tensor k = in[1], v = in[2];
     if (p->sequences)
@@ -83,7 +83,7 @@ static void compare(problem p, const char *text)
     for (int i = 0; i < 2; i++) {
         run_result r = run_problem(&p, x, i ? PAL_F32 : PAL_F64);
         run_agree(&r, &ref, i ? F32 : F64, "%s, %s on %s", text, pal_dtype_name(r.dtype),
-                  pal_isa_name(pal_isa_selected()));
+                  isa_name());
         run_free(&r);
     }
     run_free(&ref);
@@ -186,7 +186,7 @@ static void self(const void *context, const pal_tensor *in, pal_tensor *out)
     pal_tensor kv = pal_slice(in[0], 2, 0, p->HKV, 1); /* shares memory with other query heads */
     pal_tensor q = pal_slice(in[0], 1, p->S - p->T, p->S, 1);
     out[0] = pal_attention(q, kv, kv, (pal_attention_opts){.composed = p->composed});
-    out[1] = pal_scalar(pal_tape_of(in[0].node), pal_dtype_of(in[0]), 1);
+    out[1] = pal_scalar(tape_of(in[0]), pal_dtype_of(in[0]), 1);
 }
 
 START_TEST(one_memory)

@@ -1,6 +1,7 @@
 /*
  * test_average.c - the moving average of the weights: its formula, swapping, files, wrong uses.
  */
+#include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
 #include <check.h>
@@ -56,14 +57,14 @@ static void against_the_formula(pal_dtype dtype, bool warm_up, double tolerance)
 
 START_TEST(it_follows_the_formula)
 {
-    for (int isa = PAL_ISA_BASE; isa <= PAL_ISA_AVX512; isa++) {
-        if (!pal_kernels_select((pal_isa)isa)) continue;
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!isa_select(isa)) continue;
         for (int warm_up = 0; warm_up < 2; warm_up++) {
             against_the_formula(PAL_F64, warm_up, 1e-14);
             against_the_formula(PAL_F32, warm_up, 2e-6);
         }
     }
-    pal_kernels_select(pal_isa_best());
+    isa_select_best();
 }
 END_TEST
 

@@ -2,6 +2,7 @@
  * test_blas.c - products of every shape and stride against a triple loop in long double, and the
  * choice of BLIS's kernels. test_blas_threads.c compares numbers of threads.
  */
+#include "tensor/internal.h"
 #include "tests/support/products.h"
 
 #include <math.h>

@@ -2,6 +2,7 @@
  * test_blas_threads.c - a product has the same bits on every number of threads: every class of
  * shape, every layout, with and without what C held before.
  */
+#include "tensor/internal.h"
 #include "tests/support/products.h"
 
 #include <stdlib.h>

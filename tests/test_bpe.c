@@ -2,6 +2,7 @@
  * test_bpe.c - byte-level BPE: any bytes come back, merges in their order, and GPT-2's pretokens
  * worked out by hand.
  */
+#include "tensor/text/internal.h"
 #include "tests/support/bpe.h"
 
 /* ---- Any bytes come back ---- */

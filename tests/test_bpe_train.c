@@ -2,6 +2,7 @@
  * test_bpe_train.c - what training learns from texts small enough to count by hand, and from others
  * by the definition.
  */
+#include "tensor/text/internal.h"
 #include "tests/support/bpe.h"
 
 static void check_merges(const pal_tokenizer *b, const char *const *merge, int64_t count)

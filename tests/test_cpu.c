@@ -2,7 +2,6 @@
  * test_cpu.c - the choice of instruction set and of the number of threads. Each test is a process
  * of its own (Check forks), so that the environment and the choice start afresh.
  */
-#include "tensor/internal.h"
 #include "tensor/kernels.h"
 #include <check.h>
 #include <omp.h>

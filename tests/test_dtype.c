@@ -2,7 +2,6 @@
  * test_dtype.c - a number that is no element type: what users call refuses it by name, and what is
  * behind that ends the program sooner than it takes it for another type.
  */
-#include "autograd/internal.h"
 #include "autograd/ops.h"
 #include "autograd/params.h"
 #include "layers/attention/attention.h"

@@ -389,6 +389,37 @@ START_TEST(later_formats_are_refused)
 }
 END_TEST
 
+/* A dataset whose dimensions promise far more than the file holds. */
+START_TEST(huge_dimensions)
+{
+    static const hsize_t dims[][3] = {{1u << 20, 1u << 20, 16}, {1ull << 40, 1ull << 20, 1}};
+    hid_t id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t how = H5Pcreate(H5P_DATASET_CREATE);
+    hsize_t chunk[3] = {16, 16, 1};
+    ck_assert_int_ge(H5Pset_chunk(how, 3, chunk), 0);
+    for (int i = 0; i < 2; i++) {
+        hid_t space = H5Screate_simple(3, dims[i], NULL);
+        hid_t d =
+            H5Dcreate2(id, i ? "b" : "a", H5T_NATIVE_FLOAT, space, H5P_DEFAULT, how, H5P_DEFAULT);
+        ck_assert_int_ge(d, 0);
+        H5Dclose(d);
+        H5Sclose(space);
+    }
+    H5Pclose(how);
+    H5Fclose(id);
+    pal_h5 *file;
+    pal_error e;
+    pal_dtype dtype;
+    pal_shape shape;
+    ok(pal_h5_open(&file, path, &e), &e);
+    ck_assert_int_eq(pal_h5_info(file, "a", &dtype, &shape, &e), PAL_EFORMAT);
+    ck_assert_ptr_nonnull(strstr(e.message, "more data than the file"));
+    ck_assert_int_eq(pal_h5_info(file, "b", &dtype, &shape, &e), PAL_EFORMAT);
+    pal_h5_close(file);
+    ck_assert_int_eq(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hdf5_damage");
@@ -402,6 +433,7 @@ int main(void)
     tcase_add_test(tc, hostile_checksums);
     tcase_add_test(tc, hostile_texts);
     tcase_add_test(tc, later_formats_are_refused);
+    tcase_add_test(tc, huge_dimensions);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

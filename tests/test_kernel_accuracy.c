@@ -16,6 +16,8 @@ static long double ref_sin(long double x) { return sinl(x); }
 static long double ref_cos(long double x) { return cosl(x); }
 static long double ref_tanh(long double x) { return tanhl(x); }
 static long double ref_sigmoid(long double x) { return 1 / (1 + expl(-x)); }
+/* The definition, in tests and library, is that of PyTorch's Softplus with its defaults (beta 1,
+ * threshold 20): above the threshold it is x itself. */
 static long double ref_softplus(long double x) { return x > 20 ? x : log1pl(expl(x)); }
 static long double ref_silu(long double x)
 {

@@ -104,6 +104,8 @@ static real r_sin(const args *v) { return sinl(v->a); }
 static real r_cos(const args *v) { return cosl(v->a); }
 static real r_tanh(const args *v) { return tanhl(v->a); }
 static real r_sigmoid(const args *v) { return sigmoid(v->a); }
+/* The definition, in tests and library, is that of PyTorch's Softplus with its defaults (beta 1,
+ * threshold 20): above the threshold it is x itself. */
 static real r_softplus(const args *v) { return v->a > 20 ? v->a : log1pl(expl(v->a)); }
 static real r_silu(const args *v) { return v->a < -1e4L ? 0 : v->a * sigmoid(v->a); }
 static real r_swiglu(const args *v) { return v->a * sigmoid(v->a) * v->b; }

@@ -2,7 +2,6 @@
  * test_keys.c - options by name: every kind, bounds, locale, from text to text, compared.
  */
 #include "tensor/keys.h"
-#include "tensor/number.h"
 
 #include <check.h>
 #include <float.h>

@@ -2,6 +2,7 @@
  * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state; and
  * clipping. The other rules are in test_optim_rules.c.
  */
+#include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
 #include <check.h>
@@ -70,12 +71,12 @@ static void against_the_formula(pal_dtype dtype, double tolerance)
 
 START_TEST(ten_steps_follow_the_formula)
 {
-    for (int isa = PAL_ISA_BASE; isa <= PAL_ISA_AVX512; isa++) {
-        if (!pal_kernels_select((pal_isa)isa)) continue;
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!isa_select(isa)) continue;
         against_the_formula(PAL_F64, 1e-13);
         against_the_formula(PAL_F32, 3e-6);
     }
-    pal_kernels_select(pal_isa_best());
+    isa_select_best();
 }
 END_TEST
 

@@ -2,6 +2,7 @@
  * test_optim_frame.c - what every rule gets from the frame around it: options and groups that are
  * refused, threads, memory, files; and what Muon makes of a matrix.
  */
+#include "optim/optimisers/internal.h"
 #include "tests/support/optim_test.h"
 
 #include <check.h>

@@ -2,6 +2,7 @@
  * test_optim_rules.c - every rule against its published formulas, in plain loops of doubles, with
  * groups and without.
  */
+#include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
 #include <check.h>
@@ -218,14 +219,14 @@ START_TEST(ten_steps_follow_the_formula)
 {
     /* Muon's iteration raises a singular value, and its error, by up to 3.4445 each time. */
     bool muon = formulas[_i] == plain_muon || formulas[_i] == plain_muon_rms;
-    for (int isa = PAL_ISA_BASE; isa <= PAL_ISA_AVX512; isa++) {
-        if (!pal_kernels_select((pal_isa)isa)) continue;
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!isa_select(isa)) continue;
         for (int grouped = 0; grouped < 2; grouped++) {
             against_the_formula(_i, PAL_F64, grouped, 1e-12);
             against_the_formula(_i, PAL_F32, grouped, muon ? 3e-5 : 3e-6);
         }
     }
-    pal_kernels_select(pal_isa_best());
+    isa_select_best();
 }
 END_TEST
 

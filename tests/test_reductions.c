@@ -269,11 +269,11 @@ static void check(const reduction *r, const rule_problem *p, const pal_array *x,
     double error = difference(r, &s, x, dtype, &worst);
     describe(p, text, sizeof text);
     printf("%-50s %-9s %s %-6s %.1e (%s; %s)\n", r->name, rule_mode_name(mode),
-           pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()), error, worst, text);
+           pal_dtype_name(dtype), isa_name(), error, worst, text);
     ck_assert_msg(error <= tolerance,
                   "%s, mode %s, %s on %s, %s: %s differs by %.3g, tolerance %.3g", r->name,
-                  rule_mode_name(mode), pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()),
-                  text, worst, error, tolerance);
+                  rule_mode_name(mode), pal_dtype_name(dtype), isa_name(), text, worst, error,
+                  tolerance);
 }
 
 enum { FEW = 6, MANY = 24 };

@@ -2,7 +2,7 @@
  * test_rng.c - Philox's published vectors, the laws' moments and bounds, and the same numbers at
  * every number of threads and under any strides.
  */
-#include "tensor/internal.h"
+#include "tensor/tensor.h"
 #include "tests/support/loops.h"
 
 #include <math.h>

@@ -156,7 +156,7 @@ static void against_composed(const rule_problem *p, int rule, const pal_array *x
         char text[128];
         snprintf(text, sizeof text, "%s, %s, chunk %lld, mode %s, %s on %s",
                  pal_rule_name(pal_rule_at(rule)), p->name, (long long)p->chunk,
-                 rule_mode_name(mode), pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()));
+                 rule_mode_name(mode), pal_dtype_name(dtype), isa_name());
         double error = run_distance(&r, truth, &worst);
         printf("%-72s %.1e (%s)\n", text, error, worst);
         run_agree(&r, truth, dtype == PAL_F64 ? F64 : F32, "%s", text);
@@ -216,10 +216,10 @@ START_TEST(gradient_of_strong_decay)
         double error = run_error(n, dg, exact), bias = run_bias(n, dg, exact);
         printf("%-8s d%s, %-20s, %-9s on %-6s: error %.2e, signed mean %+.1e\n",
                pal_rule_name(pal_rule_at(rule)), r.name[at], name[_i % 3], rule_mode_name(mode),
-               pal_isa_name(pal_isa_selected()), error, bias);
+               isa_name(), error, bias);
         ck_assert_msg(error <= 2e-6, "%s, %s: the gradient of %s in mode %s on %s is off by %.3g",
                       pal_rule_name(pal_rule_at(rule)), name[_i % 3], r.name[at],
-                      rule_mode_name(mode), pal_isa_name(pal_isa_selected()), error);
+                      rule_mode_name(mode), isa_name(), error);
         run_free(&r);
     }
     run_free(&truth);

@@ -2,7 +2,6 @@
  * test_rule_parts.c - a rule on parts: a segment of a sequence as one map of the state, arguments
  * that are views of one tensor, and heads too wide for the kernels.
  */
-#include "autograd/internal.h"
 #include "layers/rules/fused/fused.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
@@ -111,8 +110,8 @@ static run_result segment_map(const rule_problem *p, int rule, const pal_array *
     double tolerance = dtype == PAL_F32 ? F32 : F64;
     ck_assert_msg(forward <= tolerance && back <= tolerance,
                   "%s, %s, %s on %s, %d threads: M S + N is off by %.3g, M^T dS + n by %.3g",
-                  pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype),
-                  pal_isa_name(pal_isa_selected()), pal_threads(), forward, back);
+                  pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype), isa_name(),
+                  pal_threads(), forward, back);
     free(S.data), free(dS.data), free(S0.data), free(dS0.data);
     pal_tape_free(tape);
     return r;
@@ -138,7 +137,7 @@ START_TEST(segment_is_a_map)
             map[t] = segment_map(p, rule, x, dtype);
             run_identical(&map[t], &map[0], "%s, %s, %s on %s with %d threads",
                           pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype),
-                          pal_isa_name(pal_isa_selected()), threads[t]);
+                          isa_name(), threads[t]);
         }
         for (int t = 0; t < 3; t++) run_free(&map[t]);
     }

@@ -426,7 +426,7 @@ START_TEST(threads_change_no_bit)
             run_result r = run_rule(p, rule, x, dtype, mode);
             run_identical(&r, &one, "%s, %s, mode %s, %s on %s with %d threads",
                           pal_rule_name(pal_rule_at(rule)), p->name, rule_mode_name(mode),
-                          pal_dtype_name(dtype), pal_isa_name(pal_isa_selected()), threads[t]);
+                          pal_dtype_name(dtype), isa_name(), threads[t]);
             run_free(&r);
         }
         run_free(&one);

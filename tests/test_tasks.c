@@ -1,6 +1,6 @@
 /*
- * test_tasks.c - rows of the synthetic tasks against solvers that know the definitions alone, and
- * what texts and rows promise.
+ * test_tasks.c - rows of the synthetic tasks against solvers that know only the definitions, and
+ * what texts and rows promise. The groups of the word problems are in test_tasks_groups.c.
  */
 #include "examples/tasks/tasks.h"
 #include "tests/support/loops.h"
@@ -165,93 +165,6 @@ START_TEST(parity)
 {
     ck_assert_int_eq(check_rows("parity:max=20:test_len=20,64", solve_parity), 3 * ROWS);
     ck_assert_int_gt(check_rows("parity:max=20:dense=true", solve_parity), 7 * ROWS);
-}
-END_TEST
-
-/* Permutations by their words, as people read them: independent of the table. */
-typedef struct permutation {
-    char image[8];
-} permutation;
-
-/* Reads one from the row that task_print writes: "[213: 321]" is token and target. */
-static void read_words(const task *t, int64_t a, int64_t b, permutation *x, permutation *y)
-{
-    char text[64] = "";
-    FILE *to = fmemopen(text, sizeof text, "w");
-    task_print(t, &a, &b, 1, to);
-    fclose(to);
-    ck_assert_int_eq(sscanf(text, "[%7[1-5]: %7[1-5]]", x->image, y->image), 2);
-}
-
-static void check_group(const char *name, int order, int n)
-{
-    char text[64];
-    permutation p[120];
-    snprintf(text, sizeof text, "%s:len=8:test_len=9", name);
-    task *t = make(text);
-    ck_assert_int_eq(task_vocab(t), order);
-    for (int a = 0; a < order; a++) {
-        permutation again;
-        int seen = 0;
-        read_words(t, a, a, &p[a], &again);
-        ck_assert_str_eq(p[a].image, again.image);
-        ck_assert_uint_eq(strlen(p[a].image), (size_t)n);
-        for (int i = 0; i < n; i++) seen |= 1 << (p[a].image[i] - '1');
-        ck_assert_int_eq(seen, (1 << n) - 1);
-        for (int b = 0; b < a; b++) ck_assert_str_ne(p[a].image, p[b].image);
-    }
-    for (int64_t row_number = 0; row_number < ROWS; row_number++) {
-        int64_t tokens[9], targets[9];
-        char so_far[8] = "12345";
-        so_far[n] = '\0';
-        task_rows(t, TASK_TEST, 0, 3, row_number, 1, tokens, targets);
-        for (int k = 0; k < 9; k++) {
-            for (int i = 0; i < n; i++) so_far[i] = p[tokens[k]].image[so_far[i] - '1'];
-            ck_assert_str_eq(so_far, p[targets[k]].image);
-        }
-    }
-    task_free(t);
-}
-
-/* The products of two tokens are a table of the group: read from rows of length 2. */
-static void check_axioms(const char *name, int order)
-{
-    char text[64];
-    static int product[120][120];
-    int64_t tokens[2], targets[2], left = order * order;
-    snprintf(text, sizeof text, "%s:len=2", name);
-    task *t = make(text);
-    memset(product, -1, sizeof product);
-    for (int64_t n = 0; left > 0 && n < 400000; n++) {
-        task_rows(t, TASK_TRAIN, 0, 2, n, 1, tokens, targets);
-        ck_assert_int_eq(targets[0], tokens[0]);
-        int *to = &product[tokens[0]][tokens[1]];
-        ck_assert(*to == -1 || *to == targets[1]);
-        left -= *to == -1;
-        *to = (int)targets[1];
-    }
-    ck_assert_int_eq(left, 0);
-    for (int a = 0; a < order; a++) {
-        int inverses = 0;
-        ck_assert(product[0][a] == a && product[a][0] == a);
-        for (int b = 0; b < order; b++) {
-            inverses += product[a][b] == 0;
-            for (int c = 0; c < order; c += 1 + order / 12)
-                ck_assert_int_eq(product[product[a][b]][c], product[a][product[b][c]]);
-        }
-        ck_assert_int_eq(inverses, 1);
-    }
-    task_free(t);
-}
-
-START_TEST(groups)
-{
-    check_group("s3", 6, 3);
-    check_group("a5", 60, 5);
-    check_group("s5", 120, 5);
-    check_axioms("s3", 6);
-    check_axioms("a5", 60);
-    check_axioms("s5", 120);
 }
 END_TEST
 
@@ -494,7 +407,6 @@ int main(void)
     tcase_add_test(tc, slots_follow_the_power_law);
     tcase_add_test(tc, keys_are_asked_in_any_order);
     tcase_add_test(tc, parity);
-    tcase_add_test(tc, groups);
     tcase_add_test(tc, needles);
     tcase_add_test(tc, depths_are_uniform);
     tcase_add_test(tc, sequences);

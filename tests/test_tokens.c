@@ -2,7 +2,6 @@
  * test_tokens.c - the store of tokens: round trips, what is refused, files made to do harm.
  */
 #include "optim/data.h"
-#include "tensor/internal.h"
 #include "tests/support/loops.h"
 
 #include <stdlib.h>

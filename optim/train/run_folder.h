@@ -27,6 +27,20 @@ void pal_run_clean(const char *folder);
  * optimiser, average and generator are not read and do not change. */
 PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error);
 
+/*
+ * What pal_train does before its first step (begin.c).
+ *
+ * pal_begin_in makes sure that the folder exists, that no other process writes to it, and that it
+ * holds no run unless one is continued. *lock stays as it is if the caller has the lock.
+ * pal_begin_from loads the checkpoint of step opts->resume; all ranks call it together.
+ * pal_begin_files prepares the small files of the folder and opens the log.
+ */
+PAL_CHECKED pal_status pal_begin_in(const pal_train_opts *opts, pal_lock **lock, pal_error *error);
+PAL_CHECKED pal_status pal_begin_from(const pal_train_opts *opts, pal_checkpoint *state,
+                                      pal_error *error);
+PAL_CHECKED pal_status pal_begin_files(const pal_train_opts *opts, const pal_checkpoint *state,
+                                       pal_journal **log, pal_error *error);
+
 /* pal_journal_open in two steps. The first does all that can be refused; it leaves log.csv.tmp and
  * log.jsonl.tmp, or nothing after an error. The second puts them in place. */
 PAL_CHECKED pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,

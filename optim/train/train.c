@@ -1,4 +1,5 @@
-/* train.c - the loop: steps, evaluation, samples, log, checkpoints, and how it ends. */
+/* train.c - the loop: steps, evaluation, samples, log, checkpoints, and how it ends. What the
+ * folder and the state need at the beginning is in begin.c. */
 #include "autograd/autograd.h"
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
@@ -228,89 +229,6 @@ static pal_status sample(loop *l, pal_error *error)
 
 /* ---- The beginning ---- */
 
-/* Everything is compared before anything is loaded. */
-static pal_status load_from(loop *l, const char *path, pal_error *error)
-{
-    const pal_train_opts *o = l->o;
-    pal_checkpoint found = l->state;
-    pal_status s = pal_checkpoint_peek(&found, path, error);
-    if (s == PAL_OK && found.step != o->resume)
-        s = pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
-                          (long long)found.step);
-    if (s == PAL_OK && o->batches && !pal_batches_has(o->batches, found.position))
-        s = pal_error_set(error, PAL_EVALUE,
-                          "%.400s: its position in the data, %lld of epoch %lld, is not there",
-                          path, (long long)found.position.index, (long long)found.position.epoch);
-    s = pal_dist_agree(o->dist, s, error);
-    if (s == PAL_OK) s = pal_checkpoint_load(&found, path, error);
-    if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
-    if (s != PAL_OK) return s;
-    l->state = found;
-    if (!found.same_kernels && pal_dist_rank(o->dist) == 0)
-        fprintf(stderr,
-                "warning: the run was made with %s and goes on with %s: its "
-                "bits will differ from those of a run that was not stopped\n",
-                found.kernels, pal_kernels_in_use());
-    return s;
-}
-
-static pal_status load(loop *l, pal_error *error)
-{
-    char path[PAL_PATH];
-    const pal_train_opts *o = l->o;
-    pal_run_path(path, sizeof path, o->folder, o->resume);
-    pal_status s = load_from(l, path, error);
-    int64_t older = s == PAL_OK ? 0 : pal_run_last(o->folder, o->resume);
-    if (older)
-        pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
-                      (long long)older);
-    pal_run_path(path, sizeof path, o->folder, l->state.best_step);
-    if (s == PAL_OK && l->state.best_step && access(path, F_OK) != 0) {
-        l->state.best_step = 0; /* pal_run_keep removed it when there was a better one */
-        l->state.best = 0;
-    }
-    return s;
-}
-
-/*
- * Prepares the small files of the folder for a run that begins or continues. All are written under
- * other names before the first is renamed. Later checkpoints are set aside before that. So if the
- * process is killed in between, the logs may be too long for the newest checkpoint, but never too
- * short; the next start cuts them.
- */
-static pal_status arrange(loop *l, pal_error *error)
-{
-    const pal_train_opts *o = l->o;
-    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
-                                     : "loss,lr,grad_norm,tokens,held_out";
-    static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
-    pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
-    if (s != PAL_OK) return s;
-    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
-    if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
-    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
-    if (s == PAL_OK) s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
-    if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
-    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
-    if (s == PAL_OK) s = pal_journal_start(&l->log, o->folder, columns, error);
-    for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
-    return s;
-}
-
-/* Makes sure that the folder exists, that no other process writes to it, and that it holds no run
- * unless one is continued. */
-static pal_status take_folder(loop *l, pal_error *error)
-{
-    const pal_train_opts *o = l->o;
-    if (!*o->folder)
-        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
-    pal_status s = o->resume ? PAL_OK : pal_run_make(o->folder, error);
-    if (s == PAL_OK && !o->lock) s = pal_run_lock(&l->lock, o->folder, error);
-    if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
-        s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
-    return s;
-}
-
 static pal_status check(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
@@ -336,10 +254,10 @@ static pal_status begin(loop *l, pal_error *error)
     if (s == PAL_OK) s = pal_dist_shard(o->dist, o->optim, error);
     if (s != PAL_OK || !o->folder) return s;
     l->together = pal_dist_shards(o->dist, o->optim);
-    if (l->writes) s = take_folder(l, error);
+    if (l->writes) s = pal_begin_in(o, &l->lock, error);
     s = pal_dist_agree(o->dist, s, error);
     if (s != PAL_OK) return s;
-    if (o->resume) s = pal_dist_agree(o->dist, load(l, error), error);
+    if (o->resume) s = pal_dist_agree(o->dist, pal_begin_from(o, &l->state, error), error);
     /* Machines that share a folder may see different files in it for a moment. */
     pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
     pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
@@ -349,7 +267,7 @@ static pal_status begin(loop *l, pal_error *error)
     l->named = l->state.best_step;
     if (l->writes) {
         pal_run_clean(o->folder);
-        s = arrange(l, error);
+        s = pal_begin_files(o, &l->state, &l->log, error);
     }
     return pal_dist_agree(o->dist, s, error);
 }

@@ -5,7 +5,7 @@
 #ifndef SUPPORT_BPE_H
 #define SUPPORT_BPE_H
 
-#include "tensor/text/internal.h"
+#include "tensor/text.h"
 #include "tests/support/tokenizer.h"
 
 #include <check.h>

@@ -2,7 +2,6 @@
  * dist_trial.c - stretches of sequences over processes, against the whole.
  */
 #include "tests/support/dist_trial.h"
-#include "autograd/internal.h"
 
 #include <math.h>
 #include <stdlib.h>

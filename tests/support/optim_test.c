@@ -40,7 +40,7 @@ static pal_array grad_of(const pal_params *p, int i)
     pal_span span = pal_params_span(p, i);
     pal_block b = pal_params_block(p, span.block);
     return pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
-                        pal_element(b.dtype, b.grad, span.offset));
+                        (char *)b.grad + (size_t)span.offset * pal_dtype_size(b.dtype));
 }
 
 void optim_fill_grad(pal_params *p, uint64_t seed)
@@ -79,7 +79,7 @@ void *optim_meagre(void *memory, size_t old_size, size_t size, void *user)
     }
     if (b->left-- <= 0) return NULL;
     b->live += (int64_t)size;
-    return aligned_alloc(PAL_ALIGN, pal_round_up(size, PAL_ALIGN));
+    return aligned_alloc(64, (size + 63) / 64 * 64);
 }
 
 void optim_temporary(char path[OPTIM_PATH])

@@ -5,8 +5,7 @@
 #ifndef TESTS_OPTIM_TEST_H
 #define TESTS_OPTIM_TEST_H
 
-#include "autograd/internal.h"
-#include "optim/optimisers/internal.h"
+#include "optim/optim.h"
 
 /* The last error that was told to the handler between setup and teardown. */
 extern pal_error optim_last;

@@ -2,6 +2,7 @@
  * products.c - matrices of random layout, and the same suite under every family of BLIS kernels.
  */
 #include "tests/support/products.h"
+#include "tensor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

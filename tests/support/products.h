@@ -4,7 +4,7 @@
 #ifndef PAL_TESTS_PRODUCTS_H
 #define PAL_TESTS_PRODUCTS_H
 
-#include "tensor/internal.h"
+#include "tensor/tensor.h"
 
 #include <check.h>
 

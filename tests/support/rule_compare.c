@@ -2,7 +2,7 @@
  * rule_compare.c - runs functions of tensors, forward and backward, and compares what they give.
  */
 #include "tests/support/rule_compare.h"
-#include "autograd/internal.h"
+#include "tests/support/node.h"
 #include "tests/support/inputs.h"
 #include "tests/support/sweep.h"
 
@@ -39,7 +39,7 @@ static void backward(const run_setup *s, pal_tape *tape, const pal_tensor *out)
     int n = 0;
     for (int i = 0; i < RUN_OUTPUTS; i++) {
         if (i == 0 ? s->state_loss : s->output_loss) continue;
-        if (!out[i].node->needs_grad) continue;
+        if (!needs_grad(out[i])) continue;
         from[n] = out[i];
         c[n++] = cotangent(tape, out[i], 100 + (uint64_t)i);
     }
@@ -59,7 +59,7 @@ run_result run(const run_setup *s)
     for (int i = 0; i < RUN_OUTPUTS; i++) r.value[i] = run_doubles(out[i]);
     for (int i = 0; i < RULE_INPUTS; i++) {
         r.name[RUN_OUTPUTS + i] = i < IN_STATE ? s->input[i] : more[i - IN_STATE];
-        if (pal_is_none(in[i]) || !in[i].node->wanted) continue;
+        if (pal_is_none(in[i]) || !wants_grad(in[i])) continue;
         pal_tensor g = pal_grad(in[i]);
         if (pal_is_none(g)) g = pal_zeros(tape, s->dtype, pal_shape_of(in[i]));
         r.value[RUN_OUTPUTS + i] = run_doubles(g);
@@ -204,22 +204,6 @@ const char *rule_mode_name(pal_rule_mode mode)
 {
     static const char *const name[] = {"auto", "composed", "recurrent", "chunk"};
     return name[mode];
-}
-
-bool test_all(void)
-{
-    const char *all = getenv("PAL_TEST_ALL");
-    return all && all[0] == '1';
-}
-
-bool test_isa(int i, const char *text)
-{
-    int best = (int)pal_isa_best();
-    uint32_t hash = 0x811c9dc5u; /* FNV-1a */
-    for (const char *s = text; *s; s++) hash = (hash ^ (unsigned char)*s) * 0x01000193u;
-    hash ^= hash >> 16;
-    bool chosen = test_all() || (uint32_t)i == hash % (uint32_t)(best + 1);
-    return i <= best && chosen && pal_kernels_select((pal_isa)i);
 }
 
 static void complain(const pal_error *e, void *user)

@@ -4,8 +4,8 @@
 #ifndef PAL_TESTS_RULE_COMPARE_H
 #define PAL_TESTS_RULE_COMPARE_H
 
+#include "tests/support/isa.h"
 #include "tests/support/rule_problem.h"
-#include "tensor/internal.h"
 
 enum { RUN_OUTPUTS = 2, RUN_VALUES = RUN_OUTPUTS + RULE_INPUTS };
 
@@ -62,12 +62,6 @@ void run_identical(const run_result *r, const run_result *ref, const char *forma
 /* ---- What the tests of the rules share ---- */
 
 const char *rule_mode_name(pal_rule_mode mode);
-/* PAL_TEST_ALL=1. */
-bool test_all(void);
-/* Selects instruction set i if it is to be tested: each of the machine's if test_all(), else the
- * one that this text chooses. For loops from 0 to ISAS. */
-enum { ISAS = PAL_ISA_AVX512 + 1 };
-bool test_isa(int i, const char *text);
 /* main of a test program. */
 struct TCase;
 int rule_test_main(const char *name, void (*add)(struct TCase *tc));

@@ -2,7 +2,7 @@
  * rule_problem.c - drawing the inputs of a rule.
  */
 #include "tests/support/rule_problem.h"
-#include "autograd/internal.h"
+#include "tests/support/node.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -178,7 +178,6 @@ pal_rule_opts rule_options(const rule_problem *p, pal_rule_mode mode,
                        .dt_bias = in[IN_DT_BIAS],
                        .lower_bound = p->lower_bound};
     if (p->sequences)
-        o.offsets =
-            pal_from(pal_tape_of(in[0].node), PAL_I64, PAL_SHAPE(p->sequences + 1), p->offsets);
+        o.offsets = pal_from(tape_of(in[0]), PAL_I64, PAL_SHAPE(p->sequences + 1), p->offsets);
     return o;
 }

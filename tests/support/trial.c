@@ -2,8 +2,8 @@
  * trial.c - a function of parameters and an input, run forward and backward.
  */
 #include "tests/support/trial.h"
-#include "autograd/internal.h"
 #include "tests/support/inputs.h"
+#include "tests/support/node.h"
 #include "tests/support/rule_compare.h"
 
 #include <check.h>
@@ -16,7 +16,7 @@ static void backward(pal_tape *tape, int n, const pal_tensor *out, pal_dtype dty
     pal_tensor from[TRIAL_OUTPUTS], cotangent[TRIAL_OUTPUTS];
     int many = 0;
     for (int i = 0; i < n; i++) {
-        if (!out[i].node->needs_grad) continue;
+        if (!needs_grad(out[i])) continue;
         double *draws = malloc((size_t)pal_count(out[i]) * sizeof *draws + 8);
         pal_draw_cotangent(100 + (uint64_t)i, pal_count(out[i]), draws);
         pal_array a = pal_array_of(PAL_F64, pal_shape_of(out[i]), draws);

@@ -1,0 +1,87 @@
+/* begin.c - how a run begins or continues: its folder, its small files, and the state of its
+ * checkpoint. */
+#include "optim/data/batches.h"
+#include "optim/ranks/ranks.h"
+#include "optim/train/run_folder.h"
+#include "tensor/internal.h"
+
+#include <unistd.h>
+
+/* Everything is compared before anything is loaded. */
+static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, const char *path,
+                            pal_error *error)
+{
+    pal_checkpoint found = *state;
+    pal_status s = pal_checkpoint_peek(&found, path, error);
+    if (s == PAL_OK && found.step != o->resume)
+        s = pal_error_set(error, PAL_EFORMAT, "%.400s: it holds step %lld", path,
+                          (long long)found.step);
+    if (s == PAL_OK && o->batches && !pal_batches_has(o->batches, found.position))
+        s = pal_error_set(error, PAL_EVALUE,
+                          "%.400s: its position in the data, %lld of epoch %lld, is not there",
+                          path, (long long)found.position.index, (long long)found.position.epoch);
+    s = pal_dist_agree(o->dist, s, error);
+    if (s == PAL_OK) s = pal_checkpoint_load(&found, path, error);
+    if (s == PAL_OK && o->batches) s = pal_batches_seek(o->batches, found.position, error);
+    if (s != PAL_OK) return s;
+    *state = found;
+    if (!found.same_kernels && pal_dist_rank(o->dist) == 0)
+        fprintf(stderr,
+                "warning: the run was made with %s and goes on with %s: its "
+                "bits will differ from those of a run that was not stopped\n",
+                found.kernels, pal_kernels_in_use());
+    return s;
+}
+
+pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_error *error)
+{
+    char path[PAL_PATH];
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    pal_status s = load_from(o, state, path, error);
+    int64_t older = s == PAL_OK ? 0 : pal_run_last(o->folder, o->resume);
+    if (older)
+        pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
+                      (long long)older);
+    pal_run_path(path, sizeof path, o->folder, state->best_step);
+    if (s == PAL_OK && state->best_step && access(path, F_OK) != 0) {
+        state->best_step = 0; /* pal_run_keep removed it when there was a better one */
+        state->best = 0;
+    }
+    return s;
+}
+
+/*
+ * Prepares the small files of the folder for a run that begins or continues. All are written under
+ * other names before the first is renamed. Later checkpoints are set aside before that. So if the
+ * process is killed in between, the logs may be too long for the newest checkpoint, but never too
+ * short; the next start cuts them.
+ */
+pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state, pal_journal **log,
+                           pal_error *error)
+{
+    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
+                                     : "loss,lr,grad_norm,tokens,held_out";
+    static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
+    pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
+    if (s != PAL_OK) return s;
+    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
+    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
+    if (s == PAL_OK) s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
+    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
+    if (s == PAL_OK) s = pal_journal_start(log, o->folder, columns, error);
+    for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
+    return s;
+}
+
+pal_status pal_begin_in(const pal_train_opts *o, pal_lock **lock, pal_error *error)
+{
+    if (!*o->folder)
+        return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
+    pal_status s = o->resume ? PAL_OK : pal_run_make(o->folder, error);
+    if (s == PAL_OK && !o->lock) s = pal_run_lock(lock, o->folder, error);
+    if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
+        s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
+    return s;
+}
