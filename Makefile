@@ -163,9 +163,13 @@ $(B)/corpus.txt: $(CORPUS) Makefile
 # ---- Tests ------------------------------------------------------------------------------------------------------------
 # tests/run.sh runs every program, whatever became of the ones before it, and ends in "N passed, N failed".
 SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
+# What starts a script that calls make: `+` lends it this make's processes, but would also run it under `make -n`, and
+# so would a recipe with $(MAKE) in it.
+SCRIPT   = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)$(Q)
+SUBMAKE := $(MAKE)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
 check: lib $(TESTS) $(RANKED) examples $(B)/examples/ablate ## tests on this machine's instruction set
-	$(Q)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(MAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
+	$(SCRIPT)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(SUBMAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
 
 # A few minutes under both sanitizers: the tape, operations and rules, products, files that are damaged, texts, gnuplot,
 # models that open and decode, training and generating.
@@ -184,7 +188,7 @@ check-clang: ## the same built by clang, in build/clang
 	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
 
 check-all: all ## every case, instruction set, sanitizer and compiler: long
-	+$(Q)B='$(B)' MAKE='$(MAKE)' sh tests/check_all.sh
+	$(SCRIPT)B='$(B)' MAKE='$(SUBMAKE)' sh tests/check_all.sh
 
 # Base objects must run on any processor of the architecture: no wide register, no VEX-coded instruction.
 check-isa: $(filter %.base.o,$(KOBJ))

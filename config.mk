@@ -41,9 +41,10 @@ LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/di
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
-# Tests that need an optional package, by name.
-MPI_TESTS  := $(wildcard tests/test_dist_*.sh)
-BPE_TESTED := $(wildcard tests/test_bpe*.c) $(addprefix tests/,test_tokenize.sh test_generate.sh test_inspect.sh)
+# Tests that need an optional package: by what their text names, or by their own name.
+naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)
+MPI_TESTS  = $(call naming,mpirun support/ranks.sh)
+BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab)
 JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
 LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \

@@ -2,7 +2,7 @@
 # deps.sh - installs what the README's commands need: make, make demo and make check. Debian and Ubuntu: through
 # apt-get, with sudo if you are not root; what is there already is left alone. Elsewhere it prints the packages' names.
 #
-# deps.sh --all installs also what make docs, make format and make check-all need (1.7 GB instead of 0.7 GB on disk).
+# deps.sh --all installs also what make docs, make format and make check-all need.
 # deps.sh --corpus installs nothing: it fetches packages of documentation (Debian and Ubuntu) and
 # unpacks them in build/debian-doc, from which examples/corpus.sh makes a text to train on.
 set -eu

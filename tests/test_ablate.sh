@@ -194,7 +194,7 @@ sed -i 's/^code .*/code 0.0.9 abc/' "$dir/one/runs/parity-kda-5.txt"
 sed -i '/^code /d; /^kernels /d' "$dir/one/runs/mqar-kda-5.txt"
 works one "$dir/tiny.study" --list
 says one '^12 runs are there, 0 are missing'
-says one '^- 10 by [0-9.]* .*kernels'
+says one '^- 10 by [0-9.]*[ ,].*kernels' # the commit follows the version where there is one
 says one '^- 1 by 0.0.9 abc, kernels'
 says one '^- 1 by one that is not noted$'
 works one "$dir/tiny.study"
