@@ -8,6 +8,7 @@ are allowed are listed below, each with its reason.
 import collections
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -143,10 +144,10 @@ def allowed(part):
 
 def main():
     build = sys.argv[1] if len(sys.argv) > 1 else "build"
-    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True)
-    if tracked.returncode == 0:
+    tracked = shutil.which("git") and subprocess.run(["git", "ls-files"], capture_output=True, text=True)
+    if tracked and tracked.returncode == 0:
         files = tracked.stdout.split()
-    else:  # an archive without git
+    else:  # an archive, or a machine without git
         files = [os.path.join(d, n)[2:] for d, _, ns in os.walk(".") for n in ns]
     files = [f for f in files if f.endswith((".c", ".h")) and floor(f) is not None and os.path.exists(f)]
     graph = collections.defaultdict(set)
