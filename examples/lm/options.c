@@ -280,7 +280,9 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
     if (!l.print) return;
-    fputs(lm_options_text(o), stdout);
+    char *text = lm_options_text(o);
+    fputs(text, stdout);
+    free(text);
     exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 

@@ -44,7 +44,9 @@ static bool read_item(const char **at, int depth, item *it)
     }
     ++*at;
     it->entries = depth < DEEPEST ? count_list(at, depth + 1) : 0;
-    return it->entries > 0 && *(*at)++ == ')';
+    if (it->entries == 0 || **at != ')') return false; /* at the end of the text, stay there */
+    ++*at;
+    return true;
 }
 
 /* The entries of a list, behind which *at stands then; 0: it is not well formed. */
