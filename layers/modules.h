@@ -68,8 +68,8 @@ typedef struct pal_short_conv_opts {
     pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
                               packed (PAL_NONE: zeros); out, those before what follows x */
     pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
-    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
-    bool continued;        /* as there */
+    const pal_comm *parts; /* processes that share each sequence, as in pal_run_opts */
+    bool continued;        /* as in pal_run_opts */
 } pal_short_conv_opts;
 /*
  * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],

@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-pal_stretch pal_stretch_of(const pal_comm *parts, bool continued, int64_t pieces)
+pal_part pal_part_of(const pal_comm *parts, bool continued, int64_t pieces)
 {
-    pal_stretch s = {.comm = parts && parts->size > 1 ? parts : NULL};
+    pal_part s = {.comm = parts && parts->size > 1 ? parts : NULL};
     if (!s.comm || s.comm->rank == 0) return s;
     s.continued = pieces == 0 || continued;
     s.through = s.continued && pieces <= 1;
@@ -18,7 +18,7 @@ pal_stretch pal_stretch_of(const pal_comm *parts, bool continued, int64_t pieces
 }
 
 /* Doubles in each round what a rank has: first its own offer, then those of the ranks after it. */
-const pal_offer *pal_stretch_offers(pal_frame *f, const pal_stretch *s, int64_t tokens)
+const pal_offer *pal_part_offers(pal_frame *f, const pal_part *s, int64_t tokens)
 {
     const pal_comm *c = s->comm;
     const int P = c->size;
@@ -50,7 +50,7 @@ static int64_t taken_from(const pal_offer *offers, int rank, int from, int64_t n
     }
 }
 
-int64_t pal_stretch_before(const pal_offer *offers, int rank, int64_t n)
+int64_t pal_part_before(const pal_offer *offers, int rank, int64_t n)
 {
     int64_t sum = 0;
     for (int r = rank - 1; r >= 0; r--) sum += taken_from(offers, rank, r, n);
@@ -121,7 +121,7 @@ static pal_status infer(pal_call *call)
 {
     const before_opts *o = call->opts;
     const pal_array *x = call->in[0];
-    const int64_t m = pal_stretch_before(o->offers, o->comm->rank, o->n);
+    const int64_t m = pal_part_before(o->offers, o->comm->rank, o->n);
     const size_t block = pal_round_up(block_bytes(x, largest(o)), PAL_ALIGN);
     pal_status status = pal_call_out(call, 0, x->dtype, block_shape(x, m));
     return status == PAL_OK ? pal_call_scratch(call, 2 * block, 2 * block) : status;
@@ -186,7 +186,7 @@ static const pal_op before_op = {.name = "before",
                                  .unread_in = 1,
                                  .unread_out = 1};
 
-pal_tensor pal_before(const pal_stretch *s, const pal_offer *offers, pal_tensor offered, int64_t n)
+pal_tensor pal_before(const pal_part *s, const pal_offer *offers, pal_tensor offered, int64_t n)
 {
     const before_opts o = {s->comm, offers, n};
     pal_tensor y;

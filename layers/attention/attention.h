@@ -43,9 +43,9 @@ typedef struct pal_keys {
 } pal_keys;
 
 typedef struct pal_attention_table {
-    int64_t panel; /* Dp is a multiple of it */
-    int64_t lanes; /* elements of a vector */
-    int64_t rows;  /* blocks of queries have room for a multiple of so many */
+    int64_t panel;  /* Dp is a multiple of it */
+    int64_t vector; /* elements of a vector */
+    int64_t rows;   /* blocks of queries have room for a multiple of so many */
     /* x and the others are rows from the block's first token on. */
     void (*load_keys)(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x);
     void (*start)(const pal_attention_shape *s, pal_rows q, pal_queries *x);

@@ -154,7 +154,7 @@ static forward_space carve_forward(pal_carver *c, const problem *p)
     for (int64_t g = 0; g < p->group; g++) {
         pal_queries x = {.Q = carve_rows(c, p, rows), .O = carve_rows(c, p, rows), .P = P};
         x.m = pal_carve(c, (size_t)rows * p->size);
-        x.l = pal_carve(c, (size_t)(rows * p->table->lanes) * p->size);
+        x.l = pal_carve(c, (size_t)(rows * p->table->vector) * p->size);
         if (f.queries) f.queries[g] = x;
     }
     return f;

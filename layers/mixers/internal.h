@@ -12,10 +12,10 @@
 #include "layers/rules/rule.h"
 
 /* One call of a mixer. */
-typedef struct pal_run {
+typedef struct pal_mixer_call {
     pal_mixer_state *state; /* NULL: from the start */
     pal_run_opts opts;
-} pal_run;
+} pal_mixer_call;
 
 /* What a mixer remembers: the parts of its state, and their shapes. */
 typedef struct pal_remembered {
@@ -30,7 +30,7 @@ typedef struct pal_remembered {
 /* The first member of every mixer. */
 struct pal_mixer {
     const char *name;
-    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
+    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call);
     /* What it remembers of B sequences after `seen` tokens. */
     pal_remembered (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen);
 };
@@ -46,21 +46,21 @@ void pal_remember_rule(pal_remembered *m, const pal_rule *rule, int64_t S, int64
 const char *pal_conv_part(int i);
 /* Where the part of this name is in the state of this call, made if it was not there; NULL if there
  * is no state. */
-pal_tensor *pal_run_part(const pal_run *run, const char *name);
+pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *name);
 
-/* ---- A call (run.c) ---- */
+/* ---- A call (call.c) ---- */
 
 /* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone).
  */
-bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t);
+bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t);
 /* The options of a rule in this call. */
-pal_rule_opts pal_run_rule(const pal_run *run, const pal_rule *rule);
+pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule);
 /* For the delta rules: opts to bring q and k to unit length and g from its pre-activation on the
  * way; with a hook that is done here, and shown. g NULL: there is no decay. */
-void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
-                   pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
+void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt_bias,
+                     double lower_bound, pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
 /* Shows o and the state of a rule, and hands the state on. */
-void pal_run_done(const pal_run *run, const pal_rule *rule, pal_rule_out *out);
+void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out);
 
 typedef struct pal_mixer_kind {
     const char *name;
@@ -100,7 +100,7 @@ bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand
 void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
 void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
 /* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
-void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_mixer_call *call,
                      pal_tensor qkv[3]);
 /* As `remembers` of a mixer. */
 pal_remembered pal_heads_remember(const pal_heads *h, const pal_rule *rule, int64_t B);

@@ -21,14 +21,14 @@ const char *pal_mixer_name(const pal_mixer *mixer) { return mixer->name; }
 pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts opts)
 {
-    const pal_run run = {state, opts};
+    const pal_mixer_call call = {state, opts};
     pal_frame f;
     pal_arg a = {"x", "BTd", x, false};
     pal_frame_init(&f, mixer->name);
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
-    if (!pal_run_show(&run, "x", &a.t)) return a.t;
-    pal_tensor y = mixer->forward(mixer, a.t, &run);
-    pal_run_show(&run, "y", &y);
+    if (!pal_mixer_show(&call, "x", &a.t)) return a.t;
+    pal_tensor y = mixer->forward(mixer, a.t, &call);
+    pal_mixer_show(&call, "y", &y);
     return y;
 }
 

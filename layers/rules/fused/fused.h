@@ -6,7 +6,7 @@
  *
  * There are two schedules. With lanes enough for the team each thread takes whole lanes, several
  * heads side by side: a chunk of each in turn, so that memory, where heads are neighbours, is read
- * as it lies. With fewer, the team goes together through windows of chunks:
+ * as it lies. With fewer, the team goes together through waves of chunks:
  * preparing and gradients are divided over lanes x chunks, the scans over lanes x panels. Both do
  * the same arithmetic in the same order, so the number of threads does not show in the results.
  */
@@ -42,7 +42,7 @@ typedef struct pal_fused {
     int64_t channels[PAL_HEAD_ARGS]; /* of what comes by token */
     pal_sequences seq;
     int64_t HV, H, lanes;
-    int64_t window; /* chunks a lane goes through between two barriers; 0: lanes by threads */
+    int64_t wave; /* chunks a lane goes through between two barriers; 0: lanes by threads */
     int team;
 } pal_fused;
 
@@ -60,9 +60,9 @@ static inline const pal_array *pal_fused_din(const pal_fused *f, int place)
 }
 /* At least so many chunks: whole segments between kept states, or the longest sequence. */
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
-/* The window for a pass whose work is divided over so many units (lanes, or families of lanes that
+/* The wave for a pass whose work is divided over so many units (lanes, or families of lanes that
  * share gradients), when it wants about `chunks` of them at once; 0 if units are enough. */
-int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks);
+int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks);
 /* Lanes side by side are of one sequence, in whole families of `members` lanes that belong
  * together; so many families. At most PAL_SIDE lanes unless a family is larger. */
 enum { PAL_SIDE = 8 };
@@ -159,7 +159,7 @@ void pal_rule_map_back_forward(const pal_call *call);
 
 /* A rule on one process's stretch, between begin and end; where sequences are whole, nothing. */
 typedef struct pal_rule_parts {
-    pal_stretch stretch;
+    pal_part part;
     pal_fused_opts opts;
     int64_t first;                     /* tokens of the first piece */
     pal_tensor piece[PAL_RULE_INPUTS]; /* operands of these tokens, constants */

@@ -15,7 +15,7 @@ int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
     return whole < longest ? whole : longest;
 }
 
-int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks)
+int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks)
 {
     if (units == 0 || units >= f->team) return 0;
     return pal_fused_segment(f, (chunks + units - 1) / units);
@@ -86,7 +86,7 @@ pal_fused pal_fused_of(const pal_call *call, int team)
         f.channels[i] = by == 'K' ? f.shape.K : by == 'V' ? f.shape.V : 1;
     }
     /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
-    if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
+    if (!o->recurrent) f.wave = pal_fused_wave(&f, f.lanes, 4 * team);
     return f;
 }
 

@@ -122,7 +122,7 @@ static pal_array sequences_of(const pal_array *x, int64_t first, int64_t count)
 /* ---- Before the rule: the state that comes in ---- */
 
 typedef struct before_opts {
-    pal_stretch stretch;
+    pal_part part;
     pal_shape shape; /* of all states */
     int64_t count;   /* sequences that go on: all of a batch, or one packed piece */
 } before_opts;
@@ -164,12 +164,12 @@ static void before_forward(const pal_call *call)
     pal_carver c = {call->scratch, 0};
     carries x = before_carries(&c, call);
     own_map(call, &x.own);
-    const carry *before = compose_before(o->stretch.comm, false, &x);
+    const carry *before = compose_before(o->part.comm, false, &x);
     if (given)
         copy(state, given);
     else
         pal_array_fill(state, 0);
-    if (!o->stretch.continued) return;
+    if (!o->part.continued) return;
     const pal_array first = sequences_of(state, 0, o->count);
     copy(&first, &before->N);
 }
@@ -179,7 +179,7 @@ static void before_backward(const pal_call *call)
 {
     const before_opts *o = call->opts;
     const pal_array *d = call->din[GIVEN], *g = call->dout[0];
-    const int64_t skipped = o->stretch.continued ? o->count : 0;
+    const int64_t skipped = o->part.continued ? o->count : 0;
     if (!d) return;
     const pal_array to = sequences_of(d, skipped, d->shape[0] - skipped);
     const pal_array from = sequences_of(g, skipped, g->shape[0] - skipped);
@@ -215,23 +215,23 @@ static void map_of_last(const pal_rule_parts *p, const pal_scan *s, const pal_ru
                         const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts,
                         pal_tensor *M, pal_tensor *N)
 {
-    const pal_comm *c = p->stretch.comm;
+    const pal_comm *c = p->part.comm;
     const int64_t pieces = s->sequences, from = s->offsets ? s->offsets[pieces - 1] : 0;
     pal_tensor last[PAL_RULE_INPUTS], state = PAL_NONE;
     if (c->rank == c->size - 1) return;
-    if (!p->stretch.through && !pal_is_none(s->state))
+    if (!p->part.through && !pal_is_none(s->state))
         state = s->offsets ? pal_slice(s->state, 0, pieces - 1, pieces, 1) : s->state;
     piece_of(rule, in, from, s->T, state, last);
-    pal_rule_map(rule, last, *opts, p->stretch.through ? M : NULL, N);
+    pal_rule_map(rule, last, *opts, p->part.through ? M : NULL, N);
 }
 
 bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
                           pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
     *p = (pal_rule_parts){
-        .stretch = pal_stretch_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
-    if (pal_shape_count(s->shape) == 0) p->stretch.comm = NULL;
-    if (!p->stretch.comm) return true;
+        .part = pal_part_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
+    if (pal_shape_count(s->shape) == 0) p->part.comm = NULL;
+    if (!p->part.comm) return true;
     if (pal_scan_too_wide(s))
         return pal_frame_fail(
             s->frame, PAL_ESHAPE, "heads are %lld x %lld; sequences over processes take up to %d",
@@ -243,7 +243,7 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
         [GIVEN] = s->state, [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
     map_of_last(p, s, rule, in, opts, &x[MAP], &x[WRITTEN]);
     p->map = x[MAP];
-    const before_opts o = {p->stretch, s->shape, s->offsets ? 1 : s->shape.dim[0]};
+    const before_opts o = {p->part, s->shape, s->offsets ? 1 : s->shape.dim[0]};
     pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, &s->state);
     in[pal_rule_at_place(rule, PAL_IN_STATE)] = s->state;
     return pal_tape_status(s->frame->tape) == PAL_OK;
@@ -254,7 +254,7 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
 /* The first member makes the call one that pal_fused_of takes. */
 typedef struct after_opts {
     pal_fused_opts fused;
-    pal_stretch stretch;
+    pal_part part;
     int64_t first;
 } after_opts;
 /* Inputs of the rule of the first piece, with the rule's final state in place of a state; then its
@@ -359,9 +359,9 @@ static void after_backward(const pal_call *call)
     carries x = carve_carries(&c, call->in[at.final], n);
     void *zero = pal_carve(&c, pal_dtype_size(call->in[at.final]->dtype));
     pal_array_fill(&x.own.N, 0);
-    if (o->stretch.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
+    if (o->part.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
     own_transpose(call->in[at.map], &x.own);
-    const carry *behind = compose_before(o->stretch.comm, true, &x);
+    const carry *behind = compose_before(o->part.comm, true, &x);
     if (call->dout[0]) pal_give_gradient(call, at.output, call->dout[0]);
     pal_array *d = call->din[at.final];
     if (!d) return;
@@ -386,9 +386,9 @@ static void make_after(const pal_rule *rule, pal_op *op)
 
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
 {
-    if (!p->stretch.comm) return out;
+    if (!p->part.comm) return out;
     const pal_rule *rule = p->opts.rule;
-    const after_opts o = {p->opts, p->stretch, p->first};
+    const after_opts o = {p->opts, p->part, p->first};
     const after_inputs x = after_of(rule);
     pal_tensor in[PAL_RULE_INPUTS + 2], result[2];
     if (!pal_tape_of(out.o.node)->grad || !out.o.node->needs_grad) return out;
