@@ -18,8 +18,8 @@ typedef struct pal_mixer pal_mixer;
 
 /*
  * The state of a mixer between two calls on the same sequences: named tensors (its parts), and the
- * number of tokens seen. A state of zeros is the start of a sequence. The first call adds the parts,
- * in the order in which the mixer makes them:
+ * number of tokens seen. A state of zeros is the start of a sequence. The first call adds the
+ * parts, in the order in which the mixer makes them:
  *
  *     state             the state of the rule, [B,HV,K,V]
  *     conv.0 .. conv.2  the tails of the short convolutions of q, k, v, [B,W-1,channels] (Mamba-2:
@@ -75,22 +75,24 @@ typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor
  * How layers run. All zero means whole sequences from their start.
  *
  * With `parts`, each sequence is divided among processes: x [B,T,d] is the part that this rank has,
- * and ranks have consecutive parts. T may differ between ranks and may be 0. In packed form, offsets
- * run from 0 to the T of this rank and describe what it has of each sequence. `continued` says that
- * the first of these sequences began on an earlier rank. A sequence may extend over any number of
- * ranks. Results and gradients are those of whole sequences, up to rounding. The gradient of a token
- * is complete on the rank that has the token; the caller sums the gradients of parameters over ranks. A
- * given state is read on the rank where its sequence begins. The returned state is the one after
- * the last token that this rank has of each sequence. Every rank must call the same layers in the
- * same order, and run backward through the same results. A rank whose targets are all ignored runs
- * backward too, from a loss of zero. If `parts` has one process, it has no effect.
+ * and ranks have consecutive parts. T may differ between ranks and may be 0. In packed form,
+ * offsets run from 0 to the T of this rank and describe what it has of each sequence. `continued`
+ * says that the first of these sequences began on an earlier rank. A sequence may extend over any
+ * number of ranks. Results and gradients are those of whole sequences, up to rounding. The gradient
+ * of a token is complete on the rank that has the token; the caller sums the gradients of
+ * parameters over ranks. A given state is read on the rank where its sequence begins. The returned
+ * state is the one after the last token that this rank has of each sequence. Every rank must call
+ * the same layers in the same order, and run backward through the same results. A rank without a
+ * loss of its own also runs backward, from gradients that are zero. If `parts` has one process, it
+ * has no effect.
  */
 typedef struct pal_run_opts {
-    pal_tensor offsets; /* packed sequences, as in pal_rule_opts: nothing passes from one to another */
-    pal_rule_mode mode; /* form of the rules; PAL_RULE_COMPOSED also composes attention */
-    pal_hook_fn *hook;  /* NULL: none */
-    void *user;         /* handed to the hook */
-    int64_t layer;      /* layer number for the hook; a model sets it */
+    pal_tensor
+        offsets; /* packed sequences, as in pal_rule_opts: nothing passes from one to another */
+    pal_rule_mode mode;    /* form of the rules; PAL_RULE_COMPOSED also composes attention */
+    pal_hook_fn *hook;     /* NULL: none */
+    void *user;            /* handed to the hook */
+    int64_t layer;         /* layer number for the hook; a model sets it */
     const pal_comm *parts; /* processes that share each sequence; NULL: sequences are whole */
     bool continued;        /* packed, with parts: the first sequence began on an earlier rank */
 } pal_run_opts;
@@ -120,9 +122,9 @@ typedef struct pal_gdn2_opts {
     bool conv_bias;        /* biases in the convolutions */
     bool allow_neg_eigval; /* the erase gate b is in 0..2, not 0..1 */
     pal_gate output_gate;  /* silu (default), sigmoid or none */
-    bool scalar_erase;     /* key erase=scalar (default channel): b is replaced by its mean over K */
-    bool scalar_write;     /* key write=scalar (default channel): w is replaced by its mean over V */
-    double norm_eps;       /* 0: 1e-5 */
+    bool scalar_erase; /* key erase=scalar (default channel): b is replaced by its mean over K */
+    bool scalar_write; /* key write=scalar (default channel): w is replaced by its mean over V */
+    double norm_eps;   /* 0: 1e-5 */
 } pal_gdn2_opts;
 /* Makes a Gated DeltaNet-2 layer of model width `width`. Its parameters are named
  * prefix.q_proj.weight and so on. If an option is wrong, this and the other constructors tell the
@@ -180,10 +182,9 @@ typedef struct pal_deltanet_opts {
     double norm_eps;       /* 0: 1e-5 */
 } pal_deltanet_opts;
 /*
- * Makes a DeltaNet layer. q, k and v are projections of x, followed by a short convolution and SiLU; q
- * and k then get unit length. beta = sigmoid(b_proj x). The output is o_proj applied to the RMS norm
- * of what the rule returns.
- * Source: Yang, Wang, Zhang, Shen, Kim 2024 (arXiv 2406.06484).
+ * Makes a DeltaNet layer. q, k and v are projections of x, followed by a short convolution and
+ * SiLU; q and k then get unit length. beta = sigmoid(b_proj x). The output is o_proj applied to the
+ * RMS norm of what the rule returns. Source: Yang, Wang, Zhang, Shen, Kim 2024 (arXiv 2406.06484).
  */
 PAL_API pal_mixer *pal_deltanet_new(pal_params *params, const char *prefix, int64_t width,
                                     pal_dtype dtype, pal_deltanet_opts opts, pal_rng *rng);
@@ -209,8 +210,8 @@ PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_
 
 /*
  * Softmax attention with rotary positions: o_proj(attention(rotary(q_proj x), rotary(k_proj x),
- * v_proj x)). Its text is "attn"; "swa" is the same layer with a default window_size of 2048. Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and
- * k_norm.weight [D].
+ * v_proj x)). Its text is "attn"; "swa" is the same layer with a default window_size of 2048.
+ * Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and k_norm.weight [D].
  */
 typedef struct pal_attn_opts {
     int64_t num_heads;    /* H; 0: width / head_dim */
@@ -232,8 +233,8 @@ PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t 
  */
 PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width,
                                  pal_dtype dtype, const char *text, pal_rng *rng);
-/* Checks the name and the keys of the text of one mixer. It builds nothing. If one is unknown, *error
- * (may be NULL) names it and lists those that exist. */
+/* Checks the name and the keys of the text of one mixer. It builds nothing. If one is unknown,
+ * *error (may be NULL) names it and lists those that exist. */
 PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
 
 /* The options of a block of a model (layers/model.h) beside those of its mixer. */
@@ -243,10 +244,10 @@ typedef struct pal_block_opts {
     double norm_eps;   /* key block.norm_eps: of the norms before mixer and MLP */
 } pal_block_opts;
 /*
- * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i modulo
- * their number. N*ENTRY repeats an entry and N*(LIST) repeats a list; lists nest up to 8 deep.
- * "6*(gdn2,gdn2,gdn2,attn)" has 24 entries. A list has at most 65536. An entry is the text of a
- * mixer, whose keys may include those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
+ * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i
+ * modulo their number. N*ENTRY repeats an entry and N*(LIST) repeats a list; lists nest up to 8
+ * deep. "6*(gdn2,gdn2,gdn2,attn)" has 24 entries. A list has at most 65536. An entry is the text of
+ * a mixer, whose keys may include those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
  *
  * pal_mixers_check checks all entries and builds nothing; *error (may be NULL) says what is wrong.
  * PAL_EVALUE, PAL_ENOMEM.

@@ -1,23 +1,25 @@
 /*
- * parts.c - the tokens that come before a stretch, from the processes that have them.
+ * parts.c - brings the tokens that come before a part from the ranks that have them.
  *
- * The ranks first tell each other how many tokens they have; then everybody knows who wants what,
- * and what is wanted goes straight from its owner, one distance between ranks after the other.
+ * First the ranks tell each other how many tokens they have, so every rank knows which rank wants
+ * what. Then the tokens go directly from the rank that has them, one distance between ranks after
+ * the other.
  */
 #include "layers/parts.h"
 
 #include <string.h>
 
-pal_part pal_part_of(const pal_comm *parts, bool continued, int64_t pieces)
+pal_part pal_part_of(const pal_comm *parts, bool continued, int64_t sequences)
 {
     pal_part s = {.comm = parts && parts->size > 1 ? parts : NULL};
     if (!s.comm || s.comm->rank == 0) return s;
-    s.continued = pieces == 0 || continued;
-    s.through = s.continued && pieces <= 1;
+    s.continued = sequences == 0 || continued;
+    s.through = s.continued && sequences <= 1;
     return s;
 }
 
-/* Doubles in each round what a rank has: first its own offer, then those of the ranks after it. */
+/* Each round doubles the number of offers that a rank has: first its own, then those of the ranks
+ * after it. */
 const pal_offer *pal_part_offers(pal_frame *f, const pal_part *s, int64_t tokens)
 {
     const pal_comm *c = s->comm;
@@ -38,7 +40,7 @@ const pal_offer *pal_part_offers(pal_frame *f, const pal_part *s, int64_t tokens
     return offers;
 }
 
-/* How many tokens of rank `from` are among the last n before the stretch of `rank`. */
+/* How many tokens of rank `from` are among the last n before the part of `rank`. */
 static int64_t taken_from(const pal_offer *offers, int rank, int from, int64_t n)
 {
     if (from >= rank || !offers[rank].continued) return 0;

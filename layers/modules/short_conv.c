@@ -374,7 +374,7 @@ static pal_tensor with_channels_together(pal_tensor t)
 }
 
 /* The tails before the sequences [S,L,C], of which that of a sequence that goes on into this
- * stretch ends in the tokens before it. */
+ * part ends in the tokens before it. */
 static pal_tensor tails_of_parts(pal_frame *f, const pal_part *s, pal_tensor x, pal_tensor given,
                                  const int64_t *offsets)
 {

@@ -1,12 +1,12 @@
 /*
- * map.c - a stretch of tokens as one affine map of the state, and its transpose.
+ * map.c - all tokens of a sequence as one affine map of the state, and its transpose.
  *
  * Every rule is linear in the state, so the tokens of a sequence together are
  *
  *     S_out = M S_in + N          dS_in = M^T dS_out + n
  *
  * with M [K,K] of the keys, gates and decays alone, N what a zero state becomes, and n what the
- * gradient of the outputs gives back. Processes that hold stretches of one sequence need no more of
+ * gradient of the outputs gives back. Processes that share a sequence need no more of
  * each other than these. M is the scan of an identity with nothing written: the same kernels as the
  * state's own, on K columns more.
  */

@@ -2,14 +2,14 @@
  * ranks.c - a rule on sequences that lie over processes: the state that comes from the ranks
  * before, and the gradient of the state that comes from the ranks behind.
  *
- * The stretch of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
- * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each stretch is the
+ * The part of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
+ * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each part is the
  * composition of all maps before it, found by recursive doubling in ceil(log2 P) rounds. With its
  * initial state each rank then runs the ordinary rule. In backward the transposed maps, dS_in =
  * M_r^T dS_out + n_r, are composed from the last rank to the first in the same way, and each rank's
  * rule runs backward from the dS_out that it gets.
  *
- * Where a sequence begins in a stretch, nothing of before goes on: the map is N alone. Such a map
+ * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map
  * is closed, and its M, which may have to be sent, is not read: so no number crosses, NaN neither.
  */
 #include "autograd/ops/shape.h"
