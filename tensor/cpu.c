@@ -95,9 +95,9 @@ int pal_threads(void)
 }
 
 /*
- * Waking a team costs a few microseconds; a vector kernel does about one element a nanosecond on
- * one thread when it is bound by memory. It is all threads or one: the OpenMP runtimes keep a team
- * asleep between regions of one size, and make and destroy threads when the size changes.
+ * Waking a team costs a few microseconds. A vector kernel that is bound by memory does about one
+ * element per nanosecond on one thread. A team has all threads or one: OpenMP runtimes keep a team
+ * asleep between regions of one size, but make and destroy threads when the size changes.
  */
 int pal_team(int64_t work)
 {
@@ -106,10 +106,10 @@ int pal_team(int64_t work)
 }
 
 /*
- * How long libgomp's threads wait for each other by spinning before they sleep, in turns of its
- * loop. Beside busy processes every turn is lost (bench/neighbour); alone, waking many sleepers
- * costs more than spinning. On 16 threads of a Xeon 1000 turns made a step 9% slower than the
- * default of 300000 does, and 20000 did not; on 2 threads 1000 cost 2% or less.
+ * How many times libgomp's threads go round their waiting loop before they sleep. Beside busy
+ * processes this time is lost (bench/neighbour). On an idle machine, waking many threads costs more
+ * than spinning. On 16 threads of a Xeon 1000 turns made a step 9% slower than the default of
+ * 300000 does, and 20000 did not; on 2 threads 1000 cost 2% or less.
  */
 static const char *spins(void) { return omp_get_max_threads() > 4 ? "20000" : "1000"; }
 
@@ -118,7 +118,7 @@ void pal_share_processors(char **argv)
     static const char variable[] = "GOMP_SPINCOUNT";
     char path[4096];
     if (!argv || !argv[0] || getenv("OMP_WAIT_POLICY") || getenv(variable)) return;
-    /* Without a base there is no dynamic linker, or it was called as the program. */
+    /* AT_BASE is 0 if there is no dynamic linker, or if it was started as the program. */
     if (getauxval(AT_BASE) == 0) return;
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length <= 0 || setenv(variable, spins(), 1) != 0) return;

@@ -1,5 +1,5 @@
 /*
- * small_run.h - a small language model and its data, to train on one rank and on several.
+ * small_run.h - a small language model and its data, for training on one rank and on several.
  */
 #ifndef TESTS_SMALL_RUN_H
 #define TESTS_SMALL_RUN_H
