@@ -130,8 +130,8 @@ static pal_status infer(pal_call *call)
 }
 
 /*
- * One distance: `given` goes to rank `to`, and what comes from rank `from` is left in the second
- * block of scratch, as an array of the shape of `wanted`. False if nothing comes.
+ * The exchange over one distance. `given` goes to rank `to`. What comes from rank `from` is left in
+ * the second block of scratch, as an array of the shape of `wanted`. False if nothing comes.
  */
 static bool move(const pal_call *call, int to, const pal_array *given, int from, pal_array *wanted)
 {

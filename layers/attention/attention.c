@@ -62,8 +62,8 @@ static bool fit_options(pal_frame *f, const pal_attention_opts *opts)
     return true;
 }
 
-/* Puts what earlier ranks have of the sequence that goes on into this part before its keys and
- * values, in[1] and in[2]. */
+/* Puts the keys and values that earlier ranks have of the first sequence before those of this part,
+ * in[1] and in[2]. */
 static void keys_of_parts(pal_frame *f, const pal_part *s, const pal_attention_opts *opts,
                           int64_t pieces, const int64_t *offsets, pal_tensor in[3])
 {

@@ -47,7 +47,7 @@ static void begin(angles *a, int64_t half, double base, int64_t position)
     }
 }
 
-/* On by one position: within a block that costs a few roundings of a double. */
+/* Moves by one position. Within a block this costs a few roundings of a double. */
 static void advance(angles *a, int64_t half)
 {
     for (int64_t c = 0; c < half; c++) {

@@ -16,7 +16,8 @@ static const double NORM_EPS = 1e-5;
 static const char *const names[3] = {"q", "k", "v"};
 enum { SWA_WINDOW = 2048, MOST_DIM = 128 };
 
-/* Puts what the state has before k or v, and leaves in it what later queries may see. */
+/* Joins the keys or values of the state and the new ones, and stores in the state those that later
+ * queries may see. */
 static pal_tensor with_past(const attn *m, pal_tensor *past, pal_tensor x)
 {
     if (!pal_is_none(*past)) x = pal_concat(2, (const pal_tensor[]){*past, x}, 1);

@@ -1,5 +1,5 @@
 /*
- * call.c - one call of a mixer: what its options mean for a rule, and the hook that looks in.
+ * call.c - one call of a mixer: the options that it gives to a rule, and the hook.
  */
 #include "layers/mixers/internal.h"
 

@@ -2,8 +2,8 @@
  * gdn2.c - the Gated DeltaNet-2 layer (arXiv 2605.22791, section 3).
  *
  * Erase gate b and decay g are channel-wise over keys and belong to key heads; the write gate w is
- * channel-wise over values. The decay and the output gate come from products through a narrow
- * middle of V channels, without a nonlinearity between the halves.
+ * channel-wise over values. The decay and the output gate come from two products with V channels
+ * between them, without a nonlinearity.
  */
 #include "layers/mixers/internal.h"
 
@@ -15,7 +15,7 @@ typedef struct gdn2 {
     pal_tensor b_proj, w_proj, f_proj[2], g_proj[2], g_bias, A_log, dt_bias, o_norm, o_proj;
 } gdn2;
 
-/* A gate's mean over its channels, for the ablations; the rule's products broadcast it back. */
+/* The mean of a gate over its channels, for ablations; it broadcasts again in the rule. */
 static pal_tensor scalar_if(bool scalar, pal_tensor gate)
 {
     return scalar ? pal_expand(pal_mean(gate, -1, true), pal_shape_of(gate)) : gate;

@@ -2,7 +2,7 @@
  * kda.c - the Kimi Delta Attention layer (arXiv 2510.26692).
  *
  * Decay is channel-wise and, like beta, belongs to value heads. Decay and output gate come from
- * products through a narrow middle of V channels.
+ * two products with V channels between them.
  */
 #include "layers/mixers/internal.h"
 

@@ -1,5 +1,5 @@
 /*
- * memory.c - what mixers remember from one piece of a sequence to the next: parts by name.
+ * memory.c - what mixers remember between calls: parts by name.
  */
 #include "layers/mixers/internal.h"
 

@@ -34,8 +34,8 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
 
 /* ---- Text ---- */
 
-/* One mixer's text, which ends at a comma or at the end: its kind and options, which drop frees.
- * *end is where it stops. */
+/* Reads the text of one mixer, up to a comma or the end: its kind, and its options, which drop
+ * frees. *end is where it stops. */
 static pal_status parse(const char *text, const pal_mixer_kind **kind, void **opts,
                         const char **end, pal_error *error)
 {

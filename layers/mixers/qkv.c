@@ -1,5 +1,5 @@
 /*
- * qkv.c - what the delta layers have in common: sizes, and the path from x to q, k and v.
+ * qkv.c - what the delta layers share: sizes, and the way from x to q, k and v.
  */
 #include "layers/mixers/internal.h"
 

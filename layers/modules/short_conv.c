@@ -9,7 +9,7 @@
  *
  * f32, W = 4 with SiLU, one thread of an AMD EPYC (Zen 3), the shortest of 25 calls in a program of
  * its own, in ns an element of x: at [8,256,256] 2.1 forward and 4.3 backward, at [8,256,1024] 2.3
- * and 4.8; as W shifted products 6.0 and 10.2, 6.6 and 13.0. SiLU alone takes 1.6.
+ * and 4.8; as W shifted products 6.0 and 10.2, 6.6 and 13.0. Only SiLU takes 1.6.
  */
 #include "autograd/ops/lines.h"
 #include "layers/lane.h"
@@ -123,7 +123,7 @@ static place sequence(const conv *c, int64_t number)
     return (place){number, first, first + pal_sequence_length(&c->seq, number)};
 }
 
-/* Moves on to the sequence of token t; a place that is all 0 is before the first. */
+/* Moves to the sequence of token t. A place of zeros is before the first sequence. */
 static void move_to(const conv *c, int64_t b, int64_t t, place *p)
 {
     int64_t number = c->seq.offsets ? p->number : b;
@@ -373,8 +373,8 @@ static pal_tensor with_channels_together(pal_tensor t)
     return pal_is_none(t) || t.node->a.stride[2] == 1 ? t : pal_contiguous(t);
 }
 
-/* The tails before the sequences [S,L,C], of which that of a sequence that goes on into this
- * part ends in the tokens before it. */
+/* The tails before the sequences, [S,L,C]. The tail of a sequence that began on an earlier rank has
+ * the tokens before this part. */
 static pal_tensor tails_of_parts(pal_frame *f, const pal_part *s, pal_tensor x, pal_tensor given,
                                  const int64_t *offsets)
 {

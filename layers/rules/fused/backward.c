@@ -1,10 +1,11 @@
 /*
  * backward.c - the backward pass of a fused rule, in either schedule.
  *
- * States were kept at every n-th chunk. From the last such segment to the first: prepare its chunks
- * again, carry the state through them (which gives S0 and U of each), carry dS back (dX of each),
- * and turn both into gradients of the inputs. Value heads that share a key head add to the same
- * gradients: a family of lanes is done by one thread, in order.
+ * Forward kept the state before every n-th chunk. Backward goes over the chunks between kept
+ * states, from the last to the first. It prepares them again, carries the state through them (which
+ * gives S0 and U of each), carries dS back (which gives dX of each), and computes the gradients of
+ * the inputs from both. Value heads that share a key head add to the same gradients, so one thread
+ * computes all lanes of such a family, in order.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -35,8 +36,8 @@ typedef struct problem {
 
 /* ---- Memory ---- */
 
-/* What a head has as numbers, in the order of pal_head_grad.sums; and how many the gradient of one
- * has, 0 where the rule has no such thing. */
+/* The numbers of a head, in the order of pal_head_grad.sums; and how many elements the gradient of
+ * each has (0: the rule has no such number). */
 static const int by_head[] = {PAL_IN_A, PAL_IN_D, PAL_IN_A_LOG, PAL_IN_DT_BIAS};
 enum { BY_HEAD = sizeof by_head / sizeof *by_head };
 
@@ -58,7 +59,7 @@ static int64_t sum_count(const pal_fused *f)
 static problem problem_of(const pal_call *call, int team)
 {
     problem p = {.f = pal_fused_of(call, team)};
-    /* Families of lanes are what can be done apart; a wave gives each thread a chunk of one. */
+    /* Families of lanes are independent; in a wave each thread gets a chunk of one family. */
     p.f.wave = pal_fused_wave(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
     p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
     p.count = sum_count(&p.f);
@@ -93,7 +94,8 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 
 /* ---- The four steps ---- */
 
-/* Which gradients of a lane are added to what is there: all but those that nobody wrote before. */
+/* Which gradients of a lane are added to what is there: all except those that were not written yet.
+ */
 static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
 {
     pal_head_grad g = {.add = 0};
@@ -175,7 +177,8 @@ static void state_panels(const pal_fused *f, const pal_array *x, int64_t lane, v
     f->table->panels(s->K, s->V, &rows, s->Kp, dS, from, to, way);
 }
 
-/* The gradient of the final state into dS, and that of the initial state out of it. */
+/* The first copies the gradient of the final state to dS; the second copies dS to the gradient of
+ * the initial state. */
 static void begin_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, int64_t to)
 {
     const pal_array *d = f->call->dout[1];

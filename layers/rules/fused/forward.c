@@ -179,8 +179,8 @@ static void by_waves(const pal_fused *f, lane_space *space)
 
 /* ---- Token by token ---- */
 
-/* Columns of the state before, where the kernel can read them: in place if they lie as the result
- * does, else copied there. */
+/* The columns of the initial state where the kernel can read them: in place if they have the layout
+ * of the result, else copied there. */
 static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, int64_t from,
                                  int64_t end)
 {
@@ -201,7 +201,8 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
     return l->after.data;
 }
 
-/* A single token is over before the caches know the state: decoding looks one lane ahead. */
+/* A single token is done before the state is in the caches, so decoding prefetches the next lane.
+ */
 static const void *next_state(const pal_fused *f, int64_t i)
 {
     if (pal_fused_length(f, i / f->HV) != 1 || i + 1 >= f->lanes) return NULL;
@@ -233,7 +234,8 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
 
 static void by_tokens(const pal_fused *f, char *scratch, size_t each)
 {
-    /* Parts of whole groups of columns, more than one only if there are threads for them. */
+    /* Divides the columns into whole groups; there is more than one item only if there are threads
+     * for it. */
     int64_t groups = (f->shape.V + f->table->group - 1) / f->table->group;
     int64_t parts = f->lanes < f->team && !f->opts->records ? groups : 1;
     int64_t width = (groups + parts - 1) / parts * f->table->group;

@@ -92,8 +92,8 @@ pal_fused pal_fused_of(const pal_call *call, int team)
 
 /* ---- Where things are ---- */
 
-/* Where a sequence's states begin, by head: blocks of tokens between kept states, counted through.
- */
+/* Where the kept states of a sequence begin, for one head. The blocks of tokens between kept states
+ * are numbered over all sequences. */
 static int64_t first_kept(const pal_fused *f, int64_t sequence)
 {
     return pal_first_block(&f->seq, sequence, f->seq.T, f->shape.C * f->opts->every);

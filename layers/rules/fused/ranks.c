@@ -1,6 +1,6 @@
 /*
- * ranks.c - a rule on sequences that lie over processes: the state that comes from the ranks
- * before, and the gradient of the state that comes from the ranks behind.
+ * ranks.c - a rule on sequences that several ranks share: the state comes from earlier ranks, and
+ * the gradient of the state comes from later ranks.
  *
  * The part of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
  * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each part is the
@@ -10,7 +10,8 @@
  * rule runs backward from the dS_out that it gets.
  *
  * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map
- * is closed, and its M, which may have to be sent, is not read: so no number crosses, NaN neither.
+ * is closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence
+ * gets in, not even NaN.
  */
 #include "autograd/ops/shape.h"
 #include "layers/rules/fused/fused.h"
@@ -25,7 +26,7 @@ typedef struct carry {
     size_t bytes;
 } carry;
 
-/* N is shaped like `state`, but for so many sequences; base may be NULL. */
+/* N has the shape of `state`, with this number of sequences. base may be NULL. */
 static carry carve_carry(pal_carver *c, const pal_array *state, int64_t sequences)
 {
     const int64_t *n = state->shape;
@@ -74,8 +75,9 @@ static void swap(carry **a, carry **b)
 }
 
 /*
- * The composition of the maps of all ranks before this one (back: behind it, from the last one on);
- * NULL if there are none. Before the round of distance d it is that of the d - 1 nearest.
+ * The composition of the maps of all earlier ranks (back: of all later ranks, from the last one
+ * on). NULL if there are none. Before the round of distance d it is that of the d - 1 nearest
+ * ranks.
  */
 static const carry *compose_before(const pal_comm *c, bool back, carries *x)
 {
@@ -126,8 +128,8 @@ typedef struct before_opts {
     pal_shape shape; /* of all states */
     int64_t count;   /* sequences that go on: all of a batch, or one packed piece */
 } before_opts;
-/* The states given; M and N of what goes on from here, as far as they are needed; one operand of
- * the rule, for its type. */
+/* Inputs: the given states; M and N of what goes on to the next rank, as far as they are needed;
+ * one operand of the rule, for its dtype. */
 enum { GIVEN, MAP, WRITTEN, OPERAND, BEFORE_INPUTS };
 
 static carries before_carries(pal_carver *c, const pal_call *call)
@@ -174,7 +176,7 @@ static void before_forward(const pal_call *call)
     copy(&first, &before->N);
 }
 
-/* A state that came from another rank is no input of this one: its gradient went back by itself. */
+/* A state that came from another rank is no input here: its gradient has already gone back. */
 static void before_backward(const pal_call *call)
 {
     const before_opts *o = call->opts;
@@ -194,7 +196,7 @@ static const pal_op before_op = {.name = "state_before",
                                  .unread_in = 15,
                                  .unread_out = 1};
 
-/* Inputs of the rule of tokens from .. to - 1, and of this state, as constants. */
+/* The inputs of the rule for tokens from .. to - 1 and this state, as constants. */
 static void piece_of(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], int64_t from,
                      int64_t to, pal_tensor state, pal_tensor out[PAL_RULE_INPUTS])
 {
@@ -208,8 +210,8 @@ static void piece_of(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
 }
 
 /*
- * What the last piece (not packed: every sequence) becomes, for the ranks behind: N, from its
- * initial state if it begins here, and M if it does not.
+ * The map of the last sequence (not packed: of every sequence), for later ranks. If the sequence
+ * begins here, it is only N, computed from the initial state; otherwise M and N.
  */
 static void map_of_last(const pal_rule_parts *p, const pal_scan *s, const pal_rule *rule,
                         const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts,
@@ -249,7 +251,7 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
     return pal_tape_status(s->frame->tape) == PAL_OK;
 }
 
-/* ---- Behind the rule: the gradient of the state that comes in from there ---- */
+/* ---- After the rule: the gradient of the state that comes from later ranks ---- */
 
 /* The first member makes the call one that pal_fused_of takes. */
 typedef struct after_opts {
@@ -257,8 +259,8 @@ typedef struct after_opts {
     pal_part part;
     int64_t first;
 } after_opts;
-/* Inputs of the rule of the first piece, with the rule's final state in place of a state; then its
- * output, and the map. */
+/* Inputs: those of the rule for the first sequence, with the rule's final state in place of a
+ * state; then its output, and the map. */
 typedef struct after_inputs {
     int final, output, map, count;
 } after_inputs;
@@ -304,8 +306,8 @@ static void after_forward(const pal_call *call)
     copy(call->out[1], call->in[x.final]);
 }
 
-/* n of the first piece, with the gradient that reached its final state here: all that comes back
- * from this rank to those before it, but for what comes from behind. */
+/* n of the first sequence, with the gradient that reached its final state here. It is all that this
+ * rank gives to earlier ranks, except what comes from later ones. */
 static void own_gradient(const pal_call *call, void *zero, void *scratch, const pal_array *n)
 {
     const after_opts *o = call->opts;
