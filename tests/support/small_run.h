@@ -18,7 +18,7 @@ typedef struct small_opts {
 
 typedef struct small_run {
     small_opts o;
-    pal_dist *dist; /* NULL: alone, with whole batches */
+    pal_dist *dist; /* NULL: one process, with whole batches */
     pal_params *params;
     pal_lm *lm;
     pal_optim *optim;
