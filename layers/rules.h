@@ -18,7 +18,8 @@ extern "C" {
 typedef enum pal_rule_mode {
     PAL_RULE_AUTO = 0,  /* chunk or recurrent; it depends only on the length of the sequences */
     PAL_RULE_COMPOSED,  /* token by token from generic operations: slow, and the reference */
-    PAL_RULE_RECURRENT, /* one fused pass, token by token, for decoding; its gradient is that of chunk */
+    PAL_RULE_RECURRENT, /* one fused pass, token by token, for decoding; its gradient is that of
+                           chunk */
     PAL_RULE_CHUNK      /* many tokens at once, as matrix products, for training */
 } pal_rule_mode;
 
@@ -27,10 +28,11 @@ typedef struct pal_rule_opts {
     pal_rule_mode mode; /* how it is computed */
     double scale;       /* factor of the output; 0: K^-1/2 (Mamba-2: 1) */
     pal_tensor state;   /* initial state [B,HV,K,V], or [N,HV,K,V] when packed; PAL_NONE: zeros */
-    pal_tensor offsets; /* packed sequences: i64 [N+1], from 0 to T, never decreasing; B must be 1 */
-    int64_t chunk;      /* tokens of a chunk: a multiple of 16 up to 256; 0: 16 */
-    int64_t keep_every; /* backward keeps the state before every keep_every-th chunk: a larger number
-                           takes less memory and more time; 0: 2 */
+    pal_tensor
+        offsets;   /* packed sequences: i64 [N+1], from 0 to T, never decreasing; B must be 1 */
+    int64_t chunk; /* tokens of a chunk: a multiple of 16 up to 256; 0: 16 */
+    int64_t keep_every; /* backward keeps the state before every keep_every-th chunk: a larger
+                           number takes less memory and more time; 0: 2 */
     bool normalize;     /* delta rules: replace q and k by x / sqrt(sum x^2 + 1e-6) */
     /* If both of these are given, the argument g is the pre-activation f of pal_log_decay (not for
      * DeltaNet and Mamba-2). A_log [heads of g] */
@@ -40,8 +42,9 @@ typedef struct pal_rule_opts {
     /* For decoding: the final state overwrites `state`, which must be a contiguous parameter or
      * kept tensor; .state of the result is that tensor. Gradients must be off. */
     bool in_place;
-    const pal_comm *parts; /* processes that share each sequence, as in pal_run_opts; not with in_place */
-    bool continued;        /* as in pal_run_opts */
+    const pal_comm
+        *parts;     /* processes that share each sequence, as in pal_run_opts; not with in_place */
+    bool continued; /* as in pal_run_opts */
 } pal_rule_opts;
 
 /* What a rule returns. */
@@ -63,9 +66,9 @@ PAL_API const pal_rule *pal_rule_find(const char *name);
 PAL_API const char *pal_rule_name(const pal_rule *rule);
 /* The name of operand i of its function, from 0, without the options; NULL after the last. */
 PAL_API const char *pal_rule_operand(const pal_rule *rule, int i);
-/* The axes of operand i, one letter each: B, T, H (key heads), J (value heads), K, V. E stands for H
- * or J; the tensor may have either. Of Mamba-2 the groups are H and the state size is K. NULL after
- * the last. */
+/* The axes of operand i, one letter each: B, T, H (key heads), J (value heads), K, V. E stands for
+ * H or J; the tensor may have either. Of Mamba-2 the groups are H and the state size is K. NULL
+ * after the last. */
 PAL_API const char *pal_rule_axes(const pal_rule *rule, int i);
 /* Calls the rule with its operands in order. Optional ones may be PAL_NONE. Costs and errors are
  * those of its function. */
@@ -86,11 +89,11 @@ PAL_API pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *opera
  * offsets[n] .. offsets[n+1]-1; an empty sequence leaves its state as it was. T = 0 is allowed.
  *
  * Differentiable in every input and in the initial state. Cost: about 7 B T HV K V flops, and twice
- * that backward. Fused modes take K and V up to 512; auto composes wider heads. For backward they keep
- * the state before every keep_every-th chunk, which by default is K V / 32 numbers per token and value head. The
- * composed mode keeps three states per token. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for
- * offsets that do not fit and for options that do not, PAL_EGRAD for in_place with gradients on,
- * PAL_ENOMEM. Source: Hatamizadeh, Choi, Kautz 2026 (arXiv 2605.22791), section 3.
+ * that backward. Fused modes take K and V up to 512; auto composes wider heads. For backward they
+ * keep the state before every keep_every-th chunk, which by default is K V / 32 numbers per token
+ * and value head. The composed mode keeps three states per token. Errors: PAL_ESHAPE, PAL_EDTYPE,
+ * PAL_EVALUE for offsets that do not fit and for options that do not, PAL_EGRAD for in_place with
+ * gradients on, PAL_ENOMEM. Source: Hatamizadeh, Choi, Kautz 2026 (arXiv 2605.22791), section 3.
  */
 PAL_API pal_rule_out pal_gdn2(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g, pal_tensor b,
                               pal_tensor w, pal_rule_opts opts);
@@ -157,10 +160,11 @@ PAL_API pal_tensor pal_log_decay(pal_tensor f, pal_tensor A_log, pal_tensor dt_b
 
 /* Options of pal_attention; zero is full causal attention over whole sequences. */
 typedef struct pal_attention_opts {
-    double scale;       /* of the scores; 0: D^-1/2 */
-    int64_t window;     /* query i sees key j when i - window < j <= i; 0: every j <= i */
-    pal_tensor offsets; /* packed sequences, as in pal_rule_opts; the first S - T keys come before them */
-    bool composed;      /* made of generic operations: slow, takes T x S memory; the reference */
+    double scale;   /* of the scores; 0: D^-1/2 */
+    int64_t window; /* query i sees key j when i - window < j <= i; 0: every j <= i */
+    pal_tensor
+        offsets; /* packed sequences, as in pal_rule_opts; the first S - T keys come before them */
+    bool composed;         /* made of generic operations: slow, takes T x S memory; the reference */
     const pal_comm *parts; /* processes that share each sequence, as in pal_run_opts */
     bool continued;        /* as in pal_run_opts */
 } pal_attention_opts;
@@ -174,12 +178,13 @@ typedef struct pal_attention_opts {
  * reads kv head h / (H/HKV). S >= T: the queries are the last T of S positions, so a call with
  * cached keys before the new ones continues a sequence. f32 or f64, all of one dtype, any strides.
  *
- * Differentiable in q, k and v. Cost: 4 D flops for each head and pair of a query and a key that it sees; backward 10 D (14 D if B HKV is less
- * than the number of threads). It keeps one number per query and head for backward, and never makes a T x S
- * matrix. A query does not depend on tokens that it does not see, even if they are not finite (composed
- * multiplies them by 0). Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE
- * for offsets, window and scale, PAL_ENOMEM. Source: Vaswani et al. 2017 (arXiv 1706.03762); the
- * form without T x S is FlashAttention's (Dao 2023, arXiv 2307.08691).
+ * Differentiable in q, k and v. Cost: 4 D flops for each head and pair of a query and a key that it
+ * sees; backward 10 D (14 D if B HKV is less than the number of threads). It keeps one number per
+ * query and head for backward, and never makes a T x S matrix. A query does not depend on tokens
+ * that it does not see, even if they are not finite (composed multiplies them by 0). Errors:
+ * PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets, window and scale, PAL_ENOMEM. Source: Vaswani et
+ * al. 2017 (arXiv 1706.03762); the form without T x S is FlashAttention's (Dao 2023, arXiv
+ * 2307.08691).
  */
 PAL_API pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention_opts opts);
 
@@ -198,8 +203,8 @@ typedef struct pal_rotary_opts {
  *     (y_c, y_{c+D/2}) = (x_c, x_{c+D/2}) turned by the angle p base^(-2c/D)
  *
  * x [B,T,H,D], D even; any strides. Differentiable in x. 6 flops per pair. Angles are computed in
- * double, so position 10^6 is as accurate as position 1. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for
- * offsets, a base or a start below 0. Source: Su et al. 2021 (arXiv 2104.09864).
+ * double, so position 10^6 is as accurate as position 1. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE
+ * for offsets, a base or a start below 0. Source: Su et al. 2021 (arXiv 2104.09864).
  */
 PAL_API pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts);
 
