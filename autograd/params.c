@@ -2,12 +2,12 @@
  * params.c - parameters: named tensors that outlive the steps, in blocks that never move.
  *
  * Values and gradients lie in blocks of one dtype each, in the order of creation, so that an
- * optimiser is one loop over blocks. Tensors kept for their value alone (pal_keep) have blocks of
+ * optimiser is one loop over blocks. Tensors that have only a value (pal_keep) have blocks of
  * their own, without gradients. Padding between parameters is zero and stays zero.
  *
- * Gradients take no memory before somebody needs them: inference has the values only. The first
- * need makes those of all blocks in one piece of memory; blocks that are added afterwards get
- * theirs, again in one piece, at the next need.
+ * Gradients take no memory before they are needed, so inference holds only the values. The first
+ * time they are needed, the gradients of all blocks get one piece of memory. Blocks that are added
+ * later get another one at the next need.
  */
 #include "autograd/internal.h"
 
@@ -119,7 +119,7 @@ static block *new_block(pal_params *p, pal_dtype dtype, size_t bytes, bool kept)
     return b;
 }
 
-/* Finds room of `bytes` behind everything of this kind; says where in *span. */
+/* Finds room for `bytes` after the last entry of this kind; *span says where. */
 static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept, pal_span *span)
 {
     int number = 0, found = -1;
@@ -269,8 +269,8 @@ pal_tensor pal_param(pal_params *p, const char *name, pal_dtype dtype, pal_shape
     return e ? pal_handle(&e->value) : pal_poison(&p->owner);
 }
 
-/* Gives a kept tensor another size, and new memory if it does not fit: twice what is needed, so
- * that what a growing one leaves behind is less than what it has. */
+/* Gives a kept tensor another size. If it does not fit, it gets new memory of twice the size
+ * needed, so that a growing tensor leaves behind less memory than it has. */
 static bool resize(pal_params *p, entry *e, pal_shape shape)
 {
     pal_dtype dtype = e->value.a.dtype;
@@ -324,7 +324,7 @@ pal_tensor pal_keep(pal_params *p, const char *name, pal_tensor t)
 
 /* ---- What is there ---- */
 
-/* The entry of a parameter's handle; NULL after reporting. */
+/* The entry of a parameter's handle; NULL after an error was reported. */
 static entry *entry_of(pal_tensor t, const char *op)
 {
     pal_node *n = pal_node_of(t, op, "param");

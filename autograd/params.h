@@ -17,10 +17,10 @@ PAL_API pal_params *pal_params_new(void);
 /* Frees parameters, gradients and the layers on them. NULL is allowed. */
 PAL_API void pal_params_free(pal_params *params);
 /*
- * A new parameter, zero until filled through pal_edit (or pal_param_uniform and the like). The name
- * is a path with dots and unique in `params`. Parameters lie one after another in blocks (see
- * pal_params_block) in the order of their creation, each 64-byte aligned with zero padding, and
- * never move. On failure the handler is told and the tensor is poisoned.
+ * A new parameter, zero until filled through pal_edit, pal_fill, pal_fill_uniform or
+ * pal_fill_normal. The name is a path with dots and unique in `params`. Parameters lie one after
+ * another in blocks (see pal_params_block) in the order of their creation, each 64-byte aligned
+ * with zero padding, and never move. On failure the handler is told and the tensor is poisoned.
  */
 PAL_API pal_tensor pal_param(pal_params *params, const char *name, pal_dtype dtype,
                              pal_shape shape);
@@ -32,10 +32,10 @@ PAL_API pal_tensor pal_fill_uniform(pal_tensor t, double low, double high, pal_r
 PAL_API pal_tensor pal_fill_normal(pal_tensor t, double mean, double deviation, pal_rng *rng);
 /* Copies src (it broadcasts, dtype converts) into t in place and returns t. */
 PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
-/* No weight decay on this parameter (A_log, dt_bias, D, norms, biases). Returns it. */
+/* Excludes this parameter (A_log, dt_bias, D, norms, biases) from weight decay. Returns it. */
 PAL_API pal_tensor pal_no_decay(pal_tensor param);
-/* A frozen parameter is a constant in what runs from then on: no gradient is computed for it, no
- * optimiser or clipping touches it, and its moments rest. Returns it. */
+/* Freezes a parameter, or ends that. From then on a frozen parameter is a constant: it gets no
+ * gradient, optimisers and clipping do not touch it, and its moments do not change. Returns it. */
 PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
 /*
  * The same for every parameter whose whole name matches a shell pattern (fnmatch: * ? [..], where *
@@ -59,7 +59,7 @@ PAL_API int64_t
 pal_params_size(const pal_params *params); /* elements of all parameters, without padding */
 /* Sets all gradients to zero. */
 PAL_API void pal_params_zero_grad(pal_params *params);
-/* A table of names, shapes and counts, with the total. */
+/* Prints a table of names, shapes and counts, with the total. */
 PAL_API void pal_params_print(const pal_params *params, FILE *file);
 
 /* The status of the first failed pal_param or pal_keep (PAL_OK if there was none). */

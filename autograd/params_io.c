@@ -141,8 +141,8 @@ static pal_status check_all(const pal_params *params, pal_h5 *file, const char *
 
 /* ---- Loading ---- */
 
-/* Reads everything into one piece of memory, over which `at` walks in the order of the parameters;
- * NULL: into the parameters. */
+/* Reads everything into one piece of memory; `at` moves over it in the order of the parameters.
+ * NULL: reads directly into the parameters. */
 static pal_status read_all(const pal_params *params, pal_h5 *file, const char *group,
                            unsigned char *at, pal_error *error)
 {

@@ -4,11 +4,11 @@
  *     build/bench/optim [--numbers N] [--threads LIST] [--runs N]
  *
  * The parameters are square f32 matrices of side 1024, at least --numbers elements of them together
- * (2^24). A rule that is one pass over memory is held against a loop that reads four arrays and
- * writes three of as many elements, which takes turns with it (measure.c): GB/s is counted from
- * what a rule has to read and write, and share is its rate over that of the loop. Muon's step is
- * products of matrices: its GFLOP/s and its share of sgemm (2048^3) are given instead. Updates of
- * the moving average and clipping are there too.
+ * (2^24). An optimiser that makes one pass over memory is held against a loop that reads four
+ * arrays and writes three of as many elements, which takes turns with it (measure.c): GB/s is
+ * counted from what an optimiser has to read and write, and share is its rate over that of the
+ * loop. Muon's step is products of matrices: its GFLOP/s and its share of sgemm (2048^3) are given
+ * instead. Updates of the moving average and clipping are there too.
  */
 #include "bench/measure/measure.h"
 #include "examples/flags/flags.h"

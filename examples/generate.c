@@ -1,14 +1,14 @@
 /*
- * generate.c - goes on with a text, by a model that train_lm has trained.
+ * generate.c - continues a text with a model that train_lm has trained.
  *
  *     generate build/run/step-00000200.h5 "The delta rule" --tokens 500 --temperature 0.8
  *     generate --score build/run/step-00000200.h5 <book.txt
  *
  * The prompt goes through the model in one call, and then one token after the other, in constant
- * memory. Tokens are those of the tokenizer that the checkpoint carries, or bytes. A state that is
- * saved is one token behind the text: the last one has been written, but the model has not read it
- * yet. It lies in the file too, with the place in the random numbers, so
- * that who loads it goes on as if nothing had happened.
+ * memory. Tokens are those of the checkpoint's tokenizer, or bytes. A saved state is one token
+ * behind the text: the last token has been written, but the model has not read it yet. The file has
+ * this token too, and the position in the random numbers, so a program that loads it continues as
+ * if it had not stopped.
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
@@ -219,7 +219,7 @@ static void score(generator *g)
            (long long)bytes);
 }
 
-/* Reads all of the text but its last byte, so that the state is one byte behind. */
+/* Reads all tokens of the text except the last, so that the state is one token behind. */
 static void prefill(generator *g)
 {
     double began = seconds();
@@ -235,8 +235,7 @@ static void prefill(generator *g)
         fprintf(stderr, "prompt  %lld tokens, %.0f tokens/s\n", (long long)n, (double)n / took);
 }
 
-/* Where the model's vocabulary is larger than the tokenizer's, what is beyond stands for nothing.
- */
+/* If the model's vocabulary is larger than the tokenizer's, the tokens beyond it have no text. */
 static int64_t draw(generator *g, pal_tensor logits)
 {
     const pal_sample_opts how = {
@@ -245,7 +244,7 @@ static int64_t draw(generator *g, pal_tensor logits)
                       &g->rng);
 }
 
-/* A token may be half a character: its bytes go out as they are. */
+/* A token may be a part of a character, so its bytes are written unchanged. */
 static void put(const generator *g)
 {
     int64_t size;

@@ -1,9 +1,9 @@
 /*
  * check.c - argument checks of composed operations.
  *
- * An operation composed from others has no infer of its own, and an error that named one of its
- * inner steps would say nothing to the caller. So its arguments are checked first, against a small
- * language: a letter an axis, equal letters for equal sizes.
+ * A composed operation has no infer function, and an error that named one of its inner steps would
+ * not help the caller. So its arguments are checked first, against a short text that has one letter
+ * for each axis; equal letters stand for equal sizes.
  */
 #include "layers/check.h"
 #include "tensor/number.h"

@@ -1,6 +1,6 @@
 /*
- * check.h - what every layer does first: it checks its arguments and keeps apart what shares
- * memory.
+ * check.h - what every layer does first: it checks its arguments, and copies those that share
+ * memory where threads would write to the same gradient.
  */
 #ifndef PAL_LAYERS_CHECK_H
 #define PAL_LAYERS_CHECK_H
@@ -8,13 +8,13 @@
 #include "autograd/internal.h"
 
 /*
- * One argument and what its axes stand for: a letter an axis, equal letters meaning equal sizes.
- * The letters are those of layers.h, with J for HV (value heads), and for Mamba-2 h heads, G
+ * One argument and what its axes stand for: one letter for each axis. Equal letters mean equal
+ * sizes. The letters are those of layers.h, with J for HV (value heads), and for Mamba-2 h heads, G
  * groups.
  */
 typedef struct pal_arg {
     const char *name, *dims;
-    pal_tensor t; /* in: as given; out: on the tape */
+    pal_tensor t; /* before pal_frame_add: as given; after it: on the tape */
     bool optional;
 } pal_arg;
 
@@ -23,29 +23,30 @@ typedef struct pal_frame {
     pal_tape *tape;
     pal_dtype dtype;       /* of all real arguments */
     int64_t size['z' + 1]; /* of each letter; -1 while unknown */
-    const char *shown;     /* pairs of letters: messages call the first by the second; NULL: none */
+    const char
+        *shown; /* pairs of letters: messages show the second instead of the first; NULL: none */
 } pal_frame;
 
 void pal_frame_init(pal_frame *f, const char *op);
-/* Checks handles, dtype and shapes and brings parameters onto the tape. false after reporting. May
- * be called again with more arguments. */
+/* Checks handles, dtype and shapes, and brings parameters onto the tape. false after an error was
+ * reported. It may be called again with more arguments. */
 bool pal_frame_add(pal_frame *f, int n, pal_arg *args);
-/* Reports on behalf of the frame's operation; returns false. */
+/* Reports an error of the frame's operation; returns false. */
 bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...) PAL_PRINTF(3, 4);
-/* Checks that `many` heads are shared evenly among `few`. */
+/* Checks that the size of letter `many` is a multiple of that of letter `few`. */
 bool pal_frame_groups(pal_frame *f, char many, char few);
-/* The offsets of packed sequences and their number, checked: 0 = o_0 <= o_1 <= ... <= o_N = T, and
- * batch is 1. NULL after reporting. */
+/* The offsets of packed sequences and their number N. It checks that 0 = o_0 <= o_1 <= ... <= o_N =
+ * T and that batch is 1. NULL after an error was reported. */
 const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
                                  int64_t *sequences);
-/* The poison tensor of whatever owner is known. */
+/* The poison tensor of the tape, or of no owner if the tape is not known yet. */
 pal_tensor pal_frame_poison(const pal_frame *f);
 
 /*
- * For operations whose threads write gradients by token and head: in[i] if it shares no memory with
- * an earlier one, or only in such a way that an element belongs to one token and head in both
- * (slices of one projection; `tokens` says that axes 0 to 2 are batch, time and heads); else a
- * copy. (heads.c)
+ * For operations whose threads write gradients by token and head. It returns in[i] if that shares
+ * no memory with an earlier input, else a copy. Shared memory is allowed if an element belongs to
+ * the same token and head in both inputs, as in slices of one projection. `tokens` says that axes 0
+ * to 2 are batch, time and heads. (heads.c)
  */
 pal_tensor pal_apart(const pal_tensor *in, int i, bool tokens);
 

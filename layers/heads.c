@@ -1,6 +1,6 @@
 /*
- * heads.c - what rules and attention do to heads alike: share them, and keep inputs apart whose
- * gradients several threads write.
+ * heads.c - what rules and attention both do with heads: they share key heads among value heads,
+ * and copy inputs whose gradients different threads would write to the same memory.
  */
 #include "layers/check.h"
 
@@ -17,9 +17,9 @@ static void token_span(const pal_array *a, int64_t span[2])
 }
 
 /*
- * Whether two views of one memory can have their gradients written by different threads: tokens lie
- * alike, and what they hold of a token is the same or has nothing in common (slices of one
- * projection), so that an element belongs to one token and head.
+ * Whether different threads can write the gradients of two views of one memory. They can if tokens
+ * have the same layout in both views, and the elements of a token are either the same or disjoint,
+ * as in slices of one projection. Then an element belongs to one token and head.
  */
 static bool apart(const pal_array *a, const pal_array *b)
 {

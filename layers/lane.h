@@ -1,6 +1,6 @@
 /*
- * lane.h - what rules, attention and convolutions have in common. A lane is one head of one
- * sequence; its tokens are rows of a tensor, and sequences are rows of a batch or packed.
+ * lane.h - what rules, attention and convolutions share. A lane is one head of one sequence. Its
+ * tokens are rows of a tensor; a sequence is a row of the batch, or a range of a packed row.
  */
 #ifndef PAL_LANE_H
 #define PAL_LANE_H
@@ -9,8 +9,8 @@
 
 /* ---- Rows ---- */
 
-/* Channels of one head along time: entry (t, c) is element t * step + c * channel of data. NULL: no
- * such argument. */
+/* The channels of one head along time: entry (t, c) is element t * step + c * channel of data. data
+ * NULL: there is no such argument. */
 typedef struct pal_rows {
     void *data;
     int64_t step, channel;
@@ -25,20 +25,21 @@ static inline pal_rows pal_rows_at(const pal_array *x, int64_t batch, int64_t to
 }
 
 /*
- * Rows that the next block of work will read or write. A lane's rows lie heads apart in memory,
- * where no hardware prefetcher follows; kernels ask for them a few at a time, so that they arrive
- * while products run. Without it a sixth of forward and backward was spent waiting.
+ * Rows that the next block of work will read or write. Neighbouring rows of a lane are all heads
+ * apart in memory, so the hardware does not prefetch them. Kernels prefetch a few at a time, so
+ * that they arrive while products run. Without this, a sixth of forward and backward was spent
+ * waiting.
  */
 enum { PAL_AHEAD = 16 };
 typedef struct pal_ahead {
     int arrays;
     int64_t rows; /* of each array */
     const char *data[PAL_AHEAD];
-    int64_t step[PAL_AHEAD], bytes[PAL_AHEAD]; /* from row to row, and of a row */
+    int64_t step[PAL_AHEAD], bytes[PAL_AHEAD]; /* bytes from row to row; bytes of a row */
 } pal_ahead;
 
-/* Adds `channels` channels of x, whose elements have `size` bytes; scattered channels are left
- * out. */
+/* Adds `channels` channels of x, whose elements have `size` bytes. It leaves x out if its channels
+ * are not next to each other. */
 static inline void pal_ahead_add(pal_ahead *a, pal_rows x, int64_t channels, size_t size)
 {
     if (!x.data || x.channel != 1 || a->arrays == PAL_AHEAD) return;
@@ -61,7 +62,8 @@ static inline pal_sequences pal_sequences_of(const pal_array *offsets, int64_t B
     return (pal_sequences){offsets->data, offsets->shape[0] - 1, T};
 }
 
-/* Where sequence n is: its row of the batch, its first token there, and its tokens. */
+/* Where sequence n is: its row of the batch, its first token in that row, and its number of tokens.
+ */
 static inline int64_t pal_sequence_batch(const pal_sequences *s, int64_t n)
 {
     return s->offsets ? 0 : n;
@@ -83,11 +85,12 @@ static inline int64_t pal_sequence_longest(const pal_sequences *s)
 }
 
 /*
- * Blocks of `each` tokens, counted through all sequences: the number of the first block of sequence
- * n. A packed one that begins at token t has at least t / each + n of them before it, whatever the
- * lengths: ceil(length / each) is at most the difference of two such numbers. So no sum over
- * sequences is needed, and some numbers stand for no block. `tokens` is T, or more where the first
- * sequence has tokens before those that are packed.
+ * Sequences are cut into blocks of `each` tokens, and blocks of all sequences have numbers. This is
+ * the number of the first block of sequence n. For a packed sequence that begins at token t it is
+ * t / each + n. The difference of two such numbers is at least ceil(length / each), so the blocks
+ * of two sequences never get the same number, and no sum over sequences is needed. Some numbers
+ * stand for no block. `tokens` is T, or more if the first sequence has tokens before those that are
+ * packed.
  */
 static inline int64_t pal_first_block(const pal_sequences *s, int64_t n, int64_t tokens,
                                       int64_t each)

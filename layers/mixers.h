@@ -1,6 +1,6 @@
 /*
- * mixers.h - the layers of the papers, how they run and what they carry along. Letters as in
- * layers.h.
+ * mixers.h - the layers of the papers: how they are made, how they run, and the state that they
+ * carry from call to call. Letters as in layers.h.
  */
 #ifndef PAL_LAYERS_MIXERS_H
 #define PAL_LAYERS_MIXERS_H
@@ -13,116 +13,122 @@ extern "C" {
 
 /* ---- Mixers ---- */
 
-/* A layer that mixes along time: [B,T,d] -> [B,T,d]. Owned by the parameters it was made on. */
+/* A layer that mixes along time: [B,T,d] -> [B,T,d]. The parameters it was made on own it. */
 typedef struct pal_mixer pal_mixer;
 
 /*
- * What a mixer carries from one piece of a sequence to the next: parts by name, and the number of
- * tokens seen. All zero is the start of a sequence. A part is there after the first call, in the
- * order in which the mixer makes it:
+ * The state of a mixer between two calls on the same sequences: named tensors (its parts), and the
+ * number of tokens seen. A state of zeros is the start of a sequence. The first call adds the
+ * parts, in the order in which the mixer makes them:
  *
- *     state             the rule's, [B,HV,K,V]
+ *     state             the state of the rule, [B,HV,K,V]
  *     conv.0 .. conv.2  the tails of the short convolutions of q, k, v, [B,W-1,channels] (Mamba-2:
  *                       conv.0 only, of x, B, C)
  *     k v               attention: the keys (after rotary) and values [B,n,HKV,D] that later
- *                       queries may see, the last min(seen, window - 1) of them
+ *                       queries may see: the last min(seen, window - 1) of them
  */
-enum { PAL_MIXER_PARTS = 8 }; /* at most */
+enum { PAL_MIXER_PARTS = 8 }; /* the most parts that a state can have */
 /* One part of a state. */
 typedef struct pal_mixer_part {
-    const char *name;  /* NULL: this part and those behind it are not there */
-    pal_tensor tensor; /* its numbers */
+    const char *name;  /* NULL: neither this part nor a later one is there */
+    pal_tensor tensor; /* its value */
 } pal_mixer_part;
 /* A mixer's state. */
 typedef struct pal_mixer_state {
-    pal_mixer_part part[PAL_MIXER_PARTS]; /* those that are there come first */
-    int64_t seen;                         /* tokens; only attention counts them */
+    pal_mixer_part part[PAL_MIXER_PARTS]; /* in the order above; unused ones are zero */
+    int64_t seen;                         /* number of tokens; only attention counts them */
 } pal_mixer_state;
 /* The part of this name; PAL_NONE if there is none. */
 PAL_API pal_tensor pal_mixer_state_get(const pal_mixer_state *state, const char *name);
-/* Sets the part of this name, which has to be one that the mixer has and has to outlive the state.
- * PAL_EVALUE goes to the handler if there is no room for one more. */
+/* Sets the part of this name. The mixer must have such a part, and the string must live as long as
+ * the state. If there is no room for another part, the handler is told (PAL_EVALUE). */
 PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_tensor tensor);
 
 /*
- * A look into a running layer: called with what a mixer has just computed, by name, which it may
- * read or replace (*t, by a tensor of the same shape and dtype; PAL_ESHAPE names layer and tensor
- * otherwise). In this order, as far as a mixer has them:
+ * A function that is called while a mixer runs, with each tensor that the mixer has just computed.
+ * It may read *t, or replace it by a tensor of the same shape and dtype (otherwise PAL_ESHAPE names
+ * the layer and the tensor). The tensors come in this order, as far as the mixer has them:
  *
- *     x                 its input, [B,T,d]; returning false skips the mixer: what *t then is counts
- *                       as its output, PAL_NONE adds nothing to the residual stream, and a state
- *                       that is carried stays as it was
- *     b w, beta, dt     the gates of erase [B,T,H,K] and write [B,T,HV,V], or the one for both, or
- *                       Mamba-2's step, both [B,T,HV]
+ *     x                 its input, [B,T,d]. If the function returns false, the mixer is skipped:
+ *                       *t counts as its output, or nothing is added to the residual stream if
+ *                       *t is PAL_NONE; the state stays as it was
+ *     b w, beta, dt     the gates of erase [B,T,H,K] and write [B,T,HV,V]; or one gate for both,
+ *                       [B,T,HV]; or the step of Mamba-2, [B,T,HV]
  *     q k v             after convolution, SiLU and unit length (attention: after rotary;
  *                       Mamba-2: its C, B, x); q and k have H heads, v has HV (attention: k
  *                       and v HKV, of the new tokens)
  *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K], GDN, Mamba-2: [B,T,HV]; that of
  *                       Mamba-2 is A dt)
- *     o state           what the rule returns (attention: o alone)
+ *     o state           what the rule returns (attention: only o)
  *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2: [B,T,HV V])
  *     y                 the mixer's output, [B,T,d]
  *
- * Other names may come; what is returned for names but x does not count. With a hook the unit
- * length and the log-decay are operations of their own, so that they can be seen. Replacing g of
- * Mamba-2 has no effect on its rule, which takes A and dt. Under recomputation a hook sees
- * everything twice, has to do the same both times, and what it puts in is made of *t, parameters
- * and constants.
+ * Later versions may add names, so a hook ignores names that it does not know. What it returns
+ * counts only for x. With a hook, unit length and log-decay are separate operations, so that it can
+ * see their results. Replacing g of Mamba-2 has no effect, because its rule takes A and dt. Under
+ * recomputation the hook is called twice for each tensor and must do the same both times. There, a
+ * replacement may be computed only from *t, parameters and constants.
  */
 typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor *t);
 
 /*
- * How layers run; all zero: whole sequences from their start.
+ * How layers run. All zero means whole sequences from their start.
  *
- * With parts, sequences lie over processes: x [B,T,d] is this process's stretch of each, in the
- * order of ranks; lengths may differ, and be 0. Packed, offsets are those of the pieces that lie in
- * this stretch, from 0 to its T, and `continued` says that the first of them goes on from the last
- * of the rank before. A sequence may run over any number of ranks. Results are those of the whole
- * sequences, up to rounding, and so are gradients: that of a token is whole on the rank that has
- * it, those of parameters are to be summed over ranks. A state is read where its sequence begins,
- * and what is returned is the state after the last token of this stretch (of each piece). Every
- * rank calls the same layers in the same order, and runs backward through the same results: one
- * without a loss of its own from zeros. Parts of one process are as none.
+ * With `parts`, each sequence is divided among processes: x [B,T,d] is the part that this rank has,
+ * and ranks have consecutive parts. T may differ between ranks and may be 0. In packed form,
+ * offsets run from 0 to the T of this rank and describe what it has of each sequence. `continued`
+ * says that the first of these sequences began on an earlier rank. A sequence may extend over any
+ * number of ranks. Results and gradients are those of whole sequences, up to rounding. The gradient
+ * of a token is complete on the rank that has the token; the caller sums the gradients of
+ * parameters over ranks. A given state is read on the rank where its sequence begins. The returned
+ * state is the one after the last token that this rank has of each sequence. Every rank must call
+ * the same layers in the same order, and run backward through the same results. A rank without a
+ * loss of its own also runs backward, from gradients that are zero. If `parts` has one process, it
+ * has no effect.
  */
 typedef struct pal_run_opts {
-    pal_tensor offsets; /* packed sequences, as in pal_rule_opts: nothing crosses a boundary */
-    pal_rule_mode mode; /* of the rules; attention is composed if they are */
-    pal_hook_fn *hook;  /* NULL: none */
-    void *user;         /* of the hook */
-    int64_t layer;      /* what the hook is told of a mixer by itself; a model counts by itself */
-    const pal_comm *parts; /* processes over which each sequence lies; NULL: it is whole */
-    bool continued;        /* packed parts: the first piece began on an earlier rank */
+    pal_tensor
+        offsets; /* packed sequences, as in pal_rule_opts: nothing passes from one to another */
+    pal_rule_mode mode;    /* form of the rules; PAL_RULE_COMPOSED also composes attention */
+    pal_hook_fn *hook;     /* NULL: none */
+    void *user;            /* handed to the hook */
+    int64_t layer;         /* layer number for the hook; a model sets it */
+    const pal_comm *parts; /* processes that share each sequence; NULL: sequences are whole */
+    bool continued;        /* packed, with parts: the first sequence began on an earlier rank */
 } pal_run_opts;
 
-/* state: in, what came before; out, what comes after. NULL: a whole sequence, from the start. With
- * offsets the rules' states are of the N sequences; attention takes no state then, nor with parts.
+/*
+ * Runs the mixer on x [B,T,d]. *state is read as the state before x and then replaced by the state
+ * after it; NULL: sequences start here and no state is returned. With offsets the states belong to
+ * the N sequences. Attention refuses a state together with offsets or parts.
  */
 PAL_API pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                                      pal_run_opts run);
-PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* "gdn2", ... */
+PAL_API const char *pal_mixer_name(const pal_mixer *mixer); /* such as "gdn2" */
 
 /*
- * Options of the mixers; zero is the default. Each field's text key is its name unless noted.
- * Defaults of heads follow the width d: head_dim is min(128, d/4) and num_heads is d/head_dim (GDN:
- * min(256, d/4), and 3/4 of d over head_dim), which at d = 2048 are the papers' 16 heads of 128
- * (GDN: 6 of 256).
+ * Options of the mixers. Zero means the default. The key of a field in text is its name, unless the
+ * comment gives another. The defaults of heads depend on the width d: head_dim is min(128, d/4) and
+ * num_heads is d / head_dim. For GDN they are min(256, d/4) and 3/4 d / head_dim. At d = 2048 this
+ * gives the papers' 16 heads of 128 (GDN: 6 of 256).
  */
 typedef struct pal_gdn2_opts {
     int64_t num_heads;     /* H */
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* V = expand_v K; 0: 1 */
-    bool no_conv;          /* key use_short_conv=false: SiLU alone */
+    bool no_conv;          /* key use_short_conv=false: only SiLU, no convolution */
     int64_t conv_size;     /* W; 0: 4 */
     bool conv_bias;        /* biases in the convolutions */
-    bool allow_neg_eigval; /* the erase gate b runs to 2 */
+    bool allow_neg_eigval; /* the erase gate b is in 0..2, not 0..1 */
     pal_gate output_gate;  /* silu (default), sigmoid or none */
-    bool scalar_erase;     /* key erase=scalar: b is its mean over K; default channel */
-    bool scalar_write;     /* key write=scalar: w is its mean over V */
-    double norm_eps;       /* 0: 1e-5 */
+    bool scalar_erase; /* key erase=scalar (default channel): b is replaced by its mean over K */
+    bool scalar_write; /* key write=scalar (default channel): w is replaced by its mean over V */
+    double norm_eps;   /* 0: 1e-5 */
 } pal_gdn2_opts;
-/* A Gated DeltaNet-2 layer of model width `width`; parameters are named prefix.q_proj.weight and so
- * on. NULL after telling the handler if an option is wrong, as for the other layers. */
+/* Makes a Gated DeltaNet-2 layer of model width `width`. Its parameters are named
+ * prefix.q_proj.weight and so on. If an option is wrong, this and the other constructors tell the
+ * handler and return NULL. */
 PAL_API pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width,
                                 pal_dtype dtype, pal_gdn2_opts opts, pal_rng *rng);
 
@@ -161,14 +167,14 @@ typedef struct pal_gdn_opts {
 PAL_API pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width,
                                pal_dtype dtype, pal_gdn_opts opts, pal_rng *rng);
 
-/* DeltaNet: Gated DeltaNet without the decay, values as wide as keys, and no output gate unless
- * asked for. */
+/* DeltaNet: like Gated DeltaNet, but without decay, with values as wide as keys, and with an output
+ * gate only if use_gate asks for it. */
 typedef struct pal_deltanet_opts {
     int64_t num_heads;     /* H */
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* V = expand_v K; 0: 1 */
-    bool use_gate;         /* the output norm has a SiLU gate of its own projection */
+    bool use_gate;         /* the output norm has a SiLU gate, with its own projection */
     bool no_conv;          /* key use_short_conv=false */
     int64_t conv_size;     /* 0: 4 */
     bool conv_bias;        /* biases in the convolutions */
@@ -176,9 +182,9 @@ typedef struct pal_deltanet_opts {
     double norm_eps;       /* 0: 1e-5 */
 } pal_deltanet_opts;
 /*
- * A DeltaNet layer: q, k and v are projections of x through a short convolution and SiLU, q and k
- * of unit length; beta = sigmoid(b_proj x); the output is o_proj of the RMS norm of the rule's.
- * Source: Yang, Wang, Zhang, Shen, Kim 2024 (arXiv 2406.06484).
+ * Makes a DeltaNet layer. q, k and v are projections of x, followed by a short convolution and
+ * SiLU; q and k then get unit length. beta = sigmoid(b_proj x). The output is o_proj applied to the
+ * RMS norm of what the rule returns. Source: Yang, Wang, Zhang, Shen, Kim 2024 (arXiv 2406.06484).
  */
 PAL_API pal_mixer *pal_deltanet_new(pal_params *params, const char *prefix, int64_t width,
                                     pal_dtype dtype, pal_deltanet_opts opts, pal_rng *rng);
@@ -190,7 +196,7 @@ typedef struct pal_mamba2_opts {
     double expand;         /* inner width / width; 0: 2 */
     int64_t n_groups;      /* G; 0: 1 */
     int64_t conv_kernel;   /* 0: 4 */
-    double dt_min;         /* dt after its softplus is kept within dt_min .. dt_max */
+    double dt_min;         /* dt after its softplus is clamped to dt_min .. dt_max */
     double dt_max;         /* 0: no limit */
     bool no_conv_bias;     /* key use_conv_bias=false */
     bool use_bias;         /* biases in in_proj and out_proj */
@@ -204,16 +210,15 @@ PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_
 
 /*
  * Softmax attention with rotary positions: o_proj(attention(rotary(q_proj x), rotary(k_proj x),
- * v_proj x)). Text "attn"; "swa" is the same layer with a window of 2048 unless window_size says
- * otherwise. Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and
- * k_norm.weight [D].
+ * v_proj x)). Its text is "attn"; "swa" is the same layer with a default window_size of 2048.
+ * Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and k_norm.weight [D].
  */
 typedef struct pal_attn_opts {
     int64_t num_heads;    /* H; 0: width / head_dim */
-    int64_t head_dim;     /* D, even; 0: width / num_heads, or if that is 0 too min(128, width/4),
+    int64_t head_dim;     /* D, even; 0: width / num_heads. If num_heads is 0 too: min(128, width/4)
                              rounded down to an even number */
     int64_t num_kv_heads; /* HKV, of which H is a multiple; 0: H */
-    int64_t window_size;  /* tokens that a query sees, itself included; 0: all before it */
+    int64_t window_size;  /* number of tokens that a query sees, itself included; 0: all up to it */
     double rope_theta;    /* base of the rotary angles; 0: 10000 */
     bool qkv_bias;        /* biases in q_proj, k_proj, v_proj */
     bool qk_norm;         /* RMS norm (eps 1e-5) of q and k by head, before rotary */
@@ -223,37 +228,37 @@ PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t 
                                 pal_dtype dtype, pal_attn_opts opts, pal_rng *rng);
 
 /*
- * A mixer by text: `name[:key=value...]`, as in "gdn2:num_heads=4:output_gate=sigmoid"; flags are
- * true or false. The names are those of layers.def.
+ * Makes a mixer from text, `name[:key=value...]`, such as "gdn2:num_heads=4:output_gate=sigmoid".
+ * Flags are true or false. pal_mixers_name lists the names.
  */
 PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width,
                                  pal_dtype dtype, const char *text, pal_rng *rng);
-/* Checks name and keys of the text of one mixer without building anything; *error (may be NULL)
- * says what is unknown and what there is. */
+/* Checks the name and the keys of the text of one mixer. It builds nothing. If one is unknown,
+ * *error (may be NULL) names it and lists those that exist. */
 PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
 
-/* What a block of a model has beside its mixer (layers/model.h). */
+/* The options of a block of a model (layers/model.h) beside those of its mixer. */
 typedef struct pal_block_opts {
     int64_t mlp_width; /* key block.mlp_width: intermediate size of the MLP */
     bool no_mlp;       /* key block.no_mlp: a mixer only, without an MLP */
     double norm_eps;   /* key block.norm_eps: of the norms before mixer and MLP */
 } pal_block_opts;
 /*
- * A list of blocks by text, separated by commas: block i of a model has entry i modulo their
- * number. N*ENTRY repeats an entry and N*(LIST) a list, up to 8 within each other:
- * "6*(gdn2,gdn2,gdn2,attn)" has 24 entries; there are 65536 at most. An entry is the text of a
- * mixer, among whose keys may be those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
+ * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i
+ * modulo their number. N*ENTRY repeats an entry and N*(LIST) repeats a list; lists nest up to 8
+ * deep. "6*(gdn2,gdn2,gdn2,attn)" has 24 entries. A list has at most 65536. An entry is the text of
+ * a mixer, whose keys may include those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
  *
- * pal_mixers_check checks all entries without building anything; *error (may be NULL) says what is
- * wrong. PAL_EVALUE, PAL_ENOMEM.
+ * pal_mixers_check checks all entries and builds nothing; *error (may be NULL) says what is wrong.
+ * PAL_EVALUE, PAL_ENOMEM.
  */
 PAL_API PAL_CHECKED pal_status pal_mixers_check(const char *list, pal_error *error);
 /* The number of entries; 0 if the list is not well formed. */
 PAL_API int64_t pal_mixers_count(const char *list);
-/* Entry i modulo their number, i >= 0: where it begins in the text of the list, and its length.
+/* Where entry i modulo their number begins in the text of the list, i >= 0; *length is its length.
  * NULL if the list is not well formed. */
 PAL_API const char *pal_mixers_at(const char *list, int64_t i, size_t *length);
-/* Names of all mixers: i from 0; NULL at the end. */
+/* The name of mixer i, from 0; NULL after the last. */
 PAL_API const char *pal_mixers_name(int i);
 
 #ifdef __cplusplus

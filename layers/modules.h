@@ -15,15 +15,15 @@ extern "C" {
 
 /* The gate of a gated norm. */
 typedef enum pal_gate {
-    PAL_GATE_DEFAULT = 0, /* what the layer's paper has */
+    PAL_GATE_DEFAULT = 0, /* the gate of the layer's paper */
     PAL_GATE_SILU,        /* x sigmoid(x) */
     PAL_GATE_SIGMOID,     /* 1 / (1 + e^-x) */
     PAL_GATE_NONE         /* no gate at all */
 } pal_gate;
 
-/* Parameters as the papers initialise them. `name` is the full name ("model.norm.weight"). Each is
- * registered in params and returned. With rng NULL nothing is drawn, and what would have been drawn
- * is zero: for parameters that are loaded from a file. */
+/* The next functions make parameters with the initial values of the papers. `name` is the full name
+ * ("model.norm.weight"). Each adds its parameter to params and returns it. If rng is NULL, the
+ * function draws nothing and leaves zeros instead: for parameters that are loaded from a file. */
 
 /* Linear weight [out, in] for pal_linear, Xavier-uniform with gain 2^-2.5. */
 PAL_API pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, int64_t in,
@@ -38,10 +38,12 @@ PAL_API pal_tensor pal_embedding_weight(pal_params *params, const char *name, in
 /* Depthwise convolution weight [n, 1, width], U(+-1/sqrt width). */
 PAL_API pal_tensor pal_conv_weight(pal_params *params, const char *name, int64_t n, int64_t width,
                                    pal_dtype dtype, pal_rng *rng);
-/* log U(low, high) [n] with draws floored at 0.01, without weight decay. */
+/* log of draws from U(low, high), which are raised to 0.01 where they are smaller; [n], without
+ * weight decay. */
 PAL_API pal_tensor pal_A_log_new(pal_params *params, const char *name, int64_t n, double low,
                                  double high, pal_dtype dtype, pal_rng *rng);
-/* Inverse softplus of exp(U(ln 0.001, ln 0.1)), floored at 1e-4; [n], without weight decay. */
+/* Inverse softplus of exp(U(ln 0.001, ln 0.1)), which is at least 1e-4; [n], without weight decay.
+ */
 PAL_API pal_tensor pal_dt_bias_new(pal_params *params, const char *name, int64_t n, pal_dtype dtype,
                                    pal_rng *rng);
 
@@ -56,28 +58,30 @@ typedef struct pal_gated_norm_opts {
  * Gated RMS norm over the last axis: rms_norm(x) * weight * act(gate), or, with gate_first
  * (Mamba-2), rms_norm(x * act(gate)) * weight. x, gate [.., n]; weight [n] or PAL_NONE. With groups
  * = G > 1 the mean square is taken over each of G equal parts of the last axis. Differentiable in
- * all three. Keeps one number a row and group; x and gate are read where they lie if the entries of
- * a row are next to each other. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE, PAL_ENOMEM.
+ * all three. It keeps one number per row and group for backward. x and gate are not copied if the
+ * entries of a row are next to each other. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE, PAL_ENOMEM.
  */
 PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
                                       pal_gated_norm_opts opts);
 
 /* Options of pal_short_conv. */
 typedef struct pal_short_conv_opts {
-    bool silu;             /* SiLU of the result */
-    pal_tensor *tail;      /* if not NULL: in, the W-1 inputs before x, [B,W-1,n] or [N,W-1,n] when
-                              packed (PAL_NONE: zeros); out, those before what follows x */
-    pal_tensor offsets;    /* packed sequences: i64 [N+1], from 0 to T without a decrease; B is 1 */
-    const pal_comm *parts; /* sequences over processes, as in pal_run_opts */
-    bool continued;        /* as there */
+    bool silu;        /* SiLU of the result */
+    pal_tensor *tail; /* NULL: zeros come before x. Else it is read as the W-1 inputs before
+                         x, [B,W-1,n], or [N,W-1,n] when packed (PAL_NONE: zeros), and
+                         replaced by the W-1 inputs before what follows x */
+    pal_tensor
+        offsets; /* packed sequences: i64 [N+1], from 0 to T, never decreasing; B must be 1 */
+    const pal_comm *parts; /* processes that share each sequence, as in pal_run_opts */
+    bool continued;        /* as in pal_run_opts */
 } pal_short_conv_opts;
 /*
  * Causal depthwise convolution along time: y[b,t,c] = bias[c] + sum_j weight[c,0,j] x[b,t-W+1+j,c],
- * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. Packed: no tap reaches
- * into another sequence, and an empty one leaves its tail as it was. Differentiable in all of them
- * and in the tail. 2 B T n W flops, about three times that backward; keeps nothing. x is read where
- * it lies if its channels are next to each other, as in a slice of a wider projection. Errors:
- * PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets that do not fit, PAL_ENOMEM.
+ * then SiLU if asked for. x [B,T,n]; weight [n,1,W]; bias [n] or PAL_NONE. Packed: no
+ * sequence reads inputs of another, and an empty one leaves its tail as it was. Differentiable in
+ * x, weight, bias and tail. 2 B T n W flops, and about three times as many backward; it keeps
+ * nothing. x is not copied if its channels are next to each other, as in a slice of a wider
+ * projection. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets that do not fit, PAL_ENOMEM.
  */
 PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                   pal_short_conv_opts opts);

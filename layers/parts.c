@@ -1,24 +1,26 @@
 /*
- * parts.c - the tokens that come before a stretch, from the processes that have them.
+ * parts.c - brings the tokens that come before a part from the ranks that have them.
  *
- * The ranks first tell each other how many tokens they have; then everybody knows who wants what,
- * and what is wanted goes straight from its owner, one distance between ranks after the other.
+ * First the ranks tell each other how many tokens they have, so every rank knows which rank wants
+ * what. Then the tokens go directly from the rank that has them, one distance between ranks after
+ * the other.
  */
 #include "layers/parts.h"
 
 #include <string.h>
 
-pal_stretch pal_stretch_of(const pal_comm *parts, bool continued, int64_t pieces)
+pal_part pal_part_of(const pal_comm *parts, bool continued, int64_t sequences)
 {
-    pal_stretch s = {.comm = parts && parts->size > 1 ? parts : NULL};
+    pal_part s = {.comm = parts && parts->size > 1 ? parts : NULL};
     if (!s.comm || s.comm->rank == 0) return s;
-    s.continued = pieces == 0 || continued;
-    s.through = s.continued && pieces <= 1;
+    s.continued = sequences == 0 || continued;
+    s.through = s.continued && sequences <= 1;
     return s;
 }
 
-/* Doubles in each round what a rank has: first its own offer, then those of the ranks after it. */
-const pal_offer *pal_stretch_offers(pal_frame *f, const pal_stretch *s, int64_t tokens)
+/* Each round doubles the number of offers that a rank has: first its own, then those of the ranks
+ * after it. */
+const pal_offer *pal_part_offers(pal_frame *f, const pal_part *s, int64_t tokens)
 {
     const pal_comm *c = s->comm;
     const int P = c->size;
@@ -38,7 +40,7 @@ const pal_offer *pal_stretch_offers(pal_frame *f, const pal_stretch *s, int64_t 
     return offers;
 }
 
-/* How many tokens of rank `from` are among the last n before the stretch of `rank`. */
+/* How many tokens of rank `from` are among the last n before the part of `rank`. */
 static int64_t taken_from(const pal_offer *offers, int rank, int from, int64_t n)
 {
     if (from >= rank || !offers[rank].continued) return 0;
@@ -50,7 +52,7 @@ static int64_t taken_from(const pal_offer *offers, int rank, int from, int64_t n
     }
 }
 
-int64_t pal_stretch_before(const pal_offer *offers, int rank, int64_t n)
+int64_t pal_part_before(const pal_offer *offers, int rank, int64_t n)
 {
     int64_t sum = 0;
     for (int r = rank - 1; r >= 0; r--) sum += taken_from(offers, rank, r, n);
@@ -121,15 +123,15 @@ static pal_status infer(pal_call *call)
 {
     const before_opts *o = call->opts;
     const pal_array *x = call->in[0];
-    const int64_t m = pal_stretch_before(o->offers, o->comm->rank, o->n);
+    const int64_t m = pal_part_before(o->offers, o->comm->rank, o->n);
     const size_t block = pal_round_up(block_bytes(x, largest(o)), PAL_ALIGN);
     pal_status status = pal_call_out(call, 0, x->dtype, block_shape(x, m));
     return status == PAL_OK ? pal_call_scratch(call, 2 * block, 2 * block) : status;
 }
 
 /*
- * One distance: `given` goes to rank `to`, and what comes from rank `from` is left in the second
- * block of scratch, as an array of the shape of `wanted`. False if nothing comes.
+ * The exchange over one distance. `given` goes to rank `to`. What comes from rank `from` is left in
+ * the second block of scratch, as an array of the shape of `wanted`. False if nothing comes.
  */
 static bool move(const pal_call *call, int to, const pal_array *given, int from, pal_array *wanted)
 {
@@ -186,7 +188,7 @@ static const pal_op before_op = {.name = "before",
                                  .unread_in = 1,
                                  .unread_out = 1};
 
-pal_tensor pal_before(const pal_stretch *s, const pal_offer *offers, pal_tensor offered, int64_t n)
+pal_tensor pal_before(const pal_part *s, const pal_offer *offers, pal_tensor offered, int64_t n)
 {
     const before_opts o = {s->comm, offers, n};
     pal_tensor y;

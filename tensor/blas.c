@@ -1,28 +1,28 @@
 /*
- * blas.c - matrix products: BLIS for what is large, a kernel of our own for what is tiny. The only
- * file that knows BLIS.
+ * blas.c - matrix products: BLIS computes large ones, a kernel of our own small ones. Only this
+ * file includes BLIS.
  *
- * Three things are asked of BLIS that it does not do by itself.
+ * This file does three things that BLIS does not do by itself.
  *
- * The kernel family. BLIS recognises processors by model, and one it does not know gets AVX2
- * kernels (166 instead of 290 GFLOP/s on two cores of such a Xeon). So the family follows the
+ * The kernel family. BLIS recognises processors by model, and uses AVX2 kernels on a model that it
+ * does not know (166 instead of 290 GFLOP/s on two cores of such a Xeon). So the family follows the
  * instruction set in use here (PAL_ISA included): skx for AVX-512, haswell or generic when PAL_ISA
- * asks for less. BLIS_ARCH_TYPE set by the user wins if it is the number of a family that is in
- * this build and runs on this processor; BLIS itself would read a name as 0 (skx) and abort on a
- * number it does not have. On Zen 4, which divides 512-bit instructions in two halves, skx,
- * haswell, zen and zen3 were measured within noise of each other (100 GFLOP/s a core at 1024^3), so
- * one rule serves both.
+ * asks for less. If the user has set BLIS_ARCH_TYPE to the number of a family that is in
+ * this build and runs on this processor, that family is used. (BLIS itself reads a name as 0, which
+ * is skx, and aborts on a number that it does not have.) On Zen 4, which divides 512-bit
+ * instructions in two halves, skx, haswell, zen and zen3 were measured within noise of each other
+ * (100 GFLOP/s a core at 1024^3), so one rule serves both.
  *
- * Threads. BLIS's own wait for each other by spinning, without a bound: beside a busy process such
- * a product takes a thousand times as long. So a product is cut into pieces here, a thread takes
- * each, and BLIS is called with one thread (without an environment variable its count is -1) and
- * without its small-matrix path (sup), whose bits depend on the shape of a piece. Then each element
- * is one sum in one order, wherever the cuts are.
+ * Threads. The threads of BLIS spin without a bound when they wait for each other: beside a busy
+ * process a product takes a thousand times as long. So this file cuts a product into pieces, and
+ * our threads take them. BLIS is called with one thread (without an environment variable its count
+ * is -1) and without its path for small matrices (sup), whose bits depend on the shape of a piece.
+ * So each element is the same sum in the same order, wherever the cuts are.
  *
  * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
  * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
- * composed rules are made of both, so these go to kernels/product.k.c. The choice depends on shapes
- * and strides alone.
+ * composed rules consist of such products, so these go to kernels/product.k.c. The choice depends
+ * only on shapes and strides.
  */
 #include "tensor/kernels.h"
 
@@ -37,7 +37,7 @@
 /* ---- The kernel family ---- */
 
 /* Whether this build of BLIS has a family that this processor can run. An id of a family that is
- * not in the build makes BLIS abort, one the processor cannot run ends in SIGILL. */
+ * not in the build makes BLIS abort; a family that the processor cannot run ends in SIGILL. */
 static bool family_runs(long id)
 {
     switch (id) {
@@ -150,8 +150,8 @@ const char *pal_blas_family(void)
 typedef pal_product product;
 
 /*
- * Multiplications up to which the loops beat BLIS's set-up, and rows or columns of C that one
- * thread takes at least of a loop.
+ * Up to how many multiplications our kernel is faster than the set-up of BLIS, and the least number
+ * of rows or columns of C that a thread takes of our kernel's work.
  */
 enum { SMALL = 8192, LOOP_UNIT = 64 };
 
@@ -224,10 +224,10 @@ static num_t blis_type(pal_dtype dtype)
 }
 
 /*
- * Rows and columns of C are cut between tiles of BLIS's kernel. At a cut elsewhere a tile is split
- * in two, which its kernel computes beside C and adds to it: that costs time, and it rounds beta C
- * for itself where a whole tile does not. So the tiles are kept as they are, in both orientations,
- * unless beta is 0 or 1, where there is nothing to round.
+ * Rows and columns of C are cut between tiles of BLIS's kernel. A cut elsewhere would split a tile
+ * in two. BLIS computes such a tile in a buffer and adds it to C, which costs time and rounds beta
+ * C once more than in a whole tile. So tiles stay whole, in both orientations. If beta is 0 or 1,
+ * there is nothing to round, and a cut may be anywhere.
  */
 static int64_t blis_unit(pal_dtype dtype, double beta)
 {
@@ -240,7 +240,7 @@ static int64_t blis_unit(pal_dtype dtype, double beta)
     return unit;
 }
 
-/* A grid of pieces of whole units (but for the last row and column of pieces). */
+/* A grid of pieces. All consist of whole units, except in the last row and column of the grid. */
 typedef struct grid {
     int64_t unit, units_m, units_n, pieces_m, pieces_n;
 } grid;
@@ -286,8 +286,8 @@ static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid
         c + (i * p->rsc + j * p->csc) * size);
 }
 
-/* All pieces of a product by one function, which has been chosen for the whole: an element is the
- * same sum in the same order wherever the cuts are. */
+/* Computes all pieces of a product by one function, which was chosen for the whole product. So an
+ * element is the same sum in the same order wherever the cuts are. */
 static void run_divided(run_fn *run, int64_t unit, pal_dtype dtype, const product *p, const void *a,
                         const void *b, void *c, int threads)
 {
@@ -337,7 +337,7 @@ typedef struct batch {
     char *c;
 } batch;
 
-/* Stride of x along the axis that c's axis i is aligned with; 0 where x is stretched. */
+/* Stride of x along the axis that c's axis i is aligned with; 0 where x broadcasts. */
 static int64_t stride_along(const pal_array *x, const pal_array *c, int i)
 {
     int j = i - (c->ndim - x->ndim);

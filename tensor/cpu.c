@@ -144,7 +144,7 @@ void pal_share_processors(char **argv)
     char path[4096];
     if (!argv || !argv[0] || getenv("OMP_WAIT_POLICY") || getenv(variable)) return;
     if (omp_get_max_threads() > SMALL_TEAM) return;
-    /* Without a base there is no dynamic linker, or it was called as the program. */
+    /* AT_BASE is 0 if there is no dynamic linker, or if it was started as the program. */
     if (getauxval(AT_BASE) == 0) return;
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length <= 0 || setenv(variable, SPINS, 1) != 0) return;

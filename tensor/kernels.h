@@ -27,7 +27,7 @@ typedef void pal_d_swiglu(int64_t n, const void *a, const void *b, const void *d
 
 /* ---- Sums into y ---- */
 
-typedef void pal_fill_run(int64_t n, double value, void *y);        /* y = value */
+typedef void pal_fill_fn(int64_t n, double value, void *y);         /* y = value */
 typedef void pal_axpy(int64_t n, double a, const void *x, void *y); /* y += a x */
 /* y += a x z */
 typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z, void *y);
@@ -87,7 +87,7 @@ typedef void pal_d_conv_row(int64_t n, int64_t W, const void *const *x, const vo
  * C = alpha A B + beta C for A of m x k and B of k x n; element (i, j) of X at x[i*rs + j*cs], any
  * strides. beta = 0 overwrites C without reading it. The bits are the same on every instruction
  * set: a sum along k that runs along both operands in memory (pal_product_along_k) is
- * PAL_PRODUCT_LANES sums, any other is one sum in order, and none of them fuses a multiply with an
+ * PAL_PRODUCT_SUMS sums, any other is one sum in order, and none of them fuses a multiply with an
  * add.
  */
 typedef struct pal_product {
@@ -95,12 +95,12 @@ typedef struct pal_product {
     double alpha, beta;
     int64_t rsa, csa, rsb, csb, rsc, csc;
 } pal_product;
-typedef void pal_product_run(const pal_product *p, const void *a, const void *b, void *c);
+typedef void pal_product_fn(const pal_product *p, const void *a, const void *b, void *c);
 
-enum { PAL_PRODUCT_LANES = 16 };
+enum { PAL_PRODUCT_SUMS = 16 };
 static inline bool pal_product_along_k(const pal_product *p)
 {
-    return p->csa == 1 && p->rsb == 1 && p->k >= PAL_PRODUCT_LANES;
+    return p->csa == 1 && p->rsb == 1 && p->k >= PAL_PRODUCT_SUMS;
 }
 
 typedef struct pal_kernels {

@@ -1,5 +1,5 @@
 /*
- * key_value.c - a value of an option: from text, to text, compared.
+ * key_value.c - the value of an option: reads, writes and compares it.
  */
 #include "tensor/keys.h"
 #include "tensor/number.h"
@@ -146,7 +146,7 @@ static bool read_real(const pal_key *key, const char *text, double *out)
     return !begins_with_blank(text) && pal_number_read(text, out) && pal_key_within(key, *out);
 }
 
-/* A whole number into a field of its size; false: there it has no room. */
+/* Writes a whole number to a field of any size; false: the field is too small for it. */
 static bool store_whole(void *to, size_t size, int64_t n)
 {
     if (size == sizeof(int64_t)) memcpy(to, &n, sizeof n);
@@ -171,7 +171,7 @@ static bool next_word(const char **text, char word[MOST_TEXT])
     return true;
 }
 
-/* In two passes, so that a list that is wrong leaves the field as it was. */
+/* It reads twice, so that a wrong list leaves the field unchanged. */
 static bool read_list(const pal_key *key, const char *text, list *out)
 {
     for (int pass = 0; pass < 2; pass++) {

@@ -1,5 +1,5 @@
 /*
- * keys.c - options by name: what a table has, and texts that name several of them.
+ * keys.c - options by name: rows of a table, and texts that set several options.
  */
 #include "tensor/keys.h"
 #include "tensor/number.h"

@@ -17,16 +17,17 @@
 
 /*
  * Reads a text that is one number and nothing else, as strtod and strtoll (base 10) do: blanks
- * before it are skipped, and "1e3", "0x1p-3", "inf" and "nan" are real numbers. Bounds, and whether
- * a number has to be finite, are the caller's matter. A real number that is too large is HUGE_VAL,
- * one that is too small is near 0, and errno is then ERANGE, else 0. An integer that has too many
- * bits, or a minus sign where there is no sign, is refused. false: *x is as it was.
+ * before it are skipped; "1e3", "0x1p-3", "inf" and "nan" are real numbers. The caller checks
+ * bounds, and whether the number is finite. A real number that is too large becomes
+ * HUGE_VAL, and one that is too small a number near 0; then errno is ERANGE, otherwise 0. Integers
+ * that do not fit, and unsigned ones with a minus sign, are refused. false: *x is unchanged.
  */
 bool pal_number_read(const char *text, double *x);
 bool pal_integer_read(const char *text, int64_t *x);
 bool pal_unsigned_read(const char *text, uint64_t *x);
 
-/* Reads the number that *text begins with and moves *text behind it. false: there is none. */
+/* Reads the number that *text begins with and moves *text to what follows it. false: there is none.
+ */
 bool pal_number_next(const char **text, double *x);
 
 /* Writes a number with the fewest digits that are read as the same number. Returns text. */
@@ -38,10 +39,11 @@ char *pal_number_print(double x, char text[PAL_NUMBER_TEXT]);
 /*
  * pal_vsnprintf is vsnprintf with a decimal point.
  *
- * The C locale on this thread, from begin to end: printf writes and scanf reads a decimal point.
- * Other threads, and the locale of the program, are not touched. It may be nested. As a statement
- * among the declarations of a block, PAL_C_LOCALE holds until the block is left, by return too; no
- * function of a user should be called there.
+ * pal_c_locale_begin switches the calling thread to the C locale, and pal_c_locale_end switches
+ * back. Between the two, printf writes and scanf reads a decimal point. Other threads and the
+ * locale of the program are not touched. Such regions may be nested. PAL_C_LOCALE is a declaration
+ * that does this for the rest of a block, also if the block is left by return. Call no function of
+ * a user there.
  */
 int pal_vsnprintf(char *text, size_t size, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));

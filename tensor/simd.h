@@ -4,10 +4,11 @@
  * for.
  *
  * Vectors are the compiler's own (vector_size), so + - * / and comparisons are written as for
- * numbers. A comparison gives a mask: a VI in which all bits of a lane are set or clear. Intrinsics
- * appear only where the compiler's extension has no operation (fused multiply-add, square root) or
- * a slow one (the end of a row). Both branches of `sizeof(R) == 4` compile for both types, because
- * vectors of one size convert by reinterpretation; the wrong branch is never executed.
+ * numbers. A comparison gives a mask: a VI in which all bits of an element are set or clear.
+ * Intrinsics appear only where the compiler's extension has no operation (fused multiply-add,
+ * square root) or a slow one (the end of a row). Both branches of `sizeof(R) == 4` compile for both
+ * types, because vectors of one size convert by reinterpretation; the wrong branch is never
+ * executed.
  *
  * Everything is static inline, so that no wide instruction gets into an object compiled for a
  * narrower set.
@@ -63,17 +64,17 @@ static inline V from_bits(VW a) { return (V)a; }
 /* ---- Loads and stores ---- */
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
-/* All bits of the first `count` lanes. */
-static inline __m256i first_lanes(int64_t count)
+/* All bits of the first `count` elements. */
+static inline __m256i first_elements(int64_t count)
 {
-    VI lane;
-    for (int l = 0; l < VL; l++) lane[l] = l;
-    return (__m256i)(lane < (VI){0} + (Int)count);
+    VI element;
+    for (int l = 0; l < VL; l++) element[l] = l;
+    return (__m256i)(element < (VI){0} + (Int)count);
 }
 #endif
 
-/* Loads the first `count` lanes (0 < count < VL) from memory; the others become 0 and are not read.
- * It makes no call, so that the loop around it keeps its registers. */
+/* Loads the first `count` elements (0 < count < VL) from memory; the others become 0 and are not
+ * read. It makes no call, so that the loop around it keeps its registers. */
 static inline V ld_part(const R *x, int64_t count)
 {
 #if defined(__AVX512F__)
@@ -81,8 +82,8 @@ static inline V ld_part(const R *x, int64_t count)
     if (sizeof(R) == 4) return (V)_mm512_maskz_loadu_ps((__mmask16)mask, x);
     return (V)_mm512_maskz_loadu_pd((__mmask8)mask, x);
 #elif defined(__AVX2__)
-    if (sizeof(R) == 4) return (V)_mm256_maskload_ps((const float *)x, first_lanes(count));
-    return (V)_mm256_maskload_pd((const double *)x, first_lanes(count));
+    if (sizeof(R) == 4) return (V)_mm256_maskload_ps((const float *)x, first_elements(count));
+    return (V)_mm256_maskload_pd((const double *)x, first_elements(count));
 #else
     V v = {0};
     for (int l = 0; l < VL - 1; l++)
@@ -101,9 +102,9 @@ static inline void st_part(R *x, int64_t count, V v)
         _mm512_mask_storeu_pd(x, (__mmask8)mask, (__m512d)v);
 #elif defined(__AVX2__)
     if (sizeof(R) == 4)
-        _mm256_maskstore_ps((float *)x, first_lanes(count), (__m256)v);
+        _mm256_maskstore_ps((float *)x, first_elements(count), (__m256)v);
     else
-        _mm256_maskstore_pd((double *)x, first_lanes(count), (__m256d)v);
+        _mm256_maskstore_pd((double *)x, first_elements(count), (__m256d)v);
 #else
     for (int l = 0; l < VL - 1; l++)
         if (l < count) x[l] = v[l];
@@ -234,7 +235,7 @@ static inline V scale(V a, VW k)
 #endif
 }
 
-/* ---- Across the lanes, in a fixed order ---- */
+/* ---- Across the elements, in a fixed order ---- */
 
 /* Put this before a loop of constant length that has to be unrolled, so that the array that it
  * indexes stays in registers. */
@@ -244,40 +245,41 @@ static inline V scale(V a, VW k)
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Shuffles need literal lane numbers, as many as there are lanes. So these are macros over the
- * number of lanes: PAL_LANES is VL for the preprocessor. */
+/* Shuffles need literal element numbers, as many as there are elements. So these are macros over
+ * the number of elements: PAL_VL is VL for the preprocessor. */
 #define PAL_SIZE_float  4
 #define PAL_SIZE_double 8
 #if defined(__AVX512F__)
-#define PAL_LANES (64 / PAL_JOIN(PAL_SIZE_, REAL))
+#define PAL_VL (64 / PAL_JOIN(PAL_SIZE_, REAL))
 #elif defined(__AVX2__)
-#define PAL_LANES (32 / PAL_JOIN(PAL_SIZE_, REAL))
+#define PAL_VL (32 / PAL_JOIN(PAL_SIZE_, REAL))
 #else
-#define PAL_LANES (16 / PAL_JOIN(PAL_SIZE_, REAL))
+#define PAL_VL (16 / PAL_JOIN(PAL_SIZE_, REAL))
 #endif
-#define PAL_LANES_2(f, h, s) f(0, h, s), f(1, h, s)
-#define PAL_LANES_4(f, h, s) PAL_LANES_2(f, h, s), f(2, h, s), f(3, h, s)
-#define PAL_LANES_8(f, h, s) PAL_LANES_4(f, h, s), f(4, h, s), f(5, h, s), f(6, h, s), f(7, h, s)
-#define PAL_LANES_16(f, h, s)                                                            \
-    PAL_LANES_8(f, h, s), f(8, h, s), f(9, h, s), f(10, h, s), f(11, h, s), f(12, h, s), \
+#define PAL_ELEMENTS_2(f, h, s) f(0, h, s), f(1, h, s)
+#define PAL_ELEMENTS_4(f, h, s) PAL_ELEMENTS_2(f, h, s), f(2, h, s), f(3, h, s)
+#define PAL_ELEMENTS_8(f, h, s) \
+    PAL_ELEMENTS_4(f, h, s), f(4, h, s), f(5, h, s), f(6, h, s), f(7, h, s)
+#define PAL_ELEMENTS_16(f, h, s)                                                            \
+    PAL_ELEMENTS_8(f, h, s), f(8, h, s), f(9, h, s), f(10, h, s), f(11, h, s), f(12, h, s), \
         f(13, h, s), f(14, h, s), f(15, h, s)
-#if PAL_LANES == 16
-#define PAL_EACH_LANE PAL_LANES_16
-#elif PAL_LANES == 8
-#define PAL_EACH_LANE PAL_LANES_8
-#elif PAL_LANES == 4
-#define PAL_EACH_LANE PAL_LANES_4
+#if PAL_VL == 16
+#define PAL_EACH_ELEMENT PAL_ELEMENTS_16
+#elif PAL_VL == 8
+#define PAL_EACH_ELEMENT PAL_ELEMENTS_8
+#elif PAL_VL == 4
+#define PAL_EACH_ELEMENT PAL_ELEMENTS_4
 #else
-#define PAL_EACH_LANE PAL_LANES_2
+#define PAL_EACH_ELEMENT PAL_ELEMENTS_2
 #endif
 
-/* Vectors are divided into groups of 2 h lanes. The result has the first (s = 0) or second (s = 1)
- * half of each group of a, followed by that of b. */
+/* Vectors are divided into groups of 2 h elements. The result has the first (s = 0) or second (s =
+ * 1) half of each group of a, followed by that of b. */
 #define PAL_HALF_LANE(l, h, s) \
     (((l) % (2 * (h)) < (h) ? (l) + (s) * (h) : VL + (l) - (h) + (s) * (h)) % (2 * VL))
-#define PAL_HALVES(a, b, h, s)   __builtin_shufflevector(a, b, PAL_EACH_LANE(PAL_HALF_LANE, h, s))
+#define PAL_HALVES(a, b, h, s)   __builtin_shufflevector(a, b, PAL_EACH_ELEMENT(PAL_HALF_LANE, h, s))
 #define PAL_TURNED_LANE(l, h, s) (((l) + (h)) % VL)
-#define PAL_TURNED(a, h)         __builtin_shufflevector(a, a, PAL_EACH_LANE(PAL_TURNED_LANE, h, 0))
+#define PAL_TURNED(a, h)         __builtin_shufflevector(a, a, PAL_EACH_ELEMENT(PAL_TURNED_LANE, h, 0))
 
 /* h is 1, 2, 4 or 8, below VL, and a constant at the place of the call. */
 static inline V first_halves(V a, V b, int h)
@@ -295,8 +297,9 @@ static inline V second_halves(V a, V b, int h)
                     : PAL_HALVES(a, b, 1, 1);
 }
 
-/* The sum of the lanes, in a fixed order: the upper half is added to the lower half, and so on. */
-static inline R sum_lanes(V a)
+/* The sum of the elements, in a fixed order: the upper half is added to the lower half, and so on.
+ */
+static inline R sum_elements(V a)
 {
     if (VL > 8) a += PAL_TURNED(a, 8);
     if (VL > 4) a += PAL_TURNED(a, 4);

@@ -195,7 +195,7 @@ static inline V vgelu(V x)
 /*
  * sin(x + quarter pi/2). x is reduced by a multiple of pi/2 in three steps. The first two are
  * exact, and a second number holds what rounding took. If x is too large for that, libm computes
- * the lane. The polynomials are from fdlibm and Cephes.
+ * the element. The polynomials are from fdlibm and Cephes.
  */
 static inline V sine(V x, UInt quarter)
 {

@@ -1,5 +1,5 @@
 /*
- * dist_layers.c - sequences over processes: rules, mixers and a model on stretches of sequences are
+ * dist_layers.c - sequences over processes: rules, mixers and a model on parts of sequences are
  * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
  */
 #include "layers/mixers/internal.h"
@@ -12,7 +12,7 @@
 
 enum { T = 37 };
 
-/* Boundaries inside, at and across the even stretches of 2, 3 and 4 ranks, and empty sequences. */
+/* Boundaries inside, at and across the even parts of 2, 3 and 4 ranks, and empty sequences. */
 static const dist_layout layouts[] = {
     {.B = 2, .T = T},
     {.B = 1, .T = T, .sequences = 5, .offsets = {0, 5, 6, 6, 18, T}},
@@ -169,7 +169,7 @@ static void all_mixers(void)
     }
 }
 
-/* What is not finite stays in its sequence: here the first of two, whatever their stretches. */
+/* What is not finite stays in its sequence: here the first of two, however they are divided. */
 static void unharmed(int m)
 {
     dist_layout l = layouts[2];
@@ -213,7 +213,7 @@ static int call_lm(const void *context, pal_tape *tape, const pal_tensor *in, pa
     return 1;
 }
 
-/* Losses of the stretches, by their shares of the targets: the mean of the whole. */
+/* Losses of the parts, by their shares of the targets: the mean of the whole. */
 static void check_loss(const pal_lm *lm, const int64_t *tokens)
 {
     double loss[2];

@@ -82,7 +82,7 @@ START_TEST(it_rests_where_the_weights_rest)
 }
 END_TEST
 
-/* Large enough for a team, and for more than one stretch of the exchange. */
+/* Large enough for a team, and for more than one piece of the exchange. */
 START_TEST(swapping_twice_changes_nothing_with_any_threads)
 {
     static const int teams[] = {1, 2, 3, 16};

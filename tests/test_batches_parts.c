@@ -7,7 +7,7 @@
 #include <check.h>
 #include <string.h>
 
-/* What the parts of rank r of P, stretches s of S, add up to. */
+/* What the parts of rank r of P, sequence parts s of S, add up to. */
 typedef struct whole {
     taken t;
     int64_t filled; /* entries that a part has had */
@@ -21,7 +21,7 @@ static void put(whole *w, const taken *part, int64_t from, int64_t to, int64_t c
     w->filled += count;
 }
 
-/* A window's stretch goes to its rows. */
+/* This part of a window goes to its rows. */
 static void put_windows(whole *w, const taken *part, const pal_batches_opts *o)
 {
     const int64_t first = o->batch * o->data_index / o->data_count;
@@ -91,8 +91,8 @@ static void compare_grids(pal_batches_opts o)
         }
 }
 
-/* Five rows on two or three processes, 13 tokens in two to four stretches: neither divides. The
- * batches run over three epochs. */
+/* Five rows on two or three processes, 13 tokens in two to four parts of a sequence: neither
+ * divides. The batches run over three epochs. */
 START_TEST(parts_are_the_batch)
 {
     compare_grids((pal_batches_opts){.batch = 5, .len = 13, .seed = 3});
@@ -112,7 +112,7 @@ START_TEST(parts_of_validation)
 }
 END_TEST
 
-/* Stretches without a token. */
+/* Parts without a token. */
 START_TEST(parts_of_short_rows)
 {
     compare_grids((pal_batches_opts){.batch = 6, .len = 2, .seed = 1});
@@ -121,7 +121,7 @@ START_TEST(parts_of_short_rows)
 }
 END_TEST
 
-/* A piece that began in the stretch before it says so, and only such a piece. */
+/* A piece that began in the part before it says so, and only such a piece. */
 START_TEST(stretches_say_what_is_continued)
 {
     static taken t;

@@ -393,7 +393,7 @@ START_TEST(rows)
     variant v = variant_at(_i);
     static arrays t;
     if (!v.kernels) return;
-    for (int64_t n = 0; n <= 3 * v.lanes + 1; n++) check_length(&v, n, &t);
+    for (int64_t n = 0; n <= 3 * v.vector + 1; n++) check_length(&v, n, &t);
     check_length(&v, 515, &t);
     check_length(&v, LONG, &t);
 }
@@ -425,25 +425,26 @@ static double rounded(const variant *v, double x)
 static long double product_entry(const variant *v, const pal_product *p, const void *a,
                                  const void *b, int64_t i, int64_t j, long double c)
 {
-    enum { LANES = PAL_PRODUCT_LANES };
-    double lane[LANES] = {0}, rest = 0, sum = (double)c;
+    enum { SUMS = PAL_PRODUCT_SUMS };
+    double part[SUMS] = {0}, rest = 0, sum = (double)c;
     for (int64_t q = 0; q < p->k; q++) {
         const double x = (double)get(v->dtype, a, i * p->rsa + q * p->csa);
         const double y = (double)get(v->dtype, b, q * p->rsb + j * p->csb);
         if (!pal_product_along_k(p))
             sum = rounded(v, sum + rounded(v, rounded(v, p->alpha * x) * y));
-        else if (q < p->k / LANES * LANES)
-            lane[q % LANES] = rounded(v, lane[q % LANES] + rounded(v, x * y));
+        else if (q < p->k / SUMS * SUMS)
+            part[q % SUMS] = rounded(v, part[q % SUMS] + rounded(v, x * y));
         else
             rest = rounded(v, rest + rounded(v, x * y));
     }
     if (!pal_product_along_k(p)) return sum;
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] = rounded(v, lane[l] + lane[l + half]);
-    return rounded(v, sum + rounded(v, p->alpha * rounded(v, rest + lane[0])));
+    for (int half = SUMS / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) part[l] = rounded(v, part[l] + part[l + half]);
+    return rounded(v, sum + rounded(v, p->alpha * rounded(v, rest + part[0])));
 }
 
-/* Small products have the same bits on every instruction set: those of sums in order, or of lanes.
+/* Small products have the same bits on every instruction set: those of a sum in order, or of
+ * PAL_PRODUCT_SUMS sums.
  */
 START_TEST(products)
 {

@@ -306,7 +306,7 @@ START_TEST(lengths)
     variant v = variant_at(_i);
     for (int k = 0; v.kernels && k < ENTRIES; k++) {
         int in = operands(&entries[k]);
-        for (int64_t n = 0; in && n <= 3 * v.lanes + 1; n++) {
+        for (int64_t n = 0; in && n <= 3 * v.vector + 1; n++) {
             check_length(&v, &entries[k], n, 3);
             for (int operand = 0; operand < in; operand++)
                 check_length(&v, &entries[k], n, operand);

@@ -1,6 +1,6 @@
 /*
  * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state; and
- * clipping. The other rules are in test_optim_rules.c.
+ * clipping. The other optimisers are in test_optim_formulas.c.
  */
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"

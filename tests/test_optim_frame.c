@@ -1,6 +1,6 @@
 /*
- * test_optim_frame.c - what every rule gets from the frame around it: options and groups that are
- * refused, threads, memory, files; and what Muon makes of a matrix.
+ * test_optim_frame.c - what every optimiser gets from the frame around it: options and groups that
+ * are refused, threads, memory, files; and what Muon makes of a matrix.
  */
 #include "optim/optimisers/internal.h"
 #include "tests/support/optim_test.h"
@@ -70,9 +70,9 @@ START_TEST(wrong_options_are_named)
     refused("exclude is NULL", pal_muon_new(p, (pal_muon_opts){.exclude_count = 1}));
     refused("exclude_count is -1",
             pal_muon_new(p, (pal_muon_opts){.exclude = none, .exclude_count = -1}));
-    for (int r = 0; r < OPTIM_RULES; r++) {
-        refused("params is NULL", optim_rules[r].make(NULL, NULL, 0));
-        refused(optim_rules[r].name, optim_rules[r].make(NULL, NULL, 0));
+    for (int r = 0; r < OPTIM_KINDS; r++) {
+        refused("params is NULL", optim_kinds[r].make(NULL, NULL, 0));
+        refused(optim_kinds[r].name, optim_kinds[r].make(NULL, NULL, 0));
     }
     pal_params_free(p);
 }
@@ -89,11 +89,11 @@ START_TEST(wrong_groups_are_named)
                                {.pattern = "*", .decay = (double)NAN}};
     const char *const words[] = {"\"ww*\" of group 1", "group 1", "no_decay", "rate of a group",
                                  "decay of a group"};
-    for (int r = 0; r < OPTIM_RULES; r++) {
+    for (int r = 0; r < OPTIM_KINDS; r++) {
         for (int i = 0; i < 5; i++)
-            refused(words[i], optim_rules[r].make(p, (pal_group[]){good, wrong[i]}, 2));
-        refused("group_count is 1", optim_rules[r].make(p, NULL, 1));
-        refused("group_count is -1", optim_rules[r].make(p, &good, -1));
+            refused(words[i], optim_kinds[r].make(p, (pal_group[]){good, wrong[i]}, 2));
+        refused("group_count is 1", optim_kinds[r].make(p, NULL, 1));
+        refused("group_count is -1", optim_kinds[r].make(p, &good, -1));
     }
     pal_params_free(p);
 }
@@ -101,8 +101,8 @@ END_TEST
 
 /* ---- By text ---- */
 
-/* The text of every entry of optim_rules but for its groups. */
-static const char *const texts[OPTIM_RULES] = {
+/* The text of every entry of optim_kinds but for its groups. */
+static const char *const texts[OPTIM_KINDS] = {
     "adamw:decay=0.1",
     "adam:beta2=0.98:decay=0.1",
     "sgd:decay=0.1",
@@ -118,9 +118,9 @@ START_TEST(text_makes_the_same)
     pal_params *p = small(7), *q = small(7);
     pal_error error;
     ck_assert(pal_optims_check(texts[_i], &error) == PAL_OK);
-    pal_optim *a = optim_rules[_i].make(p, NULL, 0), *b = pal_optim_new(q, texts[_i]);
+    pal_optim *a = optim_kinds[_i].make(p, NULL, 0), *b = pal_optim_new(q, texts[_i]);
     ck_assert_ptr_nonnull(b);
-    ck_assert_str_eq(pal_optim_name(b), optim_rules[_i].name);
+    ck_assert_str_eq(pal_optim_name(b), optim_kinds[_i].name);
     steps(a, p, 0, 3);
     steps(b, q, 0, 3);
     ck_assert(optim_same(p, q));
@@ -175,7 +175,7 @@ END_TEST
 START_TEST(a_refused_step_changes_nothing)
 {
     pal_params *p = small(7), *q = small(7);
-    pal_optim *o = optim_rules[_i].make(p, NULL, 0);
+    pal_optim *o = optim_kinds[_i].make(p, NULL, 0);
     optim_fill_grad(p, 1);
     ck_assert_int_eq(pal_optim_step(o, (double)NAN), PAL_EVALUE);
     ck_assert(strstr(optim_last.message, "rate"));
@@ -202,7 +202,7 @@ START_TEST(threads_do_not_change_a_bit)
     for (int k = 0; k < 4; k++) {
         pal_set_threads(teams[k]);
         pal_params *p = large(), *untouched = large();
-        pal_optim *o = optim_rules[_i].make(p, NULL, 0);
+        pal_optim *o = optim_kinds[_i].make(p, NULL, 0);
         steps(o, p, 0, 2);
         pal_optim_free(o);
         ck_assert(!optim_same(p, untouched));
@@ -230,7 +230,7 @@ START_TEST(every_allocation_may_fail_and_a_step_needs_none)
     for (int64_t n = 0; !o; n++) {
         b.left = n;
         optim_last.status = PAL_OK;
-        o = optim_rules[_i].make(p, NULL, 0);
+        o = optim_kinds[_i].make(p, NULL, 0);
         if (o) break;
         failures++;
         ck_assert(optim_last.status == PAL_ENOMEM && b.live == base);
@@ -280,7 +280,7 @@ START_TEST(saved_state_continues_bit_for_bit)
     char path[OPTIM_PATH];
     pal_error e;
     pal_params *p = small(7), *q = small(7);
-    pal_optim *a = optim_rules[_i].make(p, NULL, 0), *b = optim_rules[_i].make(q, NULL, 0);
+    pal_optim *a = optim_kinds[_i].make(p, NULL, 0), *b = optim_kinds[_i].make(q, NULL, 0);
     optim_temporary(path);
     steps(a, p, 0, 3);
     write_state(path, a);
@@ -300,12 +300,12 @@ START_TEST(saved_state_continues_bit_for_bit)
 END_TEST
 
 /* Loading fails, says why, and the optimiser goes on as one that has not tried. */
-static void fails(const struct optim_rule *rule, const char *path, int64_t size, const char *group,
+static void fails(const struct optim_kind *kind, const char *path, int64_t size, const char *group,
                   const char *word)
 {
     pal_error e;
     pal_params *p = small(size), *q = small(size);
-    pal_optim *a = rule->make(p, NULL, 0), *b = rule->make(q, NULL, 0);
+    pal_optim *a = kind->make(p, NULL, 0), *b = kind->make(q, NULL, 0);
     steps(a, p, 0, 2);
     steps(b, q, 0, 2);
     ck_assert_int_eq(read_state(path, a, group, &e), PAL_EFORMAT);
@@ -322,23 +322,23 @@ static void fails(const struct optim_rule *rule, const char *path, int64_t size,
 
 START_TEST(a_failed_load_changes_nothing)
 {
-    const optim_rule *rule = &optim_rules[_i], *other = &optim_rules[(_i + 5) % OPTIM_RULES];
+    const optim_kind *kind = &optim_kinds[_i], *other = &optim_kinds[(_i + 5) % OPTIM_KINDS];
     char path[OPTIM_PATH], word[64];
     pal_params *p = small(7), *more = small(7);
     optim_temporary(path);
-    pal_optim *o = rule->make(p, NULL, 0);
+    pal_optim *o = kind->make(p, NULL, 0);
     steps(o, p, 5, 7);
     write_state(path, o);
-    if (pal_state_at(&o->state, 4, 0)) fails(rule, path, 8, "/run/optim", "f32[8] is wanted");
-    fails(rule, path, 7, "/nothing", "/nothing");
-    snprintf(word, sizeof word, "state of %s where that of %s", rule->name, other->name);
+    if (pal_state_at(&o->state, 4, 0)) fails(kind, path, 8, "/run/optim", "f32[8] is wanted");
+    fails(kind, path, 7, "/nothing", "/nothing");
+    snprintf(word, sizeof word, "state of %s where that of %s", kind->name, other->name);
     fails(other, path, 7, "/run/optim", word);
     pal_optim_free(o);
 
     pal_param(more, "more", PAL_F32, PAL_SHAPE(3));
-    o = rule->make(more, NULL, 0);
+    o = kind->make(more, NULL, 0);
     write_state(path, o);
-    if (pal_state_at(&o->state, 5, 0)) fails(rule, path, 7, "/run/optim", "5 arrays where 4");
+    if (pal_state_at(&o->state, 5, 0)) fails(kind, path, 7, "/run/optim", "5 arrays where 4");
     pal_optim_free(o);
     pal_params_free(more);
     pal_params_free(p);
@@ -353,7 +353,7 @@ START_TEST(a_momentum_is_not_dropped)
     pal_optim *momentum = pal_sgd_new(p, (pal_sgd_opts){.momentum = 0.9});
     optim_temporary(path);
     write_state(path, momentum);
-    fails(&optim_rules[2], path, 7, "/run/optim", "/run/optim/m has 4 arrays where 0");
+    fails(&optim_kinds[2], path, 7, "/run/optim", "/run/optim/m has 4 arrays where 0");
     pal_optim_free(momentum);
     pal_params_free(p);
     remove(path);
@@ -461,14 +461,14 @@ int main(void)
     tcase_add_checked_fixture(c, optim_setup, optim_teardown);
     tcase_add_test(c, wrong_options_are_named);
     tcase_add_test(c, wrong_groups_are_named);
-    tcase_add_loop_test(c, text_makes_the_same, 0, OPTIM_RULES);
+    tcase_add_loop_test(c, text_makes_the_same, 0, OPTIM_KINDS);
     tcase_add_test(c, names_have_texts);
     tcase_add_test(c, wrong_texts_are_named);
-    tcase_add_loop_test(c, a_refused_step_changes_nothing, 0, OPTIM_RULES);
-    tcase_add_loop_test(c, threads_do_not_change_a_bit, 0, OPTIM_RULES);
-    tcase_add_loop_test(c, every_allocation_may_fail_and_a_step_needs_none, 0, OPTIM_RULES);
-    tcase_add_loop_test(c, saved_state_continues_bit_for_bit, 0, OPTIM_RULES);
-    tcase_add_loop_test(c, a_failed_load_changes_nothing, 0, OPTIM_RULES);
+    tcase_add_loop_test(c, a_refused_step_changes_nothing, 0, OPTIM_KINDS);
+    tcase_add_loop_test(c, threads_do_not_change_a_bit, 0, OPTIM_KINDS);
+    tcase_add_loop_test(c, every_allocation_may_fail_and_a_step_needs_none, 0, OPTIM_KINDS);
+    tcase_add_loop_test(c, saved_state_continues_bit_for_bit, 0, OPTIM_KINDS);
+    tcase_add_loop_test(c, a_failed_load_changes_nothing, 0, OPTIM_KINDS);
     tcase_add_test(c, a_momentum_is_not_dropped);
     tcase_add_test(c, muon_makes_a_matrix_orthogonal);
     tcase_add_test(c, muon_of_nothing_is_nothing);

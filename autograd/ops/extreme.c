@@ -14,30 +14,30 @@ static bool beats(double a, double b, bool smallest)
 }
 
 /* The first index that has this value, which may be NaN. */
-static int64_t find(const pal_run *run, double value)
+static int64_t find(const pal_reduce_elements *e, double value)
 {
     int64_t i = 0;
     if (isnan(value))
-        while (!isnan(pal_element_get(run->dtype, run->x, i))) i++;
+        while (!isnan(pal_element_get(e->dtype, e->x, i))) i++;
     else
-        while (pal_element_get(run->dtype, run->x, i) != value) i++;
+        while (pal_element_get(e->dtype, e->x, i) != value) i++;
     return i;
 }
 
-static void add(pal_partial *p, const pal_run *run, bool smallest)
+static void add(pal_partial *p, const pal_reduce_elements *e, bool smallest)
 {
-    if (run->k) {
-        double v = smallest ? run->k->min(run->n, run->x) : run->k->max(run->n, run->x);
+    if (e->k) {
+        double v = smallest ? e->k->min(e->n, e->x) : e->k->max(e->n, e->x);
         if (p->at >= 0 && !beats(v, p->real, smallest)) return;
         p->real = v;
-        p->at = run->first + find(run, v);
+        p->at = e->first + find(e, v);
         return;
     }
-    const int64_t *x = run->x;
-    for (int64_t i = 0; i < run->n; i++) {
+    const int64_t *x = e->x;
+    for (int64_t i = 0; i < e->n; i++) {
         if (p->at >= 0 && (smallest ? x[i] >= p->integer : x[i] <= p->integer)) continue;
         p->integer = x[i];
-        p->at = run->first + i;
+        p->at = e->first + i;
     }
 }
 
@@ -47,8 +47,8 @@ static void merge(pal_partial *p, const pal_partial *q, bool smallest)
     if (q->at >= 0 && (p->at < 0 || better || beats(q->real, p->real, smallest))) *p = *q;
 }
 
-static void add_max(pal_partial *p, const pal_run *run) { add(p, run, false); }
-static void add_min(pal_partial *p, const pal_run *run) { add(p, run, true); }
+static void add_max(pal_partial *p, const pal_reduce_elements *e) { add(p, e, false); }
+static void add_min(pal_partial *p, const pal_reduce_elements *e) { add(p, e, true); }
 static void merge_max(pal_partial *p, const pal_partial *q) { merge(p, q, false); }
 static void merge_min(pal_partial *p, const pal_partial *q) { merge(p, q, true); }
 

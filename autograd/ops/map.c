@@ -6,8 +6,9 @@
  * into a buffer on the stack, where it stays in the first-level cache. So one contiguous kernel
  * serves all layouts. Axes are merged beforehand wherever every operand allows it.
  *
- * Gradients of stretched operands: a part of the result's elements is summed in their order, the
- * parts are added in theirs, and how many there are depends on the shapes alone.
+ * Gradients of operands that broadcast: the elements of the result are cut into groups. Each group
+ * is summed in order, and the sums are added in the order of the groups. How many groups there are
+ * depends only on the shapes.
  */
 #include "autograd/ops/map.h"
 
@@ -17,7 +18,7 @@
 enum { BLOCK = 512, OPERANDS = 3 };
 
 /* One array of the loop: its strides along the loop's axes. */
-typedef struct lane {
+typedef struct operand {
     char *data;
     pal_dtype dtype;
     int64_t size; /* bytes of one element */
@@ -26,7 +27,7 @@ typedef struct lane {
     bool constant; /* all strides are 0 */
     bool convert;  /* to the loop's dtype, or to 1 and 0 */
     bool condition;
-} lane;
+} operand;
 
 typedef struct loop {
     const pal_map_fn *fn;
@@ -36,14 +37,14 @@ typedef struct loop {
     int ndim;
     int64_t dim[PAL_MAX_DIMS], count;
     int nin;
-    lane in[OPERANDS], dst;
+    operand in[OPERANDS], dst;
     bool add; /* else dst is written, and dense */
 } loop;
 
 /* ---- Making a loop ---- */
 
 /* Strides of an array that broadcasts to ndim dimensions. */
-static void set_lane(lane *l, const pal_array *a, const loop *p, int ndim, bool condition)
+static void set_operand(operand *l, const pal_array *a, const loop *p, int ndim, bool condition)
 {
     int added = ndim - a->ndim;
     l->data = a->data;
@@ -55,19 +56,19 @@ static void set_lane(lane *l, const pal_array *a, const loop *p, int ndim, bool 
         l->stride[d] = d < added || a->shape[d - added] == 1 ? 0 : a->stride[d - added];
 }
 
-static bool merges(const lane *l, int outer, int inner, int64_t dim)
+static bool merges(const operand *l, int outer, int inner, int64_t dim)
 {
     return l->stride[outer] == l->stride[inner] * dim;
 }
 
-/* Moves axis `from` of all lanes to `to`. */
+/* Moves axis `from` of all operands to `to`. */
 static void move_axis(loop *p, int to, int from)
 {
     for (int i = 0; i < p->nin; i++) p->in[i].stride[to] = p->in[i].stride[from];
     p->dst.stride[to] = p->dst.stride[from];
 }
 
-/* Drops axes of 1 and merges neighbours that are one run in every lane. */
+/* Drops axes of 1 and merges neighbours that are one run in every operand. */
 static void merge_axes(loop *p, const pal_array *shape)
 {
     int m = 0;
@@ -88,7 +89,7 @@ static void merge_axes(loop *p, const pal_array *shape)
     p->ndim = m;
 }
 
-static void classify(const loop *p, lane *l)
+static void classify(const loop *p, operand *l)
 {
     int64_t expected = 1;
     l->dense = !l->convert;
@@ -113,8 +114,8 @@ static loop make_loop(const pal_map_fn *fn, const pal_array *const *x, const pal
     p.count = pal_array_count(shape);
     p.add = add;
     for (int i = 0; i < p.nin; i++)
-        set_lane(&p.in[i], x[i], &p, shape->ndim, fn->conditions >> i & 1);
-    set_lane(&p.dst, dst, &p, shape->ndim, false);
+        set_operand(&p.in[i], x[i], &p, shape->ndim, fn->conditions >> i & 1);
+    set_operand(&p.dst, dst, &p, shape->ndim, false);
     merge_axes(&p, shape);
     for (int i = 0; i < p.nin; i++) classify(&p, &p.in[i]);
     classify(&p, &p.dst);
@@ -124,13 +125,13 @@ static loop make_loop(const pal_map_fn *fn, const pal_array *const *x, const pal
 /* ---- Runs: n elements along one axis ---- */
 
 /* Element i of an array as a double; a condition as 1 or 0. Only conditions may be i64. */
-static double element(const lane *l, const void *src, int64_t i)
+static double element(const operand *l, const void *src, int64_t i)
 {
     double v = pal_element_get(l->dtype, src, i);
     return l->condition ? (v != 0 ? 1 : 0) : v;
 }
 
-static void load(const loop *p, const lane *l, int64_t n, const char *src, int64_t stride,
+static void load(const loop *p, const operand *l, int64_t n, const char *src, int64_t stride,
                  void *dst)
 {
     if (l->convert)
@@ -163,7 +164,7 @@ static void decode(const loop *p, int64_t at, int64_t *index)
 }
 
 /* Address of the element at index. */
-static char *locate(const loop *p, const lane *l, const int64_t *index)
+static char *locate(const loop *p, const operand *l, const int64_t *index)
 {
     int64_t offset = 0;
     for (int d = 0; d < p->ndim; d++) offset += index[d] * l->stride[d];
@@ -171,14 +172,14 @@ static char *locate(const loop *p, const lane *l, const int64_t *index)
 }
 
 /* Is the block of n elements at index one run of memory? */
-static bool in_row(const loop *p, const lane *l, const int64_t *index, int64_t n)
+static bool in_row(const loop *p, const operand *l, const int64_t *index, int64_t n)
 {
     int last = p->ndim - 1;
     return !l->convert && l->stride[last] == 1 && index[last] + n <= p->dim[last];
 }
 
 /* Moves index to the start of the next row; `row` and the result are where the rows start. */
-static char *next_row(const loop *p, const lane *l, int64_t *index, char *row)
+static char *next_row(const loop *p, const operand *l, int64_t *index, char *row)
 {
     int d = p->ndim - 2;
     index[d + 1] = 0;
@@ -191,7 +192,7 @@ static char *next_row(const loop *p, const lane *l, int64_t *index, char *row)
 }
 
 /* The n elements at `start` as a run; in `buffer` if they are none. */
-static const void *fetch(const loop *p, const lane *l, const int64_t *start, int64_t n,
+static const void *fetch(const loop *p, const operand *l, const int64_t *start, int64_t n,
                          char *buffer)
 {
     int64_t index[PAL_MAX_DIMS], length = p->dim[p->ndim - 1], stride = l->stride[p->ndim - 1];
@@ -211,7 +212,7 @@ static const void *fetch(const loop *p, const lane *l, const int64_t *start, int
 /* Adds the run src to the n elements of dst at `start`. */
 static void add_block(const loop *p, const int64_t *start, int64_t n, const char *src)
 {
-    const lane *l = &p->dst;
+    const operand *l = &p->dst;
     int64_t index[PAL_MAX_DIMS], length = p->dim[p->ndim - 1], stride = l->stride[p->ndim - 1];
     memcpy(index, start, (size_t)p->ndim * sizeof *index);
     int64_t at = index[p->ndim - 1];
@@ -256,7 +257,7 @@ static void run_range(const loop *p, int64_t first, int64_t last)
         int64_t n = last - at < BLOCK ? last - at : BLOCK;
         if (!all_dense) decode(p, at, index);
         for (int i = 0; i < p->nin; i++) {
-            const lane *l = &p->in[i];
+            const operand *l = &p->in[i];
             if (l->constant) continue;
             x[i] = l->dense                 ? l->data + at * (int64_t)p->size
                    : in_row(p, l, index, n) ? locate(p, l, index)
@@ -327,31 +328,31 @@ void pal_map_forward(const pal_map_fn *fn, const pal_array *const *x, const pal_
 
 /* ---- Backward ---- */
 
-/* How a sum over stretched axes is divided. */
+/* How a sum over broadcast axes is divided. */
 typedef struct division {
-    int64_t parts;
-    bool apart; /* the parts add to different elements; else each needs a sum of its own */
+    int64_t groups;
+    bool apart; /* the groups add to different elements; else each needs a sum of its own */
 } division;
 
 /* `whole` has n elements and `small` broadcasts to it. */
 static division divide(const pal_array *small, const pal_array *whole)
 {
-    enum { PART = 1 << 15, MOST = 16, ENOUGH = 8 };
+    enum { GROUP = 1 << 15, MOST = 16, ENOUGH = 8 };
     int64_t n = pal_array_count(whole), m = pal_array_count(small);
-    division one = {.parts = 1, .apart = true};
-    if (n < 2 * PART || m == 0) return one;
+    division one = {.groups = 1, .apart = true};
+    if (n < 2 * GROUP || m == 0) return one;
     int outer = 0;
     while (whole->shape[outer] == 1) outer++;
     int added = whole->ndim - small->ndim;
     bool kept = outer >= added && small->shape[outer - added] > 1;
     if (kept && whole->shape[outer] >= ENOUGH)
         return (division){whole->shape[outer] < 4 * MOST ? whole->shape[outer] : 4 * MOST, true};
-    int64_t parts = n / PART < MOST ? n / PART : MOST;
-    if (parts > n / m) parts = n / m; /* the sums together are no larger than what is summed */
-    return parts > 1 ? (division){parts, false} : one;
+    int64_t groups = n / GROUP < MOST ? n / GROUP : MOST;
+    if (groups > n / m) groups = n / m; /* the sums together are no larger than what is summed */
+    return groups > 1 ? (division){groups, false} : one;
 }
 
-static bool stretched(const pal_array *in, const pal_array *out)
+static bool broadcasts(const pal_array *in, const pal_array *out)
 {
     return pal_array_count(in) != pal_array_count(out);
 }
@@ -360,22 +361,22 @@ pal_status pal_map_scratch(pal_call *call)
 {
     size_t most = 0;
     for (int i = 0; i < call->nin; i++) {
-        if (!call->in[i] || !stretched(call->in[i], call->out[0])) continue;
+        if (!call->in[i] || !broadcasts(call->in[i], call->out[0])) continue;
         division d = divide(call->in[i], call->out[0]);
         size_t bytes = pal_shape_bytes(call->in[i]->dtype, pal_array_shape(call->in[i]));
-        if (!d.apart && (size_t)d.parts * bytes > most) most = (size_t)d.parts * bytes;
+        if (!d.apart && (size_t)d.groups * bytes > most) most = (size_t)d.groups * bytes;
     }
     return pal_call_scratch(call, 0, most);
 }
 
-/* Part k of p's elements, into dst or into the part's own sum at `sums`. */
-static void sum_part(const loop *p, const division *d, int64_t k, int64_t outer)
+/* Adds group k of the elements of p to dst, or to the own sum of the group at `sums`. */
+static void sum_group(const loop *p, const division *d, int64_t k, int64_t outer)
 {
     int64_t unit = d->apart ? p->count / outer : 1, units = p->count / unit;
-    run_range(p, units * k / d->parts * unit, units * (k + 1) / d->parts * unit);
+    run_range(p, units * k / d->groups * unit, units * (k + 1) / d->groups * unit);
 }
 
-static void sum_stretched(const pal_call *call, const pal_array *din, const pal_map_fn *fn,
+static void sum_broadcast(const pal_call *call, const pal_array *din, const pal_map_fn *fn,
                           const pal_array *const *x)
 {
     const pal_array *whole = call->out[0];
@@ -384,25 +385,25 @@ static void sum_stretched(const pal_call *call, const pal_array *din, const pal_
     for (int i = 0; i < whole->ndim && outer == 1; i++) outer = whole->shape[i];
     if (d.apart) {
         loop p = make_loop(fn, x, din, whole, true);
-        if (d.parts == 1 || call->team <= 1) {
-            for (int64_t k = 0; k < d.parts; k++) sum_part(&p, &d, k, outer);
+        if (d.groups == 1 || call->team <= 1) {
+            for (int64_t k = 0; k < d.groups; k++) sum_group(&p, &d, k, outer);
             return;
         }
 #pragma omp parallel for num_threads(call->team) schedule(static)
-        for (int64_t k = 0; k < d.parts; k++) sum_part(&p, &d, k, outer);
+        for (int64_t k = 0; k < d.groups; k++) sum_group(&p, &d, k, outer);
         return;
     }
     pal_array sums = pal_array_of(din->dtype, pal_array_shape(din), call->scratch);
     size_t bytes = pal_shape_bytes(din->dtype, pal_array_shape(din));
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
-    for (int64_t k = 0; k < d.parts; k++) {
+    for (int64_t k = 0; k < d.groups; k++) {
         pal_array own = sums;
         own.data = (char *)sums.data + (size_t)k * bytes;
         memset(own.data, 0, bytes);
         loop p = make_loop(fn, x, &own, whole, true);
-        sum_part(&p, &d, k, outer);
+        sum_group(&p, &d, k, outer);
     }
-    for (int64_t k = 0; k < d.parts; k++) {
+    for (int64_t k = 0; k < d.groups; k++) {
         pal_array own = sums;
         own.data = (char *)sums.data + (size_t)k * bytes;
         pal_array_add(din, &own);
@@ -415,9 +416,9 @@ void pal_map_backward(const pal_call *call, int i, const pal_map_fn *fn, const p
     if (!din) return;
     int64_t n = pal_array_count(call->out[0]);
     bool fresh = pal_call_fresh(call, i);
-    if (stretched(din, call->out[0])) {
+    if (broadcasts(din, call->out[0])) {
         if (fresh) pal_array_fill(din, 0);
-        if (n > 0) sum_stretched(call, din, fn, x);
+        if (n > 0) sum_broadcast(call, din, fn, x);
         return;
     }
     if (n == 0) return;

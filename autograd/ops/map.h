@@ -2,7 +2,7 @@
  * map.h - the one loop behind every elementwise operation, forward and backward.
  *
  * An operation gives a kernel that works on contiguous runs; the loop broadcasts, gathers what is
- * strided, divides the work over the team, and sums the gradient of what was stretched.
+ * strided, divides the work over the team, and sums the gradient of operands that broadcast.
  */
 #ifndef PAL_OPS_MAP_H
 #define PAL_OPS_MAP_H
@@ -33,9 +33,9 @@ void pal_map_forward(const pal_map_fn *fn, const pal_array *const *x, const pal_
                      int team);
 
 /*
- * Adds f(x[0], ...), which has the shape of call->out[0], to din[i]: summed over the axes along
- * which in[i] was stretched, in an order fixed by the shapes. Overwrites din[i] if it is fresh, so
- * the operation names it in `overwrites`; does nothing if it is not wanted.
+ * Adds f(x[0], ...), which has the shape of call->out[0], to din[i], summed over the axes along
+ * which in[i] broadcasts, in an order fixed by the shapes. It overwrites din[i] if that is fresh,
+ * so the operation names it in `overwrites`. It does nothing if the gradient is not wanted.
  */
 void pal_map_backward(const pal_call *call, int i, const pal_map_fn *fn, const pal_array *const *x);
 

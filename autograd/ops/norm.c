@@ -8,9 +8,9 @@
 
 /* ---- norm: sqrt(sum x^2) ---- */
 
-static void add_squares(pal_partial *p, const pal_run *run)
+static void add_squares(pal_partial *p, const pal_reduce_elements *e)
 {
-    p->real += run->k->sum_square(run->n, run->x);
+    p->real += e->k->sum_square(e->n, e->x);
 }
 
 static void merge_squares(pal_partial *p, const pal_partial *q) { p->real += q->real; }
@@ -56,9 +56,9 @@ static double log_add(double a, double b)
     return high + log1p(exp(low - high));
 }
 
-static void add_exponentials(pal_partial *p, const pal_run *run)
+static void add_exponentials(pal_partial *p, const pal_reduce_elements *e)
 {
-    p->real = log_add(p->real, run->k->logsumexp_row(run->n, run->x));
+    p->real = log_add(p->real, e->k->logsumexp_row(e->n, e->x));
 }
 
 static void merge_exponentials(pal_partial *p, const pal_partial *q)

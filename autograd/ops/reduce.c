@@ -2,9 +2,9 @@
  * reduce.c - the loop behind the reductions.
  *
  * The elements of one result are cut into pieces of PIECE elements. The pieces are divided among at
- * most PARTS parts; each part is reduced by itself, and the parts are merged in order. All of this
- * depends only on the shape, so every number of threads gives the same bits. Partial sums of f32
- * are doubles too.
+ * most GROUPS groups; each group is reduced by itself, and the groups are merged in order. All of
+ * this depends only on the shape, so every number of threads gives the same bits. Partial sums of
+ * f32 are doubles too.
  *
  * A sum over an axis that is not the innermost adds rows of memory to a row of doubles instead.
  */
@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { PIECE = 1 << 13, PARTS = 64, BUFFER = 512, COLUMNS = 512 };
+enum { PIECE = 1 << 13, GROUPS = 64, BUFFER = 512, COLUMNS = 512 };
 
 static int64_t at_most(int64_t n, int64_t most) { return n < most ? n : most; }
 static int64_t above(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -63,7 +63,7 @@ typedef struct division {
     pal_lines x;
     int64_t results, lines; /* results, and lines of x for each result */
     int64_t pieces;         /* of each line */
-    int64_t parts;          /* of each result */
+    int64_t groups;         /* of each result */
     /* for `across`: x is [outer, n, inner] with a contiguous inner axis */
     bool across;
     int64_t outer, inner;
@@ -79,8 +79,8 @@ static division divide(const pal_call *call)
     d.results = all ? 1 : x->count;
     d.lines = all ? x->count : 1;
     d.pieces = above(x->n, PIECE);
-    d.parts = at_most(d.lines * d.pieces, PARTS);
-    if (d.parts < 1) d.parts = 1;
+    d.groups = at_most(d.lines * d.pieces, GROUPS);
+    if (d.groups < 1) d.groups = 1;
     int last = x->ndim - 1;
     d.across = op->across && call->in[0]->dtype != PAL_I64 && !all && x->ndim && x->step != 1 &&
                x->stride[last] == 1 && x->dim[last] >= 8;
@@ -88,7 +88,7 @@ static division divide(const pal_call *call)
         d.inner = x->dim[last];
         d.outer = x->count / d.inner;
         bool few = d.outer * above(d.inner, COLUMNS) < 16;
-        d.parts = few && x->n >= 2048 ? at_most(x->n / 1024, 16) : 1;
+        d.groups = few && x->n >= 2048 ? at_most(x->n / 1024, 16) : 1;
     }
     return d;
 }
@@ -101,7 +101,7 @@ static pal_status ask_scratch(pal_call *call)
     if (pal_array_count(call->in[0]) > 0) {
         division d = divide(call);
         size_t one = d.across ? sizeof(double) : sizeof(pal_partial);
-        bytes = (size_t)(d.results * d.parts) * one;
+        bytes = (size_t)(d.results * d.groups) * one;
     }
     size_t back = (size_t)pal_array_count(call->out[0]) * sizeof(double);
     return pal_call_scratch(call, bytes, back);
@@ -130,18 +130,18 @@ pal_status pal_reduce_infer(pal_call *call)
 
 /* ---- Forward, along lines ---- */
 
-/* Reduces part k of a result into p. */
-static void reduce_part(const pal_call *call, const division *d, int64_t result, int64_t k,
-                        pal_partial *p)
+/* Reduces group k of a result into p. */
+static void reduce_group(const pal_call *call, const division *d, int64_t result, int64_t k,
+                         pal_partial *p)
 {
     const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
     double buffer[BUFFER];
-    int64_t items = d->lines * d->pieces, first = items * k / d->parts;
-    pal_run run = {.dtype = call->in[0]->dtype};
+    int64_t items = d->lines * d->pieces, first = items * k / d->groups;
+    pal_reduce_elements run = {.dtype = call->in[0]->dtype};
     if (run.dtype != PAL_I64) run.k = pal_kernels_for(run.dtype);
     int64_t most = d->x.step == 1 ? PIECE : BUFFER;
     *p = (pal_partial){.real = op->start, .at = -1};
-    for (int64_t item = first; item < items * (k + 1) / d->parts; item++) {
+    for (int64_t item = first; item < items * (k + 1) / d->groups; item++) {
         int64_t line = result * d->lines + item / d->pieces;
         int64_t start = item % d->pieces * PIECE, stop = at_most(d->x.n, start + PIECE);
         const char *at = pal_line(&d->x, line);
@@ -172,28 +172,28 @@ static void along(const pal_call *call, const division *d)
 {
     const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
     pal_partial *p = call->scratch;
-    int64_t total = d->results * d->parts;
+    int64_t total = d->results * d->groups;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
-    for (int64_t i = 0; i < total; i++) reduce_part(call, d, i / d->parts, i % d->parts, &p[i]);
+    for (int64_t i = 0; i < total; i++) reduce_group(call, d, i / d->groups, i % d->groups, &p[i]);
     for (int64_t i = 0; i < d->results; i++) {
-        pal_partial *first = &p[i * d->parts];
-        for (int64_t k = 1; k < d->parts; k++) op->merge(first, &first[k]);
+        pal_partial *first = &p[i * d->groups];
+        for (int64_t k = 1; k < d->groups; k++) op->merge(first, &first[k]);
         store(call, i, first);
     }
 }
 
 /* ---- Forward, across the inner axis ---- */
 
-/* Adds the rows of one part to its row of doubles, for one tile of columns. */
+/* Adds the rows of one group to its row of doubles, for one tile of columns. */
 static void sum_rows(const pal_call *call, const division *d, pal_widen *kernel, int64_t item,
                      int64_t tiles)
 {
-    int64_t tile = item % tiles, part = item / tiles % d->parts, outer = item / tiles / d->parts;
+    int64_t tile = item % tiles, group = item / tiles % d->groups, outer = item / tiles / d->groups;
     int64_t column = tile * COLUMNS, width = at_most(d->inner - column, COLUMNS);
-    double *sum = (double *)call->scratch + (outer * d->parts + part) * d->inner + column;
+    double *sum = (double *)call->scratch + (outer * d->groups + group) * d->inner + column;
     const char *x = pal_line(&d->x, outer * d->inner + column);
     memset(sum, 0, (size_t)width * sizeof *sum);
-    for (int64_t j = d->x.n * part / d->parts; j < d->x.n * (part + 1) / d->parts; j++)
+    for (int64_t j = d->x.n * group / d->groups; j < d->x.n * (group + 1) / d->groups; j++)
         kernel(width, x + j * d->x.step * (int64_t)d->x.size, sum);
 }
 
@@ -202,14 +202,14 @@ static void across(const pal_call *call, const division *d)
     const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
     const char *table = (const char *)pal_kernels_for(call->in[0]->dtype);
     pal_widen *kernel = *(pal_widen *const *)(const void *)(table + op->across);
-    int64_t tiles = above(d->inner, COLUMNS), items = d->outer * d->parts * tiles;
+    int64_t tiles = above(d->inner, COLUMNS), items = d->outer * d->groups * tiles;
     const double *sum = call->scratch;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < items; i++) sum_rows(call, d, kernel, i, tiles);
     for (int64_t i = 0; i < d->results; i++) {
-        const double *part = sum + i / d->inner * d->parts * d->inner + i % d->inner;
+        const double *group = sum + i / d->inner * d->groups * d->inner + i % d->inner;
         pal_partial p = {0};
-        for (int64_t k = 0; k < d->parts; k++) p.real += part[k * d->inner];
+        for (int64_t k = 0; k < d->groups; k++) p.real += group[k * d->inner];
         store(call, i, &p);
     }
 }

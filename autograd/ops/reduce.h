@@ -21,12 +21,12 @@ typedef struct pal_partial {
 } pal_partial;
 
 /* n contiguous elements. The first has index `first` along the reduced axis. */
-typedef struct pal_run {
+typedef struct pal_reduce_elements {
     pal_dtype dtype;
     const pal_kernels *k; /* NULL for i64 */
     int64_t n, first;
     const void *x;
-} pal_run;
+} pal_reduce_elements;
 
 /* `op` comes first, so that a pointer to it is a pointer to the whole. */
 typedef struct pal_reduce_op {
@@ -35,7 +35,7 @@ typedef struct pal_reduce_op {
     bool indices;            /* the result is `at` */
     bool saves_at;           /* for backward */
     double start;            /* real of an empty partial result */
-    void (*add)(pal_partial *p, const pal_run *run);
+    void (*add)(pal_partial *p, const pal_reduce_elements *elements);
     void (*merge)(pal_partial *p, const pal_partial *q);
     /* The result for n elements; NULL: it is p->real. */
     double (*finish)(double real, int64_t n);

@@ -5,15 +5,15 @@
 #include "autograd/ops/map.h"
 #include "autograd/ops/reduce.h"
 
-static void add(pal_partial *p, const pal_run *run)
+static void add(pal_partial *p, const pal_reduce_elements *e)
 {
-    if (run->k) {
-        p->real += run->k->sum(run->n, run->x);
+    if (e->k) {
+        p->real += e->k->sum(e->n, e->x);
         return;
     }
-    const int64_t *x = run->x;
+    const int64_t *x = e->x;
     uint64_t s = (uint64_t)p->integer; /* unsigned, so that it may wrap around */
-    for (int64_t i = 0; i < run->n; i++) s += (uint64_t)x[i];
+    for (int64_t i = 0; i < e->n; i++) s += (uint64_t)x[i];
     p->integer = (int64_t)s;
 }
 

@@ -1,6 +1,6 @@
 /*
- * model.h - what a step of data-parallel or sequence-parallel training takes on a number of nodes,
- * from what was measured on a few.
+ * model.h - predicts how long a step of data-parallel or sequence-parallel training takes on many
+ * nodes, from measurements on a few.
  */
 #ifndef PAL_BENCH_DIST_MODEL_H
 #define PAL_BENCH_DIST_MODEL_H

@@ -27,7 +27,7 @@ typedef struct pairs {
 } pairs;
 bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_context, int runs,
                    pairs *out);
-/* Median seconds of one thing; not to be used for what can fail. */
+/* Median seconds of one thing, which must not fail. */
 double measure(timed_fn *run, void *context, int runs);
 
 /* The product of two SGEMM_SIZE x SGEMM_SIZE matrices, by the library's own BLIS. */

@@ -31,7 +31,7 @@ int operands(const pal_rule *r);
 /* The i of pal_rule_at. */
 int number_of(const pal_rule *r);
 
-/* A rule with numbers to run it on; all f32, on a tape for data. */
+/* A rule and its inputs; all f32, on a tape for data. */
 typedef struct subject {
     const pal_rule *rule;
     dims d;
@@ -70,7 +70,7 @@ typedef struct options {
     const char *csv;
     bool directions_given, shape_given, long_run, quick;
 } options;
-/* Reads the command line and fills in defaults; ends the program if it makes no sense. */
+/* Reads the command line and fills in defaults. A wrong command line ends the program. */
 options options_parse(int argc, char **argv);
 
 /* ---- A rule, timed (timed.c) ---- */

@@ -1,12 +1,13 @@
 /*
  * ablate.h - what the parts of examples/ablate share.
  *
- * From the bottom up: study.c and keys.c read a study; match.c makes its models, counts them and
- * makes them equal; runs.c lists the runs and describes each; result.c is the file that a run
- * leaves and kept.c its model, makers.c tells which programs made them; one.c is a run, in a
- * process of its own; jobs.c starts these processes. collect.c joins the results, table.c, rates.c
- * and plots.c show them, picture.c says what these have in common, write.c writes what is text.
- * layers.c and edits.c take one trained model apart. examples/ablate.c is the command line.
+ * From the bottom up: study.c and keys.c read a study. match.c makes its models, counts their
+ * parameters and makes the counts equal. runs.c lists the runs and describes each. result.c reads
+ * and writes the result of a run, kept.c its model; makers.c says which programs made them. one.c
+ * is one run, in a process of its own; jobs.c starts these processes. collect.c joins the results;
+ * table.c, rates.c and plots.c show them; picture.c has what plots share; write.c writes text
+ * files. layers.c and edits.c examine one trained model layer by layer. examples/ablate.c is the
+ * command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -18,7 +19,8 @@
 #include "tensor/keys.h"
 #include "tensor/number.h"
 
-/* A mistake of the user, or what cannot be gone on from: told once, and the end of all ranks. */
+/* An error of the user, or one after which the program cannot continue. It is reported once and
+ * ends all ranks. */
 PAL_PRINTF(1, 2) void stop(const char *format, ...) __attribute__((noreturn));
 
 enum {
@@ -36,7 +38,7 @@ enum {
 /* mlp, where it is no width. */
 enum { MLP_NONE = -1, MLP_MATCH = -2 }; /* as the words of the key have it */
 
-/* What a variant may have of its own. Zeros are the defaults of task_run. */
+/* The options that a variant can set. Zeros are the defaults of task_run. */
 typedef struct settings {
     int64_t layers, width, mlp, steps, batch, warmup, every, rows;
     double lr, weight_decay, clip, enough;
@@ -78,7 +80,7 @@ void study_shrink(study *s);
 
 /* ---- Its keys (keys.c) ---- */
 
-/* What lines of a study say for all of it. */
+/* The options of a study as a whole. */
 typedef struct said {
     char title[256];
     struct {
@@ -94,7 +96,7 @@ typedef struct said {
 extern const pal_keys study_keys, settings_keys;
 
 bool settings_same(const settings *a, const settings *b);
-/* ", batch = 8, lr = 0.01": what is other than in `common`. */
+/* The options that differ from `common`, as ", batch = 8, lr = 0.01". */
 void settings_print(FILE *to, const settings *s, const settings *common);
 
 /* ---- Its models (match.c) ---- */
@@ -135,7 +137,7 @@ typedef struct runs {
 /* All runs of the study or, of its search for rates. The first seed of all comes first. */
 runs runs_of(const study *s, models m, bool rates);
 
-/* What the text of a run says to the process that makes it. */
+/* Reads the text of a run, in the process that makes it. */
 typedef struct recipe {
     lm_options o;
     task_run run;
@@ -158,8 +160,8 @@ typedef struct result {
     task_score score[MOST_POINTS];
     look *look;
 } result;
-/* The result of a run in FOLDER/NAME.txt; NULL if there is none, it is damaged or of another
- * description, or its model is missing or another one. */
+/* The result of a run in FOLDER/NAME.txt. NULL if there is none, if it is damaged or has another
+ * description, or if its model is missing or is that of another run. */
 result *result_read(const char *folder, const run *r);
 PAL_CHECKED pal_status result_write(const result *x, const char *folder, const char *name,
                                     const char *description, pal_error *error);
@@ -203,8 +205,9 @@ enum { STOPPED = 75 }; /* exit status of a run that was asked to stop */
  * the status of the process. */
 int one_run(const char *folder, const char *name);
 
-/* Together. Runs what is missing; each rank its share, up to `jobs` processes at a time. How many
- * failed on this rank. A signal stops the processes and returns. */
+/* All ranks call it together. It makes the runs that are missing; each rank makes its share, up to
+ * `jobs` processes at a time. Returns how many failed on this rank. A signal stops the processes,
+ * and it returns. */
 int jobs_run(const runs *r, const char *folder, int jobs, pal_dist *dist);
 
 /* ---- What came out (collect.c, table.c, rates.c, plots.c) ---- */
@@ -228,17 +231,17 @@ typedef struct spread {
     int n;
 } spread;
 spread spread_of(const results *x, int t, int v, int point);
-/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. What else of such names
- * is there, is of other results, and is removed. Without gnuplot nothing changes. */
+/* accuracy-TASK.svg, curves-TASK.svg and, if states differ, state-TASK.svg. Other pictures with
+ * such names belong to other results and are removed. Without gnuplot nothing changes. */
 PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *error);
-/* Removes all of them: they do not stay beside numbers that are not theirs. */
+/* Removes all of them, so that no picture stays beside numbers of other results. */
 PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
 /* The rates that were best, as lines of the study. */
 void rates_print(const study *s, const runs *r, const char *folder);
 
 /* Removes a picture that may not be there. */
 PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
-/* Begins an SVG and sets what all of them look like. */
+/* Begins an SVG and sets the style that all share. */
 void picture_begin(pal_script *script, const char *name, int width, int height);
 /* A text between gnuplot's single quotes. */
 void picture_quote(FILE *to, const char *text);
@@ -262,8 +265,8 @@ const char *edit_title(edit e);
 typedef struct surgeon surgeon;
 surgeon *surgeon_new(pal_params *params, pal_tape *tape, int64_t layers);
 void surgeon_free(surgeon *s);
-/* Whether a layer has what the edit is about; known after a pass between surgeon_begin of NOTHING
- * and surgeon_end. */
+/* Whether a layer has what the edit changes. It is known after a pass between surgeon_begin with
+ * NOTHING and surgeon_end. */
 bool surgeon_can(const surgeon *s, int64_t layer, edit e);
 /* Changes weights if the edit is one of weights; surgeon_end puts them back. */
 void surgeon_begin(surgeon *s, int64_t layer, edit e);

@@ -19,7 +19,7 @@ enum { FLAGS_MOST = 64, FLAGS_TEXT = 2048 }; /* rows of all sections; room for h
 
 /* Some options that belong together. */
 typedef struct flags_section {
-    const char *title; /* their heading in --help; NULL: they go on with the section before */
+    const char *title; /* their heading in --help; NULL: they belong to the section before */
     const pal_keys *keys;
     size_t offset; /* of the struct of the keys in the struct of all options */
 } flags_section;
@@ -41,7 +41,7 @@ int flags_find(const flags_section *section, int sections, const char *name);
 /* Sets row i from text. PAL_EVALUE, as pal_keys_set. */
 PAL_CHECKED pal_status flags_set(const flags_section *section, int sections, int i, void *to,
                                  const char *prefix, const char *value, pal_error *error);
-/* What is said of a name that no row has: it lists those there are. PAL_EVALUE. */
+/* Sets the error for a name that no row has, which lists all names. Returns PAL_EVALUE. */
 pal_status flags_unknown(const flags_section *section, int sections, const char *prefix,
                          const char *name, pal_error *error);
 /* A value that a flag cannot have ends the program with a message of argp. */

@@ -53,13 +53,14 @@ typedef struct rows_data {
 } rows_data;
 
 /*
- * The tokens that the options ask for. What a checkpoint names is compared with its checksum; of a
- * text, the copy that train_lm keeps beside the checkpoint is read. Only regular files are: a name
- * out of a file is not trusted. PAL_EVALUE, PAL_EIO, PAL_EFORMAT, PAL_ENOMEM.
+ * Reads the tokens that the options ask for. Data that a checkpoint names must have its checksum.
+ * For a text, it reads the copy that train_lm keeps beside the checkpoint. It opens only regular
+ * files, because a name that comes from a file is not trusted. PAL_EVALUE, PAL_EIO, PAL_EFORMAT,
+ * PAL_ENOMEM.
  */
 PAL_CHECKED pal_status rows_read(rows *r, const source_opts *o, rows_data data, pal_error *error);
 void rows_free(rows *r);
-/* Tokens of a task: 0 if `data` is none. */
+/* The number of tokens of a task; 0 if `data` is no task. */
 int64_t rows_task_vocab(const char *data);
 
 /* ---- script.c: sequences made by hand ---- */

@@ -1,6 +1,6 @@
 /*
- * observation.h - what examples/inspect has seen of a memory, from whatever source, and what can be
- * computed from it. Letters as in layers/layers.h.
+ * observation.h - what examples/inspect has recorded of a memory, from any source, and what is
+ * computed from that. Letters as in layers/layers.h.
  *
  * Every head of every layer is one record. Its inputs are those of the rule, written in the form of
  * GDN-2, which contains the others:
@@ -8,8 +8,8 @@
  *     S_t = (I - k_t (b_t*k_t)^T) diag(exp g_t) S_{t-1} + k_t (w_t*v_t)^T
  *     o_t = scale S_t^T q_t
  *
- * A rule with one gate a head has it in every channel here (KDA, GDN, DeltaNet: b = w = beta;
- * Mamba-2: b = 0, w = dt), and the number of channels that it really has beside it.
+ * If a rule has one gate for a head, that number is in every channel here (KDA, GDN, DeltaNet: b =
+ * w = beta; Mamba-2: b = 0, w = dt). Another field has the true number of channels.
  */
 #ifndef INSPECT_OBSERVATION_H
 #define INSPECT_OBSERVATION_H
@@ -97,8 +97,9 @@ void ob_free(observation *ob);
 double *ob_reals(int64_t n);
 /* A copy of `size` bytes with a 0 behind them, or the end of the program. */
 char *ob_copy(const void *byte, int64_t size);
-/* A text that any terminal, page and figure can show: what is no printable UTF-8 becomes \xNN, the
- * end of a line \n, a space alone an open box. To be freed; ends the program if memory does. */
+/* A text that every terminal, page and figure can show. Bytes that are not printable UTF-8 become
+ * \xNN, the end of a line \n, and a text of one space an open box. The caller frees it. If there is
+ * no memory, the program ends. */
 char *ob_shown(const void *byte, int64_t size);
 double ob_norm(const double *x, int64_t n);
 /* Mean of x[n]; 0 of none. */

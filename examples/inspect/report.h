@@ -8,9 +8,10 @@
 
 /* ---- screen.c ---- */
 
-/* A line a head, and if there are one or two, a line a token of each. */
+/* One line for each head; if there are only one or two heads, also one line for each of their
+ * tokens. */
 void report_screen(const observation *ob, FILE *to);
-/* What every model says after every token, by the names of a sequence made by hand. */
+/* What every model returns after every token, in the names of a sequence made by hand. */
 void report_readings(const observation *ob, FILE *to);
 
 /* ---- csv.c ---- */
@@ -37,7 +38,7 @@ PAL_CHECKED pal_status report_figures_tidy(const observation *ob, const char *fo
 
 /* ---- page.c ---- */
 
-/* index.html: everything in one file that needs no other and no network. */
+/* index.html: everything in one file, which needs no other file and no network. */
 PAL_CHECKED pal_status report_page(const observation *ob, const char *folder, pal_error *error);
 
 /* ---- What they share (observation.c) ---- */

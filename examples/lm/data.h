@@ -24,19 +24,20 @@ PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool res
                                     pal_error *error);
 void lm_data_close(lm_data *data);
 
-/* Whether a file is to be opened as a store of tokens, whose opening says what is wrong if it is
- * another kind of HDF5; everything else is a text. */
+/* Whether a file has to be opened as a store of tokens: it is HDF5. If it is HDF5 of another kind,
+ * opening it gives the error. All other files are texts. */
 bool lm_data_is_store(const char *path);
 
 enum { LM_LOOKED_AT = 1 << 24 };
-/* Bits that a byte of text costs a model that knows how often each token occurs and nothing else;
- * of the first LM_LOOKED_AT tokens. 0 after an error. */
+/* The bits per byte of a model that knows only how often each token occurs, over the first
+ * LM_LOOKED_AT tokens. 0 after an error. */
 double lm_data_entropy(pal_tokens *store);
-/* The mean loss over the held-out part, of all ranks, in bits per byte of its text; NaN if a signal
- * asks to stop (pal_stop_requested), which does not wait for the end of the part. */
+/* The mean loss over the held-out split, of all ranks, in bits per byte of its text. If a signal
+ * asks to stop (pal_stop_requested), it returns NaN at once. */
 PAL_CHECKED pal_status lm_data_score(const lm_data *data, pal_lm *lm, pal_tape *tape, double *value,
                                      pal_error *error);
-/* Goes on after the first tokens of the data, in constant memory, and writes both. */
+/* Continues the first tokens of the data, in constant memory, and writes them and the continuation.
+ */
 void lm_data_sample(const lm_data *data, pal_lm *lm, pal_tape *tape, const lm_options *o, FILE *to);
 
 #endif

@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-/* A copy of the first n bytes of a text, ended by NUL; of equal texts it is the same. Without
- * memory the program ends. */
+/* A copy of the first n bytes of a text, with a NUL at the end. Equal texts get the same copy. If
+ * there is no memory, the program ends. */
 const char *lm_keep(const char *text, size_t n);
 
 #endif

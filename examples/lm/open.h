@@ -9,9 +9,10 @@
 enum { LM_SUM = 24 }; /* room for a sum */
 
 /*
- * pal_lm_open, and all flags of the run that its description tells: their moving average, which is
- * what best.txt scores, if the file has one and `last` does not ask for the parameters of the last
- * step. vocab, width and layers are those of the model. *file is given back by pal_lm_close.
+ * Calls pal_lm_open, and reads all flags of the run from the description. If the file has the
+ * moving average of the parameters (which best.txt scores), the model gets that, unless `last` asks
+ * for the parameters of the last step. vocab, width and layers are those of the model. pal_lm_close
+ * frees *file.
  */
 PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last,
                                pal_error *error);

@@ -1,9 +1,10 @@
 /*
- * options.h - what train_lm can be told, on the command line and in a file.
+ * options.h - the options of train_lm, on the command line and in a file.
  *
  * A file has lines `name = value` with the names of the flags, and comments: lines that begin with
- * #. What the command line says wins. The same text, of every flag that shapes a run, is config.txt
- * of its folder and lies in its checkpoints: a run that is continued takes the flags from there.
+ * #. The command line has priority over the file. The same text, with every flag that shapes a run,
+ * is config.txt of its folder and is in its checkpoints. A run that is continued takes the flags
+ * from there.
  */
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
@@ -23,8 +24,8 @@ typedef struct lm_options {
     uint64_t given;
 } lm_options;
 
-/* Reads the command line and the file that --config names; a mistake is told on stderr and ends the
- * program, and so does --print-config. */
+/* Reads the command line and the file that --config names. A mistake is reported on stderr and ends
+ * the program. --print-config ends it too. */
 void lm_options_parse(lm_options *o, int argc, char **argv);
 
 /* The flags that shape a run as lines of a file, for free(). Without memory the program ends. */
@@ -32,8 +33,9 @@ char *lm_options_text(const lm_options *o);
 /* Defaults, and then what the text of a checkpoint says. PAL_EFORMAT by line. */
 PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_error *error);
 /*
- * The flags of a run that is continued: those not given are taken over; one that is given, may not
- * change and differs is PAL_EVALUE, by name. So are other --steps, where the schedule ends at them.
+ * The flags of a run that is continued. Flags that were not given are taken from the old run.
+ * PAL_EVALUE names a flag that was given and differs although it must not change. --steps is such a
+ * flag if the schedule depends on it.
  */
 PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
 

@@ -1,10 +1,10 @@
 /*
- * program.h - what the programs of the tasks have in common, and that is all but the words.
+ * program.h - what the programs of the tasks share, which is everything except their texts.
  *
- * A program says how it is called, what it explains in --help, which options its task has and what
- * is to be seen in the results. task_main does the rest: it makes the task and a model from the
- * command line, trains, prints a line a look and the table of results, and leaves start.h5 and
- * model.h5 in --out.
+ * A program gives its name, its text for --help, the options of its task, and a text after the
+ * results. task_main does the rest: it makes the task and a model from the command line, trains,
+ * prints one line for each look and the table of results, and writes start.h5 and model.h5 to
+ * --out.
  */
 #ifndef TASKS_PROGRAM_H
 #define TASKS_PROGRAM_H

@@ -1,7 +1,7 @@
 /*
  * save.h - a model of a task as a checkpoint, described by the text of examples/lm/options.h whose
- * `data` is the text of the task. Whoever opens one by lm_open makes the task of that text by
- * task_new.
+ * `data` is the text of the task. A program that opens one by lm_open makes the task
+ * from that text by task_new.
  */
 #ifndef TASKS_SAVE_H
 #define TASKS_SAVE_H
@@ -9,7 +9,8 @@
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
 
-/* Fills in what a task and a run say of a model's description: data, vocab, len and the updates. */
+/* Fills in the options of a model's description that follow from a task and a run: data, vocab, len
+ * and the updates. */
 void task_describe(lm_options *o, const task *t, const task_run *run);
 /* Replaces FOLDER/NAME (the folder is made) by a checkpoint of the parameters after `step` steps.
  */

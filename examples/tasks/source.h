@@ -1,6 +1,6 @@
 /*
- * source.h - what the data of a model are: a task, a store of tokens or a text. Programs that take
- * any of them ask here.
+ * source.h - what the data of a model are: a task, a store of tokens or a text. All programs that
+ * accept any of these use this function.
  */
 #ifndef TASKS_SOURCE_H
 #define TASKS_SOURCE_H
@@ -13,13 +13,12 @@ typedef struct data_source {
     char path[PAL_PATH]; /* of a store or a text */
 } data_source;
 
-/* Whether the text calls itself a task: what is wrong with it is then what task_new says. */
+/* Whether the text begins with the name of a task. If it is wrong, task_new gives the error. */
 bool data_names_task(const char *data);
 /*
- * In this order: the task that `data` names; the store of that name; the copy of a text that
- * train_lm keeps beside `checkpoint` (NULL: nothing is beside it), as a store; a text of that name.
- * Nothing but regular files is opened, since the name may be out of a file from elsewhere.
- * PAL_EVALUE.
+ * Finds what `data` names. It tries in this order: a task; a store; the store in which train_lm
+ * keeps a copy of a text beside `checkpoint` (NULL: there is none); a text. Only regular files are
+ * opened, because the name may come from a file that is not trusted. PAL_EVALUE.
  */
 PAL_CHECKED pal_status data_find(data_source *d, const char *data, const char *checkpoint,
                                  pal_error *error);

@@ -1,16 +1,16 @@
 /*
- * tasks.h - synthetic tasks that tell memories apart: what they ask, rows of them from a seed, and
- * how well a model answers.
+ * tasks.h - synthetic tasks that show differences between memories: their rows, made from a seed,
+ * and tests of how well a model answers.
  *
  * A task is made from text, `name[:key=value...]`, as mixers are:
  * "mqar:vocab=128:len=64:pairs=4,8,16". It has points, degrees of difficulty (a length, a number of
- * pairs), some for training and some for tests. A row of a point is a function of (task, split,
- * seed, number of the row) alone: data are neither stored nor shuffled, and any process that asks
- * for row 1000 of seed 3 gets the same one.
+ * pairs), some for training and some for tests. A row of a point depends only on (task, split,
+ * seed, number of the row). So data are neither stored nor shuffled, and every process gets the
+ * same row 1000 of seed 3.
  *
  * Targets follow the library's language model: targets[t] is what should follow tokens[0..t],
- * PAL_IGNORE where nothing is asked. Rows shorter than the longest are filled at the end, where
- * nothing is asked.
+ * PAL_IGNORE where nothing is asked. Shorter rows are filled at the end, and nothing is asked
+ * there.
  */
 #ifndef TASKS_H
 #define TASKS_H
@@ -46,8 +46,8 @@ const char *task_names(int i);
 const char *task_help(int i);
 
 /* Rows first .. first+B-1 of a point, tokens and targets [B, len of the point]. Training rows and
- * test rows are drawn apart: where a task has many different rows they have none in common, where
- * it has few (copy of 2 symbols and 4 tokens has 4) they are the same ones. */
+ * test rows are drawn separately. If a task has many different rows, the two have none in common;
+ * if it has few (copy of 2 symbols and 4 tokens has 4), they are the same. */
 void task_rows(const task *t, task_split split, int point, uint64_t seed, int64_t first, int64_t B,
                int64_t *tokens, int64_t *targets);
 /* The point of training batch n = 0, 1, ..., drawn by the weights from (seed, n). */

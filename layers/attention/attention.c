@@ -62,19 +62,19 @@ static bool fit_options(pal_frame *f, const pal_attention_opts *opts)
     return true;
 }
 
-/* Puts what earlier ranks have of the sequence that goes on into this stretch before its keys and
- * values, in[1] and in[2]. */
-static void keys_of_parts(pal_frame *f, const pal_stretch *s, const pal_attention_opts *opts,
+/* Puts the keys and values that earlier ranks have of the first sequence before those of this part,
+ * in[1] and in[2]. */
+static void keys_of_parts(pal_frame *f, const pal_part *s, const pal_attention_opts *opts,
                           int64_t pieces, const int64_t *offsets, pal_tensor in[3])
 {
     const int64_t S = f->size['S'], n = opts->window ? opts->window - 1 : INT64_MAX;
     const int64_t first = pieces > 1 ? S - f->size['T'] + offsets[pieces - 1] : 0;
-    const pal_offer *offers = pal_stretch_offers(f, s, S - first);
+    const pal_offer *offers = pal_part_offers(f, s, S - first);
     for (int i = 1; i < 3 && offers; i++) {
         pal_tensor before = pal_before(s, offers, pal_slice(in[i], 1, first, S, 1), n);
         in[i] = pal_concat(2, (pal_tensor[]){before, in[i]}, 1);
     }
-    if (offers) f->size['S'] += pal_stretch_before(offers, s->comm->rank, n);
+    if (offers) f->size['S'] += pal_part_before(offers, s->comm->rank, n);
 }
 
 pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention_opts opts)
@@ -91,8 +91,8 @@ pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention
         if (!offsets) return pal_frame_poison(&f);
     }
     pal_tensor in[] = {a[0].t, a[1].t, a[2].t, opts.offsets}, out;
-    const pal_stretch stretch = pal_stretch_of(opts.parts, opts.continued, offsets ? sequences : 0);
-    if (stretch.comm) keys_of_parts(&f, &stretch, &opts, sequences, offsets, in);
+    const pal_part part = pal_part_of(opts.parts, opts.continued, offsets ? sequences : 0);
+    if (part.comm) keys_of_parts(&f, &part, &opts, sequences, offsets, in);
     if (pal_tape_status(f.tape) != PAL_OK) return pal_frame_poison(&f);
     int64_t S = f.size['S'], D = f.size['D'];
     bool all = opts.window == 0 || opts.window > S;

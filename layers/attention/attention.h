@@ -1,5 +1,5 @@
 /*
- * attention.h - softmax attention: what its kernels are told, and the table of them.
+ * attention.h - the kernels of softmax attention: their arguments, and their table.
  *
  * A lane is one kv head of one sequence, with the G query heads that read it. Positions count from
  * the sequence's first key; query t of T stands at position S - T + t. Work is cut into blocks of
@@ -9,30 +9,31 @@
  *     absorb   S = Q K^T; the running maximum m, sum l and output O of softmax(S) V
  *     pair     P = exp(S - lse), dS = P*(dO V^T - delta); dV += P^T dO, dK += dS^T Q, dQ += dS K
  *
- * Buffers are rows of `ld` elements with zeros past D, but for the transposed blocks, which are
- * panels of a few keys: [keys / panel][Dp][panel].
+ * Buffers are rows of `ld` elements, with zeros past D. Only the transposed blocks are panels of a
+ * few keys: [keys / panel][Dp][panel].
  */
 #ifndef PAL_ATTENTION_H
 #define PAL_ATTENTION_H
 
 #include "layers/lane.h"
 
-enum { PAL_ATTENTION_KEYS = 64 }; /* of a block: a multiple of every panel */
+enum { PAL_ATTENTION_KEYS = 64 }; /* keys in a block: a multiple of every panel */
 
 typedef struct pal_attention_shape {
     int64_t D, Dp, ld; /* head width; rounded up to whole panels; from row to row of a buffer */
     int64_t keys_ld;   /* from row to row of P and dS */
-    int64_t window;    /* a query sees the last so many keys; at most what there are */
+    int64_t window;    /* how many of the last keys a query sees; at most the number of keys */
     double scale;      /* of q */
 } pal_attention_shape;
 
 typedef struct pal_queries {
-    int64_t first, count;       /* the first one's position; the others follow */
-    void *Q, *O;                /* rows, up to whole tiles; Q carries the scale */
-    void *m, *l;                /* running maximum, an element a row; sum, a vector a row */
-    void *dO, *lse, *delta, *P; /* backward: rows, an element a row, and P [queries][keys] */
-    void *dS, *dQ;              /* the same, and rows */
-    pal_ahead ahead;            /* absorb: the keys and values of the next block */
+    int64_t first, count; /* the position of the first query; the others follow */
+    void *Q, *O;          /* rows, rounded up to whole tiles; Q is already scaled */
+    void *m, *l;          /* running maximum, one element per row; sum, one vector per row */
+    void *dO, *lse, *delta,
+        *P;          /* backward: dO rows; lse, delta one element per row; P [queries][keys] */
+    void *dS, *dQ;   /* dS like P; dQ rows */
+    pal_ahead ahead; /* absorb: the keys and values of the next block */
 } pal_queries;
 
 typedef struct pal_keys {
@@ -43,9 +44,9 @@ typedef struct pal_keys {
 } pal_keys;
 
 typedef struct pal_attention_table {
-    int64_t panel; /* Dp is a multiple of it */
-    int64_t lanes; /* elements of a vector */
-    int64_t rows;  /* blocks of queries have room for a multiple of so many */
+    int64_t panel;  /* Dp is a multiple of it */
+    int64_t vector; /* elements of a vector */
+    int64_t rows;   /* buffers of queries have a multiple of this number of rows */
     /* x and the others are rows from the block's first token on. */
     void (*load_keys)(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x);
     void (*start)(const pal_attention_shape *s, pal_rows q, pal_queries *x);

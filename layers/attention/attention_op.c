@@ -1,12 +1,12 @@
 /*
- * attention_op.c - the operation behind pal_attention: which blocks meet, in which order, and where
- * they are in memory.
+ * attention_op.c - the operation behind pal_attention: the order of pairs of blocks, and where they
+ * are in memory.
  *
  * Forward, a thread takes a block of queries of all heads that share a kv head through the keys
- * that they see. Backward has two schedules. With lanes enough for the team, a thread takes a
- * whole lane through all pairs of blocks, each made once. With fewer, key blocks are done apart,
- * for dk and dv, and then query blocks, for dq, and each pair is made twice. The sums of both run
- * in the same order, so the number of threads does not show in the results.
+ * that they see. Backward has two schedules. If there are enough lanes for the team, a thread
+ * takes a whole lane and computes each pair of blocks once. With fewer lanes, threads share the key
+ * blocks, for dk and dv, and then the query blocks, for dq; each pair is computed twice. Both add
+ * in the same order, so results do not depend on the number of threads.
  */
 #include "layers/attention/attention_op.h"
 #include "layers/attention/attention.h"
@@ -51,7 +51,7 @@ static problem problem_of(const pal_call *call, bool back)
                  .group = q->shape[2] / k->shape[2]};
     p.longest = pal_sequence_longest(&p.seq);
     int64_t D = q->shape[3], Dp = pal_round_up_count(D, table->panel);
-    /* A panel more than is needed, so that rows do not all fall into the same sets of a cache. */
+    /* One panel more than needed, so that rows do not all fall into the same sets of a cache. */
     p.shape = (pal_attention_shape){.D = D,
                                     .Dp = Dp,
                                     .ld = Dp + table->panel,
@@ -154,7 +154,7 @@ static forward_space carve_forward(pal_carver *c, const problem *p)
     for (int64_t g = 0; g < p->group; g++) {
         pal_queries x = {.Q = carve_rows(c, p, rows), .O = carve_rows(c, p, rows), .P = P};
         x.m = pal_carve(c, (size_t)rows * p->size);
-        x.l = pal_carve(c, (size_t)(rows * p->table->lanes) * p->size);
+        x.l = pal_carve(c, (size_t)(rows * p->table->vector) * p->size);
         if (f.queries) f.queries[g] = x;
     }
     return f;
@@ -197,7 +197,7 @@ static size_t back_bytes(const problem *p, bool whole_lanes)
     return c.used;
 }
 
-/* Whether there are lanes enough for the team. */
+/* Whether there are enough lanes for the team. */
 static bool by_lanes(const problem *p, int team) { return p->seq.count * p->HKV >= team; }
 
 /* ---- Forward ---- */

@@ -47,7 +47,7 @@ static void begin(angles *a, int64_t half, double base, int64_t position)
     }
 }
 
-/* On by one position: within a block that costs a few roundings of a double. */
+/* Moves by one position. Within a block this costs a few roundings of a double. */
 static void advance(angles *a, int64_t half)
 {
     for (int64_t c = 0; c < half; c++) {
@@ -145,12 +145,12 @@ pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts)
         good = (offsets = pal_frame_offsets(&f, opts.offsets, f.size['B'], f.size['T'],
                                             &sequences)) != NULL;
     if (!good) return pal_frame_poison(&f);
-    const pal_stretch stretch = pal_stretch_of(opts.parts, opts.continued, sequences);
-    if (stretch.comm) {
+    const pal_part part = pal_part_of(opts.parts, opts.continued, sequences);
+    if (part.comm) {
         const int64_t first = offsets ? offsets[sequences - 1] : 0;
-        const pal_offer *offers = pal_stretch_offers(&f, &stretch, f.size['T'] - first);
+        const pal_offer *offers = pal_part_offers(&f, &part, f.size['T'] - first);
         if (!offers) return pal_frame_poison(&f);
-        o.before = pal_stretch_before(offers, stretch.comm->rank, INT64_MAX);
+        o.before = pal_part_before(offers, part.comm->rank, INT64_MAX);
     }
     const pal_tensor in[] = {a.t, opts.offsets};
     pal_tensor out;

@@ -134,16 +134,16 @@ INLINE void tile_triangle(tile *t, left x, bool upper, int64_t r, int64_t n, con
     }
 }
 
-/* ---- Across lanes ---- */
+/* ---- Across elements ---- */
 
-static inline V lane_numbers(void)
+static inline V element_numbers(void)
 {
     V n = {0};
     for (int l = 0; l < VL; l++) n[l] = (R)l;
     return n;
 }
 
-/* Lane i is the sum of the lanes of x[i], i < VL. */
+/* Element i is the sum of the elements of x[i], i < VL. */
 INLINE V sums_of(const V *x)
 {
     V y[VL];

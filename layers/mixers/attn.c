@@ -16,7 +16,8 @@ static const double NORM_EPS = 1e-5;
 static const char *const names[3] = {"q", "k", "v"};
 enum { SWA_WINDOW = 2048, MOST_DIM = 128 };
 
-/* Puts what the state has before k or v, and leaves in it what later queries may see. */
+/* Joins the keys or values of the state and the new ones, and stores in the state those that later
+ * queries may see. */
 static pal_tensor with_past(const attn *m, pal_tensor *past, pal_tensor x)
 {
     if (!pal_is_none(*past)) x = pal_concat(2, (const pal_tensor[]){*past, x}, 1);
@@ -25,29 +26,29 @@ static pal_tensor with_past(const attn *m, pal_tensor *past, pal_tensor x)
     return x;
 }
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
 {
     const attn *m = (const attn *)mixer;
-    pal_mixer_state *state = run->state;
+    pal_mixer_state *state = call->state;
     const pal_rotary_opts rotary = {.base = m->opts.rope_theta,
                                     .start = state ? state->seen : 0,
-                                    .offsets = run->opts.offsets,
-                                    .parts = run->opts.parts,
-                                    .continued = run->opts.continued};
+                                    .offsets = call->opts.offsets,
+                                    .parts = call->opts.parts,
+                                    .continued = call->opts.continued};
     const pal_attention_opts how = {.window = m->opts.window_size,
-                                    .offsets = run->opts.offsets,
-                                    .composed = run->opts.mode == PAL_RULE_COMPOSED,
-                                    .parts = run->opts.parts,
-                                    .continued = run->opts.continued};
+                                    .offsets = call->opts.offsets,
+                                    .composed = call->opts.mode == PAL_RULE_COMPOSED,
+                                    .parts = call->opts.parts,
+                                    .continued = call->opts.continued};
     pal_tensor qkv[3];
     for (int i = 0; i < 3; i++) {
         qkv[i] = pal_project_heads(x, m->weight[i], m->bias[i], i ? m->HKV : m->H, m->D);
         if (i < 2 && m->opts.qk_norm) qkv[i] = pal_rms_norm(qkv[i], m->norm[i], NORM_EPS);
         if (i < 2) qkv[i] = pal_rotary(qkv[i], rotary);
     }
-    for (int i = 0; i < 3; i++) pal_run_show(run, names[i], &qkv[i]);
-    const bool packed = !pal_is_none(run->opts.offsets);
-    if (state && (packed || (run->opts.parts && run->opts.parts->size > 1))) {
+    for (int i = 0; i < 3; i++) pal_mixer_show(call, names[i], &qkv[i]);
+    const bool packed = !pal_is_none(call->opts.offsets);
+    if (state && (packed || (call->opts.parts && call->opts.parts->size > 1))) {
         pal_node *n = x.node;
         pal_fail(n->owner, PAL_EVALUE, "%s: %s leave no state to go on from", mixer->name,
                  packed ? "packed sequences" : "sequences over processes");
@@ -56,12 +57,12 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *r
     if (state) {
         state->seen += pal_dim(x, 1);
         for (int i = 1; i < 3; i++) {
-            pal_tensor *past = pal_run_part(run, names[i]);
+            pal_tensor *past = pal_mixer_find_part(call, names[i]);
             if (past) qkv[i] = with_past(m, past, qkv[i]);
         }
     }
     pal_tensor y = pal_attention(qkv[0], qkv[1], qkv[2], how);
-    pal_run_show(run, "o", &y);
+    pal_mixer_show(call, "o", &y);
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), m->H * m->D));
     return pal_linear(y, m->o_proj, PAL_NONE);
 }

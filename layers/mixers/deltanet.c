@@ -13,24 +13,24 @@ typedef struct deltanet {
     pal_tensor b_proj, g_proj, o_norm, o_proj;
 } deltanet;
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
 {
     const deltanet *m = (const deltanet *)mixer;
     const pal_heads *h = &m->h;
     pal_tensor qkv[3];
-    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_qkv_forward(&m->qkv, h, x, call, qkv);
     pal_tensor beta = pal_sigmoid(pal_linear(x, m->b_proj, PAL_NONE)); /* [B,T,HV] */
     if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
-    pal_run_show(run, "beta", &beta);
-    pal_rule_opts opts = pal_run_rule(run, &pal_rule_deltanet);
-    pal_run_delta(run, PAL_NONE, PAL_NONE, 0, qkv, NULL, &opts);
+    pal_mixer_show(call, "beta", &beta);
+    pal_rule_opts opts = pal_mixer_rule(call, &pal_rule_deltanet);
+    pal_mixer_delta(call, PAL_NONE, PAL_NONE, 0, qkv, NULL, &opts);
     pal_rule_out out = pal_deltanet(qkv[0], qkv[1], qkv[2], beta, opts);
-    pal_run_done(run, &pal_rule_deltanet, &out);
+    pal_mixer_done(call, &pal_rule_deltanet, &out);
 
     pal_gate kind = m->opts.use_gate ? PAL_GATE_SILU : PAL_GATE_NONE;
     pal_tensor gate =
         m->opts.use_gate ? pal_project_heads(x, m->g_proj, PAL_NONE, h->HV, h->V) : PAL_NONE;
-    pal_run_show(run, "gate", &gate);
+    pal_mixer_show(call, "gate", &gate);
     pal_tensor y = pal_gated_rms_norm(out.o, gate, m->o_norm,
                                       (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));

@@ -14,26 +14,26 @@ typedef struct gdn {
     pal_tensor a_proj, b_proj, g_proj, A_log, dt_bias, o_norm, o_proj;
 } gdn;
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
 {
     const gdn *m = (const gdn *)mixer;
     const pal_heads *h = &m->h;
     pal_tensor qkv[3];
-    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_qkv_forward(&m->qkv, h, x, call, qkv);
     pal_tensor beta = pal_sigmoid(pal_linear(x, m->b_proj, PAL_NONE)); /* [B,T,HV] */
     if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
-    pal_run_show(run, "beta", &beta);
+    pal_mixer_show(call, "beta", &beta);
     pal_tensor f = pal_linear(x, m->a_proj, PAL_NONE);
     /* f [B,T,HV] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
-    pal_rule_opts opts = pal_run_rule(run, &pal_rule_gdn);
-    pal_run_delta(run, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
+    pal_rule_opts opts = pal_mixer_rule(call, &pal_rule_gdn);
+    pal_mixer_delta(call, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
     pal_rule_out out = pal_gdn(qkv[0], qkv[1], qkv[2], f, beta, opts);
-    pal_run_done(run, &pal_rule_gdn, &out);
+    pal_mixer_done(call, &pal_rule_gdn, &out);
 
     pal_gate kind = m->opts.no_gate ? PAL_GATE_NONE : PAL_GATE_SILU;
     pal_tensor gate =
         m->opts.no_gate ? PAL_NONE : pal_project_heads(x, m->g_proj, PAL_NONE, h->HV, h->V);
-    pal_run_show(run, "gate", &gate);
+    pal_mixer_show(call, "gate", &gate);
     pal_tensor y = pal_gated_rms_norm(out.o, gate, m->o_norm,
                                       (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));

@@ -2,8 +2,8 @@
  * gdn2.c - the Gated DeltaNet-2 layer (arXiv 2605.22791, section 3).
  *
  * Erase gate b and decay g are channel-wise over keys and belong to key heads; the write gate w is
- * channel-wise over values. The decay and the output gate come from products through a narrow
- * middle of V channels, without a nonlinearity between the halves.
+ * channel-wise over values. The decay and the output gate come from two products with V channels
+ * between them, without a nonlinearity.
  */
 #include "layers/mixers/internal.h"
 
@@ -15,38 +15,38 @@ typedef struct gdn2 {
     pal_tensor b_proj, w_proj, f_proj[2], g_proj[2], g_bias, A_log, dt_bias, o_norm, o_proj;
 } gdn2;
 
-/* A gate's mean over its channels, for the ablations; the rule's products broadcast it back. */
+/* The mean of a gate over its channels, for ablations; it broadcasts again in the rule. */
 static pal_tensor scalar_if(bool scalar, pal_tensor gate)
 {
     return scalar ? pal_expand(pal_mean(gate, -1, true), pal_shape_of(gate)) : gate;
 }
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
 {
     const gdn2 *m = (const gdn2 *)mixer;
     const pal_heads *h = &m->h;
     pal_tensor qkv[3];
-    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_qkv_forward(&m->qkv, h, x, call, qkv);
     pal_tensor b = pal_sigmoid(pal_project_heads(x, m->b_proj, PAL_NONE, h->H, h->K));
     pal_tensor w = pal_sigmoid(pal_project_heads(x, m->w_proj, PAL_NONE, h->HV, h->V));
     if (m->opts.allow_neg_eigval) b = pal_affine(b, 2, 0);
     b = scalar_if(m->opts.scalar_erase, b);
     w = scalar_if(m->opts.scalar_write, w);
-    pal_run_show(run, "b", &b);
-    pal_run_show(run, "w", &w);
+    pal_mixer_show(call, "b", &b);
+    pal_mixer_show(call, "w", &w);
     pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
     f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->H, h->K);
     /* f [B,T,H,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
-    pal_rule_opts opts = pal_run_rule(run, &pal_rule_gdn2);
-    pal_run_delta(run, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
+    pal_rule_opts opts = pal_mixer_rule(call, &pal_rule_gdn2);
+    pal_mixer_delta(call, m->A_log, m->dt_bias, 0, qkv, &f, &opts);
     pal_rule_out out = pal_gdn2(qkv[0], qkv[1], qkv[2], f, b, w, opts);
-    pal_run_done(run, &pal_rule_gdn2, &out);
+    pal_mixer_done(call, &pal_rule_gdn2, &out);
 
     pal_tensor gate = PAL_NONE;
     if (m->opts.output_gate != PAL_GATE_NONE) {
         gate = pal_linear(x, m->g_proj[0], PAL_NONE);
         gate = pal_project_heads(gate, m->g_proj[1], m->g_bias, h->HV, h->V);
-        pal_run_show(run, "gate", &gate);
+        pal_mixer_show(call, "gate", &gate);
     }
     pal_tensor y = pal_gated_rms_norm(
         out.o, gate, m->o_norm, (pal_gated_norm_opts){.eps = h->eps, .gate = m->opts.output_gate});

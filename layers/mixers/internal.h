@@ -1,6 +1,6 @@
 /*
- * internal.h - what stands behind a mixer: one call of it, its options as text, and what the delta
- * layers have in common.
+ * internal.h - how a mixer is made: its type, one call of it, its options as text, and what the
+ * delta layers share.
  */
 #ifndef PAL_MIXERS_INTERNAL_H
 #define PAL_MIXERS_INTERNAL_H
@@ -12,25 +12,25 @@
 #include "layers/rules/rule.h"
 
 /* One call of a mixer. */
-typedef struct pal_run {
-    pal_mixer_state *state; /* NULL: from the start */
+typedef struct pal_mixer_call {
+    pal_mixer_state *state; /* NULL: sequences start here */
     pal_run_opts opts;
-} pal_run;
+} pal_mixer_call;
 
-/* What a mixer remembers: the parts of its state, and their shapes. */
+/* What a mixer remembers between calls: the parts of its state, and their shapes. */
 typedef struct pal_remembered {
     int parts;
     struct {
         const char *name;
         pal_shape shape;
     } part[PAL_MIXER_PARTS];
-    bool counts; /* the number of tokens, too */
+    bool counts; /* it also needs the number of tokens seen */
 } pal_remembered;
 
 /* The first member of every mixer. */
 struct pal_mixer {
     const char *name;
-    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_run *run);
+    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call);
     /* What it remembers of B sequences after `seen` tokens. */
     pal_remembered (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen);
 };
@@ -44,46 +44,47 @@ void pal_remember_rule(pal_remembered *m, const pal_rule *rule, int64_t S, int64
                        int64_t V);
 /* The name of the tail of convolution i. */
 const char *pal_conv_part(int i);
-/* Where the part of this name is in the state of this call, made if it was not there; NULL if there
- * is no state. */
-pal_tensor *pal_run_part(const pal_run *run, const char *name);
+/* Where the part of this name is in the state of this call. If the part is not there, it is added.
+ * NULL if there is no state. */
+pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *name);
 
-/* ---- A call (run.c) ---- */
+/* ---- A call (call.c) ---- */
 
-/* Shows *t to the hook, if there is one, and checks what it leaves; false: skip (x alone).
- */
-bool pal_run_show(const pal_run *run, const char *name, pal_tensor *t);
+/* Shows *t to the hook, if there is one, and checks what the hook leaves there. false: the mixer is
+ * to be skipped (only for x). */
+bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t);
 /* The options of a rule in this call. */
-pal_rule_opts pal_run_rule(const pal_run *run, const pal_rule *rule);
-/* For the delta rules: opts to bring q and k to unit length and g from its pre-activation on the
- * way; with a hook that is done here, and shown. g NULL: there is no decay. */
-void pal_run_delta(const pal_run *run, pal_tensor A_log, pal_tensor dt_bias, double lower_bound,
-                   pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
-/* Shows o and the state of a rule, and hands the state on. */
-void pal_run_done(const pal_run *run, const pal_rule *rule, pal_rule_out *out);
+pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule);
+/* For the delta rules. Without a hook it sets opts so that the rule normalises q and k and makes g
+ * from its pre-activation. With a hook it does this here and shows the results. g NULL: there is no
+ * decay. */
+void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt_bias,
+                     double lower_bound, pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
+/* Shows o and the state of a rule, and puts the state into the state of the call. */
+void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out);
 
 typedef struct pal_mixer_kind {
     const char *name;
-    pal_keys keys;    /* of its options, as text; zeros are the defaults */
+    pal_keys keys;    /* of its options; zeros are the defaults */
     size_t opts_size; /* bytes of the options */
     pal_mixer *(*create)(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
                          const void *opts, pal_rng *rng);
 } pal_mixer_kind;
-enum { PAL_MOST_SIZE = 1 << 30 }; /* of whole numbers among the options */
+enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options */
 
 #define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
 #include "layers/layers.def"
 
 /* ---- Lists (list.c) ---- */
 
-/* Entry i of a list: the text of its mixer, for free(), and what it says of its block, which is
- * left alone otherwise. */
+/* Reads entry i of a list. *mixer is the text of its mixer, for free(). Fields of *block that the
+ * entry does not name stay as they are. */
 PAL_CHECKED pal_status pal_mixers_entry(const char *list, int64_t i, char **mixer,
                                         pal_block_opts *block, pal_error *error);
 
 /* ---- The delta layers (qkv.c) ---- */
 
-/* What the delta layers have in common: sizes, and the path to q, k and v. */
+/* What the delta layers share: sizes, and the way from x to q, k and v. */
 typedef struct pal_heads {
     int64_t d, H, HV, K, V, conv; /* conv 0: none */
     bool conv_bias;
@@ -94,15 +95,15 @@ typedef struct pal_qkv {
     pal_tensor conv[3], conv_bias[3]; /* q, k, v */
 } pal_qkv;
 
-/* Fills in defaults (width * share over head_dim heads of at most most_K) and checks. */
+/* Fills in defaults and checks. By default K is at most most_K, and H is share * width / K. */
 bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand_v, int64_t most_K,
                     double share);
 void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);
 void pal_qkv_convolutions(pal_build *b, const pal_heads *h, pal_qkv *p);
 /* q, k [B,T,H,K], which the rule brings to unit length, and v [B,T,HV,V] of x [B,T,d]. */
-void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_mixer_call *call,
                      pal_tensor qkv[3]);
-/* As `remembers` of a mixer. */
+/* What a delta layer remembers; see `remembers` above. */
 pal_remembered pal_heads_remember(const pal_heads *h, const pal_rule *rule, int64_t B);
 /* x W^T as heads: [B,T,heads,width]. */
 pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, int64_t heads,

@@ -2,7 +2,7 @@
  * kda.c - the Kimi Delta Attention layer (arXiv 2510.26692).
  *
  * Decay is channel-wise and, like beta, belongs to value heads. Decay and output gate come from
- * products through a narrow middle of V channels.
+ * two products with V channels between them.
  */
 #include "layers/mixers/internal.h"
 
@@ -14,28 +14,28 @@ typedef struct kda {
     pal_tensor b_proj, f_proj[2], g_proj[2], g_bias, A_log, dt_bias, o_norm, o_proj;
 } kda;
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
 {
     const kda *m = (const kda *)mixer;
     const pal_heads *h = &m->h;
     pal_tensor qkv[3];
-    pal_qkv_forward(&m->qkv, h, x, run, qkv);
+    pal_qkv_forward(&m->qkv, h, x, call, qkv);
     pal_tensor beta = pal_sigmoid(pal_linear(x, m->b_proj, PAL_NONE)); /* [B,T,HV] */
     if (m->opts.allow_neg_eigval) beta = pal_affine(beta, 2, 0);
-    pal_run_show(run, "beta", &beta);
+    pal_mixer_show(call, "beta", &beta);
     pal_tensor f = pal_linear(x, m->f_proj[0], PAL_NONE);
     f = pal_project_heads(f, m->f_proj[1], PAL_NONE, h->HV, h->K);
     /* f [B,T,HV,K] becomes the log-decay, and q and k unit vectors, while the rule reads them. */
-    pal_rule_opts opts = pal_run_rule(run, &pal_rule_kda);
-    pal_run_delta(run, m->A_log, m->dt_bias, m->opts.lower_bound, qkv, &f, &opts);
+    pal_rule_opts opts = pal_mixer_rule(call, &pal_rule_kda);
+    pal_mixer_delta(call, m->A_log, m->dt_bias, m->opts.lower_bound, qkv, &f, &opts);
     pal_rule_out out = pal_kda(qkv[0], qkv[1], qkv[2], f, beta, opts);
-    pal_run_done(run, &pal_rule_kda, &out);
+    pal_mixer_done(call, &pal_rule_kda, &out);
 
     pal_tensor gate = PAL_NONE;
     if (m->opts.output_gate != PAL_GATE_NONE) {
         gate = pal_linear(x, m->g_proj[0], PAL_NONE);
         gate = pal_project_heads(gate, m->g_proj[1], m->g_bias, h->HV, h->V);
-        pal_run_show(run, "gate", &gate);
+        pal_mixer_show(call, "gate", &gate);
     }
     pal_tensor y = pal_gated_rms_norm(
         out.o, gate, m->o_norm, (pal_gated_norm_opts){.eps = h->eps, .gate = m->opts.output_gate});

@@ -49,7 +49,7 @@ static bool read_item(const char **at, int depth, item *it)
     return true;
 }
 
-/* The entries of a list, behind which *at stands then; 0: it is not well formed. */
+/* The number of entries of a list; *at moves to its end. 0: it is not well formed. */
 static int64_t count_list(const char **at, int depth)
 {
     int64_t n = 0;

@@ -24,7 +24,7 @@ static pal_tensor gated_norm(const mamba2 *m, pal_tensor y, pal_tensor z)
     return pal_gated_rms_norm(y, z, m->norm, opts);
 }
 
-static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *run)
+static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_mixer_call *call)
 {
     const mamba2 *m = (const mamba2 *)mixer;
     int64_t B = pal_dim(u, 0), T = pal_dim(u, 1), GN = m->G * m->N;
@@ -33,10 +33,10 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     if (!tape || pal_tape_status(tape) != PAL_OK) return zxbcdt;
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
     pal_short_conv_opts how = {.silu = true,
-                               .tail = pal_run_part(run, pal_conv_part(0)),
-                               .offsets = run->opts.offsets,
-                               .parts = run->opts.parts,
-                               .continued = run->opts.continued};
+                               .tail = pal_mixer_find_part(call, pal_conv_part(0)),
+                               .offsets = call->opts.offsets,
+                               .parts = call->opts.parts,
+                               .continued = call->opts.continued};
     pal_tensor conv = pal_short_conv(part[1], m->conv, m->conv_bias, how);
     pal_split(conv, -1, 3, (int64_t[]){m->di, GN, GN}, xbc);
 
@@ -48,17 +48,17 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_run *r
     pal_tensor x = pal_reshape(xbc[0], PAL_SHAPE(B, T, m->nh, m->P));
     pal_tensor k = pal_reshape(xbc[1], PAL_SHAPE(B, T, m->G, m->N));
     pal_tensor q = pal_reshape(xbc[2], PAL_SHAPE(B, T, m->G, m->N));
-    pal_run_show(run, "dt", &dt);
-    pal_run_show(run, "q", &q);
-    pal_run_show(run, "k", &k);
-    pal_run_show(run, "v", &x);
-    if (run->opts.hook) {
+    pal_mixer_show(call, "dt", &dt);
+    pal_mixer_show(call, "q", &q);
+    pal_mixer_show(call, "k", &k);
+    pal_mixer_show(call, "v", &x);
+    if (call->opts.hook) {
         pal_tensor g = pal_mul(dt, A);
-        pal_run_show(run, "g", &g);
+        pal_mixer_show(call, "g", &g);
     }
-    pal_rule_out out = pal_mamba2(x, dt, A, k, q, m->D, pal_run_rule(run, &pal_rule_mamba2));
-    pal_run_done(run, &pal_rule_mamba2, &out);
-    pal_run_show(run, "gate", &part[0]);
+    pal_rule_out out = pal_mamba2(x, dt, A, k, q, m->D, pal_mixer_rule(call, &pal_rule_mamba2));
+    pal_mixer_done(call, &pal_rule_mamba2, &out);
+    pal_mixer_show(call, "gate", &part[0]);
     pal_tensor y = gated_norm(m, pal_reshape(out.o, PAL_SHAPE(B, T, m->di)), part[0]);
     return pal_linear(y, m->out_proj, m->out_bias);
 }

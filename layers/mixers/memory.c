@@ -1,5 +1,5 @@
 /*
- * memory.c - what mixers remember from one piece of a sequence to the next: parts by name.
+ * memory.c - what mixers remember between calls: parts by name.
  */
 #include "layers/mixers/internal.h"
 
@@ -58,12 +58,12 @@ void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_tensor te
                          PAL_MIXER_PARTS);
 }
 
-pal_tensor *pal_run_part(const pal_run *run, const char *name)
+pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *name)
 {
-    if (!run->state) return NULL;
-    pal_mixer_part *p = find(run->state, name);
+    if (!call->state) return NULL;
+    pal_mixer_part *p = find(call->state, name);
     if (!p) { /* the caller has filled it with parts of other names */
-        pal_mixer_state_set(run->state, name, PAL_NONE);
+        pal_mixer_state_set(call->state, name, PAL_NONE);
         return NULL;
     }
     p->name = name;

@@ -21,21 +21,21 @@ const char *pal_mixer_name(const pal_mixer *mixer) { return mixer->name; }
 pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts opts)
 {
-    const pal_run run = {state, opts};
+    const pal_mixer_call call = {state, opts};
     pal_frame f;
     pal_arg a = {"x", "BTd", x, false};
     pal_frame_init(&f, mixer->name);
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
-    if (!pal_run_show(&run, "x", &a.t)) return a.t;
-    pal_tensor y = mixer->forward(mixer, a.t, &run);
-    pal_run_show(&run, "y", &y);
+    if (!pal_mixer_show(&call, "x", &a.t)) return a.t;
+    pal_tensor y = mixer->forward(mixer, a.t, &call);
+    pal_mixer_show(&call, "y", &y);
     return y;
 }
 
 /* ---- Text ---- */
 
-/* One mixer's text, which ends at a comma or at the end: its kind and options, which drop frees.
- * *end is where it stops. */
+/* Reads the text of one mixer, up to a comma or the end: its kind, and its options, which drop
+ * frees. *end is where it stops. */
 static pal_status parse(const char *text, const pal_mixer_kind **kind, void **opts,
                         const char **end, pal_error *error)
 {

@@ -1,5 +1,5 @@
 /*
- * qkv.c - what the delta layers have in common: sizes, and the path from x to q, k and v.
+ * qkv.c - what the delta layers share: sizes, and the way from x to q, k and v.
  */
 #include "layers/mixers/internal.h"
 
@@ -64,17 +64,18 @@ pal_tensor pal_project_heads(pal_tensor x, pal_tensor weight, pal_tensor bias, i
     return as_heads(pal_linear(x, weight, bias), heads, width);
 }
 
-void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_run *run,
+void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const pal_mixer_call *call,
                      pal_tensor qkv[3])
 {
     const pal_tensor proj[3] = {p->q_proj, p->k_proj, p->v_proj};
     for (int i = 0; i < 3; i++) {
         pal_tensor y = pal_linear(x, proj[i], PAL_NONE);
         pal_short_conv_opts how = {.silu = true,
-                                   .tail = h->conv ? pal_run_part(run, pal_conv_part(i)) : NULL,
-                                   .offsets = run->opts.offsets,
-                                   .parts = run->opts.parts,
-                                   .continued = run->opts.continued};
+                                   .tail =
+                                       h->conv ? pal_mixer_find_part(call, pal_conv_part(i)) : NULL,
+                                   .offsets = call->opts.offsets,
+                                   .parts = call->opts.parts,
+                                   .continued = call->opts.continued};
         y = h->conv ? pal_short_conv(y, p->conv[i], p->conv_bias[i], how) : pal_silu(y);
         qkv[i] = i < 2 ? as_heads(y, h->H, h->K) : as_heads(y, h->HV, h->V);
     }

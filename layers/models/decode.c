@@ -1,8 +1,8 @@
 /*
- * decode.c - a language model token by token, and how likely a text is to it.
+ * decode.c - decoding, and the log-probability of a text.
  *
- * What a layer remembers outlives the tape's step in a store of its own (pal_keep), which writes
- * into the same memory every time; only the cache of an attention without a window grows.
+ * The state of a layer outlives the step: pal_keep copies it to parameters of its own, every time
+ * to the same memory. Only the cache of attention without a window grows.
  */
 #include "layers/models/lm.h"
 
@@ -60,7 +60,7 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
     return pal_embedding(pal_select(x, 0, 0), pal_sub(pal_slice(offsets, 0, 1, n + 1, 1), one));
 }
 
-/* What the layers have become is kept only when all of them, and the head, have gone well. */
+/* The new states are kept only if all layers and the head have succeeded. */
 static void keep_all(pal_lm_state *s, pal_mixer_state *after)
 {
     for (int64_t i = 0; i < s->layers; i++) {
@@ -73,7 +73,8 @@ static void keep_all(pal_lm_state *s, pal_mixer_state *after)
     }
 }
 
-/* Whether sequences are whole: the next token may be on another process. False after reporting. */
+/* Checks that sequences are whole: otherwise the next token may be on another rank. False after an
+ * error was reported. */
 static bool whole(const char *op, const pal_run_opts *run, pal_tensor tokens)
 {
     if (!run->parts || run->parts->size < 2 || pal_is_none(tokens)) return true;
@@ -118,7 +119,7 @@ static void score_segment(void *context, const pal_tensor *in, pal_tensor *out)
     out[0] = pal_sub(picked, pal_logsumexp(logits, -1, false));
 }
 
-/* Zeros what says how likely a sequence's first token is after another sequence. */
+/* Sets to zero the entries of the first token of a sequence after another sequence. */
 static pal_tensor without_seams(pal_tensor score, pal_tensor offsets)
 {
     const pal_array o = pal_value(offsets);

@@ -14,9 +14,9 @@ enum { PAL_LM_FREE = 1 };
 extern const pal_keys pal_lm_keys;
 
 /*
- * The options that the text of a configuration says; those it does not name are 0. Names that are
- * not of a model are passed over. *copy holds the texts that *opts points at; it is for free().
- * PAL_EFORMAT by line, PAL_ENOMEM.
+ * Reads the options of a model from the text of a configuration. Options that it does not name are
+ * 0, and other names are ignored. *copy holds the strings that *opts points to; it is for free().
+ * PAL_EFORMAT names the line; PAL_ENOMEM.
  */
 PAL_CHECKED pal_status pal_description_read(const char *text, pal_lm_opts *opts, char **copy,
                                             pal_error *error);

@@ -69,7 +69,8 @@ static bool fill_defaults(pal_lm_opts *o)
     return true;
 }
 
-/* Options of a block and its mixer; what its entry does not say is as the model has it. */
+/* Reads the options of a block and its mixer. Those that its entry does not name are the model's.
+ */
 static bool build_mixer(pal_block_layer *block, pal_build *b, const pal_lm_opts *o, int64_t i)
 {
     char part[PAL_NAME_MAX], *text;

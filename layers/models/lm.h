@@ -27,18 +27,17 @@ struct pal_lm_state {
     pal_mixer_state layer[]; /* kept tensors; PAL_NONE at the start */
 };
 
-/* *x [B,T,d] is the embedding of tokens [B,T]; false, and poison, if they or the offsets do not
- * fit.
- */
+/* Sets *x [B,T,d] to the embedding of tokens [B,T]. If they or the offsets are wrong, *x is poison
+ * and it returns false. */
 bool pal_lm_begin(const pal_lm *lm, pal_tensor tokens, const pal_run_opts *run, pal_tensor *x);
-/* *x [B,T,d] is what the blocks make of the tokens; false if it is poison. */
+/* Sets *x [B,T,d] to the output of the last block; false if it is poison. */
 bool pal_lm_blocks(const pal_lm *lm, pal_tensor tokens, pal_run_opts run, pal_tensor *x);
 pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts run);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
 
-/* A copy of a part of the layer's state in the store, in the place of the one before; PAL_NONE of
- * PAL_NONE. (decode.c) */
+/* Copies a part of the layer's state to `store`, over the earlier copy, and returns the copy;
+ * PAL_NONE if t is PAL_NONE. (decode.c) */
 pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a file's group of parameters holds, so that a description that claims more is refused before
+/* What the file's group of parameters has. A description that asks for more is refused before
  * memory is taken for it. */
 /* What a file is believed to have at most: twice as many still fit into 64 bits. */
 static const int64_t MOST_ELEMENTS = INT64_C(1) << 60;
@@ -63,7 +63,7 @@ static void keep_first(const pal_error *error, void *user)
     if (first->status == PAL_OK) *first = *error;
 }
 
-/* The model without values. What is wrong is told to the handler, which keeps it for *error. */
+/* Makes the model without values. Errors go to the handler, which keeps them for *error. */
 static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_error *error)
 {
     void *user;

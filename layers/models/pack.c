@@ -3,7 +3,7 @@
  */
 #include "layers/models/lm.h"
 
-/* The tape of a tensor that is on one and has at least `axes` axes; NULL after reporting. */
+/* The tape of a tensor, which must have at least `axes` axes; NULL after an error was reported. */
 static pal_tape *tape_of(const char *op, pal_tensor x, int axes)
 {
     char text[128];

@@ -1,8 +1,8 @@
 /*
  * sample.c - drawing tokens from logits.
  *
- * The candidates of a row are a heap, the most likely on top, and only as many are taken off as
- * top_k or top_p ask for: a vocabulary is never sorted whole.
+ * The candidates of a row are a heap with the most likely on top. Only as many are taken off as
+ * top_k or top_p ask for, so the vocabulary is never sorted as a whole.
  */
 #include "layers/models/lm.h"
 
@@ -50,7 +50,8 @@ static int64_t ranked(candidates *c, int64_t i)
     return c->order[c->count - 1 - i];
 }
 
-/* How many of the most likely are drawn from; *sum is their weight, which was that of all. */
+/* How many of the most likely tokens can be drawn. *sum is the weight of all tokens, and becomes
+ * theirs. */
 static int64_t cut(candidates *c, const pal_sample_opts *o, double *sum)
 {
     int64_t kept = c->count;

@@ -2,8 +2,8 @@
  * state_io.c - what a language model remembers, to and from HDF5.
  *
  * A group has, for each layer I, I/seen with the mixer's name as an attribute, and a dataset for
- * each tensor that there is; its own attribute is the number of layers. Reading builds a new store
- * and puts it in the place of the old one when nothing can fail any more.
+ * each part of its state. An attribute of the group is the number of layers. Reading builds a new
+ * state, and replaces the old one when nothing can fail any more.
  */
 #include "layers/models/lm.h"
 #include "tensor/number.h"
@@ -101,7 +101,7 @@ static bool fits(reader *r, const char *path, pal_dtype dtype, pal_shape shape)
     return false;
 }
 
-/* The number of sequences, of which the first tensor of all that is there has the say. */
+/* The number of sequences. The first tensor in the file decides it. */
 static void find_batch(reader *r, const char *path)
 {
     pal_dtype dtype;

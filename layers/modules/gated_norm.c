@@ -85,7 +85,8 @@ static pal_status infer(pal_call *call)
     const size_t team = (size_t)pal_team(work), row = bytes_of(x, rows.n);
     const size_t weight = bytes_of(x, x->shape[x->ndim - 1]);
     pal_call_work(call, work);
-    /* The weight as a run; of each thread, x and gate of a row, and their gradients; the sums. */
+    /* Scratch: the weight in contiguous memory; for each thread, x and gate of a row and their
+     * gradients; the sums. */
     return pal_call_scratch(call, weight + 2 * team * row,
                             weight + 4 * team * row + (size_t)blocks_of(rows.count) * weight);
 }
@@ -212,7 +213,7 @@ pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
                        .gated = opts.gate != PAL_GATE_NONE,
                        .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE};
     if (!o.gated) gate = PAL_NONE;
-    /* Threads add to gradients row by row: two views of one memory must not meet in it. */
+    /* Threads add to gradients row by row, so inputs must not share memory. */
     if (x.node && gate.node && x.node->base == gate.node->base) gate = pal_affine(gate, 1, 0);
     pal_tensor y;
     pal_apply(&gated_rms_norm_op, &o, sizeof o, 3, (pal_tensor[]){x, gate, weight}, 1, &y);

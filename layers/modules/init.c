@@ -60,7 +60,8 @@ static pal_tensor fill_mapped(pal_tensor t, double low, double high, double (*ma
     return t;
 }
 
-/* The floor keeps a head whose draw is next to 0 from never forgetting, beyond repair by gradients.
+/* Without the floor, a head whose draw is near 0 would never forget, and gradients could not change
+ * that.
  */
 static double floored_log(double a) { return log(a > 0.01 ? a : 0.01); }
 

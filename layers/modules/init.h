@@ -1,5 +1,5 @@
 /*
- * init.h - a layer under construction: the names of its parameters and how they are drawn.
+ * init.h - helpers of constructors: names of parameters, and how their values are drawn.
  */
 #ifndef PAL_LAYERS_INIT_H
 #define PAL_LAYERS_INIT_H

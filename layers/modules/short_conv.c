@@ -9,7 +9,7 @@
  *
  * f32, W = 4 with SiLU, one thread of an AMD EPYC (Zen 3), the shortest of 25 calls in a program of
  * its own, in ns an element of x: at [8,256,256] 2.1 forward and 4.3 backward, at [8,256,1024] 2.3
- * and 4.8; as W shifted products 6.0 and 10.2, 6.6 and 13.0. SiLU alone takes 1.6.
+ * and 4.8; as W shifted products 6.0 and 10.2, 6.6 and 13.0. Only SiLU takes 1.6.
  */
 #include "autograd/ops/lines.h"
 #include "layers/lane.h"
@@ -123,7 +123,7 @@ static place sequence(const conv *c, int64_t number)
     return (place){number, first, first + pal_sequence_length(&c->seq, number)};
 }
 
-/* Moves on to the sequence of token t; a place that is all 0 is before the first. */
+/* Moves to the sequence of token t. A place of zeros is before the first sequence. */
 static void move_to(const conv *c, int64_t b, int64_t t, place *p)
 {
     int64_t number = c->seq.offsets ? p->number : b;
@@ -373,9 +373,9 @@ static pal_tensor with_channels_together(pal_tensor t)
     return pal_is_none(t) || t.node->a.stride[2] == 1 ? t : pal_contiguous(t);
 }
 
-/* The tails before the sequences [S,L,C], of which that of a sequence that goes on into this
- * stretch ends in the tokens before it. */
-static pal_tensor tails_of_parts(pal_frame *f, const pal_stretch *s, pal_tensor x, pal_tensor given,
+/* The tails before the sequences, [S,L,C]. The tail of a sequence that began on an earlier rank has
+ * the tokens before this part. */
+static pal_tensor tails_of_parts(pal_frame *f, const pal_part *s, pal_tensor x, pal_tensor given,
                                  const int64_t *offsets)
 {
     const int64_t rows = f->size['L'], T = f->size['T'], pieces = offsets ? f->size['S'] : 1;
@@ -387,7 +387,7 @@ static pal_tensor tails_of_parts(pal_frame *f, const pal_stretch *s, pal_tensor 
         offered = pal_concat(2, (pal_tensor[]){last, offered}, 1);
         offered = pal_slice(offered, 1, pal_dim(offered, 1) - rows, pal_dim(offered, 1), 1);
     }
-    const pal_offer *offers = pal_stretch_offers(f, s, pal_dim(offered, 1));
+    const pal_offer *offers = pal_part_offers(f, s, pal_dim(offered, 1));
     if (!offers) return pal_frame_poison(f);
     pal_tensor before = pal_before(s, offers, offered, rows);
     const pal_tensor none =
@@ -395,7 +395,7 @@ static pal_tensor tails_of_parts(pal_frame *f, const pal_stretch *s, pal_tensor 
     if (pal_is_none(given)) given = none;
     pal_tensor tail = s->continued ? none : given;
     if (offsets) tail = pal_slice(tail, 0, 0, 1, 1);
-    tail = pal_slice(tail, 1, pal_stretch_before(offers, s->comm->rank, rows), rows, 1);
+    tail = pal_slice(tail, 1, pal_part_before(offers, s->comm->rank, rows), rows, 1);
     tail = pal_concat(2, (pal_tensor[]){tail, before}, 1);
     if (pieces == 1) return tail;
     return pal_concat(2, (pal_tensor[]){tail, pal_slice(given, 0, 1, pieces, 1)}, 0);
@@ -426,10 +426,8 @@ pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
         if (!offsets) return pal_frame_poison(&f);
     }
     if (!pal_frame_add(&f, 1, a + 3)) return pal_frame_poison(&f);
-    const pal_stretch stretch =
-        pal_stretch_of(opts.parts, opts.continued, offsets ? f.size['S'] : 0);
-    if (stretch.comm && f.size['L'] > 0)
-        a[3].t = tails_of_parts(&f, &stretch, a[0].t, a[3].t, offsets);
+    const pal_part part = pal_part_of(opts.parts, opts.continued, offsets ? f.size['S'] : 0);
+    if (part.comm && f.size['L'] > 0) a[3].t = tails_of_parts(&f, &part, a[0].t, a[3].t, offsets);
     if (pal_tape_status(f.tape) != PAL_OK) return pal_frame_poison(&f);
     pal_tensor in[INPUTS] = {with_channels_together(a[0].t), a[1].t, a[2].t,
                              with_channels_together(a[3].t), opts.offsets};

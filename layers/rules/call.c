@@ -1,12 +1,12 @@
 /*
- * call.c - the one way from a call of a rule to the form that computes it.
+ * call.c - every call of a rule passes here: checks, then the form that computes it.
  */
 #include "layers/rules/fused/fused.h"
 
 #include <string.h>
 
-/* Operands whose heads are sure, or may be of either kind, as arguments from a[n] on; how many
- * there are then. Argument i is operand from[i]. */
+/* Appends operands to the arguments a[n], a[n+1], ...: those with axis E (`either`), or the others.
+ * Returns the new number of arguments. Argument i is operand from[i]. */
 static int gather(const pal_rule *rule, bool either, const pal_tensor *in, int n, pal_arg *a,
                   int *from)
 {
@@ -19,8 +19,8 @@ static int gather(const pal_rule *rule, bool either, const pal_tensor *in, int n
     return n;
 }
 
-/* Checks the operands and brings them onto the tape; those of either kind of heads come last, when
- * both numbers are known. */
+/* Checks the operands and brings them onto the tape. Those that may have key heads or value heads
+ * come last, when both numbers are known. */
 static bool check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_opts *opts)
 {
     pal_arg a[PAL_RULE_OPERANDS];

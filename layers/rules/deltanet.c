@@ -1,8 +1,8 @@
 /*
- * deltanet.c - DeltaNet, token by token: the delta rule by itself.
+ * deltanet.c - DeltaNet, token by token: only the delta rule.
  *
- * S <- (I - beta k k^T) S + beta k v^T takes beta of what the state holds at key k away and puts
- * beta v there: S <- S - k (beta S^T k)^T + k (beta v)^T.
+ * S <- (I - beta k k^T) S + beta k v^T removes the share beta of what the state has at key k, and
+ * adds beta v there: S <- S - k (beta S^T k)^T + k (beta v)^T.
  */
 #include "layers/rules/scan.h"
 

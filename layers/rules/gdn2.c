@@ -5,8 +5,8 @@
  *
  *     S <- (I - k e^T) diag(exp g) S + k z^T
  *
- * needs no K x K matrix: decay the state to D = diag(exp g) S, read it along e, and write at k what
- * is to be there minus what was read: S = D + k (z - D^T e)^T.
+ * needs no K x K matrix: decay the state to D = diag(exp g) S, read it along e, and write at k the
+ * difference of z and what was read: S = D + k (z - D^T e)^T.
  */
 #include "layers/rules/scan.h"
 

@@ -1,25 +1,26 @@
 /*
- * kernels.h - the fused rules: what their kernels are told, and the table of them.
+ * kernels.h - the kernels of the fused rules: their arguments, and their table.
  *
- * A sequence is cut into chunks of C tokens. For one chunk of one head, `prepare` (a kernel of each
- * rule) makes the matrices that do not depend on the state; `scan` carries the state S over the
- * chunk; `scan_back` carries the gradient dS back over it; `gradient` (again of each rule) turns
- * what the two left behind into gradients of the inputs. The scans are shared by all rules, and the
- * columns of S are independent in them, so they work on panels of a few columns.
+ * A sequence is cut into chunks of C tokens. For one chunk of one head there are four steps.
+ * `prepare` makes the matrices that do not depend on the state. `scan` carries the state S over the
+ * chunk. `scan_back` carries the gradient dS back over it. `gradient` computes the gradients of the
+ * inputs from what the scans left. Each rule has its own `prepare` and `gradient`; all rules share
+ * the scans. In the scans the columns of S are independent, so they work on panels of a few
+ * columns.
  *
- * With e = b*k, z = w*v, q carrying the scale, G the sum of g from the chunk's start, gamma = exp
+ * With e = b*k, z = w*v, q already scaled, G the sum of g from the chunk's start, gamma = exp
  * G, p_rs = exp(g_{s+1} + ... + g_r) and tail_s = p_Cs (docs/kernels.md derives them):
  *
  *     T_rs = sum_c e_r p_rs k_s (s < r)        A_rs = sum_c q_r p_rs k_s (s <= r)
- *     U = (I + T)^-1 (Z - gamma*e S)           what each token really writes
+ *     U = (I + T)^-1 (Z - gamma*e S)           what each token writes
  *     O = gamma*q S + A U                      S <- gamma_C S + (tail*k)^T U
  *
  * Layouts, all in the kernels' own padded widths Kp and Vp:
  *   rows    [C][Kp], a token a row
  *   panels  a matrix of Vp columns as Vp / panel matrices of `panel` columns, one after the other,
- *           so that the products walk memory with step one
+ * so that products read memory in order
  *
- * The table has one entry for each element type and instruction set, as tensor/kernels.h.
+ * There is one table for each element type and instruction set, as in tensor/kernels.h.
  */
 #ifndef PAL_RULE_KERNELS_H
 #define PAL_RULE_KERNELS_H
@@ -38,8 +39,8 @@ typedef struct pal_rule_shape {
     double lower_bound; /* of its bounded form; 0: the softplus form */
 } pal_rule_shape;
 
-/* Indices of a head's arguments by token, and of their gradients. A rule says which of its operands
- * is which (rule.h): Mamba-2 calls the first four Cm, Bm, x and dt. */
+/* Indices of the arguments that a head has for each token, and of their gradients. A rule says
+ * which of its operands is which (rule.h). Mamba-2 calls the first four Cm, Bm, x and dt. */
 enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_HEAD_ARGS };
 
 /* One value head of one sequence. */
@@ -50,20 +51,20 @@ typedef struct pal_head {
     double A, D;         /* Mamba-2; D = 0 when there is none */
 } pal_head;
 
-/* Where a head's gradients go; bit i of add: to what is there. Rows with data == NULL are not
- * wanted. */
+/* Where the gradients of a head go. If bit i of `add` is set, gradient i is added to what is there;
+ * otherwise it overwrites. Rows with data == NULL are not wanted. */
 typedef struct pal_head_grad {
     pal_rows out[PAL_HEAD_ARGS];
     uint32_t add;
-    /* Of this chunk only: the gradients of what a head has as numbers, in this order and as far as
-     * the rule has it: A, D, A_log, dt_bias (K of them or one). NULL: not wanted. */
+    /* Of this chunk only: the gradients of the numbers of a head, as far as the rule has them, in
+     * the order A, D, A_log, dt_bias (K of them or one). NULL: not wanted. */
     double *sums;
 } pal_head_grad;
 
 /* One prepared chunk; the memory is the caller's. */
 typedef struct pal_chunk {
     pal_ahead ahead;       /* of the chunk after this one */
-    int64_t rows;          /* tokens in it, <= C; the others are as if k, v, q and g were 0 */
+    int64_t rows;          /* tokens in it, <= C; for the others k, v, q and g count as 0 */
     void *q, *k, *e;       /* rows; q scaled, q and k normalised if asked for */
     void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k */
     void *alpha;           /* exp g: rows, or [C] for scalar decay (there `prepare` leaves g) */
@@ -74,13 +75,13 @@ typedef struct pal_chunk {
     void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
 } pal_chunk;
 
-/* What backward needs besides, for the chunk it is at. */
+/* What backward needs in addition, for one chunk. */
 typedef struct pal_chunk_back {
     void *dO, *dX, *U;       /* panels [C]; dX is the gradient of Z */
     void *turned[3];         /* dO, dX, U with tokens as columns: [Vp][Cp] */
     void *wide;              /* [Kp][Cp] */
     void *dA, *dT;           /* [C][C] */
-    void *dq, *de, *dk, *dg; /* rows; first the products with the state alone */
+    void *dq, *de, *dk, *dg; /* rows; at first only the products with the state */
     void *kappa, *kk, *x;    /* rows, used between blocks of a chunk */
 } pal_chunk_back;
 
@@ -92,8 +93,9 @@ typedef void pal_scan_back_fn(const pal_rule_shape *s, const pal_chunk *c, int64
 typedef void pal_gradient_fn(const pal_rule_shape *s, const pal_head *h, int64_t t,
                              const pal_chunk *c, pal_chunk_back *b, const void *S0, const void *dS,
                              const pal_head_grad *g);
-/* Columns from .. to - 1 of a state [K][V] as it is in tensors; S0 is the state before, S after.
- * next is the state that the caller will turn to after this call, for the cache; NULL: unknown. */
+/* The recurrent form, for columns from .. to - 1 of a state [K][V] in the layout of tensors. S0 is
+ * the state before, S the state after. `next` is the state that the caller will need next; it is
+ * prefetched. NULL: unknown. */
 typedef void pal_tokens_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
                            const void *S0, void *S, const void *next, const pal_rows *o,
                            const pal_rows *skip, double D);
@@ -113,7 +115,7 @@ typedef struct pal_rule_kernels {
     pal_gradient_fn *gradient;
 } pal_rule_kernels;
 
-/* The rules of layers.def, each with kernels. */
+/* The rules of layers.def. Each has kernels. */
 typedef enum pal_rule_kind {
 #define PAL_RULE(name, test) PAL_KIND_##name,
 #include "layers/layers.def"
@@ -134,10 +136,10 @@ typedef struct pal_rule_table {
 const pal_rule_table *pal_rule_table_for(pal_dtype dtype);
 
 /*
- * Numbers that the composed text and the kernels have in common. What is added to a row's sum of
- * squares before it is brought to unit length; and the largest A_log that counts: exp(A_log) would
- * overflow in f32 at 88, and infinity times a softplus that has underflowed to 0 is no number. A
- * head with A_log beyond 80 forgets everything anyway.
+ * Numbers that the composed form and the kernels share. PAL_NORM_EPS is added to the sum of squares
+ * of a row before the row gets unit length. An A_log above PAL_LARGEST_A_LOG counts as that number:
+ * in f32 exp(A_log) would overflow at 88, and infinity times a softplus that has underflowed to 0
+ * is NaN. A head with an A_log of 80 forgets everything anyway.
  */
 static const double PAL_NORM_EPS = 1e-6, PAL_LARGEST_A_LOG = 80;
 

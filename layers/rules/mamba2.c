@@ -1,7 +1,8 @@
 /*
  * mamba2.c - Mamba-2 (SSD), token by token.
  *
- * The state forgets by exp(A dt) and adds Bm (dt x)^T; nothing is erased. D x passes the input by:
+ * The state forgets by exp(A dt) and adds Bm (dt x)^T; nothing is erased. D x passes the input on
+ * directly:
  *
  *     S <- exp(A dt) S + Bm (dt x)^T        o = S^T Cm + D x
  */

@@ -1,5 +1,5 @@
 /*
- * rule.c - what a rule's descriptor says: its operands, and the inputs of operations on them.
+ * rule.c - reads the descriptor of a rule: its operands, and the inputs of operations on them.
  */
 #include "layers/rules/rule.h"
 

@@ -1,6 +1,6 @@
 /*
- * rule.h - what the library knows of a rule: one descriptor each, in the rule's own file. Checks,
- * the operation behind the fused modes, processes that share a sequence, and programs read it.
+ * rule.h - what the library knows of a rule. Each rule has one descriptor, in its own file. The
+ * checks, the fused operation, the code for sequences over processes, and programs read it.
  */
 #ifndef PAL_RULE_H
 #define PAL_RULE_H
@@ -10,8 +10,9 @@
 #include "layers/rules/kernels.h"
 
 /*
- * Where an operand goes: by token to the kernels (PAL_Q .. PAL_W, pal_head.in), by head as numbers
- * (the gradients are summed over tokens, in this order), or to what carries the state.
+ * Where an operand goes. PAL_Q .. PAL_W have a value for each token and go to the kernels in
+ * pal_head.in. A, D, A_log and dt_bias are numbers of a head; their gradients are summed over
+ * tokens, in this order. The last two belong to the state and the sequences.
  */
 enum {
     PAL_IN_A = PAL_HEAD_ARGS,
@@ -24,8 +25,8 @@ enum {
 };
 
 /*
- * An operand. Axes are letters: B, T, H key heads, J value heads, K, V, S sequences; E stands for H
- * or J, whichever the tensor has. What is given by token begins with BT.
+ * An operand. Each axis is a letter: B, T, H (key heads), J (value heads), K, V, S (sequences). E
+ * stands for H or J; the tensor may have either. The axes of a value per token begin with BT.
  */
 typedef struct pal_operand {
     const char *name, *axes; /* name NULL: there is none */
@@ -43,15 +44,15 @@ typedef struct pal_scan pal_scan;
 
 struct pal_rule {
     const char *name;
-    pal_rule_kind kind;                     /* whose kernels it has */
+    pal_rule_kind kind;                     /* its row in the tables of kernels */
     pal_operand operand[PAL_RULE_OPERANDS]; /* in the order of its function */
-    pal_operand state[PAL_RULE_STATES];     /* what it carries from token to token, by part */
-    const char *shown;                      /* how messages call its axes, as in pal_frame */
+    pal_operand state[PAL_RULE_STATES];     /* the parts of its state */
+    const char *shown;                      /* letters of axes in messages, as in pal_frame */
     bool erases;                            /* false: U = Z (kernels.h) */
     bool unit_keys;                         /* takes opts.normalize */
     bool activates;                         /* takes opts.A_log and dt_bias */
-    double scale;                           /* unless given; 0: K^-1/2 */
-    /* The text composed from operations. `in` are its operands, checked and on the tape. */
+    double scale;                           /* default of opts.scale; 0: K^-1/2 */
+    /* The composed form. The operands `in` are checked and on the tape. */
     pal_rule_out (*compose)(pal_scan *s, const pal_tensor *in, const pal_rule_opts *opts);
 };
 
@@ -59,24 +60,25 @@ struct pal_rule {
 #include "layers/layers.def"
 
 /*
- * The inputs of the operation behind the fused modes: the rule's operands, then its state, offsets
- * and, where it activates, A_log and dt_bias. Input i; and which input has a place, -1 for none.
+ * The inputs of the fused operation are the operands of the rule, then its state, offsets and, if
+ * it activates, A_log and dt_bias. These functions return the number of operands, the number of
+ * inputs, input i, and the index of the input that has a place (-1: there is none).
  */
 int pal_rule_operands(const pal_rule *rule);
 int pal_rule_inputs(const pal_rule *rule);
 const pal_operand *pal_rule_input(const pal_rule *rule, int i);
 int pal_rule_at_place(const pal_rule *rule, int place);
-/* The letter of the channels of what the rule has at this place, 0 if there is one number a head or
- * nothing. */
+/* The letter of the channels of the operand at this place. 0: it has one number per head, or there
+ * is no such operand. */
 char pal_rule_channels(const pal_rule *rule, int place);
 
-/* Operations of one kind, one for each rule; zero at the start. */
+/* Operations of one kind, one for each rule. Zero before the first use. */
 typedef struct pal_rule_ops {
     pal_op op[PAL_RULE_KINDS];
     char args[PAL_RULE_KINDS][160];
 } pal_rule_ops;
-/* That of this rule, which `make` fills the first time; its arguments are called as the inputs of
- * the rule, and behind them what `more` says. */
+/* The operation of this rule; `make` fills it at the first use. Its arguments have the names of the
+ * inputs of the rule, followed by the names in `more`. */
 const pal_op *pal_rule_op(pal_rule_ops *ops, const pal_rule *rule, const char *more,
                           void (*make)(const pal_rule *rule, pal_op *op));
 

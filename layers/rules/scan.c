@@ -1,8 +1,8 @@
 /*
- * scan.c - the walk over tokens and packed sequences that the composed rules have in common.
+ * scan.c - the loop over tokens and packed sequences that the composed rules share.
  *
- * What a token does is the rule's own; here is only the order in which tokens come, where states
- * start and end, and how outputs are put together.
+ * Each rule has its own function for one token. This file has the order of tokens, the initial and
+ * final states, and the joining of outputs.
  */
 #include "layers/rules/scan.h"
 #include "layers/rules/kernels.h"

@@ -1,5 +1,5 @@
 /*
- * scan.h - what the composed rules share: checks of their options, and the walk over tokens.
+ * scan.h - what the composed rules share: the checks of their options, and the loop over tokens.
  */
 #ifndef PAL_LAYERS_SCAN_H
 #define PAL_LAYERS_SCAN_H
@@ -10,9 +10,8 @@
 /* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
  * axes dims, and brings them onto the tape. */
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts);
-/* The widest heads that the fused modes take: their kernels keep a row or panel of one on the
- * stack.
- */
+/* The widest heads that the fused modes take, because their kernels keep a row or panel of a head
+ * on the stack. */
 enum { PAL_FUSED_WIDTH = 512 };
 
 struct pal_scan {
@@ -27,15 +26,17 @@ struct pal_scan {
 bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts);
 /* Whether heads are wider than fused modes take. */
 bool pal_scan_too_wide(const pal_scan *s);
-/* Whether the rule is to be composed: because it was asked for, or there is nothing to compute. */
+/* Whether to use the composed form: because it was asked for, because heads are too wide for the
+ * fused modes, or because the state is empty. */
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts);
-/* What a composed delta rule does before its tokens: unit length of q and k, the activation of g,
- * and zeros where there is no initial state. g may be NULL. */
+/* What a composed delta rule does before its tokens: it normalises q and k, makes g from its
+ * pre-activation, and makes a state of zeros if none is given. g may be NULL. */
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
                       pal_tensor *g);
-/* One token of a rule: replaces the state *S [B,heads,K,V] and returns the output [B,heads,V]. */
+/* Computes one token: it replaces the state *S [B,heads,K,V] and returns the output [B,heads,V]. */
 typedef pal_tensor pal_token_fn(const void *rule, int64_t t, pal_tensor *S);
-/* Every token of every sequence; none_out [B,0,heads,V] is the output when there is no token. */
+/* Runs `token` for every token of every sequence. none_out [B,0,heads,V] is the output if there is
+ * no token. */
 pal_rule_out pal_scan_run(const pal_scan *s, pal_token_fn *token, const void *rule,
                           pal_tensor none_out);
 pal_rule_out pal_scan_failed(const pal_frame *f);

@@ -67,7 +67,7 @@ static int64_t window_count(const pal_batches *b, int64_t epoch, int64_t *shift)
     return covered / len + (covered % len != 0);
 }
 
-/* Reads this process's part of a window into a row of its part. */
+/* Reads what this process has of a window into one of its rows. */
 static pal_status draw_window(pal_batches *b, pal_slot *slot, int64_t row, int64_t window,
                               int64_t shift)
 {
@@ -111,8 +111,8 @@ static pal_status draw_windows(pal_batches *b, pal_position *at, pal_slot *slot)
 
 /* ---- Packed documents ---- */
 
-/* The tokens of the document at a place in the order of an epoch. If a single document is split,
- * each split counts as a document. */
+/* The tokens of the document at a place in the order of an epoch. If a single document is divided,
+ * each split of it counts as a document. */
 static void document(const pal_batches *b, int64_t epoch, int64_t place, int64_t *begin,
                      int64_t *end)
 {
@@ -190,12 +190,12 @@ static pal_status draw_piece(pal_batches *b, int64_t epoch, pal_slot *slot, int6
 
 static pal_status draw_packed(pal_batches *b, pal_position *at, pal_slot *slot)
 {
-    const int64_t part = b->high - b->low;
+    const int64_t size = b->high - b->low; /* of the split */
     int64_t i = 0, taken;
     walk(b, *at);
     b->walked = (pal_position){-1, 0}; /* until this batch is complete */
     while (i < b->tokens) {
-        if (at->index == part) {
+        if (at->index == size) {
             if (b->opts.validation) break;
             *at = (pal_position){at->epoch + 1, 0};
             b->place = b->within = 0;

@@ -43,13 +43,13 @@ static void move(const pal_average *s, pal_block of, void *mean)
 static void exchange(const pal_average *s, pal_block of, void *mean)
 {
     (void)s;
-    enum { STRETCH = 4096 };
+    enum { BYTES = 4096 };
     int64_t bytes = of.count * (int64_t)pal_dtype_size(of.dtype);
     int team = pal_team(of.count);
 #pragma omp parallel for num_threads(team) if (team > 1)
-    for (int64_t at = 0; at < bytes; at += STRETCH) {
-        char keep[STRETCH], *x = (char *)of.value + at, *y = (char *)mean + at;
-        size_t n = bytes - at < STRETCH ? (size_t)(bytes - at) : STRETCH;
+    for (int64_t at = 0; at < bytes; at += BYTES) {
+        char keep[BYTES], *x = (char *)of.value + at, *y = (char *)mean + at;
+        size_t n = bytes - at < BYTES ? (size_t)(bytes - at) : BYTES;
         memcpy(keep, x, n);
         memcpy(x, y, n);
         memcpy(y, keep, n);

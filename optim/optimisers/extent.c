@@ -1,5 +1,5 @@
 /*
- * extent.c - the extents of memory that this floor works on, and passes over them.
+ * extent.c - the extents of memory that optimisers work on, and passes over them.
  */
 #include "optim/optimisers/internal.h"
 #include "tensor/kernels.h"

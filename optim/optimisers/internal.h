@@ -1,11 +1,11 @@
 /*
- * internal.h - what the files of this floor share: extents of memory, moments, and the frame that
- * every kind of optimiser is put into.
+ * internal.h - what the files of this room share: extents of memory, moments, and the code around
+ * every kind of optimiser.
  *
- * Neighbouring parameters of one block that are treated alike form an extent: one range of memory,
- * the zero padding between them included (zero gradients keep zero padding at zero). Frozen
- * parameters, and those of other ranks, are in no extent. Work in an extent is cut into pieces of
- * PAL_PIECE elements whatever the number of threads.
+ * Neighbouring parameters of one block that are treated alike form an extent. It is one range of
+ * memory, which includes the padding between them; padding stays zero, because its gradients are
+ * zero. Frozen parameters and those of other ranks are in no extent. Work on an extent is cut into
+ * pieces of PAL_PIECE elements, whatever the number of threads.
  */
 #ifndef PAL_OPTIM_INTERNAL_H
 #define PAL_OPTIM_INTERNAL_H
@@ -20,23 +20,24 @@ enum { PAL_PIECE = 1 << 14 };
 
 /* How an optimiser treats a parameter. */
 typedef struct pal_setting {
-    double rate, decay; /* times the learning rate; before pal_no_decay is looked at */
-    int moments;        /* numbers kept beside each element: 0, 1 or 2 */
-    bool alone;         /* it joins no neighbour */
-    bool elsewhere;     /* it is another rank's: no moments here, and in no extent */
-    int owner;          /* that rank */
+    double rate,
+        decay;      /* factor of the learning rate; weight decay, without regard to pal_no_decay */
+    int moments;    /* numbers kept beside each element: 0, 1 or 2 */
+    bool alone;     /* it is an extent by itself */
+    bool elsewhere; /* another rank updates it: it has no moments here and is in no extent */
+    int owner;      /* that rank */
 } pal_setting;
 
 typedef struct pal_extent {
     int next;  /* the parameter after the extent; 0 starts a walk */
-    int first; /* its first */
+    int first; /* its first parameter */
     int block;
     int64_t offset, count; /* elements of the block */
     double rate, decay;    /* of all its parameters; decay 0 for those marked pal_no_decay */
 } pal_extent;
 
-/* The extent that follows *extent in order of creation; false at the end. `setting` has an entry
- * for each parameter; NULL: all are treated alike. */
+/* Moves *extent to the next extent in order of creation; false after the last. `setting` has an
+ * entry for each parameter; NULL: all are treated alike. */
 bool pal_extent_next(const pal_params *params, const pal_setting *setting, pal_extent *extent);
 
 static inline int64_t pal_pieces(int64_t count) { return (count + PAL_PIECE - 1) / PAL_PIECE; }
@@ -45,24 +46,25 @@ static inline int64_t pal_piece_size(int64_t count, int64_t piece)
     int64_t left = count - piece * PAL_PIECE;
     return left < PAL_PIECE ? left : PAL_PIECE;
 }
-/* Element i of memory that holds this dtype; NULL of NULL. */
+/* The address of element i of memory with this dtype; NULL if memory is NULL. */
 static inline void *pal_element(pal_dtype dtype, void *memory, int64_t i)
 {
     return memory ? (char *)memory + (size_t)i * pal_dtype_size(dtype) : NULL;
 }
 
-/* Over `count` elements of contiguous memory, piece by piece. */
+/* These run over `count` elements of contiguous memory, piece by piece. */
 void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
                     void *g, void *x, void *m, void *v);
 double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
 
-/* All gradients times a factor; the sum of their squares, of all or as the settings have them; and
- * pal_clip_grad_norm, whose norm is known (clip.c). */
+/* The first multiplies all gradients by a factor. The second is the sum of the squares of the
+ * gradients, of all or of those in extents. The third is pal_clip_grad_norm for a norm that is
+ * known (clip.c). */
 void pal_scale_gradients(pal_params *params, double factor);
 double pal_gradient_squares(const pal_params *params, const pal_setting *setting);
 double pal_clip_to(pal_params *params, double norm, double max_norm);
-/* The name of the first parameter that holds a number that is not finite; NULL: none
+/* The name of the first parameter with a number that is not finite; NULL: there is none
  * (train_step.c). */
 const char *pal_bad_parameter(const pal_params *params);
 
@@ -70,67 +72,69 @@ const char *pal_bad_parameter(const pal_params *params);
 
 enum { PAL_MOMENTS = 2 };
 
-/* They lie in blocks like the parameters', in the same order and with the same padding, without
- * those that have none: an extent of parameters is an extent of their moments. */
+/* Moments lie in blocks like the parameters, in the same order and with the same padding.
+ * Parameters without moments are left out. So the moments of an extent are one range of memory too.
+ */
 typedef struct pal_state {
     pal_params *params;
-    const char *letters;        /* of each moment, in a file: "mv" */
-    int count, blocks;          /* of the parameters when it was made */
-    int rank;                   /* of this process, where others have a part */
-    int64_t (*at)[PAL_MOMENTS]; /* where those of parameter i begin in the memory; -1: it has none;
-                                   -2 - r: rank r has them */
+    const char *letters;        /* names of the moments in a file, one letter each: "mv" */
+    int count, blocks;          /* numbers of parameters and blocks when it was made */
+    int rank;                   /* of this process, if the state is divided among ranks */
+    int64_t (*at)[PAL_MOMENTS]; /* where the moments of parameter i begin in the memory; -1: it has
+                                   none; -2 - r: rank r has them */
     struct pal_state_block {
         void *memory[PAL_MOMENTS];
         size_t size[PAL_MOMENTS]; /* bytes */
     } * block;
 } pal_state;
 
-/* Zeros for the parameters that exist and have gradients. setting NULL: one number an element.
- * false: out of memory. */
+/* Makes moments of zero for the parameters that exist and have gradients. setting NULL: one moment
+ * per element. false: out of memory. */
 bool pal_state_new(pal_state *state, pal_params *params, const char *letters,
                    const pal_setting *setting);
 void pal_state_free(pal_state *state);
-/* Moment k of parameter i, and of those that follow it in an extent; NULL: it has none. */
+/* Where moment k of parameter i begins; those of the following parameters of its extent come after
+ * it. NULL: it has none. */
 void *pal_state_at(const pal_state *state, int i, int k);
-/* The rank that has it; -1: there is none. */
+/* The rank that has moment k of parameter i; -1: there is none. */
 int pal_state_owner(const pal_state *state, int i, int k);
-/* PAL_EVALUE if parameters were created since. */
+/* PAL_EVALUE if parameters were created after the state. */
 pal_status pal_state_check(const pal_state *state, const char *op, pal_error *error);
 
-/* group/LETTER/NAME for each, group/step, and the text `kind` as an attribute of the group. Getting
- * is all or nothing; `op` is named in errors. Where ranks have parts, all put together into a file
- * that they build at once, and each gets its own part. */
+/* Writes or reads datasets group/LETTER/NAME and group/step, and the text `kind` as an attribute of
+ * the group. Reading is all or nothing. Errors name `op`. If the state is divided among ranks, they
+ * all write one file together, and each reads its own part. */
 pal_status pal_state_put(const pal_state *state, const char *op, const char *kind, int64_t steps,
                          pal_h5 *file, const char *group, pal_error *error);
-/* path = group/LETTER/NAME of moment k, or group/LETTER without a name. */
+/* Sets path to group/LETTER/NAME of moment k, or to group/LETTER if name is NULL. */
 enum { PAL_STATE_PATH = 1024 };
 pal_status pal_state_path(const pal_state *state, const char *op, const char *group, int k,
                           const char *name, char path[PAL_STATE_PATH], pal_error *error);
-/* What loading has replaced, until it is known whether it stays. All zero: nothing. */
+/* What loading has replaced, so that it can be taken back. All zero: nothing. */
 typedef struct pal_undo {
     pal_state *state;
     struct pal_state_block *block;
     int64_t *steps, old_steps;
 } pal_undo;
-/* undo may be NULL. */
+/* Reads the state. undo may be NULL. */
 pal_status pal_state_get(pal_state *state, const char *op, const char *kind, int64_t *steps,
                          pal_h5 *file, const char *group, pal_undo *undo, pal_error *error);
-/* pal_optim_get and pal_average_get that can be taken back. */
+/* The same as pal_optim_get and pal_average_get, but *undo can take them back. */
 pal_status pal_optim_load(pal_optim *optim, pal_h5 *file, const char *group, pal_undo *undo,
                           pal_error *error);
 pal_status pal_average_load(pal_average *average, pal_h5 *file, const char *group, pal_undo *undo,
                             pal_error *error);
-/* Puts back what was there before, or frees it. Cannot fail. */
+/* Puts the old values back (`back`), or frees them. It cannot fail. */
 void pal_undo_end(pal_undo *undo, bool back);
 
 /* ---- Kinds of optimisers (optim.c) ---- */
 
-/* A row of the options with this tag is told by each parameter's setting in a file, and not by a
- * number of the optimiser. */
+/* The tag of options that a file has for each parameter (in its setting), so that they are no
+ * attribute of the optimiser. */
 enum { PAL_IN_SETTING = 1 };
 
-/* Options as attributes of an object of the file; and compared with them: PAL_EVALUE names the
- * first that is another (state.c). */
+/* Writes options as attributes of an object of the file, or compares them with such attributes:
+ * PAL_EVALUE names the first that differs (state.c). */
 pal_status pal_numbers_put(const pal_keys *keys, const void *opts, pal_h5 *file, const char *object,
                            pal_error *error);
 pal_status pal_numbers_check(const pal_keys *keys, const void *opts, const char *op, pal_h5 *file,
@@ -138,13 +142,13 @@ pal_status pal_numbers_check(const pal_keys *keys, const void *opts, const char 
 
 typedef struct pal_update_kind {
     const char *name;
-    pal_keys keys;    /* of the options but groups; the bounds hold with defaults filled in */
+    pal_keys keys; /* of the options except groups; the bounds hold after defaults are filled in */
     size_t opts_size; /* bytes of the options */
     /* The constructor. */
     pal_optim *(*create)(pal_params *params, const void *opts);
-    /* Sets moments and alone for parameter i. */
+    /* Sets setting->moments and setting->alone of parameter i. */
     void (*classify)(const void *opts, const pal_params *params, int i, pal_setting *setting);
-    /* Bytes wanted in pal_optim.work; NULL: none. */
+    /* The bytes that it needs in pal_optim.work; NULL: none. */
     size_t (*work)(const pal_optim *optim);
     /* One step of an extent; optim->steps is t. */
     void (*update)(const pal_optim *optim, const pal_extent *extent, double lr);
@@ -163,18 +167,21 @@ struct pal_optim {
     void *work;
     size_t work_size;
     int64_t steps;
-    /* Called before the optimiser is freed, for whoever has divided its state; NULL: nobody has. */
+    /* Called before the optimiser is freed, for the code that has divided its state; NULL: it is
+     * not divided. */
     void (*on_free)(void *user);
     void *on_free_user;
 };
 
-/* Leaves to this rank the moments of the parameters it owns: owner has a rank for each. Only before
- * the first step. PAL_EVALUE, PAL_ENOMEM: nothing has changed. */
+/* Keeps only the moments of the parameters that this rank owns; `owner` has a rank for each
+ * parameter. It must come before the first step. After PAL_EVALUE or PAL_ENOMEM nothing has
+ * changed. */
 pal_status pal_optim_shard(pal_optim *optim, const int *owner, int rank, pal_error *error);
-/* What every constructor ends in, with its defaults filled in. NULL after telling the handler. */
+/* The end of every constructor, which has filled in its defaults. If it fails, the handler is told
+ * and NULL returned. */
 pal_optim *pal_optim_make(const pal_update_kind *kind, pal_params *params, const void *opts,
                           const pal_group *groups, int group_count, double decay);
-/* A kernel over an extent with its gradients, values and moments. */
+/* Runs a kernel over an extent with its gradients, values and moments. */
 void pal_update_extent(const pal_optim *optim, const pal_extent *extent, pal_update *kernel,
                        const void *numbers);
 /* AdamW's update of an extent (Adam's, if the decay is coupled), for optimisers that leave some

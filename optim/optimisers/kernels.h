@@ -1,6 +1,6 @@
 /*
- * kernels.h - the table of this floor's vector kernels for one element type, made like the one of
- * tensor/kernels.h.
+ * kernels.h - the table of the optimisers' vector kernels for one element type. It is made like
+ * the one of tensor/kernels.h.
  */
 #ifndef PAL_OPTIM_KERNELS_H
 #define PAL_OPTIM_KERNELS_H

@@ -3,7 +3,8 @@
  *
  * Products run over the smaller side of a matrix: of a tall one the transpose is taken, as a view.
  * The three products of an iteration are A = X X^T, P = c A A + b A, and (P + a I) X, where X and
- * its successor change places. In the workspace lie the two and A and P, for the largest matrix.
+ * its successor change places. The workspace has room for these two, A and P, for the largest
+ * matrix.
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"

@@ -1,5 +1,5 @@
 /*
- * optim.c - the frame that every kind of optimiser is put into: groups, memory, steps, files.
+ * optim.c - the code around every kind of optimiser: groups, memory, steps, files.
  */
 #include "optim/optimisers/internal.h"
 #include "autograd/internal.h"

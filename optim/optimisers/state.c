@@ -1,6 +1,6 @@
 /*
- * state.c - numbers kept beside the parameters: where they lie, and how they come into a file and
- * back.
+ * state.c - numbers kept beside the parameters: where they lie, and how they are written to and
+ * read from files.
  */
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"

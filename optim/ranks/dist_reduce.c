@@ -14,13 +14,13 @@
 #include <string.h>
 #include <time.h>
 
-typedef struct part {
+typedef struct bucket {
     void *memory;
     int count; /* number of elements */
     MPI_Datatype type;
     int owner;   /* the rank that gets the sum; -1: all */
     int waiting; /* number of parameters whose gradients are not complete */
-} part;
+} bucket;
 
 struct pal_reduction {
     pal_params *params;
@@ -29,7 +29,7 @@ struct pal_reduction {
     size_t size;    /* of this allocation */
     int *bucket_of; /* of each parameter; -1: none */
     bool *complete; /* of each parameter: its gradient is complete */
-    part *parts;    /* one for each bucket, as in the next two arrays */
+    bucket *bucket; /* one for each bucket, as in the next two arrays */
     pal_dist_bucket *trace;
     MPI_Request *request;
     bool printing; /* PAL_TRACE=dist */
@@ -76,18 +76,18 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
         if (pal_params_frozen(r->params, i)) continue;
         if (r->buckets == 0 || !joins(r, owner, r->buckets - 1, i, most)) {
             r->trace[r->buckets] = (pal_dist_bucket){.last = i};
-            r->parts[r->buckets++] = (part){.owner = owner ? owner[i] : -1};
+            r->bucket[r->buckets++] = (bucket){.owner = owner ? owner[i] : -1};
         }
         r->bucket_of[i] = r->buckets - 1;
         r->trace[r->buckets - 1].first = i;
-        r->parts[r->buckets - 1].waiting++;
+        r->bucket[r->buckets - 1].waiting++;
     }
     for (int b = 0; b < r->buckets; b++) {
         const pal_span first = pal_params_span(r->params, r->trace[b].first);
         const pal_span last = pal_params_span(r->params, r->trace[b].last);
         const pal_block block = pal_params_block(r->params, first.block);
         const size_t size = pal_dtype_size(block.dtype);
-        part *p = &r->parts[b];
+        bucket *p = &r->bucket[b];
         p->memory = (char *)block.grad + (size_t)first.offset * size;
         p->count = (int)(last.offset + last.count - first.offset);
         p->type = pal_dist_type(block.dtype);
@@ -100,7 +100,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
 static void start_bucket(pal_dist *d, int b)
 {
     struct pal_reduction *r = d->reduction;
-    const part *p = &r->parts[b];
+    const bucket *p = &r->bucket[b];
     r->trace[b].started = now() - r->origin;
     r->trace[b].operations = r->operations;
     if (p->owner < 0)
@@ -140,8 +140,8 @@ static void on_grad(pal_params *params, int i, void *user)
         return;
     }
     r->complete[i] = true;
-    r->parts[b].waiting--;
-    while (!d->opts.blocking && r->next < r->buckets && r->parts[r->next].waiting == 0)
+    r->bucket[b].waiting--;
+    while (!d->opts.blocking && r->next < r->buckets && r->bucket[r->next].waiting == 0)
         start_bucket(d, r->next);
 }
 
@@ -166,14 +166,14 @@ static struct pal_reduction *allocate(pal_params *params, pal_tape *tape)
 {
     const size_t n = (size_t)pal_params_count(params), head = sizeof(struct pal_reduction);
     const size_t each =
-        sizeof(part) + sizeof(pal_dist_bucket) + sizeof(MPI_Request) + sizeof(int) + sizeof(bool);
+        sizeof(bucket) + sizeof(pal_dist_bucket) + sizeof(MPI_Request) + sizeof(int) + sizeof(bool);
     const size_t start = pal_round_up(head, PAL_ALIGN), size = start + n * each;
     struct pal_reduction *r = pal_malloc(size);
     if (!r) return NULL;
     *r = (struct pal_reduction){.params = params, .tape = tape, .count = (int)n, .size = size};
     char *at = (char *)r + start;
-    r->parts = (part *)(void *)at;
-    r->trace = (pal_dist_bucket *)(void *)(r->parts + n);
+    r->bucket = (bucket *)(void *)at;
+    r->trace = (pal_dist_bucket *)(void *)(r->bucket + n);
     r->request = (MPI_Request *)(void *)(r->trace + n);
     r->bucket_of = (int *)(void *)(r->request + n);
     r->complete = (bool *)(void *)(r->bucket_of + n);
@@ -263,7 +263,7 @@ static void finish(pal_dist *d, int b)
 {
     struct pal_reduction *r = d->reduction;
     if (d->opts.blocking) {
-        const part *p = &r->parts[b];
+        const bucket *p = &r->bucket[b];
         r->trace[b].started = now() - r->origin;
         r->trace[b].operations = r->operations;
         if (p->owner < 0)

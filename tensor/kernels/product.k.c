@@ -6,18 +6,18 @@
  */
 #include "tensor/kernels/kernels.k.h"
 
-enum { LANES = PAL_PRODUCT_LANES };
+enum { SUMS = PAL_PRODUCT_SUMS };
 
 static R dot(const R *restrict x, const R *restrict y, int64_t k)
 {
-    R lane[LANES] = {0}, sum = 0;
+    R sums[SUMS] = {0}, sum = 0;
     int64_t q = 0;
-    for (; q + LANES <= k; q += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += x[q + l] * y[q + l];
+    for (; q + SUMS <= k; q += SUMS)
+        for (int l = 0; l < SUMS; l++) sums[l] += x[q + l] * y[q + l];
     for (; q < k; q++) sum += x[q] * y[q];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return sum + lane[0];
+    for (int half = SUMS / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) sums[l] += sums[l + half];
+    return sum + sums[0];
 }
 
 static void scale_row(const pal_product *p, R *row)

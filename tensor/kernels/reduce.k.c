@@ -2,7 +2,7 @@
  * reduce.k.c - sums, dot products and extremes of contiguous elements, and sums into a vector.
  *
  * Sums run in double for f32 too: a long sum loses no digits of a float, and squares neither
- * overflow nor vanish. The conversion costs no time beside the loads. Four sums of DL lanes hide
+ * overflow nor vanish. The conversion costs no time beside the loads. Four sums of DL elements hide
  * the latency of the addition.
  */
 #include "tensor/kernels/kernels.k.h"

@@ -75,7 +75,7 @@ typedef struct pal_bpe_cached {
 } pal_bpe_cached;
 
 typedef struct pal_bpe_added {
-    const char *text; /* in pal_tokenizer.added_text */
+    const char *text; /* in pal_tokenizer.text, once that is made */
     int64_t size;
     int32_t id, next; /* next: of those that begin with the same byte, the next shorter; -1: none */
     bool normalized;  /* is looked for after those that are not */

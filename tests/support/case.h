@@ -46,7 +46,8 @@ typedef struct pal_variant {
     const char *name; /* what is special about it: "broadcast", "T = 0", ... */
     int nin, nout;
     pal_input in[PAL_CASE_INPUTS];
-    /* Runs in f64 and f32, and on tapes that run out of memory: it must hand poison on. */
+    /* Makes the outputs. It runs in f64 and f32, and on tapes that run out of memory, so it must
+     * pass poison on. */
     void (*build)(const struct pal_variant *v, const pal_tensor *in, pal_tensor *out);
     /*
      * The outputs in f64 from contiguous f64 (i64 for integer) inputs, in_[i].data == NULL for one
@@ -55,7 +56,7 @@ typedef struct pal_variant {
      */
     void (*reference)(const struct pal_variant *v, const pal_array *in, const pal_array *out);
     double option[8];    /* for build and reference: an axis, a scale, ... */
-    const void *subject; /* for them too: what of many is tested; may be NULL */
+    const void *subject; /* for build and reference too: what is tested; may be NULL */
     bool no_gradient;    /* the operation is not differentiable */
     bool keep_strides;   /* do not try strided inputs (layers that take contiguous ones) */
     double f32;      /* tolerance in f32 (see pal_case_error); 0: 2e-6. Gradients get 10 times it,

@@ -1,5 +1,5 @@
 /*
- * dist_trial.c - stretches of sequences over processes, against the whole.
+ * dist_trial.c - compares parts of sequences on several ranks with whole sequences.
  */
 #include "tests/support/dist_trial.h"
 
@@ -33,7 +33,7 @@ bool dist_cut(dist_layout *l, int kind)
     return true;
 }
 
-/* This rank's stretch: its rows of states, by piece or by batch. */
+/* This rank's part: its rows of states, by piece or by batch. */
 typedef struct part {
     int64_t from, to;
     bool continued;

@@ -1,6 +1,6 @@
 /*
- * dist_trial.h - a function of sequences, on this process's stretch of them against the whole, for
- * programs that run under mpirun.
+ * dist_trial.h - compares a function of sequences on the part of this rank with the function of
+ * whole sequences, in programs that run under mpirun.
  */
 #ifndef PAL_TESTS_DIST_TRIAL_H
 #define PAL_TESTS_DIST_TRIAL_H
@@ -12,7 +12,7 @@ extern pal_dist *dist;
 
 enum { DIST_RANKS = 8, DIST_SEQUENCES = 8, DIST_INPUTS = 16, DIST_OUTPUTS = 5 };
 
-/* T tokens of B sequences, or packed ones, and where the stretches of ranks begin. */
+/* T tokens of B sequences, or packed ones, and where the parts of ranks begin. */
 typedef struct dist_layout {
     int64_t B, T;
     int sequences; /* packed, if not 0 */
@@ -40,7 +40,7 @@ typedef int dist_fn(const void *context, pal_tape *tape, const pal_tensor *in, p
                     pal_tensor *out);
 
 /*
- * Runs the function on whole sequences and on this rank's stretch, for every way to cut the layout,
+ * Runs the function on whole sequences and on this rank's part, for every way to cut the layout,
  * forward and backward from random cotangents; expects outputs, the states of sequences that end
  * here, and gradients of inputs and parameters to be those of the whole within 1e-10. States of
  * sequences that began elsewhere are given as 7 and must not count.

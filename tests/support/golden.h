@@ -3,8 +3,8 @@
  *
  * A file has inputs under in/, outputs under out/ with cotangents of the same names under cot/, and
  * under grad/ the gradients of sum(cot * out). tests/replay computes the same and compares every
- * output and gradient. What only one of the two has is a failure, and so is an option that would be
- * passed over: a file that compares less than it seems to must not pass.
+ * output and gradient. A value that only one of the two has is a failure, and so is an option that
+ * would be ignored: a file must not pass if it compares less than it seems to.
  */
 #ifndef PAL_TESTS_GOLDEN_H
 #define PAL_TESTS_GOLDEN_H

@@ -16,7 +16,7 @@ typedef struct variant {
     pal_dtype dtype;
     const pal_kernels *kernels; /* NULL: this processor does not have the instruction set */
     size_t size;                /* bytes of an element */
-    int lanes;                  /* elements of a vector */
+    int vector;                 /* elements of a vector */
     char name[16];
 } variant;
 
@@ -25,7 +25,7 @@ static inline variant variant_at(int index)
     static const int bytes[] = {16, 32, 64};
     pal_isa isa = (pal_isa)(index / 2);
     variant v = {.dtype = index % 2 ? PAL_F64 : PAL_F32, .size = index % 2 ? 8 : 4};
-    v.lanes = bytes[isa] / (int)v.size;
+    v.vector = bytes[isa] / (int)v.size;
     snprintf(v.name, sizeof v.name, "%s f%d", pal_isa_name(isa), (int)v.size * 8);
     if (pal_kernels_select(isa)) v.kernels = pal_kernels_for(v.dtype);
     return v;

@@ -2,8 +2,9 @@
  * loops.h - for tests that assert something of each of very many values.
  *
  * Check writes a record of every assertion that holds, which takes two microseconds: a loop over a
- * million values would spend its time there. After this header only one that fails is recorded.
- * After a crash Check then names the begin of the test, and not the last assertion before it.
+ * million values would spend its time there. After this header only assertions that fail are
+ * recorded. After a crash, Check then names the begin of the test and not the last assertion before
+ * the crash.
  */
 #ifndef PAL_TESTS_LOOPS_H
 #define PAL_TESTS_LOOPS_H

@@ -90,7 +90,7 @@ void optim_temporary(char path[OPTIM_PATH])
     close(fd);
 }
 
-/* ---- The rules ---- */
+/* ---- The optimisers ---- */
 
 #define GROUPS .groups = groups, .group_count = n
 static pal_optim *new_adamw(pal_params *p, const pal_group *groups, int n)
@@ -127,6 +127,6 @@ static pal_optim *new_muon_rms(pal_params *p, const pal_group *groups, int n)
         p, (pal_muon_opts){.scale = PAL_MUON_RMS, .no_nesterov = true, .decay = 0.1, GROUPS});
 }
 
-const optim_rule optim_rules[OPTIM_RULES] = {
+const optim_kind optim_kinds[OPTIM_KINDS] = {
     {"adamw", new_adamw},  {"adam", new_adam}, {"sgd", new_sgd},   {"sgd", new_momentum},
     {"sgd", new_nesterov}, {"lion", new_lion}, {"muon", new_muon}, {"muon", new_muon_rms}};

@@ -20,13 +20,13 @@ double optim_grad_at(pal_params *p, int i, int64_t j);
 /* Whether all values have the same bits. */
 bool optim_same(const pal_params *p, const pal_params *q);
 
-/* Every rule, with options that are not the defaults and decay 0.1. */
-typedef struct optim_rule {
+/* Every optimiser, with options that are not the defaults and decay 0.1. */
+typedef struct optim_kind {
     const char *name;
     pal_optim *(*make)(pal_params *p, const pal_group *groups, int n);
-} optim_rule;
-enum { OPTIM_RULES = 8 };
-extern const optim_rule optim_rules[OPTIM_RULES];
+} optim_kind;
+enum { OPTIM_KINDS = 8 };
+extern const optim_kind optim_kinds[OPTIM_KINDS];
 
 /* An allocator that gives `left` times. */
 typedef struct optim_budget {

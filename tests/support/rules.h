@@ -1,5 +1,5 @@
 /*
- * rules.h - the rules of layers.def by number, for tests that treat them alike.
+ * rules.h - the rules of layers.def by number, for tests that run all of them.
  */
 #ifndef PAL_TESTS_RULES_H
 #define PAL_TESTS_RULES_H

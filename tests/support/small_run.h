@@ -1,5 +1,5 @@
 /*
- * small_run.h - a small language model and its data, to train on one rank and on several.
+ * small_run.h - a small language model and its data, for training on one rank and on several.
  */
 #ifndef TESTS_SMALL_RUN_H
 #define TESTS_SMALL_RUN_H
@@ -18,7 +18,7 @@ typedef struct small_opts {
 
 typedef struct small_run {
     small_opts o;
-    pal_dist *dist; /* NULL: alone, with whole batches */
+    pal_dist *dist; /* NULL: one process, with whole batches */
     pal_params *params;
     pal_lm *lm;
     pal_optim *optim;

@@ -1,6 +1,6 @@
 /*
- * stores.h - stores of tokens for the tests of batches. Token i is i, so that a batch says where it
- * is from.
+ * stores.h - stores of tokens for the tests of batches. Token i is i, so that a batch shows where
+ * it comes from.
  */
 #ifndef PAL_TEST_STORES_H
 #define PAL_TEST_STORES_H

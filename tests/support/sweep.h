@@ -12,9 +12,9 @@ typedef pal_status pal_sweep_backward(pal_tape *tape, const pal_variant *v, uint
 
 /*
  * Builds the variant on a fresh tape, from parameters where a gradient is wanted, and runs backward
- * (NULL: none), refusing the first allocation, then the second, until all succeed; each alone, and
- * with all that follow. Failure must be reported as out of memory and leave neither a byte behind
- * nor a gradient changed.
+ * (NULL: none), refusing the first allocation, then the second, until all succeed: only that one,
+ * and then that one and all later ones. Failure must be reported as out of memory and leave neither
+ * a byte behind nor a gradient changed.
  */
 void pal_case_sweep(const pal_case *c, const pal_variant *v, const pal_array *x,
                     pal_sweep_backward *backward);

@@ -142,13 +142,13 @@ static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
 static inline void hide(const pal_attention_shape *s, const pal_keys *k, int64_t row, R *p,
                         int64_t from, int64_t to)
 {
-    V lane;
-    for (int l = 0; l < VL; l++) lane[l] = (R)l;
+    V element;
+    for (int l = 0; l < VL; l++) element[l] = (R)l;
     int64_t first = row - s->window + 1 - k->first, end = row + 1 - k->first;
     if (end > k->count) end = k->count;
     if (first < -1) first = -1;
     for (int64_t c = from; c < to; c += VL) {
-        V at = lane + (R)c;
+        V at = element + (R)c;
         VI seen = (VI)(at >= splat((R)first)) & (VI)(at < splat((R)end));
         store(p + c, sel(seen, load(p + c), splat(-(R)INFINITY)));
     }
@@ -207,7 +207,7 @@ static void finish(const pal_attention_shape *s, const pal_queries *x, pal_rows 
 {
     R row[s->Dp] __attribute__((aligned(64)));
     for (int64_t r = 0; r < x->count; r++) {
-        const R sum = sum_lanes(load((const R *)x->l + r * VL)), part = 1 / sum;
+        const R sum = sum_elements(load((const R *)x->l + r * VL)), part = 1 / sum;
         for (int64_t c = 0; c < s->Dp; c += VL)
             store(row + c, load((const R *)x->O + r * s->ld + c) * part);
         put_row(&o, r, s->D, false, row);
@@ -229,7 +229,7 @@ static void start_back(const pal_attention_shape *s, pal_rows q, pal_rows o, pal
         const R *from = r < x->count ? get_row(&o, r, s->D, s->Dp, room) : NULL;
         for (int64_t c = 0; from && c < s->Dp; c += VL)
             sum = vfma(loadu(from + c), load((const R *)x->dO + r * s->ld + c), sum);
-        ((R *)x->delta)[r] = sum_lanes(sum);
+        ((R *)x->delta)[r] = sum_elements(sum);
         ((R *)x->lse)[r] = r < x->count ? ((const R *)lse)[r] : 0;
     }
 }
@@ -316,7 +316,7 @@ static void rotate(int64_t n, const void *cosines, const void *sines, bool back,
 extern const pal_attention_table K(attention);
 const pal_attention_table K(attention) = {
     .panel = PANEL,
-    .lanes = VL,
+    .vector = VL,
     .rows = MR,
     .load_keys = load_keys,
     .start = start,

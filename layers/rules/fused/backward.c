@@ -1,10 +1,11 @@
 /*
  * backward.c - the backward pass of a fused rule, in either schedule.
  *
- * States were kept at every n-th chunk. From the last such segment to the first: prepare its chunks
- * again, carry the state through them (which gives S0 and U of each), carry dS back (dX of each),
- * and turn both into gradients of the inputs. Value heads that share a key head add to the same
- * gradients: a family of lanes is done by one thread, in order.
+ * Forward kept the state before every n-th chunk. Backward goes over the chunks between kept
+ * states, from the last to the first. It prepares them again, carries the state through them (which
+ * gives S0 and U of each), carries dS back (which gives dX of each), and computes the gradients of
+ * the inputs from both. Value heads that share a key head add to the same gradients, so one thread
+ * computes all lanes of such a family, in order.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -19,7 +20,7 @@ typedef struct slot {
     double *sums;      /* of the parameters of the decay, or of A and D */
 } slot;
 
-/* What a lane needs: slots for a window of chunks, and the gradient of the state after each of them
+/* What a lane needs: slots for a wave of chunks, and the gradient of the state after each of them
  * (dS[i + 1] after slot i, dS[0] before the first). */
 typedef struct lane_space {
     slot *slots;
@@ -29,14 +30,14 @@ typedef struct lane_space {
 
 typedef struct problem {
     pal_fused f;
-    int64_t window;
+    int64_t wave;
     int64_t count; /* of sums */
 } problem;
 
 /* ---- Memory ---- */
 
-/* What a head has as numbers, in the order of pal_head_grad.sums; and how many the gradient of one
- * has, 0 where the rule has no such thing. */
+/* The numbers of a head, in the order of pal_head_grad.sums; and how many elements the gradient of
+ * each has (0: the rule has no such number). */
 static const int by_head[] = {PAL_IN_A, PAL_IN_D, PAL_IN_A_LOG, PAL_IN_DT_BIAS};
 enum { BY_HEAD = sizeof by_head / sizeof *by_head };
 
@@ -58,9 +59,9 @@ static int64_t sum_count(const pal_fused *f)
 static problem problem_of(const pal_call *call, int team)
 {
     problem p = {.f = pal_fused_of(call, team)};
-    /* Families of lanes are what can be done apart; a window gives each thread a chunk of one. */
-    p.f.window = pal_fused_window(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
-    p.window = p.f.window ? p.f.window : pal_fused_segment(&p.f, 1);
+    /* Families of lanes are independent; in a wave each thread gets a chunk of one family. */
+    p.f.wave = pal_fused_wave(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
+    p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
     p.count = sum_count(&p.f);
     return p;
 }
@@ -78,13 +79,13 @@ static slot carve_slot(pal_carver *c, const problem *p, bool first)
 
 static lane_space carve_lane(pal_carver *c, const problem *p)
 {
-    lane_space l = {.slots = pal_carve(c, (size_t)p->window * sizeof *l.slots)};
-    l.dS = pal_carve(c, (size_t)(p->window + 1) * sizeof *l.dS);
-    for (int64_t i = 0; i <= p->window; i++) {
+    lane_space l = {.slots = pal_carve(c, (size_t)p->wave * sizeof *l.slots)};
+    l.dS = pal_carve(c, (size_t)(p->wave + 1) * sizeof *l.dS);
+    for (int64_t i = 0; i <= p->wave; i++) {
         void *dS = pal_carve(c, pal_fused_state_bytes(&p->f));
         if (l.dS) l.dS[i] = dS;
     }
-    for (int64_t i = 0; i < p->window; i++) {
+    for (int64_t i = 0; i < p->wave; i++) {
         slot s = carve_slot(c, p, i % p->f.opts->every == 0);
         if (l.slots) l.slots[i] = s;
     }
@@ -93,7 +94,8 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 
 /* ---- The four steps ---- */
 
-/* Which gradients of a lane are added to what is there: all but those that nobody wrote before. */
+/* Which gradients of a lane are added to what is there: all except those that were not written yet.
+ */
 static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
 {
     pal_head_grad g = {.add = 0};
@@ -175,7 +177,8 @@ static void state_panels(const pal_fused *f, const pal_array *x, int64_t lane, v
     f->table->panels(s->K, s->V, &rows, s->Kp, dS, from, to, way);
 }
 
-/* The gradient of the final state into dS, and that of the initial state out of it. */
+/* The first copies the gradient of the final state to dS; the second copies dS to the gradient of
+ * the initial state. */
 static void begin_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, int64_t to)
 {
     const pal_array *d = f->call->dout[1];
@@ -203,18 +206,18 @@ static void swap(void **a, void **b)
 
 /* ---- Lanes by threads ---- */
 
-/* Chunks of window w of a lane. */
-static int64_t window_count(const problem *p, int64_t lane, int64_t w)
+/* Chunks of wave w of a lane. */
+static int64_t wave_count(const problem *p, int64_t lane, int64_t w)
 {
-    int64_t left = pal_fused_chunks(&p->f, lane / p->f.HV) - w * p->window;
-    return left < p->window ? left : p->window;
+    int64_t left = pal_fused_chunks(&p->f, lane / p->f.HV) - w * p->wave;
+    return left < p->wave ? left : p->wave;
 }
-static int64_t windows(const problem *p, int64_t lane)
+static int64_t waves(const problem *p, int64_t lane)
 {
-    return (pal_fused_chunks(&p->f, lane / p->f.HV) + p->window - 1) / p->window;
+    return (pal_fused_chunks(&p->f, lane / p->f.HV) + p->wave - 1) / p->wave;
 }
 
-/* While a window is solved again: the rows its gradients go to. */
+/* While a wave is solved again: the rows its gradients go to. */
 static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int64_t count,
                               slot *slots)
 {
@@ -226,12 +229,12 @@ static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int
     }
 }
 
-/* While dS is carried back over a window of `count` chunks: what the next window, w of lane `next`,
+/* While dS is carried back over a wave of `count` chunks: what the next wave, w of lane `next`,
  * reads. */
 static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
 {
     const pal_fused *f = &p->f;
-    const int64_t there = w < 0 ? 0 : window_count(p, next, w), first = w * p->window;
+    const int64_t there = w < 0 ? 0 : wave_count(p, next, w), first = w * p->wave;
     pal_head h = pal_fused_head(f, next);
     pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], next);
     for (int64_t i = 0; i < count; i++) {
@@ -243,12 +246,12 @@ static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t co
     }
 }
 
-/* Window w of a lane; then comes window next_w of lane next. */
-static void lane_window(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
-                        lane_space *l, const pal_chunk_back *space, double *sums)
+/* Wave w of a lane; then comes wave next_w of lane next. */
+static void lane_wave(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
+                      lane_space *l, const pal_chunk_back *space, double *sums)
 {
-    const int64_t all = pal_fused_panels(&p->f), first = w * p->window;
-    const int64_t count = window_count(p, lane, w);
+    const int64_t all = pal_fused_panels(&p->f), first = w * p->wave;
+    const int64_t count = wave_count(p, lane, w);
     for (int64_t i = 0; i < count; i++) prepare(p, lane, first + i, &l->slots[i]);
     ask_for_gradients(p, lane, first, count, l->slots);
     recompute(p, lane, first, count, l->slots, 0, all);
@@ -259,19 +262,19 @@ static void lane_window(const problem *p, int64_t lane, int64_t w, int64_t next,
     add_sums(p, count, l->slots, sums);
 }
 
-/* carry[i] is the gradient of the state of lane i of the group between two windows. */
+/* carry[i] is the gradient of the state of lane i of the group between two waves. */
 static void group_lanes(const problem *p, pal_group g, lane_space *l, void **carry,
                         const pal_chunk_back *space, double *sums)
 {
     const pal_fused *f = &p->f;
     const int64_t all = pal_fused_panels(f);
     for (int64_t i = 0; i < g.count; i++) begin_lane(f, g.first + i, carry[i], 0, all);
-    for (int64_t w = windows(p, g.first) - 1; w >= 0; w--)
+    for (int64_t w = waves(p, g.first) - 1; w >= 0; w--)
         for (int64_t i = 0; i < g.count; i++) {
             const bool last = i + 1 == g.count;
             const int64_t lane = g.first + i, next = last ? g.first : lane + 1;
-            swap(&carry[i], &l->dS[window_count(p, lane, w)]);
-            lane_window(p, lane, w, next, w - last, l, space, sums + lane * p->count);
+            swap(&carry[i], &l->dS[wave_count(p, lane, w)]);
+            lane_wave(p, lane, w, next, w - last, l, space, sums + lane * p->count);
             swap(&carry[i], &l->dS[0]);
         }
     for (int64_t i = 0; i < g.count; i++) end_lane(f, g.first + i, carry[i], 0, all);
@@ -306,22 +309,22 @@ static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
     }
 }
 
-/* ---- All together, in windows ---- */
+/* ---- All together, in waves ---- */
 
-/* The window that a lane is at in round r, counted from its end; false if it has none left. */
-static bool window_at(const problem *p, int64_t lane, int64_t r, int64_t *first, int64_t *count)
+/* The wave that a lane is at in round r, counted from its end; false if it has none left. */
+static bool wave_at(const problem *p, int64_t lane, int64_t r, int64_t *first, int64_t *count)
 {
-    int64_t w = windows(p, lane) - 1 - r;
+    int64_t w = waves(p, lane) - 1 - r;
     if (w < 0) return false;
-    *first = w * p->window;
-    *count = window_count(p, lane, w);
+    *first = w * p->wave;
+    *count = wave_count(p, lane, w);
     return true;
 }
 
-static void window_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, int64_t panel)
+static void wave_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, int64_t panel)
 {
     int64_t first, count;
-    if (!window_at(p, lane, r, &first, &count)) {
+    if (!wave_at(p, lane, r, &first, &count)) {
         if (r == 0) { /* an empty sequence hands its gradient through */
             begin_lane(&p->f, lane, l->dS[0], panel, panel + 1);
             end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
@@ -335,29 +338,29 @@ static void window_scan(const problem *p, int64_t lane, int64_t r, lane_space *l
 }
 
 /* One chunk of a family of lanes. */
-static void window_gradient(const problem *p, int64_t family, int64_t r, int64_t i, lane_space *l,
-                            const pal_chunk_back *space)
+static void wave_gradient(const problem *p, int64_t family, int64_t r, int64_t i, lane_space *l,
+                          const pal_chunk_back *space)
 {
     int64_t members = p->f.HV / p->f.H, first, count;
     for (int64_t j = family * members; j < (family + 1) * members; j++)
-        if (window_at(p, j, r, &first, &count) && i < count)
+        if (wave_at(p, j, r, &first, &count) && i < count)
             gradient(p, j, first + i, &l[j].slots[i], l[j].dS[i + 1], space);
 }
 
-static void window_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
+static void wave_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
 {
     int64_t first, count;
-    if (!window_at(p, lane, r, &first, &count)) return;
+    if (!wave_at(p, lane, r, &first, &count)) return;
     add_sums(p, count, l->slots, l->sums);
-    if (first) swap(&l->dS[0], &l->dS[p->window]); /* the window before goes on from it */
+    if (first) swap(&l->dS[0], &l->dS[p->wave]); /* the wave before goes on from it */
 }
 
-static void by_windows(const problem *p, lane_space *l, char *spaces, size_t each)
+static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
 {
     const pal_fused *f = &p->f;
     int64_t rounds = 1, panels = pal_fused_panels(f), families = f->lanes / (f->HV / f->H);
     for (int64_t i = 0; i < f->lanes; i += f->HV)
-        if (windows(p, i) > rounds) rounds = windows(p, i);
+        if (waves(p, i) > rounds) rounds = waves(p, i);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         const unsigned mode = pal_flush_begin();
@@ -365,19 +368,19 @@ static void by_windows(const problem *p, lane_space *l, char *spaces, size_t eac
         pal_chunk_back space = pal_carve_back(&c, f);
         for (int64_t r = 0; r < rounds; r++) {
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < f->lanes * p->window; i++) {
-                int64_t lane = i / p->window, first, count, at = i % p->window;
-                if (window_at(p, lane, r, &first, &count) && at < count)
+            for (int64_t i = 0; i < f->lanes * p->wave; i++) {
+                int64_t lane = i / p->wave, first, count, at = i % p->wave;
+                if (wave_at(p, lane, r, &first, &count) && at < count)
                     prepare(p, lane, first + at, &l[lane].slots[at]);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int64_t i = 0; i < f->lanes * panels; i++)
-                window_scan(p, i / panels, r, &l[i / panels], i % panels);
+                wave_scan(p, i / panels, r, &l[i / panels], i % panels);
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < families * p->window; i++)
-                window_gradient(p, i / p->window, r, i % p->window, l, &space);
+            for (int64_t i = 0; i < families * p->wave; i++)
+                wave_gradient(p, i / p->wave, r, i % p->wave, l, &space);
 #pragma omp for schedule(static)
-            for (int64_t i = 0; i < f->lanes; i++) window_end(p, i, r, &l[i]);
+            for (int64_t i = 0; i < f->lanes; i++) wave_end(p, i, r, &l[i]);
         }
         pal_flush_end(mode);
     }
@@ -407,7 +410,7 @@ static void hand_out_sums(const problem *p, const double *sums)
 
 typedef struct layout {
     double *sums;      /* of all lanes */
-    lane_space *lanes; /* windows only */
+    lane_space *lanes; /* waves only */
     size_t shared;     /* bytes of these; then come the threads' */
     size_t each;       /* bytes of a thread */
 } layout;
@@ -417,7 +420,7 @@ static layout lay_out(const problem *p, char *base)
     const pal_fused *f = &p->f;
     pal_carver c = {base, 0}, thread = {NULL, 0};
     layout x = {.sums = pal_carve(&c, (size_t)(f->lanes * p->count) * sizeof(double))};
-    if (f->window) {
+    if (f->wave) {
         x.lanes = pal_carve(&c, (size_t)f->lanes * sizeof *x.lanes);
         for (int64_t i = 0; i < f->lanes; i++) {
             lane_space l = carve_lane(&c, p);
@@ -448,8 +451,8 @@ void pal_fused_backward(const pal_call *call)
     char *scratch = call->scratch;
     layout x = lay_out(&p, scratch);
     memset(x.sums, 0, (size_t)(p.f.lanes * p.count) * sizeof(double));
-    if (p.f.window)
-        by_windows(&p, x.lanes, scratch + x.shared, x.each);
+    if (p.f.wave)
+        by_waves(&p, x.lanes, scratch + x.shared, x.each);
     else
         by_lanes(&p, scratch + x.shared, x.each, x.sums);
     hand_out_sums(&p, x.sums);

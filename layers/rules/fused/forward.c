@@ -115,12 +115,12 @@ static void by_lanes(const pal_fused *f, char *scratch, size_t each)
     }
 }
 
-/* ---- All together, in windows ---- */
+/* ---- All together, in waves ---- */
 
 /* Memory of one lane. */
 typedef struct lane_space {
     void *S;
-    pal_chunk *chunk; /* f->window of them */
+    pal_chunk *chunk; /* f->wave of them */
 } lane_space;
 
 static lane_space *carve_lanes(pal_carver *c, const pal_fused *f)
@@ -128,8 +128,8 @@ static lane_space *carve_lanes(pal_carver *c, const pal_fused *f)
     lane_space *l = pal_carve(c, (size_t)f->lanes * sizeof *l);
     for (int64_t i = 0; i < f->lanes; i++) {
         void *S = pal_carve(c, pal_fused_state_bytes(f));
-        pal_chunk *chunk = pal_carve(c, (size_t)f->window * sizeof *chunk);
-        for (int64_t j = 0; j < f->window; j++) {
+        pal_chunk *chunk = pal_carve(c, (size_t)f->wave * sizeof *chunk);
+        for (int64_t j = 0; j < f->wave; j++) {
             pal_chunk x = pal_carve_chunk(c, f);
             if (l) chunk[j] = x;
         }
@@ -138,27 +138,27 @@ static lane_space *carve_lanes(pal_carver *c, const pal_fused *f)
     return l;
 }
 
-static void window_prepare(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
+static void wave_prepare(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
 {
-    int64_t i = item / f->window, j = item % f->window;
+    int64_t i = item / f->wave, j = item % f->wave;
     if (first + j >= pal_fused_chunks(f, i / f->HV)) return;
     lane l = lane_of(f, i);
     prepare(f, &l, i, first + j, &space[i].chunk[j]);
 }
 
-static void window_scan(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
+static void wave_scan(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
 {
     int64_t all = pal_fused_panels(f), i = item / all, panel = item % all;
     int64_t chunks = pal_fused_chunks(f, i / f->HV);
     lane l = lane_of(f, i);
     if (first == 0) load_state(f, &l, space[i].S, panel, panel + 1);
-    for (int64_t j = 0; j < f->window && first + j < chunks; j++)
+    for (int64_t j = 0; j < f->wave && first + j < chunks; j++)
         scan(f, &l, i, first + j, &space[i].chunk[j], space[i].S, panel, panel + 1);
-    if (first + f->window >= chunks && (first == 0 || first < chunks))
+    if (first + f->wave >= chunks && (first == 0 || first < chunks))
         panels(f, &l.after, space[i].S, panel, panel + 1, PAL_PANELS_WRITE);
 }
 
-static void by_windows(const pal_fused *f, lane_space *space)
+static void by_waves(const pal_fused *f, lane_space *space)
 {
     int64_t longest = 1;
     for (int64_t n = 0; n < f->seq.count; n++)
@@ -166,12 +166,12 @@ static void by_windows(const pal_fused *f, lane_space *space)
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         const unsigned mode = pal_flush_begin();
-        for (int64_t first = 0; first < longest; first += f->window) {
+        for (int64_t first = 0; first < longest; first += f->wave) {
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < f->lanes * f->window; i++) window_prepare(f, space, first, i);
+            for (int64_t i = 0; i < f->lanes * f->wave; i++) wave_prepare(f, space, first, i);
 #pragma omp for schedule(dynamic, 1)
             for (int64_t i = 0; i < f->lanes * pal_fused_panels(f); i++)
-                window_scan(f, space, first, i);
+                wave_scan(f, space, first, i);
         }
         pal_flush_end(mode);
     }
@@ -179,8 +179,8 @@ static void by_windows(const pal_fused *f, lane_space *space)
 
 /* ---- Token by token ---- */
 
-/* Columns of the state before, where the kernel can read them: in place if they lie as the result
- * does, else copied there. */
+/* The columns of the initial state where the kernel can read them: in place if they have the layout
+ * of the result, else copied there. */
 static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, int64_t from,
                                  int64_t end)
 {
@@ -201,7 +201,8 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
     return l->after.data;
 }
 
-/* A single token is over before the caches know the state: decoding looks one lane ahead. */
+/* A single token is done before the state is in the caches, so decoding prefetches the next lane.
+ */
 static const void *next_state(const pal_fused *f, int64_t i)
 {
     if (pal_fused_length(f, i / f->HV) != 1 || i + 1 >= f->lanes) return NULL;
@@ -233,7 +234,8 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
 
 static void by_tokens(const pal_fused *f, char *scratch, size_t each)
 {
-    /* Parts of whole groups of columns, more than one only if there are threads for them. */
+    /* Divides the columns into whole groups; there is more than one item only if there are threads
+     * for it. */
     int64_t groups = (f->shape.V + f->table->group - 1) / f->table->group;
     int64_t parts = f->lanes < f->team && !f->opts->records ? groups : 1;
     int64_t width = (groups + parts - 1) / parts * f->table->group;
@@ -262,7 +264,7 @@ static size_t thread_bytes(const pal_fused *f)
 
 size_t pal_fused_forward_scratch(const pal_fused *f)
 {
-    if (!f->window) return (size_t)f->team * thread_bytes(f);
+    if (!f->wave) return (size_t)f->team * thread_bytes(f);
     pal_carver c = {NULL, 0};
     carve_lanes(&c, f);
     return c.used;
@@ -271,9 +273,9 @@ size_t pal_fused_forward_scratch(const pal_fused *f)
 void pal_fused_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    if (f.window) {
+    if (f.wave) {
         pal_carver c = {call->scratch, 0};
-        by_windows(&f, carve_lanes(&c, &f));
+        by_waves(&f, carve_lanes(&c, &f));
     } else if (f.opts->recurrent) {
         by_tokens(&f, call->scratch, thread_bytes(&f));
     } else {

@@ -4,11 +4,12 @@
  * A lane is one value head of one sequence: lane i is head i mod HV of sequence i / HV. Lanes share
  * nothing but inputs, and the gradients of shared inputs.
  *
- * There are two schedules. With lanes enough for the team each thread takes whole lanes, several
- * heads side by side: a chunk of each in turn, so that memory, where heads are neighbours, is read
- * as it lies. With fewer, the team goes together through windows of chunks:
- * preparing and gradients are divided over lanes x chunks, the scans over lanes x panels. Both do
- * the same arithmetic in the same order, so the number of threads does not show in the results.
+ * There are two schedules. If there are enough lanes for the team, each thread takes whole lanes,
+ * several heads of a sequence side by side: it computes a chunk of each in turn. Heads are
+ * neighbours in memory, so it reads memory in order. With fewer lanes, the whole team goes through
+ * the chunks in waves: preparation and gradients are divided over lanes x chunks, the scans over
+ * lanes x panels. Both schedules do the same arithmetic in the same order, so results do not depend
+ * on the number of threads.
  */
 #ifndef PAL_FUSED_H
 #define PAL_FUSED_H
@@ -19,16 +20,16 @@
 #include "layers/parts.h"
 #include "tensor/denormals.h"
 
-/* Tokens of a chunk unless the caller says otherwise; measured (docs/kernels.md). */
+/* The default number of tokens in a chunk; docs/kernels.md has the measurements. */
 enum { PAL_DEFAULT_CHUNK = 16 };
 
 typedef struct pal_fused_opts {
     const pal_rule *rule;
     bool recurrent, in_place, normalize, activate;
     int64_t C;     /* tokens a chunk */
-    int64_t every; /* a state is kept for backward at every so many chunks */
+    int64_t every; /* backward keeps the state before every `every`-th chunk */
     double scale, lower_bound;
-    bool records; /* backward will come: keep states */
+    bool records; /* keep states, because backward will follow */
 } pal_fused_opts;
 
 typedef struct pal_fused {
@@ -39,15 +40,15 @@ typedef struct pal_fused {
     pal_rule_shape shape;
     size_t size;                     /* of an element */
     int at[PAL_PLACES];              /* which input of the call is at a place; -1: none */
-    int64_t channels[PAL_HEAD_ARGS]; /* of what comes by token */
+    int64_t channels[PAL_HEAD_ARGS]; /* of the operands that have a value for each token */
     pal_sequences seq;
     int64_t HV, H, lanes;
-    int64_t window; /* chunks a lane goes through between two barriers; 0: lanes by threads */
+    int64_t wave; /* chunks of a lane between two barriers; 0: threads take whole lanes */
     int team;
 } pal_fused;
 
-/* Of a call whose inputs begin with those of its rule (pal_rule_input), or with arrays like them.
- */
+/* The problem of a call whose inputs begin with those of its rule (pal_rule_input), or with arrays
+ * like them. */
 pal_fused pal_fused_of(const pal_call *call, int team);
 /* The input at a place and its gradient; NULL: there is none, or nobody wants it. */
 static inline const pal_array *pal_fused_in(const pal_fused *f, int place)
@@ -58,13 +59,15 @@ static inline const pal_array *pal_fused_din(const pal_fused *f, int place)
 {
     return pal_fused_in(f, place) ? f->call->din[f->at[place]] : NULL;
 }
-/* At least so many chunks: whole segments between kept states, or the longest sequence. */
+/* At least this number of chunks: a multiple of opts->every, or the chunks of the longest sequence.
+ */
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
-/* The window for a pass whose work is divided over so many units (lanes, or families of lanes that
- * share gradients), when it wants about `chunks` of them at once; 0 if units are enough. */
-int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks);
-/* Lanes side by side are of one sequence, in whole families of `members` lanes that belong
- * together; so many families. At most PAL_SIDE lanes unless a family is larger. */
+/* The chunks of a lane in a wave. A pass divides its work over so many units: lanes, or families of
+ * lanes that share gradients. It wants about `chunks` chunks at once. 0 if there are enough units.
+ */
+int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks);
+/* How many families of `members` lanes a thread takes side by side. They are of one sequence. It is
+ * at most PAL_SIDE lanes, unless one family is larger. */
 enum { PAL_SIDE = 8 };
 int64_t pal_fused_side(const pal_fused *f, int64_t members);
 /* The lanes of group `i` when `side` families are side by side, and how many groups there are. */
@@ -90,7 +93,7 @@ static inline int64_t pal_fused_rows(const pal_fused *f, int64_t sequence, int64
     return left < f->shape.C ? left : f->shape.C;
 }
 static inline int64_t pal_fused_panels(const pal_fused *f) { return f->shape.Vp / f->table->panel; }
-/* Bytes of a state in panels, and of one panel. */
+/* The bytes of a state in panels, and those of one panel. */
 static inline size_t pal_fused_state_bytes(const pal_fused *f)
 {
     return (size_t)(f->shape.Kp * f->shape.Vp) * f->size;
@@ -99,12 +102,12 @@ static inline size_t pal_fused_panel_bytes(const pal_fused *f)
 {
     return (size_t)(f->shape.Kp * f->table->panel) * f->size;
 }
-/* Room for kept states, in states. */
+/* How many states are kept. */
 int64_t pal_fused_kept(const pal_fused *f);
 /* Where the state before `chunk`, a multiple of opts->every, is kept. */
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk);
 
-/* Rows of x [B,T,heads(,channels)] for a lane, from its sequence's first token on. */
+/* The rows of x [B,T,heads(,channels)] of a lane, from the first token of its sequence on. */
 pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane);
 /* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
@@ -116,7 +119,7 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
     return x;
 }
 
-/* Adds the rows of x from token t on to what a chunk's scans ask for ahead of time. */
+/* Adds the rows of x from token t on to those that the scans of a chunk prefetch. */
 static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t,
                                    int64_t channels)
 {
@@ -131,7 +134,7 @@ void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL
 pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f);
 pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f);
 
-/* The operation on checked arguments that are on the frame's tape. */
+/* Runs the fused operation. The arguments are checked and on the tape of the frame. */
 pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rule,
                             const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);
 
@@ -139,40 +142,45 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
                                  const pal_rule_opts *opts);
 
 /*
- * The tokens of each sequence as one map of its state, S_out = M S_in + N: M [S,HV,K,K] and N
- * [S,HV,K,V] for operands as the fused operation takes them (checked by the caller, on one tape).
- * Its transpose is dS_in = M^T dS_out + n, n [S,HV,K,V] from dO [B,T,HV,V]. N is M S_in + N if
- * there is a state, and n is M^T dS_out + n with dS_out in its place; M may be NULL, not wanted.
- * Constants: nothing is recorded. About 6 K (K + V), 6 K V without M, and 10 K V flops a token and
- * head.
+ * All tokens of a sequence together change its state by an affine map, S_out = M S_in + N.
+ * pal_rule_map computes M [S,HV,K,K] and N [S,HV,K,V] from operands as the fused operation takes
+ * them; the caller has checked them. If the operands have a state, *N is M S_in + N of that state.
+ * M may be NULL: it is not wanted. The gradient of the state goes back by the transposed map, dS_in
+ * = M^T dS_out + n. pal_rule_map_back returns n [S,HV,K,V], computed from dO [B,T,HV,V]; if dS_out
+ * is given in the place of the state, it returns M^T dS_out + n. The results are constants, and
+ * nothing is recorded. Flops per token and head: about 6 K (K + V), without M 6 K V;
+ * pal_rule_map_back 10 K V.
  */
 void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N);
 pal_tensor pal_rule_map_back(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                              pal_rule_opts opts, pal_tensor dO);
 
-/* The second of them inside another operation: its scratch a thread, and what it does. */
+/* pal_rule_map_back for use inside another operation: the bytes of scratch that each thread needs,
+ * and the forward function. */
 size_t pal_rule_map_back_bytes(const pal_fused *f);
 void pal_rule_map_back_forward(const pal_call *call);
 
 /* ---- Sequences over processes (ranks.c) ---- */
 
-/* A rule on one process's stretch, between begin and end; where sequences are whole, nothing. */
+/* What is carried from pal_rule_parts_begin to pal_rule_parts_end. If sequences are whole, both do
+ * nothing. */
 typedef struct pal_rule_parts {
-    pal_stretch stretch;
+    pal_part part;
     pal_fused_opts opts;
-    int64_t first;                     /* tokens of the first piece */
+    int64_t first;                     /* tokens of the first sequence that are here */
     pal_tensor piece[PAL_RULE_INPUTS]; /* operands of these tokens, constants */
-    pal_tensor map;                    /* M of what goes through; PAL_NONE: nobody reads it */
+    pal_tensor map; /* M, if one sequence goes through the whole part; PAL_NONE: it is not needed */
 } pal_rule_parts;
 
 /*
- * Before the rule, composed or fused, of these operands: brings in the states that come from
- * earlier ranks, as s->state and the state among in[]. False after reporting.
+ * Call it before the rule, composed or fused. It brings the states that come from earlier ranks,
+ * and puts them in s->state and in the state among in[]. False after an error was reported.
  */
 bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
                           pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);
-/* After it: out itself, but in backward the rule gets the gradients that come from later ranks. */
+/* Call it after the rule. It returns `out`; in backward, the rule then gets the gradients that come
+ * from later ranks. */
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out);
 
 size_t pal_fused_forward_scratch(const pal_fused *f);

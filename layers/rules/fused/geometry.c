@@ -15,7 +15,7 @@ int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
     return whole < longest ? whole : longest;
 }
 
-int64_t pal_fused_window(const pal_fused *f, int64_t units, int64_t chunks)
+int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks)
 {
     if (units == 0 || units >= f->team) return 0;
     return pal_fused_segment(f, (chunks + units - 1) / units);
@@ -86,14 +86,14 @@ pal_fused pal_fused_of(const pal_call *call, int team)
         f.channels[i] = by == 'K' ? f.shape.K : by == 'V' ? f.shape.V : 1;
     }
     /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
-    if (!o->recurrent) f.window = pal_fused_window(&f, f.lanes, 4 * team);
+    if (!o->recurrent) f.wave = pal_fused_wave(&f, f.lanes, 4 * team);
     return f;
 }
 
 /* ---- Where things are ---- */
 
-/* Where a sequence's states begin, by head: blocks of tokens between kept states, counted through.
- */
+/* Where the kept states of a sequence begin, for one head. The blocks of tokens between kept states
+ * are numbered over all sequences. */
 static int64_t first_kept(const pal_fused *f, int64_t sequence)
 {
     return pal_first_block(&f->seq, sequence, f->seq.T, f->shape.C * f->opts->every);

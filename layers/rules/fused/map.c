@@ -1,14 +1,13 @@
 /*
- * map.c - a stretch of tokens as one affine map of the state, and its transpose.
+ * map.c - all tokens of a sequence as one affine map of the state, and its transpose.
  *
  * Every rule is linear in the state, so the tokens of a sequence together are
  *
  *     S_out = M S_in + N          dS_in = M^T dS_out + n
  *
- * with M [K,K] of the keys, gates and decays alone, N what a zero state becomes, and n what the
- * gradient of the outputs gives back. Processes that hold stretches of one sequence need no more of
- * each other than these. M is the scan of an identity with nothing written: the same kernels as the
- * state's own, on K columns more.
+ * M [K,K] depends only on keys, gates and decays. N is what a zero state becomes, and n comes from
+ * the gradient of the outputs. Processes that share a sequence exchange only these. M is the scan
+ * of an identity matrix without writes. The kernels of the state compute it too, as K more columns.
  */
 #include "layers/rules/fused/fused.h"
 

@@ -1,7 +1,8 @@
 /*
- * op.c - the operations behind the rules' fused modes: what they make, keep and need.
+ * op.c - the operations of the fused modes: their outputs, saved tensors and scratch.
  *
- * Kept for backward: the state before every `every`-th chunk, in the kernels' panels; nothing else.
+ * They save for backward only the state before every `every`-th chunk, in the panels of the
+ * kernels.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -46,8 +47,8 @@ static pal_status infer(pal_call *call)
 
 static pal_rule_ops ops;
 
-/* Backward overwrites what it is the first to reach of what comes by token and of the state; it
- * reads neither the initial state, which it has kept, nor the results. */
+/* Backward overwrites fresh gradients of operands by token and of the state. It reads neither the
+ * initial state, which was kept, nor the results. */
 static void make_op(const pal_rule *rule, pal_op *op)
 {
     const uint32_t state = 1u << pal_rule_at_place(rule, PAL_IN_STATE);
@@ -77,8 +78,7 @@ static bool records(const pal_tape *tape, const pal_tensor in[PAL_RULE_INPUTS])
 
 /* ---- In place ---- */
 
-/* The state of an in-place call has to be memory that outlives the step, laid out as results are.
- */
+/* The state of an in-place call must be contiguous memory that outlives the step. */
 static bool can_overwrite(pal_frame *f, pal_tensor state)
 {
     if (f->tape->grad)
@@ -132,7 +132,7 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
     return o;
 }
 
-/* Gives operands that backward writes by different threads memory of their own. */
+/* Copies operands that share memory if different threads would write their gradients. */
 static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
 {
     pal_tensor x[PAL_HEAD_ARGS + 1]; /* all that is given by token, and the state */

@@ -1,16 +1,17 @@
 /*
- * ranks.c - a rule on sequences that lie over processes: the state that comes from the ranks
- * before, and the gradient of the state that comes from the ranks behind.
+ * ranks.c - a rule on sequences that several ranks share: the state comes from earlier ranks, and
+ * the gradient of the state comes from later ranks.
  *
- * The stretch of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
- * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each stretch is the
+ * The part of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
+ * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each part is the
  * composition of all maps before it, found by recursive doubling in ceil(log2 P) rounds. With its
  * initial state each rank then runs the ordinary rule. In backward the transposed maps, dS_in =
  * M_r^T dS_out + n_r, are composed from the last rank to the first in the same way, and each rank's
  * rule runs backward from the dS_out that it gets.
  *
- * Where a sequence begins in a stretch, nothing of before goes on: the map is N alone. Such a map
- * is closed, and its M, which may have to be sent, is not read: so no number crosses, NaN neither.
+ * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map
+ * is closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence
+ * gets in, not even NaN.
  */
 #include "autograd/ops/shape.h"
 #include "layers/rules/fused/fused.h"
@@ -25,7 +26,7 @@ typedef struct carry {
     size_t bytes;
 } carry;
 
-/* N is shaped like `state`, but for so many sequences; base may be NULL. */
+/* N has the shape of `state`, with this number of sequences. base may be NULL. */
 static carry carve_carry(pal_carver *c, const pal_array *state, int64_t sequences)
 {
     const int64_t *n = state->shape;
@@ -74,8 +75,9 @@ static void swap(carry **a, carry **b)
 }
 
 /*
- * The composition of the maps of all ranks before this one (back: behind it, from the last one on);
- * NULL if there are none. Before the round of distance d it is that of the d - 1 nearest.
+ * The composition of the maps of all earlier ranks (back: of all later ranks, from the last one
+ * on). NULL if there are none. Before the round of distance d it is that of the d - 1 nearest
+ * ranks.
  */
 static const carry *compose_before(const pal_comm *c, bool back, carries *x)
 {
@@ -122,12 +124,12 @@ static pal_array sequences_of(const pal_array *x, int64_t first, int64_t count)
 /* ---- Before the rule: the state that comes in ---- */
 
 typedef struct before_opts {
-    pal_stretch stretch;
+    pal_part part;
     pal_shape shape; /* of all states */
     int64_t count;   /* sequences that go on: all of a batch, or one packed piece */
 } before_opts;
-/* The states given; M and N of what goes on from here, as far as they are needed; one operand of
- * the rule, for its type. */
+/* Inputs: the given states; M and N of what goes on to the next rank, as far as they are needed;
+ * one operand of the rule, for its dtype. */
 enum { GIVEN, MAP, WRITTEN, OPERAND, BEFORE_INPUTS };
 
 static carries before_carries(pal_carver *c, const pal_call *call)
@@ -164,22 +166,22 @@ static void before_forward(const pal_call *call)
     pal_carver c = {call->scratch, 0};
     carries x = before_carries(&c, call);
     own_map(call, &x.own);
-    const carry *before = compose_before(o->stretch.comm, false, &x);
+    const carry *before = compose_before(o->part.comm, false, &x);
     if (given)
         copy(state, given);
     else
         pal_array_fill(state, 0);
-    if (!o->stretch.continued) return;
+    if (!o->part.continued) return;
     const pal_array first = sequences_of(state, 0, o->count);
     copy(&first, &before->N);
 }
 
-/* A state that came from another rank is no input of this one: its gradient went back by itself. */
+/* A state that came from another rank is no input here: its gradient has already gone back. */
 static void before_backward(const pal_call *call)
 {
     const before_opts *o = call->opts;
     const pal_array *d = call->din[GIVEN], *g = call->dout[0];
-    const int64_t skipped = o->stretch.continued ? o->count : 0;
+    const int64_t skipped = o->part.continued ? o->count : 0;
     if (!d) return;
     const pal_array to = sequences_of(d, skipped, d->shape[0] - skipped);
     const pal_array from = sequences_of(g, skipped, g->shape[0] - skipped);
@@ -194,7 +196,7 @@ static const pal_op before_op = {.name = "state_before",
                                  .unread_in = 15,
                                  .unread_out = 1};
 
-/* Inputs of the rule of tokens from .. to - 1, and of this state, as constants. */
+/* The inputs of the rule for tokens from .. to - 1 and this state, as constants. */
 static void piece_of(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], int64_t from,
                      int64_t to, pal_tensor state, pal_tensor out[PAL_RULE_INPUTS])
 {
@@ -208,30 +210,30 @@ static void piece_of(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
 }
 
 /*
- * What the last piece (not packed: every sequence) becomes, for the ranks behind: N, from its
- * initial state if it begins here, and M if it does not.
+ * The map of the last sequence (not packed: of every sequence), for later ranks. If the sequence
+ * begins here, it is only N, computed from the initial state; otherwise M and N.
  */
 static void map_of_last(const pal_rule_parts *p, const pal_scan *s, const pal_rule *rule,
                         const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts,
                         pal_tensor *M, pal_tensor *N)
 {
-    const pal_comm *c = p->stretch.comm;
+    const pal_comm *c = p->part.comm;
     const int64_t pieces = s->sequences, from = s->offsets ? s->offsets[pieces - 1] : 0;
     pal_tensor last[PAL_RULE_INPUTS], state = PAL_NONE;
     if (c->rank == c->size - 1) return;
-    if (!p->stretch.through && !pal_is_none(s->state))
+    if (!p->part.through && !pal_is_none(s->state))
         state = s->offsets ? pal_slice(s->state, 0, pieces - 1, pieces, 1) : s->state;
     piece_of(rule, in, from, s->T, state, last);
-    pal_rule_map(rule, last, *opts, p->stretch.through ? M : NULL, N);
+    pal_rule_map(rule, last, *opts, p->part.through ? M : NULL, N);
 }
 
 bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
                           pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
     *p = (pal_rule_parts){
-        .stretch = pal_stretch_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
-    if (pal_shape_count(s->shape) == 0) p->stretch.comm = NULL;
-    if (!p->stretch.comm) return true;
+        .part = pal_part_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
+    if (pal_shape_count(s->shape) == 0) p->part.comm = NULL;
+    if (!p->part.comm) return true;
     if (pal_scan_too_wide(s))
         return pal_frame_fail(
             s->frame, PAL_ESHAPE, "heads are %lld x %lld; sequences over processes take up to %d",
@@ -243,22 +245,22 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
         [GIVEN] = s->state, [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
     map_of_last(p, s, rule, in, opts, &x[MAP], &x[WRITTEN]);
     p->map = x[MAP];
-    const before_opts o = {p->stretch, s->shape, s->offsets ? 1 : s->shape.dim[0]};
+    const before_opts o = {p->part, s->shape, s->offsets ? 1 : s->shape.dim[0]};
     pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, &s->state);
     in[pal_rule_at_place(rule, PAL_IN_STATE)] = s->state;
     return pal_tape_status(s->frame->tape) == PAL_OK;
 }
 
-/* ---- Behind the rule: the gradient of the state that comes in from there ---- */
+/* ---- After the rule: the gradient of the state that comes from later ranks ---- */
 
 /* The first member makes the call one that pal_fused_of takes. */
 typedef struct after_opts {
     pal_fused_opts fused;
-    pal_stretch stretch;
+    pal_part part;
     int64_t first;
 } after_opts;
-/* Inputs of the rule of the first piece, with the rule's final state in place of a state; then its
- * output, and the map. */
+/* Inputs: those of the rule for the first sequence, with the rule's final state in place of a
+ * state; then its output, and the map. */
 typedef struct after_inputs {
     int final, output, map, count;
 } after_inputs;
@@ -304,8 +306,8 @@ static void after_forward(const pal_call *call)
     copy(call->out[1], call->in[x.final]);
 }
 
-/* n of the first piece, with the gradient that reached its final state here: all that comes back
- * from this rank to those before it, but for what comes from behind. */
+/* n of the first sequence, with the gradient that reached its final state here. It is all that this
+ * rank gives to earlier ranks, except what comes from later ones. */
 static void own_gradient(const pal_call *call, void *zero, void *scratch, const pal_array *n)
 {
     const after_opts *o = call->opts;
@@ -359,9 +361,9 @@ static void after_backward(const pal_call *call)
     carries x = carve_carries(&c, call->in[at.final], n);
     void *zero = pal_carve(&c, pal_dtype_size(call->in[at.final]->dtype));
     pal_array_fill(&x.own.N, 0);
-    if (o->stretch.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
+    if (o->part.continued) own_gradient(call, zero, (char *)call->scratch + c.used, &x.own.N);
     own_transpose(call->in[at.map], &x.own);
-    const carry *behind = compose_before(o->stretch.comm, true, &x);
+    const carry *behind = compose_before(o->part.comm, true, &x);
     if (call->dout[0]) pal_give_gradient(call, at.output, call->dout[0]);
     pal_array *d = call->din[at.final];
     if (!d) return;
@@ -386,9 +388,9 @@ static void make_after(const pal_rule *rule, pal_op *op)
 
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
 {
-    if (!p->stretch.comm) return out;
+    if (!p->part.comm) return out;
     const pal_rule *rule = p->opts.rule;
-    const after_opts o = {p->opts, p->stretch, p->first};
+    const after_opts o = {p->opts, p->part, p->first};
     const after_inputs x = after_of(rule);
     pal_tensor in[PAL_RULE_INPUTS + 2], result[2];
     if (!pal_tape_of(out.o.node)->grad || !out.o.node->needs_grad) return out;

@@ -50,7 +50,7 @@ static inline void scalar_gate_back(const pal_rule_shape *s, const pal_head *h, 
         }
         if (dv->data) put_row(dv, t + r, s->V, to->add >> PAL_V & 1, into_v);
         if (!dbeta->data) continue;
-        R *at = (R *)dbeta->data + (t + r) * dbeta->step, d = sum_lanes(sum);
+        R *at = (R *)dbeta->data + (t + r) * dbeta->step, d = sum_elements(sum);
         *at = to->add >> PAL_B & 1 ? *at + d : d;
     }
 }

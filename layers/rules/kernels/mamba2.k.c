@@ -56,9 +56,9 @@ static void step_back(const pal_rule_shape *s, const pal_head *h, int64_t t, con
         }
         if (dx->data) put_row(dx, t + r, s->V, to->add >> PAL_V & 1, into_x);
         dA += (double)dt * (double)dg[r];
-        dD += (double)sum_lanes(into_D);
+        dD += (double)sum_elements(into_D);
         if (!ddt->data) continue;
-        R *at = (R *)ddt->data + (t + r) * ddt->step, d = (R)h->A * dg[r] + sum_lanes(into_dt);
+        R *at = (R *)ddt->data + (t + r) * ddt->step, d = (R)h->A * dg[r] + sum_elements(into_dt);
         *at = to->add >> PAL_G & 1 ? *at + d : d;
     }
     if (to->sums) to->sums[0] = dA, to->sums[1] = dD;

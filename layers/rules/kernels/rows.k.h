@@ -48,7 +48,7 @@ static inline R row_dot(const R *a, const R *b, int64_t n)
 {
     V sum = {0};
     for (int64_t c = 0; c < n; c += VL) sum = vfma(loadu(a + c), loadu(b + c), sum);
-    return sum_lanes(sum);
+    return sum_elements(sum);
 }
 
 /* 1 / |x| of a row of n channels. */
@@ -179,7 +179,7 @@ static inline double dA_log_of(const pal_head *h, double sum)
 }
 
 /* dg [Kp] of token t becomes the gradient of its pre-activation, and adds to the sums over tokens:
- * of that gradient by channel, and to those of log A_log by lane of the channels. */
+ * of that gradient by channel, and to those of log A_log by element of the channels. */
 static inline void decay_row_back(const pal_rule_shape *s, const pal_head *h, int64_t t, R *dg,
                                   R *sum, V *rates)
 {
@@ -208,7 +208,7 @@ static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, in
         if (out->data) put_row(out, t + r, s->K, to->add >> PAL_G & 1, dg);
     }
     if (!to->sums) return;
-    to->sums[0] = dA_log_of(h, (double)sum_lanes(rates));
+    to->sums[0] = dA_log_of(h, (double)sum_elements(rates));
     for (int64_t c = 0; c < s->K; c++) to->sums[1 + c] = (double)sum[c];
 }
 
@@ -273,7 +273,7 @@ static inline void invert(int64_t n, const R *T, R *inverse)
                 sum[1] = vfma(splat(T[r * n + i + 1]), load(inverse + (i + 1) * n + j), sum[1]);
             }
             if (i < r) sum[0] = vfma(splat(T[r * n + i]), load(inverse + i * n + j), sum[0]);
-            const V column = lane_numbers() + (R)j;
+            const V column = element_numbers() + (R)j;
             store(inverse + r * n + j, sel((VI)(column == (R)r), splat(1), -(sum[0] + sum[1])));
         }
 }

@@ -18,7 +18,7 @@ static inline void scalar_decay(const pal_rule_shape *s, pal_chunk *c)
     const R *g = c->alpha;
     R *p = c->p, *gamma = p + C * C;
     for (int64_t j = 0; j < C; j += VL) {
-        const V column = lane_numbers() + (R)j;
+        const V column = element_numbers() + (R)j;
         V sum = {0};
         for (int64_t r = 0; r < C; r++) {
             const VI before = (VI)(column < (R)r), seen = (VI)(column <= (R)r);

@@ -1,6 +1,6 @@
 /*
- * test_optim_rules.c - every rule against its published formulas, in plain loops of doubles, with
- * groups and without.
+ * test_optim_formulas.c - every optimiser against its published formulas, in plain loops of
+ * doubles, with groups and without.
  */
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
@@ -18,7 +18,7 @@ typedef struct plain {
     double x[MOST], m[MOST], v[MOST];
 } plain;
 
-/* What a rule is told of one step of one parameter. */
+/* What an optimiser is told of one step of one parameter. */
 typedef struct told {
     double lr, decay;
     int t;
@@ -126,9 +126,9 @@ static void muon(plain *p, const double *g, told s, bool rms)
 static void plain_muon(plain *p, const double *g, told s) { muon(p, g, s, false); }
 static void plain_muon_rms(plain *p, const double *g, told s) { muon(p, g, s, true); }
 
-/* ---- The rules ---- */
+/* ---- The optimisers ---- */
 
-static plain_fn *const formulas[OPTIM_RULES] = {plain_adamw,    plain_adam,     plain_sgd,
+static plain_fn *const formulas[OPTIM_KINDS] = {plain_adamw,    plain_adam,     plain_sgd,
                                                 plain_momentum, plain_nesterov, plain_lion,
                                                 plain_muon,     plain_muon_rms};
 
@@ -182,8 +182,8 @@ static plain plain_of(const pal_params *p, int i)
 static void against_the_formula(int r, pal_dtype dtype, bool grouped, double tolerance)
 {
     pal_params *p = make_params(dtype);
-    const optim_rule *rule = &optim_rules[r];
-    pal_optim *o = rule->make(p, grouped ? groups : NULL, grouped ? 3 : 0);
+    const optim_kind *kind = &optim_kinds[r];
+    pal_optim *o = kind->make(p, grouped ? groups : NULL, grouped ? 3 : 0);
     plain want[PARAMS];
     ck_assert_ptr_nonnull(o);
     for (int i = 0; i < PARAMS; i++) want[i] = plain_of(p, i);
@@ -205,12 +205,12 @@ static void against_the_formula(int r, pal_dtype dtype, bool grouped, double tol
         for (int j = 0; j < want[i].size; j++) {
             double got = optim_at(pal_params_array(p, i), j);
             if (!(fabs(got - want[i].x[j]) <= (params[i].frozen ? 0 : tolerance) * largest))
-                ck_abort_msg("%s, %s[%d] is %.17g where the formula gives %.17g", rule->name,
+                ck_abort_msg("%s, %s[%d] is %.17g where the formula gives %.17g", kind->name,
                              params[i].name, j, got, want[i].x[j]);
         }
     }
     ck_assert_int_eq(pal_optim_steps(o), 10);
-    ck_assert_str_eq(pal_optim_name(o), rule->name);
+    ck_assert_str_eq(pal_optim_name(o), kind->name);
     pal_optim_free(o);
     pal_params_free(p);
 }
@@ -232,11 +232,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("optim_rules");
-    TCase *c = tcase_create("optim_rules");
+    Suite *suite = suite_create("optim_formulas");
+    TCase *c = tcase_create("optim_formulas");
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, optim_setup, optim_teardown);
-    tcase_add_loop_test(c, ten_steps_follow_the_formula, 0, OPTIM_RULES);
+    tcase_add_loop_test(c, ten_steps_follow_the_formula, 0, OPTIM_KINDS);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
