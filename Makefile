@@ -197,7 +197,7 @@ check-isa: $(filter %.base.o,$(KOBJ))
 
 # ---- Demonstration and documentation ------------------------------------------------------------------------------
 DEMO := --mixers gdn2 --layers 3 --width 96 --batch 16 --len 64 --steps 1000 --schedule cosine --save-every 250 --lr 4e-3
-demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text, about a minute
+demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
 figure-demo: demo

@@ -13,8 +13,9 @@
  * on one instruction set of the machine, chosen by the names of case and variant, or with
  * PAL_TEST_ALL=1 on each of them.
  *
- * Inputs are drawn so that f32 holds them exactly: one reference serves both types. Only shapes of
- * about 2^15 elements and more are divided over threads, so each case wants one that large.
+ * Inputs are drawn so that f32 holds them exactly: one reference serves both types. In tests,
+ * shapes of 2^15 elements and more are divided over threads (team.c), so each case wants such a
+ * one.
  */
 #ifndef PAL_TESTS_CASE_H
 #define PAL_TESTS_CASE_H
