@@ -1,11 +1,12 @@
 #!/bin/sh
 # run.sh - runs every test program given and sums up: "N passed, N failed".
 #
-# As many run at once as there are processors, or TEST_JOBS. A Check suite counts its checks, any other
-# program counts as one. A program that ends badly without having counted a failure (a crash, a
-# sanitizer's report, a time-out) counts as one failure. What a program printed is shown when it failed,
-# and lines that begin with "note: " always; it stays in $B/logs. PASSED_BEFORE is the number of tests
-# that passed in a run before this one, which the last line counts too.
+# As many run at once as there are processors, or TEST_JOBS; first those named *_threads, each with the
+# processors to itself. A Check suite counts its checks, any other program counts as one. A program that
+# ends badly without having counted a failure (a crash, a sanitizer's report, a time-out) counts as one
+# failure. What a program printed is shown when it failed, and lines that begin with "note: " always; it
+# stays in $B/logs. PASSED_BEFORE is the number of tests that passed in a run before this one, which the
+# last line counts too.
 B=${B:-build}
 LC_ALL=C # sort and awk of the tests read and write numbers
 export LC_ALL
@@ -80,9 +81,10 @@ run() { # name
     [ $status = 0 ] || end_sessions KILL $leader
     echo "$task" # a short line goes into the pipe as a whole
 }
-worker() {
+worker() { # pattern of names
     while IFS= read -r name; do
-        mkdir "$work/$name.taken" 2>/dev/null && run "$name"
+        # shellcheck disable=SC2254 # a pattern
+        case $name in $1) mkdir "$work/$name.taken" 2>/dev/null && run "$name" ;; esac
     done <"$work/names"
 }
 
@@ -143,9 +145,13 @@ report <"$work/pipe" &
 reporter=$!
 trap stop INT TERM HUP
 exec 3>"$work/pipe"
+worker '*_threads' >&3 &
+workers=$!
+wait $workers
+workers=
 i=0
 while [ $i -lt "$TEST_JOBS" ]; do
-    worker >&3 &
+    worker '*' >&3 &
     workers="$workers $!"
     i=$((i + 1))
 done
