@@ -5,6 +5,7 @@ A function's length counts the lines from its name to its last brace.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,10 +14,11 @@ MOST_OF_FUNCTION = 60
 
 
 def sources():
-    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
-    if tracked.returncode == 0:
+    git = shutil.which("git")
+    tracked = git and subprocess.run([git, "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
+    if tracked and tracked.returncode == 0:
         files = tracked.stdout.split("\n")
-    else:  # an archive without git
+    else:  # an archive, or a machine without git
         files = [os.path.join(d, n)[2:] for d, _, ns in os.walk(".") for n in ns]
         files = [f for f in files if not f.startswith("build")]
     return sorted(f for f in files if f.endswith((".c", ".h", ".py", ".sh")) and os.path.isfile(f))
