@@ -5,10 +5,10 @@
  * BLIS is made for large matrices. On the 32 x 128 x 128 products of a chunk it reaches half of the
  * peak rate, and triangular matrices would have to be filled up with zeros. So a product here is a
  * tile of MR x NR vectors that stays in registers while the depth is summed. At each depth, MR
- * broadcasts and NR loads serve MR NR fused multiply-adds. With AVX-512 the tile is 8 x 2 and uses
- * 16 of 32 registers. With AVX2 and base it is 4 x 2 of 16: two units with a latency of four cycles
- * need eight independent sums. Right operands and results are rows of whole vectors, so there is no
- * remainder loop.
+ * broadcasts and NR loads serve MR NR fused multiply-adds. With AVX-512 the tile takes 8 x 2 of 32
+ * registers, with AVX2 and base 4 x 2 of 16. The latter are eight independent sums, which two units
+ * with a latency of four cycles need. Right operands and results are rows of whole vectors, so
+ * there is no remainder loop.
  *
  * Sums go along the depth in order, one fused multiply-add after the other. So an element does not
  * depend on how the work was divided. Triangles are cut exactly: no element of a later token is
