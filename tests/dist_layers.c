@@ -1,6 +1,6 @@
 /*
- * dist_layers.c - sequences over processes: rules, mixers and a model on parts of sequences are
- * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
+ * dist_layers.c - sequences over processes: rules, mixers and a model give the same results on
+ * parts of sequences as on whole ones. tests/test_dist_layers.sh runs it by mpirun.
  */
 #include "layers/mixers/internal.h"
 #include "tests/support/dist_trial.h"
@@ -12,7 +12,8 @@
 
 enum { T = 37 };
 
-/* Boundaries inside, at and across the even parts of 2, 3 and 4 ranks, and empty sequences. */
+/* The boundaries of sequences lie inside and at the borders of the even parts of 2, 3 and 4 ranks,
+ * and some sequences are empty. */
 static const dist_layout layouts[] = {
     {.B = 2, .T = T},
     {.B = 1, .T = T, .sequences = 5, .offsets = {0, 5, 6, 6, 18, T}},
@@ -91,7 +92,8 @@ static void rules(void)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_COMPOSED};
     for (int i = 0; i < RULES * PROBLEMS * LAYOUTS; i++)
-        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* all on two layouts */
+        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* two layouts have all
+                                                                      * modes */
             rule_trial(i % RULES, i / RULES % PROBLEMS, i / RULES / PROBLEMS, modes[m]);
 }
 
@@ -169,7 +171,7 @@ static void all_mixers(void)
     }
 }
 
-/* What is not finite stays in its sequence: here the first of two, however they are divided. */
+/* A NaN stays in its sequence. Here the first of two sequences is NaN, and the ranks share both. */
 static void unharmed(int m)
 {
     dist_layout l = layouts[2];
@@ -213,7 +215,8 @@ static int call_lm(const void *context, pal_tape *tape, const pal_tensor *in, pa
     return 1;
 }
 
-/* Losses of the parts, by their shares of the targets: the mean of the whole. */
+/* The losses of the parts, weighted by their shares of the targets, add up to the mean loss of the
+ * whole. */
 static void check_loss(const pal_lm *lm, const int64_t *tokens)
 {
     double loss[2];
@@ -268,7 +271,7 @@ static void model(void)
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 
-/* What cannot go on from process to process says so, on every rank alike. */
+/* Calls that do not work on parts of sequences report the same error on every rank. */
 static void errors(void)
 {
     static const char *const words[] = {
