@@ -92,8 +92,7 @@ static void rules(void)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_COMPOSED};
     for (int i = 0; i < RULES * PROBLEMS * LAYOUTS; i++)
-        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* two layouts have all
-                                                                      * modes */
+        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* 2 layouts: all */
             rule_trial(i % RULES, i / RULES % PROBLEMS, i / RULES / PROBLEMS, modes[m]);
 }
 

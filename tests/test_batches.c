@@ -203,7 +203,8 @@ static void cover_training(pal_batches_opts opts, int *times, int steps)
     pal_batches_free(b);
 }
 
-/* The last 3 of the 11 documents begin at 300 (an empty one), 700 and 990. */
+/* The last 3 of the 11 documents begin at 300, 700 and 990. A held-out share of 0.2 is 2
+ * documents. */
 START_TEST(held_out_documents)
 {
     int times[COUNT];
