@@ -29,7 +29,7 @@ static void setup(void)
 {
     params = pal_params_new();
     tape = pal_tape_new();
-    pal_set_threads(1); /* a team would only wait for itself */
+    pal_set_threads(1); /* such small work is faster on one thread */
     pal_set_grad(tape, false);
 }
 
