@@ -1,6 +1,6 @@
 /*
- * test_rng.c - Philox's published vectors, the laws' moments and bounds, and the same numbers at
- * every number of threads and under any strides.
+ * test_rng.c - random numbers: Philox's published test vectors, moments and bounds of the
+ * distributions, and the same numbers on any number of threads and for any strides.
  */
 #include "tensor/tensor.h"
 #include "tests/support/loops.h"
@@ -9,10 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The test includes the unit: the block function is private, and its vectors are what is known. */
+/* The source is included because the block function is static, and only for this function test
+ * vectors are published. */
 #include "tensor/rng.c"
 
-/* kat_vectors of Random123: philox4x32 10 */
+/* From the file kat_vectors of Random123: philox4x32 10. */
 START_TEST(known_answers)
 {
     static const uint32_t pi[] = {0x243f6a88, 0x85a308d3, 0x13198a2e,
@@ -85,7 +86,7 @@ START_TEST(strides_do_not_matter)
 }
 END_TEST
 
-/* Mean and deviation of N draws within five standard errors. */
+/* Mean and variance of N draws are within five standard errors. */
 START_TEST(moments)
 {
     double *x = malloc(N * sizeof *x);
@@ -115,7 +116,7 @@ START_TEST(uniform_excludes_the_end)
     float *x = malloc(N * sizeof *x);
     pal_array a = pal_array_of(PAL_F32, PAL_SHAPE(N), x);
     pal_rng rng = pal_rng_new(3, 3);
-    pal_rng_uniform(&rng, &a, 1.0, 1.0 + 0x1p-22); /* two floats: rounding would reach the end */
+    pal_rng_uniform(&rng, &a, 1.0, 1.0 + 0x1p-22); /* only two floats: rounding may reach the end */
     for (int i = 0; i < N; i++) ck_assert(x[i] >= 1.0f && x[i] < 1.0f + 0x1p-22f);
     free(x);
 }

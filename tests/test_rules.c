@@ -1,10 +1,8 @@
 /*
- * test_rules.c - the rules and modules through their cases: against loops, in every mode; each
- * variant is a test of its own.
- *
- * How the rules contain each other is in test_reductions.c, the kernels on hard inputs in
- * test_rule_kernels.c, what holds for all inputs in test_rule_properties.c, options in
- * test_rule_options.c, and limits in test_rule_limits.c.
+ * test_rules.c - runs the cases of the rules and modules, which compare them with loops in every
+ * mode; each variant is a test of its own. How the rules contain each other is in
+ * test_reductions.c, kernels on hard inputs in test_rule_kernels.c, properties in
+ * test_rule_properties.c, options in test_rule_options.c, and limits in test_rule_limits.c.
  */
 #include "tests/support/case.h"
 
