@@ -125,7 +125,7 @@ INLINE void tile_madd_upper(tile *t, left x, const R *b, int64_t ld)
     for (int d = 0; d < MR; d++) tile_step(t, 0, d + 1, NR, left_at(x, 0, d), b + d * ld);
 }
 
-/* t += rows r .. r + MR of a lower (upper) triangular matrix x of n rows, times b. */
+/* t += x b for rows r .. r + MR - 1 of a lower (or upper) triangular matrix x of n rows. */
 INLINE void tile_triangle(tile *t, left x, bool upper, int64_t r, int64_t n, const R *b, int64_t ld)
 {
     if (!upper) {
