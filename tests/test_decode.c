@@ -264,7 +264,7 @@ START_TEST(score_gradient)
 }
 END_TEST
 
-/* Each of several packed texts has the scores that it has alone, and 0 stands between them. */
+/* Each of several packed texts has the scores that it has by itself, and 0 stands between them. */
 START_TEST(score_packed)
 {
     enum { N = 4, SUM = 30 };

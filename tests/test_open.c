@@ -236,7 +236,7 @@ START_TEST(descriptions)
         {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 3\nwidth = 8", "missing"},
         {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 1\nwidth = 8", "that the model does not"},
         {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 9", "of another shape"},
-        /* A large size in a text alone takes no memory. */
+        /* A large size that only a text claims takes no memory. */
         {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 4000000", "there would be more than"},
         {"mixers = gdn2:num_heads=1000000:head_dim=128\nwidth = 8", "there would be more than"},
         {"mixers = gdn2\nlayers = 60000\nwidth = 8", "60000 layers, and it has"},

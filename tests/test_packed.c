@@ -1,10 +1,10 @@
 /*
  * test_packed.c - sequences of different lengths in one call: packed end to end, or padded.
  *
- * Each call is compared with its sequences run alone on the same tape and then joined. So outputs
- * have to be those of each sequence, and gradients of parameters the sum over the sequences. They
- * agree within rounding and not bit for bit. A product of 56 rows may take another path through
- * BLIS than one of 5, and `auto` chooses the form of a rule by the mean length.
+ * Each call is compared with its sequences run one by one on the same tape and then joined. So
+ * outputs have to be those of each sequence, and gradients of parameters the sum over the
+ * sequences. They agree within rounding and not bit for bit. A product of 56 rows may take another
+ * path through BLIS than one of 5, and `auto` chooses the form of a rule by the mean length.
  */
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"

@@ -1,6 +1,6 @@
 /*
- * test_plots.c - running gnuplot: which program is run and with what settings, what happens to the
- * files if gnuplot is missing or fails, and that no text is taken as a command.
+ * test_plots.c - running gnuplot: which program is run and with what settings, and what happens to
+ * the files if gnuplot is missing or fails. No text may be taken as a command.
  */
 #include "optim/train/gnuplot.h"
 #include "optim/train.h"

@@ -312,8 +312,8 @@ START_TEST(in_place_is_checked)
 END_TEST
 
 /* An in-place call without enough memory leaves the state as it was and returns poison. Each of its
- * allocations fails in turn: with all that follow, or alone, in which case the call may succeed in
- * another way. */
+ * allocations fails in turn: with all that follow, or only this one, in which case the call may
+ * succeed in another way. */
 START_TEST(in_place_without_memory)
 {
     static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};

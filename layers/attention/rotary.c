@@ -17,8 +17,8 @@ enum { TOKENS = 64 }; /* tokens of a block; only its first angles are made by co
 
 /* ---- Angles ---- */
 
-/* Memory of one thread: cosine and sine of the angles of the current position and of one step in
- * double, and those of the position in the kernel's type. */
+/* Memory of one thread, in double: cosine and sine of the angles of the current position and of one
+ * step. c and s are those of the position in the kernel's type. */
 typedef struct angles {
     double *cosine, *sine, *step_cosine, *step_sine;
     void *c, *s;

@@ -4,9 +4,9 @@
  *     conv_row      y = f(bias + sum_j weight_j * x_j), or y += that; f is silu or nothing
  *     d_conv_row    dweight_j += dy * x_j        dbias += dy
  *
- * The caller passes the rows x_j of the W taps. So the kernels need not know about the rows before
- * a sequence, which come from a tail or are zero, nor about sequences that are packed together. The
- * usual W = 4 has a copy of the code in which W is a constant.
+ * The caller passes the rows x_j of the W taps. So the kernels need not know about sequences that
+ * are packed together, nor about the rows before a sequence. (Those come from a tail or are zero.)
+ * The usual W = 4 has a copy of the code in which W is a constant.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"

@@ -3,11 +3,11 @@
  * (layers/attention/attention.h).
  *
  * Forward takes 4 D flops a visible pair. Backward takes 10 D, or 14 D if key blocks and query
- * blocks are done separately, because P and dS are then computed twice. In forward, a block of 128
- * queries (of all heads of a group together) reads the keys and values that it sees once, which are
- * 8 D bytes a key in f32. Backward reads q, o and do once for each block of 64 keys, which are 12 D
- * bytes a query. On a Zen 3 core in f32 with D = 64 this reaches 0.67 of the sgemm rate forward,
- * and 0.71 forward and backward (docs/attention.md).
+ * blocks are done separately, because P and dS are then computed twice. In forward a block has 128
+ * queries, of all heads of a group together. It reads the keys and values that it sees once: 8 D
+ * bytes a key in f32. Backward reads q, o and do once for each block of 64 keys: 12 D bytes a
+ * query. On a Zen 3 core in f32 with D = 64 this reaches 0.67 of the sgemm rate forward, and 0.71
+ * forward and backward (docs/attention.md).
  *
  * Triangles are cut exactly: a product never multiplies a pair that is not visible, not even by
  * zero. So a NaN in a token reaches only the tokens that see it. Scores of invisible pairs are

@@ -2,10 +2,10 @@
  * backward.c - the backward pass of a fused rule, in either schedule.
  *
  * Forward kept the state before every n-th chunk. Backward goes over the chunks between kept
- * states, from the last to the first. It prepares them again, carries the state through them (which
- * gives S0 and U of each), carries dS back (which gives dX of each), and computes the gradients of
- * the inputs from both. Value heads that share a key head add to the same gradients, so one thread
- * computes all lanes of such a family, in order.
+ * states, from the last to the first. It prepares them again and carries the state through them,
+ * which gives S0 and U of each. Then it carries dS back, which gives dX of each, and computes the
+ * gradients of the inputs from both. Value heads that share a key head add to the same gradients,
+ * so one thread computes all lanes of such a family, in order.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -231,8 +231,8 @@ static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int
     }
 }
 
-/* Lists the inputs of the next wave, which is wave w of lane `next`, to be prefetched while dS is
- * carried back over this wave of `count` chunks. */
+/* Lists the inputs of the next wave, which is wave w of lane `next`. They are prefetched while dS
+ * is carried back over this wave of `count` chunks. */
 static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
 {
     const pal_fused *f = &p->f;

@@ -2,16 +2,20 @@
  * ranks.c - a rule on sequences that several ranks share: the state comes from earlier ranks, and
  * the gradient of the state comes from later ranks.
  *
- * The part of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
- * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each part is the
- * composition of all maps before it, found by recursive doubling in ceil(log2 P) rounds. With its
- * initial state each rank then runs the ordinary rule. In backward the transposed maps, dS_in =
- * M_r^T dS_out + n_r, are composed from the last rank to the first in the same way, and each rank's
- * rule runs backward from the dS_out that it gets.
+ * The part of rank r is a map of the state (map.c), and maps compose:
  *
- * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map
- * is closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence
- * gets in, not even NaN.
+ *     S_out = M_r S_in + N_r        (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2)
+ *
+ * The map into each part is the composition of all maps before it. It is found by recursive
+ * doubling in ceil(log2 P) rounds. With its initial state each rank then runs the ordinary rule.
+ *
+ * In backward the maps are transposed, dS_in = M_r^T dS_out + n_r, and composed in the same way,
+ * from the last rank to the first. Each rank's rule then runs backward from the dS_out that it
+ * gets.
+ *
+ * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map is
+ * closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence gets
+ * in, not even NaN.
  */
 #include "autograd/ops/shape.h"
 #include "layers/rules/fused/fused.h"

@@ -7,11 +7,11 @@
  *     scan        K V (read and erase) + C V / 2 (solve) + K V + C V / 2 (output) + K V (write)
  *     scan_back   K V + C V / 2            + C V / 2              + 2 K V
  *
- * For each panel the rows of the chunk (3 K a token) are read once from the second-level cache,
- * while the panel of S, K x PANEL, stays in the first-level cache. A rule that erases nothing
- * (Mamba-2) needs a third less. At 128 x 128 in f32 with C = 16 a token takes 102 kflop and about
- * 64 kB of loads and stores, nearly all of them in the first-level cache. bench/rules (`# stages`)
- * shows 0.84 to 0.93 of the machine's sgemm rate for both scans (AVX2).
+ * A panel of S, K x PANEL, stays in the first-level cache. Meanwhile the rows of the chunk, 3 K a
+ * token, are read once from the second-level cache. A rule that erases nothing (Mamba-2) needs a
+ * third less. At 128 x 128 in f32 with C = 16 a token takes 102 kflop and about 64 kB of loads and
+ * stores, nearly all of them in the first-level cache. bench/rules (`# stages`) shows 0.84 to 0.93
+ * of the machine's sgemm rate for both scans (AVX2).
  */
 #include "layers/rules/kernels/rules.k.h"
 

@@ -1,7 +1,8 @@
 /*
- * average.k.c - x <- x + share (g - x): a moving average x of g. In this form x stays the same if
- * it equals g. With (1 - share) x + share g it need not, because the two rounded factors may not
- * add up to 1, and the error would grow from step to step.
+ * average.k.c - x <- x + share (g - x): a moving average x of g.
+ *
+ * In this form x stays the same if it equals g. With (1 - share) x + share g it need not, because
+ * the two rounded factors may not add up to 1. Then the error would grow from step to step.
  */
 #include "optim/optimisers/kernels/kernels.k.h"
 
