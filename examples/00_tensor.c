@@ -1,8 +1,8 @@
 /*
- * 00_tensor.c - arrays with a shape: making, viewing, combining and storing them.
+ * 00_tensor.c - tensors are arrays with a shape. This program makes, views and combines some.
  *
- * A tensor is a handle. The tape owns its memory and gives it back at pal_tape_reset, so nothing
- * here is freed but the tape.
+ * A tensor is a handle. The tape owns its memory and takes it back at pal_tape_reset, so only the
+ * tape has to be freed.
  */
 #include <palimpsest.h>
 
@@ -10,7 +10,7 @@ int main(void)
 {
     pal_tape *tape = pal_tape_new();
 
-    /* Making tensors: a dtype, a shape, and where the values come from. */
+    /* A tensor is made from a dtype, a shape, and a source of values. */
     const float data[] = {1, 2, 3, 4, 5, 6};
     pal_tensor x = pal_from(tape, PAL_F32, PAL_SHAPE(2, 3), data);
     pal_print("x", x);
@@ -22,11 +22,11 @@ int main(void)
     pal_print("last two columns of x", pal_slice(x, 1, -2, 3, 1));
     pal_print("x as one row", pal_reshape(x, PAL_SHAPE(-1)));
 
-    /* Arithmetic broadcasts as in NumPy: [2,3] - [2,1] takes each row's mean from the row. */
+    /* Arithmetic broadcasts as in NumPy: [2,3] - [2,1] subtracts each row's mean from the row. */
     pal_tensor centred = pal_sub(x, pal_mean(x, 1, true));
     pal_print("x minus its row means", centred);
 
-    /* Products take transposed operands as they are. */
+    /* A product reads a transposed operand in place, without a copy. */
     pal_print("x x^T", pal_matmul(x, pal_transpose(x, 0, 1)));
 
     double off = pal_item(pal_max(pal_abs(pal_sum(centred, 1, false)), PAL_ALL, false));

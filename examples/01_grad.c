@@ -1,5 +1,6 @@
 /*
- * 01_grad.c - one gradient three times: on paper, by the tape, and against finite differences.
+ * 01_grad.c - computes one gradient in three ways: by a formula, by the tape, and by finite
+ * differences.
  *
  * The loss is the mean squared error of a linear model,
  *
@@ -41,7 +42,7 @@ int main(void)
     double paper[D], worst = 0;
     gradient_on_paper(paper);
 
-    /* The tape records what runs; pal_backward walks the record in reverse. */
+    /* The tape records the operations; pal_backward goes through the record in reverse. */
     pal_tape *tape = pal_tape_new();
     pal_tensor weight = pal_want_grad(pal_from(tape, PAL_F64, PAL_SHAPE(D, 1), w));
     pal_tensor loss = squared_error(weight, pal_from(tape, PAL_F64, PAL_SHAPE(N, D), x),
@@ -56,7 +57,8 @@ int main(void)
     }
     pal_tape_free(tape);
 
-    /* Differences need no derivative at all: the check for an operation you do not trust yet. */
+    /* Finite differences need no derivative, so they can check an operation that you do not trust
+     * yet. */
     const pal_array inputs[] = {pal_array_of(PAL_F64, PAL_SHAPE(D, 1), w),
                                 pal_array_of(PAL_F64, PAL_SHAPE(N, D), x),
                                 pal_array_of(PAL_F64, PAL_SHAPE(N, 1), y)};

@@ -1,16 +1,17 @@
 /*
  * 02_mlp.c - a small network learns to tell two interleaved spirals apart.
  *
- * The whole of training is here: parameters, a loss, backward, an optimiser, a reset. Two hidden
- * layers of 64 reach at least 99% of the points in 400 steps; less is a failure.
+ * The program has all parts of training: parameters, a loss, backward, an optimiser and a reset.
+ * Two hidden layers of width 64 classify at least 99% of the points correctly after 400 steps. If
+ * fewer are correct, the program's status is 1.
  */
 #include <palimpsest.h>
 #include <math.h>
 
 enum { N = 256, HIDDEN = 64, STEPS = 400 };
 
-/* Point i of spiral i % 2: the angle grows with the radius, the second is the first turned around.
- */
+/* Point i is on spiral i % 2. The angle grows with the radius. The second spiral is the first one
+ * rotated by half a turn. */
 static void make_spirals(float point[N][2], int64_t label[N])
 {
     for (int i = 0; i < N; i++) {
@@ -22,7 +23,8 @@ static void make_spirals(float point[N][2], int64_t label[N])
     }
 }
 
-/* Uniform weights [in, out] of variance 2/in, which keeps the size of what passes a relu. */
+/* Uniform weights [in, out] with variance 2/in. With it the activations after a relu keep their
+ * size from layer to layer. */
 static pal_tensor weight(pal_params *params, const char *name, int64_t in, int64_t out,
                          pal_rng *rng)
 {
@@ -70,7 +72,7 @@ int main(void)
         accuracy = pal_item(pal_mean(pal_cast(right, PAL_F32), PAL_ALL, false));
         if (step % 50 == 0 || step == STEPS - 1)
             printf("step %3d  loss %.4f  right %5.1f%%\n", step, pal_item(loss), 100 * accuracy);
-        pal_tape_reset(tape); /* every tensor of the step is gone; the parameters stay */
+        pal_tape_reset(tape); /* frees every tensor of the step; the parameters stay */
     }
     pal_tape_free(tape);
     pal_optim_free(adamw);

@@ -1,14 +1,15 @@
 /*
- * 03_delta_rule.c - what a delta-rule memory does: write, overwrite and erase an association.
+ * 03_delta_rule.c - what a memory with the delta rule can do: write, overwrite and erase an
+ * association.
  *
- * The memory is a matrix S [K,V]. A key k (a unit vector) and a value v are associated by adding
- * the outer product k v^T, and read back as S^T k. The delta rule first takes out what the key
- * reads, so that a second write replaces the first:
+ * The memory is a matrix S [K,V]. Adding the outer product k v^T associates a key k (a unit vector)
+ * with a value v. S^T k reads the value back. The delta rule first subtracts what the key reads, so
+ * a second write replaces the first:
  *
  *     S <- (I - k (b*k)^T) S + k (w*v)^T        b: erase gate, w: write gate
  *
- * This is Gated DeltaNet-2 without decay; its gates are vectors, one number a channel. Mamba-2's
- * rule only adds, and the last part shows what that does to a key that is written twice.
+ * This is Gated DeltaNet-2 without decay. Its gates are vectors with one number a channel.
+ * Mamba-2's rule only adds; the program shows what then happens to a key that is written twice.
  */
 #include <palimpsest.h>
 #include <math.h>
@@ -30,7 +31,8 @@ static pal_tensor gate(int64_t n, double value)
     return pal_full(tape, PAL_F32, PAL_SHAPE(1, 1, 1, n), value);
 }
 
-/* One token: erase what key k reads by `erase`, write v by `write`, then read with key q. */
+/* One token: erases the fraction `erase` of what key k reads, adds the fraction `write` of v, then
+ * reads with key q. */
 static pal_tensor step(pal_tensor *state, const float *q, const float *k, const float *v,
                        double erase, double write)
 {
@@ -43,7 +45,7 @@ static pal_tensor step(pal_tensor *state, const float *q, const float *k, const 
 
 static int failures;
 
-/* Prints what both keys read, and compares the first with what it should. */
+/* Prints what both keys read, and compares it with what they should read. */
 static void show(const char *what, pal_tensor state, const float want_a[V], const float want_b[V])
 {
     const float *want[2] = {want_a, want_b}, *key[2] = {key_a, key_b};
@@ -72,7 +74,7 @@ int main(void)
     step(&state, key_a, key_a, blue, 1, 1);
     show("overwrite a = blue", state, blue, green);
 
-    /* The gates of GDN-2 are separate: erase without writing, or write half-way. */
+    /* GDN-2 has separate gates, so it can erase without writing, or write half of a value. */
     step(&state, key_a, key_a, nothing, 1, 0);
     show("erase a", state, nothing, green);
     step(&state, key_b, key_b, red, 0.5, 0.5);

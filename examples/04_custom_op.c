@@ -1,10 +1,11 @@
 /*
- * 04_custom_op.c - an operation of one's own: the Huber loss, with its gradient and its check.
+ * 04_custom_op.c - defines an operation of its own, the Huber loss, with its gradient, and checks
+ * it.
  *
  *     y = x^2/2 where |x| <= d, else d (|x| - d/2)        dx = dy clamp(x, -d, d)
  *
- * An operation is three functions. infer checks the arguments and sizes everything, and is the only
- * one that may fail; forward and backward only compute.
+ * An operation consists of three functions. infer checks the arguments and gives the outputs their
+ * shapes. Only infer may fail; forward and backward only compute.
  */
 #include <palimpsest.h>
 #include <math.h>
@@ -40,7 +41,7 @@ static void huber_forward(const pal_call *call)
     }
 }
 
-/* backward adds to din: x may have other uses. */
+/* backward adds to din, because other operations may use x too. */
 static void huber_backward(const pal_call *call)
 {
     double d = ((const huber_opts *)call->opts)->d;
@@ -85,7 +86,8 @@ int main(void)
     pal_print("its gradient", pal_grad(x));
     pal_tape_free(tape);
 
-    /* Against differences, through a transposed view; no value lies near the kinks at -1 and 1. */
+    /* Finite differences check the gradient, here through a transposed view. No value is near the
+     * kinks at -1 and 1. */
     double data[] = {-3, -0.5, 0.1, 0.25, 2, 5};
     pal_array input = pal_array_of(PAL_F64, PAL_SHAPE(2, 3), data);
     pal_gradcheck_opts check = {0};

@@ -1,5 +1,5 @@
 /*
- * case_attention.c - attention, fused and composed, and rotary positions against loops.
+ * case_attention.c - compares attention, fused and composed, and rotary positions with plain loops.
  */
 #include "layers/layers.h"
 #include "tests/support/case.h"
@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-/* Packed sequences of T = 20: empty ones, one of length 1, unaligned starts. */
+/* Packed sequences, 20 tokens in all: some are empty, one has length 1, and some do not begin at a
+ * multiple of a block. */
 enum { SEQUENCES = 6 };
 static const int64_t packed[SEQUENCES + 1] = {0, 0, 5, 6, 6, 20, 20};
 
@@ -17,7 +18,7 @@ static pal_tensor offsets_of(bool wanted, pal_tensor x)
     return pal_from(tape_of(x), PAL_I64, PAL_SHAPE(SEQUENCES + 1), packed);
 }
 
-/* The first token of t's sequence. */
+/* The first token of the sequence that token t belongs to. */
 static int64_t sequence_start(bool is_packed, int64_t t)
 {
     int64_t start = 0;
@@ -37,7 +38,7 @@ static void attention_build(const pal_variant *v, const pal_tensor *in, pal_tens
     out[0] = pal_attention(in[0], in[1], in[2], opts);
 }
 
-/* One query: weights of the keys first .. last, and their values. */
+/* o [D] of one query: the softmax of its scores with the keys first .. last, times their values. */
 static void query(const pal_variant *v, const pal_array *in, int64_t b, int64_t t, int64_t h,
                   double *o)
 {
@@ -78,7 +79,7 @@ static void attention_reference(const pal_variant *v, const pal_array *in, const
            {.shape = PAL_DIMS(b, s, j, d)}}
 static const pal_variant attention[] = {
     {ATTENTION("full", 2, 9, 2, 9, 2, 5)},
-    /* The weight of a lone key is 1, whatever q and k are. */
+    /* A single key has the weight 1 whatever q and k are, so the gradients of q and k are 0. */
     {ATTENTION("one token", 1, 1, 1, 1, 1, 1), .in[0].constant = true, .in[1].constant = true},
     {ATTENTION("groups and a window", 1, 21, 6, 21, 2, 8), .option = {7}},
     {ATTENTION("a window of one token", 1, 11, 2, 11, 1, 4), .option = {1}, .in[0].constant = true,

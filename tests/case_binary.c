@@ -1,6 +1,7 @@
 /*
- * case_binary.c - arithmetic of two operands: each operation in a few layouts, and the layouts that
- * take another path through the loop (empty, scalar, eight axes, sums divided over threads).
+ * case_binary.c - arithmetic of two operands. Each operation is tested in a few layouts. Layouts
+ * that take another path through the loop (empty, scalar, eight axes, sums divided over threads)
+ * are tested with one operation each.
  */
 #include "tests/support/case.h"
 
@@ -15,11 +16,11 @@ static double mul(double a, double b) { return a * b; }
 static double quotient(double a, double b) { return a / b; }
 static double maximum(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
 static double minimum(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b; }
-/* Of whole numbers. */
+/* The quotient of two i64, rounded down. */
 static double floored(double a, double b) { return b == 0 ? 0 : floor(a / b); }
 static double mod(double a, double b) { return b == 0 ? 0 : a - b * floor(a / b); }
 
-/* An operation and what it computes. */
+/* An operation, and its reference. */
 typedef struct binary {
     binary_fn *op;
     real_fn *f;

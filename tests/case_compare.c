@@ -1,5 +1,5 @@
 /*
- * case_compare.c - comparisons: 1 and 0 in the dtype of the operands.
+ * case_compare.c - comparisons. They give 1 and 0 in the dtype of the operands.
  */
 #include "tests/support/case.h"
 

@@ -54,7 +54,7 @@ static void stack_reference(const pal_variant *v, const pal_array *in, const pal
     join(v->nin, in, n, inner, out);
 }
 
-/* One tensor several times: its gradients add up. */
+/* One tensor is given several times, so its gradients have to be summed. */
 static void twice_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     out[0] = pal_concat(2, (pal_tensor[]){in[0], in[0]}, (int)v->option[0]);

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* y[i] = x, with the last two axes swapped so that there is something to copy. */
+/* The last two axes of x are swapped first, so that contiguous has something to copy. */
 static void contiguous_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     (void)v;
@@ -43,7 +43,7 @@ static void expand_reference(const pal_variant *v, const pal_array *in, const pa
         ((double *)out->data)[i] = pal_ref_broadcast(&in[0], out, i);
 }
 
-/* option[0]: the dtype to go to. */
+/* option = {the new dtype} */
 static void cast_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     out[0] = pal_cast(in[0], (pal_dtype)v->option[0]);

@@ -1,5 +1,5 @@
 /*
- * case_cross_entropy.c - the loss of a classifier, with its options.
+ * case_cross_entropy.c - the cross-entropy loss with its options.
  */
 #include "tests/support/case.h"
 

@@ -1,5 +1,5 @@
 /*
- * case_dropout.c - dropout draws from the tape's generator, which is set before every build.
+ * case_dropout.c - dropout. It draws from the tape's generator, which is set before every build.
  */
 #include "tests/support/case.h"
 #include "tests/support/node.h"
@@ -21,7 +21,7 @@ static void segment(void *context, const pal_tensor *in, pal_tensor *out)
     out[0] = pal_mul(in[0], pal_dropout(in[0], *(const double *)context));
 }
 
-/* Backward runs the segment again, after the generator has moved on: the mask must be the same. */
+/* Backward runs the segment again after the generator has moved on. The mask has to be the same. */
 static void recomputed_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     seed(in);
@@ -38,7 +38,7 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
     pal_rng tape = pal_rng_new(42, 7), rng = pal_rng_split(&tape);
     double p = v->option[0];
     pal_ref_shape(out, v->in[0].shape);
-    pal_array draws = pal_array_of(PAL_F32, v->in[0].shape, out->data); /* read from the end */
+    pal_array draws = pal_array_of(PAL_F32, v->in[0].shape, out->data); /* is read from the end */
     if (p > 0 && pal_array_count(out)) pal_rng_uniform(&rng, &draws, 0, 1);
     for (int64_t i = pal_array_count(out) - 1; i >= 0; i--) {
         double x = pal_ref_get(&in[0], i), u = p > 0 ? pal_ref_get(&draws, i) : 1;

@@ -1,5 +1,5 @@
 /*
- * case_gather.c - gather, one_hot and topk: entries by index, and the indices of the largest.
+ * case_gather.c - gather, one_hot and topk.
  */
 #include "tests/support/case.h"
 
@@ -50,7 +50,7 @@ static void topk_build(const pal_variant *v, const pal_tensor *in, pal_tensor *o
     pal_topk(in[0], (int64_t)v->option[0], out);
 }
 
-/* NaN is largest; of equals the first comes first. */
+/* NaN counts as the largest number. Of equal numbers the first one comes first. */
 static bool comes_before(double a, double b) { return a != a ? b == b : a > b; }
 
 static void topk_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
@@ -61,7 +61,7 @@ static void topk_reference(const pal_variant *v, const pal_array *in, const pal_
     pal_ref_shape(&out[0], shape);
     pal_ref_shape(&out[1], shape);
     for (int64_t i = 0; i < pal_array_count(in); i++) {
-        int64_t row = i / n, rank = 0; /* how many of the row come before this one */
+        int64_t row = i / n, rank = 0; /* rank: how many entries of the row come before this one */
         double x = pal_ref_get(in, i);
         for (int64_t j = row * n; j < (row + 1) * n; j++) {
             double y = pal_ref_get(in, j);

@@ -1,12 +1,13 @@
 /*
- * case_linear_cross_entropy.c - a linear layer and the cross-entropy of its results, in one.
+ * case_linear_cross_entropy.c - one operation for a linear layer and the cross-entropy of its
+ * result.
  */
 #include "tests/support/case.h"
 
 #include <math.h>
 
-/* option = {sum, label smoothing, has_ignore, ignore, start}; x is x[..., start:] of what is given,
- * and so has rows that lie apart */
+/* option = {sum, label smoothing, has_ignore, ignore, start}. x is x[..., start:] of the input, so
+ * its rows are not next to each other. */
 static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     int64_t start = (int64_t)v->option[4];

@@ -53,7 +53,7 @@ static void matmul_reference(const pal_variant *v, const pal_array *in, const pa
     }
 }
 
-/* A matrix times itself: both gradients go to one tensor. */
+/* A matrix times itself: both gradients are added to one tensor. */
 static void square_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     (void)v;

@@ -1,5 +1,5 @@
 /*
- * case_modules.c - log_decay, gated_rms_norm, short_conv and the MLP against loops.
+ * case_modules.c - compares log_decay, gated_rms_norm, short_conv and the MLP with plain loops.
  */
 #include "layers/layers.h"
 #include "tests/support/case.h"
@@ -231,7 +231,7 @@ static void mlp_build(const pal_variant *v, const pal_tensor *in, pal_tensor *ou
     out[0] = pal_mlp_forward(&mlp, in[0]);
 }
 
-/* Row i of w [..,d] times row r of x [..,d]. */
+/* The dot product of row i of w [..,d] and row r of x [..,d]. */
 static double product(const pal_array *w, int64_t i, const pal_array *x, int64_t r, int64_t d)
 {
     double sum = 0;

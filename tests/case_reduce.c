@@ -1,6 +1,6 @@
 /*
- * case_reduce.c - reductions along one axis and over all elements: along lines in one run, strided
- * lines, across the inner axis, and the shapes that are divided into parts.
+ * case_reduce.c - reductions along one axis and over all elements. The reduced elements are
+ * contiguous or strided, and some shapes are large enough to be divided into parts.
  */
 #include "tests/support/case.h"
 
@@ -17,7 +17,7 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
     out[0] = ops[(int)v->option[0]](in[0], (int)v->option[1], v->option[2] != 0);
 }
 
-/* n numbers, `step` elements of x apart. */
+/* n numbers of x: elements first, first + step, ... */
 typedef struct line {
     const pal_array *x;
     int64_t first, step, n;
@@ -92,9 +92,9 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
 }
 
 #define S(...) .shape = PAL_DIMS(__VA_ARGS__)
-/* Small steps for differences of extremes, whose values are distinct, but close in the large
- * shapes; large ones for logsumexp: of a long line it is a large number that a single entry hardly
- * moves. */
+/* The step of gradcheck's differences. It is small for max and min, whose values are distinct, but
+ * close together in the large shapes. It is large for logsumexp: over a long line the result is a
+ * large number that one entry hardly changes. */
 #define STEP(op) ((op) == MAX || (op) == MIN ? 2e-6 : (op) == LOGSUMEXP ? 2e-2 : 0)
 #define V(n, op, axis, keep)                                                \
     .name = n, .nin = 1, .nout = 1, .build = build, .reference = reference, \
@@ -130,7 +130,8 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
             {S(300, 150), .integer = true, .low = -1000, .high = 1000}                             \
         }                                                                                          \
     }
-/* A few values: the first of equals is the answer. Their gradients have kinks. */
+/* The input has only a few values, and the index of the first of equal ones is the answer. There is
+ * no gradient, because max has kinks there. */
 #define TIES(n, op)                                                                        \
     {                                                                                      \
         V(n " ties", op, 1, 0), .in = { {S(6, 70), .integer = true, .low = 0, .high = 4} } \

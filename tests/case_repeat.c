@@ -1,5 +1,6 @@
 /*
- * case_repeat.c - repeat, repeat_interleave, pad and flip: entries of one axis from elsewhere.
+ * case_repeat.c - repeat, repeat_interleave, pad and flip. Each entry of the result is an entry of
+ * the input along one axis, or padding.
  */
 #include "tests/support/case.h"
 
@@ -25,7 +26,7 @@ static void flip_build(const pal_variant *v, const pal_tensor *in, pal_tensor *o
     out[0] = pal_flip(in[0], (int)v->option[0]);
 }
 
-/* Which entry of the axis, of n, entry i of the result is; -1 for padding. */
+/* Which of the n entries of the axis becomes entry i of the result; -1 for padding. */
 static int64_t source(const pal_variant *v, int64_t n, int64_t i)
 {
     int64_t times = (int64_t)v->option[1];

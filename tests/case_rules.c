@@ -1,8 +1,8 @@
 /*
- * case_rules.c - the rules against the recurrence written with full matrices.
+ * case_rules.c - compares the rules with the recurrence written with full matrices.
  *
- * The reference forms (I - k e^T) diag(exp g) as a K x K matrix and multiplies; it shares nothing
- * with the library's texts, and one reference serves every member.
+ * The reference forms (I - k e^T) diag(exp g) as a K x K matrix and multiplies by it. It shares no
+ * code with the library, and the same reference serves every rule.
  */
 #include "tests/support/case.h"
 #include "tests/support/node.h"
@@ -11,16 +11,17 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What option[i] of a variant is. Mode 0 is composed here. */
+/* The meaning of option[i] of a variant. Mode 0 stands for the composed form here. */
 enum { RULE, PACKED, SCALE, MODE, CHUNK, NORMALIZE, LOWER_BOUND };
 
-/* An empty sequence in front, one of a single token, one of four, an empty one, one of two. */
+/* Sequences of 0, 1, 4, 0 and 2 tokens. */
 static const int64_t offsets[] = {0, 0, 1, 5, 5, 7};
 enum { SEQUENCES = sizeof offsets / sizeof *offsets - 1 };
 
 /* ---- The library ---- */
 
-/* Where the inputs are that every rule has: the initial state, then perhaps A_log and dt_bias. */
+/* The index of the first input that every rule has, the initial state. A_log and dt_bias may
+ * follow. */
 static int state_of(const pal_variant *v) { return rule_operands((int)v->option[RULE]); }
 static bool has_A_log(const pal_variant *v) { return v->nin > state_of(v) + 1; }
 
@@ -44,7 +45,7 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 
 /* ---- The reference ---- */
 
-/* One token of one head: vectors of K and V entries. */
+/* One token of one head: k, e, g and q have K entries, z has V. */
 enum { MOST = 64 };
 typedef struct step {
     double k[MOST], e[MOST], g[MOST], q[MOST], z[MOST];
@@ -75,7 +76,7 @@ static double at(const pal_array *x, int64_t bt, int64_t j, int64_t HV, int64_t 
     return pal_ref_get(x, (bt * heads + head) * channels + (x->ndim == 4 ? c : 0));
 }
 
-/* g itself, or of the pre-activation f that is given in its place. */
+/* g of entry c. f is g itself or, if A_log is given, its pre-activation. */
 static double decay(const pal_variant *v, const pal_array *in, double f, int64_t head, int64_t c)
 {
     const pal_array *A_log = &in[state_of(v) + 1], *dt_bias = A_log + 1;
@@ -202,8 +203,8 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
     REAL(B, T, HV, V), GATE(B, T, HV), DECAY(HV), KEY(B, T, H, K), KEY(B, T, H, K), REAL(HV), \
         REAL(S, HV, K, V)
 
-/* Every rule in both fused modes: over the border of a chunk, packed, and large enough for threads.
- * n is the number of inputs. */
+/* Every rule in both fused modes: with more tokens than a chunk, packed, without tokens, and large
+ * enough for threads. n is the number of inputs. */
 #define FUSED(rule, inputs, n)                                                            \
     {COMMON("chunk", n), .in = {inputs(1, 19, 1, 2, 3, 5, 1)},                            \
      .option = {rule, 0, 0, PAL_RULE_CHUNK, 16}},                                         \
@@ -229,8 +230,8 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
         }                                                                                 \
     }
 
-/* With q and k normalised inside, and the decay from a pre-activation; gh and gk are its heads and
- * its entries a head. */
+/* q and k are normalised inside the rule, and the decay is made of a pre-activation. gh is the
+ * number of heads of A_log, and gk the number of entries of dt_bias for each. */
 #define INSIDE(rule, inputs, n, gh, gk)                                                    \
     {COMMON("composed, norm and decay inside", n + 2),                                     \
      .in = {inputs(1, 5, 2, 4, 3, 2, 1), REAL(gh), REAL((gh) * (gk))},                     \

@@ -1,5 +1,5 @@
 /*
- * case_scalar.c - clamp and affine: one operand and two numbers.
+ * case_scalar.c - clamp and affine, which take one operand and two numbers.
  */
 #include "tests/support/case.h"
 

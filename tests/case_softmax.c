@@ -1,5 +1,6 @@
 /*
- * case_softmax.c - softmax, log_softmax and cumsum: one line of the result from one of the input.
+ * case_softmax.c - softmax, log_softmax and cumsum. They compute each line of the result from one
+ * line of the input.
  */
 #include "tests/support/case.h"
 
@@ -44,7 +45,7 @@ static void cumsum_line(const pal_variant *v, int64_t n, const double *x, double
     }
 }
 
-/* The input, in row-major order, goes through the function line by line. */
+/* Applies the function to each line of the input along the axis. */
 static void by_lines(const pal_variant *v, const pal_array *in, const pal_array *out, line_fn *fn)
 {
     pal_ref_shape(out, v->in[0].shape);

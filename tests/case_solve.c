@@ -1,6 +1,6 @@
 /*
- * case_solve.c - triangular_solve. The diagonal is kept away from 0 and the rest small, so that the
- * systems are well-conditioned; the triangle that is not read holds numbers like the other.
+ * case_solve.c - triangular_solve. The diagonal is kept away from 0 and the other elements are
+ * small, so that the systems are well-conditioned. The triangle that is not read holds numbers too.
  */
 #include "tests/support/case.h"
 
@@ -21,7 +21,7 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 static double element(const pal_array *in, const pal_array *out, int64_t b, int64_t i, int64_t j)
 {
     int64_t n = out->shape[out->ndim - 2];
-    pal_array square = *out; /* shaped as the matrices broadcast to the result's batches */
+    pal_array square = *out; /* the shape of the matrices, broadcast to the result's batches */
     square.shape[out->ndim - 1] = n;
     int64_t at = (b * n + i) * n + j;
     return pal_ref_broadcast(&in[0], &square, at) + pal_ref_broadcast(&in[2], &square, at);
@@ -49,7 +49,7 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
 #define V(n, upper, unit, transpose)                                        \
     .name = n, .nin = 3, .nout = 1, .build = build, .reference = reference, \
     .option = {upper, unit, transpose}
-/* A matrix of small entries, and what makes the diagonal (and all else) about 2. */
+/* The entries of the matrix are small. The second shape makes its diagonal about 2. */
 #define T(n, ...)                                            \
     {                                                        \
         S(__VA_ARGS__), .low = -0.5 / (n), .high = 0.5 / (n) \

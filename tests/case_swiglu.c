@@ -20,7 +20,7 @@ static void reference(const pal_variant *v, const pal_array *in, const pal_array
     }
 }
 
-/* A tensor and a shifted view of it: rows of one are rows of the other. */
+/* gate and up are overlapping views of one tensor: rows of one are rows of the other. */
 static void overlap_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     int64_t rows = v->in[0].shape.dim[0];

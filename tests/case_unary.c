@@ -13,8 +13,8 @@ static double sign(double x) { return isnan(x) ? x : (double)((x > 0) - (x < 0))
 static double square(double x) { return x * x; }
 static double rsqrt(double x) { return 1 / sqrt(x); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-/* The definition, in tests and library, is that of PyTorch's Softplus with its defaults (beta 1,
- * threshold 20): above the threshold it is x itself. */
+/* softplus is defined as in PyTorch with its defaults (beta 1, threshold 20), in tests and library:
+ * above the threshold it is x itself. */
 static double softplus(double x) { return x > 20 ? x : log1p(exp(x)); }
 static double silu(double x) { return x == -INFINITY ? -0.0 : x / (1 + exp(-x)); }
 static double relu(double x) { return x <= 0 ? 0 : x; }
@@ -25,7 +25,7 @@ static double gelu(double x)
     return x == -INFINITY ? -0.0 : x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
 }
 
-/* An operation and what it computes. */
+/* An operation, and its reference. */
 typedef struct unary {
     unary_fn *op;
     real_fn *f;

@@ -1,5 +1,6 @@
 /*
- * case_view.c - views: what they show, and gradients through several views of the same memory.
+ * case_view.c - views: the elements that they show, and gradients through several views of the same
+ * memory.
  */
 #include "tests/support/case.h"
 
@@ -12,8 +13,8 @@ static double *y_of(const pal_array *y) { return y->data; }
 static void reshape_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     (void)v;
-    out[0] = pal_reshape(in[0], PAL_SHAPE(2, -1, 3));                /* 4 3 2 -> 2 4 3 */
-    out[1] = pal_reshape(pal_transpose(in[0], 0, 2), PAL_SHAPE(24)); /* has to copy */
+    out[0] = pal_reshape(in[0], PAL_SHAPE(2, -1, 3));                /* [4,3,2] -> [2,4,3] */
+    out[1] = pal_reshape(pal_transpose(in[0], 0, 2), PAL_SHAPE(24)); /* this one has to copy */
 }
 
 static void reshape_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
@@ -58,8 +59,8 @@ static void slice_build(const pal_variant *v, const pal_tensor *in, pal_tensor *
 {
     (void)v;
     out[0] = pal_slice(in[0], 1, 1, 100, 3);  /* columns 1, 4, 7 of 9: the stop is clamped */
-    out[1] = pal_slice(in[0], -2, -2, -1, 1); /* the last row but one */
-    out[2] = pal_slice(in[0], 0, 3, 2, 1);    /* nothing */
+    out[1] = pal_slice(in[0], -2, -2, -1, 1); /* the row before the last */
+    out[2] = pal_slice(in[0], 0, 3, 2, 1);    /* an empty slice */
     out[3] = pal_select(in[0], 1, -4);        /* column 5 */
 }
 
@@ -84,11 +85,11 @@ static void axes_build(const pal_variant *v, const pal_tensor *in, pal_tensor *o
 {
     (void)v;
     pal_tensor part[3];
-    out[0] = pal_squeeze(in[0], 1);    /* 5 1 4 -> 5 4 */
-    out[1] = pal_unsqueeze(in[0], -1); /* 5 1 4 1 */
+    out[0] = pal_squeeze(in[0], 1);    /* [5,1,4] -> [5,4] */
+    out[1] = pal_unsqueeze(in[0], -1); /* [5,1,4,1] */
     pal_split(out[0], 0, 3, (const int64_t[]){2, 0, 3}, part);
-    out[2] = pal_unsqueeze(part[2], 0); /* 1 3 4 */
-    out[3] = part[1];                   /* 0 4 */
+    out[2] = pal_unsqueeze(part[2], 0); /* [1,3,4] */
+    out[3] = part[1];                   /* [0,4] */
 }
 
 static void axes_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
@@ -108,7 +109,7 @@ static void axes_reference(const pal_variant *v, const pal_array *in, const pal_
 static void overlap_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     (void)v;
-    pal_tensor x = pal_mul(in[0], in[0]); /* a base that is no leaf */
+    pal_tensor x = pal_mul(in[0], in[0]); /* the base of the views is not a leaf */
     pal_tensor low = pal_slice(x, 0, 0, -1, 1), high = pal_slice(x, 0, 1, INT64_MAX, 1);
     out[0] = pal_add(pal_mul(low, high), pal_select(x, 0, -2));
 }

@@ -20,7 +20,7 @@ static void where_reference(const pal_variant *v, const pal_array *in, const pal
             pal_ref_broadcast(&in[pal_ref_broadcast(&in[0], out, i) != 0 ? 1 : 2], out, i);
 }
 
-/* A condition of the other real type: of 0, a small and a subnormal number. */
+/* The condition has the other real type, and holds 0, a small and a subnormal number. */
 static void mixed_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     (void)v;

@@ -1,8 +1,7 @@
 /*
- * dist_layers.c - sequences over processes: rules, mixers and a model on parts of sequences are
- * what they are on the whole. Run by mpirun from tests/test_dist_layers.sh.
+ * dist_layers.c - sequences over processes: rules, mixers and a model give the same results on
+ * parts of sequences as on whole ones. tests/test_dist_layers.sh runs it by mpirun.
  */
-#include "layers/mixers/internal.h"
 #include "tests/support/dist_trial.h"
 #include "tests/support/rule_problem.h"
 
@@ -12,7 +11,8 @@
 
 enum { T = 37 };
 
-/* Boundaries inside, at and across the even parts of 2, 3 and 4 ranks, and empty sequences. */
+/* The boundaries of sequences lie inside and at the borders of the even parts of 2, 3 and 4 ranks,
+ * and some sequences are empty. */
 static const dist_layout layouts[] = {
     {.B = 2, .T = T},
     {.B = 1, .T = T, .sequences = 5, .offsets = {0, 5, 6, 6, 18, T}},
@@ -91,7 +91,7 @@ static void rules(void)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_COMPOSED};
     for (int i = 0; i < RULES * PROBLEMS * LAYOUTS; i++)
-        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* all on two layouts */
+        for (int m = 0; m < (i < 2 * RULES * PROBLEMS ? 3 : 1); m++) /* 2 layouts: all */
             rule_trial(i % RULES, i / RULES % PROBLEMS, i / RULES / PROBLEMS, modes[m]);
 }
 
@@ -111,21 +111,39 @@ static const char *const mixers[] = {
 };
 enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 5, WIDTH = 12 };
 
+typedef struct mixer_call {
+    const pal_mixer *mixer;
+    pal_mixer_state parts; /* only their names */
+} mixer_call;
+
 static int call_mixer(const void *context, pal_tape *tape, const pal_tensor *in, pal_run_opts run,
                       pal_tensor *out)
 {
-    const pal_mixer *mixer = context;
+    const mixer_call *c = context;
     (void)tape;
-    const pal_remembered m = mixer->remembers(mixer, 1, 0);
     pal_mixer_state s = {.seen = 0};
     const bool stateful = !pal_is_none(in[1]);
-    for (int i = 0; i < m.parts && stateful; i++)
-        pal_mixer_state_set(&s, m.part[i].name, in[1 + i]);
-    out[0] = pal_mixer_forward(mixer, in[0], stateful ? &s : NULL, run);
+    for (int i = 0; i < PAL_MIXER_PARTS && c->parts.part[i].name && stateful; i++)
+        pal_mixer_state_set(&s, c->parts.part[i].name, in[1 + i]);
+    out[0] = pal_mixer_forward(c->mixer, in[0], stateful ? &s : NULL, run);
     int n = 1;
-    for (int i = 0; i < m.parts && stateful; i++)
-        out[n++] = pal_mixer_state_get(&s, m.part[i].name);
+    for (int i = 0; i < PAL_MIXER_PARTS && c->parts.part[i].name && stateful; i++)
+        out[n++] = pal_mixer_state_get(&s, c->parts.part[i].name);
     return n;
+}
+
+/* Learns the parts of a mixer's state, and their shapes for S sequences, from a call on one token.
+ * The values of the parts are freed with the tape. */
+static pal_mixer_state parts_of(const pal_mixer *mixer, int64_t S, pal_shape shape[PAL_MIXER_PARTS])
+{
+    pal_tape *tape = pal_tape_new();
+    pal_mixer_state s = {.seen = 0};
+    pal_mixer_forward(mixer, pal_zeros(tape, PAL_F64, PAL_SHAPE(S, 1, WIDTH)), &s,
+                      (pal_run_opts){0});
+    for (int i = 0; i < PAL_MIXER_PARTS && s.part[i].name; i++)
+        shape[i] = pal_shape_of(s.part[i].tensor);
+    pal_tape_free(tape);
+    return s;
 }
 
 static pal_array draw(pal_shape shape, uint64_t stream)
@@ -142,21 +160,22 @@ static void mixer_trial(int m, int layout, pal_rule_mode mode, bool has_state)
     const dist_layout *l = &layouts[layout];
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(9, 0);
-    const pal_mixer *mixer = pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng);
-    const pal_remembered memory = mixer->remembers(mixer, l->sequences ? l->sequences : l->B, 0);
+    pal_shape shape[PAL_MIXER_PARTS];
+    mixer_call c = {pal_mixer_new(params, "m", WIDTH, PAL_F64, mixers[m], &rng), {.seen = 0}};
+    c.parts = parts_of(c.mixer, l->sequences ? l->sequences : l->B, shape);
     dist_input input[2 + PAL_MIXER_PARTS] = {
         {"x", DIST_TOKENS, draw(PAL_SHAPE(l->B, l->T, WIDTH), 0)}};
-    for (int i = 0; i < memory.parts; i++) {
-        input[1 + i] = (dist_input){.name = memory.part[i].name, .axis = DIST_STATES};
-        if (has_state) input[1 + i].x = draw(memory.part[i].shape, 1 + (uint64_t)i);
+    for (int i = 0; i < PAL_MIXER_PARTS && c.parts.part[i].name; i++) {
+        input[1 + i] = (dist_input){.name = c.parts.part[i].name, .axis = DIST_STATES};
+        if (has_state) input[1 + i].x = draw(shape[i], 1 + (uint64_t)i);
     }
     char text[160];
     snprintf(text, sizeof text, "%s%s", mixers[m], has_state ? ", state" : "");
     run_trial(
         (dist_trial){
-            .input = input, .fn = call_mixer, .context = mixer, .params = params, .mode = mode},
+            .input = input, .fn = call_mixer, .context = &c, .params = params, .mode = mode},
         text, layout);
-    for (int i = 0; i <= memory.parts; i++) free(input[i].x.data);
+    for (int i = 0; input[i].name; i++) free(input[i].x.data);
     pal_params_free(params);
 }
 
@@ -169,7 +188,7 @@ static void all_mixers(void)
     }
 }
 
-/* What is not finite stays in its sequence: here the first of two, however they are divided. */
+/* A NaN stays in its sequence. Here the first of two sequences is NaN, and the ranks share both. */
 static void unharmed(int m)
 {
     dist_layout l = layouts[2];
@@ -213,7 +232,8 @@ static int call_lm(const void *context, pal_tape *tape, const pal_tensor *in, pa
     return 1;
 }
 
-/* Losses of the parts, by their shares of the targets: the mean of the whole. */
+/* The losses of the parts, weighted by their shares of the targets, add up to the mean loss of the
+ * whole. */
 static void check_loss(const pal_lm *lm, const int64_t *tokens)
 {
     double loss[2];
@@ -268,7 +288,7 @@ static void model(void)
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 
-/* What cannot go on from process to process says so, on every rank alike. */
+/* Calls that do not work on parts of sequences report the same error on every rank. */
 static void errors(void)
 {
     static const char *const words[] = {

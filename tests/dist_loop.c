@@ -1,6 +1,6 @@
 /*
- * dist_loop.c DIR - the loop of several ranks: what it refuses to begin with, how it ends on all of
- * them alike, and what it leaves in the folder.
+ * dist_loop.c DIR - the training loop on several ranks: when it refuses to begin, how it ends on
+ * all of them in the same way, and what it leaves in the folder.
  */
 #include "tests/support/ranks.h"
 #include "tests/support/small_run.h"
@@ -15,7 +15,7 @@ static pal_dist *dist;
 static const char *dir;
 static int rank, last_rank;
 
-/* What one run comes to, on this rank. */
+/* The result of one run on this rank. */
 typedef struct outcome {
     pal_status status;
     pal_error error;
@@ -29,7 +29,7 @@ static outcome train(const pal_train_opts *o)
     return out;
 }
 
-/* The same sentence on all ranks, with these words in it. */
+/* The run has failed with the same sentence on all ranks, and the sentence contains these words. */
 static void fails(const outcome *out, pal_status status, const char *words)
 {
     pal_error error;
@@ -82,7 +82,8 @@ static void check_differences(void)
     small_end(&r);
 }
 
-/* PAL_CHECK=ranks:5: a parameter that drifts after step 7 is named after step 10. */
+/* Changes a parameter on one rank after step 7. With PAL_CHECK=ranks:5, the check after step 10
+ * names it. */
 static pal_tensor drift(void *user, pal_tape *tape, int64_t number, pal_batch *b)
 {
     small_run *r = user;
@@ -152,7 +153,7 @@ static void check_signal(void)
     expect(out.result.step == 4, "stopped after step %d", (int)out.result.step);
     pal_dist_barrier(dist);
     expect(pal_run_last(o.folder, 0) == 4, "not saved");
-    /* It stays asked for, of one rank too. */
+    /* A request to stop remains, even if only one rank has got it. */
     outcome again = train(&(pal_train_opts){.params = o.params,
                                             .optim = o.optim,
                                             .tape = o.tape,
@@ -182,7 +183,8 @@ static void check_time(void)
     small_end(&r);
 }
 
-/* A rank fails alone, before the first backward pass of a step or after it: all end, saved. */
+/* Only one rank fails, in the first or the second micro-batch of a step. The run ends on all ranks
+ * and is saved. */
 static void check_failure(int64_t number, int kind, const char *name)
 {
     small_run r;
@@ -228,7 +230,7 @@ static void check_infinite(void)
 
 /* ---- The folder ---- */
 
-/* Rank 0 cannot write there; the others do not try. */
+/* Rank 0 cannot make the folder; the other ranks do not try. */
 static void check_no_folder(void)
 {
     small_run r;
@@ -254,7 +256,7 @@ static double evaluate(void *user, pal_tape *tape, int64_t step)
 {
     (void)user, (void)tape;
     double x = 1;
-    pal_dist_sum(dist, 1, &x); /* all are here */
+    pal_dist_sum(dist, 1, &x); /* works only if all ranks are here */
     return x * 10 - (double)step;
 }
 
@@ -265,8 +267,8 @@ static void sample(void *user, pal_tape *tape, int64_t step, FILE *to)
     fprintf(to, "text");
 }
 
-/* 8 steps, and 4 of them again on a subset of ranks: these ranks' losses are those of one process.
- */
+/* Makes 8 steps on all ranks, then repeats the last 4 on rank 0 only. The loss is the same. Then
+ * all ranks continue the run. */
 static void check_resume(void)
 {
     small_run r;

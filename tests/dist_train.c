@@ -1,7 +1,7 @@
 /*
- * dist_train.c DIR - a model trained by several ranks is that of one process: losses, gradients,
- * and the same bits whoever comes first. Every rank trains the model of one process too, to compare
- * with.
+ * dist_train.c DIR PART - several ranks train the same model as one process: losses and gradients
+ * agree, and the bits do not depend on which rank is first. To compare, every rank also trains the
+ * model as one process does.
  */
 #include "tests/support/ranks.h"
 #include "tests/support/small_run.h"
@@ -62,7 +62,7 @@ static void compare_losses(const char *dir, small_opts o, int64_t accumulate, pa
     small_end(&all);
 }
 
-/* p - 1 g of one step of SGD, at the rate 1. */
+/* One step of SGD at the rate 1 subtracts the gradient, so the parameters show the gradients. */
 static void compare_gradients(const char *dir, small_opts o, int64_t accumulate, pal_dist *dist)
 {
     static double before[MOST], a[MOST], b[MOST];
@@ -97,7 +97,7 @@ static pal_tensor wait(void *user, pal_tape *tape, int64_t number, pal_batch *b)
     return PAL_NONE;
 }
 
-/* Delays between operations of backward too, where buckets are started. */
+/* Delays also between the operations of backward, where the sums over ranks are started. */
 static void wait_between(void *user)
 {
     if (pal_rng_below(user, 20) == 0) wait(user, NULL, 0, NULL);
@@ -182,7 +182,8 @@ static void check_buckets(const char *dir, pal_dist *dist, const pal_dist_opts *
     small_end(&r);
 }
 
-/* A parameter frozen after the first step is left out where it is at an end; freed, it is back. */
+/* Parameters that are frozen after the first step are not sent. When they are free again, they
+ * are. */
 static void check_freezing(const char *dir, pal_dist *dist)
 {
     small_run r;
@@ -243,7 +244,7 @@ int main(int argc, char **argv)
     for (int dtype = PAL_F32; dtype <= PAL_F64 && strcmp(part, "losses") == 0; dtype++) {
         small_opts o = {.dtype = (pal_dtype)dtype};
         compare_losses(dir, o, 1, dist);
-        o.batch = pal_dist_size(dist) == 2 ? 3 : 5; /* which the ranks do not divide */
+        o.batch = pal_dist_size(dist) == 2 ? 3 : 5; /* not divisible by the number of ranks */
         o.packed = true;
         compare_losses(dir, o, 1, dist);
         o.tie = o.unused = o.frozen = true;

@@ -1,6 +1,6 @@
 /*
- * dist_zero.c DIR PART [shard|whole|blocking] - the optimiser's state divided among ranks, and
- * checkpoints that all of them write.
+ * dist_zero.c DIR PART [shard|whole|blocking] - the optimiser's state is divided among ranks, and
+ * all of them write checkpoints.
  */
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
@@ -18,7 +18,7 @@ static pal_dist *dist;
 static const char *dir;
 static int rank, size;
 
-static int64_t live; /* bytes */
+static int64_t live; /* bytes in use */
 
 static void *count(void *memory, size_t old_size, size_t bytes, void *user)
 {
@@ -107,7 +107,8 @@ static void check_steps(int kind, small_opts o)
     if (pal_dist_shards(dist, part.optim))
         expect(pal_dist_shard(dist, whole.optim, &error) == PAL_EVALUE, "two are divided");
     for (int64_t i = 0; i < STEPS; i++) {
-        /* A parameter that is frozen for a while rests wherever its moments are. */
+        /* A parameter that is frozen for a while does not change, whichever rank has its
+         * moments. */
         if (o.unused && i == 3) pal_params_freeze(whole.params, "*q_proj*", true);
         if (o.unused && i == 3) pal_params_freeze(part.params, "*q_proj*", true);
         if (o.unused && i == 6) pal_params_freeze(whole.params, "*q_proj*", false);
@@ -146,7 +147,7 @@ static void check_memory(int kind)
     const double whole = (double)(live - before), rest = whole - all; /* settings and padding */
     expect(rest >= 0, "%g bytes of moments in %g", all, whole);
     shard(r.optim);
-    const double frame = (double)(r.optim->count * 64 + 512); /* of pal_dist_shard's own tables */
+    const double frame = (double)(r.optim->count * 64 + 512); /* tables of pal_dist_shard */
     const double mine = (double)(live - before) - rest - (size > 1 ? frame : 0);
     expect(mine <= all / size + largest, "%s: %g of %g bytes on rank %d, the largest %g",
            pal_optim_name(r.optim), mine, all, rank, largest);
@@ -186,7 +187,7 @@ static void check_late(void)
 
 /* ---- Checkpoints ---- */
 
-/* The number of a file, which rank 0 writes. */
+/* Writes n numbers to a file, on rank 0. */
 static void keep(const char *name, const double *x, size_t n)
 {
     FILE *f = rank == 0 ? fopen(in_dir(name), "wb") : NULL;
@@ -218,7 +219,8 @@ static pal_checkpoint run_of(small_run *r, pal_average *average)
                             .tokenizer_name = "b"};
 }
 
-/* Steps by hand around a checkpoint: `save` is made after HALF steps, else it is loaded. */
+/* Calls pal_train_step for each step. With `save` it writes a checkpoint after HALF steps; without,
+ * it begins by loading that checkpoint. */
 static void by_hand(bool save)
 {
     small_run r;
@@ -256,14 +258,14 @@ static void by_hand(bool save)
         const pal_array a = pal_params_array(r.params, p);
         for (int64_t j = 0; j < pal_array_count(&a); j++) sum += fabs(((double *)a.data)[j]);
     }
-    loss[0] = sum; /* of the average */
+    loss[0] = sum; /* the sum over the averaged parameters */
     (save ? keep : compare)("losses", loss + HALF, STEPS - HALF);
     (save ? keep : compare)("average", loss, 1);
     pal_average_free(average);
     small_end(&r);
 }
 
-/* The loop, in DIR/run, and from its first checkpoint in DIR/again. */
+/* Runs the training loop in DIR/run, or continues from its first checkpoint in DIR/again. */
 static void by_loop(bool save)
 {
     small_run r;
@@ -285,7 +287,7 @@ static void by_loop(bool save)
 
 /* ---- Files that cannot grow ---- */
 
-static rlim_t most; /* before any limit */
+static rlim_t most; /* the limit before the tests change it */
 
 static void limit(rlim_t bytes)
 {
@@ -295,7 +297,7 @@ static void limit(rlim_t bytes)
     setrlimit(RLIMIT_FSIZE, &l);
 }
 
-/* All ranks have this status, and the same sentence. */
+/* All ranks have this status and the same sentence, which contains these words. */
 static void alike(pal_status s, pal_status wanted, const pal_error *e, const char *words)
 {
     pal_error error = {0};
@@ -318,7 +320,7 @@ static void check_full(void)
     expect(pal_checkpoint_save(&run, path, &e) == PAL_OK, "%s", e.message);
     step_of(&r, 1, NULL);
     run.step = 2;
-    for (int i = 0; i < 3; i++) { /* all ranks, the first, the last */
+    for (int i = 0; i < 3; i++) { /* limited are all ranks, the first, the last */
         if (i == 0 || rank == (i == 1 ? 0 : size - 1)) limit(i == 0 ? 100000 : 0);
         alike(pal_checkpoint_save(&run, path, &e), PAL_EIO, &e, "cannot write");
         limit(most);
@@ -335,7 +337,7 @@ static void check_full(void)
     small_end(&r);
 }
 
-/* A save of the loop that one rank cannot make ends it on all of them. */
+/* If one rank cannot write a checkpoint of the loop, the run ends on all ranks. */
 static void check_full_loop(void)
 {
     small_run r;
@@ -355,7 +357,8 @@ static void check_full_loop(void)
     small_end(&r);
 }
 
-/* Many datasets of all sizes from all ranks, in a file that may not be as long as it has to be. */
+/* Writes many datasets of all sizes from all ranks. The size of the file may be limited to less
+ * than it needs. */
 static pal_status write_file(const char *path, pal_error *e)
 {
     enum { DATASETS = 150, MOST = 120000 };

@@ -1,7 +1,7 @@
 /*
- * test_ablate_edits.c - every edit of ablate --layers against another way to the same logits: the
- * option of the mixer that does the same with the same weights, weights made by hand, or a hook
- * that takes its means by itself.
+ * test_ablate_edits.c - every edit of ablate --layers gives the same logits as another way to do
+ * it: an option of the mixer with the same weights, weights set by hand, or a hook that computes
+ * the means itself.
  */
 #include "examples/ablate/ablate.h"
 #include "tests/support/trial.h"
@@ -12,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of logits in f64, relative to the largest: rounding, and what an edit at least changes. */
+/* Differences of logits in f64, relative to the largest logit: rounding, and the least change by an
+ * edit. */
 static const double CLOSE = 1e-12, FAR = 1e-3;
 
 enum { B = 2, T = 21, WIDTH = 12, VOCAB = 11, LAYERS = 2, LOGITS = B * T * VOCAB };
 
-/* What edits.c calls of the program. */
+/* edits.c needs this function of the program. */
 void stop(const char *format, ...)
 {
     char text[1024];
@@ -35,7 +36,7 @@ typedef struct model_of {
     pal_lm *lm;
 } model_of;
 
-/* Layer `layer` is `other`, the rest is `text`. */
+/* A model whose layer `layer` is the mixer `other`, and whose other layers are `text`. */
 static model_of make(const char *text, const char *other, int layer)
 {
     char mixers[512];
@@ -67,7 +68,8 @@ static void set_all(pal_params *params, const char *name, double value)
     ck_abort_msg("no parameter %s", name);
 }
 
-/* The weights of one model for another that has no others; a kernel of 1 is its token's weight. */
+/* Copies the weights of one model to another that has no further parameters. Those with another
+ * shape stay as they are. */
 static void take_weights(const model_of *to, const model_of *from)
 {
     for (int i = 0; i < pal_params_count(to->params); i++) {
@@ -96,7 +98,7 @@ static void pass(const model_of *m, pal_tape *tape, pal_run_opts how, double out
     pal_tape_reset(tape);
 }
 
-/* The largest difference, relative to the largest logit; NaN if one is no number. */
+/* The largest difference, relative to the largest logit; NaN if a logit is not finite. */
 static double distance(const double *a, const double *b)
 {
     double most = 0, difference = 0;
@@ -216,7 +218,8 @@ END_TEST
 
 /* ---- A hook of our own ---- */
 
-/* Means over channels of what a first pass sees, [B, T, heads]; the second pass puts them in. */
+/* Means over channels, [B,T,heads]. The hook computes them in a first pass and uses them in a
+ * second one. */
 typedef struct means {
     edit e;
     int layer, met;
@@ -228,11 +231,11 @@ static double *element(double *a, pal_shape s, int i, int t, int h)
     return a + ((i * s.dim[1] + t) * s.dim[2] + h) * s.dim[3];
 }
 
-/* The mean that a head of b, w or g gets. */
+/* The mean for a head of b, w or g. */
 static double mean_for(const means *m, const char *name, int i, int t, int h)
 {
     if (*name == 'g') return m->g[i][t][h];
-    /* Two value heads, of w, to a key head, of b. */
+    /* Each key head, of b, has two value heads, of w. */
     const int key = *name == 'b' ? h : h / 2;
     return (m->b[i][t][key] + (m->w[i][t][2 * key] + m->w[i][t][2 * key + 1]) / 2) / 2;
 }

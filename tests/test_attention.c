@@ -1,8 +1,9 @@
 /*
- * test_attention.c - the fused attention against the composed one over sizes, windows, groups and
- * packings, and what holds whatever the numbers are: causality, isolation, splits, memory.
+ * test_attention.c - compares the fused attention with the composed one over sizes, windows, groups
+ * and packings. It also tests what holds for all numbers: causality, isolation of sequences, equal
+ * bits on any number of threads, and memory.
  *
- * Options, gradients by differences and numbers of threads are in case_attention.c.
+ * Options, gradients by finite differences and numbers of threads are in case_attention.c.
  */
 #include "tests/support/rule_compare.h"
 #include "tests/support/node.h"
@@ -17,11 +18,11 @@ enum { MOST_PACKED = 8 };
 
 typedef struct problem {
     int64_t B, T, S, H, HKV, D, window;
-    int sequences; /* packed, if not 0 */
+    int sequences; /* number of packed sequences; 0: not packed */
     int64_t offsets[MOST_PACKED + 1];
     bool composed;
     bool sliced;    /* k and v are slices of one tensor */
-    int64_t prefix; /* only so many of the first outputs come out; 0: all */
+    int64_t prefix; /* only so many outputs from the first on; 0: all */
 } problem;
 
 static const char *const names[IN_STATE] = {"q", "k", "v"};
@@ -67,12 +68,12 @@ static void attend(const void *context, const pal_tensor *in, pal_tensor *out)
 static run_result run_problem(const problem *p, const pal_array *x, pal_dtype dtype)
 {
     run_setup s = {.fn = attend, .context = p, .x = x, .input = names, .dtype = dtype};
-    /* The weight of a lone key is 1 whatever q and k are: their gradients are but rounding. */
+    /* A single key has the weight 1 whatever q and k are, so their gradients are only rounding. */
     if (p->window == 1 || p->S == 1) s.constant = 3;
     return run(&s);
 }
 
-/* Both forms, in both types. */
+/* Compares both forms, in both types. */
 static void compare(problem p, const char *text)
 {
     pal_array x[RULE_INPUTS];
@@ -148,7 +149,7 @@ static const problem others[] = {
      .sequences = 5,
      .window = 20,
      .offsets = {0, 1, 2, 130, 259, 300}},
-    /* Keys before the first packed sequence, which may be empty. */
+    /* There are keys before the first packed sequence, which may be empty. */
     {.B = 1,
      .T = 300,
      .S = 377,
@@ -216,7 +217,7 @@ END_TEST
 
 /* ---- Causal ---- */
 
-/* Multiplies what token t and those after it hold of input i by a factor; t counts keys. */
+/* Multiplies input i by a factor from token t on, where t counts keys. */
 static void change_from(const problem *p, pal_array *x, int i, int64_t t, double factor)
 {
     int64_t tokens = x[i].shape[1], per = x[i].shape[2] * x[i].shape[3];
@@ -227,8 +228,8 @@ static void change_from(const problem *p, pal_array *x, int i, int64_t t, double
             ((double *)x[i].data)[b * tokens * per + j] *= factor;
 }
 
-/* Tokens from t on change nothing before t: neither outputs nor, of a loss on these, any gradient.
- * Bit for bit. */
+/* Tokens from t on do not change a bit of what belongs to earlier tokens: their outputs, and the
+ * gradients of a loss on these outputs. */
 START_TEST(causal)
 {
     static const int64_t cuts[] = {1, 16, 37, 64, 129};
@@ -243,7 +244,7 @@ START_TEST(causal)
         run_result two = run_problem(&p, x, _i ? PAL_F32 : PAL_F64);
         run_identical(&two, &one, "tokens from %lld on changed", (long long)p.prefix);
         run_free(&two);
-        /* One output more, and the change shows. */
+        /* With one more output, a change of its token has an effect. */
         p.prefix++;
         two = run_problem(&p, x, _i ? PAL_F32 : PAL_F64);
         change_from(&p, x, 2, p.S - p.T + p.prefix - 1, 2);
@@ -265,7 +266,8 @@ static double entry(const run_result *r, int value, int64_t b, int64_t t, int64_
     return ((double *)a->data)[((b * a->shape[1] + t) * a->shape[2] + h) * a->shape[3]];
 }
 
-/* Every (b, t, h) of outputs and gradients that has nothing to do with what was spoiled. */
+/* Outputs and gradients that do not depend on the spoiled token `bad` have kept their values. begin
+ * .. end - 1 are the tokens of its sequence. */
 static void check_unharmed(const problem *p, const run_result *r, const run_result *clean,
                            int64_t bad, int64_t begin, int64_t end)
 {
@@ -275,9 +277,9 @@ static void check_unharmed(const problem *p, const run_result *r, const run_resu
         for (int64_t b = 0; b < p->B && r->value[values[i]].data; b++)
             for (int64_t t = 0; t < p->T; t++)
                 for (int64_t h = 0; h < (i < 2 ? p->H : p->HKV); h++) {
-                    /* Outputs and dq of queries that do not see it, dk and dv of keys that no such
-                     * query sees; all of other sequences, batch rows and kv heads (it is in the
-                     * first of each). */
+                    /* `bad` reaches outputs and dq of the queries that see it, and dk and dv of the
+                     * keys that such a query sees. It is in batch row 0 and kv head 0. All other
+                     * sequences, rows and heads are unharmed. */
                     bool sees = t >= (i < 2 ? bad : bad - w + 1) && t < bad + w;
                     bool other = b > 0 || t < begin || t >= end || h >= (i < 2 ? p->H / p->HKV : 1);
                     double x = entry(r, values[i], b, t, h);
@@ -379,7 +381,7 @@ END_TEST
 
 /* ---- Rotary ---- */
 
-/* Positions far out are those of a sequence that has come so far, and are exact. */
+/* A large start position gives the angles that a sequence of that length would have, exactly. */
 START_TEST(rotary_far_out)
 {
     enum { T = 200, D = 16, FAR = 1000000 };

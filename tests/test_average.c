@@ -1,5 +1,5 @@
 /*
- * test_average.c - the moving average of the weights: its formula, swapping, files, wrong uses.
+ * test_average.c - the moving average of the weights: its formula, swapping, files and wrong uses.
  */
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
@@ -20,7 +20,7 @@ static pal_params *three(pal_dtype dtype)
     return p;
 }
 
-/* New values, as a step of training would bring them; the frozen one stays. */
+/* Sets new values, as a step of training does. The frozen parameter does not change. */
 static void move(pal_params *p, uint64_t t)
 {
     optim_fill_value(pal_params_at(p, 0), 10 + t);
@@ -68,7 +68,7 @@ START_TEST(it_follows_the_formula)
 }
 END_TEST
 
-/* An f32 average of what does not change does not drift, however slow it is. */
+/* An f32 average of constant weights does not drift, however slow it is. */
 START_TEST(it_rests_where_the_weights_rest)
 {
     pal_params *p = three(PAL_F32), *q = three(PAL_F32);
@@ -82,7 +82,8 @@ START_TEST(it_rests_where_the_weights_rest)
 }
 END_TEST
 
-/* Large enough for a team, and for more than one piece of the exchange. */
+/* The parameters are large enough for several threads, and for more than one piece of the
+ * exchange. */
 START_TEST(swapping_twice_changes_nothing_with_any_threads)
 {
     static const int teams[] = {1, 2, 3, 16};
@@ -113,7 +114,7 @@ START_TEST(swapping_twice_changes_nothing_with_any_threads)
 }
 END_TEST
 
-/* Backward through what a swap has changed is an error that names it, as after a step. */
+/* Backward through parameters that a swap has changed is an error, as after a step. */
 START_TEST(a_swap_is_a_write)
 {
     pal_params *p = pal_params_new();

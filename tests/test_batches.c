@@ -1,13 +1,12 @@
 /*
- * test_batches.c - what batches are made of: what an epoch covers, orders, packing, the held-out
- * part.
+ * test_batches.c - batches: what an epoch covers, orders, packing and the held-out part.
  */
 #include "tests/support/stores.h"
 
 #include <check.h>
 #include <string.h>
 
-/* Every token but the first of a document is a target `expected` times within from .. to. */
+/* Every token from .. to, except the first one of each document, is a target `expected` times. */
 static void check_documents(const int *times, int expected, int64_t from, int64_t to)
 {
     for (int i = 0; i < COUNT; i++) {
@@ -18,7 +17,7 @@ static void check_documents(const int *times, int expected, int64_t from, int64_
 
 /* ---- What an epoch covers ---- */
 
-/* One row a batch, so that epochs end between batches. */
+/* A batch is one row, so that epochs end between batches. */
 START_TEST(windows_cover_every_target_once)
 {
     static taken t;
@@ -42,7 +41,8 @@ START_TEST(windows_cover_every_target_once)
 }
 END_TEST
 
-/* Batches that do not divide an epoch go on in the next: nothing is left out. */
+/* If batches do not divide an epoch, the last one continues in the next epoch, and nothing is left
+ * out. */
 START_TEST(batches_run_over_epochs)
 {
     static taken t;
@@ -66,7 +66,8 @@ START_TEST(packed_covers_every_target_once)
 {
     static taken t;
     open_store(false);
-    /* A row of one token holds no more than the epoch's: 1013 is a prime. */
+    /* One batch has to hold exactly one epoch. 1013 is a prime, so there are only these two
+     * shapes. */
     static const int64_t shapes[][2] = {{1, 1013}, {1013, 1}};
     for (int k = 0; k < 2; k++) {
         pal_batches *b = make((pal_batches_opts){
@@ -113,7 +114,7 @@ START_TEST(order_follows_seed_and_epoch)
 }
 END_TEST
 
-/* Over many epochs every window comes first about equally often. */
+/* Over many epochs, every window is the first one about equally often. */
 START_TEST(order_is_even)
 {
     static taken t;
@@ -126,7 +127,7 @@ START_TEST(order_is_even)
         take(b, &t);
         first[t.tokens[0] / 100]++;
     }
-    /* Windows begin at 0 or anywhere: about 200 of each hundred, deviation 14. */
+    /* Each hundred of starts is drawn about 200 times, with a standard deviation of 14. */
     for (int i = 1; i < 9; i++)
         ck_assert_msg(first[i] > 110 && first[i] < 290, "%d: %d", i, first[i]);
     pal_batches_free(b);
@@ -152,7 +153,7 @@ START_TEST(packed_sequences_stay_in_their_documents)
         for (int64_t s = 0; s < t.sequences; s++) {
             const int64_t from = t.offsets[s], to = t.offsets[s + 1];
             ck_assert_int_lt(from, to);
-            ck_assert_int_eq(from / LEN, (to - 1) / LEN); /* within a row */
+            ck_assert_int_eq(from / LEN, (to - 1) / LEN); /* a sequence lies within a row */
             for (int64_t i = from; i < to; i++) {
                 const int64_t next = t.tokens[i] + 1;
                 const bool last_one = begins(next) || next == COUNT;
@@ -160,7 +161,7 @@ START_TEST(packed_sequences_stay_in_their_documents)
                 ck_assert_int_eq(t.targets[i], last_one ? PAL_IGNORE : next);
                 if (i > from) ck_assert(!begins(t.tokens[i]));
             }
-            /* A sequence begins with its document, or with a row. */
+            /* A sequence begins where its document or a row begins. */
             ck_assert(begins(t.tokens[from]) || from % LEN == 0);
         }
     }
@@ -184,7 +185,7 @@ static void cover_validation(pal_batches_opts opts, int *times)
             if (t.counted) ck_assert_int_gt(t.tokens[0], before);
             before = t.tokens[0];
         }
-        ck_assert(!take(b, &t) && t.counted == 0); /* and stays at its end */
+        ck_assert(!take(b, &t) && t.counted == 0); /* the batches stay at their end */
         ok(pal_batches_seek(b, (pal_position){0, 0}, &e), &e);
     }
     pal_batches_free(b);
@@ -202,7 +203,8 @@ static void cover_training(pal_batches_opts opts, int *times, int steps)
     pal_batches_free(b);
 }
 
-/* Of the 11 documents the last 3 begin at 300 (none in it), 700 and 990. */
+/* The last 3 of the 11 documents begin at 300, 700 and 990. A held-out share of 0.2 is 2
+ * documents. */
 START_TEST(held_out_documents)
 {
     int times[COUNT];
@@ -232,7 +234,7 @@ START_TEST(held_out_tokens)
     for (int i = 0; i < COUNT; i++) ck_assert_int_eq(times[i], i >= split);
     cover_training(o, times, 60);
     for (int i = 0; i < COUNT; i++) ck_assert((times[i] > 0) == (i > 0 && i < split));
-    o.kind = PAL_PACKED; /* the first token of the part has nothing before it then */
+    o.kind = PAL_PACKED; /* then the first token of the part has no token before it */
     cover_validation(o, times);
     for (int i = 0; i < COUNT; i++) ck_assert_int_eq(times[i], i > split);
     o.held_out = 1;

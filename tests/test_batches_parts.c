@@ -1,16 +1,16 @@
 /*
- * test_batches_parts.c - the parts of a batch that several processes have: put together they are
- * the batch that one process has.
+ * test_batches_parts.c - the parts of a batch that several processes have add up to the batch of
+ * one process.
  */
 #include "tests/support/stores.h"
 
 #include <check.h>
 #include <string.h>
 
-/* What the parts of rank r of P, sequence parts s of S, add up to. */
+/* The batch that is put together from the parts of ranks r of P and the sequence parts s of S. */
 typedef struct whole {
     taken t;
-    int64_t filled; /* entries that a part has had */
+    int64_t filled; /* entries that a part has filled */
 } whole;
 
 static void put(whole *w, const taken *part, int64_t from, int64_t to, int64_t count)
@@ -21,7 +21,7 @@ static void put(whole *w, const taken *part, int64_t from, int64_t to, int64_t c
     w->filled += count;
 }
 
-/* This part of a window goes to its rows. */
+/* Copies a part of windows to its rows. */
 static void put_windows(whole *w, const taken *part, const pal_batches_opts *o)
 {
     const int64_t first = o->batch * o->data_index / o->data_count;
@@ -32,7 +32,8 @@ static void put_windows(whole *w, const taken *part, const pal_batches_opts *o)
     for (int64_t r = 0; r < rows; r++) put(w, part, r * n, (first + r) * o->len + begin, n);
 }
 
-/* Packed parts follow each other in the order of ranks; a piece that is continued is none. */
+/* Packed parts are joined in the order of ranks. A piece that is continued does not begin a new
+ * sequence. */
 static void put_packed(whole *w, const taken *part)
 {
     if (part->n == 0) return;
@@ -91,8 +92,8 @@ static void compare_grids(pal_batches_opts o)
         }
 }
 
-/* Five rows on two or three processes, 13 tokens in two to four parts of a sequence: neither
- * divides. The batches run over three epochs. */
+/* Five rows on two or three processes, and 13 tokens in two to four sequence parts: neither divides
+ * evenly. The batches run over three epochs. */
 START_TEST(parts_are_the_batch)
 {
     compare_grids((pal_batches_opts){.batch = 5, .len = 13, .seed = 3});
@@ -105,14 +106,14 @@ START_TEST(parts_read_ahead_are_the_batch)
 }
 END_TEST
 
-/* The last batch is filled up, and then all are at the end. */
+/* The last batch is filled up. After it, all ranks are at the end. */
 START_TEST(parts_of_validation)
 {
     compare_grids((pal_batches_opts){.batch = 5, .len = 13, .held_out = 0.4, .validation = true});
 }
 END_TEST
 
-/* Parts without a token. */
+/* Some parts have no token. */
 START_TEST(parts_of_short_rows)
 {
     compare_grids((pal_batches_opts){.batch = 6, .len = 2, .seed = 1});
@@ -121,7 +122,7 @@ START_TEST(parts_of_short_rows)
 }
 END_TEST
 
-/* A piece that began in the part before it says so, and only such a piece. */
+/* A piece is marked as continued exactly if it began in the previous part. */
 START_TEST(stretches_say_what_is_continued)
 {
     static taken t;
@@ -137,7 +138,7 @@ START_TEST(stretches_say_what_is_continued)
 }
 END_TEST
 
-/* A position of two parts is one of three. */
+/* A position that was written with two parts is valid for three. */
 START_TEST(positions_are_of_whole_batches)
 {
     static taken one, part;

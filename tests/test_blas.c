@@ -1,6 +1,6 @@
 /*
- * test_blas.c - products of every shape and stride against a triple loop in long double, and the
- * choice of BLIS's kernels. test_blas_threads.c compares numbers of threads.
+ * test_blas.c - compares products of every shape and stride with a triple loop in long double, and
+ * tests the choice of BLIS's kernels. test_blas_threads.c compares numbers of threads.
  */
 #include "tensor/internal.h"
 #include "tests/support/products.h"
@@ -13,7 +13,7 @@
 
 static const char *self; /* argv[0] */
 
-/* |got - want| within k roundings of the largest terms, for 2-d arrays. */
+/* |got - want| is at most k roundings of the largest terms, for arrays of 2 axes. */
 static void assert_product(double alpha, const pal_array *a, const pal_array *b, double beta,
                            const pal_array *before, const pal_array *c)
 {
@@ -44,7 +44,7 @@ static const char *self; /* argv[0] */
 
 /* ---- One product ---- */
 
-/* Shapes that reach every path: tiny, vectors, odd, larger than a BLIS block. */
+/* Shapes that take every path: tiny, vectors, odd sizes, larger than a block of BLIS. */
 static pal_shape pick_shape(int i)
 {
     static const int64_t fixed[][3] = {{1, 1, 1},    {1, 700, 90},  {700, 1, 90}, {1, 1, 5000},
@@ -79,7 +79,7 @@ START_TEST(gemm_edges)
 {
     double a[4] = {NAN, NAN, NAN, NAN}, c[4] = {1, 2, 3, 4};
     pal_gemm(PAL_F64, 2, 2, 0, 1.0, a, 0, 1, a, 2, 1, 0.5, c, 2, 1, 2);
-    ck_assert(c[0] == 0.5 && c[3] == 2.0); /* k = 0: only beta */
+    ck_assert(c[0] == 0.5 && c[3] == 2.0); /* k = 0: only beta C is left */
     pal_gemm(PAL_F64, 0, 2, 2, 1.0, a, 2, 1, a, 2, 1, 0.0, c, 2, 1, 2);
     pal_gemm(PAL_F64, 2, 0, 2, 1.0, a, 2, 1, a, 0, 1, 0.0, c, 0, 1, 2);
     ck_assert(c[0] == 0.5 && c[3] == 2.0);
@@ -88,7 +88,7 @@ START_TEST(gemm_edges)
 }
 END_TEST
 
-/* beta = 0 must not read C: NaN there does not spread, on any path. */
+/* With beta = 0 no path may read C, so a NaN in it does not spread. */
 START_TEST(beta_zero_overwrites)
 {
     static const int64_t sizes[][3] = {{3, 4, 5}, {1, 600, 70}, {600, 1, 70}, {40, 50, 60}};
@@ -115,9 +115,9 @@ START_TEST(broadcast_operands)
     ck_assert_int_eq(pal_array_broadcast(&a, PAL_SHAPE(60, 80), &wide, NULL), PAL_OK);
     pal_array b = random_matrix(PAL_F32, PAL_SHAPE(80, 70), 0, &mb);
     pal_array c = pal_array_of(PAL_F32, PAL_SHAPE(60, 70), out);
-    pal_matmul_arrays(1.0, &wide, &b, 0.0, &c); /* all rows equal: stride 0 */
+    pal_matmul_arrays(1.0, &wide, &b, 0.0, &c); /* all rows are equal: their stride is 0 */
     assert_product(1.0, &wide, &b, 0.0, &c, &c);
-    float x = 0.5f; /* stride 0 both ways, as the gradient of a sum */
+    float x = 0.5f; /* both strides are 0, as in the gradient of a sum */
     pal_array scalar = pal_array_of(PAL_F32, PAL_SCALAR, &x);
     ck_assert_int_eq(pal_array_broadcast(&scalar, PAL_SHAPE(60, 80), &wide, NULL), PAL_OK);
     pal_matmul_arrays(1.0, &wide, &b, 0.0, &c);
@@ -151,7 +151,7 @@ START_TEST(batched_products)
     for (int i = 0; i < 40; i++) {
         const int64_t *s = sizes[i % 5];
         pal_shape as = PAL_SHAPE(3, 4, s[0], s[2]), bs = PAL_SHAPE(3, 4, s[2], s[1]);
-        if (i % 3 == 1) bs = PAL_SHAPE(s[2], s[1]); /* one matrix for all */
+        if (i % 3 == 1) bs = PAL_SHAPE(s[2], s[1]); /* one matrix for all batches */
         if (i % 3 == 2) as.dim[0] = bs.dim[1] = 1;
         void *ma, *mb, *mc;
         random_seed((uint64_t)i);
@@ -188,7 +188,7 @@ END_TEST
 
 /* ---- Families ---- */
 
-/* The family a fresh process chooses under one environment variable. */
+/* The family of kernels that a new process chooses with this setting of an environment variable. */
 static void family_with(const char *variable, const char *setting, char *text, size_t size)
 {
     int ends[2];

@@ -1,6 +1,6 @@
 /*
- * test_blas_threads.c - a product has the same bits on every number of threads: every class of
- * shape, every layout, with and without what C held before.
+ * test_blas_threads.c - a product has the same bits on every number of threads. It tests every
+ * class of shape and every layout, with beta = 0, beta = 1 and another beta.
  */
 #include "tensor/internal.h"
 #include "tests/support/products.h"
@@ -13,7 +13,8 @@ enum { TEAMS = sizeof threads / sizeof *threads };
 
 /* ---- One product ---- */
 
-/* m, n, k. Sizes are no multiples of a kernel's tiles, so that tiles at the edge are there. */
+/* m, n, k. The sizes are not multiples of a kernel's tiles, so that there are incomplete tiles at
+ * the edges. */
 static const struct shape_class {
     const char *name;
     int64_t m, n, k;
@@ -41,11 +42,12 @@ enum { CLASSES = sizeof classes / sizeof *classes };
 typedef struct problem {
     pal_array a, b, c;
     double alpha, beta;
-    void *before; /* what C's memory held */
-    size_t bytes; /* of it, gaps included */
+    void *before; /* the contents of C's memory before the product */
+    size_t bytes; /* bytes of C's memory, with the gaps */
 } problem;
 
-/* C's memory after the product on so many threads is what it is after one. */
+/* After the product on each number of threads, C's memory is what it is after the product on
+ * one. */
 static void same_bits(const problem *p, void *memory, const char *name)
 {
     void *one = malloc(p->bytes + 1);
@@ -89,7 +91,8 @@ START_TEST(every_class)
 }
 END_TEST
 
-/* Rows that are all one row, and a matrix that is one number: loops, whatever the size. */
+/* A has equal rows (stride 0), or is one number everywhere. Such products are loops, whatever the
+ * size. */
 START_TEST(stretched)
 {
     for (int i = 0; i < 4; i++) {
@@ -127,7 +130,8 @@ END_TEST
 
 /* ---- Batches ---- */
 
-/* Few large products, which the team divides, and many small ones, which it shares. */
+/* A few large products, each of which the team divides, and many small ones, which it shares
+ * out. */
 START_TEST(batches)
 {
     static const int64_t sizes[][4] = {

@@ -1,6 +1,7 @@
 /*
- * test_compositions.c - operations that do several steps at once against the steps one by one:
- * outputs and every gradient, in f32 and f64, over sizes that kernels and blocks divide badly.
+ * test_compositions.c - compares operations that do several steps at once with the same steps one
+ * by one: outputs and all gradients, in f32 and f64. The sizes are not multiples of what kernels
+ * and blocks take at once.
  */
 #include "layers/layers.h"
 #include "tests/support/case.h"
@@ -11,8 +12,8 @@
 
 enum { INPUTS = 6, OUTPUTS = 2, SIZES = 8 };
 
-/* One problem: shapes of the real inputs (ndim -1: left out), integers beside them, and numbers
- * that both forms understand. */
+/* One problem: the shapes of the real inputs (ndim -1: left out), integers, and sizes that both
+ * forms understand. */
 typedef struct problem {
     char name[160];
     pal_shape in[INPUTS];
@@ -47,7 +48,7 @@ static result run(const problem *p, form *f, pal_dtype dtype)
     pal_tensor in[INPUTS] = {{0}}, out[OUTPUTS] = {{0}}, cotangent[OUTPUTS];
     pal_rng rng = pal_rng_new(7, 0);
     result r = {0};
-    for (int i = 0; i < INPUTS; i++) { /* drawn in f32: both types get the same numbers */
+    for (int i = 0; i < INPUTS; i++) { /* drawn in f32, so that both types get the same numbers */
         if (p->in[i].ndim < 0) continue;
         pal_tensor x = pal_uniform(tape, PAL_F32, p->in[i], -1.5, 1.5, &rng);
         in[i] = pal_zeros(tape, dtype, p->in[i]);
@@ -134,7 +135,7 @@ START_TEST(head)
 }
 END_TEST
 
-/* With gradients off the loss has the bits that it has with them. */
+/* The loss has the same bits with gradients on and off. */
 START_TEST(head_without_gradients)
 {
     pal_tape *tape = pal_tape_new();
@@ -199,7 +200,8 @@ static int conv_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pa
     return 2;
 }
 
-/* W shifted products; T may be shorter than the tail, the last rows of the padded input are it. */
+/* A sum of W shifted products. *after is the last W - 1 rows of the padded input, because T may be
+ * shorter than a tail. */
 static pal_tensor conv_sequence(pal_tensor x, const pal_tensor *in, bool silu, pal_tensor before,
                                 pal_tensor *after)
 {
@@ -256,7 +258,7 @@ START_TEST(convolution)
     const int64_t n = widths[_i];
     for (int t = 0; t < 4; t++)
         for (int64_t W = 1; W <= 5; W++)
-            for (int way = 0; way < 8; way += 1 + (n > 33)) /* the wide ones: half of the ways */
+            for (int way = 0; way < 8; way += 1 + (n > 33)) /* wide ones: half of the ways */
                 check_conv(n, times[t], W, (way + (int)W) % 8, NULL, 0);
 }
 END_TEST
@@ -274,7 +276,8 @@ END_TEST
 
 /* ---- Gated norm: x, gate, weight; sizes: gate, gate first, groups ---- */
 
-/* Not small: the gradient of a row of one entry is otherwise a difference of nearly equal terms. */
+/* eps is not small: otherwise the gradient of a row of one entry is a difference of nearly equal
+ * terms. */
 static const double NORM_EPS = 0.25;
 
 static int norm_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
@@ -288,7 +291,7 @@ static int norm_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pa
     return 1;
 }
 
-/* rms_norm of each of G equal parts of the last axis, times weight over all of it. */
+/* rms_norm of each of G equal parts of the last axis, times the weight over all of it. */
 static pal_tensor norm_in_groups(pal_tensor x, pal_tensor weight, int64_t G)
 {
     pal_shape whole = pal_shape_of(x), parts = whole;
@@ -333,7 +336,7 @@ START_TEST(gated_norm)
 }
 END_TEST
 
-/* x and gate are overlapping views of one memory. */
+/* x and gate are overlapping views of the same memory. */
 static int overlap_fused(const problem *p, pal_tape *tape, const pal_tensor *in, pal_tensor *out)
 {
     int64_t rows = pal_dim(in[0], 0);

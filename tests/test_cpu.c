@@ -1,6 +1,6 @@
 /*
  * test_cpu.c - the choice of instruction set and of the number of threads. Each test is a process
- * of its own (Check forks), so that the environment and the choice start afresh.
+ * of its own (Check forks), so that no earlier choice or setting counts.
  */
 #include "tensor/kernels.h"
 #include <check.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The widest set of this machine: what there is without PAL_ISA. */
+/* The widest set of this machine, which is used without PAL_ISA. */
 static pal_isa widest(void)
 {
     unsetenv("PAL_ISA");

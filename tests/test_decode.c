@@ -1,6 +1,6 @@
 /*
- * test_decode.c - a sequence in pieces is the sequence at once, for every mixer; how likely a text
- * is.
+ * test_decode.c - for every mixer, a sequence that is given in pieces has the logits of the whole
+ * sequence. It also tests how likely a text is (pal_lm_score).
  */
 #include "layers/layers.h"
 #include "tests/support/loops.h"
@@ -29,7 +29,7 @@ static void setup(void)
 {
     params = pal_params_new();
     tape = pal_tape_new();
-    pal_set_threads(1); /* a team would only wait for itself */
+    pal_set_threads(1); /* such small work is faster on one thread */
     pal_set_grad(tape, false);
 }
 
@@ -81,7 +81,7 @@ static void close_to(const double *x, const double *want, int64_t n, pal_dtype d
 
 /* ---- In pieces ---- */
 
-/* Feeds tokens at .. at + n - 1 of each row; the logits after the last. */
+/* Feeds tokens at .. at + n - 1 of each row, and returns the logits after the last. */
 static double *feed(const pal_lm *lm, pal_lm_state *state, const int64_t *x, int64_t at, int64_t n)
 {
     int64_t part[B * T];
@@ -130,7 +130,7 @@ START_TEST(splits)
 }
 END_TEST
 
-/* Prompts of 5, 1 and 70 tokens at once, and then steps of all three. */
+/* Feeds prompts of 5, 1 and 70 tokens in one call, and then makes steps of all three sequences. */
 START_TEST(packed_prompts)
 {
     enum { N = 3, STEPS = 4 };
@@ -168,14 +168,14 @@ END_TEST
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 
-/* A step that is refused, however late, leaves the state as it was: what follows is what it would
- * have been without. */
+/* A step that is refused, however late, leaves the state as it was. The following steps have the
+ * same bits as without it. */
 START_TEST(refused_steps)
 {
     static const char *const said[] = {"sequence 1 is empty", "packed sequences leave no state",
                                        "offsets must run", "another number of layers"};
     const int64_t hole[] = {0, 3, 3, 5}, whole[] = {0, 2, 4, 5}, wrong[] = {0, 2, 4, 6};
-    const bool late = _i == 1; /* the first layer has gone well when attention refuses */
+    const bool late = _i == 1; /* the first layer has succeeded when attention refuses */
     const pal_lm *lm = model(late ? "gdn2,swa:num_heads=2" : "gdn2,mamba2", PAL_F64, VOCAB);
     pal_lm_state *state = pal_lm_state_new(lm), *twin = pal_lm_state_new(lm);
     int64_t x[B * T];
@@ -210,7 +210,8 @@ END_TEST
 
 /* ---- How likely a text is ---- */
 
-/* log_softmax of all logits, and of each token its entry; few of many columns make many blocks. */
+/* The scores are the entries of log_softmax(logits) for the tokens. A large vocabulary makes many
+ * blocks. */
 START_TEST(score)
 {
     const pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
@@ -235,7 +236,8 @@ START_TEST(score)
 }
 END_TEST
 
-/* Minus the sum is the loss of the same targets, times their number; so are the gradients. */
+/* The sum of scores is minus the loss of the same targets times their number, and so are the
+ * gradients. */
 START_TEST(score_gradient)
 {
     enum { SHORT = 40 };
@@ -262,7 +264,7 @@ START_TEST(score_gradient)
 }
 END_TEST
 
-/* Packed texts are as likely as each alone, and there is 0 between them. */
+/* Each of several packed texts has the scores that it has by itself, and 0 stands between them. */
 START_TEST(score_packed)
 {
     enum { N = 4, SUM = 30 };

@@ -1,8 +1,8 @@
 /*
- * test_driver.c - the checks are checked: gradcheck and the driver of cases must see each of a list
- * of faults.
+ * test_driver.c - tests that gradcheck and the driver of cases see each of a list of faults.
  *
- * The faulty cases run in a suite of their own first, in silence; every one of them has to fail.
+ * The cases with faults run first, in a suite of their own whose output is not shown. Every one of
+ * them has to fail.
  */
 #include "autograd/internal.h"
 #include "tests/support/case.h"
@@ -18,19 +18,19 @@ typedef enum fault {
     VALUE,         /* the result is off by 1e-5 */
     MISSING_NAN,   /* the reference has a NaN that the result lacks */
     SIGN,          /* the gradient has the wrong sign */
-    ZERO,          /* is zero */
-    PERCENT,       /* is 1% off */
-    ENTRY,         /* is 1% off in one entry */
-    NOT_A_NUMBER,  /* is NaN */
+    ZERO,          /* the gradient is zero */
+    PERCENT,       /* the gradient is 1% off */
+    ENTRY,         /* one entry of the gradient is 1% off */
+    NOT_A_NUMBER,  /* the gradient is NaN */
     THREADS,       /* the result depends on the number of threads */
     FLAT,          /* strides are ignored */
-    ADDS,          /* a fresh gradient is added to */
-    OVERWRITES,    /* a gradient that holds something is overwritten */
+    ADDS,          /* backward adds to a fresh gradient */
+    OVERWRITES,    /* backward overwrites a gradient that is not fresh */
     UNREAD_IN,     /* backward reads an input that it is said not to read */
-    UNREAD_OUT,    /* the same of an output */
-    LEAK,          /* memory is not given back */
+    UNREAD_OUT,    /* backward reads an output that it is said not to read */
+    LEAK,          /* memory is not freed */
     SILENCE,       /* a failed allocation is not reported */
-    HALF_GRADIENT, /* a gradient has changed before the failure */
+    HALF_GRADIENT, /* backward fails after it has changed a gradient */
     FAULTS
 } fault;
 
@@ -109,13 +109,14 @@ static void build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     fault f = (fault)v->option[0];
     out[0] = apply(f, in[0]);
-    /* Two uses: backward meets the second one first, and then finds something in the gradient. */
+    /* With two uses of x, backward adds to a gradient that is not fresh when it comes to the first
+     * use. */
     if (f == OVERWRITES) out[0] = pal_add(out[0], apply(NONE, in[0]));
     void *memory = f == SILENCE || f == LEAK ? pal_malloc(100) : NULL;
     if (f == SILENCE) pal_free(memory, 100);
     if (f == HALF_GRADIENT && !pal_handle_problem(out[0]) && in[0].node->base->param >= 0) {
         pal_backward(pal_select(pal_select(out[0], 0, 0), 0, 0));
-        out[0] = pal_expand(out[0], PAL_SHAPE(100, 100, 3, 4)); /* asks for more memory */
+        out[0] = pal_expand(out[0], PAL_SHAPE(100, 100, 3, 4)); /* this needs more memory */
     }
 }
 
@@ -146,7 +147,7 @@ static void run_case(fault f)
 START_TEST(faulty_case) { run_case((fault)_i); }
 END_TEST
 
-/* How the suite of faulty cases ended. */
+/* How many cases with faults ran, and how many of them failed. */
 static int faulty_run, faulty_failed;
 
 START_TEST(the_driver_sees_every_fault)
@@ -192,7 +193,7 @@ END_TEST
 
 typedef struct product {
     fault fault;
-    int input; /* that has it */
+    int input; /* the one with the fault */
 } product;
 
 static void build_product(void *context, const pal_tensor *in, pal_tensor *out)

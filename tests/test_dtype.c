@@ -1,6 +1,6 @@
 /*
- * test_dtype.c - a number that is no element type: what users call refuses it by name, and what is
- * behind that ends the program sooner than it takes it for another type.
+ * test_dtype.c - a number that is not an element type. Functions that users call refuse it by name.
+ * Code behind them ends the program rather than take it for another type.
  */
 #include "autograd/ops.h"
 #include "autograd/params.h"

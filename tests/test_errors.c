@@ -1,5 +1,5 @@
 /*
- * test_errors.c - what operations say when they are misused. Wrong uses of the tape are in
+ * test_errors.c - the errors of operations that are used wrongly. Wrong uses of the tape are in
  * test_tape_errors.c.
  */
 #include "autograd/autograd.h"
@@ -41,7 +41,8 @@ static void teardown(void)
 static pal_tensor zeros(pal_dtype dtype, pal_shape shape) { return pal_zeros(tape, dtype, shape); }
 static pal_tensor f32(pal_shape shape) { return zeros(PAL_F32, shape); }
 
-/* The result is poison, and one error was heard that says all of this; the tape starts anew. */
+/* The result is poison, and there was one error, whose text contains a, b and c. Then the tape is
+ * reset. */
 static void expect_status(pal_status status, const char *a, const char *b, const char *c)
 {
     ck_assert_int_eq(errors, 1);
@@ -352,7 +353,7 @@ static pal_status refuse(pal_call *call)
 }
 static void nothing(const pal_call *call) { (void)call; }
 
-/* A message names the operands, also one that is missing. */
+/* A message names the operands, also a missing one. */
 static pal_status want_two(pal_call *call)
 {
     if (call->in[1]) return pal_call_out(call, 0, call->in[0]->dtype, PAL_SCALAR);
@@ -368,7 +369,7 @@ START_TEST(a_missing_operand_is_named)
 }
 END_TEST
 
-/* infer may hand on a status without a sentence; the failure is told all the same. */
+/* infer may return a status without a message; the failure is reported all the same. */
 START_TEST(a_refusal_without_words)
 {
     static const pal_op op = {.name = "picky", .args = "x", .infer = refuse, .forward = nothing};

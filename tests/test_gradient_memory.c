@@ -1,6 +1,6 @@
 /*
- * Tests of when gradients take memory: not for inference, once at the first need, and nothing is
- * lost where there is none.
+ * test_gradient_memory.c - when gradients take memory: not for inference, and once, at the first
+ * need. Without enough memory nothing is lost.
  */
 #include <palimpsest.h>
 
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 1 << 19 }; /* of f32: two blocks of a parameter each */
+enum { N = 1 << 19 }; /* elements of each of two f32 parameters, which get a block each */
 
-/* An allocator that counts, and refuses what is as large as `least`. */
+/* An allocator that counts, and refuses allocations of `least` bytes and more. */
 typedef struct budget {
     int64_t live, large; /* bytes that are in use; allocations of N elements or more */
     size_t least;        /* 0: nothing is refused */
@@ -60,7 +60,7 @@ static void teardown(void)
     pal_set_error_handler(NULL, NULL);
 }
 
-/* sum of x of one parameter: its gradient is ones. */
+/* Backward of the sum of a parameter, whose gradient is ones. */
 static pal_status backward(pal_tensor of)
 {
     return pal_backward(pal_sum(pal_on(tape, of), PAL_ALL, false));
@@ -70,13 +70,13 @@ static float grad(int i, int64_t at) { return pal_f32(pal_grad(w[i]))[at]; }
 
 START_TEST(come_in_one_piece_with_the_first_backward)
 {
-    ck_assert_int_eq(b.large, 2); /* the values */
+    ck_assert_int_eq(b.large, 2); /* the values of both */
     ck_assert(pal_item(pal_sum(pal_on(tape, w[0]), PAL_ALL, false)) == 2.0 * N);
     ck_assert_int_eq(b.large, 2);
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(backward(w[0]), PAL_OK);
         pal_tape_reset(tape);
-        ck_assert_int_eq(b.large, 3); /* of both parameters, once */
+        ck_assert_int_eq(b.large, 3); /* the gradients of both, in one piece */
     }
     ck_assert(grad(0, 7) == 3 && grad(1, 7) == 0);
     const pal_block one = pal_params_block(params, 0), two = pal_params_block(params, 1);
@@ -86,7 +86,7 @@ START_TEST(come_in_one_piece_with_the_first_backward)
 }
 END_TEST
 
-/* Parameters that are made later have their gradients at the next need. */
+/* Parameters that are made later get their gradients at the next need. */
 START_TEST(come_for_later_parameters)
 {
     ck_assert_int_eq(backward(w[0]), PAL_OK);
@@ -111,8 +111,7 @@ START_TEST(are_zeros_before)
 }
 END_TEST
 
-/* A step before any backward is one of zero gradients: only the decay
- * moves the parameters. */
+/* A step before any backward has zero gradients, so only the decay changes the parameters. */
 START_TEST(a_step_before_any_backward)
 {
     pal_optim *o = pal_sgd_new(params, (pal_sgd_opts){.decay = 0.5});
@@ -124,7 +123,7 @@ START_TEST(a_step_before_any_backward)
 }
 END_TEST
 
-/* Without memory for them a backward pass changes nothing, and a later one works. */
+/* If there is no memory for gradients, a backward pass changes nothing, and a later one works. */
 START_TEST(without_memory)
 {
     b.least = N * sizeof(float);
@@ -152,7 +151,7 @@ START_TEST(without_memory)
 }
 END_TEST
 
-/* What is kept for its value has none, and a frozen parameter has zeros. */
+/* A kept tensor has no gradient, and a frozen parameter has zeros. */
 START_TEST(of_kept_and_frozen)
 {
     pal_tensor k = pal_keep(params, "k", pal_on(tape, w[0]));

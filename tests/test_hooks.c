@@ -1,6 +1,6 @@
 /*
- * test_hooks.c - a hook sees what a mixer computes, under the names and in the order of
- * pal_hook_fn, and what it puts in place of it counts.
+ * test_hooks.c - a hook sees the tensors of a mixer, under the names and in the order of
+ * pal_hook_fn. What it puts in their place is used.
  */
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
@@ -15,7 +15,7 @@ enum { B = 2, T = 21, WIDTH = 12, VOCAB = 11 };
 
 /* ---- Hooks ---- */
 
-/* Keeps "layer name dtype[shape]" of everything, one a line. */
+/* Keeps a line "layer name dtype[shape]" for every tensor. */
 typedef struct notes {
     size_t n;
     char text[4096];
@@ -29,10 +29,10 @@ static bool look(void *user, int64_t layer, const char *name, pal_tensor *t)
     s->n += (size_t)snprintf(s->text + s->n, sizeof s->text - s->n, "%lld %s %s\n",
                              (long long)layer, name, pal_array_describe(&a, what, sizeof what));
     ck_assert(s->n < sizeof s->text);
-    return strcmp(name, "x") == 0; /* counts for x alone */
+    return strcmp(name, "x") == 0; /* matters only for x */
 }
 
-/* What is done to the tensor of one name in one layer (-1: in each). */
+/* What the hook does to the tensor `name` in one layer (-1: in each). */
 typedef enum deed { MEAN, ZERO, SKIP, PASS, NARROW, NOTHING, OTHER_DTYPE } deed;
 typedef struct order {
     const char *name;
@@ -95,7 +95,7 @@ static trial_result run_mixer(const char *text, pal_run_opts run)
     call c = {l.mixer, run};
     trial t = {forward, &c, l.params, PAL_F64, &x};
     trial_result r = trial_run(&t);
-    for (int i = 0; i < r.count; i++) r.name[i] = "a parameter"; /* its name goes with it */
+    for (int i = 0; i < r.count; i++) r.name[i] = "a parameter"; /* its name will be freed */
     pal_params_free(l.params);
     free(x.data);
     return r;
@@ -135,7 +135,7 @@ static const struct {
 };
 enum { MIXERS = sizeof mixers / sizeof *mixers };
 
-/* And looking changes nothing, outputs or gradients. */
+/* A hook that only looks changes neither outputs nor gradients. */
 START_TEST(looking)
 {
     notes seen = {.n = 0};
@@ -167,7 +167,7 @@ START_TEST(mean_gate_is_the_option)
 }
 END_TEST
 
-/* Nothing is written where the gate of writing is 0. */
+/* Nothing is written to the state if the write gate is 0. */
 START_TEST(closed_gate_keeps_the_state_empty)
 {
     static const char *const gate[] = {"w", "beta", "beta", "beta", "dt"};
@@ -212,7 +212,7 @@ START_TEST(wrong_replacements)
                                      NULL, (pal_run_opts){.hook = act, .user = &o, .layer = 3});
     ck_assert_str_eq(heard.message, wrong[_i].words);
     ck_assert(heard.status == PAL_ESHAPE && pal_tape_status(tape) == PAL_ESHAPE);
-    ck_assert_int_eq(o.met, 1); /* nothing is shown after an error */
+    ck_assert_int_eq(o.met, 1); /* the hook is not called after an error */
     ck_assert_int_eq(pal_count(y), 0);
     pal_tape_free(tape);
     pal_params_free(l.params);
@@ -270,8 +270,8 @@ static pal_tensor of_layer(const model *m, int layer, const char *suffix)
     return parameter(m, name);
 }
 
-/* The model written out, with the mixer of layer `skip` left out; or, if `pass`, with the identity
- * in its place. */
+/* The model composed by hand, without the mixer of layer `skip`. With `pass` the identity is in its
+ * place. */
 typedef struct written {
     const model *m;
     int skip;
@@ -321,7 +321,8 @@ START_TEST(skipping)
 }
 END_TEST
 
-/* A hook that replaces, with and without recomputation: the same gradients, and met twice. */
+/* A hook that replaces gives the same gradients with and without recomputation. It is called twice
+ * with it. */
 START_TEST(recomputation)
 {
     trial_result r[2];
@@ -341,7 +342,8 @@ START_TEST(recomputation)
 }
 END_TEST
 
-/* Token by token after a prompt: the logits of the whole under the same hook. */
+/* Decoding token by token after a prompt gives the logits of the whole sequence under the same
+ * hook. */
 START_TEST(decoding)
 {
     static const order orders[] = {{"b", MEAN, 0, 0}, {"dt", ZERO, 2, 0}, {"x", SKIP, 0, 0},
@@ -375,7 +377,7 @@ START_TEST(decoding)
 }
 END_TEST
 
-/* A layer that is skipped for a step leaves its state as it was. */
+/* The state of a layer does not change in a step in which it is skipped. */
 START_TEST(skipping_a_step_keeps_the_state)
 {
     static const char gdn2[] = "gdn2:num_heads=2";

@@ -1,6 +1,7 @@
 /*
- * test_inspect.c - what examples/inspect computes: singular values, the implied attention of every
- * rule, and that a layer's own output is met. Sequences made by hand are in test_inspect_script.c.
+ * test_inspect.c - what examples/inspect computes: singular values, and the implied attention of
+ * every rule, which has to give the layer's own output. Sequences made by hand are in
+ * test_inspect_script.c.
  */
 #include "examples/inspect/look.h"
 
@@ -24,11 +25,11 @@ static void draw(double *x, int64_t n, double low, double high, pal_rng *rng)
 START_TEST(known_matrices)
 {
     double s[3];
-    ob_singular((double[]){3, 0, 0, -4}, 2, 2, s); /* a diagonal one */
+    ob_singular((double[]){3, 0, 0, -4}, 2, 2, s); /* a diagonal matrix */
     near(s[0], 4, 1e-15, "diagonal"), near(s[1], 3, 1e-15, "diagonal");
     ob_singular((double[]){1, 2, 3, 2, 4, 6}, 2, 3, s); /* (1,2) (1,2,3)^T */
     near(s[0], sqrt(70), 1e-14, "rank one"), near(s[1], 0, 1e-14, "rank one");
-    ob_singular((double[]){1, 1, 0, 1}, 2, 2, s); /* the golden ratio and its inverse */
+    ob_singular((double[]){1, 1, 0, 1}, 2, 2, s); /* has the golden ratio and its inverse */
     near(s[0], (1 + sqrt(5)) / 2, 1e-15, "shear"), near(s[1], (sqrt(5) - 1) / 2, 1e-15, "shear");
     ob_singular((double[9]){0}, 3, 3, s);
     near(s[0], 0, 0, "zeros");
@@ -39,7 +40,7 @@ START_TEST(known_matrices)
 }
 END_TEST
 
-/* Q [n,m] with orthonormal columns, by Gram and Schmidt, twice. */
+/* Q [n,m] with orthonormal columns, by Gram-Schmidt, done twice for accuracy. */
 static void orthonormal(double *Q, int64_t n, int64_t m, pal_rng *rng)
 {
     draw(Q, n * m, -1, 1, rng);
@@ -56,7 +57,8 @@ static void orthonormal(double *Q, int64_t n, int64_t m, pal_rng *rng)
         }
 }
 
-/* M = U diag(s) V^T gives s back, of any shape and with values far apart or 0. */
+/* The singular values of M = U diag(s) V^T are s, for any shape, and for values that are far apart
+ * or 0. */
 START_TEST(built_matrices)
 {
     static const int64_t shapes[][2] = {{1, 1}, {1, 9}, {9, 1}, {5, 5}, {12, 7}, {7, 12}, {33, 40}};
@@ -82,8 +84,8 @@ END_TEST
 
 /* ---- The rules ---- */
 
-/* A head with everything drawn, as its rule may have it: gates of one number where it has one, keys
- * of unit length where it erases. */
+/* A head with random contents that its rule can have: gates of one number if it has such, and keys
+ * of unit length if it erases. */
 static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, pal_rng *rng)
 {
     ob_head *h;
@@ -128,8 +130,8 @@ static void plain(const ob_head *h, int64_t tokens, double *S)
     }
 }
 
-/* What the key of s reads from S_t, r = S_t^T k_s / |k_s|^2, against z = w_s*v_s: the cosine of the
- * two, and |r - z| / |z|. */
+/* Checks what the key of token s reads from S_t, r = S_t^T k_s / |k_s|^2, against z = w_s*v_s: the
+ * cosine of the two, and |r - z| / |z|. */
 static void plain_reading(const ob_head *h, int64_t t, int64_t s)
 {
     double S[30] = {0}, kk = 0, rr = 0, zz = 0, rz = 0, miss = 0;
@@ -147,8 +149,8 @@ static void plain_reading(const ob_head *h, int64_t t, int64_t s)
     near(h->error[t * h->T + s], miss, 1e-12 * (1 + miss), "the error of a reading");
 }
 
-/* sum_s A[t,s] (w_s*v_s) = o_t to 1e-10, and the state is that of the recurrence, for every rule
- * and in both modes, and so is what the keys read; A is 0 above its diagonal. */
+/* For every rule and in both modes: sum_s A[t,s] (w_s*v_s) = o_t within 1e-10, A is 0 above its
+ * diagonal, and the state and what the keys read are those of the plain recurrence. */
 START_TEST(implied_attention)
 {
     pal_rng rng = pal_rng_new(7, 0);
@@ -187,14 +189,14 @@ START_TEST(implied_attention)
 }
 END_TEST
 
-/* A wrong A has to be seen by its error. */
+/* The reported error shows that A is wrong. */
 START_TEST(wrong_gates)
 {
     pal_rng rng = pal_rng_new(7, 0);
     observation ob;
     ck_assert_int_eq(ob_begin(&ob, 9, NULL), PAL_OK);
     ob_head *h = drawn_head(&ob, OB_KDA, 4, 4, &rng);
-    h->b[5] += 0.1; /* KDA has one gate for both and does not look at b */
+    h->b[5] += 0.1; /* KDA has one gate for both and does not read b */
     ob_measure(&ob, PAL_RULE_RECURRENT);
     ck_assert(ob.head[0].A_error > 1e-4);
     ob_free(&ob);
@@ -203,8 +205,8 @@ END_TEST
 
 /* ---- Layers, limits, tokens ---- */
 
-/* Of every mixer, with grouped heads: the stepped rule meets what the layer returned, and the sum
- * over A meets both. */
+/* For every mixer, with grouped heads: the rule, step by step, gives what the layer returned, and
+ * so does the sum over A. */
 START_TEST(layers)
 {
     static const char *const mixers[] = {"gdn2:num_heads=2:num_v_heads=4:head_dim=6:expand_v=0.5",
@@ -281,7 +283,7 @@ START_TEST(shown_words)
         ob_token(&ob, 0, all[i].byte, (int64_t)strlen(all[i].byte));
         ck_assert_str_eq(ob.token[0], all[i].shown);
     }
-    /* All other words pass the same way. */
+    /* All other texts are shown in the same way. */
     ob_about(&ob, "a\x1b\xff");
     ck_assert_str_eq(ob.about, "a\\x1b\\xff");
     ck_assert_int_eq(ob_model(&ob, "b\x1b[1m", NULL), PAL_OK);

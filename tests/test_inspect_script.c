@@ -1,6 +1,6 @@
 /*
- * test_inspect_script.c - sequences made by hand for examples/inspect: what keys read back of them,
- * and what is refused.
+ * test_inspect_script.c - sequences made by hand for examples/inspect: what their keys read, and
+ * which scripts are refused.
  */
 #include "examples/inspect/look.h"
 
@@ -33,8 +33,8 @@ static void reads(const observation *ob, int rule, int64_t t, const char *wanted
     ck_assert_str_eq(script_reading(ob, h->o + t * h->V, h->V, text, sizeof text), wanted);
 }
 
-/* A key reads exactly what was written; an overwriting with erase 1 leaves the new value exactly;
- * Mamba-2, which cannot erase, reads the sum. */
+/* A key reads exactly what was written. Overwriting with erase = 1 leaves exactly the new value.
+ * Mamba-2 cannot erase and reads the sum. */
 START_TEST(overwriting)
 {
     observation ob =
@@ -43,7 +43,7 @@ START_TEST(overwriting)
     for (int i = 0; i < ob.heads; i++) {
         const ob_head *h = &ob.head[i];
         const bool adds = h->rule == OB_MAMBA2;
-        const double red = adds ? 1 : 0; /* after the overwriting; channels: red green blue */
+        const double red = adds ? 1 : 0; /* after overwriting; channels: red green blue */
         const double wanted[][3] = {{1, 0, 0},   {0, 1, 0},   {1, 0, 0},
                                     {red, 0, 1}, {red, 0, 1}, {0, 1, 0}};
         for (int t = 0; t < 6; t++)
@@ -53,7 +53,7 @@ START_TEST(overwriting)
         near(h->rank[1], 2, 1e-15, "the rank of two");
         near(h->update[1], 1, 0, "a pair that is added");
         near(h->update[2], 0, 0, "a token that reads");
-        /* sigma: sqrt 2 and 1 where red stays; or two of 1 */
+        /* Where red stays, the singular values are sqrt 2 and 1; otherwise they are 1 and 1. */
         const double share = 1 / (1 + sqrt(2));
         near(h->rank[5], adds ? pow(share, -share) * pow(1 - share, share - 1) : 2, 1e-15,
              "the rank at last");
@@ -68,7 +68,7 @@ START_TEST(overwriting)
 }
 END_TEST
 
-/* Each gate does what only the rules that have it can do. */
+/* Each gate has its effect in the rules that have it, and only there. */
 START_TEST(gates)
 {
     observation ob = scripted("key k 1 0\nkey l 0 1\nwrite k red\nwrite l blue\ndecay 0.5 1\n"
@@ -92,7 +92,7 @@ START_TEST(gates)
 }
 END_TEST
 
-/* A line of so many channels, of which the last says `last` and the others 0. */
+/* Writes a line with so many channels. The last one is `last` and the others are 0. */
 static void many(const char *begin, int channels, const char *last, bool fits)
 {
     char text[512];
@@ -119,8 +119,9 @@ START_TEST(wide_scripts)
 }
 END_TEST
 
-/* The largest and the smallest vectors, and as many tokens as may be, under whose gates GDN-2's
- * state grows by a quarter a token: what is shown stays finite, and no length becomes 0. */
+/* Takes the largest and the smallest vectors and the greatest number of tokens. With these gates
+ * GDN-2's state grows by a quarter a token. All that is shown stays finite, and no length becomes
+ * 0. */
 START_TEST(far_scripts)
 {
     static const char *const vectors[] = {
@@ -201,7 +202,7 @@ END_TEST
 
 START_TEST(long_names)
 {
-    /* A name as long as may be, every byte of which is shown as four. */
+    /* A name of the greatest length, each byte of which is shown as four. */
     observation ob = scripted("write k " S23 "\nwrite l v", "gdn2");
     ck_assert_uint_eq(strlen(ob.value[0]), 92);
     ck_assert_int_eq(strncmp(ob.value[0], "\\x01\\x01", 8), 0);

@@ -1,10 +1,10 @@
 /*
- * test_kernel_accuracy.c - the transcendental kernels against long double, in units of the last
- * place: at most 2 for exp, log, sigmoid, softplus, silu and tanh in f32 on every instruction set.
+ * test_kernel_accuracy.c - compares the transcendental kernels with long double, on every
+ * instruction set. The bounds are 1 or 2 units of the last place.
  *
- * f32 is sampled over its whole space of bit patterns (one in each run of 2^14, at a place that
- * varies), so that denormal, huge and NaN arguments take part (infinities: see limits); f64 by
- * random bit patterns and by random numbers at the scales where the functions bend.
+ * The samples of f32 are spread over all bit patterns: one in each run of 2^14, at a place that
+ * varies. So denormal, huge and NaN arguments are among them; infinities are in `limits`. f64 takes
+ * random bit patterns, and random numbers of the sizes at which the functions change most.
  */
 #include "tests/support/kernel_test.h"
 #include <stddef.h>
@@ -16,8 +16,8 @@ static long double ref_sin(long double x) { return sinl(x); }
 static long double ref_cos(long double x) { return cosl(x); }
 static long double ref_tanh(long double x) { return tanhl(x); }
 static long double ref_sigmoid(long double x) { return 1 / (1 + expl(-x)); }
-/* The definition, in tests and library, is that of PyTorch's Softplus with its defaults (beta 1,
- * threshold 20): above the threshold it is x itself. */
+/* softplus is defined as in PyTorch with its defaults (beta 1, threshold 20), in tests and library:
+ * above the threshold it is x itself. */
 static long double ref_softplus(long double x) { return x > 20 ? x : log1pl(expl(x)); }
 static long double ref_silu(long double x)
 {
@@ -50,7 +50,7 @@ static double sample_f64(int64_t i, uint64_t *state)
     if (i % 2) return x * scales[i / 2 % 3];
     uint64_t b;
     memcpy(&b, &x, sizeof b);
-    b ^= *state; /* all exponents */
+    b ^= *state; /* so that all exponents occur */
     memcpy(&x, &b, sizeof x);
     return x;
 }
@@ -86,7 +86,8 @@ static void compare(const variant *v, const struct function *f, const void *x, c
     ck_assert_msg(worst > 0.25, "%s %s: worst error %g ulp", v->name, f->name, worst);
 }
 
-/* One function and one type, on every instruction set: the exact values are computed once. */
+/* One function and one type, on every instruction set. The exact values are computed once, because
+ * they are slow. */
 START_TEST(accuracy)
 {
     const struct function *f = &functions[_i / 2];
@@ -113,7 +114,7 @@ START_TEST(accuracy)
 }
 END_TEST
 
-/* Zeros keep their sign where the function has one, and limits are reached. */
+/* The results at zeros, infinities and other limits are exact, and so is the sign of zero. */
 START_TEST(limits)
 {
     variant v = variant_at(_i);

@@ -1,7 +1,8 @@
 /*
- * test_kernel_rows.c - reductions, sums into a vector, and the row kernels of softmax and the norms
- * on every instruction set and type, for all short lengths and a long one: against plain loops in
- * long double, with guards behind the end, and at the values where they have special cases.
+ * test_kernel_rows.c - reductions, sums into a vector, and the row kernels of softmax and the
+ * norms, on every instruction set and type. All short lengths and a long one are compared with
+ * plain loops in long double. Guards behind the end show writes outside, and special values are
+ * tested too.
  */
 #include "tests/support/kernel_test.h"
 #include "tests/support/loops.h"
@@ -9,7 +10,7 @@
 typedef long double real;
 enum { LONG = 5000, GUARD = 32, SHORT = 3 * 16 + 1 };
 
-/* Arrays of one test; elements of the variant's type, out followed by a guard. */
+/* Arrays of one test, with elements of the variant's type. out is followed by a guard. */
 typedef struct arrays {
     double x[LONG], w[LONG], b[LONG], dy[LONG], out[LONG + GUARD];
 } arrays;
@@ -26,7 +27,7 @@ static void fill(const variant *v, arrays *t, int64_t n, real centre)
     memset(t->out, 0xa5, sizeof t->out);
 }
 
-/* |got - exact| <= roundings u scale, and nothing behind the end has changed. */
+/* |got - exact| <= roundings * u * scale, where u is one rounding. */
 static void expect(const variant *v, const char *what, int64_t n, real got, real exact,
                    double roundings, real scale)
 {
@@ -62,14 +63,14 @@ static void check_reductions(const variant *v, int64_t n, arrays *t)
         max = fmaxl(max, X(i));
         min = fminl(min, X(i));
     }
-    /* Sums are in double: exact to the eye of f32. */
+    /* Sums are in double, so for f32 they are much more exact than its rounding. */
     double r = v->dtype == PAL_F64 ? 40 : 1e-4;
     expect(v, "sum", n, v->kernels->sum(n, t->x), sum, r, size);
     expect(v, "sum_square", n, v->kernels->sum_square(n, t->x), square, r, square);
     expect(v, "dot", n, v->kernels->dot(n, t->x, t->dy), dot, r, dots);
     ck_assert(v->kernels->max(n, t->x) == max);
     ck_assert(v->kernels->min(n, t->x) == min);
-    for (int64_t i = 0; i < n && n <= SHORT; i++) { /* NaN wins from every place */
+    for (int64_t i = 0; i < n && n <= SHORT; i++) { /* a NaN at any place is the result */
         put(v->dtype, t->x, i, NAN);
         ck_assert(isnan(v->kernels->max(n, t->x)) && isnan(v->kernels->min(n, t->x)));
         ck_assert(isnan(v->kernels->sum(n, t->x)));
@@ -93,7 +94,7 @@ static void check_sums_into(const variant *v, int64_t n, arrays *t)
     expect_guard(v, "sums", n, t);
 }
 
-/* Sums of n doubles, whatever the type of what is added. */
+/* The sums are doubles, whatever the type of the elements that are added. */
 static void check_widened(const variant *v, int64_t n, arrays *t)
 {
     fill(v, t, n, 0);
@@ -123,7 +124,7 @@ static void check_softmax(const variant *v, int64_t n, arrays *t, real centre)
     for (int64_t i = 0; i < n; i++) sum += expl(X(i) - max);
     real lse = max + logl(sum);
     expect(v, "logsumexp", n, k->logsumexp_row(n, t->x), lse, 4, 1 + fabsl(lse));
-    /* The shift is a double: in f64 its own rounding shows. */
+    /* The shift is a double, so in f64 its own rounding counts too. */
     double units = v->dtype == PAL_F64 ? 16 + (double)fabsl(lse) : 16;
     k->exp_row(n, t->x, k->logsumexp_row(n, t->x), 3, t->out);
     for (int64_t i = 0; i < n; i++)
@@ -186,7 +187,7 @@ END_TEST
 
 /* ---- Convolution ---- */
 
-/* W rows that overlap in x, taps at a step of n in w. */
+/* The W rows overlap in x, and the taps are n apart in w. */
 static void check_conv(const variant *v, int64_t n, int64_t W, arrays *t, bool silu, bool add)
 {
     const void *rows[8];
@@ -303,7 +304,7 @@ static void check_length(const variant *v, int64_t n, arrays *t)
     check_reductions(v, n, t);
     check_sums_into(v, n, t);
     check_widened(v, n, t);
-    if (n == 0) return; /* softmax_special has the empty row; a norm has none */
+    if (n == 0) return; /* softmax_special tests the empty row; a norm has none */
     check_softmax(v, n, t, 0);
     check_softmax(v, n, t, 300);
     for (int l2 = 0; l2 < 2; l2++) {
@@ -421,7 +422,7 @@ static double rounded(const variant *v, double x)
     return v->dtype == PAL_F64 ? x : (double)(float)x;
 }
 
-/* Entry (i, j) of C, whose scaled old value is `c`, rounded after every operation. */
+/* Entry (i, j) of C, rounded after every operation. `c` is beta times its old value. */
 static long double product_entry(const variant *v, const pal_product *p, const void *a,
                                  const void *b, int64_t i, int64_t j, long double c)
 {
@@ -443,9 +444,8 @@ static long double product_entry(const variant *v, const pal_product *p, const v
     return rounded(v, sum + rounded(v, p->alpha * rounded(v, rest + part[0])));
 }
 
-/* Small products have the same bits on every instruction set: those of a sum in order, or of
- * PAL_PRODUCT_SUMS sums.
- */
+/* Small products have the same bits on every instruction set: those of one sum in order, or of
+ * PAL_PRODUCT_SUMS sums. */
 START_TEST(products)
 {
     enum { M = 3, N = 37, K = 70 };

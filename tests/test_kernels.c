@@ -1,7 +1,8 @@
 /*
- * test_kernels.c - every elementwise kernel of kernels.def, on every instruction set and type:
- * values against plain C in long double, and runs of every length up to three vectors and one
- * element, unaligned and in place, with guards behind the end. A kernel without a reference fails.
+ * test_kernels.c - every elementwise kernel of kernels.def, on every instruction set and type.
+ * Values are compared with plain C in long double. Runs of every length up to three vectors and one
+ * element are tried, unaligned and in place, with guards behind the end. A kernel without a
+ * reference here fails.
  */
 #include "tests/support/kernel_test.h"
 #include <stddef.h>
@@ -31,7 +32,7 @@ static int operands(const entry *e)
     return is_a(e, "pal_map3") ? 3 : 0;
 }
 
-static const double params[2] = {-0.75, 1.25}; /* of clamp, d_clamp and affine */
+static const double params[2] = {-0.75, 1.25}; /* the two numbers of clamp, d_clamp and affine */
 
 static void run(const variant *v, const entry *e, int64_t n, const void *a, const void *b,
                 const void *c, void *y)
@@ -104,8 +105,8 @@ static real r_sin(const args *v) { return sinl(v->a); }
 static real r_cos(const args *v) { return cosl(v->a); }
 static real r_tanh(const args *v) { return tanhl(v->a); }
 static real r_sigmoid(const args *v) { return sigmoid(v->a); }
-/* The definition, in tests and library, is that of PyTorch's Softplus with its defaults (beta 1,
- * threshold 20): above the threshold it is x itself. */
+/* softplus is defined as in PyTorch with its defaults (beta 1, threshold 20), in tests and library:
+ * above the threshold it is x itself. */
 static real r_softplus(const args *v) { return v->a > 20 ? v->a : log1pl(expl(v->a)); }
 static real r_silu(const args *v) { return v->a < -1e4L ? 0 : v->a * sigmoid(v->a); }
 static real r_swiglu(const args *v) { return v->a * sigmoid(v->a) * v->b; }
@@ -143,8 +144,9 @@ static real r_d_gelu(const args *v)
 static real r_d_clamp(const args *v) { return v->a >= params[0] && v->a <= params[1] ? v->b : 0; }
 
 /*
- * |got - exact| <= u (relative |exact| + absolute |last operand|), u one rounding: the absolute
- * part where terms cancel. forward: infinities, NaN, huge and denormal operands as well.
+ * |got - exact| <= u (relative |exact| + absolute |last operand|), where u is one rounding. The
+ * absolute part is for functions in which terms cancel. `forward` adds infinities, NaN, huge and
+ * denormal operands.
  */
 static const struct reference {
     const char *name;
@@ -275,7 +277,7 @@ END_TEST
 enum { LONGEST = 3 * 16 + 1, GUARD = 20 };
 
 /* Results do not depend on the length of the run or on the place in it, and nothing behind the end
- * changes; `inplace` operand of three (or none, 3) is the output. */
+ * changes. Operand `inplace` of the three is also the output; 3 means none. */
 static void check_length(const variant *v, const entry *e, int64_t n, int inplace)
 {
     static double in[3][LONGEST + 2], whole[LONGEST + 2], out[LONGEST + 2 + GUARD],

@@ -1,5 +1,6 @@
 /*
- * test_keys.c - options by name: every kind, bounds, locale, from text to text, compared.
+ * test_keys.c - options by name: every kind, bounds, a decimal comma, reading what was printed, and
+ * comparing.
  */
 #include "tensor/keys.h"
 
@@ -69,7 +70,7 @@ static pal_status set(opts *o, const char *name, const char *value, pal_error *e
 /* ---- What is taken, and how it is written ---- */
 
 static const struct {
-    const char *name, *value, *written; /* NULL: as the value */
+    const char *name, *value, *written; /* NULL: the same as value */
 } right[] = {
     {"whole", "1", NULL},
     {"whole", "64", NULL},
@@ -132,7 +133,7 @@ START_TEST(right_values)
     ck_assert_str_eq(text, written);
     ck_assert(set(&again, right[_i].name, text, &error) == PAL_OK);
     ck_assert(pal_key_same(key, &o, &again));
-    /* Too little room: the length is that of all of it. */
+    /* With too little room, the result still is the length of the whole text. */
     ck_assert_uint_eq(pal_key_print(key, &o, cut, 2), strlen(written));
     ck_assert(strncmp(cut, written, 1) == 0 && cut[2] == '\0');
 }
@@ -227,7 +228,7 @@ START_TEST(texts)
     ck_assert(o.whole == 4 && strcmp(o.text, "a=b") == 0 && o.wholes.count == 2);
     ck_assert(pal_keys_read(&keys, &o, "p: ", list, strlen(list), true, &error) == PAL_EVALUE);
     ck_assert_str_eq(error.message, "p: whole is there twice");
-    /* A name that is the beginning of another is not there twice. */
+    /* "whole" is not there twice because "wholes" begins with it. */
     list = ":wholes=1:whole=5";
     ck_assert(pal_keys_read(&keys, &o, "", list, strlen(list), true, &error) == PAL_OK);
     /* Only n bytes are read. */
@@ -235,7 +236,7 @@ START_TEST(texts)
     ck_assert_int_eq(o.whole, 1);
     ck_assert(pal_keys_read(&keys, &o, "", ":", 1, true, &error) == PAL_EVALUE);
     ck_assert(pal_keys_read(&keys, &o, "", "", 0, true, &error) == PAL_OK);
-    /* All of them, printed and read. */
+    /* All values together are printed and read again. */
     for (size_t i = 0; i < sizeof right / sizeof *right; i++)
         ck_assert(set(&o, right[i].name, right[i].value, &error) == PAL_OK);
     const size_t n = pal_keys_print(&keys, &o, text, sizeof text);
@@ -284,7 +285,7 @@ START_TEST(numbers_and_bounds)
     ck_assert_str_eq(error.message, "x_new: unit=1 should be a number from 0 to below 1");
     o.unit = (double)NAN;
     ck_assert(pal_keys_check(&keys, &o, "", &error) == PAL_EVALUE);
-    /* A choice that no word stands for. */
+    /* A value of a choice for which there is no word is printed as nothing. */
     char text[8] = "x";
     o.choice = NONE;
     ck_assert_uint_eq(pal_key_print(&keys.key[pal_keys_find(&keys, "choice")], &o, text, 8), 0);
@@ -309,7 +310,7 @@ START_TEST(kinds)
 }
 END_TEST
 
-/* A program with a decimal comma reads and writes what every other does. */
+/* A program with a decimal comma reads and writes the same texts as others. */
 START_TEST(decimal_comma)
 {
     char folder[] = "/tmp/palimpsest-keys-XXXXXX", command[256], text[64];
@@ -331,7 +332,7 @@ START_TEST(decimal_comma)
         ck_assert_str_eq(text, "0.25");
         ck_assert(set(&o, "reals", "0.5,0.25", &error) == PAL_OK);
         ck_assert(o.reals.count == 2 && o.reals.of[1] == 0.25);
-        snprintf(text, sizeof text, "%g", 0.5); /* the program's own locale is as it was */
+        snprintf(text, sizeof text, "%g", 0.5); /* the program's own locale has not changed */
         ck_assert_str_eq(text, "0,5");
     } else {
         printf("no locale with a decimal comma could be made: not tested\n");

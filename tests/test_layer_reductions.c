@@ -1,10 +1,10 @@
 /*
- * test_layer_reductions.c - the GDN-2 layer contains the KDA layer, that the GDN layer, and that
- * the DeltaNet layer.
+ * test_layer_reductions.c - the GDN-2 layer contains the KDA layer, which contains the GDN layer,
+ * which contains the DeltaNet layer.
  *
- * tests/test_reductions.c says it of the rules; here it is said of whole layers, with their
- * projections, convolutions, norms and gates, as a map from the parameters of the smaller layer to
- * those of the larger (docs/reductions.md derives it):
+ * tests/test_reductions.c tests this for the rules. Here it is tested for whole layers, with their
+ * projections, convolutions, norms and gates. A map gives the parameters of the larger layer from
+ * those of the smaller one (docs/reductions.md derives it):
  *
  *     KDA to GDN-2, HV = H   row h of b_proj [H,d] is rows hK .. hK+K-1 of b_proj [HK,d]
  *                            and rows hV .. hV+V-1 of w_proj [HV,d]
@@ -12,12 +12,12 @@
  *                            rows hK .. hK+K-1 of f_proj.1 [HV K,V] are the unit row e_h;
  *                            entry h of dt_bias [HV] is entries hK .. hK+K-1 of dt_bias [HV K]
  *     DeltaNet to GDN        A_log is -1000, so that exp(A_log) is 0 and nothing decays; a_proj and
- *                            dt_bias are whatever they are
+ *                            dt_bias may be anything
  *
- * and every other parameter is the one of the same name. Then outputs, states and the gradient of
- * x are equal, and by the chain rule the gradient of a parameter of the smaller layer is the sum of
- * the gradients of what it became. Where copies of a row become unequal, outputs differ; and the
- * comparison sees 1% on one row.
+ * Every other parameter is the one of the same name. Then outputs, states and the gradient of x are
+ * equal. By the chain rule, the gradient of a parameter of the smaller layer is the sum of the
+ * gradients of what it became. Two tests show that the comparison sees differences: copies of a row
+ * that are not equal, and an error of 1% in one row.
  */
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
@@ -35,7 +35,7 @@ typedef struct sizes {
     int64_t B, T, d, H, HV, K, V;
 } sizes;
 
-/* Row r of `small` is rows r n .. r n + n - 1 of `large`. */
+/* Row r of `small` becomes rows r n .. r n + n - 1 of `large`. */
 typedef struct line {
     const char *small, *large;
     int64_t n;
@@ -54,7 +54,7 @@ static void gdn_in_kda(const sizes *s, line l[LINES])
     l[1] = (line){"dt_bias", "dt_bias", s->K};
 }
 
-/* Every parameter has its own name; these two are where a fault is planted. */
+/* All parameters keep their names. These two are listed because faults are put into them. */
 static void deltanet_in_gdn(const sizes *s, line l[LINES])
 {
     (void)s;
@@ -62,11 +62,11 @@ static void deltanet_in_gdn(const sizes *s, line l[LINES])
     l[1] = (line){"o_proj.weight", "o_proj.weight", 1};
 }
 
-/* A parameter of the larger layer that nothing maps to. */
+/* A parameter of the larger layer that the map sets to a constant. */
 typedef enum constant {
     NO_CONSTANT,
-    PICKS,   /* f_proj.1 picks a head's entry */
-    NO_DECAY /* A_log is low; a_proj and dt_bias do not matter */
+    PICKS,   /* f_proj.1 selects a head's entry */
+    NO_DECAY /* A_log is -1000; a_proj and dt_bias do not matter */
 } constant;
 
 typedef struct reduction {
@@ -97,7 +97,8 @@ static int64_t row_width(const pal_array *a)
     return a->ndim > 1 ? pal_array_count(a) / a->shape[0] : 1;
 }
 
-/* to[r n + c] = from[r] for rows of width w, and the transpose of this: to[r] += from[r n + c]. */
+/* to[r n + c] = from[r] for c < n and rows of width w; then the transpose of this: to[r] += from[r
+ * n + c]. */
 static void copy_rows(double *to, const double *from, int64_t rows, int64_t n, int64_t w)
 {
     for (int64_t r = 0; r < rows * n; r++)
@@ -108,7 +109,7 @@ static void sum_rows(double *to, const double *from, int64_t rows, int64_t n, in
     for (int64_t i = 0; i < rows * n * w; i++) to[i / w / n * w + i % w] += from[i];
 }
 
-/* The lines that begin at a parameter of the smaller layer: those of the map, or its own name. */
+/* The lines for a parameter of the smaller layer: those of the map, or one with its own name. */
 static int lines_from(const reduction *r, const sizes *s, const char *small, line l[LINES])
 {
     line all[LINES];
@@ -124,8 +125,8 @@ static int lines_from(const reduction *r, const sizes *s, const char *small, lin
 
 typedef enum change {
     NONE,
-    FAULT,  /* row 0 of what line `line` makes is 1% off */
-    UNEQUAL /* its copies of a row differ, around the row as their mean */
+    FAULT,  /* row 0 of the mapped parameter is 1% off */
+    UNEQUAL /* the copies of a row differ, and their mean is the row */
 } change;
 
 static void depart(change what, const line *l, double *x, int64_t rows, int64_t w)
@@ -135,7 +136,8 @@ static void depart(change what, const line *l, double *x, int64_t rows, int64_t 
         x[i] += ((double)(i / w % l->n) - (double)(l->n - 1) / 2) / (double)l->n;
 }
 
-/* Gives the larger layer its parameters. */
+/* Sets the parameters of the larger layer from those of the smaller one, with change `what` in line
+ * `which`. */
 static void map_parameters(const reduction *r, const sizes *s, pal_params *small, pal_params *large,
                            change what, int which)
 {
@@ -175,8 +177,8 @@ static void map_parameters(const reduction *r, const sizes *s, pal_params *small
         ck_assert_msg(set[i], "nothing maps to %s", pal_params_name(large, i));
 }
 
-/* The result of the larger layer as one of the smaller: its gradients are those of the larger,
- * brought back through the lines. */
+/* Makes the result of the larger layer comparable with one of the smaller. Its gradients are summed
+ * back through the lines. */
 static trial_result map_back(const reduction *r, const sizes *s, pal_params *small,
                              pal_params *large, const trial_result *of_large)
 {
@@ -205,7 +207,7 @@ static trial_result map_back(const reduction *r, const sizes *s, pal_params *sma
 
 /* ---- Running a layer ---- */
 
-/* In pieces that carry their state: cut[0] = 0 .. cut[pieces] = T. */
+/* A call on pieces of the sequence that pass on their state: cut[0] = 0 .. cut[pieces] = T. */
 typedef struct call {
     const pal_mixer *mixer;
     pal_rule_mode mode;
@@ -213,7 +215,7 @@ typedef struct call {
     int64_t cut[5];
 } call;
 
-/* y, the final state, and the tails of the convolutions. */
+/* Outputs: y, the final state, and the tails of the convolutions. */
 static int run_pieces(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
 {
     const call *c = context;
@@ -286,7 +288,7 @@ static problem random_problem(int i, const reduction *r)
 
 typedef struct figures {
     double outputs, gradients;
-    char worst[64]; /* whose gradient */
+    char worst[64]; /* the parameter with the largest error */
 } figures;
 
 static double norm(const trial_result *r, int from, int to, int64_t *n)
@@ -303,9 +305,9 @@ static double norm(const trial_result *r, int from, int to, int64_t *n)
 }
 
 /*
- * The largest relative error of a gradient. That of A_log is one number a head, a sum over tokens
- * and channels with both signs, of which little may be left: in f32 a gradient counts as no smaller
- * than the root mean square of all of the layer's gradients (as in pal_gradcheck).
+ * The largest relative error of a gradient. The gradient of A_log is one number a head, a sum of
+ * terms with both signs, which may nearly cancel. So in f32 a gradient counts as no smaller than
+ * the root mean square of all of the layer's gradients (as in pal_gradcheck).
  */
 static double gradient_distance(const trial_result *r, const trial_result *ref, pal_dtype dtype,
                                 const char **worst)
@@ -317,14 +319,14 @@ static double gradient_distance(const trial_result *r, const trial_result *ref, 
         double error = trial_distance(r, ref, i, i + 1, NULL);
         double own = norm(ref, i, i + 1, &n), least = rms * sqrt((double)n);
         if (dtype == PAL_F32 && own < least) error *= own / least;
-        if (error <= most) continue; /* NaN is worse than all */
+        if (error <= most) continue; /* NaN is not skipped here */
         most = error, *worst = ref->name[i];
         if (isnan(error)) break;
     }
     return most;
 }
 
-/* How far the larger layer is from the smaller one, as a whole or cut into pieces. */
+/* The distance of the larger layer, run as a whole or in pieces, from the smaller one. */
 static figures compare(const reduction *r, const problem *p, uint64_t seed, pal_dtype dtype,
                        pal_rule_mode mode, bool split, change what, int which)
 {
@@ -388,7 +390,7 @@ START_TEST(unequal_rows_differ)
         line l[LINES];
         problem p = random_problem(i, r);
         r->lines(&p.s, l);
-        if (l[which].n == 1) continue; /* no copies */
+        if (l[which].n == 1) continue; /* this line makes no copies */
         figures f = compare(r, &p, 10, PAL_F64, modes[i], false, UNEQUAL, which);
         ck_assert_msg(f.outputs > 1e-2, "%s (%s): with unequal rows of %s outputs differ by %.3g",
                       r->name, p.small, l[which].large, f.outputs);
@@ -398,7 +400,7 @@ START_TEST(unequal_rows_differ)
 }
 END_TEST
 
-/* 1% on one row of what a line makes: outputs and gradients are beyond the tolerances. */
+/* With 1% error on one row of a mapped parameter, outputs and gradients exceed the tolerances. */
 START_TEST(fault_is_seen)
 {
     const reduction *r = &reductions[_i % REDUCTIONS];

@@ -44,7 +44,7 @@ typedef struct layer {
     double *x; /* [B,T,WIDTH] */
 } layer;
 
-/* The same parameters in either type: drawn in f64, from values exact in f32. */
+/* Draws the same parameters in either type. The values are doubles that f32 holds exactly. */
 static layer make(const char *text, pal_dtype dtype)
 {
     layer l = {.dtype = dtype, .params = pal_params_new()};
@@ -79,7 +79,8 @@ static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const d
     return pal_input_leaf(tape, &a, dtype, false, true);
 }
 
-/* What comes out of a mixer: y and, if it has them, its state, keys and values. Their number. */
+/* Puts what a mixer gives into `out`: y and, if it has them, its state, keys and values. Returns
+ * their number. */
 enum { OUTPUTS = 4 };
 static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out[OUTPUTS])
 {
@@ -93,7 +94,7 @@ static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out
     return n;
 }
 
-/* A weighted sum of everything that comes out. */
+/* The loss is a weighted sum of everything that the mixer gives. */
 static pal_tensor loss_of(pal_tape *tape, const layer *l, pal_tensor x, pal_tensor *y)
 {
     pal_mixer_state state = {.seen = 0};
@@ -121,7 +122,8 @@ static double loss_value(const layer *l)
     return value;
 }
 
-/* The derivative of the loss along direction u of n doubles at p, by four points. */
+/* The derivative of the loss with respect to the n doubles at p along direction u, by a difference
+ * of four points. */
 static double difference(const layer *l, double *p, const double *u, int64_t n)
 {
     static const double at[] = {-2, -1, 1, 2}, weight[] = {1, -8, 8, -1};
@@ -172,7 +174,7 @@ START_TEST(gradients)
 }
 END_TEST
 
-/* Output and all parameter gradients in doubles, one after another. */
+/* Returns the output and the gradients of x and of all parameters as doubles, one after another. */
 static double *everything(const char *text, pal_dtype dtype, int threads, int64_t *n)
 {
     pal_set_threads(threads);
@@ -236,7 +238,7 @@ START_TEST(pieces_carry_their_state)
     ck_assert_int_eq(whole.seen, state.seen);
     for (int i = 0; i < n; i++) {
         ck_assert(pal_shape_equal(pal_shape_of(all[i]), pal_shape_of(carried[i])));
-        if (pal_count(all[i]) == 0) continue; /* keys of a window of one token */
+        if (pal_count(all[i]) == 0) continue; /* a window of one token keeps no keys */
         pal_tensor off = pal_max(pal_abs(pal_sub(all[i], carried[i])), PAL_ALL, false);
         ck_assert_msg(pal_item(off) <= 1e-12, "%s: pieces differ by %g", text, pal_item(off));
     }
@@ -253,7 +255,8 @@ static const struct {
 } sizes[] = {{"gdn", 25215500},    {"kda", 17887376},  {"gdn2", 26243216},
              {"mamba2", 25847232}, {"attn", 16777216}, {"swa", 16777216}};
 
-/* The defaults at the papers' width; what decays and what does not; the draws' ranges. */
+/* The defaults at the papers' width: number of parameters, which of them decay, and the ranges of
+ * their first values. */
 START_TEST(parameters_of_the_papers)
 {
     static const char *const fixed[] = {"A_log", "dt_bias", "D", ".bias", "norm.weight"};

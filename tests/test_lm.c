@@ -44,7 +44,7 @@ START_TEST(names)
         for (size_t i = 0; i < sizeof some / sizeof *some; i++)
             ck_assert_msg(!pal_is_none(pal_params_find(params, some[i])), "no %s", some[i]);
         ck_assert(pal_is_none(pal_params_find(params, "lm_head.weight")) == (tie == 1));
-        ck_assert_str_eq(pal_mixer_name(pal_lm_mixer(lm, 4)), "mamba2"); /* the list is cycled */
+        ck_assert_str_eq(pal_mixer_name(pal_lm_mixer(lm, 4)), "mamba2"); /* the list repeats */
         ck_assert(pal_lm_mixer(lm, 5) == NULL);
         ck_assert_int_eq(pal_lm_options(lm).layers, 5);
         pal_params_free(params);
@@ -52,7 +52,7 @@ START_TEST(names)
 }
 END_TEST
 
-/* The mean cross-entropy, from the logits by hand. */
+/* The loss is the mean cross-entropy, computed here from the logits. */
 START_TEST(loss)
 {
     pal_params *params = pal_params_new();
@@ -74,7 +74,7 @@ START_TEST(loss)
 }
 END_TEST
 
-/* Gradients of all parameters, bit for bit, with and without recomputation. */
+/* The gradients of all parameters have the same bits with and without recomputation. */
 START_TEST(recompute)
 {
     pal_params *params[2];
@@ -167,7 +167,7 @@ END_TEST
 
 enum { LONG = 45 };
 
-/* What the library has taken from the allocator. */
+/* Counts the bytes that the library has allocated. */
 static void *count_bytes(void *block, size_t old_size, size_t size, void *user)
 {
     int64_t *live = user;
@@ -184,7 +184,8 @@ static void long_tokens(int64_t x[B * LONG])
     for (int i = 0; i < B * LONG; i++) x[i] = pal_rng_below(&rng, SMALL.vocab);
 }
 
-/* A step with tokens at .. next - 1 of each row, and its logits against those of the whole. */
+/* Makes a step with tokens at .. next - 1 of each row, and compares its logits with those of the
+ * whole sequence. */
 static void step(const pal_lm *lm, pal_lm_state *state, pal_tape *tape, const int64_t *x,
                  const float *whole, int64_t at, int64_t next)
 {
@@ -206,7 +207,7 @@ START_TEST(decoding_with_attention)
     static const char mixers[] =
         "attn:num_heads=2,gdn2,swa:num_heads=4:num_kv_heads=2:window_size=5,"
         "swa:window_size=1:qk_norm=true";
-    pal_set_threads(1); /* a team would only wait for itself */
+    pal_set_threads(1); /* such small work is faster on one thread */
     pal_params *params = pal_params_new();
     pal_lm_opts opts = SMALL;
     opts.mixers = mixers;
@@ -232,7 +233,8 @@ START_TEST(decoding_with_attention)
 }
 END_TEST
 
-/* Memory of a window stays what it is; that of full attention at most doubles when it is full. */
+/* Memory of a window does not grow. Memory of full attention at most doubles whenever it is
+ * full. */
 START_TEST(decoding_in_constant_memory)
 {
     enum { STEPS = 300 };

@@ -19,7 +19,7 @@ static pal_lm *model(pal_params *params, pal_lm_opts opts)
 
 /* ---- Counts ---- */
 
-/* What a mixer of width d has, written out; H, K, V, HV, W as in layers.h. */
+/* The parameters of a mixer of width d by formula. H, K, V, HV and W are as in layers.h. */
 typedef struct sizes {
     int64_t d, H, HV, K, V, W;
 } sizes;
@@ -28,12 +28,11 @@ static int64_t qkvo(sizes s) /* projections, convolutions of width W, norm of th
 {
     return (2 * s.H * s.K + 2 * s.HV * s.V) * s.d + (2 * s.H * s.K + s.HV * s.V) * s.W + s.V;
 }
-static int64_t gdn(sizes s) /* a, b, A_log, dt_bias by head; a full output gate */
+static int64_t gdn(sizes s) /* a, b, A_log and dt_bias by head; a full output gate */
 {
     return qkvo(s) + 2 * s.HV * s.d + 2 * s.HV + s.HV * s.V * s.d;
 }
-static int64_t narrow(
-    sizes s) /* f_proj.0, and g_proj with its bias: products through a middle of V */
+static int64_t narrow(sizes s) /* f_proj.0, g_proj with its bias */
 {
     return 2 * s.V * s.d + s.HV * s.V * s.V + s.HV * s.V;
 }
@@ -51,8 +50,8 @@ static int64_t mamba2(int64_t d, int64_t P, int64_t N, int64_t G)
     return (di + channels + nh) * d + channels * 4 + channels + 3 * nh + di + d * di;
 }
 
-/* One layer of width 2048 with the papers' defaults: 16 heads of 128 (KDA, GDN-2), 6 of 256 with
- * values twice as wide (GDN), 64 heads of 64 with a state of 128 (Mamba-2). */
+/* One layer of width 2048 with the papers' defaults: 16 heads of 128 (KDA, GDN-2), 6 heads of 256
+ * with values twice as wide (GDN), 64 heads of 64 with a state of 128 (Mamba-2). */
 START_TEST(the_papers_layers)
 {
     static const struct {
@@ -76,7 +75,8 @@ START_TEST(the_papers_layers)
 }
 END_TEST
 
-/* A hybrid with grouped heads; the parts add up to what the parameters are. */
+/* A hybrid model with grouped heads. The counts of its parts add up to the number of its
+ * parameters. */
 START_TEST(a_model_by_parts)
 {
     const int64_t d = 24, n = 40, vocab = 11;
@@ -182,7 +182,7 @@ static const char *const decaying[] = {
     "b_proj.weight g_proj.weight o_proj.weight ",
 };
 
-/* Whether the list has the word. */
+/* Whether the list contains the word. */
 static bool has(const char *list, const char *word)
 {
     size_t n = strlen(word);
@@ -208,7 +208,8 @@ static int64_t words(const char *list)
     return n;
 }
 
-/* With zero gradients a step multiplies what decays by 1 - lr decay, and leaves the rest alone. */
+/* With zero gradients, a step multiplies parameters that decay by 1 - lr decay, and does not change
+ * the others. */
 START_TEST(what_decays)
 {
     pal_params *params = pal_params_new();
@@ -242,7 +243,7 @@ START_TEST(what_decays)
                           (double)after[j], (double)before[j]);
         }
     }
-    ck_assert_int_eq(decay, want); /* none of the list is absent */
+    ck_assert_int_eq(decay, want); /* every parameter of the list exists */
     free(before);
     pal_optim_free(adamw);
     pal_params_free(params);
@@ -253,8 +254,8 @@ END_TEST
 
 enum { B = 2, T = 9 };
 
-/* Gradients of a fixed batch, and a step of training if there is an optimiser. The gradients' norm.
- */
+/* Computes the gradients of a fixed batch, and makes a step of training if there is an optimiser.
+ * Returns the norm of the gradients. */
 static double step(pal_params *params, const pal_lm *lm, pal_optim *adamw)
 {
     int64_t tokens[B * T];
@@ -290,8 +291,8 @@ static void never_frozen(pal_params *params, int i, void *user)
     ck_assert_msg(!pal_params_frozen(params, i), "a gradient of %s", pal_params_name(params, i));
 }
 
-/* All gradients but the frozen ones' are those of the model that is not frozen, bit for bit: what
- * is frozen hands gradients on. */
+/* Gradients of parameters that are not frozen have the same bits as without freezing: gradients
+ * pass through frozen parts. */
 START_TEST(frozen_parameters_take_no_gradient)
 {
     static const char *const pattern[] = {
@@ -331,7 +332,7 @@ START_TEST(frozen_parameters_rest)
     pal_lm *lm = model(params, ZOO);
     pal_optim *adamw = pal_adamw_new(params, (pal_adamw_opts){.decay = 0.5});
     int n = pal_params_count(params);
-    step(params, lm, adamw); /* so that there are moments and gradients to be kept away */
+    step(params, lm, adamw); /* so that there are moments and gradients that might be used */
     int frozen = pal_params_freeze(params, "model.layers.*.attn.*", true);
     frozen += pal_params_freeze(params, "model.embeddings.weight", true);
     float *start = copy_block(params, false);
@@ -344,7 +345,7 @@ START_TEST(frozen_parameters_rest)
         ck_assert_msg(rests == pal_params_frozen(params, i), "%s", pal_params_name(params, i));
     }
     ck_assert_int_eq(rested, frozen);
-    /* And all train again. */
+    /* Then all of them train again. */
     ck_assert_int_eq(pal_params_freeze(params, "*", false), n);
     free(start);
     start = copy_block(params, false);
@@ -357,7 +358,7 @@ START_TEST(frozen_parameters_rest)
 }
 END_TEST
 
-/* With everything frozen the gradient of a mixer's input is still the same. */
+/* If all parameters are frozen, the gradient of a mixer's input is still the same. */
 START_TEST(a_frozen_layer_hands_gradients_on)
 {
     static const char *const text[] = {"gdn2", "kda", "gdn", "mamba2", "attn", "deltanet"};

@@ -1,6 +1,6 @@
 /*
- * test_locale.c - a program with a decimal comma trains, saves, loads and plots: what it writes has
- * the bytes of one without, and what it reads is what stands there.
+ * test_locale.c - a program in a locale with a decimal comma trains, saves, loads and plots. It
+ * writes the same bytes as one with a decimal point, and reads numbers correctly.
  */
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
@@ -59,7 +59,8 @@ static double evaluate(void *user, pal_tape *tape, int64_t step)
     return 2.5 - (double)step / 8;
 }
 
-/* Steps up to `steps` in FOLDER/RUN, after those before `resume`. Progress goes to progress.txt. */
+/* Trains up to step `steps` in FOLDER/RUN, after those before `resume`. Progress goes to
+ * progress.txt. */
 static void train(const char *run, int64_t resume, int64_t steps)
 {
     char dir[96];
@@ -90,7 +91,7 @@ static void train(const char *run, int64_t resume, int64_t steps)
     small_end(&r);
 }
 
-/* Texts of options, messages and descriptions. */
+/* Writes texts of options, messages and descriptions. */
 static void texts(const char *run)
 {
     pal_error error;
@@ -113,7 +114,7 @@ static void texts(const char *run)
     fclose(to);
 }
 
-/* The options of a mixer are read; a number with a comma is refused. */
+/* The options of a mixer are read. */
 static void mixer(void)
 {
     pal_params *params = pal_params_new();
@@ -157,7 +158,7 @@ static void same(const char *name)
                   name, content("point", name), content("comma", name));
 }
 
-/* Every number of a line of JSON ends where one with a decimal point does. */
+/* Every number of the lines of JSON ends where JSON wants it, without a decimal comma. */
 static void json_is_sound(const char *text)
 {
     for (const char *c = strchr(text, ':'); c; c = strchr(c, ':')) {

@@ -1,6 +1,6 @@
 /*
- * test_map.c - what a case cannot say about elementwise operations: identities, NaN that must not
- * spread, the ends of i64, dropout's frequencies, and sums over many elements.
+ * test_map.c - properties of elementwise operations that a case cannot express: identities, NaN
+ * that must not spread, the ends of i64, how often dropout drops, and sums over many elements.
  */
 #include "autograd/internal.h"
 #include "tests/support/loops.h"
@@ -96,7 +96,7 @@ START_TEST(integers_wrap_and_round_down)
     ck_assert_int_eq(pal_i64(pal_neg(a))[0], INT64_MIN);
     ck_assert_int_eq(pal_i64(pal_abs(a))[2], 7);
     ck_assert_int_eq(pal_i64(pal_affine(b, 2.5, -1.2))[2], 3 * 2 - 1);
-    /* Beyond what a double holds. */
+    /* This number has more digits than a double. */
     pal_tensor big = pal_from(tape, PAL_I64, PAL_SHAPE(1), (int64_t[]){((int64_t)1 << 53) + 1});
     ck_assert_int_eq(pal_i64(pal_maximum(big, pal_affine(big, 1, -1)))[0], ((int64_t)1 << 53) + 1);
     ck_assert_int_eq(pal_i64(pal_where(big, big, big))[0], ((int64_t)1 << 53) + 1);

@@ -1,6 +1,6 @@
 /*
- * test_number.c - numbers as text: what is read and refused, the fewest digits, and a program whose
- * locale has a decimal comma.
+ * test_number.c - numbers as text: which texts are read and refused, writing with the fewest
+ * digits, and a program whose locale has a decimal comma.
  */
 #include "tensor/number.h"
 #include "tensor/tensor.h"
@@ -68,7 +68,7 @@ START_TEST(whole)
 }
 END_TEST
 
-/* Written and read again it is the same number, and with a digit less another one. */
+/* x that is written and read again is the same number. With one digit less it is another one. */
 static void fewest(double x)
 {
     char text[PAL_NUMBER_TEXT], less[400];
@@ -81,7 +81,7 @@ static void fewest(double x)
     if (digits < 2 || !isfinite(x)) return;
     PAL_C_LOCALE;
     snprintf(less, sizeof less, "%.*g", digits - 1, x);
-    /* "100" has digits that are none. */
+    /* Zeros at the end of "100" are not significant digits. */
     ck_assert(pal_number_read(less, &other));
     ck_assert_msg(other != x || text[strcspn(text, ".e")] == '\0', "%s could be %s", text, less);
 }
@@ -120,7 +120,7 @@ static void print_array(char *text, size_t size)
     fclose(to);
 }
 
-/* The same in a program that has a decimal comma, which it keeps. */
+/* All of this holds in a program with a decimal comma, and the program's locale does not change. */
 START_TEST(comma)
 {
     char folder[] = "/tmp/pal-number-XXXXXX", command[64], before[200], after[200];

@@ -1,6 +1,6 @@
 /*
- * Tests of opening a model in one call: what commit 555e592 wrote, other and damaged files, memory,
- * lists of mixers with repeats, and what a file is.
+ * test_open.c - opening a model in one call: files of commit 555e592, other and damaged files,
+ * memory, lists of mixers with repeats, and what kind of file a name stands for.
  */
 #include <palimpsest.h>
 
@@ -30,7 +30,7 @@ static void write_bytes(const char *name, const void *bytes, size_t size)
     ck_assert(to && fwrite(bytes, 1, size, to) == size && fclose(to) == 0);
 }
 
-/* A checkpoint of a model, described by `config`, and of a tokenizer (NULL: none). */
+/* Writes a checkpoint of a model that `config` describes, and of a tokenizer (NULL: none). */
 static void save(const char *name, const char *config, const char *tokenizer, pal_lm_opts opts)
 {
     pal_rng rng = pal_rng_new(5, 0);
@@ -59,7 +59,8 @@ static void open_it(const char *path)
     ck_assert_msg(s == PAL_OK, "%s", error.message);
 }
 
-/* It is refused by a sentence with these words and the name of the file, and gives nothing. */
+/* The file is refused by a sentence that contains these words and the file's name, and f stays
+ * empty. */
 static void refused(const char *path, const char *words)
 {
     memset(&f, 1, sizeof f);
@@ -80,8 +81,8 @@ static void teardown(void)
 
 /* ---- What commit 555e592 wrote ---- */
 
-/* tests/data/runs: train_lm and recall of that commit, and the first and the last logit of the
- * tokens 1 2 3 by pal_lm_logits of that commit. */
+/* Files in tests/data/runs that train_lm and recall of that commit wrote. first and last are the
+ * first and the last logit of the tokens 1 2 3 by pal_lm_logits of that commit. */
 static const struct old {
     const char *path, *mixer[2];
     int64_t layers, vocab, tokens;
@@ -211,7 +212,7 @@ START_TEST(damaged_files)
     fclose(from);
     write_bytes("half", byte, size / 2);
     refused(at("half"), "half");
-    /* A flipped bit in a parameter is found by its checksum. */
+    /* The checksum finds a flipped bit in a parameter. */
     open_it(at("model"));
     const float *value = pal_f32(pal_params_find(f.params, "lm_head.weight"));
     unsigned char *found = memmem(byte, size, value, 64);
@@ -235,7 +236,7 @@ START_TEST(descriptions)
         {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 3\nwidth = 8", "missing"},
         {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 1\nwidth = 8", "that the model does not"},
         {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 9", "of another shape"},
-        /* Memory is not taken because a text says so. */
+        /* A large size that only a text claims takes no memory. */
         {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 4000000", "there would be more than"},
         {"mixers = gdn2:num_heads=1000000:head_dim=128\nwidth = 8", "there would be more than"},
         {"mixers = gdn2\nlayers = 60000\nwidth = 8", "60000 layers, and it has"},
@@ -244,7 +245,7 @@ START_TEST(descriptions)
         save("model", wrong[i].config, NULL, (pal_lm_opts)SMALL);
         refused(at("model"), wrong[i].words);
     }
-    /* What it leaves open is as the parameters are. */
+    /* Options that it does not give are taken from the parameters. */
     save("model", "# a comment\n\nmixers = gdn2:num_heads=2:head_dim=4\r\nother = 3", NULL,
          (pal_lm_opts)SMALL);
     open_it(at("model"));
@@ -321,7 +322,7 @@ static void *count(void *block, size_t old_size, size_t size, void *user)
     return NULL;
 }
 
-/* Opening and decoding take one copy of the parameters, and what is small beside it. */
+/* Opening and decoding need the memory of one copy of the parameters, and little more. */
 START_TEST(one_copy)
 {
     const pal_lm_opts o = {.vocab = 20000, .width = 128, .mixers = "gdn2", .layers = 2};
@@ -334,7 +335,7 @@ START_TEST(one_copy)
     open_it(at("model"));
     const int64_t bytes = 4 * pal_params_size(f.params);
     ck_assert(bytes > 20 << 20);
-    logits(&first, &last); /* of all tokens */
+    logits(&first, &last); /* reads logits of all three tokens */
     pal_tape *tape = pal_tape_new();
     pal_lm_state *state = pal_lm_state_new(f.lm);
     pal_set_grad(tape, false);
@@ -354,7 +355,7 @@ END_TEST
 
 /* ---- Lists ---- */
 
-/* All entries of a list, with commas between them. */
+/* Returns all entries of a list, with commas between them. */
 static const char *entries(const char *list)
 {
     static char text[512];
@@ -403,7 +404,8 @@ START_TEST(lists)
 }
 END_TEST
 
-/* A model of repeats is the one of the list that is written out, and its blocks are their own. */
+/* A list with repeats makes the same model as the list written out, and each block has options of
+ * its own. */
 START_TEST(blocks)
 {
     pal_rng one = pal_rng_new(3, 0), two = pal_rng_new(3, 0);

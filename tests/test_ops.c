@@ -1,7 +1,6 @@
 /*
- * test_ops.c - every operation of ops.def through its case; each variant is a test of its own.
- *
- * PAL_TEST_ALL=1 runs each on every instruction set of the machine instead of one.
+ * test_ops.c - runs the case of every operation of ops.def; each variant is a test of its own. It
+ * runs on one instruction set of the machine, and with PAL_TEST_ALL=1 on each of them.
  */
 #include "tests/support/case.h"
 
@@ -11,7 +10,7 @@
 #define PAL_OP(name, test) extern const pal_case pal_case_##test;
 #include "autograd/ops.def"
 
-/* One entry an operation; operations of one case follow each other. */
+/* One entry for each operation. Operations that share a case follow each other. */
 static const pal_case *const cases[] = {
 #define PAL_OP(name, test) &pal_case_##test,
 #include "autograd/ops.def"

@@ -1,10 +1,10 @@
 /*
  * test_packed.c - sequences of different lengths in one call: packed end to end, or padded.
  *
- * Each is held against its sequences run alone on the same tape, joined: so outputs are those of
- * each sequence, and gradients of parameters the sum of those of each. They agree within rounding
- * and not bit for bit: a product of 56 rows may take another path through BLIS than one of 5, and
- * `auto` chooses the form of a rule by the mean length (where neither happens, bits are equal).
+ * Each call is compared with its sequences run one by one on the same tape and then joined. So
+ * outputs have to be those of each sequence, and gradients of parameters the sum over the
+ * sequences. They agree within rounding and not bit for bit. A product of 56 rows may take another
+ * path through BLIS than one of 5, and `auto` chooses the form of a rule by the mean length.
  */
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
@@ -45,7 +45,7 @@ typedef struct call {
     const pal_mixer *mixer;
     pal_rule_mode mode;
     bool has_state; /* the final states are outputs too */
-    bool left;      /* of padding */
+    bool left;      /* the padding is on the left */
 } call;
 
 static int packed(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
@@ -78,7 +78,7 @@ static int alone(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *
     return 3;
 }
 
-/* Runs two functions on one layer and input and compares. */
+/* Runs two functions on the same layer and input, and compares the results. */
 static void same(trial_fn *one, trial_fn *other, const char *text, call c, pal_dtype dtype,
                  pal_shape shape)
 {
@@ -107,7 +107,7 @@ START_TEST(packed_mixer)
 }
 END_TEST
 
-/* Two packed calls, the second going on from the states of the first: sequence n has the tokens
+/* Two packed calls; the second continues from the states of the first. Sequence n has the tokens
  * offsets[n] .. offsets[n+1] - 1 of either half of x. */
 static int packed_twice(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
 {
@@ -148,12 +148,12 @@ START_TEST(packed_goes_on)
 }
 END_TEST
 
-/* A NaN in sequence n: y and dx of the others have the bits they had. */
+/* With a NaN in sequence n, y and dx of the other sequences keep their bits. */
 START_TEST(nothing_leaks)
 {
     const int which = _i / 4;
     call c = {.mode = modes[_i % 4]};
-    if (which >= RULE_MIXERS && c.mode == PAL_RULE_COMPOSED) return; /* it multiplies by 0 */
+    if (which >= RULE_MIXERS && c.mode == PAL_RULE_COMPOSED) return; /* 0 * NaN */
     trial_layer l = trial_layer_new(mixers[which], WIDTH, PAL_F64, 3);
     pal_array x = trial_input(9, PAL_SHAPE(1, T, WIDTH));
     double *data = x.data;
@@ -382,7 +382,7 @@ static int loss(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *o
     return 1;
 }
 
-/* The mean over counted tokens from the logits, by other operations. */
+/* The mean loss over counted tokens, from the logits by other operations. */
 static int loss_by_hand(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
 {
     const model *m = context;

@@ -1,6 +1,6 @@
 /*
- * test_plots.c - the driver of gnuplot: which program it runs and with what settings, what becomes
- * of the files when gnuplot is missing or fails, and that no text is a command.
+ * test_plots.c - running gnuplot: which program is run and with what settings, and what happens to
+ * the files if gnuplot is missing or fails. No text may be taken as a command.
  */
 #include "optim/train/gnuplot.h"
 #include "optim/train.h"
@@ -59,7 +59,7 @@ static bool has_gnuplot(void)
     return false;
 }
 
-/* A program of that name, before all others on the PATH. */
+/* Installs a script with the name gnuplot in front of all others on the PATH. */
 static void stand_in(const char *text)
 {
     char path[4096], script[1024];
@@ -81,7 +81,8 @@ static void a_log(const char *in)
 
 static bool contains(const char *text, const char *word) { return strstr(text, word) != NULL; }
 
-/* The plots fail with a sentence that has these words, old files stay and no new one does. */
+/* Plotting fails with a sentence that contains these words. Old files stay, and no new one
+ * appears. */
 static void fails(const char *word, const char *more)
 {
     put("run/loss.svg", "old");
@@ -98,7 +99,7 @@ static void fails(const char *word, const char *more)
 START_TEST(missing)
 {
     a_log("run");
-    mkdir("gnuplot", 0777); /* a folder of the name is no program, and a file that cannot run */
+    mkdir("gnuplot", 0777); /* a folder is not a program, and neither is bin/gnuplot */
     mkdir("bin", 0777);
     put("bin/gnuplot", "no program");
     setenv("PATH", "/nowhere::bin:", 1);
@@ -115,7 +116,7 @@ START_TEST(half_way)
     fails("status 3", "line 3: no such thing");
     stand_in("echo half >run/loss.svg.tmp; echo half >run/rate.svg.tmp; kill -9 $$");
     fails("signal 9", "made no plots");
-    stand_in("echo one >run/loss.svg.tmp"); /* and says that all is well */
+    stand_in("echo one >run/loss.svg.tmp"); /* and its status is 0 */
     fails("run/rate.svg", "");
     stand_in("yes | head -c 3000000 >&2; echo the end >&2; exit 1"); /* more than a pipe holds */
     fails("status 1", ": the end");
@@ -124,7 +125,7 @@ START_TEST(half_way)
 }
 END_TEST
 
-/* What a long script meets that is not read to its end, from the thread that writes it. */
+/* A script so long that gnuplot ends before it has read all of it. */
 static void long_script(pal_script *script, const void *what)
 {
     (void)what;
@@ -146,7 +147,7 @@ START_TEST(signals)
     struct sigaction now;
     sigaction(SIGPIPE, NULL, &now);
     ck_assert(now.sa_handler == SIG_DFL);
-    /* Nothing is blocked in gnuplot, which could not be ended otherwise. */
+    /* In gnuplot no signal is blocked; otherwise nobody could end it. */
     stand_in("grep SigBlk /proc/self/status >blocked; echo >a.svg.tmp");
     ck_assert_msg(pal_gnuplot_draw(folder, long_script, NULL, &error) == PAL_OK, "%s",
                   error.message);
@@ -177,7 +178,7 @@ END_TEST
 
 static double reference = 2.125;
 
-/* Plots, and gnuplot has nothing to say. */
+/* Plots without any message of gnuplot. */
 static void plot(const char *in)
 {
     fflush(stderr);
@@ -205,7 +206,7 @@ START_TEST(settings)
     plot("run");
     snprintf(plain, sizeof plain, "%s", content("run/loss.svg"));
     ck_assert_msg(contains(plain, "</svg>") && contains(plain, "of `touch t` lines"), "%s", plain);
-    /* Curves of zeros, and one of a single point. */
+    /* One curve is all zeros, and one has a single point. */
     put("run/log.csv", "step,loss,lr,held_out\n1,0,0,\n2,0,0,0\n");
     reference = 0;
     plot("run");
@@ -221,7 +222,7 @@ START_TEST(settings)
         plot("run");
         ck_assert_msg(strcmp(content("run/loss.svg"), plain) == 0, "another plot with %s", init[i]);
     }
-    /* Nothing in the environment, and no home. */
+    /* The environment is empty except for PATH, and there is no home. */
     char *path = strdup(getenv("PATH"));
     clearenv();
     setenv("PATH", path, 1);
@@ -232,7 +233,7 @@ START_TEST(settings)
 }
 END_TEST
 
-/* Folders whose names are commands to gnuplot at the beginning of a file's name. */
+/* gnuplot takes file names that begin like these for commands. */
 START_TEST(names)
 {
     static const char *const name[] = {"|touch k", "<touch k", "~", "`touch k`", "it's", "-"};

@@ -8,13 +8,14 @@
  *       and g = 0                    is DeltaNet    no decay
  *       b = 0, w = dt 1, g = A dt 1  is Mamba-2     no erase
  *
- * So each pair is run on the same inputs, the larger rule with its gates spread out from those of
- * the smaller one, and everything must agree: outputs, final states, and every gradient of the
- * smaller rule's inputs. That of a gate which was spread out is a sum over what it was spread to:
- * dbeta = <db, 1> + <dw, 1>, dg = <dg, 1>, ddt = A <dg, 1> + <dw, 1>. The rules are separately
- * written kernels (none calls another's), so agreement is evidence for both.
+ * Each pair is run on the same inputs. The larger rule gets the gates of the smaller one, spread
+ * over the channels. Then outputs, final states and all gradients of the smaller rule's inputs have
+ * to agree. The gradient of a gate that was spread is a sum: dbeta = <db, 1> + <dw, 1>, dg = <dg,
+ * 1>, ddt = A <dg, 1> + <dw, 1>. The rules have separate kernels (none calls another's), so
+ * agreement is evidence for both.
  *
- * The converse: unequal gates do what no single beta can. And the comparison sees an error of 1%.
+ * Other tests show the converse: unequal gates do what no single beta can do. And the comparison
+ * sees an error of 1%.
  */
 #include "tests/support/rule_compare.h"
 
@@ -36,7 +37,7 @@ static pal_tensor spread(pal_tensor x, int64_t n)
     return pal_expand(wide, s);
 }
 
-/* [B,T,H,..] to [B,T,HV,..]: value head j has the gate of key head j / (HV/H). */
+/* [B,T,H,..] to [B,T,HV,..]: value head j gets the gate of key head j / (HV/H). */
 static pal_tensor tied(pal_tensor x, int64_t HV)
 {
     return pal_repeat_interleave(x, 2, HV / pal_dim(x, 2));
@@ -53,8 +54,8 @@ typedef struct setting {
 } setting;
 enum { NONE = -1 };
 
-/* What the rule takes for its erase gate (or, having none, for dt): 1.01 of it if it is faulty. An
- * erase gate of 0 becomes 0.01. */
+/* What the rule gets as its erase gate (Mamba-2: as dt). If the rule is faulty this is 1.01 b, and
+ * 0.01 where b is 0. */
 static pal_tensor gate(const setting *s, int rule, pal_tensor b)
 {
     if (s->faulty != rule) return b;
@@ -108,8 +109,8 @@ static pal_rule_out kda_by_gdn2(const setting *s, const pal_tensor *in)
     return gdn2(s, in, in[0], in[1], in[2], g, spread(beta, s->p->K), spread(beta, s->p->V));
 }
 
-/* The same with g [B,T,H,K] and beta [B,T,H] of key heads: GDN-2 takes them as they are, KDA gets
- * them once for each value head, and their gradients are sums over the group. */
+/* The same with g [B,T,H,K] and beta [B,T,H] of key heads. GDN-2 takes them as they are. KDA gets
+ * them once for each value head, so their gradients are sums over the group. */
 static pal_rule_out kda_tied(const setting *s, const pal_tensor *in)
 {
     return kda(s, in, tied(in[3], s->p->HV), tied(in[4], s->p->HV));
@@ -150,8 +151,8 @@ static pal_rule_out deltanet_by_gdn2(const setting *s, const pal_tensor *in)
     return gdn2(s, in, in[0], in[1], in[2], PAL_NONE, spread(beta, s->p->K), spread(beta, s->p->V));
 }
 
-/* Inputs of Mamba-2: x, dt [B,T,HV], A [HV], B, C, D [HV]. Its value is x, its key B, its query C,
- * its scale 1; D x passes the recurrence by. */
+/* Inputs of Mamba-2: x, dt [B,T,HV], A [HV], B, C, D [HV]. Its value is x, its key B, its query C
+ * and its scale 1. D x is added outside of the recurrence. */
 static pal_rule_out mamba2_by_gdn2(const setting *s, const pal_tensor *in)
 {
     pal_tensor x = in[0], dt = in[1], A = in[2], B = in[3], C = in[4], D = in[5];
@@ -190,7 +191,8 @@ enum { REDUCTIONS = sizeof reductions / sizeof *reductions };
 
 static int64_t off_16(int64_t n) { return n % 16 ? n : n + 1; }
 
-/* Grouped heads, K != V, widths off 16, lengths off every chunk; half of them packed. */
+/* Grouped heads, K != V, widths and lengths that are not multiples of 16. Half of the problems are
+ * packed. */
 static rule_problem random_problem(int i, const reduction *r)
 {
     static const int64_t groups[] = {1, 2, 3};
@@ -207,7 +209,7 @@ static rule_problem random_problem(int i, const reduction *r)
     p.B = 1;
     p.sequences = 2 + (int)pal_rng_below(&rng, 4);
     for (int n = 1; n < p.sequences; n++) {
-        int at = n; /* inserted where it belongs */
+        int at = n; /* the cuts are kept in order */
         int64_t cut = pal_rng_below(&rng, p.T + 1);
         for (; at > 1 && p.offsets[at - 1] > cut; at--) p.offsets[at] = p.offsets[at - 1];
         p.offsets[at] = cut;
@@ -245,7 +247,7 @@ static run_result run_way(const setting *s, way *w, int rule, const pal_array *x
     return run(&setup);
 }
 
-/* The largest difference of the two ways to the smaller rule. */
+/* The largest difference between the smaller rule and the larger one in its place. */
 static double difference(const reduction *r, const setting *s, const pal_array *x, pal_dtype dtype,
                          const char **worst)
 {
@@ -299,7 +301,7 @@ END_TEST
 
 /* ---- The comparison would see it ---- */
 
-/* A gate that is 1% off in one rule is seen by every reduction that involves the rule, and by no
+/* A gate that is 1% off in one rule makes a difference in every reduction with this rule, and in no
  * other. */
 START_TEST(fault_is_seen)
 {
@@ -323,8 +325,8 @@ END_TEST
 
 /* ---- The converse ---- */
 
-/* The part of target - at0 that no multiple s of at1 - at0 explains, as a share of it; and the best
- * s. */
+/* Finds the multiple s of at1 - at0 that is nearest to target - at0. Returns the norm of what is
+ * left, divided by that of target - at0. */
 static double unexplained(const pal_array *target, const pal_array *at0, const pal_array *at1,
                           double *s)
 {
@@ -341,7 +343,7 @@ static double unexplained(const pal_array *target, const pal_array *at0, const p
     return sqrt(rest / total);
 }
 
-/* One token of a rule with its argument number i filled with a value. */
+/* Runs one token of a rule with argument i replaced by a value. */
 static run_result with_gate(int rule, const pal_array *x, int i, double value, pal_rule_mode mode)
 {
     static const rule_problem p = {.B = 1, .T = 1, .H = 1, .HV = 1, .K = 20, .V = 12};
@@ -358,15 +360,16 @@ static void fill(const pal_array *x, double value)
 }
 
 /*
- * Over one token KDA is linear in beta, so the best of all betas is a projection, and what it
- * leaves of GDN-2's step is what no beta reproduces, output or state: nothing if b = w = 0.3 1, a
- * good part if only one of them varies over its channels, or if both are scalars and differ.
+ * Over one token KDA is linear in beta, so the best beta for a step of GDN-2 is a projection. What
+ * remains of the step is what no beta can do, in the output and in the state. Nothing remains if b
+ * = w = 0.3 1. Much remains if one gate varies over its channels, or if both are numbers that
+ * differ.
  */
 START_TEST(no_beta_is_two_gates)
 {
     static const struct {
         const char *name;
-        double b, w; /* below 0: drawn for each channel */
+        double b, w; /* -1: a random number for each channel */
     } gates[] = {{"b = w = 0.3", 0.3, 0.3},
                  {"channel erase, scalar write", -1, 0.3},
                  {"scalar erase, channel write", 0.3, -1},
@@ -394,7 +397,8 @@ START_TEST(no_beta_is_two_gates)
 }
 END_TEST
 
-/* In the same way GDN is linear in exp g over one token: no decay of a head is one of channels. */
+/* In the same way GDN is linear in exp g over one token. So no decay by head replaces a decay by
+ * channel. */
 START_TEST(no_scalar_decay_is_one_of_channels)
 {
     rule_problem p = {.B = 1, .T = 1, .H = 1, .HV = 1, .K = 20, .V = 12};
@@ -415,8 +419,8 @@ START_TEST(no_scalar_decay_is_one_of_channels)
 }
 END_TEST
 
-/* Nor do the differences average out: over a sequence GDN-2 with gates drawn by channel is far from
- * KDA with their means. */
+/* The differences do not cancel over a sequence: GDN-2 with random gates by channel is far from KDA
+ * with their means. */
 START_TEST(unequal_gates_differ)
 {
     rule_problem p = {.B = 1, .T = 70, .H = 1, .HV = 1, .K = 20, .V = 12};

@@ -1,6 +1,6 @@
 /*
- * test_rng.c - Philox's published vectors, the laws' moments and bounds, and the same numbers at
- * every number of threads and under any strides.
+ * test_rng.c - random numbers: Philox's published test vectors, moments and bounds of the
+ * distributions, and the same numbers on any number of threads and for any strides.
  */
 #include "tensor/tensor.h"
 #include "tests/support/loops.h"
@@ -9,28 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The test includes the unit: the block function is private, and its vectors are what is known. */
-#include "tensor/rng.c"
-
-/* kat_vectors of Random123: philox4x32 10 */
+/* From the file kat_vectors of Random123: philox4x32 10. A split hands on the four words of a block
+ * as they are, as seed and stream of the new generator. */
 START_TEST(known_answers)
 {
-    static const uint32_t pi[] = {0x243f6a88, 0x85a308d3, 0x13198a2e,
-                                  0x03707344, 0xa4093822, 0x299f31d0};
-    words r = philox(0, 0, 0);
-    ck_assert_uint_eq(r.w[0], UINT64_C(0xe169c58d6627e8d5));
-    ck_assert_uint_eq(r.w[1], UINT64_C(0x9b00dbd8bc57ac4c));
-    r = philox(UINT64_MAX, UINT64_MAX, UINT64_MAX);
-    ck_assert_uint_eq((uint32_t)r.w[0], 0x408f276d);
-    ck_assert_uint_eq((uint32_t)(r.w[0] >> 32), 0x41c83b0e);
-    ck_assert_uint_eq((uint32_t)r.w[1], 0xa20bc7c6);
-    ck_assert_uint_eq((uint32_t)(r.w[1] >> 32), 0x6d5451fd);
-    r = philox((uint64_t)pi[5] << 32 | pi[4], (uint64_t)pi[1] << 32 | pi[0],
-               (uint64_t)pi[3] << 32 | pi[2]);
-    ck_assert_uint_eq((uint32_t)r.w[0], 0xd16cfe09);
-    ck_assert_uint_eq((uint32_t)(r.w[0] >> 32), 0x94fdcceb);
-    ck_assert_uint_eq((uint32_t)r.w[1], 0x5001e420);
-    ck_assert_uint_eq((uint32_t)(r.w[1] >> 32), 0x24126ea1);
+    static const struct {
+        uint64_t key, counter, stream, words[2];
+    } known[] = {
+        {0, 0, 0, {UINT64_C(0xe169c58d6627e8d5), UINT64_C(0x9b00dbd8bc57ac4c)}},
+        {UINT64_MAX,
+         UINT64_MAX,
+         UINT64_MAX,
+         {UINT64_C(0x41c83b0e408f276d), UINT64_C(0x6d5451fda20bc7c6)}},
+        {UINT64_C(0x299f31d0a4093822),
+         UINT64_C(0x85a308d3243f6a88),
+         UINT64_C(0x0370734413198a2e),
+         {UINT64_C(0x94fdccebd16cfe09), UINT64_C(0x24126ea15001e420)}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        pal_rng rng = {known[i].key, known[i].stream, known[i].counter};
+        const pal_rng words = pal_rng_split(&rng);
+        ck_assert_uint_eq(words.seed, known[i].words[0]);
+        ck_assert_uint_eq(words.stream, known[i].words[1]);
+    }
 }
 END_TEST
 
@@ -85,7 +86,7 @@ START_TEST(strides_do_not_matter)
 }
 END_TEST
 
-/* Mean and deviation of N draws within five standard errors. */
+/* Mean and variance of N draws are within five standard errors. */
 START_TEST(moments)
 {
     double *x = malloc(N * sizeof *x);
@@ -115,7 +116,7 @@ START_TEST(uniform_excludes_the_end)
     float *x = malloc(N * sizeof *x);
     pal_array a = pal_array_of(PAL_F32, PAL_SHAPE(N), x);
     pal_rng rng = pal_rng_new(3, 3);
-    pal_rng_uniform(&rng, &a, 1.0, 1.0 + 0x1p-22); /* two floats: rounding would reach the end */
+    pal_rng_uniform(&rng, &a, 1.0, 1.0 + 0x1p-22); /* only two floats: rounding may reach the end */
     for (int i = 0; i < N; i++) ck_assert(x[i] >= 1.0f && x[i] < 1.0f + 0x1p-22f);
     free(x);
 }

@@ -1,11 +1,11 @@
 /*
- * test_rule_kernels.c - the fused kernels against the composed rules on the inputs that broke other
- * implementations.
+ * test_rule_kernels.c - compares the fused kernels with the composed rules on the inputs that broke
+ * other implementations.
  *
- * Every row of the table runs for every rule, in both fused modes, in f64 and f32. The composed
- * rule in f64 is the truth: token by token, from operations whose gradients are checked elsewhere.
- * One instruction set a row; PAL_TEST_ALL=1 takes each of them, and several chunk sizes. Errors are
- * relative to the norm of what is compared, with no floor.
+ * Every row of the table runs for every rule, in both fused modes, in f64 and f32. The reference is
+ * the composed rule in f64. It goes token by token, through operations whose gradients are tested
+ * elsewhere. A row runs on one instruction set; PAL_TEST_ALL=1 takes each of them, and several
+ * chunk sizes. Errors are relative to the norm of the reference, however small it is.
  */
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
@@ -30,7 +30,7 @@
 #define PACKED(n, ...) .sequences = n, .offsets = {__VA_ARGS__}
 
 static const rule_problem table[] = {
-    /* Ragged T */
+    /* Lengths around multiples of the chunk */
     RAGGED(1),
     RAGGED(2),
     RAGGED(3),
@@ -54,7 +54,7 @@ static const rule_problem table[] = {
     {"g is -inf one time in ten", SIZES(100, 1, 2, 20, 12), .decay = DECAY_INFINITE},
     {"g absent", SIZES(40, 1, 2, 20, 12), .decay = DECAY_ABSENT},
 
-    /* Saturated gates, same key */
+    /* Gates that are exactly 0 or 1, and tokens with the same key */
     {"gates exactly 0 or 1", SIZES(70, 1, 2, 20, 12), .gates = GATES_SATURATED},
     {"gates 0 or 1, no decay", SIZES(70, 1, 2, 20, 12), .gates = GATES_SATURATED,
      .decay = DECAY_ZERO},
@@ -62,7 +62,8 @@ static const rule_problem table[] = {
      .decay = DECAY_ZERO},
     {"one key", SIZES(70, 1, 2, 20, 12), .keys = KEYS_SAME},
 
-    /* Widths: each of 8 16 24 33 48 64 100 128 192 256 as K and as V, the least and the most */
+    /* Each of 8 16 24 33 48 64 100 128 192 256 as K and as V, and the smallest and largest
+     * widths */
     WIDTH(8, 16),
     WIDTH(16, 8),
     WIDTH(24, 33),
@@ -76,14 +77,14 @@ static const rule_problem table[] = {
     WIDTH(64, 64),
     WIDTH(1, 24),
     WIDTH(24, 1),
-    /* Eight heads: a gradient that is one number may happen to cancel. */
+    /* With eight heads, because a gradient of one number could cancel by chance */
     {"K = 1, V = 1", SIZES(21, 8, 8, 1, 1), .chunk = 16},
     WIDTH(1, 40),
     WIDTH(40, 1),
     WIDTH(512, 40),
     WIDTH(40, 512),
 
-    /* Heads, and (as Mamba-2 has it) groups of B and C */
+    /* Numbers of heads, and groups of B and C in Mamba-2 */
     {"one head", SIZES(40, 1, 1, 20, 12)},
     {"HV = 2H", SIZES(40, 2, 4, 20, 12)},
     {"HV = 3H", SIZES(40, 2, 6, 20, 12)},
@@ -92,14 +93,14 @@ static const rule_problem table[] = {
     {"three batch rows", .B = 3, .T = 40, .H = 2, .HV = 4, .K = 20, .V = 12},
     {"a scale", SIZES(40, 1, 2, 20, 12), .scale = 0.7},
 
-    /* State */
+    /* Losses and initial states */
     {"loss on the final state alone", SIZES(40, 1, 2, 20, 12), .state_loss = true},
     {"loss on the output alone", SIZES(40, 1, 2, 20, 12), .output_loss = true},
     {"no initial state", SIZES(70, 1, 2, 20, 12), .no_state = true},
     {"a constant initial state", SIZES(70, 1, 2, 20, 12), .state_constant = true},
     {"no token", SIZES(0, 1, 2, 20, 12)},
 
-    /* Packed */
+    /* Packed sequences */
     {"packed 0 0 5 5 70 70", SIZES(70, 1, 2, 20, 12), PACKED(5, 0, 0, 5, 5, 70, 70)},
     {"packed 0 15 100 300", SIZES(300, 1, 2, 20, 12), PACKED(3, 0, 15, 100, 300)},
     {"packed, lengths 1 and 0", SIZES(20, 2, 4, 20, 12), PACKED(4, 0, 1, 1, 2, 20)},
@@ -108,8 +109,8 @@ static const rule_problem table[] = {
 };
 enum { ROWS = sizeof table / sizeof *table };
 
-/* Rows that say nothing about this rule: DeltaNet has no decay, Mamba-2 no keys of norm 1 to repeat
- * and a product A dt in place of g. */
+/* Leaves out rows that mean nothing for a rule. DeltaNet has no decay. Mamba-2 has no unit keys to
+ * repeat, and its decay is the product A dt. */
 static bool applies(const rule_problem *p, int rule)
 {
     if (rule == RULE_deltanet) return p->decay == DECAY_MILD || p->decay == DECAY_ZERO;
@@ -123,7 +124,7 @@ typedef struct pair {
     int rule;
 } pair;
 
-/* The i-th pair of a row and a rule it applies to; .p is NULL beyond the last. */
+/* The i-th pair of a row and a rule to which it applies. After the last pair .p is NULL. */
 static pair pair_at(int i)
 {
     for (int j = 0; j < ROWS * RULES; j++)
@@ -189,9 +190,9 @@ END_TEST
 /* ---- Strong decay ---- */
 
 /*
- * The gradients of g and of Mamba-2's A at strong decay, where a difference of cumulative sums
- * loses every digit: f32 stays within 2e-6 of f64, relative to the gradient's own norm. The signed
- * mean of the error is printed: a lean to one side is what training would follow.
+ * The gradients of g, and of Mamba-2's A, at strong decay, where a difference of cumulative sums
+ * loses every digit. f32 stays within 2e-6 of f64, relative to the gradient's own norm. The signed
+ * mean of the error is printed, because training would follow a bias.
  */
 static const struct {
     int rule, input;
@@ -242,8 +243,8 @@ static double norm(const pal_array *x)
 }
 
 /*
- * With one unit key k, gates of 2 and a constant value v, S - k v^T is reflected by I - 2 k k^T at
- * every token: after an even number of them the state is the initial one, and so is the gradient.
+ * With one unit key k, gates of 2 and a constant value v, every token reflects S - k v^T by I - 2 k
+ * k^T. After an even number of tokens the state is the initial one, and so is its gradient.
  */
 START_TEST(reflections_do_not_grow)
 {

@@ -1,5 +1,6 @@
 /*
- * test_rule_limits.c - what must stay where it is and what must stay finite, and wrong arguments.
+ * test_rule_limits.c - limits of the rules: where NaN and infinity may get to, results that have to
+ * be finite, denormal numbers, and wrong arguments.
  */
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
@@ -14,15 +15,15 @@ enum { MODES = sizeof modes / sizeof *modes };
 
 /* ---- Not a number ---- */
 
-/* What one wrong number may reach: a batch row or packed sequence, a range of value heads, and the
- * key head that they read. */
+/* The entries that one wrong number may reach: those of a batch row or packed sequence, of a range
+ * of value heads, and of the key head that they read. */
 typedef struct reach {
     const rule_problem *p;
     int64_t row, first_head, last_head, key_head;
 } reach;
 
-/* Whether the wrong number may reach this entry of a run's value. A parameter of the rule, which
- * has no time axis, is in every row. */
+/* Whether the wrong number may reach this entry. A parameter of the rule has no time axis, so it
+ * belongs to every row. */
 static bool reached(const reach *to, const run_result *r, int value, int64_t i)
 {
     const pal_array *x = &r->value[value];
@@ -47,8 +48,8 @@ static const rule_problem packed = {
     "packed", .B = 1,  .T = 30,     .H = 2,         .HV = 4,
     .K = 20,  .V = 12, .chunk = 16, .sequences = 3, .offsets = {0, 3, 21, 30}};
 
-/* Puts a wrong number into input i: at the first or last token of the middle row or sequence, in
- * the last head. */
+/* Puts a wrong number into input i, at the first or last token of the middle row or sequence, in
+ * the last head. Returns what it may reach. */
 static reach spoil(const rule_problem *p, int i, pal_array *x, double wrong, bool last)
 {
     int heads = rule_head_axis(i, x), time = rule_time_axis(i, x);
@@ -83,7 +84,7 @@ static void check_reach(const reach *to, const run_result *clean, const run_resu
     ck_assert_msg(any, "%s: it did not even reach its own output", text);
 }
 
-/* The inputs of all rules, each with its initial state. */
+/* The number of inputs of all rules together, with an initial state for each. */
 static int inputs(void)
 {
     int n = 0;
@@ -91,8 +92,8 @@ static int inputs(void)
     return n;
 }
 
-/* A NaN or infinity in one sequence reaches no other row, packed neighbour or group of heads,
- * forward or backward: everything else keeps its bits. */
+/* A NaN or infinity in one sequence does not reach other rows, packed sequences or groups of heads,
+ * neither forward nor backward. All of these keep their bits. */
 START_TEST(nan_stays)
 {
     int rule = 0, which = _i;
@@ -121,8 +122,7 @@ END_TEST
 
 /* ---- Nothing to do ---- */
 
-/* An empty sequence leaves its state as it was, and hands the state's gradient through, bit for
- * bit. */
+/* An empty sequence does not change a bit of its state, nor of the state's gradient. */
 START_TEST(empty_sequences_pass_the_state_on)
 {
     static const rule_problem p = {"empty", .B = 1,         .T = 20,
@@ -165,7 +165,7 @@ START_TEST(log_decay_is_finite)
         const pal_tensor all[] = {g, pal_grad(x), pal_grad(a), pal_grad(bias)};
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 5; j++) ck_assert(isfinite(pal_f32(all[i])[j]));
-        if (!form) { /* -exp(1) * 25, and a head that forgets at once */
+        if (!form) { /* g is -25 exp(1), or very low */
             ck_assert(fabs(pal_f32(g)[0] + exp(1) * 25) <= 1e-4);
             ck_assert(pal_f32(g)[2] < -1e30);
         } else {
@@ -244,7 +244,8 @@ static int64_t count_denormal(pal_tensor t)
     return n;
 }
 
-/* A state of ones that decays by exp(-1.3 T) and is read: what is left is 1e-39 to 1e-42. */
+/* A state of ones decays by exp(-1.3) a token and is read. After T tokens 1e-39 to 1e-42 is
+ * left. */
 static pal_rule_out fade(pal_tape *tape, pal_rule_mode mode)
 {
     enum { T = 70, H = 3, N = 16 };
@@ -265,7 +266,8 @@ static pal_rule_out fade(pal_tape *tape, pal_rule_mode mode)
     return r;
 }
 
-/* The fused rules have none, whatever the number of threads, and leave every thread as it was. */
+/* The fused rules return no denormal numbers, on any number of threads, and leave the mode of every
+ * thread as it was. */
 START_TEST(denormal_numbers_are_zeros)
 {
     const pal_rule_mode mode = modes[_i];
@@ -273,7 +275,7 @@ START_TEST(denormal_numbers_are_zeros)
     pal_set_threads(1);
     const pal_rule_out one = fade(tape, mode);
     const int64_t found = count_denormal(one.o) + count_denormal(one.state);
-    if (mode == PAL_RULE_COMPOSED) /* which shows that there is something to flush */
+    if (mode == PAL_RULE_COMPOSED) /* so there is something to flush */
         ck_assert_int_gt(found, 0);
     else
         ck_assert_int_eq(found, 0);

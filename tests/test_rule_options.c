@@ -1,7 +1,7 @@
 /*
- * test_rule_options.c - the options of a rule: normalisation and decay inside it are the generic
- * operations in front of it, decoding in place is the functional call, and options that do not go
- * together are named.
+ * test_rule_options.c - the options of a rule. Normalisation and decay inside the rule equal the
+ * generic operations before it. Decoding in place equals the functional call. Errors name options
+ * that do not go together.
  */
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
@@ -21,7 +21,7 @@ typedef struct call {
     const rule_problem *p;
     int rule;
     pal_rule_mode mode;
-    bool in_front; /* q, k and g through pal_l2_norm and pal_log_decay, and to the bare rule */
+    bool in_front; /* pal_l2_norm and pal_log_decay come before the rule */
 } call;
 
 static void run_call(const void *context, const pal_tensor *in, pal_tensor *out)
@@ -44,8 +44,8 @@ static void run_call(const void *context, const pal_tensor *in, pal_tensor *out)
     out[0] = r.o, out[1] = r.state;
 }
 
-/* Every row of the gradient by itself: one of a short row of q is a thousand times that of others.
- */
+/* Compares every row of the gradient separately, because the gradient of a short row of q is a
+ * thousand times that of others. */
 static void rows_agree(const run_result *r, const run_result *truth, int input, int64_t width)
 {
     const double *x = r->value[RUN_OUTPUTS + input].data,
@@ -57,8 +57,8 @@ static void rows_agree(const run_result *r, const run_result *truth, int input, 
     }
 }
 
-/* The rule with the option, in every mode and both types, against the composed rule behind the
- * generic operations in f64. */
+/* Compares the rule with the option, in every mode and both types, with generic operations before
+ * the composed rule in f64. */
 static void inside_is_in_front(const rule_problem *p, int rule, const pal_array *x)
 {
     call c = {p, rule, PAL_RULE_COMPOSED, true};
@@ -103,7 +103,7 @@ static const rule_problem decays[] = {
 };
 enum { NORMS = sizeof norms / sizeof *norms, DECAYS = sizeof decays / sizeof *decays };
 
-/* Of the delta rules. */
+/* For the delta rules. */
 START_TEST(normalisation_inside)
 {
     pal_array x[RULE_INPUTS];
@@ -113,7 +113,7 @@ START_TEST(normalisation_inside)
 }
 END_TEST
 
-/* Of GDN-2, KDA and GDN, in both forms, with the gradients of A_log and dt_bias. */
+/* For GDN-2, KDA and GDN, in both forms, with the gradients of A_log and dt_bias. */
 START_TEST(decay_inside)
 {
     pal_array x[RULE_INPUTS];
@@ -123,7 +123,7 @@ START_TEST(decay_inside)
 }
 END_TEST
 
-/* dt = 25 and -200, A_log = 100 on a pre-activation of -200: finite, and the same numbers. */
+/* Pre-activations of 25 and -200 and an A_log of 100 give finite numbers, and the same ones. */
 START_TEST(extreme_activations)
 {
     static const double f[] = {25, -200, 0, -200, 25}, A_log[] = {1, 100, 100, 1, -30};
@@ -144,7 +144,7 @@ END_TEST
 
 /* ---- In place ---- */
 
-/* Tokens from..to-1 of inputs drawn as x, as leaves of a tape that is reset after every step. */
+/* Tokens from .. to - 1 of the inputs x, as leaves of a tape that is reset after every step. */
 static void tokens(pal_tape *tape, const pal_array *x, int64_t from, int64_t to, pal_tensor *in)
 {
     for (int i = 0; i < RULE_INPUTS; i++) {
@@ -161,8 +161,8 @@ static void check_equal(pal_tensor a, pal_tensor b, const char *what, int64_t fr
                   "%s at token %lld is not that of the functional call", what, (long long)from);
 }
 
-/* Decoding, a prompt and then token by token: the state that is overwritten has the bits of the one
- * that the functional call returns, and stays where it is. */
+/* Decodes a prompt and then token by token. The state that is overwritten has the bits of the state
+ * that the functional call returns, and keeps its memory. */
 START_TEST(in_place_is_functional)
 {
     static const int64_t cut[] = {0, 21, 22, 23, 23, 24, 30};
@@ -211,14 +211,14 @@ typedef struct attempt {
     const pal_array *x;
     bool in_place, checked; /* checked: PAL_CHECK=numerics */
     int64_t fail_at;        /* the allocation that fails, from 1; 0: none */
-    bool from_there_on;     /* with all that follow */
+    bool from_there_on;     /* and all allocations after it fail */
 } attempt;
 
 typedef struct outcome {
     pal_status status;
-    bool finite;   /* the state is: that given if in place, else that returned */
-    bool poison;   /* output and state are */
-    bool moved;    /* the state given has changed */
+    bool finite;   /* the state is finite: in place the given one, else the returned one */
+    bool poison;   /* output and state are poison */
+    bool moved;    /* the given state has changed */
     int64_t asked; /* allocations asked for */
 } outcome;
 
@@ -274,9 +274,9 @@ static void fill(const pal_array *x, double value)
     for (int64_t i = 0; i < pal_array_count(x); i++) ((double *)x->data)[i] = value;
 }
 
-/* PAL_CHECK=numerics says of an in-place call what it says of the functional one, though the state
- * it read is overwritten by then: finite numbers that overflow in state and output are an error, a
- * NaN among the tokens is data. */
+/* PAL_CHECK=numerics reports the same for an in-place call as for the functional one, although the
+ * state that it read has been overwritten. Finite numbers that overflow in state and output are an
+ * error. A NaN among the tokens is data. */
 START_TEST(in_place_is_checked)
 {
     static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
@@ -311,8 +311,9 @@ START_TEST(in_place_is_checked)
 }
 END_TEST
 
-/* An in-place call that finds no memory leaves the state as it was and returns poison. Each of its
- * allocations fails in turn: with all that follow, or alone, when there may be another way. */
+/* An in-place call without enough memory leaves the state as it was and returns poison. Each of its
+ * allocations fails in turn: with all that follow, or only this one, in which case the call may
+ * succeed in another way. */
 START_TEST(in_place_without_memory)
 {
     static const pal_rule_mode mode[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
@@ -350,9 +351,9 @@ static pal_tensor ones(pal_tape *tape, pal_shape shape)
 typedef struct wrong {
     const char *rule, *option;
     pal_rule_opts opts;
-    bool A_log, dt_bias, state; /* which of these are given besides */
+    bool A_log, dt_bias, state; /* which of these are given too */
     bool kept;                  /* the state outlives the tape */
-    bool gradients;             /* are on */
+    bool gradients;             /* gradients are on */
 } wrong;
 
 static const wrong wrongs[] = {

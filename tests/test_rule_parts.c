@@ -1,6 +1,6 @@
 /*
- * test_rule_parts.c - a rule on parts: a segment of a sequence as one map of the state, arguments
- * that are views of one tensor, and heads too wide for the kernels.
+ * test_rule_parts.c - a segment of a sequence as one map of the state, arguments that are views of
+ * one tensor, and heads too wide for the kernels.
  */
 #include "layers/rules/fused/fused.h"
 #include "tests/support/inputs.h"
@@ -12,7 +12,7 @@
 
 static const double F64 = 1e-10, F32 = 1e-5;
 
-/* Inputs of a rule by what they are: Mamba-2 calls them Cm, Bm and x. */
+/* Indices of the inputs that are q, k and v. Mamba-2 calls them Cm, Bm and x. */
 static int query(int rule) { return rule == RULE_mamba2 ? 4 : 0; }
 static int key(int rule) { return rule == RULE_mamba2 ? 3 : 1; }
 static int value(int rule) { return rule == RULE_mamba2 ? 0 : 2; }
@@ -40,7 +40,7 @@ static bool has_options(int rule, const rule_problem *p)
            !(p->decay == DECAY_ACTIVATION && rule >= RULE_deltanet);
 }
 
-/* The inputs of the fused operation. The state is none of the map's. */
+/* The inputs of the fused operation, without a state. */
 static void operands(int rule, const pal_tensor in[RULE_INPUTS], const pal_rule_opts *opts,
                      pal_tensor out[PAL_RULE_INPUTS])
 {
@@ -55,7 +55,7 @@ static void operands(int rule, const pal_tensor in[RULE_INPUTS], const pal_rule_
     }
 }
 
-/* The distance of M S + N from ref, with M [..,K,K] or its transpose for each lane. */
+/* The distance of M S + N from ref, with M [..,K,K] of each lane, or its transpose. */
 static double map_error(const pal_array *M, bool transposed, const pal_array *S, const pal_array *N,
                         const pal_array *ref)
 {
@@ -117,9 +117,9 @@ static run_result segment_map(const rule_problem *p, int rule, const pal_array *
     return r;
 }
 
-/* The tokens of a sequence, one after the other in mode chunk, are the map S -> M S + N that
- * pal_rule_map gives, and the gradient of the initial state is M^T dS + n, with the n that
- * pal_rule_map_back gives of dO. M, N and n are the same bits on any number of threads. */
+/* The tokens of a sequence in mode chunk are the map S -> M S + N of pal_rule_map. The gradient of
+ * the initial state is M^T dS + n, with n from pal_rule_map_back of dO. M, N and n have the same
+ * bits on any number of threads. */
 START_TEST(segment_is_a_map)
 {
     static const int threads[] = {1, 2, 16};
@@ -147,17 +147,19 @@ END_TEST
 
 /* ---- Views of one tensor ---- */
 
-/* How q, k and v of a call are made from the tensors that are its inputs. */
+/* How the arguments q, k and v are made from the tensors that are the inputs of a test. */
 typedef struct views {
     const rule_problem *p;
     int rule;
     pal_rule_mode mode;
     bool copied; /* the reference: each argument has memory of its own */
-    /* Two of them are one tensor, the second view some way along an axis behind the first. */
+    /* Two of them are views of one tensor. The second view begins `shift` behind the first, along
+     * an axis. */
     int first, second, axis;
     int64_t shift;
-    bool time_major; /* that tensor lies as [T,B,..] */
-    /* Or all three are channels of one: heads blocks of these widths, and a few unused ones. */
+    bool time_major; /* that tensor is [T,B,..] in memory */
+    /* Or all three are channels of one tensor: `heads` blocks of these widths, and a few unused
+     * channels. */
     int64_t heads, width[3];
     bool computed; /* it is the result of an operation, not a leaf */
 } views;
@@ -204,8 +206,8 @@ static void projected(const void *context, const pal_tensor *in, pal_tensor *out
     call_rule(s, all, out);
 }
 
-/* The views against copies, and on 2 and 16 threads against one: so many times in mode chunk, and
- * twice in mode recurrent, which has the same backward. */
+/* Compares views with copies, and 2 and 16 threads with one. In mode chunk it does so `times`
+ * times; in mode recurrent, which has the same backward, twice. */
 static void check_views(views *s, run_fn *fn, const pal_array *x, int times, const char *name)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT};
@@ -237,7 +239,7 @@ static const struct overlap {
     const char *name;
     int axis;
     int64_t shift;
-    bool values; /* of k and v instead of q and k */
+    bool values; /* k and v overlap instead of q and k */
     bool time_major;
     rule_problem p;
 } overlaps[] = {
@@ -306,8 +308,8 @@ static const struct overlap {
 };
 enum { OVERLAPS = sizeof overlaps / sizeof *overlaps };
 
-/* Two arguments that overlap in memory: the tensor's gradient is that of copies, a sum in which no
- * thread loses what another adds, and in the same order on any number of threads. */
+/* Two arguments overlap in memory. The tensor's gradient equals that of copies. It is a sum in
+ * which no thread loses what another adds, and the order is the same on any number of threads. */
 START_TEST(overlapping_views)
 {
     const struct overlap *o = &overlaps[_i / RULES];
@@ -316,7 +318,7 @@ START_TEST(overlapping_views)
     s.first = o->values ? key(rule) : query(rule);
     s.second = o->values ? value(rule) : key(rule);
     s.time_major = o->time_major;
-    rule_problem wide = o->p; /* by the shift */
+    rule_problem wide = o->p; /* wider by the shift */
     int64_t *const size[] = {&wide.B, &wide.T, &wide.H, &wide.K};
     *size[o->axis] += o->shift;
     pal_array x[RULE_INPUTS], y[RULE_INPUTS], unused = {.dtype = PAL_F64};
@@ -338,7 +340,7 @@ END_TEST
 
 static const struct projection {
     const char *name;
-    bool by_head; /* channels of a head together: [B,T,H,K+K+V], else [B,T,H K + H K + HV V] */
+    bool by_head; /* [B,T,H,K+K+V] instead of [B,T,H K + H K + HV V] */
     bool computed;
     rule_problem p;
 } projections[] = {
@@ -362,8 +364,8 @@ static const struct projection {
 };
 enum { PROJECTIONS = sizeof projections / sizeof *projections, SPARE = 3 };
 
-/* q, k and v as slices of one tensor, as a fused projection gives them: its gradient is that of
- * copies, 0 in channels that nobody reads, and the same bits on any number of threads. */
+/* q, k and v are slices of one tensor, as from a fused projection. Its gradient equals that of
+ * copies, is 0 in channels that nobody reads, and has the same bits on any number of threads. */
 START_TEST(slices_of_a_projection)
 {
     const struct projection *o = &projections[_i / RULES];
@@ -393,7 +395,8 @@ END_TEST
 
 static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
 
-/* K or V above 512: modes chunk and recurrent say so, as does in_place, which needs one of them. */
+/* With K or V above 512, modes chunk and recurrent are errors, and so is in_place, which needs one
+ * of them. */
 START_TEST(too_wide_is_named)
 {
     static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_AUTO};

@@ -1,5 +1,5 @@
 /*
- * test_rule_properties.c - what holds for every rule whatever its numbers are, in every mode.
+ * test_rule_properties.c - properties that every rule has in every mode, whatever its numbers are.
  */
 #include "tests/support/rule_compare.h"
 
@@ -12,14 +12,14 @@ enum { MODES = sizeof modes / sizeof *modes };
 
 static const double F64 = 1e-10, F32 = 1e-5;
 
-/* Takes a value out of a comparison. */
+/* Removes a value from a comparison. */
 static void leave_out(run_result *r, int value)
 {
     free(r->value[value].data);
     r->value[value].data = NULL;
 }
 
-/* The output and the final state, bit for bit. */
+/* Whether output and final state have the same bits. */
 static bool same_outputs(const run_result *a, const run_result *b)
 {
     bool same = true;
@@ -93,7 +93,7 @@ static pal_rule_out run_piece(const piece *c, const pal_tensor *in, int i, pal_t
     return pal_rule_call(pal_rule_at(c->rule), part, rule_options(c->p, c->mode, part));
 }
 
-/* The rule on all tokens, and of its output those before the cut. */
+/* Runs the rule on all tokens, and returns its output up to the cut. */
 static void prefix(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const piece *c = context;
@@ -112,8 +112,8 @@ static void change_from(int64_t token, const rule_problem *p, pal_array *x)
     }
 }
 
-/* Tokens from t on change nothing before t: neither outputs nor, of a loss on those outputs, any
- * gradient (to which tokens from t on contribute nothing). Bit for bit. */
+/* Tokens from t on do not change a bit of what belongs to earlier tokens: their outputs, and the
+ * gradients of a loss on these outputs. To these gradients, tokens from t on contribute nothing. */
 START_TEST(causal)
 {
     static const int64_t cuts[] = {1, 16, 37, 64};
@@ -147,7 +147,7 @@ END_TEST
 
 /* ---- Chunks and pieces ---- */
 
-/* Chunks of 16, 32, 48, 64 and all T tokens: one result, and one gradient in both fused modes. */
+/* The chunk size changes neither the result nor the gradient, in both fused modes. */
 START_TEST(chunk_size_does_not_matter)
 {
     static const int64_t chunks[] = {32, 48, 64, 96, 256, 0};
@@ -181,9 +181,10 @@ static const rule_problem kept[] = {
 };
 enum { KEPT = sizeof kept / sizeof *kept };
 
-/* Which states are kept for backward changes no output, and in mode chunk no bit of a gradient:
- * those between are computed again by the same arithmetic. In mode recurrent they were made token
- * by token, and gradients agree up to rounding. */
+/* Which states are kept for backward does not change the outputs. In mode chunk it does not change
+ * a bit of a gradient either, because the states in between are computed again by the same
+ * arithmetic. In mode recurrent they were made token by token, so gradients agree up to
+ * rounding. */
 START_TEST(kept_states_do_not_matter)
 {
     static const int64_t every[] = {1, 2, 3, 4, 100, INT64_MAX, 0};
@@ -233,8 +234,8 @@ static void in_pieces(const void *context, const pal_tensor *in, pal_tensor *out
     out[0] = pal_concat(c->pieces, o, 1);
 }
 
-/* A sequence cut into pieces (one of them empty), each starting from the state of the one before,
- * is the whole. */
+/* A sequence in pieces (one of them empty), each of which starts from the state of the piece
+ * before, equals the whole sequence. */
 START_TEST(carried_state_is_whole)
 {
     static int64_t each[LONG + 1];
@@ -249,7 +250,7 @@ START_TEST(carried_state_is_whole)
     pal_array x[RULE_INPUTS];
     rule_draw(&p, rule, 3, x);
     for (int i = 0; i < 8; i++) {
-        if (mode == PAL_RULE_COMPOSED && i / 2 != 2) continue; /* slow, and no chunks to cut */
+        if (mode == PAL_RULE_COMPOSED && i / 2 != 2) continue; /* it is slow and has no chunks */
         piece c = cuts[i / 2];
         c.p = &p, c.rule = rule, c.mode = mode;
         run_setup s = {.fn = in_pieces,
@@ -267,7 +268,7 @@ START_TEST(carried_state_is_whole)
 }
 END_TEST
 
-/* Packed sequences are the sequences one by one. */
+/* Runs packed sequences one by one. */
 static void one_by_one(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const piece *c = context;
@@ -333,7 +334,7 @@ START_TEST(no_decay_is_decay_of_zero)
 }
 END_TEST
 
-/* A gradient is the same whether the others are wanted or not. */
+/* A gradient does not depend on which other gradients are wanted. */
 START_TEST(each_gradient_by_itself)
 {
     rule_problem p = {.B = 1, .T = 40, .H = 1, .HV = 2, .K = 20, .V = 12};
@@ -359,7 +360,7 @@ START_TEST(each_gradient_by_itself)
 }
 END_TEST
 
-/* k (Mamba-2: B) in place of q (C) as well: its gradient is the sum of the two. */
+/* k (Mamba-2: B) is also q (C), so its gradient is the sum of the two. */
 static void key_is_query(const void *context, const pal_tensor *in, pal_tensor *out)
 {
     const piece *c = context;
@@ -405,15 +406,16 @@ static const rule_problem threaded[] = {
 };
 enum { THREADED = sizeof threaded / sizeof *threaded };
 
-/* 1, 2, 3 and 16 threads: the same bits, also where there are fewer heads than threads, and where
- * many value heads (Mamba-2: heads of one group) add to the gradients of one key head. */
+/* 1, 2, 3 and 16 threads give the same bits. This includes problems with fewer heads than threads,
+ * and with many value heads (Mamba-2: heads of one group) that add to the gradients of one key
+ * head. */
 START_TEST(threads_change_no_bit)
 {
     static const int threads[] = {2, 3, 16};
     const rule_problem *p = &threaded[_i / RULES];
     int rule = _i % RULES;
     pal_array x[RULE_INPUTS];
-    if (p->gate_heads && rule != RULE_gdn2) return; /* have no others */
+    if (p->gate_heads && rule != RULE_gdn2) return; /* other rules have no such gates */
     rule_draw(p, rule, 3, x);
     for (int i = 0; i < 4 * ISAS; i++) {
         if (!test_isa(i / 4, p->name)) continue;
@@ -435,7 +437,7 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
-/* Mode auto is chunk or recurrent, and which of them depends on the length alone. */
+/* Mode auto is chunk or recurrent. Which one it is depends only on the length. */
 START_TEST(auto_goes_by_length)
 {
     static const int64_t lengths[] = {1, 2, 16, 63, 200};

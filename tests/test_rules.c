@@ -1,10 +1,8 @@
 /*
- * test_rules.c - the rules and modules through their cases: against loops, in every mode; each
- * variant is a test of its own.
- *
- * How the rules contain each other is in test_reductions.c, the kernels on hard inputs in
- * test_rule_kernels.c, what holds for all inputs in test_rule_properties.c, options in
- * test_rule_options.c, and limits in test_rule_limits.c.
+ * test_rules.c - runs the cases of the rules and modules, which compare them with loops in every
+ * mode; each variant is a test of its own. Other tests of rules are in test_reductions.c (how they
+ * contain each other), test_rule_kernels.c (hard inputs), test_rule_properties.c,
+ * test_rule_options.c and test_rule_limits.c.
  */
 #include "tests/support/case.h"
 

@@ -1,5 +1,5 @@
 /*
- * test_sample.c - drawing tokens: what is drawn how often, what never, and what is refused.
+ * test_sample.c - drawing tokens: which tokens are drawn, how often, and what is refused.
  */
 #include "layers/layers.h"
 #include "tests/support/loops.h"
@@ -19,7 +19,7 @@ static pal_tensor row(int64_t n, const double *logits)
     return pal_from(tape, PAL_F64, PAL_SHAPE(n), logits);
 }
 
-/* How often each is drawn. */
+/* Counts how often each token is drawn. */
 static void count_draws(pal_tensor t, pal_sample_opts opts, int count[MOST])
 {
     pal_rng rng = pal_rng_new(9, 0);
@@ -31,7 +31,7 @@ static void count_draws(pal_tensor t, pal_sample_opts opts, int count[MOST])
     }
 }
 
-/* Exactly the tokens of `set` are drawn, each as often as its weight says. */
+/* Exactly the tokens of `set` are drawn, each as often as its probability says. */
 static void check_set(int64_t n, const double *logits, pal_sample_opts opts, uint32_t set)
 {
     int count[MOST];
@@ -58,7 +58,7 @@ START_TEST(temperature)
     ck_assert(memcmp(&rng, &before, sizeof rng) == 0);
     ck_assert_int_eq(pal_sample(row(6, some), cold, &rng), 1);
     check_set(6, some, warm, 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5);
-    /* The first of equals, and infinity above all. */
+    /* Of equal logits the first is taken, and infinity is above all others. */
     ck_assert_int_eq(pal_sample(row(3, (double[]){NAN, 2, 2}), greedy, &rng), 1);
     int count[MOST];
     count_draws(row(4, (double[]){INFINITY, 5, INFINITY, NAN}), warm, count);
@@ -76,7 +76,7 @@ START_TEST(top_k)
 }
 END_TEST
 
-/* Probabilities 1/2, 1/4, 1/8, 1/16, 1/16 in another order, and five equal ones. */
+/* The probabilities are 1/2, 1/4, 1/8, 1/16, 1/16 in another order, or five equal ones. */
 START_TEST(top_p)
 {
     const double falling[] = {-4, -1, -3, -2, -4}, equal[] = {7, 7, 7, 7, 7};
@@ -97,13 +97,13 @@ START_TEST(top_p)
         check_set(5, falling, o, cases[i].falling);
         check_set(5, equal, o, cases[i].equal);
     }
-    /* What is no number takes no part. */
+    /* A NaN is never drawn. */
     check_set(6, some, (pal_sample_opts){.temperature = 1, .top_p = 0.999}, 0x2b);
     check_set(6, some, (pal_sample_opts){.temperature = 1, .top_p = 0.6}, 1 << 1 | 1 << 3);
 }
 END_TEST
 
-/* A large row: the set against one found by sorting. */
+/* On a large row, the set of tokens is compared with one that is found by sorting. */
 static int descending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -135,7 +135,7 @@ START_TEST(large_rows)
 }
 END_TEST
 
-/* Rows are drawn as they are one by one, whatever their strides. */
+/* Several rows, with any strides, give the tokens that they give one by one. */
 START_TEST(rows)
 {
     enum { B = 3, N = 4 };

@@ -1,5 +1,5 @@
 /*
- * test_schedule.c - every schedule at its corners and in between, and what is refused.
+ * test_schedule.c - every schedule at its corners and in between, and which settings are refused.
  */
 #include "optim/optim.h"
 
@@ -74,7 +74,7 @@ START_TEST(wsd_stays_and_falls_at_the_end)
     is(&s, 7, 0.8);
     is(&s, 9, 0.4);
     ck_assert(pal_schedule_lr(&s, 10) == 0.2);
-    s.decay_steps = 8; /* all that is left after the warm-up: a line */
+    s.decay_steps = 8; /* all steps after the warm-up decay, along a line */
     is(&s, 2, 1);
     is(&s, 6, 0.6);
     s.decay_steps = 0;
@@ -125,7 +125,7 @@ START_TEST(bad_ones_are_refused)
     refused(s, "decay_steps 9");
     s = good, s.decay_steps = -1;
     refused(s, "decay_steps -1");
-    /* What a kind does not read is not looked at. */
+    /* Fields that a kind does not use may have any value. */
     s = (pal_schedule){.lr = 1, .min_lr = 7, .steps = -5, .decay_steps = -5};
     ck_assert_int_eq(pal_schedule_check(&s, &error), PAL_OK);
     s = good, s.kind = PAL_LINEAR, s.decay_steps = 99;

@@ -1,5 +1,5 @@
 /*
- * test_tape.c - what the tape records and backward makes of it, through two operations of the
+ * test_tape.c - what the tape records and how backward uses it, through two operations of the
  * test's own. Parameters are in test_params.c, recomputed segments in test_recompute.c, wrong uses
  * in test_tape_errors.c.
  */
@@ -226,7 +226,7 @@ START_TEST(nothing_is_recorded_without_gradients)
     ck_assert_int_eq(pal_tape_memory(tape).ops, 0);
     ck_assert_int_eq(pal_backward(total(y)), PAL_EGRAD);
     pal_set_grad(tape, false);
-    pal_tape_reset(tape); /* leaves it as it is, for a decode loop */
+    pal_tape_reset(tape); /* gradients stay off, for a decode loop */
     x = pal_want_grad(leaf6());
     times(x, x);
     ck_assert_int_eq(pal_tape_memory(tape).ops, 0);
@@ -259,7 +259,7 @@ START_TEST(parameters_report_when_they_are_complete)
     for (int i = 0; i < 3; i++)
         w[i] = pal_fill(pal_param(params, names[i], PAL_F64, PAL_SHAPE(2, 3)), i + 1);
     pal_params_on_grad(params, note_ready, ready);
-    pal_tensor y = times(leaf6(), w[0]); /* a is complete last: it is read first */
+    pal_tensor y = times(leaf6(), w[0]); /* "a" is complete last, because it is read first */
     y = times(times(times(y, w[1]), w[2]), w[1]);
     ck_assert_int_eq(pal_backward(total(y)), PAL_OK);
     ck_assert_int_eq(nready, 3);
@@ -314,7 +314,8 @@ static void fourth_power(void *context, const pal_tensor *in, pal_tensor *out)
     out[0] = times(times(in[0], in[0]), times(in[0], in[0]));
 }
 
-/* A step with large leaves, a segment, a kept tensor; false as soon as something has failed. */
+/* A step with large leaves, a segment and a kept tensor. It returns a status that is not PAL_OK as
+ * soon as something fails. */
 static pal_status big_step(double *gradient)
 {
     pal_tape *t = pal_tape_new();
@@ -335,7 +336,7 @@ static pal_status big_step(double *gradient)
     return status;
 }
 
-/* Calls are counted by name while a profile is on, and its time is within that of the step. */
+/* While a profile is on, calls are counted and timed by name. */
 START_TEST(a_profile_counts_operations)
 {
     const pal_profile_line *line;

@@ -47,7 +47,8 @@ static pal_tensor leaf6(void)
 }
 static pal_tensor sum(pal_tensor x) { return pal_sum(x, PAL_ALL, false); }
 
-/* The result is poison, and one error was heard that says all of this; the tape starts anew. */
+/* The result is poison, and there was one error, whose text contains a, b and c. Then the tape is
+ * reset. */
 static void expect_status(pal_status status, const char *a, const char *b, const char *c)
 {
     ck_assert_int_eq(errors, 1);
@@ -94,7 +95,7 @@ START_TEST(handles_that_are_no_tensor_of_this_tape)
     pal_tape_free(other);
 
     pal_tensor w = pal_param(params, "w", PAL_F32, PAL_SHAPE(2));
-    /* No tape turns sticky where none is named. */
+    /* No operand is on a tape, so no tape becomes sticky. */
     pal_add(w, w);
     expect_status(PAL_EVALUE, "add:", "pal_on", NULL);
     pal_neg(PAL_NONE);
@@ -166,7 +167,7 @@ START_TEST(stale_tensors_are_named)
     pal_tensor y = pal_mul(leaf6(), x);
     expect_error(PAL_ESTALE, "mul: argument b is stale");
     ck_assert_int_eq(errors, 1);
-    pal_tensor z = pal_mul(y, y); /* sticky: quiet, poisoned */
+    pal_tensor z = pal_mul(y, y); /* the tape is sticky: no new error, poison */
     ck_assert_int_eq(errors, 1);
     ck_assert(pal_value(z).data == NULL);
     ck_assert_int_eq(pal_backward(z), PAL_ESTALE);
@@ -227,7 +228,7 @@ START_TEST(the_first_number_that_is_not_finite_is_named)
     unsetenv("PAL_CHECK");
     pal_tensor x = pal_want_grad(pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e200));
     pal_tensor bad = pal_full(checked, PAL_F64, PAL_SHAPE(3), NAN);
-    pal_tensor y = pal_mul(x, bad); /* NaN in, NaN out: data */
+    pal_tensor y = pal_mul(x, bad); /* a NaN from an input is data */
     ck_assert_int_eq(pal_tape_status(checked), PAL_OK);
     (void)y;
     pal_mul(x, x);
@@ -235,7 +236,7 @@ START_TEST(the_first_number_that_is_not_finite_is_named)
     pal_tape_reset(checked);
     x = pal_want_grad(pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e-200));
     pal_tensor big = pal_full(checked, PAL_F64, PAL_SHAPE(3), 1e200);
-    y = sum(pal_mul(pal_mul(x, big), big)); /* 1e200, and its gradient 1e400 */
+    y = sum(pal_mul(pal_mul(x, big), big)); /* y is finite, dx is 1e400 */
     ck_assert_int_eq(pal_backward(y), PAL_ENUMERIC);
     expect_error(PAL_ENUMERIC, "mul: backward makes a gradient of");
     pal_tape_free(checked);

@@ -1,6 +1,7 @@
 /*
- * test_tasks.c - rows of the synthetic tasks against solvers that know only the definitions, and
- * what texts and rows promise. The groups of the word problems are in test_tasks_groups.c.
+ * test_tasks.c - compares rows of the synthetic tasks with solvers that use only the definitions,
+ * and tests texts of tasks and the numbering of rows. The groups of the word problems are in
+ * test_tasks_groups.c.
  */
 #include "examples/tasks/tasks.h"
 #include "tests/support/loops.h"
@@ -20,7 +21,8 @@ static task *make(const char *text)
     return t;
 }
 
-/* A row, and the answers of a solver, which sees the tokens and where something is asked. */
+/* A row, and a solver that writes its answers. It sees the tokens and the places of the
+ * questions. */
 typedef struct row {
     const task *t;
     task_split split;
@@ -76,7 +78,7 @@ static void solve_mqar(const row *r, int64_t *answers)
     }
     const bool random = strstr(task_text(r->t), "filler=random") != NULL;
     for (int64_t k = 2 * n; k < r->p.len; k++) {
-        if (random ? !asks(r, k) : r->tokens[k] == 0) continue; /* a random one may be a key */
+        if (random ? !asks(r, k) : r->tokens[k] == 0) continue; /* a random filler may be a key */
         ck_assert(k % 2 == 0);
         for (int64_t i = 0; i < n; i++)
             if (r->tokens[2 * i] == r->tokens[k]) answers[k] = r->tokens[2 * i + 1], asked++;
@@ -95,8 +97,8 @@ START_TEST(mqar)
 }
 END_TEST
 
-/* One pair, so that a slot is drawn once: j has a share of j^(power-1). With 15 degrees of freedom
- * chi-square is above 45 once in 15000 draws of a right sampler. */
+/* With one pair a slot is drawn once, and slot j has a share of j^(power-1). For a correct sampler,
+ * chi-square with 15 degrees of freedom is above 45 once in 15000 times. */
 static double chi_square(const char *text, double power)
 {
     enum { SLOTS = 16, DRAWS = 4000 };
@@ -123,12 +125,12 @@ START_TEST(slots_follow_the_power_law)
 {
     ck_assert_double_lt(chi_square("mqar:pairs=1:len=34", 0.01), 45);
     ck_assert_double_lt(chi_square("mqar:pairs=1:len=34:power=1", 1), 45);
-    ck_assert_double_gt(chi_square("mqar:pairs=1:len=34", 0.3), 45); /* and the test can tell */
+    ck_assert_double_gt(chi_square("mqar:pairs=1:len=34", 0.3), 45); /* not any power */
 }
 END_TEST
 
-/* Slots are drawn for the pairs in their order, but not handed out in the order of the row: by
- * symmetry the first key of eight is asked before the second one half of the time. */
+/* Slots are drawn for the pairs in their order, but not handed out in the order of the row. So by
+ * symmetry the first of eight keys is asked before the second one half of the time. */
 START_TEST(keys_are_asked_in_any_order)
 {
     enum { DRAWS = 1000, PAIRS = 8 };
@@ -141,7 +143,7 @@ START_TEST(keys_are_asked_in_any_order)
         while (tokens[k] != tokens[0] && tokens[k] != tokens[2]) k++;
         before += tokens[k] == tokens[0];
     }
-    ck_assert_msg(abs(before - DRAWS / 2) < 5 * 16, "%d of %d", before, DRAWS); /* sd 16 */
+    ck_assert_msg(abs(before - DRAWS / 2) < 5 * 16, "%d of %d", before, DRAWS); /* deviation 16 */
     task_free(t);
 }
 END_TEST
@@ -152,7 +154,7 @@ static void solve_parity(const row *r, int64_t *answers)
 {
     const bool dense = r->split == TASK_TRAIN && strstr(task_text(r->t), "dense=true");
     int64_t n = r->p.len, sum = 0;
-    if (r->split == TASK_TRAIN) /* the last that is asked ends the row */
+    if (r->split == TASK_TRAIN) /* the last question ends the row */
         while (n > 0 && !asks(r, n - 1)) n--;
     ck_assert(r->split == TASK_TEST || (n >= 3 && n <= 20));
     for (int64_t i = 0; i < n; i++) {
@@ -186,7 +188,7 @@ static void solve_needle(const row *r, int64_t *answers)
     found = strstr(text, sentence);
     ck_assert_ptr_nonnull(found);
     ck_assert(found < question && strstr(found + 1, sentence) == NULL);
-    ck_assert(found == text || found[-1] == ' '); /* between words */
+    ck_assert(found == text || found[-1] == ' '); /* it begins a word */
     found += strlen(sentence);
     const int64_t size = (int64_t)strcspn(found, ".");
     const int64_t first = strstr(question, "It is: ") + 7 - text - 1;
@@ -194,7 +196,7 @@ static void solve_needle(const row *r, int64_t *answers)
     for (i = 0; i < size; i++) answers[first + i] = found[i];
 }
 
-/* The solver finds the one that is asked for; a text of several keys has them all. */
+/* The solver finds the needle that is asked for. A text with several keys contains all of them. */
 START_TEST(needles)
 {
     ck_assert_int_eq(check_rows("needle", solve_needle), 2 * ROWS * 4);
@@ -218,7 +220,7 @@ START_TEST(needles)
 }
 END_TEST
 
-/* A quarter of the needles lies in each quarter of the text, roughly. */
+/* About a quarter of the needles lies in each quarter of the text. */
 START_TEST(depths_are_uniform)
 {
     enum { LEN = 1200, DRAWS = 800 };
@@ -290,7 +292,7 @@ START_TEST(texts)
         again = make(whole);
         ck_assert_str_eq(task_text(again), whole);
         strtok(whole, ":");
-        while ((key = strtok(NULL, ":"))) { /* the help tells every key, and each default */
+        while ((key = strtok(NULL, ":"))) { /* the help has every key with its default */
             if (strncmp(key, "test_len=", 9) == 0 || strncmp(key, "test_pairs=", 11) == 0)
                 *strchr(key, '=') = '\0';
             ck_assert_msg(strstr(task_help(i), key) != NULL, "%s: no %s", task_help(i), key);
@@ -358,8 +360,7 @@ START_TEST(wrong_texts)
 }
 END_TEST
 
-/* A row is the same whatever batch it comes in, and another one for every seed, split and number.
- */
+/* A row does not depend on the batch that it is in. It differs for every seed, split and number. */
 START_TEST(rows_by_number)
 {
     enum { B = 6, LEN = 512 };

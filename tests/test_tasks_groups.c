@@ -1,6 +1,6 @@
 /*
  * test_tasks_groups.c - the groups of the word problems: the tables are groups, and rows follow the
- * permutations that their words name.
+ * permutations that their words stand for.
  */
 #include "examples/tasks/tasks.h"
 
@@ -18,12 +18,12 @@ static task *make(const char *text)
     return t;
 }
 
-/* Permutations by their words, as people read them: independent of the table. */
+/* Permutations read from their words, independently of the table. */
 typedef struct permutation {
     char image[8];
 } permutation;
 
-/* Reads one from the row that task_print writes: "[213: 321]" is token and target. */
+/* Reads a permutation from the row that task_print writes: "[213: 321]" is token and target. */
 static void read_words(const task *t, int64_t a, int64_t b, permutation *x, permutation *y)
 {
     char text[64] = "";
@@ -63,7 +63,7 @@ static void check_group(const char *name, int order, int n)
     task_free(t);
 }
 
-/* The products of two tokens are a table of the group: read from rows of length 2. */
+/* The products of two tokens, which are read from rows of length 2, are the table of a group. */
 static void check_axioms(const char *name, int order)
 {
     char text[64];

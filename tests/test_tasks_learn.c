@@ -1,5 +1,5 @@
 /*
- * test_tasks_learn.c - what learning and testing of the synthetic tasks promise.
+ * test_tasks_learn.c - learning and testing of the synthetic tasks.
  */
 #include "examples/tasks/save.h"
 #include "examples/lm/open.h"
@@ -47,8 +47,8 @@ static void leave(student s)
     task_free(s.t);
 }
 
-/* A model that has learned nothing guesses; one that always says one thing is right as often as
- * that is the answer, which the rows tell. */
+/* A model that has not learned guesses. A model that always gives the same answer is right as often
+ * as the rows have this answer. */
 START_TEST(scores)
 {
     enum { N = 300, LEN = 12 };
@@ -59,7 +59,8 @@ START_TEST(scores)
     ck_assert(score.accuracy > 0.1 && score.accuracy < 0.25);
     ck_assert(score.whole <= 0.01);
     ck_assert(fabs(score.loss - log(6)) < 0.3);
-    /* With a head of zeros all logits are 0: always element 0, and the loss of a guess. */
+    /* With a head of zeros all logits are 0. So the answer always is element 0, and the loss is
+     * that of a guess. */
     static int64_t tokens[N * LEN], targets[N * LEN];
     int64_t zeros = 0;
     pal_fill(pal_params_find(s.params, "lm_head.weight"), 0);
@@ -68,12 +69,12 @@ START_TEST(scores)
     score = task_test(s.t, s.lm, s.tape, 0, 1, N);
     ck_assert(fabs(score.accuracy - (double)zeros / (N * LEN)) <= 1e-12);
     ck_assert(fabs(score.loss - log(6)) <= 1e-6);
-    ck_assert(pal_set_grad(s.tape, true)); /* gradients are as they were before */
+    ck_assert(pal_set_grad(s.tape, true)); /* gradients are on, as before */
     leave(s);
 }
 END_TEST
 
-/* A row counts as a whole if every answer is right. */
+/* A row is right as a whole if every answer in it is right. */
 START_TEST(whole_rows)
 {
     student s = enrol("parity:test_len=5");
@@ -111,12 +112,12 @@ START_TEST(learning)
     ck_assert_double_lt(whole.scores[0].loss, 0.9 * log(2));
     ck_assert(!same_params(&a, &b));
     task_learn(c.t, c.params, c.lm, run, NULL, NULL);
-    ck_assert(same_params(&b, &c)); /* a run is a function of its arguments */
+    ck_assert(same_params(&b, &c)); /* a run depends only on its arguments */
     leave(a), leave(c);
     a = enrol(text);
     run.enough = 0.01; /* reached at the first look */
     ck_assert_int_eq(task_learn(a.t, a.params, a.lm, run, NULL, NULL).steps, 10);
-    /* A loss that is not finite is told, and changes nothing. */
+    /* A loss that is not finite is reported, and changes nothing. */
     c = enrol(text);
     pal_fill(pal_params_find(a.params, "lm_head.weight"), NAN);
     const task_result bad = task_learn(a.t, a.params, a.lm, run, NULL, NULL);
@@ -125,14 +126,14 @@ START_TEST(learning)
 }
 END_TEST
 
-/* Ends a run after its first look: by a signal, which the run has to see, or at once. */
+/* Ends a run after its first evaluation: by a signal, which the run has to notice, or at once. */
 static bool end_now(void *by_signal, const task_look *look)
 {
     (void)look;
     return *(bool *)by_signal && raise(SIGTERM) == 0;
 }
 
-/* Scores are those of the last look, and the updates that were made are those that are counted. */
+/* The scores are those of the last evaluation, and the counted updates are those that were made. */
 START_TEST(a_signal_ends_it)
 {
     student s = enrol("copy:symbols=2:len=4"), ten = enrol("copy:symbols=2:len=4");
@@ -153,7 +154,7 @@ START_TEST(a_signal_ends_it)
 }
 END_TEST
 
-/* What a checkpoint says is enough to make task and model again. */
+/* A checkpoint contains enough to make task and model again. */
 START_TEST(checkpoints)
 {
     char folder[] = "/tmp/tasks-XXXXXX", path[64];
@@ -185,7 +186,7 @@ END_TEST
 
 int main(void)
 {
-    pal_set_threads(1); /* models of this size only wait for a team, and on a busy machine long */
+    pal_set_threads(1); /* such small work is faster on one thread */
     Suite *s = suite_create("tasks_learn");
     TCase *tc = tcase_create("tasks_learn");
     tcase_set_timeout(tc, 60);

@@ -1,5 +1,6 @@
 /*
- * test_tensor.c - shapes, views, fills, copies and conversions against loops over pal_array_get.
+ * test_tensor.c - compares shapes, views, fills, copies and conversions with loops over
+ * pal_array_get.
  */
 #include "tensor/internal.h"
 
@@ -20,7 +21,7 @@ static bool next_index(const pal_array *a, int64_t *index)
     return false;
 }
 
-/* dst == convert(src) at every index, where src has dst's shape. */
+/* dst equals the converted src at every index; both have the same shape. */
 static void assert_same(const pal_array *dst, const pal_array *src)
 {
     int64_t index[PAL_MAX_DIMS] = {0};
@@ -102,7 +103,8 @@ START_TEST(reshape_follows_row_major_order)
     ck_assert_int_eq(pal_array_reshape(&a, PAL_SHAPE(1, 24, 1), &b, NULL), PAL_OK);
     ck_assert_int_eq(b.stride[1], 1);
 
-    /* Axes that are one run may be regrouped though the whole is not contiguous. */
+    /* Axes that together are contiguous can be regrouped, although the whole array is not
+     * contiguous. */
     int axes[] = {1, 2, 0};
     ck_assert_int_eq(pal_array_permute(&a, axes, &b, NULL), PAL_OK); /* [3,4,2] */
     ck_assert_int_eq(pal_array_reshape(&b, PAL_SHAPE(2, 6, 1, 2), &c, NULL), PAL_OK);

@@ -1,12 +1,13 @@
 /*
- * attention.c - softmax attention: checks, and the text composed from generic operations.
+ * attention.c - softmax attention: the checks, and the form that is composed of generic operations.
  */
 #include "layers/attention/attention_op.h"
 #include "layers/parts.h"
 
 #include <math.h>
 
-/* One sequence, or a batch of them; as many heads in k and v as in q. */
+/* o [B,T,H,D] = softmax(scale q k^T) v for one sequence, or a batch of them. k and v have as many
+ * heads as q. */
 static pal_tensor compose(pal_tensor q, pal_tensor k, pal_tensor v, const pal_attention_call *o)
 {
     pal_tape *tape = pal_tape_of(q.node);
@@ -23,7 +24,7 @@ static pal_tensor compose(pal_tensor q, pal_tensor k, pal_tensor v, const pal_at
     return pal_transpose(pal_matmul(weights, v), 1, 2); /* [B,T,H,D] */
 }
 
-/* Packed sequences one by one. */
+/* Calls compose for each packed sequence. */
 static pal_tensor compose_packed(pal_frame *f, const pal_tensor in[3], const pal_attention_call *o,
                                  int64_t sequences, const int64_t *offsets)
 {

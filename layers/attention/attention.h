@@ -2,15 +2,18 @@
  * attention.h - the kernels of softmax attention: their arguments, and their table.
  *
  * A lane is one kv head of one sequence, with the G query heads that read it. Positions count from
- * the sequence's first key; query t of T stands at position S - T + t. Work is cut into blocks of
- * PAL_ATTENTION_KEYS keys, which begin at multiples of that, and of queries of one head. For a
- * block of queries in memory (pal_queries) and a block of keys (pal_keys):
+ * the sequence's first key; query t of T is at position S - T + t. Work is cut into blocks of
+ * PAL_ATTENTION_KEYS keys, each of which begins at a multiple of that number, and blocks of queries
+ * of one head. The kernels take a block of queries (pal_queries) and a block of keys (pal_keys):
  *
- *     absorb   S = Q K^T; the running maximum m, sum l and output O of softmax(S) V
+ *     absorb   S = Q K^T; updates the running maximum m, sum l and output O of softmax(S) V
  *     pair     P = exp(S - lse), dS = P*(dO V^T - delta); dV += P^T dO, dK += dS^T Q, dQ += dS K
  *
- * Buffers are rows of `ld` elements, with zeros past D. Only the transposed blocks are panels of a
- * few keys: [keys / panel][Dp][panel].
+ * Here lse is log sum exp S, and delta is <dO, O>, both by query. Buffers are rows of `ld`
+ * elements, with zeros past D. Only the transposed blocks consist of panels of a few keys, and have
+ * the shape
+ *
+ *     [keys / panel][Dp][panel]
  */
 #ifndef PAL_ATTENTION_H
 #define PAL_ATTENTION_H
@@ -20,8 +23,8 @@
 enum { PAL_ATTENTION_KEYS = 64 }; /* keys in a block: a multiple of every panel */
 
 typedef struct pal_attention_shape {
-    int64_t D, Dp, ld; /* head width; rounded up to whole panels; from row to row of a buffer */
-    int64_t keys_ld;   /* from row to row of P and dS */
+    int64_t D, Dp, ld; /* head width; rounded up to whole panels; distance of rows in a buffer */
+    int64_t keys_ld;   /* distance of rows in P and dS */
     int64_t window;    /* how many of the last keys a query sees; at most the number of keys */
     double scale;      /* of q */
 } pal_attention_shape;
@@ -56,10 +59,11 @@ typedef struct pal_attention_table {
                        const void *lse, pal_queries *x);
     /* Adds to k->dK and dV if they are wanted, and to x->dQ if that is. */
     void (*pair)(const pal_attention_shape *s, pal_keys *k, pal_queries *x);
-    /* to += factor times `count` rows of a buffer. */
+    /* to += factor * `count` rows of a buffer. */
     void (*add)(const pal_attention_shape *s, int64_t count, const void *rows, double factor,
                 pal_rows to);
-    /* A row of n channels turned by n / 2 angles (pal_rotary); add: y += that. */
+    /* y = a row x of n channels, rotated by n / 2 angles (pal_rotary), or rotated back. With `add`
+     * it is added to y. */
     void (*rotate)(int64_t n, const void *cosines, const void *sines, bool back, pal_rows x,
                    pal_rows y, bool add);
 } pal_attention_table;

@@ -14,7 +14,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Measured, as PAL_ATTENTION_KEYS: queries of a block, forward of all heads of a group. */
+/* Sizes of blocks, which were measured, as PAL_ATTENTION_KEYS was. ROWS counts the queries of a
+ * block in forward over all heads of a group. */
 enum { KEYS = PAL_ATTENTION_KEYS, ROWS = 128, LEAST_ROWS = 16, BACK_ROWS = 64 };
 
 PAL_KERNEL_TABLES(pal_attention_table, attention);
@@ -75,7 +76,8 @@ static lane lane_of(const problem *p, int64_t sequence, int64_t head)
     const int64_t n = pal_sequence_length(&p->seq, sequence), past = p->S - p->seq.T;
     lane l = {n, n, pal_sequence_batch(&p->seq, sequence), head, 0, 0};
     l.query = l.key = pal_sequence_first(&p->seq, sequence);
-    /* Keys before the first query belong to the first sequence; not packed, to each. */
+    /* Keys before the first query belong to the first sequence if sequences are packed, else to
+     * each. */
     if (sequence > 0 && p->seq.offsets)
         l.key += past;
     else
@@ -83,7 +85,8 @@ static lane lane_of(const problem *p, int64_t sequence, int64_t head)
     return l;
 }
 
-/* Of q, o and their gradients from query t of the lane on; of k, v and theirs from key j on. */
+/* Rows of q, o or their gradients from query t of the lane on; and of k, v or theirs from key j
+ * on. */
 static pal_rows rows_of(const pal_array *x, const lane *l, int64_t head, int64_t t)
 {
     return pal_rows_at(x, l->batch, l->query + t, head);
@@ -100,7 +103,8 @@ static void *lse_of(const problem *p, const lane *l, int64_t head, int64_t t)
     return (char *)p->call->saved[0].data + (size_t)at * p->size;
 }
 
-/* The sequence of a block; *at is its first token there, which may be past the end. */
+/* Returns the sequence of a block. *at is the block's first token there, which may be past the
+ * end. */
 static int64_t find_block(const problem *p, int64_t block, int64_t tokens, int64_t rows,
                           int64_t *at)
 {
@@ -166,7 +170,7 @@ typedef struct back_space {
     void *dK, *dV, *dQ; /* dQ of a block, or of all queries of a lane */
 } back_space;
 
-/* So many queries in whole blocks. */
+/* The number of rows of whole blocks that hold so many queries. */
 static int64_t lane_rows(int64_t T) { return pal_round_up_count(T, BACK_ROWS); }
 
 static back_space carve_back(pal_carver *c, const problem *p, bool whole_lanes)
@@ -210,7 +214,7 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *
                         key_rows(p->call->in[2], l, first), k);
 }
 
-/* The block of keys from `first` on, if that is before `end`, for the cache. */
+/* The block of keys from `first` on, if that is before `end`, to be prefetched. */
 static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
 {
     pal_ahead a = {.rows = least(KEYS, end - first)};
@@ -256,7 +260,7 @@ static void forward(const pal_call *call)
     {
         pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
         forward_space f = carve_forward(&c, &p);
-        /* The last queries of a sequence see most and come first. */
+        /* The last queries of a sequence see most keys, so they are begun first. */
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < items; i++) {
             int64_t item = items - 1 - i, t;
@@ -300,8 +304,8 @@ static void hand_out_queries(const problem *p, const lane *l, int64_t head, int6
     if (d) p->table->add(&p->shape, count, rows, p->shape.scale, rows_of(d, l, head, t));
 }
 
-/* A block of keys with all queries that see one of them: dk and dv, and dQ [heads][lane_rows] if it
- * is not NULL. */
+/* dk and dv of a block of keys, from all queries that see one of them. It adds to dQ
+ * [heads][lane_rows] too if that is not NULL. */
 static void key_block(const problem *p, const lane *l, int64_t j, back_space *b, char *dQ)
 {
     const pal_call *call = p->call;
@@ -322,7 +326,7 @@ static void key_block(const problem *p, const lane *l, int64_t j, back_space *b,
     hand_out_keys(p, l, 2, j, b->keys.count, b->dV);
 }
 
-/* A block of queries with all keys that one of them sees: dq. */
+/* dq of a block of queries, from all keys that one of them sees. */
 static void query_block(const problem *p, const lane *l, int64_t head, int64_t t, back_space *b)
 {
     load_queries(p, l, head, t, &b->queries);
@@ -348,7 +352,7 @@ static void whole_lane(const problem *p, const lane *l, back_space *b)
                          dQ + (size_t)(g * all * p->shape.ld) * p->size);
 }
 
-/* Inside a parallel region: all key blocks, then all query blocks. */
+/* Runs inside a parallel region: all key blocks, then all query blocks. */
 static void by_blocks(const problem *p, back_space *b)
 {
     const pal_call *call = p->call;
@@ -358,7 +362,7 @@ static void by_blocks(const problem *p, back_space *b)
     if (!call->din[1] && !call->din[2]) keys = 0;
     if (!call->din[0]) queries = 0;
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < keys; i++) { /* the first keys are seen most */
+    for (int64_t i = 0; i < keys; i++) { /* the first keys are seen most, so they are begun first */
         int64_t j, sequence = find_block(p, i / p->HKV, p->S, KEYS, &j);
         lane l = lane_of(p, sequence, i % p->HKV);
         if (j < l.S) key_block(p, &l, j, b, NULL);

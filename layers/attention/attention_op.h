@@ -10,7 +10,7 @@ typedef struct pal_attention_call {
     int64_t window; /* at most the number of keys */
 } pal_attention_call;
 
-/* Of q, k, v and offsets, which pal_attention has checked. */
+/* The operation on q, k, v and offsets, which pal_attention has checked. */
 extern const pal_op pal_attention_op;
 
 #endif

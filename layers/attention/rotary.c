@@ -13,12 +13,12 @@ typedef struct rotary_opts {
     int64_t start, before; /* positions of the first sequence begin at start + before */
 } rotary_opts;
 
-enum { TOKENS = 64 }; /* of a block, between two positions whose angles are made afresh */
+enum { TOKENS = 64 }; /* tokens of a block; only its first angles are made by cos and sin */
 
 /* ---- Angles ---- */
 
-/* Angles of one thread: cosine and sine of the position at hand and of one step, in double, and as
- * the kernel wants them. */
+/* Memory of one thread, in double: cosine and sine of the angles of the current position and of one
+ * step. c and s are those of the position in the kernel's type. */
 typedef struct angles {
     double *cosine, *sine, *step_cosine, *step_sine;
     void *c, *s;
@@ -47,7 +47,7 @@ static void begin(angles *a, int64_t half, double base, int64_t position)
     }
 }
 
-/* Moves by one position. Within a block this costs a few roundings of a double. */
+/* Goes on by one position. Within a block this adds a few roundings of a double. */
 static void advance(angles *a, int64_t half)
 {
     for (int64_t c = 0; c < half; c++) {
@@ -96,7 +96,7 @@ static void turn_block(const pal_call *call, const pal_array *x, const pal_array
     }
 }
 
-/* y = x turned, or y += x turned back. */
+/* y = x rotated, or y += x rotated back. */
 static void turn(const pal_call *call, const pal_array *x, const pal_array *y, bool back)
 {
     const rotary_opts *o = call->opts;

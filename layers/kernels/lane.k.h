@@ -1,4 +1,4 @@
-/* lane.k.h - a token's channels in and out of memory of any strides. */
+/* lane.k.h - reads and writes a token's channels in memory with any strides. */
 #ifndef PAL_LANE_K_H
 #define PAL_LANE_K_H
 
@@ -17,8 +17,9 @@ static __attribute__((noinline)) const R *copy_row(const R *x, int64_t step, int
     return room;
 }
 
-/* The n channels of token t as whole vectors up to `padded`, zeros past the end: where they lie if
- * they can be read so, else copied into room. Read them by loadu. */
+/* Returns the n channels of token t as whole vectors up to `padded`, with zeros from n on. It
+ * returns their own memory if this can be read so, and a copy in `room` otherwise. Read the result
+ * by loadu, because it may be unaligned. */
 INLINE const R *get_row(const pal_rows *x, int64_t t, int64_t n, int64_t padded, R *room)
 {
     const R *row = (const R *)x->data + t * x->step;
@@ -26,7 +27,7 @@ INLINE const R *get_row(const pal_rows *x, int64_t t, int64_t n, int64_t padded,
 }
 INLINE V loadu(const R *x) { return (V) * (const VU *)x; }
 
-/* from [n] over, or added to, the channels of token t. */
+/* Writes from [n] to the channels of token t, or adds it to them. */
 static inline void put_row(const pal_rows *x, int64_t t, int64_t n, bool add, const R *from)
 {
     R *to = (R *)x->data + t * x->step;

@@ -1,17 +1,18 @@
 /*
- * tiles.k.h - the vocabulary of the kernels of rules and attention: register-blocked products, dot
- * products of rows, transposes, asking for memory ahead of time, and a decay's exponential.
+ * tiles.k.h - the building blocks of the kernels of rules and attention: register-blocked products,
+ * dot products of rows, transposes, prefetching, and the exponential of a decay.
  *
- * BLIS is made for large matrices; on the 32 x 128 x 128 products of a chunk it reaches half of
- * what the registers can do, and it would want the triangles filled up. So a product here is a tile
- * of MR x NR vectors that stays in registers while the depth runs: MR broadcasts and NR loads feed
- * MR NR fused multiply-adds. AVX-512: 8 x 2 of 32 registers; AVX2 and base: 4 x 2 of 16, the eight
- * independent sums that two units of latency four need. Right operands and results are rows of
- * whole vectors, so nothing has a tail.
+ * BLIS is made for large matrices. On the 32 x 128 x 128 products of a chunk it reaches half of the
+ * peak rate, and triangular matrices would have to be filled up with zeros. So a product here is a
+ * tile of MR x NR vectors that stays in registers while the depth is summed. At each depth, MR
+ * broadcasts and NR loads serve MR NR fused multiply-adds. With AVX-512 the tile takes 8 x 2 of 32
+ * registers, with AVX2 and base 4 x 2 of 16. The latter are eight independent sums, which two units
+ * with a latency of four cycles need. Right operands and results are rows of whole vectors, so
+ * there is no remainder loop.
  *
- * Sums run along the depth in order, one fused multiply-add after the other, whatever the tile: an
- * element does not depend on how the work was divided. Triangles are cut exactly: no element of a
- * later token is read, so a NaN there cannot reach an earlier one.
+ * Sums go along the depth in order, one fused multiply-add after the other. So an element does not
+ * depend on how the work was divided. Triangles are cut exactly: no element of a later token is
+ * read, so a NaN there cannot reach an earlier token.
  */
 #ifndef PAL_TILES_K_H
 #define PAL_TILES_K_H
@@ -25,10 +26,10 @@ enum {
     MR = VBYTES == 64 ? 8 : 4,
     NR = 2,
     PANEL = NR * VL,
-    BLOCK = MR /* rows between two anchors of a channel-wise decay */
+    BLOCK = MR /* rows between two anchors of a decay by channel */
 };
 
-/* Vectors of a padded buffer: aligned and whole. */
+/* A vector of a padded buffer, which is aligned and consists of whole vectors. */
 INLINE V load(const R *x) { return (V) * (const VA *)(const void *)x; }
 INLINE void store(R *x, V v) { *(VA *)(void *)x = (VA)v; }
 
@@ -81,7 +82,8 @@ INLINE void tile_store(const tile *t, R *c, int64_t ld)
         for (int j = 0; j < NR; j++) store(c + r * ld + j * VL, t->sum[r][j]);
 }
 
-/* One step of the depth for rows first .. last - 1 and the first `cols` vectors of columns. */
+/* Adds the product at one depth to rows first .. last - 1 and the first `cols` vectors of
+ * columns. */
 INLINE void tile_step(tile *t, int first, int last, int cols, left x, const R *b)
 {
     V y[NR];
@@ -94,7 +96,8 @@ INLINE void tile_step(tile *t, int first, int last, int cols, left x, const R *b
     }
 }
 
-/* t += x b over `depth`; row d of b is at b + d * ld. */
+/* t += x b, summed over `depth`, for the first `cols` vectors of columns. Row d of b is at b + d *
+ * ld. */
 INLINE void tile_madd_cols(tile *t, int cols, left x, int64_t depth, const R *b, int64_t ld)
 {
     if (x.row == 1) /* the two forms address their broadcasts differently */
@@ -110,7 +113,7 @@ INLINE void tile_madd(tile *t, left x, int64_t depth, const R *b, int64_t ld)
     tile_madd_cols(t, NR, x, depth, b, ld);
 }
 
-/* The MR deep piece on the diagonal of a lower (upper) triangular left operand. */
+/* t += x b, where x is the MR x MR part on the diagonal of a lower (or upper) triangular matrix. */
 INLINE void tile_madd_lower(tile *t, left x, const R *b, int64_t ld)
 {
     UNROLL
@@ -122,7 +125,7 @@ INLINE void tile_madd_upper(tile *t, left x, const R *b, int64_t ld)
     for (int d = 0; d < MR; d++) tile_step(t, 0, d + 1, NR, left_at(x, 0, d), b + d * ld);
 }
 
-/* t += rows r .. r + MR of a lower (upper) triangular matrix x of n rows, times b. */
+/* t += x b for rows r .. r + MR - 1 of a lower (or upper) triangular matrix x of n rows. */
 INLINE void tile_triangle(tile *t, left x, bool upper, int64_t r, int64_t n, const R *b, int64_t ld)
 {
     if (!upper) {
@@ -143,7 +146,7 @@ static inline V element_numbers(void)
     return n;
 }
 
-/* Element i is the sum of the elements of x[i], i < VL. */
+/* Element i of the result is the sum of the elements of x[i], for i < VL. */
 INLINE V sums_of(const V *x)
 {
     V y[VL];
@@ -158,7 +161,7 @@ INLINE V sums_of(const V *x)
     return y[0];
 }
 
-/* y [cols][ldy] = transpose of x [rows][ldx]; both counts are multiples of VL. Swaps halves of
+/* y [cols][ldy] = transpose of x [rows][ldx]. rows and cols are multiples of VL. It swaps halves of
  * pairs of rows, then quarters, and so on. */
 static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx, R *y, int64_t ldy)
 {
@@ -171,8 +174,8 @@ static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx
             for (int h = VL / 2; h >= 1; h /= 2) {
                 UNROLL
                 for (int pair = 0; pair < VL / 2; pair++) {
-                    /* The rows without the bit h. A loop over all rows that skips the others makes
-                     * gcc 14 warn of their r + h. */
+                    /* r counts the rows without the bit h. For a loop over all rows that skips the
+                     * others, gcc 14 warns about r + h. */
                     const int r = pair + (pair & -h);
                     V first = first_halves(a[r], a[r + h], h);
                     a[r + h] = second_halves(a[r], a[r + h], h);
@@ -186,8 +189,8 @@ static inline void transpose(int64_t rows, int64_t cols, const R *x, int64_t ldx
 
 /* ---- Dot products of rows ---- */
 
-/* Rows of a matrix in panels, or of plain rows (then `panel` is PANEL): PANEL columns of row r of
- * panel j at x + r * row + j * panel. */
+/* Rows of a matrix in panels, or plain rows (then `panel` is PANEL). The PANEL columns of row r in
+ * panel j are at x + r * row + j * panel. */
 typedef struct strip {
     const R *x;
     int64_t row, panel;
@@ -224,8 +227,9 @@ INLINE void dots(strip a, strip b, int64_t panels, R *out, int64_t ld)
     for (int i = 0; i < DOTS; i++) out[i / DOT_COLS * ld + i % DOT_COLS] = s.r[i];
 }
 
-/* out[r][s] = <a_r, b_s> for r < rows, s < cols, and only what a lower triangle needs if asked for
- * (blocks that reach the diagonal are whole). rows and cols are multiples of 4. */
+/* out[r][s] = <a_r, b_s> for r < rows and s < cols. With `lower`, only the blocks that a lower
+ * triangle needs are computed; those on the diagonal are whole. rows and cols are multiples of
+ * 4. */
 static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, strip b,
                             int64_t panels, R *out, int64_t ld)
 {
@@ -239,15 +243,16 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
 
 /* ---- Looking ahead ---- */
 
-/* What is left to ask for of the rows of all arrays together, and how much of it at each step. */
+/* What is still to be prefetched of the rows of all arrays together, and how many rows at each
+ * step. */
 typedef struct ahead {
     const pal_ahead *a;
     int64_t array;
-    const char *at; /* the next row, of `rows` that its array still has */
+    const char *at; /* the next row; its array has `rows` left */
     int64_t rows, left, each;
 } ahead;
 
-/* Part `part` of `parts` of the rows, in so many steps. */
+/* Part `part` of `parts` of all rows, spread over `steps` calls of look_ahead. */
 static inline ahead ahead_of(const pal_ahead *a, int64_t part, int64_t parts, int64_t steps)
 {
     const int64_t all = a->arrays * a->rows;
@@ -263,8 +268,8 @@ static inline ahead ahead_of(const pal_ahead *a, int64_t part, int64_t parts, in
                    (count + steps - 1) / steps};
 }
 
-/* Four lines at a time: this runs between products, and its loop is a tenth of their instructions.
- */
+/* Prefetches `bytes` from `at` on. It takes four cache lines at a time, because this loop runs
+ * between products and is a tenth of their instructions. */
 INLINE void ask_row(const char *at, int64_t bytes)
 {
     for (; bytes > 192; bytes -= 256, at += 256) {
@@ -292,9 +297,9 @@ static inline void look_ahead(ahead *x)
 /* ---- A decay's exponential ---- */
 
 /*
- * e^x for x <= 0, within 2 ulp; 0 for -infinity, NaN for NaN. Shorter than vexp (simd_math.h): no
- * overflow, and below the normal numbers it is 0. What the bits of 2^n make of such an x is thrown
- * away, so nothing keeps it in range.
+ * e^x for x <= 0, within 2 ulp. It is 0 for -infinity and NaN for NaN. It is shorter than vexp
+ * (simd_math.h), because nothing overflows and results below the normal numbers are 0. For such an
+ * x the bits of 2^n are wrong, but the result is replaced by 0, so x needs no limit.
  */
 INLINE V exp_decay(V x)
 {

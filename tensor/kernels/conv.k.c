@@ -1,8 +1,12 @@
 /*
- * conv.k.c - one time step of a causal depthwise convolution, over channels.
+ * conv.k.c - one time step of a causal depthwise convolution with W taps, over n channels.
  *
- * The caller passes the rows of the W taps. So the kernels need not know about the rows before a
- * sequence, which come from a tail or are zero, nor about sequences that are packed together.
+ *     conv_row      y = f(bias + sum_j weight_j * x_j), or y += that; f is silu or nothing
+ *     d_conv_row    dweight_j += dy * x_j        dbias += dy
+ *
+ * The caller passes the rows x_j of the W taps. So the kernels need not know about sequences that
+ * are packed together, nor about the rows before a sequence. (Those come from a tail or are zero.)
+ * The usual W = 4 has a copy of the code in which W is a constant.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -16,7 +20,7 @@ typedef struct conv {
     bool silu, add;
 } conv;
 
-/* Channels i .. i+VL-1 of a row that ends at `end`. */
+/* Channels i .. i + VL - 1 of a row, as far as they are before `end`. */
 ALWAYS void conv_part(const conv *c, int64_t W, int64_t i, int64_t end, void *y)
 {
     V s = c->bias ? ld(c->bias, i, end) : (V){0};

@@ -1,6 +1,6 @@
 /*
  * map_backward.k.c - gradients of the functions of one operand: dx = dy f'(x). They are computed
- * from x or, where that is enough, from y = f(x).
+ * from x, or from y = f(x) if that is enough.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -93,7 +93,7 @@ void K(d_sigmoid)(int64_t n, const void *y, const void *dy, void *dx)
     }
 }
 
-/* For x > 20 softplus is x itself. */
+/* For x > 20 softplus(x) is computed as x, so its derivative is 1. */
 void K(d_softplus)(int64_t n, const void *x, const void *dy, void *dx)
 {
     for (int64_t i = 0; i < n; i += VL) {
@@ -102,8 +102,8 @@ void K(d_softplus)(int64_t n, const void *x, const void *dy, void *dx)
     }
 }
 
-/* s (1 + x (1 - s)) with s = sigmoid(x). x is limited to where s becomes 0 or 1, so that 0 is never
- * multiplied by infinity. */
+/* The derivative is s (1 + x (1 - s)) with s = sigmoid(x). x is limited to +-120 (f64: 760), where
+ * s is already 0 or 1, so that 0 is never multiplied by infinity. */
 void K(d_silu)(int64_t n, const void *x, const void *dy, void *dx)
 {
     for (int64_t i = 0; i < n; i += VL) {
@@ -122,8 +122,8 @@ void K(d_relu)(int64_t n, const void *x, const void *dy, void *dx)
     }
 }
 
-/* s + x s (1 - s) z' with s = sigmoid(z) and z = 2 sqrt(2/pi) (x + 0.044715 x^3). x is limited as
- * in d_silu. */
+/* The derivative is s + x s (1 - s) z' with s = sigmoid(z) and z = 2 sqrt(2/pi) (x + 0.044715 x^3).
+ * x is limited as in d_silu. */
 void K(d_gelu)(int64_t n, const void *x, const void *dy, void *dx)
 {
     for (int64_t i = 0; i < n; i += VL) {

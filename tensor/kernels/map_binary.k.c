@@ -1,6 +1,6 @@
 /*
- * map_binary.k.c - elementwise arithmetic and comparisons of two operands. All but pow are limited
- * by memory: each element needs 3 accesses.
+ * map_binary.k.c - elementwise arithmetic and comparisons of two operands. The speed of all but pow
+ * is limited by memory, because each element needs 3 accesses.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -67,7 +67,7 @@ void K(ge)(int64_t n, const void *a, const void *b, void *y)
     for (int64_t i = 0; i < n; i += VL) st(y, i, n, truth((VI)(ld(a, i, n) >= ld(b, i, n))));
 }
 
-/* Computing e^(b log a) would lose as many bits as the exponent has; libm does not. */
+/* This calls libm, because e^(b log a) would lose as many bits as the exponent has. */
 static inline R power(R a, R b)
 {
     return (R)(sizeof(R) == 4 ? powf((float)a, (float)b) : pow((double)a, (double)b));
@@ -94,8 +94,8 @@ void K(d_div_b)(int64_t n, const void *b, const void *y, const void *dy, void *d
 }
 
 /*
- * For b = 0 the result is constant, also at a = 0 where a^(b-1) is infinite. Both types compute in
- * double, because a^(b-1) may be out of a float's range when the gradient is not.
+ * da = dy b a^(b-1). For b = 0 it is 0, also at a = 0, where a^(b-1) is infinite. Both types
+ * compute in double, because a^(b-1) may be out of a float's range when the gradient is not.
  */
 void K(d_pow_a)(int64_t n, const void *a, const void *b, const void *dy, void *da)
 {

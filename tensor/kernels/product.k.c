@@ -1,8 +1,10 @@
 /*
- * product.k.c - small products of matrices, and of a matrix and a vector.
+ * product.k.c - small products C = alpha A B + beta C of A [m,k] and B [k,n] with any strides. m or
+ * n may be 1.
  *
- * The loops are plain C that the compiler makes vectors of. It may not reassociate a sum, so a dot
- * product is written as a fixed number of sums, which every instruction set adds up alike.
+ * The loops are plain C, and the compiler makes vector instructions of them. It may not change the
+ * order of a sum, so a dot product is written as SUMS sums. Every instruction set adds these up in
+ * the same way.
  */
 #include "tensor/kernels/kernels.k.h"
 
@@ -29,7 +31,7 @@ static void scale_row(const pal_product *p, R *row)
         for (int64_t j = 0; j < p->n; j++) row[j * p->csc] *= beta;
 }
 
-/* Row += x times a row of B. */
+/* row += x * y, where y is a row of B. */
 static void add_row(const pal_product *p, R x, const R *y, R *restrict row)
 {
     if (p->csb == 1 && p->csc == 1)

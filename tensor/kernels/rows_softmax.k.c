@@ -7,7 +7,7 @@
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
 
-/* Exponentials are added in blocks that stay in the first-level cache. */
+/* Exponentials are summed in blocks that fit into the first-level cache. */
 enum { BLOCK = 512 };
 
 /* sum e^(x - max) for a finite max, without storing the exponentials of the row. */
@@ -33,8 +33,8 @@ double K(logsumexp_row)(int64_t n, const void *x)
 }
 
 /*
- * The shift is a double, but the row may be float. Rounding a log-sum-exp of 100 to float would
- * change every result by 4e-6, so the rest of the shift is subtracted too.
+ * y = factor e^(x - shift). The shift is a double, but the row may be float. Rounding a log-sum-exp
+ * of 100 to float would change every result by 4e-6, so the rest of the shift is subtracted too.
  */
 void K(exp_row)(int64_t n, const void *x, double shift, double factor, void *y)
 {

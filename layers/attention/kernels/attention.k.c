@@ -2,16 +2,16 @@
  * attention.k.c - softmax attention by blocks, without a matrix of all pairs
  * (layers/attention/attention.h).
  *
- * Forward is 4 D flops a visible pair, backward 10 D, or 14 D where P and dS are made twice so that
- * key blocks and query blocks can be done apart. A block of 128 queries forward, of all heads of a
- * group together, reads the keys and values that it sees once: 8 D bytes a key in f32; backward
- * reads q, o and do once for each block of 64 keys, 12 D bytes a query. On a Zen 3 core in f32
- * with D = 64 that reaches 0.67 of the sgemm rate forward and 0.71 forward and backward
- * (docs/attention.md).
+ * Forward takes 4 D flops a visible pair. Backward takes 10 D, or 14 D if key blocks and query
+ * blocks are done separately, because P and dS are then computed twice. In forward a block has 128
+ * queries, of all heads of a group together. It reads the keys and values that it sees once: 8 D
+ * bytes a key in f32. Backward reads q, o and do once for each block of 64 keys: 12 D bytes a
+ * query. On a Zen 3 core in f32 with D = 64 this reaches 0.67 of the sgemm rate forward, and 0.71
+ * forward and backward (docs/attention.md).
  *
  * Triangles are cut exactly: a product never multiplies a pair that is not visible, not even by
- * zero, so a NaN in a token reaches only those that see it. Scores of such pairs are computed where
- * they share a tile with others, and dropped.
+ * zero. So a NaN in a token reaches only the tokens that see it. Scores of invisible pairs are
+ * computed if they share a tile with visible ones, and are then dropped.
  */
 #include "layers/attention/attention.h"
 #include "layers/kernels/lane.k.h"
@@ -20,7 +20,7 @@ enum { KEYS = PAL_ATTENTION_KEYS };
 
 /* ---- Blocks in and out ---- */
 
-/* to [..][ld] = factor times rows 0 .. rows - 1 of x, then zeros up to row `room`. */
+/* to [room][ld] = factor * rows 0 .. rows - 1 of x, then zeros. */
 static void read_block(const pal_attention_shape *s, const pal_rows *x, int64_t rows, int64_t room,
                        R factor, R *to)
 {
@@ -32,7 +32,7 @@ static void read_block(const pal_attention_shape *s, const pal_rows *x, int64_t 
         for (int64_t c = 0; c < s->Dp; c += VL) store(to + r * s->ld + c, (V){0});
 }
 
-/* Rows x [KEYS] as panels. */
+/* panels = the transpose of the rows x [KEYS][Dp]. */
 static void turn_block(const pal_attention_shape *s, const R *x, R *panels)
 {
     for (int64_t p = 0; p < KEYS; p += PANEL)
@@ -68,10 +68,12 @@ static void add_rows(const pal_attention_shape *s, int64_t count, const void *ro
 /* ---- Products of visible pairs ---- */
 
 /*
- * t += x b over depths from .. to - 1, where depth d is for rows d - above .. d + below - 1 only
- * and the left operand and b begin at depth `from`. Query i sees key j when i - w < j <= i: with
- * queries as rows and keys as depth, both counted from the tile's first row, that is above = 0 and
- * below = w; with keys as rows above = w - 1 and below = 1.
+ * t += x b over the depths from .. to - 1. The left operand and b begin at depth `from`. Depth d
+ * counts only for the rows d - above .. d + below - 1.
+ *
+ * Query i sees key j if i - w < j <= i. Rows and depth are counted from the tile's first row. If
+ * queries are rows and keys are depth, above = 0 and below = w. If keys are rows, above = w - 1 and
+ * below = 1.
  */
 INLINE void tile_band(tile *t, left x, int64_t from, int64_t to, int64_t above, int64_t below,
                       const R *b, int64_t ld)
@@ -91,7 +93,7 @@ INLINE void tile_band(tile *t, left x, int64_t from, int64_t to, int64_t above, 
                   left_at(x, 0, d - from), b + (d - from) * ld);
 }
 
-/* MR rows of x times the transposed block, for panels of keys from .. to - 1. */
+/* out = MR rows of x times the transposed block, for the panels of the keys from .. to - 1. */
 static inline void scores(const pal_attention_shape *s, const R *x, const R *panels, int64_t from,
                           int64_t to, R *out)
 {
@@ -102,8 +104,9 @@ static inline void scores(const pal_attention_shape *s, const R *x, const R *pan
     }
 }
 
-/* Columns of a block that the MR rows from position `row` on see: first .. end - 1 by any of them
- * (none if first >= end), and whether each of these is seen by all. */
+/* The columns of a block of keys that the MR rows from position `row` on see. At least one row sees
+ * each column of first .. end - 1; there are none if first >= end. `all` says whether all rows see
+ * all of these. */
 typedef struct visible {
     int64_t first, end;
     bool all;
@@ -124,7 +127,7 @@ static int64_t panel_up(int64_t c) { return (c + PANEL - 1) / PANEL * PANEL; }
 
 /* ---- Forward ---- */
 
-/* Below every score, and finite: minus infinity minus it is no NaN. */
+/* The first maximum. It is below every score, and finite because -infinity - (-infinity) is NaN. */
 static inline R least(void) { return pick(-1e38, -1e300); }
 
 static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
@@ -138,7 +141,7 @@ static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
     }
 }
 
-/* Puts -infinity over what row `row` does not see of columns from .. to - 1. */
+/* Columns from .. to - 1 that row `row` does not see become -infinity. */
 static inline void hide(const pal_attention_shape *s, const pal_keys *k, int64_t row, R *p,
                         int64_t from, int64_t to)
 {
@@ -154,8 +157,8 @@ static inline void hide(const pal_attention_shape *s, const pal_keys *k, int64_t
     }
 }
 
-/* Scores of MR rows become exp(score - maximum), the sums follow, and factor is what the output so
- * far is to be multiplied by. */
+/* Scores p of MR rows become exp(p - m), where m is the new maximum. l becomes the new sum, and
+ * factor[r] is what the output so far has to be multiplied by: exp(old m - new m). */
 static inline void weights(const pal_attention_shape *s, int64_t from, int64_t to, R *p, R *m, R *l,
                            R *factor)
 {
@@ -234,7 +237,8 @@ static void start_back(const pal_attention_shape *s, pal_rows q, pal_rows o, pal
     }
 }
 
-/* P and dS of MR rows, from Q K^T and dO V^T in their places. */
+/* P = exp(P - lse) and dS = P*(dS - delta) for MR rows. On entry P contains Q K^T and dS contains
+ * dO V^T. */
 static inline void differences(const pal_attention_shape *s, const R *lse, const R *delta,
                                int64_t from, int64_t to, R *P, R *dS)
 {
@@ -247,12 +251,12 @@ static inline void differences(const pal_attention_shape *s, const R *lse, const
         }
 }
 
-/* sum [KEYS] += x^T rows: x is P or dS, rows dO or Q. */
+/* sum [KEYS][ld] += weight^T rows. The weights are P or dS, and the rows dO or Q. */
 static inline void to_keys(const pal_attention_shape *s, const pal_keys *k, const pal_queries *x,
                            const R *weight, const R *rows, R *sum)
 {
     for (int64_t r = 0; r < k->count; r += MR) {
-        /* Queries that see a key of this tile. */
+        /* The queries first .. end - 1 see a key of this tile. */
         const int64_t row = k->first + r;
         int64_t first = row - x->first, end = row + MR - 1 + s->window - x->first;
         if (first < 0) first = 0;

@@ -2,17 +2,17 @@
  * backward.c - the backward pass of a fused rule, in either schedule.
  *
  * Forward kept the state before every n-th chunk. Backward goes over the chunks between kept
- * states, from the last to the first. It prepares them again, carries the state through them (which
- * gives S0 and U of each), carries dS back (which gives dX of each), and computes the gradients of
- * the inputs from both. Value heads that share a key head add to the same gradients, so one thread
- * computes all lanes of such a family, in order.
+ * states, from the last to the first. It prepares them again and carries the state through them,
+ * which gives S0 and U of each. Then it carries dS back, which gives dX of each, and computes the
+ * gradients of the inputs from both. Value heads that share a key head add to the same gradients,
+ * so one thread computes all lanes of such a family, in order.
  */
 #include "layers/rules/fused/fused.h"
 
 #include <omp.h>
 #include <string.h>
 
-/* What is known of one chunk between the steps. */
+/* The data of one chunk between the steps. */
 typedef struct slot {
     pal_chunk chunk;
     void *S0, *own_S0; /* the state before it: kept by forward, or computed here */
@@ -36,8 +36,8 @@ typedef struct problem {
 
 /* ---- Memory ---- */
 
-/* The numbers of a head, in the order of pal_head_grad.sums; and how many elements the gradient of
- * each has (0: the rule has no such number). */
+/* The operands with one value for each head, in the order of pal_head_grad.sums. sum_width says how
+ * many elements the gradient of each has; it is 0 if the rule has no such operand. */
 static const int by_head[] = {PAL_IN_A, PAL_IN_D, PAL_IN_A_LOG, PAL_IN_DT_BIAS};
 enum { BY_HEAD = sizeof by_head / sizeof *by_head };
 
@@ -59,7 +59,8 @@ static int64_t sum_count(const pal_fused *f)
 static problem problem_of(const pal_call *call, int team)
 {
     problem p = {.f = pal_fused_of(call, team)};
-    /* Families of lanes are independent; in a wave each thread gets a chunk of one family. */
+    /* Families of lanes are independent. In a wave each thread gets about one chunk of one
+     * family. */
     p.f.wave = pal_fused_wave(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
     p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
     p.count = sum_count(&p.f);
@@ -94,8 +95,8 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 
 /* ---- The four steps ---- */
 
-/* Which gradients of a lane are added to what is there: all except those that were not written yet.
- */
+/* Where the gradients of a lane go. They are added to what is there, except where nothing was
+ * written yet. */
 static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
 {
     pal_head_grad g = {.add = 0};
@@ -129,7 +130,7 @@ static void recompute(const problem *p, int64_t lane, int64_t first, int64_t cou
         bool kept = (first + i) % f->opts->every == 0;
         bool update = i + 1 < count && (first + i + 1) % f->opts->every != 0;
         void *S0 = kept ? pal_fused_state(f, lane, first + i) : s->own_S0, *S = S0;
-        if (update) { /* the scan moves the state on in place */
+        if (update) { /* the scan overwrites the state, so it gets a copy */
             S = next->own_S0;
             memcpy((char *)S + at, (char *)S0 + at, (size_t)(to - from) * size);
         }
@@ -217,7 +218,8 @@ static int64_t waves(const problem *p, int64_t lane)
     return (pal_fused_chunks(&p->f, lane / p->f.HV) + p->wave - 1) / p->wave;
 }
 
-/* While a wave is solved again: the rows its gradients go to. */
+/* Lists the rows that the gradients of a wave go to, to be prefetched while its U is computed
+ * again. */
 static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int64_t count,
                               slot *slots)
 {
@@ -229,8 +231,8 @@ static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int
     }
 }
 
-/* While dS is carried back over a wave of `count` chunks: what the next wave, w of lane `next`,
- * reads. */
+/* Lists the inputs of the next wave, which is wave w of lane `next`. They are prefetched while dS
+ * is carried back over this wave of `count` chunks. */
 static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
 {
     const pal_fused *f = &p->f;
@@ -246,7 +248,7 @@ static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t co
     }
 }
 
-/* Wave w of a lane; then comes wave next_w of lane next. */
+/* Does wave w of a lane. The next one will be wave next_w of lane `next`. */
 static void lane_wave(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
                       lane_space *l, const pal_chunk_back *space, double *sums)
 {
@@ -262,7 +264,7 @@ static void lane_wave(const problem *p, int64_t lane, int64_t w, int64_t next, i
     add_sums(p, count, l->slots, sums);
 }
 
-/* carry[i] is the gradient of the state of lane i of the group between two waves. */
+/* Does all lanes of a group. carry[i] is the gradient of the state of lane i between two waves. */
 static void group_lanes(const problem *p, pal_group g, lane_space *l, void **carry,
                         const pal_chunk_back *space, double *sums)
 {
@@ -325,7 +327,7 @@ static void wave_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, 
 {
     int64_t first, count;
     if (!wave_at(p, lane, r, &first, &count)) {
-        if (r == 0) { /* an empty sequence hands its gradient through */
+        if (r == 0) { /* the gradient of an empty sequence's state does not change */
             begin_lane(&p->f, lane, l->dS[0], panel, panel + 1);
             end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
         }
@@ -337,7 +339,7 @@ static void wave_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, 
     if (first == 0) end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
 }
 
-/* One chunk of a family of lanes. */
+/* Chunk i of the wave, for all lanes of a family. */
 static void wave_gradient(const problem *p, int64_t family, int64_t r, int64_t i, lane_space *l,
                           const pal_chunk_back *space)
 {
@@ -352,7 +354,7 @@ static void wave_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
     int64_t first, count;
     if (!wave_at(p, lane, r, &first, &count)) return;
     add_sums(p, count, l->slots, l->sums);
-    if (first) swap(&l->dS[0], &l->dS[p->wave]); /* the wave before goes on from it */
+    if (first) swap(&l->dS[0], &l->dS[p->wave]); /* the next round begins with it */
 }
 
 static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
@@ -411,7 +413,7 @@ static void hand_out_sums(const problem *p, const double *sums)
 typedef struct layout {
     double *sums;      /* of all lanes */
     lane_space *lanes; /* waves only */
-    size_t shared;     /* bytes of these; then come the threads' */
+    size_t shared;     /* bytes of sums and lanes; the memory of the threads follows */
     size_t each;       /* bytes of a thread */
 } layout;
 

@@ -9,7 +9,7 @@
 /* What a lane's chunks read and write. */
 typedef struct lane {
     pal_head head;
-    pal_rows o, before, after; /* the states as they are in tensors */
+    pal_rows o, before, after; /* the states in tensors, before and after the sequence */
 } lane;
 
 static lane lane_of(const pal_fused *f, int64_t i)
@@ -33,7 +33,8 @@ static void load_state(const pal_fused *f, const lane *l, void *S, int64_t from,
     panels(f, &l->before, S, from, to, l->before.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
 }
 
-/* One chunk on some panels, and the state before it kept if it is due. */
+/* Scans one chunk on panels from .. to - 1. Before that, it keeps the state if backward needs
+ * it. */
 static void scan(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, const pal_chunk *c,
                  void *S, int64_t from, int64_t to)
 {
@@ -55,7 +56,7 @@ static void prepare(const pal_fused *f, const lane *l, int64_t i, int64_t chunk,
 
 /* ---- Lanes by threads ---- */
 
-/* While this chunk is scanned: what the next one, of lane l, reads and writes. */
+/* Lists the rows of the next chunk, of lane l, to be prefetched while this chunk is scanned. */
 static void ask_ahead(const pal_fused *f, const lane *l, int64_t rows, int64_t chunk, pal_ahead *a)
 {
     *a = (pal_ahead){.rows = rows > 0 ? rows : 0};
@@ -67,7 +68,7 @@ static void ask_ahead(const pal_fused *f, const lane *l, int64_t rows, int64_t c
 /* Memory of one thread. */
 typedef struct thread_space {
     pal_chunk chunk;
-    char *S; /* the states of a group */
+    char *S; /* the states of a group of lanes */
 } thread_space;
 
 static thread_space carve_thread(pal_carver *c, const pal_fused *f)
@@ -179,8 +180,8 @@ static void by_waves(const pal_fused *f, lane_space *space)
 
 /* ---- Token by token ---- */
 
-/* The columns of the initial state where the kernel can read them: in place if they have the layout
- * of the result, else copied there. */
+/* Returns the columns of the initial state where the kernel can read them. They are used in place
+ * if they have the layout of the result; otherwise they are copied to the result. */
 static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, int64_t from,
                                  int64_t end)
 {
@@ -201,8 +202,8 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
     return l->after.data;
 }
 
-/* A single token is done before the state is in the caches, so decoding prefetches the next lane.
- */
+/* With a single token a lane ends before its state has been read into the caches. So decoding
+ * prefetches the state of the next lane. */
 static const void *next_state(const pal_fused *f, int64_t i)
 {
     if (pal_fused_length(f, i / f->HV) != 1 || i + 1 >= f->lanes) return NULL;
@@ -210,7 +211,7 @@ static const void *next_state(const pal_fused *f, int64_t i)
     return next.channel == 1 && next.step == f->shape.V ? next.data : NULL;
 }
 
-/* Some columns of a lane; all of them if states are kept. */
+/* Columns from .. to - 1 of a lane. They have to be all of its columns if states are kept. */
 static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, pal_chunk *c)
 {
     const void *next = next_state(f, i);
@@ -234,8 +235,8 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
 
 static void by_tokens(const pal_fused *f, char *scratch, size_t each)
 {
-    /* Divides the columns into whole groups; there is more than one item only if there are threads
-     * for it. */
+    /* The columns are divided into whole groups, but only if there are fewer lanes than threads and
+     * no states are kept. */
     int64_t groups = (f->shape.V + f->table->group - 1) / f->table->group;
     int64_t parts = f->lanes < f->team && !f->opts->records ? groups : 1;
     int64_t width = (groups + parts - 1) / parts * f->table->group;

@@ -47,10 +47,11 @@ typedef struct pal_fused {
     int team;
 } pal_fused;
 
-/* The problem of a call whose inputs begin with those of its rule (pal_rule_input), or with arrays
- * like them. */
+/* The problem of a call. Its inputs are those of its rule (pal_rule_input), perhaps with more
+ * behind them. */
 pal_fused pal_fused_of(const pal_call *call, int team);
-/* The input at a place and its gradient; NULL: there is none, or nobody wants it. */
+/* The input at a place, and its gradient. NULL: there is no such input, or nobody wants its
+ * gradient. */
 static inline const pal_array *pal_fused_in(const pal_fused *f, int place)
 {
     return f->at[place] < 0 ? NULL : f->call->in[f->at[place]];
@@ -59,15 +60,15 @@ static inline const pal_array *pal_fused_din(const pal_fused *f, int place)
 {
     return pal_fused_in(f, place) ? f->call->din[f->at[place]] : NULL;
 }
-/* At least this number of chunks: a multiple of opts->every, or the chunks of the longest sequence.
- */
+/* Rounds `chunks` up to a multiple of opts->every. The result is at most the chunks of the longest
+ * sequence. */
 int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
-/* The chunks of a lane in a wave. A pass divides its work over so many units: lanes, or families of
- * lanes that share gradients. It wants about `chunks` chunks at once. 0 if there are enough units.
- */
+/* The chunks of a lane in a wave. A pass divides its work over so many units, which are lanes, or
+ * families of lanes that share gradients. It wants about `chunks` chunks of all units at once. The
+ * result is 0 if there are enough units for the team. */
 int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks);
-/* How many families of `members` lanes a thread takes side by side. They are of one sequence. It is
- * at most PAL_SIDE lanes, unless one family is larger. */
+/* How many families of `members` lanes a thread takes side by side. All belong to one sequence.
+ * They are at most PAL_SIDE lanes, unless one family has more. */
 enum { PAL_SIDE = 8 };
 int64_t pal_fused_side(const pal_fused *f, int64_t members);
 /* The lanes of group `i` when `side` families are side by side, and how many groups there are. */
@@ -112,7 +113,7 @@ pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t la
 /* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
 pal_head pal_fused_head(const pal_fused *f, int64_t lane);
-/* The same rows from token t on. */
+/* The rows x from token t on. */
 static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
 {
     if (x.data) x.data = (char *)x.data + (size_t)(t * x.step) * f->size;

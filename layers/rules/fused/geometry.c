@@ -1,5 +1,5 @@
 /*
- * geometry.c - geometry and memory of a fused rule's problem.
+ * geometry.c - how the problem of a fused rule is divided, and where its data are.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -33,7 +33,7 @@ int64_t pal_fused_side(const pal_fused *f, int64_t members)
         PAL_SIDE / members < SIDE_BYTES / bytes ? PAL_SIDE / members : SIDE_BYTES / bytes;
     if (most > families) most = families;
     if (most < 1 || each < 1) return 1;
-    int64_t parts = (each + most - 1) / most; /* of a thread's share, all alike */
+    int64_t parts = (each + most - 1) / most; /* a thread's share is cut into parts of equal size */
     return (each + parts - 1) / parts;
 }
 
@@ -66,7 +66,7 @@ pal_fused pal_fused_of(const pal_call *call, int team)
     f.HV = v->shape[2], f.H = q->shape[2];
     f.seq = pal_sequences_of(pal_fused_in(&f, PAL_IN_OFFSETS), v->shape[0], v->shape[1]);
     f.lanes = f.seq.count * f.HV;
-    int64_t C = o->C; /* a few tokens need no room for a chunk, unless backward counts in chunks */
+    int64_t C = o->C; /* short inputs need no whole chunk, unless backward counts in chunks */
     if (o->recurrent && !o->records && f.seq.T < C) C = f.seq.T > 1 ? f.seq.T : 1;
     f.shape = (pal_rule_shape){.C = C,
                                .K = q->shape[3],
@@ -85,7 +85,8 @@ pal_fused pal_fused_of(const pal_call *call, int team)
         const char by = pal_rule_channels(o->rule, i);
         f.channels[i] = by == 'K' ? f.shape.K : by == 'V' ? f.shape.V : 1;
     }
-    /* Forward scans lanes; the team prepares a few chunks a thread between two barriers. */
+    /* Forward scans lanes. Between two barriers the team prepares about four chunks for each
+     * thread. */
     if (!o->recurrent) f.wave = pal_fused_wave(&f, f.lanes, 4 * team);
     return f;
 }

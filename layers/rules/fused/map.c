@@ -19,7 +19,7 @@
 typedef struct map_space {
     pal_chunk chunk;
     void *N, *M;   /* panels of V and of K columns */
-    void *nothing; /* Z of the identity: panels of zeros */
+    void *nothing; /* Z for the scan of the identity: panels of zeros */
 } map_space;
 
 static map_space carve_map(pal_carver *c, const pal_fused *f)

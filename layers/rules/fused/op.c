@@ -12,13 +12,13 @@
 /* Measured by bench/rules: see docs/kernels.md. */
 enum {
     KEEP_EVERY = 2,
-    KEEP_MOST = 1 << 20, /* beyond the chunks of any sequence */
-    SHORT = 8            /* sequences below this are done token by token */
+    KEEP_MOST = 1 << 20, /* more chunks than any sequence has */
+    SHORT = 8            /* sequences with fewer tokens are done token by token */
 };
 
 /* ---- The operation ---- */
 
-/* Bytes of a kept state divided into elements, so that it can be saved as a tensor. */
+/* The kept states [n,Kp,Vp] are saved as a tensor. */
 static pal_status keep_states(pal_call *call, const pal_fused *f)
 {
     const pal_rule_shape *s = &f->shape;
@@ -98,7 +98,8 @@ static bool all_finite(const pal_tensor in[PAL_RULE_INPUTS])
     return finite;
 }
 
-/* The checks of apply.c look at the inputs after the fact, when the state has been overwritten. */
+/* pal_apply looks at inputs only when a result is not finite. By then the state is overwritten, so
+ * finiteness is checked here, before and after the call. */
 static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_opts *o,
                               const pal_tensor in[PAL_RULE_INPUTS], pal_tensor state)
 {
@@ -135,7 +136,7 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
 /* Copies operands that share memory if different threads would write their gradients. */
 static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
 {
-    pal_tensor x[PAL_HEAD_ARGS + 1]; /* all that is given by token, and the state */
+    pal_tensor x[PAL_HEAD_ARGS + 1]; /* the operands by token, and the state */
     for (int i = 0; i <= PAL_HEAD_ARGS; i++) {
         const bool by_token = i < PAL_HEAD_ARGS;
         const int at = pal_rule_at_place(rule, by_token ? i : PAL_IN_STATE);

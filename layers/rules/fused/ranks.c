@@ -2,16 +2,20 @@
  * ranks.c - a rule on sequences that several ranks share: the state comes from earlier ranks, and
  * the gradient of the state comes from later ranks.
  *
- * The part of rank r is a map of the state, S_out = M_r S_in + N_r (map.c), and maps
- * compose: (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2). What comes into each part is the
- * composition of all maps before it, found by recursive doubling in ceil(log2 P) rounds. With its
- * initial state each rank then runs the ordinary rule. In backward the transposed maps, dS_in =
- * M_r^T dS_out + n_r, are composed from the last rank to the first in the same way, and each rank's
- * rule runs backward from the dS_out that it gets.
+ * The part of rank r is a map of the state (map.c), and maps compose:
  *
- * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map
- * is closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence
- * gets in, not even NaN.
+ *     S_out = M_r S_in + N_r        (M2, N2) o (M1, N1) = (M2 M1, M2 N1 + N2)
+ *
+ * The map into each part is the composition of all maps before it. It is found by recursive
+ * doubling in ceil(log2 P) rounds. With its initial state each rank then runs the ordinary rule.
+ *
+ * In backward the maps are transposed, dS_in = M_r^T dS_out + n_r, and composed in the same way,
+ * from the last rank to the first. Each rank's rule then runs backward from the dS_out that it
+ * gets.
+ *
+ * If a sequence begins in a part, no earlier state goes on, so its map is only N. Such a map is
+ * closed: its M may have to be sent, but nobody reads it. So no number of an earlier sequence gets
+ * in, not even NaN.
  */
 #include "autograd/ops/shape.h"
 #include "layers/rules/fused/fused.h"
@@ -21,7 +25,7 @@
 /* ---- Maps, and what is composed of all that come before ---- */
 
 typedef struct carry {
-    int64_t *closed; /* the head of a message of `bytes` bytes; then N, then M */
+    int64_t *closed; /* the beginning of a message of `bytes` bytes; N follows, then M */
     pal_array N, M;  /* [S,HV,K,V], [S,HV,K,K] */
     size_t bytes;
 } carry;
@@ -41,7 +45,7 @@ static carry carve_carry(pal_carver *c, const pal_array *state, int64_t sequence
     return x;
 }
 
-/* Of one scan: this rank's own map, and room for three more. */
+/* Memory of one composition: this rank's own map, and room for three more. */
 typedef struct carries {
     carry own, spare[3];
 } carries;
@@ -75,9 +79,9 @@ static void swap(carry **a, carry **b)
 }
 
 /*
- * The composition of the maps of all earlier ranks (back: of all later ranks, from the last one
- * on). NULL if there are none. Before the round of distance d it is that of the d - 1 nearest
- * ranks.
+ * Returns the composition of the maps of all earlier ranks. With `back` it is that of all later
+ * ranks, from the last one on. NULL: there are none. Before the round of distance d, `before` is
+ * the composition of the d - 1 nearest ranks.
  */
 static const carry *compose_before(const pal_comm *c, bool back, carries *x)
 {
@@ -112,7 +116,7 @@ static const carry *compose_before(const pal_comm *c, bool back, carries *x)
     return any ? before : NULL;
 }
 
-/* One sequence's part of x [S,..]: a range of axis 0. */
+/* Sequences first .. first + count - 1 of x [S,..]. */
 static pal_array sequences_of(const pal_array *x, int64_t first, int64_t count)
 {
     pal_array part = *x;
@@ -176,7 +180,8 @@ static void before_forward(const pal_call *call)
     copy(&first, &before->N);
 }
 
-/* A state that came from another rank is no input here: its gradient has already gone back. */
+/* The gradient of a state that came from another rank has already gone there (after_backward), so
+ * it is skipped here. */
 static void before_backward(const pal_call *call)
 {
     const before_opts *o = call->opts;
@@ -306,8 +311,8 @@ static void after_forward(const pal_call *call)
     copy(call->out[1], call->in[x.final]);
 }
 
-/* n of the first sequence, with the gradient that reached its final state here. It is all that this
- * rank gives to earlier ranks, except what comes from later ones. */
+/* n of the first sequence, plus M^T times the gradient that reached its final state here. Together
+ * with what comes from later ranks, this is what goes to earlier ranks. */
 static void own_gradient(const pal_call *call, void *zero, void *scratch, const pal_array *n)
 {
     const after_opts *o = call->opts;
@@ -339,7 +344,8 @@ static void own_gradient(const pal_call *call, void *zero, void *scratch, const 
     pal_rule_map_back_forward(&back);
 }
 
-/* Where the sequence began or ends, nothing goes through. */
+/* This rank's M^T. If the sequence begins or ends here, no gradient goes through, and the map is
+ * closed. */
 static void own_transpose(const pal_array *map, carry *own)
 {
     *own->closed = map == NULL;

@@ -1,24 +1,27 @@
 /*
  * channel.k.h - decay by channel: the matrices of a chunk and their gradients, for GDN-2 and KDA.
  *
- * p_rs = alpha_{s+1} ... alpha_r, with alpha = exp(g), is a vector over channels, another for each
- * pair of tokens. A pair far apart is split at an anchor between them, p_rs = rho_r kappa_s, so
- * that rows after the anchor meet rows before it in a product of two matrices; there is an anchor
- * before every BLOCK-th row, and pairs inside a block are done one by one. For the rows a .. a +
- * BLOCK - 1
+ * With alpha = exp(g), the decay from token s to token r is p_rs = alpha_{s+1} ... alpha_r. It is a
+ * vector with a number for each channel, and each pair of tokens has another one. Pairs inside a
+ * block of BLOCK rows are computed one by one. For all other pairs the decay is split at the first
+ * row a of the block of r, which is called the anchor: p_rs = rho_r kappa_s with
  *
- *     rho_r = alpha_a ... alpha_r        kappa_s = alpha_{s+1} ... alpha_{a-1} (s < a)
- *     kk = kappa*k
+ *     rho_r = alpha_a ... alpha_r                   r = a .. a + BLOCK - 1
+ *     kappa_s = alpha_{s+1} ... alpha_{a-1}         s < a
  *
- * and kappa moves on from anchor to anchor; at the chunk's end it is the tail. Every factor is a
- * product of alphas outward from its anchor, at most 1 and never a quotient or a difference of
- * sums: G may be -5000, and with it exp(-G) is infinite and exp(G_r - G_s) has no digits left. One
- * exponential an element serves for everything.
+ * Then the rows of a block and all rows before it form a product of two matrices, rho*q or rho*e
+ * and kk = kappa*k. From one anchor to the next, kappa is multiplied by the alphas in between. At
+ * the end of the chunk it is the tail.
  *
- * Cost of a token, in vector operations a channel vector: 16 for the exponential, 14 for its rows,
- * 5 for pairs of its block, C multiply-adds for pairs with earlier blocks, C / (2 BLOCK) to move
- * kappa; backward the same pairs cost 12 and 2 C. All of it is short loops over channels, so the
- * usual widths have copies in which the row length is a constant.
+ * All these factors are products of alphas, so they are at most 1. Quotients such as exp(G_r)
+ * exp(-G_s), with G the sum of g, would fail: G may be -5000, where exp(-G) is infinite. The
+ * difference G_r - G_s of two large sums has lost its digits. One exponential for each element of g
+ * is enough.
+ *
+ * The cost of one token, in vector operations for each vector of channels: 16 for the exponential,
+ * 14 for its rows, 5 for the pairs in its block, C multiply-adds for the pairs with earlier blocks,
+ * and C / (2 BLOCK) to move kappa. In backward the pairs cost 12 and 2 C. The loops over channels
+ * are short, so the widths 64 and 128 have copies of the code in which the width is a constant.
  */
 #ifndef PAL_CHANNEL_K_H
 #define PAL_CHANNEL_K_H
@@ -27,8 +30,8 @@
 
 /* ---- Rows ---- */
 
-/* Row r of q, k and e from token t + r. The erase gate is a row b, or, if that is NULL, the number
- * beta. */
+/* Writes row r of q, k and e from token t + r. The erase gate is the row b [Kp], or the number beta
+ * if b is NULL. */
 INLINE void token_row(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t r,
                       const pal_chunk *c, const R *b, R beta)
 {
@@ -52,7 +55,7 @@ INLINE void token_row(const pal_rule_shape *s, const pal_head *h, int64_t t, int
     }
 }
 
-/* The rows that no token fills. */
+/* Sets the rows of q, k and e after the last token to zero. */
 static inline void empty_rows(const pal_rule_shape *s, const pal_chunk *c)
 {
     const int64_t n = s->Kp;
@@ -65,8 +68,8 @@ static inline void empty_rows(const pal_rule_shape *s, const pal_chunk *c)
 
 /* ---- Anchors ---- */
 
-/* kk = kappa*k for all tokens before anchor a from what they were at the anchor before it. kappa
- * may be NULL. */
+/* Makes kk = kappa*k, and kappa unless it is NULL, for all tokens before anchor a. It starts from
+ * the values at the anchor before, a - BLOCK. */
 INLINE void move_anchor(int64_t n, const pal_chunk *c, int64_t a, R *kappa, R *kk)
 {
     const R *alpha = (const R *)c->alpha + (a - BLOCK) * n;
@@ -88,8 +91,9 @@ INLINE void move_anchor(int64_t n, const pal_chunk *c, int64_t a, R *kappa, R *k
     }
 }
 
-/* rq = rho*q and re = rho*e of block a. With gamma, the product of all alphas before it, also the
- * rows Qg = gamma*q and En = -gamma*e, and gamma goes on to the block's end. */
+/* rq = rho*q and re = rho*e, both [BLOCK][Kp], for the block that begins at a. If gamma is given,
+ * it is the product of all alphas before a. Then the rows Qg = gamma_r*q and En = -gamma_r*e of the
+ * block are written too, and gamma is multiplied by the block's alphas. */
 INLINE void from_anchor(int64_t n, const pal_chunk *c, int64_t a, R *rq, R *re, R *gamma)
 {
     const int64_t at = a * n;
@@ -115,10 +119,10 @@ INLINE void from_anchor(int64_t n, const pal_chunk *c, int64_t a, R *rq, R *re, 
 
 /* ---- T and A ---- */
 
-/* Column a + s of T and A for the rows of block a: p_rs k_s is carried from row to row. */
+/* Column a + s of T and A, for the rows of block a. p_rs k_s is kept from row to row. */
 INLINE void column_inside(int64_t n, int64_t C, const pal_chunk *c, int64_t a, int s)
 {
-    V sum[2 * BLOCK]; /* of A, then of T */
+    V sum[2 * BLOCK]; /* first those of A, then those of T */
     UNROLL
     for (int r = 0; r < 2 * BLOCK; r++) sum[r] = (V){0};
     const R *alpha = (const R *)c->alpha + a * n, *k = (const R *)c->k + (a + s) * n;
@@ -166,8 +170,9 @@ INLINE void matrices_of_width(int64_t n, int64_t C, pal_chunk *c)
     invert(C, T, c->inverse);
 }
 
-/* T and A of a chunk from q, k, e and alpha, the inverse, and the rows that meet the state. Kt is
- * kk until the last move makes it the tail's. */
+/* T and A of a chunk from q, k, e and alpha, then (I + T)^-1, gamma, and the rows Qg, En and Kt
+ * that are multiplied by the state. Kt serves as kk, because after the last move kappa is the
+ * tail. */
 static inline void channel_matrices(const pal_rule_shape *s, pal_chunk *c)
 {
     if (s->Kp == 64)
@@ -181,9 +186,13 @@ static inline void channel_matrices(const pal_rule_shape *s, pal_chunk *c)
 /* ---- Gradients ---- */
 
 /*
- * dq, de and dk come in as the products with the state; here they are weighed by the decay, and dg
- * begins with the paths that enter or leave the chunk through the state. `whole` [Kp] is the path
- * from S0 to S.
+ * dq, de and dk contain dO S0^T, dX S0^T and U dS^T (state_products). This multiplies them by the
+ * decay, and starts dg with the terms that contain the state before or after the chunk:
+ *
+ *     dq_r = gamma_r*dq_r        de_r = -gamma_r*de_r        dk_s = tail_s*dk_s
+ *     dg_t = whole + sum_{r>=t} (q_r*dq_r + e_r*de_r) + sum_{s<t} k_s*dk_s
+ *
+ * `whole` [Kp] is gamma_C*rowsum(dS*S0) (whole_path).
  */
 static inline void through_state(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
                                  const R *whole)
@@ -211,7 +220,8 @@ static inline void through_state(const pal_rule_shape *s, const pal_chunk *c, pa
     }
 }
 
-/* to [rows][Kp] = x times `depth` rows of b (plain rows), plus a second product if y.a is given. */
+/* to [rows][Kp] = x b, with `depth` rows in b. If y.a is given, y d is added. b and d are plain
+ * rows. */
 static inline void rows_product(const pal_rule_shape *s, int64_t rows, int64_t depth, left x,
                                 const R *b, left y, const R *d, R *to)
 {
@@ -224,8 +234,8 @@ static inline void rows_product(const pal_rule_shape *s, int64_t rows, int64_t d
         }
 }
 
-/* dq += rho*x and de += rho*y for the rows of block a, and dg_t gets what q and e of r >= t make of
- * it. */
+/* For the rows r of block a: dq_r += rho_r*x_r, de_r += rho_r*y_r, where x and y are dA kk and dT
+ * kk. For t in the block, dg_t += sum_{r>=t} (q_r*rho_r*x_r + e_r*rho_r*y_r). */
 static inline void gather_rows(const pal_rule_shape *s, const pal_chunk *c, int64_t a, const R *x,
                                const R *y, pal_chunk_back *b)
 {
@@ -251,7 +261,8 @@ static inline void gather_rows(const pal_rule_shape *s, const pal_chunk *c, int6
     }
 }
 
-/* dk += kappa*x for the tokens before anchor a, and dg_t gets what k of s < t makes of it. */
+/* For the tokens s before anchor a: dk_s += kappa_s*x_s, and dg_t += sum_{s<t} k_s*kappa_s*x_s for
+ * t < a. */
 static inline void gather_keys(const pal_rule_shape *s, const pal_chunk *c, int64_t a,
                                const R *kappa, const R *x, pal_chunk_back *b)
 {
@@ -269,7 +280,7 @@ static inline void gather_keys(const pal_rule_shape *s, const pal_chunk *c, int6
     }
 }
 
-/* Pairs of block a (rows) and all tokens before it, through the anchor a. */
+/* The gradients of all pairs of a token r of block a and a token s before it. */
 static inline void back_across(const pal_rule_shape *s, const pal_chunk *c, int64_t a,
                                pal_chunk_back *b)
 {
@@ -288,7 +299,7 @@ static inline void back_across(const pal_rule_shape *s, const pal_chunk *c, int6
     gather_keys(s, c, a, kappa, x, b);
 }
 
-/* Pairs inside block a, VL channels at a time. */
+/* The gradients of the pairs inside block a, for VL channels at a time. */
 static inline void back_inside(const pal_rule_shape *sh, const pal_chunk *c, int64_t a,
                                pal_chunk_back *b)
 {
@@ -317,7 +328,8 @@ static inline void back_inside(const pal_rule_shape *sh, const pal_chunk *c, int
                 dqr = vfma(x, kk, dqr);
                 der = vfma(y, kk, der);
                 dks[s] += m;
-                crossing = vfma(ks, m, crossing); /* M_rs for all s so far: they cross s + 1 */
+                crossing = vfma(ks, m, crossing); /* sum of M_rs up to this s: they all cross token
+                                                   * s + 1 */
                 dgs[s + 1] += crossing;
             }
             const V x = splat(dA[r * C + r]);
@@ -330,7 +342,7 @@ static inline void back_inside(const pal_rule_shape *sh, const pal_chunk *c, int
     }
 }
 
-/* dq, de, dk and dg. */
+/* Computes dq, de, dk and dg of a chunk from dO, dX, U, S0 and dS. */
 static inline void channel_gradient(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
                                     const void *S0, const void *dS)
 {

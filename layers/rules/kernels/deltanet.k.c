@@ -1,10 +1,9 @@
 /*
- * deltanet.k.c - DeltaNet: the delta rule by itself, without any decay.
+ * deltanet.k.c - DeltaNet: the delta rule without decay.
  *
  *     S <- (I - beta k k^T) S + beta k v^T                  o = scale S^T q
  *
- * All of p, gamma and tail are 1: T and A are products of rows as they are, and so are their
- * gradients.
+ * p, gamma and tail are all 1. So T, A and the gradients are plain products of rows.
  */
 #include "layers/rules/kernels/gate.k.h"
 

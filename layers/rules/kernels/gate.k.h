@@ -1,5 +1,6 @@
 /*
- * gate.k.h - the one gate beta of a head that erases and writes alike, for KDA and GDN.
+ * gate.k.h - the gate beta, one number a head and token, which scales both erase and write. KDA,
+ * GDN and DeltaNet have it.
  *
  *     e = beta k          z = beta v          dbeta = <de, k> + <dz, v>
  */
@@ -8,7 +9,7 @@
 
 #include "layers/rules/kernels/gradient.k.h"
 
-/* e and Z of a chunk, from c->k, v and beta. */
+/* Writes e and Z of a chunk. It reads c->k, v and beta. */
 static inline void scalar_gate(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     R room[s->Vp] __attribute__((aligned(64)));
@@ -25,7 +26,7 @@ static inline void scalar_gate(const pal_rule_shape *s, const pal_head *h, int64
     clear_panel_rows(s, c->rows, c->Z);
 }
 
-/* Hands out dv and dbeta, and completes dk: de and dk are rows, dz is b->dX. */
+/* Writes dv and dbeta, and adds beta*de to dk. de and dk are rows; dz is in b->dX. */
 static inline void scalar_gate_back(const pal_rule_shape *s, const pal_head *h, int64_t t,
                                     const pal_chunk *c, const pal_chunk_back *b,
                                     const pal_head_grad *to)

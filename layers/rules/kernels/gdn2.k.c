@@ -3,12 +3,13 @@
  *
  *     S <- (I - k (b*k)^T) diag(exp g) S + k (w*v)^T        o = scale S^T q
  *
- * Here: e = b*k, z = w*v, and db, dw. The decay is channel.k.h's, the state scan.k.c's.
+ * This file makes e = b*k and z = w*v, and the gradients of b and w. channel.k.h does the decay,
+ * and scan.k.c carries the state.
  */
 #include "layers/rules/kernels/channel.k.h"
 #include "layers/rules/kernels/gradient.k.h"
 
-/* The rows of a chunk, and Z. */
+/* Reads the tokens of a chunk: q, k, e, alpha and Z. */
 static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     R x[s->Vp] __attribute__((aligned(64))), y[s->Vp] __attribute__((aligned(64)));
@@ -38,7 +39,7 @@ void K(gdn2_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chu
     token_rows(s, true, c);
 }
 
-/* dk = de*b + what the products gave; db = de*k, over de. */
+/* dk += de*b. db = de*k, which overwrites de. */
 static void erase_gate_back(const pal_rule_shape *s, const pal_head *h, int64_t t,
                             const pal_chunk *c, pal_chunk_back *b, const pal_head_grad *to)
 {

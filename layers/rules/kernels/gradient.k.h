@@ -1,12 +1,14 @@
 /*
- * gradient.k.h - what every rule's gradient begins with: the products of a chunk with the state and
- * its gradient, and dA, dT.
+ * gradient.k.h - the part of the gradient that all rules share: products of a chunk with the state
+ * and its gradient, and dA and dT.
  *
  *     dA = lower(dO U^T)          dT = -strictly_lower(dX U^T)
- *     dO S0^T      dX S0^T      U dS^T            each [C][Kp]; the rules weigh them by the decay
+ *     dO S0^T      dX S0^T      U dS^T            each [C][Kp]; the rules multiply them by the
+ * decay
  *
- * The last three are computed as S0 dO^T and so on: then the state is read in its panels as it
- * lies, and only the small matrices are turned, before and after. 3 C K V + C^2 V multiply-adds.
+ * The last three are computed transposed, for example as S0 dO^T. So the state is read in the order
+ * in which its panels lie in memory, and only small matrices have to be transposed. The cost is 3 C
+ * K V + C^2 V multiply-adds.
  */
 #ifndef PAL_GRADIENT_K_H
 #define PAL_GRADIENT_K_H
@@ -61,7 +63,8 @@ static inline void state_products(const pal_rule_shape *s, pal_chunk_back *b, co
         for (int64_t i = 0; i < r; i++) dT[r * C + i] = -dT[r * C + i];
 }
 
-/* to [Kp] = gamma_C * rowsum(dS * S0): how S depends on S0 itself. */
+/* to [Kp] = gamma_C * rowsum(dS * S0). It is the part of dg, equal for all tokens, that comes from
+ * S = diag(gamma_C) S0 + ... */
 static inline void whole_path(const pal_rule_shape *s, const pal_chunk *c, const R *S0, const R *dS,
                               R *to)
 {
@@ -80,7 +83,8 @@ static inline void whole_path(const pal_rule_shape *s, const pal_chunk *c, const
     }
 }
 
-/* to += x y (and z w, if z.a) for a lower (upper) triangular x and plain rows y. */
+/* to += x y, and z w if z.a is given, where x and z are lower (or upper) triangular [C][C] and y
+ * and w are plain rows. */
 static inline void triangle_product(const pal_rule_shape *s, bool upper, left x, const R *y, left z,
                                     const R *w, R *to)
 {

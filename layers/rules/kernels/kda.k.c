@@ -6,7 +6,7 @@
 #include "layers/rules/kernels/channel.k.h"
 #include "layers/rules/kernels/gate.k.h"
 
-/* The rows of a chunk, and Z. */
+/* Reads the tokens of a chunk: q, k, e, alpha and Z. */
 static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     R room[s->Vp] __attribute__((aligned(64)));

@@ -15,7 +15,7 @@ static void inputs(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_ch
     read_keys(s, h, t, c);
     for (int64_t r = 0; r < s->C; r++) {
         const R dt = r < c->rows ? element(&h->in[PAL_G], t + r, 0) : 0;
-        g[r] = r < c->rows ? (R)h->A * dt : 0; /* A may be -infinity */
+        g[r] = r < c->rows ? (R)h->A * dt : 0; /* A * 0 is NaN for A = -infinity */
         if (r >= c->rows) continue;
         put_panel_row(s, get_row(x, t + r, s->V, s->Vp, room), dt, r, c->Z);
     }

@@ -1,6 +1,6 @@
 /*
- * rows.k.h - a head's tokens in and out of the kernels' row buffers, with the steps that may be
- * fused into it: unit length of q and k, and the log-decay from its pre-activation.
+ * rows.k.h - copies a head's tokens to and from the row buffers of the kernels. Two steps may be
+ * part of the copy: q and k get unit length, and the log-decay is made from its pre-activation.
  */
 #ifndef PAL_ROWS_K_H
 #define PAL_ROWS_K_H
@@ -8,7 +8,8 @@
 #include "layers/kernels/lane.k.h"
 #include "layers/rules/kernels/rules.k.h"
 
-/* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
+/* to [C][padded] = factor * x, for `rows` tokens from token t on. Elements without a token or
+ * channel become zeros. */
 static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
                              int64_t n, int64_t padded, R factor, R *to)
 {
@@ -19,14 +20,14 @@ static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_ro
     for (int64_t i = 0; i < (s->C - rows) * padded; i += VL) store(to + i, (V){0});
 }
 
-/* The VL columns from col on of token r, in panels of C rows. */
+/* Elements col .. col + VL - 1 of row r, read from panels of C rows. */
 INLINE V panel_part(const pal_rule_shape *s, const void *panels, int64_t r, int64_t col)
 {
     const int64_t u = col & (PANEL - 1);
     return load((const R *)panels + (col - u) * s->C + r * PANEL + u);
 }
 
-/* Row r of panels of C rows becomes factor times x [Vp]. */
+/* Row r of panels of C rows becomes factor * x, with x [Vp]. */
 INLINE void put_panel_row(const pal_rule_shape *s, const R *x, R factor, int64_t r, void *panels)
 {
     R *to = (R *)panels + r * PANEL;
@@ -34,7 +35,7 @@ INLINE void put_panel_row(const pal_rule_shape *s, const R *x, R factor, int64_t
         for (int u = 0; u < PANEL; u += VL) store(to + u, loadu(x + j + u) * factor);
 }
 
-/* Rows from .. C - 1 of panels become zeros. */
+/* Rows from .. C - 1 of panels of C rows become zeros. */
 static inline void clear_panel_rows(const pal_rule_shape *s, int64_t from, void *panels)
 {
     for (int64_t j = 0; j < s->Vp; j += PANEL)
@@ -51,13 +52,13 @@ static inline R row_dot(const R *a, const R *b, int64_t n)
     return sum_elements(sum);
 }
 
-/* 1 / |x| of a row of n channels. */
+/* 1 / sqrt(sum x^2 + PAL_NORM_EPS) of a row of n channels. */
 static inline R unit_length(const R *x, int64_t n)
 {
     return (R)(1 / sqrt((double)row_dot(x, x, n) + PAL_NORM_EPS));
 }
 
-/* Makes rows of x unit length, times scale; norm[r] is 1 / |x_r| of what it was. */
+/* x_r becomes scale * x_r / |x_r| for all C rows, and norm[r] becomes 1 / |x_r|. */
 static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *norm)
 {
     for (int64_t r = 0; r < s->C; r++) {
@@ -67,7 +68,7 @@ static inline void normalize_rows(const pal_rule_shape *s, R *x, R scale, R *nor
     }
 }
 
-/* q and k of a chunk into c->q and c->k. */
+/* Reads q (times scale) and k of a chunk into c->q and c->k, and normalises them if asked for. */
 static inline void read_keys(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     const R scale = (R)s->scale;
@@ -79,8 +80,11 @@ static inline void read_keys(const pal_rule_shape *s, const pal_head *h, int64_t
 }
 
 /*
- * The gradient d of rows y (scale times unit rows, or the rows themselves) becomes that of what was
- * read, and is handed out: with y = scale r x, dx = scale r (d - y <y, d> / scale^2).
+ * Turns the gradient d of rows y into that of the rows x that were read, and writes it to out. r is
+ * 1 / |x|.
+ *
+ *     y = scale x            dx = scale d
+ *     y = scale r x          dx = scale r (d - y <y, d> / scale^2)          with normalize
  */
 static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R *d, R scale,
                             const R *norm, const pal_rows *out, bool add, int64_t t)
@@ -100,7 +104,7 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
     }
 }
 
-/* The gradients of q and k, from those of c->q and c->k. */
+/* Writes the gradients of q and k from those of c->q and c->k. */
 static inline void put_both_keys(const pal_rule_shape *s, const pal_chunk *c, R *dq, R *dk,
                                  const pal_head_grad *to, int64_t t)
 {
@@ -111,20 +115,21 @@ static inline void put_both_keys(const pal_rule_shape *s, const pal_chunk *c, R 
 
 /* ---- Log-decay ---- */
 
-/* exp(A_log), which counts as PAL_LARGEST_A_LOG where it is larger. */
+/* exp(A_log), where A_log counts as PAL_LARGEST_A_LOG if it is larger. */
 static inline double decay_rate(double A_log)
 {
     return exp(A_log > PAL_LARGEST_A_LOG ? PAL_LARGEST_A_LOG : A_log);
 }
 
-/* g of a pre-activation x = f + dt_bias. */
+/* g of a pre-activation x = f + dt_bias, with rate = exp(A_log): lower_bound * sigmoid(rate x), or
+ * -rate * softplus(x). */
 static inline V activate(const pal_rule_shape *s, R rate, V x)
 {
     if (s->lower_bound < 0) return vsigmoid(x * rate) * (R)s->lower_bound;
     return -(vsoftplus(x) * rate);
 }
 
-/* What dg gives x and log A_log. */
+/* Returns the gradient of x for a gradient dg of g, and puts that of A_log into dA_log. */
 static inline V activate_back(const pal_rule_shape *s, R rate, V x, V dg, V *dA_log)
 {
     if (s->lower_bound < 0) {
@@ -143,7 +148,8 @@ static inline V bias_part(const pal_head *h, int64_t c, int64_t n)
     return c >= n ? (V){0} : ld(h->dt_bias, c, n);
 }
 
-/* Rows of alpha = exp g by channel, with g activated if asked for; ones where there is no token. */
+/* Writes the rows alpha = exp g, with g by channel and activated if asked for. Rows without a token
+ * become ones. */
 static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
                                    int64_t rows, R *alpha)
 {
@@ -161,7 +167,7 @@ static inline void read_decay_rows(const pal_rule_shape *s, const pal_head *h, i
     for (int64_t i = 0; i < (s->C - rows) * s->Kp; i += VL) store(alpha + i, splat(1));
 }
 
-/* One g a token, in g [C]. */
+/* Writes one g for each token to g [C], activated if asked for. Without a token g is 0. */
 static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t rows,
                               R *g)
 {
@@ -172,14 +178,14 @@ static inline void read_decay(const pal_rule_shape *s, const pal_head *h, int64_
     for (int64_t r = 0; r < rows; r += VL) st(g, r, rows, activate(s, rate, ld(g, r, rows) + bias));
 }
 
-/* dA_log counts only while A_log is not cut off. */
+/* The gradient of A_log, which is 0 where A_log is cut off. */
 static inline double dA_log_of(const pal_head *h, double sum)
 {
     return h->A_log > PAL_LARGEST_A_LOG ? 0 : sum;
 }
 
-/* dg [Kp] of token t becomes the gradient of its pre-activation, and adds to the sums over tokens:
- * of that gradient by channel, and to those of log A_log by element of the channels. */
+/* Turns dg [Kp] of token t into the gradient of the pre-activation, and adds that to sum [Kp]. It
+ * adds the gradient of A_log to *rates, whose elements are still to be summed. */
 static inline void decay_row_back(const pal_rule_shape *s, const pal_head *h, int64_t t, R *dg,
                                   R *sum, V *rates)
 {
@@ -194,7 +200,8 @@ static inline void decay_row_back(const pal_rule_shape *s, const pal_head *h, in
     }
 }
 
-/* Hands out dg [C][Kp], through the activation if there is one. */
+/* Writes dg [C][Kp], through the activation if there is one, and the sums of dA_log and
+ * ddt_bias. */
 static inline void put_decay_rows(const pal_rule_shape *s, const pal_head *h, int64_t t,
                                   int64_t rows, R *dg, const pal_head_grad *to)
 {
@@ -236,8 +243,9 @@ static inline void put_decay(const pal_rule_shape *s, const pal_head *h, int64_t
 }
 
 /*
- * What the recurrent form reads instead of a chunk's matrices: the rows -alpha*e and alpha*q, and
- * <q, k> in c->p. By channel alpha is rows, else an element a token, made here in place of g.
+ * Makes what the recurrent form reads instead of a chunk's matrices: En = -alpha*e, Qg = alpha*q,
+ * and <q, k> in c->p. With a decay by channel alpha is rows. Otherwise c->alpha contains g [C], and
+ * exp g takes its place.
  */
 INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
 {
@@ -259,8 +267,9 @@ INLINE void token_rows(const pal_rule_shape *s, bool channel, pal_chunk *c)
 /* ---- The inverse ---- */
 
 /*
- * (I + T)^-1 by forward substitution: row r is the unit row minus sum_{s<r} T_rs row s. C^3 / 6
- * multiply-adds. Two sums a vector, of even and odd s, halve the wait for the one before.
+ * (I + T)^-1 by forward substitution: row r is row r of I minus sum_{s<r} T_rs row s. C^3 / 6
+ * multiply-adds. Even and odd s have a sum each, so that a multiply-add waits less for the one
+ * before.
  */
 static inline void invert(int64_t n, const R *T, R *inverse)
 {

@@ -1,4 +1,5 @@
-/* rules.k.h - what the kernels of this folder share: the vocabulary, and the prototypes. */
+/* rules.k.h - what the kernels of this folder share: the functions for tiles, and the
+ * prototypes. */
 #ifndef PAL_RULES_K_H
 #define PAL_RULES_K_H
 

@@ -1,17 +1,18 @@
 /*
  * scalar.k.h - one decay a head: the matrices of a chunk and their gradients, for GDN and Mamba-2.
  *
- * p_rs is a number for each pair of tokens, so T and A are plain products of rows, weighed
- * afterwards: nothing here is done by channel that need not be. Its exponents too are sums of g
- * from s + 1 to r, carried from row to row, never differences. A token
- * costs C K multiply-adds (half of two C x C products) and C / 2 exponentials.
+ * p_rs is one number for each pair of tokens. So T and A are products of rows, which are multiplied
+ * by p elementwise afterwards, and no work by channel is needed for the decay. Each exponent is the
+ * sum of g from s + 1 to r. It is summed from row to row, and is never a difference of two sums.
+ * The cost of a token is C K multiply-adds (half of two C x C products) and C / 2 exponentials.
  */
 #ifndef PAL_SCALAR_K_H
 #define PAL_SCALAR_K_H
 
 #include "layers/rules/kernels/gradient.k.h"
 
-/* p [C][C] with zeros above the diagonal, and gamma [C] behind it, from g [C] in c->alpha. */
+/* Writes p [C][C] with zeros above the diagonal, and gamma [C] behind it, from g [C] in
+ * c->alpha. */
 static inline void scalar_decay(const pal_rule_shape *s, pal_chunk *c)
 {
     const int64_t C = s->C;
@@ -22,7 +23,7 @@ static inline void scalar_decay(const pal_rule_shape *s, pal_chunk *c)
         V sum = {0};
         for (int64_t r = 0; r < C; r++) {
             const VI before = (VI)(column < (R)r), seen = (VI)(column <= (R)r);
-            sum = only(before, sum + g[r]); /* g_{s+1} + ... + g_r; still 0 at r = s */
+            sum = only(before, sum + g[r]); /* g_{s+1} + ... + g_r, which is 0 at r = s */
             V x = s->decay && r > j ? exp_decay(sum) : splat(1);
             store(p + r * C + j, only(seen, x));
         }
@@ -37,7 +38,8 @@ static inline void scaled_row(int64_t n, R factor, const R *x, R *y)
     for (int64_t j = 0; j < n; j += VL) store(y + j, load(x + j) * factor);
 }
 
-/* T (if there is an erase), A, the inverse, and the gated rows. */
+/* Makes A, and T and (I + T)^-1 if the rule erases, and the rows Qg = gamma*q, Kt = tail*k and En =
+ * -gamma*e. */
 static inline void scalar_matrices(const pal_rule_shape *s, pal_chunk *c)
 {
     const int64_t C = s->C, n = s->Kp, panels = n / PANEL;
@@ -46,7 +48,7 @@ static inline void scalar_matrices(const pal_rule_shape *s, pal_chunk *c)
     dot_rows(C, C, true, q, k, panels, c->A, C);
     if (s->erase) dot_rows(C, C, true, e, k, panels, c->T, C);
     for (int64_t r = 0; r < C; r++) {
-        const int64_t end = r / VL * VL + VL; /* whole vectors up to the diagonal */
+        const int64_t end = r / VL * VL + VL; /* whole vectors that include the diagonal */
         for (int64_t i = r * C; i < r * C + end; i += VL) {
             store((R *)c->A + i, load((R *)c->A + i) * load(p + i));
             if (s->erase) store((R *)c->T + i, load((R *)c->T + i) * load(p + i));
@@ -61,7 +63,14 @@ static inline void scalar_matrices(const pal_rule_shape *s, pal_chunk *c)
 
 /* ---- Gradients ---- */
 
-/* dg [C] into b->dg. M = dA*A + dT*T below the diagonal: the paths from token s to token r. */
+/*
+ * Writes dg [C] to b->dg. With M = dA*A + dT*T below the diagonal,
+ *
+ *     dg_t = sum(whole) + sum_{r>=t} (<q_r, dq_r> + <e_r, de_r>) + sum_{s<t} <k_s, dk_s>
+ *            + sum_{s<t<=r} M_rs
+ *
+ * where dq, de and dk still are only the products with the state, multiplied by the decay.
+ */
 static inline void scalar_dg(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
                              const void *S0, const void *dS)
 {
@@ -90,7 +99,7 @@ static inline void scalar_dg(const pal_rule_shape *s, const pal_chunk *c, pal_ch
     }
 }
 
-/* dq, de, dk (in dq, de, dk) and dg. */
+/* Computes dq, de, dk and dg of a chunk from dO, dX, U, S0 and dS. */
 static inline void scalar_gradient(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
                                    const void *S0, const void *dS)
 {
@@ -104,7 +113,8 @@ static inline void scalar_gradient(const pal_rule_shape *s, const pal_chunk *c, 
         if (s->erase) scaled_row(n, -gamma[r], de + r * n, de + r * n);
     }
     scalar_dg(s, c, b, S0, dS);
-    for (int64_t r = 0; r < C; r++) /* from here on they meet plain rows: dA*p, dT*p */
+    for (int64_t r = 0; r < C; r++) /* the products below are with rows without decay, so they need
+                                     * dA*p, dT*p */
         for (int64_t i = r * C; i <= r * C + r; i++) {
             dA[i] *= p[i];
             if (s->erase) dT[i] = i == r * C + r ? 0 : dT[i] * p[i];

@@ -1,17 +1,17 @@
 /*
- * scan.k.c - the state carried over a chunk, and its gradient carried back: what all rules share.
+ * scan.k.c - carries the state over a chunk, and its gradient back. All rules share it.
  *
- * A call does one panel of columns of S; the columns never meet. A token and head costs, in
- * multiply-adds over the whole width V,
+ * One call does one panel of columns of S; columns do not depend on each other. The cost of a token
+ * and head, in multiply-adds over the whole width V, is
  *
  *     scan        K V (read and erase) + C V / 2 (solve) + K V + C V / 2 (output) + K V (write)
  *     scan_back   K V + C V / 2            + C V / 2              + 2 K V
  *
- * and reads the chunk's rows (3 K) once a panel from the second-level cache while the panel of S,
- * K x PANEL, stays in the first. Without an erase (Mamba-2) a third of it falls away.
- * At 128 x 128 in f32 with C = 16 that is 102 kflop and about 64 kB of loads and stores a token,
- * nearly all of them in the first cache; bench/rules (`# stages`) shows 0.84 to 0.93 of the
- * machine's sgemm rate for both scans (AVX2).
+ * A panel of S, K x PANEL, stays in the first-level cache. Meanwhile the rows of the chunk, 3 K a
+ * token, are read once from the second-level cache. A rule that erases nothing (Mamba-2) needs a
+ * third less. At 128 x 128 in f32 with C = 16 a token takes 102 kflop and about 64 kB of loads and
+ * stores, nearly all of them in the first-level cache. bench/rules (`# stages`) shows 0.84 to 0.93
+ * of the machine's sgemm rate for both scans (AVX2).
  */
 #include "layers/rules/kernels/rules.k.h"
 
@@ -26,7 +26,7 @@ static R *panel_at(void *panels, int64_t rows, int64_t panel)
 
 /* ---- In and out of panels ---- */
 
-/* Columns j .. j + PANEL of a row, zero past the end. */
+/* to [PANEL] = columns j .. j + PANEL - 1 of row t. Columns from n on are zeros. */
 static inline void read_row(const pal_rows *x, int64_t t, int64_t j, int64_t n, R *to)
 {
     const R *row = (const R *)x->data + t * x->step;
@@ -53,8 +53,8 @@ static inline void write_row(const R *from, const pal_rows *x, int64_t t, int64_
     }
 }
 
-/* Panels from .. to - 1 of a matrix of `rows` rows and `cols` columns, padded by zeros to `padded`
- * rows. */
+/* Reads, clears, writes or adds (`way`) panels from .. to - 1 of a matrix of `rows` rows and `cols`
+ * columns. In the panels it has `padded` rows, and what the matrix lacks is zeros. */
 void K(panels)(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded, void *panels,
                int64_t from, int64_t to, pal_panels_way way)
 {
@@ -90,7 +90,7 @@ static void solve(const pal_rule_shape *s, const pal_chunk *c, const R *Z, const
     }
 }
 
-/* O = gamma*q S + A U, and D x on top of it. */
+/* O = gamma*q S + A U. If skip is given, D times its rows is added. */
 static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const R *S,
                    const R *U, const pal_rows *o, const pal_rows *skip, R D, ahead *next)
 {
@@ -125,8 +125,8 @@ static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U
     }
 }
 
-/* S and U (which may be NULL when nobody wants to see it) are whole arrays of panels; o, if wanted,
- * begins at the chunk's first token. */
+/* S and U are whole arrays of panels. U may be NULL if nobody reads it. If o is given, it begins at
+ * the chunk's first token. */
 void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S, void *U,
              const pal_rows *o, const pal_rows *skip, double D, bool update)
 {
@@ -149,7 +149,7 @@ void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S
 
 /* ---- Backward ---- */
 
-/* dU = A^T dO + tail*k dS, then dX = (I + T)^-T dU. */
+/* dU = A^T dO + (tail*k) dS, then dX = (I + T)^-T dU. Without an erase, dX = dU. */
 static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO, const R *dS, R *dU,
                        R *dX, ahead *next)
 {
@@ -167,8 +167,8 @@ static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO,
     }
 }
 
-/* dS0 = gamma_C dS + (gamma*q)^T dO - (gamma*e)^T dX. dout begins at the chunk's first token; NULL:
- * zeros. dS and dS0 may be the same. */
+/* dS0 = gamma_C dS + (gamma*q)^T dO - (gamma*e)^T dX. dout begins at the chunk's first token; if it
+ * is NULL, dO is 0. dS and dS0 may be the same memory. */
 void K(scan_back)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const pal_rows *dout,
                   const void *dS, void *dS0, pal_chunk_back *b)
 {

@@ -1,19 +1,21 @@
 /*
- * tokens.k.c - the recurrent form: token after token on a state [K][V] as it lies in a tensor.
+ * tokens.k.c - the recurrent form: it takes token after token, on a state [K][V] in the layout of a
+ * tensor.
  *
  *     D = diag(alpha) S      u = z - D^T e      o = D^T q + <q, k> u      S = D + k u^T
  *
- * so one sweep over S gives both what is erased and what is read, and a second one writes: two
- * multiply-adds an element each. Columns do not meet, so COLS of them at a time go through all
- * tokens: their sums stay in registers, and their part of S (K x COLS, 16 KiB at 128) in the first
- * cache from the first sweep to the second. A single token (decoding) is bound by the memory that
- * holds S: each sweep asks for half of the columns that come next.
+ * One sweep over S computes both D^T e and D^T q, and a second sweep writes S. Each is two
+ * multiply-adds an element. Columns do not depend on each other, so all tokens are done for COLS
+ * columns, then for the next COLS. The sums of these columns stay in registers, and their part of S
+ * (K x COLS, 16 KiB at K = 128) stays in the first-level cache between the sweeps. With a single
+ * token (decoding), the speed is that of the memory that holds S. So each sweep prefetches half of
+ * the columns that come next.
  */
 #include "layers/rules/kernels/rows.k.h"
 
 enum { VECTORS = 4, COLS = VECTORS * VL, HALF = COLS * sizeof(R) / 2 /* bytes */ };
 
-/* What is asked for while row i is worked on: half of row i of the columns that come next. */
+/* Prefetches half of row i of the columns that come next: `half` is 0 or 1. */
 INLINE void ask(const R *next, int64_t i, int64_t width, int half)
 {
     if (!next) return;
@@ -21,8 +23,9 @@ INLINE void ask(const R *next, int64_t i, int64_t width, int half)
     for (int byte = 0; byte < HALF; byte += 64) __builtin_prefetch(at + byte, 0, 2);
 }
 
-/* Token r on COLS columns x of S, `width` apart, into `to`. In: u is z. Out: u, and o without the
- * token's own part. alpha is a number (step 0) or a row (step 1). */
+/* Token r for the COLS columns x of S, whose rows are `width` apart; the result goes to `to`. u
+ * comes in as z and goes out as the written row. o goes out as D^T q, without <q, k> u. alpha is
+ * one number (step 0) or a row (step 1). */
 INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int64_t step,
                       bool erase, const R *x, R *to, int64_t width, const R *next, V u[VECTORS],
                       V o[VECTORS])
@@ -51,13 +54,13 @@ INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, in
     }
 }
 
-/* The channels of x from channel `col` on. */
+/* x from channel `col` on. */
 INLINE pal_rows columns_from(const pal_rows *x, int64_t col)
 {
     return (pal_rows){(R *)x->data + col * x->channel, x->step, x->channel};
 }
 
-/* All tokens on COLS columns from `col` on, of which n are there. */
+/* All tokens for COLS columns from `col` on, of which n exist. */
 INLINE void all_tokens(const pal_rule_shape *s, const pal_chunk *c, int64_t step, bool erase,
                        int64_t col, int64_t n, const R *x, R *to, int64_t width, const R *next,
                        const pal_rows *o, const pal_rows *skip, R D)
@@ -97,7 +100,7 @@ static void columns(const pal_rule_shape *s, const pal_chunk *c, int64_t col, in
         all_tokens(s, c, 0, false, col, n, x, to, width, next, o, skip, D);
 }
 
-/* The last columns, fewer than COLS, in a copy that has them all. */
+/* The last columns, if fewer than COLS, in a copy that is filled up to COLS. */
 static void last_columns(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n,
                          const R *x, R *to, const pal_rows *o, const pal_rows *skip, R D)
 {

@@ -10,8 +10,8 @@ typedef struct pal_adamw_numbers {
     double rate;    /* lr / (1 - beta1^t) */
     double correct; /* 1 / sqrt(1 - beta2^t) */
     double eps;
-    double decay; /* lr times weight decay, decoupled */
-    double l2;    /* weight decay in the gradient */
+    double decay; /* lr times weight decay, which does not enter the moments */
+    double l2;    /* weight decay that is added to the gradient */
 } pal_adamw_numbers;
 
 #endif

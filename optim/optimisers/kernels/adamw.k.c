@@ -1,8 +1,11 @@
 /*
- * adamw.k.c - one step of AdamW or Adam over a run of elements, in one pass over memory.
+ * adamw.k.c - one step of AdamW or Adam over a run of n elements, in one pass over memory.
  *
- * The decay is subtracted as (lr decay) x: the factor 1 - lr decay would lose the digits of a small
- * decay in f32.
+ *     g <- g + l2 x        m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+ *     x <- x - (rate m / (correct sqrt(v) + eps) + decay x)
+ *
+ * adamw.h explains the numbers. The decay is subtracted as decay * x, because in f32 the factor 1 -
+ * decay would lose the digits of a small decay.
  */
 #include "optim/optimisers/kernels/adamw.h"
 #include "optim/optimisers/kernels/kernels.k.h"

@@ -1,6 +1,8 @@
 /*
- * average.k.c - moves x a share of the way to g. In this form x stays where it is when it is g: in
- * d x + (1 - d) g the rounded factors need not add up to 1, and what is missing builds up.
+ * average.k.c - x <- x + share (g - x): a moving average x of g.
+ *
+ * In this form x stays the same if it equals g. With (1 - share) x + share g it need not, because
+ * the two rounded factors may not add up to 1. Then the error would grow from step to step.
  */
 #include "optim/optimisers/kernels/kernels.k.h"
 

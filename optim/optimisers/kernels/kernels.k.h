@@ -1,4 +1,5 @@
-/* kernels.k.h - what every .k.c file of this folder includes. */
+/* kernels.k.h - every .k.c file of this folder includes it: simd.h and the prototypes of all
+ * kernels. */
 #ifndef PAL_OPTIM_KERNELS_K_H
 #define PAL_OPTIM_KERNELS_K_H
 

@@ -1,10 +1,12 @@
 /*
- * lion.k.c - one step of Lion over a run of elements, in one pass over memory.
+ * lion.k.c - one step of Lion over a run of n elements, in one pass over memory.
+ *
+ *     x <- x - (rate sign(beta1 m + (1 - beta1) g) + decay x)        m <- beta2 m + (1 - beta2) g
  */
 #include "optim/optimisers/kernels/lion.h"
 #include "optim/optimisers/kernels/kernels.k.h"
 
-/* -1, 0 or 1; a NaN stays. */
+/* -1, 0 or 1; the sign of NaN is NaN. */
 static inline V sign(V a)
 {
     V one = splat(1);

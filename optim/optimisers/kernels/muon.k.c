@@ -1,5 +1,8 @@
 /*
  * muon.k.c - the two passes of Muon over a matrix, before and after it is made orthogonal.
+ *
+ *     muon_direction    m <- momentum m + g        v = m, or momentum m + g with nesterov
+ *     muon_move         x <- x - (rate g + decay x), where g is v made orthogonal
  */
 #include "optim/optimisers/kernels/muon.h"
 #include "optim/optimisers/kernels/kernels.k.h"

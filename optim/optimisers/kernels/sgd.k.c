@@ -1,5 +1,10 @@
 /*
  * sgd.k.c - one step of gradient descent, with momentum or without, in one pass over memory.
+ *
+ *     g <- g + l2 x        m <- momentum m + g        u = m, or momentum m + g with nesterov
+ *     x <- x - rate u
+ *
+ * Without momentum m is NULL and u = g.
  */
 #include "optim/optimisers/kernels/sgd.h"
 #include "optim/optimisers/kernels/kernels.k.h"
