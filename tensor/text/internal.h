@@ -140,6 +140,12 @@ PAL_CHECKED pal_status pal_bpe_stage_add(pal_tokenizer *b, const char *pattern, 
                                          pal_error *error);
 extern const char pal_bpe_gpt2_pattern[];
 
+/* ---- pattern.c ---- */
+
+/* A regular expression in Oniguruma's syntax as PCRE2's; freed by free(). PAL_EFORMAT for one that
+ * PCRE2 cannot take for the same. */
+PAL_CHECKED pal_status pal_bpe_pattern(const char *pattern, char **to, pal_error *error);
+
 /* ---- json.c: tokenizer.json is not trusted; `where` names an object in errors ---- */
 
 PAL_CHECKED pal_status pal_bpe_bad(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
