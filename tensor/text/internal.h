@@ -47,8 +47,6 @@ uint64_t pal_bpe_hash(const char *byte, int64_t size);
 
 /* ---- alphabet.c ---- */
 
-/* The length of the UTF-8 sequence that begins here, 1 to 4, or 0 if these bytes are none. */
-int pal_bpe_utf8(const char *byte, int64_t left);
 /* Whether all of a text is UTF-8 without NUL. */
 bool pal_bpe_utf8_all(const char *byte, int64_t size);
 /* GPT-2's alphabet: a character for every byte, of 1 or 2 bytes in UTF-8. Returns its length. */

@@ -5,6 +5,7 @@
  * lies between them. A pattern sees no further than its piece.
  */
 #include "tensor/text/internal.h"
+#include "tensor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +113,7 @@ static pal_status stage(const splitter *s, int number, const char *text, int64_t
         if (status != PAL_OK) return status;
         done = from = end;
         if (begin == end && from < size)
-            from += pal_bpe_utf8(text + from, size - from);
+            from += pal_utf8(text + from, size - from);
         else if (begin == end)
             break;
     }
@@ -126,10 +127,10 @@ static pal_status spans(const splitter *s, const char *text, int64_t size)
     pal_status status = PAL_OK;
     for (int64_t at = 0; at < size && status == PAL_OK;) {
         const int64_t begin = at;
-        for (int n; at < size && (n = pal_bpe_utf8(text + at, size - at)) > 0;) at += n;
+        for (int n; at < size && (n = pal_utf8(text + at, size - at)) > 0;) at += n;
         if (at > begin) status = stage(s, 0, text + begin, at - begin);
         const int64_t bad = at;
-        while (at < size && pal_bpe_utf8(text + at, size - at) == 0) at++;
+        while (at < size && pal_utf8(text + at, size - at) == 0) at++;
         if (at > bad && status == PAL_OK)
             status = s->fn(s->user, text + bad, at - bad, -1, s->error);
     }
