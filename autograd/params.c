@@ -204,16 +204,36 @@ static void init_node(pal_params *p, pal_node *n, pal_dtype dtype, pal_shape sha
     n->a = pal_array_of(dtype, shape, data);
 }
 
+/* Names are those of datasets in files, where one cannot be a group of another. */
+static bool name_fits(pal_params *p, const char *op, const char *name)
+{
+    const char *trouble = pal_name_trouble(name);
+    if (trouble) {
+        pal_fail(&p->owner, PAL_EVALUE, "%s: the name \"%.400s\" %s, so no file can hold it", op,
+                 name, trouble);
+        return false;
+    }
+    for (const entry *e = p->first; e; e = e->next) {
+        const bool same = strcmp(e->name, name) == 0;
+        if (!same && !pal_name_within(name, e->name) && !pal_name_within(e->name, name)) continue;
+        if (same)
+            pal_fail(&p->owner, PAL_EVALUE, "%s: the name \"%s\" is taken", op, name);
+        else
+            pal_fail(&p->owner, PAL_EVALUE,
+                     "%s: the name \"%s\" does not go with \"%s\": one would be a dataset and a "
+                     "group of a file",
+                     op, name, e->name);
+        return false;
+    }
+    return true;
+}
+
 static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dtype dtype,
                         pal_shape shape, bool kept)
 {
     if (p->owner.error.status != PAL_OK) return NULL;
     int64_t count = pal_shape_count(shape);
-    if (!name || !*name || find(p, name)) {
-        pal_fail(&p->owner, PAL_EVALUE, "%s: the name \"%s\" is %s", op, name ? name : "",
-                 name && *name ? "taken" : "empty");
-        return NULL;
-    }
+    if (!name_fits(p, op, name ? name : "")) return NULL;
     if (count < 0 || (!kept && !pal_dtype_real(dtype))) {
         pal_fail(&p->owner, count < 0 ? PAL_ESHAPE : PAL_EDTYPE, "%s: \"%s\": %s%s", op, name,
                  count < 0 ? "a negative or too large size" : "a parameter is f32 or f64, not ",

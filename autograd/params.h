@@ -18,9 +18,12 @@ PAL_API pal_params *pal_params_new(void);
 PAL_API void pal_params_free(pal_params *params);
 /*
  * A new parameter, zero until filled through pal_edit, pal_fill, pal_fill_uniform or
- * pal_fill_normal. The name is a path with dots and unique in `params`. Parameters lie one after
- * another in blocks (see pal_params_block) in the order of their creation, each 64-byte aligned
- * with zero padding, and never move. On failure the handler is told and the tensor is poisoned.
+ * pal_fill_normal. The name is a path with dots and unique in `params`. It becomes the name of a
+ * dataset, so it is UTF-8 of at most 400 bytes without control characters, and if it has slashes,
+ * no part between them is empty, "." or "..", and no other name goes on behind it with a slash.
+ * Parameters lie one after another in blocks (see pal_params_block) in the order of their creation,
+ * each 64-byte aligned with zero padding, and never move. On failure the handler is told and the
+ * tensor is poisoned.
  */
 PAL_API pal_tensor pal_param(pal_params *params, const char *name, pal_dtype dtype,
                              pal_shape shape);

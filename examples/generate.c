@@ -163,13 +163,33 @@ static void read_prompt(generator *g)
     if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
 }
 
+/* A state goes on with the parameters and the tokenizer that it was saved with. The file also has a
+ * token that the model has not read yet. */
+static void check_owner(const generator *g, pal_h5 *file)
+{
+    char is[LM_SUM], saved[LM_SUM];
+    if (pal_h5_get_text(file, "/", "tokenizer", saved, sizeof saved, NULL) != PAL_OK) {
+        fprintf(stderr, "note    %s does not say of which model its state is\n", g->o.load);
+        return;
+    }
+    if (strcmp(saved, lm_tokenizer_sum(g->file.tokenizer, is)) == 0) return;
+    fprintf(stderr, "generate: the state of %s is of another tokenizer, %s, and that of %s is %s\n",
+            g->o.load, saved, g->o.checkpoint, is);
+    exit(EXIT_FAILURE);
+}
+
 static void load(generator *g)
 {
     pal_error error;
     pal_h5 *file;
     double next, counter, seed;
     need(pal_h5_open(&file, g->o.load, &error), &error);
-    need(pal_lm_state_get(g->file.lm, g->state, file, "/state", &error), &error);
+    check_owner(g, file);
+    if (pal_lm_state_get(g->file.lm, g->state, file, "/state", &error) != PAL_OK) {
+        fprintf(stderr, "generate: %s does not go on with %s: %s\n", g->o.load, g->o.checkpoint,
+                error.message);
+        exit(EXIT_FAILURE);
+    }
     need(pal_h5_get_number(file, "/", "next", &next, &error), &error);
     need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
     need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
@@ -187,7 +207,10 @@ static void save(const generator *g)
 {
     pal_error error;
     pal_h5 *file;
+    char sum[LM_SUM];
     need(pal_h5_create(&file, g->o.save, &error), &error);
+    need(pal_h5_put_text(file, "/", "tokenizer", lm_tokenizer_sum(g->file.tokenizer, sum), &error),
+         &error);
     need(pal_lm_state_put(g->state, file, "/state", &error), &error);
     need(pal_h5_put_number(file, "/", "next", (double)g->next, &error), &error);
     need(pal_h5_put_number(file, "/", "seed", (double)g->rng.seed, &error), &error);

@@ -83,7 +83,7 @@ static void progress_over(void)
 /* A separator is looked for as a line. */
 static pal_status one_line(const char *text, pal_error *error)
 {
-    if (!strchr(text, '\n')) return PAL_OK;
+    if (!strpbrk(text, "\n\r")) return PAL_OK;
     return pal_error_set(error, PAL_EVALUE, "one line is wanted");
 }
 
@@ -105,7 +105,8 @@ static const pal_key rows[] = {
     {"separator", PAL_KEY_STRING, PAL_AT(options, separator), .check = one_line, .letter = 'd',
      .argument = "TEXT",
      .help =
-         "a line that is exactly TEXT ends a document and is left out (each FILE is one document)"},
+         "a line that is exactly TEXT ends a document and is left out; it ends with \\n or \\r\\n "
+         "(each FILE is one document)"},
     {"end", PAL_KEY_STRING, PAL_AT(options, end), .required = true, .letter = 'e',
      .argument = "TEXT",
      .help = "put the special token TEXT after every document; --train-vocab makes it, a "
@@ -135,7 +136,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const char before_flags[] =
     "Makes a store of tokens from text files, for train_lm --data. Without --tokenizer and "
     "--train-vocab a token is a byte. A text need not be UTF-8: every tokenizer here gives back "
-    "the bytes that it was given. A document without text is left out.";
+    "the bytes that it was given. A byte order mark at the beginning of a FILE is left out, and so "
+    "is "
+    "a document without text.";
 static const char after_flags[] =
     "Examples:\n\n"
     "  tokenize --out book.tokens.h5 book.txt\n"
@@ -193,31 +196,40 @@ static void add_text(run *r, const char *byte, int64_t size)
     r->bytes += size;
 }
 
-static void cut(run *r, const char *byte, int64_t size)
+/* Returns how many separators there are. */
+static int64_t cut(run *r, const char *byte, int64_t size)
 {
     const char *separator = r->o.separator, *document = byte, *const end = byte + size;
     const size_t length = separator ? strlen(separator) : 0;
+    int64_t found = 0;
     for (const char *line = byte; separator && line < end;) {
         const char *stop_at = memchr(line, '\n', (size_t)(end - line));
         const char *next = stop_at ? stop_at + 1 : end;
-        if ((size_t)((stop_at ? stop_at : end) - line) == length &&
-            memcmp(line, separator, length) == 0) {
+        size_t n = (size_t)((stop_at ? stop_at : end) - line);
+        if (n > 0 && line[n - 1] == '\r') n--; /* a file of Windows */
+        if (n == length && memcmp(line, separator, length) == 0) {
             add_text(r, document, line - document);
             document = next;
+            found++;
         }
         line = next;
     }
     add_text(r, document, end - document);
+    return found;
 }
 
 static void read_documents(run *r)
 {
     r->file = need_memory(calloc((size_t)r->o.files, sizeof *r->file));
+    int64_t separators = 0;
     for (int i = 0; i < r->o.files; i++) {
         pal_error error;
         need(lm_text_read(&r->file[i], r->o.file[i], &error), &error);
-        cut(r, (const char *)r->file[i].byte, r->file[i].size);
+        separators += cut(r, (const char *)r->file[i].byte, r->file[i].size);
     }
+    if (r->o.separator && separators == 0)
+        fprintf(stderr, "tokenize: note: no line is exactly '%s', so each FILE is one document\n",
+                r->o.separator);
     if (r->texts == 0) stop("there is no text in these files");
 }
 
@@ -332,7 +344,10 @@ static void report(const run *r)
 {
     const int64_t ends = r->end >= 0 ? r->texts : 0, vocab = pal_tokenizer_vocab_size(r->bpe);
     printf("tokenizer  %lld tokens%s\n", (long long)vocab,
-           r->o.train && vocab < r->o.train ? ": no pair is left that occurs twice" : "");
+           r->o.train && vocab < r->o.train
+               ? ": no pair is left that occurs twice (and makes a token of at most "
+                 "1024 bytes)"
+               : "");
     printf("documents  %lld\n", (long long)r->texts);
     printf("text       %lld bytes\n", (long long)r->bytes);
     printf("tokens     %lld, %.4f bytes per token\n", (long long)r->tokens,

@@ -129,10 +129,11 @@ PAL_API pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *state, pal_tensor
  *
  * Files are not trusted. The number and names of the mixers, the dtypes and the shapes are compared
  * with the model. One message names all that does not fit, and then the state stays as it was. The
- * file does not have the parameters; they must be the same as when it was written. Tensors that
- * pal_lm_step returned before reading are stale: reset their tape. Errors: PAL_EIO, PAL_EFORMAT,
- * PAL_EVALUE if the model has another number of layers, PAL_ENOMEM (which may reach the handler
- * too).
+ * file does not have the parameters; they must be the same as when it was written. It has a
+ * checksum of their names and values, taken in one pass over them: another one is PAL_EFORMAT. A
+ * file of an earlier version has none, and is taken. Tensors that pal_lm_step returned before
+ * reading are stale: reset their tape. Errors: PAL_EIO, PAL_EFORMAT, PAL_EVALUE if the model has
+ * another number of layers, PAL_ENOMEM (which may reach the handler too).
  */
 PAL_API PAL_CHECKED pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file,
                                                 const char *group, pal_error *error);

@@ -62,16 +62,19 @@ typedef struct pal_field {
 /*
  * Opens FOLDER/log.csv and FOLDER/log.jsonl for appending. It keeps the rows of steps 1..last and
  * removes all others; last = 0 starts new logs. columns are those of log.csv as names separated by
- * commas, "loss,lr"; the column step is added in front. PAL_EFORMAT if the old log.csv has other
- * columns; PAL_EIO.
+ * commas, "loss,lr"; the column step is added in front. PAL_EVALUE for a column that is empty,
+ * there twice, called step, not UTF-8, or has a quotation mark or a control character. PAL_EFORMAT
+ * if the old log.csv has other columns; PAL_EIO.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_open(pal_journal **log, const char *folder,
                                                 const char *columns, int64_t last,
                                                 pal_error *error);
 /*
  * Adds the row of a step to both logs. log.csv has the fields that are columns, and leaves a column
- * without a field empty. log.jsonl has all fields; numbers that are not finite become null. A row
- * that cannot be written completely is removed again: PAL_EIO. It allocates no memory.
+ * without a field empty. log.jsonl has all fields, their names escaped as JSON wants it; numbers
+ * that are not finite become null. PAL_EVALUE, and no row, for a name that is empty, there twice,
+ * called step or not UTF-8. A row that cannot be written completely is removed again: PAL_EIO. It
+ * allocates no memory.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_row(pal_journal *log, int64_t step, int count,
                                                const pal_field *fields, pal_error *error);

@@ -96,6 +96,20 @@ size_t pal_shape_bytes(pal_dtype dtype, pal_shape shape);
 /* Continues a CRC-32C: crc is the checksum of the bytes before (0: there are none). */
 uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
 
+/* ---- Texts and names (name.c) ---- */
+
+enum { PAL_NAME_MOST = 400 }; /* bytes of a name */
+/* The length of the UTF-8 sequence that begins here, 1 to 4, or 0 if these bytes are none. */
+int pal_utf8(const char *byte, int64_t left);
+/* What is wrong with a text that gives something its name in a file, as the end of a sentence;
+ * NULL: nothing. It is UTF-8 without control characters, and neither empty nor long. */
+const char *pal_text_trouble(const char *text);
+/* The same for a name that is a path, such as that of a dataset below its group: neither a part
+ * between slashes nor what stands before or after them is empty, "." or "..". */
+const char *pal_name_trouble(const char *name);
+/* Whether `outer` is outer/..., for which `inner` would have to be a group. */
+bool pal_name_within(const char *outer, const char *inner);
+
 /* ---- Files ---- */
 
 /* write(2) until all bytes are written; fsync(2); fsync of the folder that contains path, so that a

@@ -313,7 +313,8 @@ PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pa
 /* Opens a file for reading. PAL_EFORMAT if it is not an HDF5 file, or if its `format` says that a
  * later version of this library wrote it. */
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
-/* Adds an array, which may have any strides. PAL_EVALUE if the name is empty or already in use. */
+/* Adds an array, which may have any strides. PAL_EVALUE if the name is already in use, or cannot
+ * stand in a file (pal_param says which names can; a slash may come before it). */
 PAL_API PAL_CHECKED pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a,
                                           pal_error *error);
 /* Adds `count` unsigned integers of 1, 2 or 4 bytes as a dataset of one dimension. Its `dtype` is

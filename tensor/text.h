@@ -44,8 +44,9 @@ PAL_API void pal_token_ids_free(pal_token_ids *ids);
  * Split (isolated) and Digits that ends in ByteLevel; decoder ByteLevel; post_processor ByteLevel,
  * which changes no token; added tokens with none of single_word, lstrip, rstrip. Everything else
  * (normalizers, templates, byte_fallback, dropout, unknown keys...) is PAL_EFORMAT by name, and so
- * is a file that contradicts itself. The patterns are PCRE2's: blanks and case folding may differ
- * from Oniguruma's, which `tokenizers` uses, in single characters such as U+180E.
+ * is a file that contradicts itself. A byte order mark before the JSON is left out. A pattern cuts
+ * as Oniguruma does, by which `tokenizers` reads it, or is PAL_EFORMAT by what it has. Only
+ * characters that are newer than the Unicode of this PCRE2 may differ (docs/data.md).
  */
 PAL_API PAL_CHECKED pal_status pal_tokenizer_load(pal_tokenizer **out, const char *json,
                                                   int64_t size, pal_error *error);
@@ -73,9 +74,10 @@ typedef struct pal_tokenizer_train_opts {
  * Learns merges from texts: the pair of neighbouring tokens that occurs most often within
  * pretokens, of equal ones that of the smaller ids (left, then right), becomes a token, until there
  * are `vocab`. There are fewer if no pair occurs `least` times. Ids: the bytes in the order of
- * GPT-2's alphabet, then specials, then merges. Pretokens by GPT-2's pattern; those above 1024
- * bytes are not counted. A function of the texts and options alone. Cost: the counting is that of
- * reading each text once; memory goes with the number of different pretokens.
+ * GPT-2's alphabet, then specials, then merges. Pretokens by GPT-2's pattern, of any length; a
+ * token has at most 1024 bytes. A function of the texts and options alone. Cost: reading each text
+ * once, and about the places where a pair is joined, so that a text without spaces is no slower.
+ * Memory: about 40 bytes for each byte of the different pretokens, of which 2 GiB may be there.
  */
 PAL_API PAL_CHECKED pal_status pal_tokenizer_train(pal_tokenizer **out,
                                                    const pal_tokenizer_text *text, int64_t texts,

@@ -111,28 +111,6 @@ END_TEST
 
 /* ---- Pretokens ---- */
 
-typedef struct pieces {
-    char text[512];
-} pieces;
-
-static pal_status note_piece(void *user, const char *byte, int64_t size, int32_t id,
-                             pal_error *error)
-{
-    pieces *p = user;
-    (void)error;
-    strncat(p->text, byte, (size_t)size);
-    strcat(p->text, id >= 0 ? "#|" : "|");
-    return PAL_OK;
-}
-
-static void check_pieces(pal_tokenizer *b, const char *text, const char *expected)
-{
-    pieces p = {""};
-    pal_error e = {0};
-    ck_assert_int_eq(pal_bpe_split(b, text, (int64_t)strlen(text), note_piece, &p, &e), PAL_OK);
-    ck_assert_str_eq(p.text, expected);
-}
-
 START_TEST(gpt2_pretokens)
 {
     pal_tokenizer *b = load(tokenizer_file((tokenizer_parts){0}));

@@ -28,7 +28,7 @@ static const refused refusals[] = {
      {.pre = SEQUENCE(BYTE_LEVEL("false", "true") "," BYTE_LEVEL("false", "true"))}},
     {"after a Split", {.pre = SEQUENCE(SPLIT("a") "," BYTE_LEVEL("true", "true"))}},
     {"no regular expression", {.pre = SEQUENCE(SPLIT("(a") "," BYTE_LEVEL("false", "true"))}},
-    {"no regular expression", {.pre = SEQUENCE(SPLIT("\\\\C") "," BYTE_LEVEL("false", "true"))}},
+    {"\\C is not supported", {.pre = SEQUENCE(SPLIT("\\\\C") "," BYTE_LEVEL("false", "true"))}},
     {"pattern is empty", {.pre = SEQUENCE(SPLIT("") "," BYTE_LEVEL("false", "true"))}},
     {"behavior 'Removed' is not supported",
      {.pre = SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":"

@@ -87,10 +87,12 @@ START_TEST(merges_are_those_of_the_definition)
     char text[NAIVE_SIZE + 1] = {0};
     pal_rng rng = pal_rng_new(11, (uint64_t)_i);
     const int letters = 1 + _i % 3;
+    const bool one_word = _i % 4 == 3; /* with long runs of one letter, too */
     n = (naive){.size = NAIVE_SIZE, .tokens = letters};
     for (int i = 0; i < letters; i++) n.text[i][0] = (char)('a' + i);
     for (int i = 0; i < NAIVE_SIZE; i++) {
-        const bool apart = i > 0 && n.symbol[i - 1] >= 0 && pal_rng_below(&rng, 6) == 0;
+        const bool apart =
+            !one_word && i > 0 && n.symbol[i - 1] >= 0 && pal_rng_below(&rng, 6) == 0;
         n.symbol[i] = apart ? -1 : (int)pal_rng_below(&rng, letters);
         text[i] = n.symbol[i] < 0 ? '\n' : (char)('a' + n.symbol[i]);
     }
@@ -106,6 +108,28 @@ START_TEST(merges_are_those_of_the_definition)
         token = pal_tokenizer_token(b, b->merge[i].right, &size);
         ck_assert_int_eq(size, (int64_t)strlen(n.text[n.merge[i][1]]));
         ck_assert_int_eq(memcmp(token, n.text[n.merge[i][1]], (size_t)size), 0);
+    }
+    pal_tokenizer_free(b);
+}
+END_TEST
+
+/* Text without spaces is one word; it is learned from, however long it is. */
+START_TEST(long_words)
+{
+    enum { SIZE = 5000 };
+    static const char *const expected[] = {"a+b", "c+d", "ab+cd", "abcd+abcd"};
+    char text[SIZE + 1] = "";
+    for (int i = 0; i < SIZE; i++) text[i] = (char)('a' + i % 4);
+    pal_tokenizer *b = train(text, (pal_tokenizer_train_opts){.vocab = 260});
+    check_merges(b, expected, 4);
+    pal_tokenizer_free(b);
+    /* Of equal letters every merge doubles the token, up to 1024 bytes. */
+    memset(text, 'a', SIZE);
+    b = train(text, (pal_tokenizer_train_opts){0});
+    ck_assert_int_eq(pal_tokenizer_vocab_size(b), 256 + 10);
+    for (int64_t i = 0, size; i < 10; i++) {
+        pal_tokenizer_token(b, 256 + i, &size);
+        ck_assert_int_eq(size, INT64_C(2) << i);
     }
     pal_tokenizer_free(b);
 }
@@ -169,6 +193,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, first_merges);
     tcase_add_loop_test(tc, merges_are_those_of_the_definition, 0, 12);
+    tcase_add_test(tc, long_words);
     tcase_add_test(tc, training_is_a_function_of_its_texts);
     tcase_add_test(tc, training_refuses);
     suite_add_tcase(suite, tc);

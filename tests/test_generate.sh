@@ -167,6 +167,24 @@ gen one "$hybrid" "x" --tokens 1 --save-state "$dir/hybrid.h5"
 refuses "layer 0 is gdn2 where mamba2 is wanted" "$double" --load-state "$dir/hybrid.h5"
 refuses "no attribute" "$dir/hybrid.h5" "x"
 refuses "cannot be read" "$dir/nothing.h5" "x"
+# A state belongs to the parameters and the tokenizer that it was saved with; older files do not say.
+gen one "$dir/averaged/step-00000003.h5" "x" --tokens 1 --save-state "$dir/owned.h5"
+refuses "owned.h5 does not go on with.*is of another model" "$dir/averaged/step-00000003.h5" --last --load-state "$dir/owned.h5"
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    /usr/bin/python3 - "$dir/owned.h5" <<'END'
+import sys, h5py
+with h5py.File(sys.argv[1], 'r+') as f:
+    f.attrs['tokenizer'] = b'0000000000000001'
+END
+    refuses "of another tokenizer, 0000000000000001, and that of .* is bytes" "$dir/averaged/step-00000003.h5" --load-state "$dir/owned.h5"
+    /usr/bin/python3 - "$dir/owned.h5" <<'END'
+import sys, h5py
+with h5py.File(sys.argv[1], 'r+') as f:
+    del f.attrs['tokenizer'], f['state'].attrs['params']
+END
+    gen two "$dir/averaged/step-00000003.h5" --tokens 1 --load-state "$dir/owned.h5"
+    grep -q "does not say of which model" "$dir/two.err" || fail "no note on a state without an owner"
+fi
 refuses "cannot be read" "$hybrid" "x" --load-state "$dir/nothing.h5"
 refuses "not a readable HDF5 file" "$dir/text" "x"
 refuses "prompt is empty" "$hybrid"

@@ -116,7 +116,7 @@ static void write_file(const char *name, const unsigned char *data, size_t size)
     ck_assert(fwrite(data, 1, size, f) == size && fclose(f) == 0);
 }
 
-/* Equal states make equal files. */
+/* Equal states of equal parameters make equal files. */
 static void check_unchanged(const pal_lm_state *state, const unsigned char *want, size_t size)
 {
     pal_error error;
@@ -257,6 +257,28 @@ START_TEST(other_models)
         pal_lm_state_free(its);
         pal_params_free(on);
     }
+    same_from_here(lm, state, twin);
+    pal_lm_state_free(state);
+    pal_lm_state_free(twin);
+}
+END_TEST
+
+/* Every shape fits, but the state was made by other numbers. */
+START_TEST(other_parameters)
+{
+    static const char *const words[3] = {"is of another model", "checksum crc32c",
+                                         "those of this model crc32c"};
+    const pal_lm *lm = model(params, "gdn", 16, PAL_F32);
+    pal_lm_state *state = after_prompt(lm), *twin = after_prompt(lm);
+    float *number = pal_edit(pal_params_find(params, "lm_head.weight")).data;
+    pal_error error;
+    number[3] += 1;
+    ok(pal_lm_state_save(state, path, &error), &error);
+    number[3] -= 1;
+    check_refused(lm, state, 3, words);
+    pal_param(params, "value.weight", PAL_F32, PAL_SHAPE(2)); /* is none of the model's */
+    ok(pal_lm_state_save(twin, path, &error), &error);
+    ok(pal_lm_state_load(lm, state, path, &error), &error);
     same_from_here(lm, state, twin);
     pal_lm_state_free(state);
     pal_lm_state_free(twin);
@@ -458,6 +480,7 @@ int main(void)
     tcase_add_test(tc, of_no_tokens);
     tcase_add_test(tc, in_a_group);
     tcase_add_test(tc, other_models);
+    tcase_add_test(tc, other_parameters);
     tcase_add_test(tc, made_up_files);
     tcase_add_test(tc, truncated);
     tcase_add_test(tc, flipped_bits);

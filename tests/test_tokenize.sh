@@ -47,6 +47,30 @@ cmp -s "$dir/bpe.h5" "$dir/loaded.h5" || fail "a tokenizer that is loaded gives 
 tok stopped --train-vocab 1000 "$dir/empty" "$dir/a-text"
 says stopped "no pair is left that occurs twice"
 
+# ---- Files of Windows: a separator ends with \r\n too, a byte order mark is no text ----
+printf 'doc 1\n<cut>\ndoc 2\n<cut>\ndoc 3\n' >"$dir/lf"
+sed 's/$/\r/' "$dir/lf" >"$dir/crlf"
+{ printf '\357\273\277'; cat "$dir/lf"; } >"$dir/marked"
+printf '\377\376d\000' >"$dir/utf16"
+for text in lf crlf marked; do
+    tok $text --separator '<cut>' "$dir/$text"
+    says $text "^documents  3$"
+done
+cmp -s "$dir/lf.h5" "$dir/marked.h5" || fail "a byte order mark is taken for text"
+says crlf "^text       21 bytes$" # the other line ends stay
+tok none --separator '<CUT>' "$dir/lf"
+says none "no line is exactly '<CUT>'"
+grep -q note "$dir/lf.txt" && fail "a note where there are separators"
+{ printf '\357\273\277'; sed 's/$/\r/' "$dir/bpe.json"; } >"$dir/windows.json"
+tok windows --tokenizer "$dir/windows.json" "$dir/a"
+tok plain --tokenizer "$dir/bpe.json" "$dir/a"
+says windows "^tokens     $(sed -n 's/^tokens     \([0-9]*\),.*/\1/p' "$dir/plain.txt"),"
+
+"$B/examples/train_lm" --layers 3 --print-config >"$dir/config"
+{ printf '\357\273\277'; sed 's/$/\r/' "$dir/config"; } >"$dir/windows-config"
+"$B/examples/train_lm" --config "$dir/windows-config" --print-config | cmp -s - "$dir/config" ||
+    fail "a configuration of Windows is read as another"
+
 # Nothing is learned from the documents that are held out: the store of all without the last is
 # made by the same tokenizer.
 head -c 400 "$dir/a-text" >"$dir/first"
@@ -124,6 +148,8 @@ refuses "no special tokens" --out "$no" --end x "$dir/a"
 refuses "no added token 'x'" --out "$no" --end x --tokenizer "$dir/bpe.json" "$dir/a"
 refuses "normalizer of type NFC is not supported" --out "$no" --tokenizer "$dir/nfc.json" "$dir/a"
 refuses "HDF5 file" --out "$no" "$dir/bpe.h5"
+refuses "byte order mark of UTF-16" --out "$no" "$dir/utf16"
+refuses "one line is wanted" --out "$no" --separator "$(printf 'a\rb')" "$dir/a"
 refuses "it is empty" --out "$no" --tokenizer "$dir/empty" "$dir/a"
 refuses "No such file" --out "$no" --tokenizer "$dir/nothing" "$dir/a"
 [ -e "$no" ] && fail "a store was left by a refused call"

@@ -50,7 +50,7 @@ spread spread_of(const results *x, int t, int v, int point)
 /* In CSV's quotes where it needs them. */
 static void put_text(FILE *to, const char *text)
 {
-    const bool quotes = strpbrk(text, ",\"\n") != NULL;
+    const bool quotes = strpbrk(text, ",\"\r\n") != NULL;
     if (quotes) fputc('"', to);
     for (const char *c = text; *c; c++) fputs(*c == '"' ? "\"\"" : (const char[]){*c, 0}, to);
     if (quotes) fputc('"', to);

@@ -20,6 +20,8 @@ pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last
     return PAL_OK;
 }
 
+static const uint64_t FIRST = UINT64_C(14695981039346656037);
+
 static uint64_t add(uint64_t sum, const void *data, size_t size)
 {
     const unsigned char *byte = data;
@@ -29,7 +31,7 @@ static uint64_t add(uint64_t sum, const void *data, size_t size)
 
 char *lm_weights_sum(const pal_params *params, char text[LM_SUM])
 {
-    uint64_t sum = UINT64_C(14695981039346656037);
+    uint64_t sum = FIRST;
     for (int i = 0; i < pal_params_count(params); i++) {
         const pal_array a = pal_params_array(params, i);
         const char *name = pal_params_name(params, i);
@@ -37,5 +39,14 @@ char *lm_weights_sum(const pal_params *params, char text[LM_SUM])
         sum = add(sum, a.data, (size_t)pal_array_count(&a) * pal_dtype_size(a.dtype));
     }
     snprintf(text, LM_SUM, "%016llx", (unsigned long long)sum);
+    return text;
+}
+
+char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, char text[LM_SUM])
+{
+    int64_t size;
+    const char *json = pal_tokenizer_json(tokenizer, &size);
+    snprintf(text, LM_SUM, size ? "%016llx" : "bytes",
+             (unsigned long long)add(FIRST, json, (size_t)size));
     return text;
 }

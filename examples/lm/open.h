@@ -19,5 +19,7 @@ PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *pat
 /* A number of names and values, as 16 hexadecimal digits: FNV-1a of 64 bits (Fowler, Noll, Vo).
  * Returns text. */
 char *lm_weights_sum(const pal_params *params, char text[LM_SUM]);
+/* The same of a tokenizer's JSON; "bytes" if it has none. */
+char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, char text[LM_SUM]);
 
 #endif

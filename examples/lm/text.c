@@ -7,6 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A byte order mark says how a file is encoded, and is no part of its text. */
+static pal_status drop_mark(lm_text *text, const char *path, pal_error *error)
+{
+    const unsigned char *b = text->byte;
+    if (text->size >= 2 && ((b[0] == 0xff && b[1] == 0xfe) || (b[0] == 0xfe && b[1] == 0xff)))
+        return pal_error_set(error, PAL_EFORMAT,
+                             "%s: it begins with the byte order mark of UTF-16, and a text is read "
+                             "as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it",
+                             path);
+    if (text->size < 3 || memcmp(b, "\xef\xbb\xbf", 3) != 0) return PAL_OK;
+    text->size -= 3;
+    memmove(text->byte, text->byte + 3, (size_t)text->size);
+    return PAL_OK;
+}
+
 static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_error *error)
 {
     size_t room = 0, size = 0;
@@ -26,7 +41,7 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
         return pal_error_set(error, PAL_EFORMAT, "%s: it is an HDF5 file, whose bytes are no text",
                              path);
     text->size = (int64_t)size;
-    return PAL_OK;
+    return drop_mark(text, path, error);
 }
 
 pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)

@@ -2,8 +2,9 @@
  * state_io.c - what a language model remembers, to and from HDF5.
  *
  * A group has, for each layer I, I/seen with the mixer's name as an attribute, and a dataset for
- * each part of its state. An attribute of the group is the number of layers. Reading builds a new
- * state, and replaces the old one when nothing can fail any more.
+ * each part of its state. Attributes of the group are the number of layers, and a checksum of the
+ * parameters that the state belongs to. Reading builds a new state, and replaces the old one when
+ * nothing can fail any more.
  */
 #include "layers/models/lm.h"
 #include "tensor/number.h"
@@ -25,6 +26,43 @@ static pal_status check_group(const char *group, pal_error *error)
 {
     if (strlen(group) + 64 < PATH_BYTES) return PAL_OK;
     return pal_error_set(error, PAL_EVALUE, "lm_state: the name of the group is too long");
+}
+
+/* ---- Whose it is ---- */
+
+enum { SUM_BYTES = 32 };
+static const char sum_name[] = "params";
+
+/* A checksum of the model's parameters, by names and values. A state belongs to these: other ones
+ * would go on from it without a word, and wrongly. */
+static void params_sum(const pal_lm *lm, char text[SUM_BYTES])
+{
+    static const char *const own[] = {"model.", "lm_head."};
+    const pal_params *params = (const pal_params *)(void *)lm->embeddings.node->owner;
+    uint32_t sum = 0;
+    for (int i = 0; i < pal_params_count(params); i++) {
+        const pal_array a = pal_params_array(params, i);
+        const char *name = pal_params_name(params, i);
+        if (strncmp(name, own[0], strlen(own[0])) != 0 &&
+            strncmp(name, own[1], strlen(own[1])) != 0)
+            continue;
+        sum = pal_crc32c(sum, name, strlen(name) + 1);
+        sum = pal_crc32c(sum, a.data, pal_shape_bytes(a.dtype, pal_array_shape(&a)));
+    }
+    snprintf(text, SUM_BYTES, "crc32c %08lx", (unsigned long)sum);
+}
+
+/* Files of earlier versions do not say whose state they hold, and are taken. */
+static pal_status check_params(const pal_lm *lm, pal_h5 *file, const char *group, pal_error *error)
+{
+    char is[SUM_BYTES], saved[SUM_BYTES];
+    if (pal_h5_get_text(file, group, sum_name, saved, sizeof saved, NULL) != PAL_OK) return PAL_OK;
+    params_sum(lm, is);
+    if (strcmp(is, saved) == 0) return PAL_OK;
+    return pal_error_set(error, PAL_EFORMAT,
+                         "lm_state: the state %.200s is of another model: its parameters have the "
+                         "checksum %s, and those of this model %s",
+                         group, saved, is);
 }
 
 /* ---- Writing ---- */
@@ -54,6 +92,11 @@ pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char 
     for (int64_t i = 0; i < state->layers && s == PAL_OK; i++)
         s = put_layer(state, i, file, group, error);
     if (s == PAL_OK) s = pal_h5_put_number(file, group, "layers", (double)state->layers, error);
+    if (s == PAL_OK) {
+        char sum[SUM_BYTES];
+        params_sum(state->lm, sum);
+        s = pal_h5_put_text(file, group, sum_name, sum, error);
+    }
     return s;
 }
 
@@ -223,6 +266,8 @@ static pal_status read_all(reader *r)
         complain(r, "%s", why.message);
     if (r->no_memory) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
     if (r->wrong) return PAL_EFORMAT;
+    s = check_params(r->lm, r->file, r->group, error);
+    if (s != PAL_OK) return s;
     for (int64_t i = 0; i < r->lm->opts.layers; i++)
         for (int j = 0; j < PAL_MIXER_PARTS; j++)
             if (have[i][j] && (s = read_part(r, i, memory_of(r, i).part[j].name)) != PAL_OK)

@@ -120,6 +120,55 @@ static pal_status check_columns(const char *folder, const char *header, pal_erro
                          header);
 }
 
+/* ---- Names ---- */
+
+static pal_status bad_name(const char *op, const char *what, const char *name, size_t size,
+                           const char *trouble, pal_error *error)
+{
+    return pal_error_set(error, PAL_EVALUE, "%s: the name of the %s \"%.*s\" %s", op, what,
+                         (int)(size > 400 ? 400 : size), name, trouble);
+}
+
+/* Columns are taken apart at commas, here and by whoever reads log.csv. */
+static pal_status check_names(const char *columns, pal_error *error)
+{
+    static const char op[] = "journal_open";
+    for (const char *name = columns;; name++) {
+        char column[COLUMNS];
+        const size_t n = strcspn(name, ",");
+        snprintf(column, sizeof column, "%.*s", (int)n, name);
+        const char *trouble = pal_text_trouble(column);
+        if (!trouble && strchr(column, '"')) trouble = "has a quotation mark";
+        if (!trouble && strcmp(column, "step") == 0) trouble = "is that of the first column";
+        for (const char *other = columns; !trouble && other < name;
+             other += strcspn(other, ",") + 1)
+            if (strcspn(other, ",") == n && strncmp(other, name, n) == 0)
+                trouble = "is there twice";
+        if (trouble) return bad_name(op, "column", column, n, trouble, error);
+        name += n;
+        if (!*name) return PAL_OK;
+    }
+}
+
+/* In log.jsonl a name is escaped, so that only few are refused. */
+static pal_status check_fields(int count, const pal_field *fields, pal_error *error)
+{
+    for (int i = 0; i < count; i++) {
+        const char *name = fields[i].name, *trouble = name ? NULL : "is NULL";
+        if (name && !*name) trouble = "is empty";
+        for (int64_t at = 0, left = name ? (int64_t)strlen(name) : 0, n; !trouble && left > 0;
+             at += n, left -= n)
+            if ((n = pal_utf8(name + at, left)) == 0) trouble = "is not UTF-8";
+        if (!trouble && strcmp(name, "step") == 0) trouble = "is that of the step";
+        for (int j = 0; j < i && !trouble; j++)
+            if (strcmp(name, fields[j].name) == 0) trouble = "is there twice";
+        if (trouble)
+            return bad_name("journal_row", "field", name ? name : "", name ? strlen(name) : 0,
+                            trouble, error);
+    }
+    return PAL_OK;
+}
+
 /* ---- Life ---- */
 
 static int open_end(const char *folder, const char *name, off_t *end, pal_error *error)
@@ -141,7 +190,8 @@ pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t 
         return pal_error_set(error, PAL_EVALUE, "journal_open: the columns take more than %d bytes",
                              COLUMNS);
     snprintf(header, sizeof header, "step,%s\n", columns);
-    pal_status s = last ? check_columns(folder, header, error) : PAL_OK;
+    pal_status s = check_names(columns, error);
+    if (s == PAL_OK && last) s = check_columns(folder, header, error);
     if (s == PAL_OK) s = cut(folder, "log.csv", header, csv_step, last, false, error);
     if (s != PAL_OK) return s;
     s = cut(folder, "log.jsonl", "", json_step, last, false, error);
@@ -226,7 +276,14 @@ static void make_json(row *r, int64_t step, int count, const pal_field *fields)
 {
     add(r, "{\"step\":%" PRId64, step);
     for (int i = 0; i < count; i++) {
-        add(r, ",\"%s\":", fields[i].name);
+        add(r, ",\"");
+        for (const char *c = fields[i].name; *c; c++)
+            add(r,
+                *c == '"' || *c == '\\'  ? "\\%c"
+                : (unsigned char)*c < 32 ? "\\u%04x"
+                                         : "%c",
+                *c);
+        add(r, "\":");
         if (isfinite(fields[i].value))
             add_number(r, fields[i].value);
         else
@@ -251,6 +308,8 @@ pal_status pal_journal_row(pal_journal *l, int64_t step, int count, const pal_fi
                            pal_error *error)
 {
     row csv = {.used = 0}, json = {.used = 0};
+    const pal_status named = check_fields(count, fields, error);
+    if (named != PAL_OK) return named;
     make_csv(&csv, l->columns, step, count, fields);
     make_json(&json, step, count, fields);
     if (csv.used >= ROW - 1 || json.used >= ROW - 1)

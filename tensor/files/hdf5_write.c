@@ -45,7 +45,11 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
                                 hid_t in_memory, const void *value, size_t bytes, pal_error *error)
 {
     if (!file->building) return not_building(file, error);
-    if (name[0] == '\0' || !pal_h5_reachable(file, object))
+    const char *trouble = pal_text_trouble(name);
+    if (trouble)
+        return pal_error_set(error, PAL_EVALUE, "%.300s: the attribute's name '%.400s' %s",
+                             file->path, name, trouble);
+    if (!pal_h5_reachable(file, object))
         return pal_error_set(error, PAL_EVALUE, "%s: no object '%s' to give the attribute '%s'",
                              file->path, object, name);
     pal_status status = pal_h5_reserve(file, bytes, error);
@@ -191,11 +195,13 @@ static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const 
 /* Checks that a dataset can have that name, and reserves room for its bytes. */
 static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error *error)
 {
-    size_t length = strlen(name);
     if (!file->building) return not_building(file, error);
-    if (length == 0 || name[length - 1] == '/' || pal_h5_reachable(file, name))
-        return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is empty or taken", file->path,
-                             name);
+    const char *trouble = pal_name_trouble(name + (name[0] == '/'));
+    if (trouble)
+        return pal_error_set(error, PAL_EVALUE, "%.300s: the name '%.400s' %s", file->path, name,
+                             trouble);
+    if (pal_h5_reachable(file, name))
+        return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is taken", file->path, name);
     return pal_h5_reserve(file, bytes + bytes / PAL_H5_BLOCK * sizeof(uint32_t), error);
 }
 

@@ -1,32 +1,18 @@
 /*
- * alphabet.c - UTF-8, and the characters by which tokenizer.json spells bytes.
+ * alphabet.c - the characters by which tokenizer.json spells bytes.
  *
  * GPT-2's alphabet: a byte that is a printable character of Latin-1 (not a space) is spelled as
  * that character; the 68 others, in their order, as the characters from U+0100 on.
  */
 #include "tensor/text/internal.h"
+#include "tensor/internal.h"
 
 #include <string.h>
-
-int pal_bpe_utf8(const char *byte, int64_t left)
-{
-    const unsigned char *s = (const unsigned char *)byte;
-    if (left <= 0) return 0;
-    if (s[0] < 0x80) return 1;
-    int n = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
-    if (n > left) return 0;
-    for (int i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80) return 0;
-    /* Spelled longer than needed, a surrogate, above U+10FFFF. */
-    if (n == 3 && ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F))) return 0;
-    if (n == 4 && ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))) return 0;
-    return n;
-}
 
 bool pal_bpe_utf8_all(const char *byte, int64_t size)
 {
     for (int64_t i = 0; i < size;) {
-        int n = pal_bpe_utf8(byte + i, size - i);
+        int n = pal_utf8(byte + i, size - i);
         if (n == 0 || byte[i] == 0) return false;
         i += n;
     }
@@ -64,7 +50,7 @@ int64_t pal_bpe_unspell(const char *spelled, int64_t size, char *to)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < size;) {
-        int length = pal_bpe_utf8(spelled + i, size - i);
+        int length = pal_utf8(spelled + i, size - i);
         if (length != 1 && length != 2) return -1;
         int c = (unsigned char)spelled[i];
         if (length == 2) c = (c & 0x1F) << 6 | (spelled[i + 1] & 0x3F);

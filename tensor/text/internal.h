@@ -47,8 +47,6 @@ uint64_t pal_bpe_hash(const char *byte, int64_t size);
 
 /* ---- alphabet.c ---- */
 
-/* The length of the UTF-8 sequence that begins here, 1 to 4, or 0 if these bytes are none. */
-int pal_bpe_utf8(const char *byte, int64_t left);
 /* Whether all of a text is UTF-8 without NUL. */
 bool pal_bpe_utf8_all(const char *byte, int64_t size);
 /* GPT-2's alphabet: a character for every byte, of 1 or 2 bytes in UTF-8. Returns its length. */
@@ -139,6 +137,12 @@ PAL_CHECKED pal_status pal_bpe_split(pal_tokenizer *b, const char *text, int64_t
 PAL_CHECKED pal_status pal_bpe_stage_add(pal_tokenizer *b, const char *pattern, bool plain,
                                          pal_error *error);
 extern const char pal_bpe_gpt2_pattern[];
+
+/* ---- pattern.c ---- */
+
+/* A regular expression in Oniguruma's syntax as PCRE2's; freed by free(). PAL_EFORMAT for one that
+ * PCRE2 cannot take for the same. */
+PAL_CHECKED pal_status pal_bpe_pattern(const char *pattern, char **to, pal_error *error);
 
 /* ---- json.c: tokenizer.json is not trusted; `where` names an object in errors ---- */
 

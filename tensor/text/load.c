@@ -176,6 +176,8 @@ pal_status pal_tokenizer_load(pal_tokenizer **out, const char *json, int64_t siz
     pal_error own;
     if (!error) error = &own;
     *out = NULL;
+    if (size > 3 && memcmp(json, "\xef\xbb\xbf", 3) == 0)
+        json += 3, size -= 3; /* byte order mark */
     if (size < 0 || size > INT32_MAX / 2)
         return pal_bpe_bad(error, "%lld bytes are more than 1 GiB", (long long)size);
     pal_tokenizer *b = calloc(1, sizeof *b);

@@ -5,25 +5,27 @@
  * lies between them. A pattern sees no further than its piece.
  */
 #include "tensor/text/internal.h"
+#include "tensor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MATCH_LIMIT = 20000000, /* steps of a match, which a hostile pattern could take without end */
-    HEAP_LIMIT = 1 << 18,   /* KiB */
+    /* Steps of a match, which a hostile pattern could take without end. An ordinary one goes over a
+     * long run a few times: \s*[\r\n]+ over blanks takes two steps for each. */
+    MATCH_LIMIT = 20000000,
+    MATCH_LIMIT_BYTE = 8, /* and so many more for each byte of the text */
+    HEAP_LIMIT = 1 << 18, /* KiB */
     STACK_FIRST = 1 << 15,
     STACK_MOST = 1 << 25
 };
 
 /*
- * GPT-2's pattern, with \s as Unicode's white space, which in PCRE2 has U+180E too. What it means:
- * an English contraction; letters, digits or other characters, each with one space before them;
- * white space up to the last before a word; the rest of it.
+ * GPT-2's pattern: an English contraction; letters, digits or other characters, each with one space
+ * before them; white space up to the last before a word; the rest of it.
  */
-#define SPACE "\\t-\\r\\x{85}\\p{Z}"
-const char pal_bpe_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE
-                                    "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
+const char pal_bpe_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?"
+                                    "[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* ---- Patterns ---- */
 
@@ -33,7 +35,6 @@ static bool make_match(pal_tokenizer *b)
     if (!b->limits) b->limits = pcre2_match_context_create(NULL);
     if (!b->stack) b->stack = pcre2_jit_stack_create(STACK_FIRST, STACK_MOST, NULL);
     if (!b->match || !b->limits) return false;
-    pcre2_set_match_limit(b->limits, MATCH_LIMIT);
     pcre2_set_heap_limit(b->limits, HEAP_LIMIT);
     /* Without JIT in the library there is no stack, and none is needed. */
     if (b->stack) pcre2_jit_stack_assign(b->limits, NULL, b->stack);
@@ -55,14 +56,20 @@ pal_status pal_bpe_stage_add(pal_tokenizer *b, const char *pattern, bool plain, 
         PCRE2_UTF | (plain ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C);
     int code;
     PCRE2_SIZE at;
-    pcre2_code *regex =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &at, context);
+    char *translated = NULL;
+    const pal_status s = plain ? PAL_OK : pal_bpe_pattern(pattern, &translated, error);
+    pcre2_code *regex = NULL;
+    if (s == PAL_OK)
+        regex = pcre2_compile((PCRE2_SPTR)(plain ? pattern : translated), PCRE2_ZERO_TERMINATED,
+                              options, &code, &at, context);
+    free(translated);
     pcre2_compile_context_free(context);
+    if (s != PAL_OK) return s;
     if (!regex) {
         PCRE2_UCHAR why[120];
         pcre2_get_error_message(code, why, sizeof why);
-        return pal_bpe_bad(error, "the pattern '%.80s' is no regular expression at %llu: %s",
-                           pattern, (unsigned long long)at, (const char *)why);
+        return pal_bpe_bad(error, "the pattern '%.200s' is no regular expression: %s", pattern,
+                           (const char *)why);
     }
     (void)pcre2_jit_compile(regex, PCRE2_JIT_COMPLETE); /* slower without */
     b->stage[b->stages++] = regex;
@@ -106,7 +113,7 @@ static pal_status stage(const splitter *s, int number, const char *text, int64_t
         if (status != PAL_OK) return status;
         done = from = end;
         if (begin == end && from < size)
-            from += pal_bpe_utf8(text + from, size - from);
+            from += pal_utf8(text + from, size - from);
         else if (begin == end)
             break;
     }
@@ -120,10 +127,10 @@ static pal_status spans(const splitter *s, const char *text, int64_t size)
     pal_status status = PAL_OK;
     for (int64_t at = 0; at < size && status == PAL_OK;) {
         const int64_t begin = at;
-        for (int n; at < size && (n = pal_bpe_utf8(text + at, size - at)) > 0;) at += n;
+        for (int n; at < size && (n = pal_utf8(text + at, size - at)) > 0;) at += n;
         if (at > begin) status = stage(s, 0, text + begin, at - begin);
         const int64_t bad = at;
-        while (at < size && pal_bpe_utf8(text + at, size - at) == 0) at++;
+        while (at < size && pal_utf8(text + at, size - at) == 0) at++;
         if (at > bad && status == PAL_OK)
             status = s->fn(s->user, text + bad, at - bad, -1, s->error);
     }
@@ -185,5 +192,11 @@ pal_status pal_bpe_split(pal_tokenizer *b, const char *text, int64_t size, pal_b
                          void *user, pal_error *error)
 {
     const splitter s = {b, fn, user, error};
+    if (b->limits) {
+        const int64_t steps = size < UINT32_MAX / MATCH_LIMIT_BYTE - MATCH_LIMIT / MATCH_LIMIT_BYTE
+                                  ? MATCH_LIMIT + MATCH_LIMIT_BYTE * size
+                                  : UINT32_MAX;
+        pcre2_set_match_limit(b->limits, (uint32_t)steps);
+    }
     return b->addeds ? added(&s, text, size, false) : segment(&s, text, size);
 }

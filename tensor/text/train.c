@@ -2,30 +2,38 @@
  * train.c - learning merges: count pretokens, then join the most frequent pair until there are
  * enough tokens.
  *
- * A word is a pretoken, told apart from others by its bytes, with the number of times it occurs; it
- * is a list of tokens. For every pair of neighbours there is a count and a list of the words that
- * have had it. A merge visits those words alone, takes their pairs out of the counts, joins, and
- * puts the new pairs in. A heap gives the best pair; its entries may be out of date, and are put
- * right when they come up, since the count of a pair only falls unless a merge makes it.
+ * A word is a pretoken, told apart from others by its bytes, with the number of times it occurs. It
+ * is a linked list of symbols, at first one for each byte. For every pair of neighbours there is a
+ * count, and a list of the places where it has stood. A merge visits these places only, so its cost
+ * does not depend on the lengths of the words. A heap gives the best pair. Its entries may be out
+ * of date, and are put right when they come up, since the count of a pair only falls unless a merge
+ * makes it.
  */
 #include "tensor/text/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_SIZE = 1024, TELL_BYTES = 1 << 20, TELL_TOKENS = 256 };
+enum { TOKEN_SIZE = 1024, TELL_BYTES = 1 << 20, TELL_TOKENS = 256 };
 
 typedef struct pair {
     int32_t left, right;
     int64_t count;
-    int32_t words;   /* first of a list in trainer.link; -1: none */
+    int32_t places;  /* first of a list in trainer.link; -1: none */
     int64_t touched; /* the last round that made it */
     bool merged;
 } pair;
 
+/* A place where a pair has stood: that of its left symbol. */
 typedef struct link {
-    int32_t word, next;
+    int32_t at, next;
 } link;
+
+/* A token in a word. */
+typedef struct symbol {
+    int32_t id, before, after; /* neighbours; -1: none. id -1: joined to the one before */
+    int32_t word;
+} symbol;
 
 typedef struct trainer {
     pal_tokenizer_train_opts o;
@@ -36,15 +44,14 @@ typedef struct trainer {
     int64_t *count; /* of each word */
     int64_t count_room, read, tell_at, all;
 
-    int32_t *symbol; /* those of word w begin at start[w] */
-    int64_t *start;
-    int32_t *length;
+    symbol *symbol;
 
     pal_bpe_pairs index; /* -> pair */
     pair *pair;
     int64_t pairs, pair_room;
     link *link;
     int64_t links, link_room;
+    int32_t free_link;   /* first of a list of those that are not in use; -1: none */
     int32_t *heap;       /* pairs, by the counts they had when they came in */
     int64_t *heap_count; /* those counts */
     int64_t heap_size, heap_room, heap_count_room;
@@ -79,7 +86,7 @@ static pal_status count_piece(void *user, const char *byte, int64_t size, int32_
         tell(t, "counting", t->read, t->all);
         t->tell_at = t->read + TELL_BYTES;
     }
-    if (id >= 0 || size > WORD_SIZE) return PAL_OK;
+    if (id >= 0) return PAL_OK;
     const int64_t words = t->word.count;
     int32_t w = pal_bpe_names_add(&t->word, byte, size);
     if (w < 0 || !pal_bpe_grow((void **)&t->count, &t->count_room, t->word.count, sizeof *t->count))
@@ -163,41 +170,51 @@ static int32_t pair_of(trainer *t, int32_t left, int32_t right)
         !pal_bpe_grow((void **)&t->pair, &t->pair_room, t->pairs + 1, sizeof *t->pair) ||
         !pal_bpe_pairs_put(&t->index, left, right, (int32_t)t->pairs))
         return -1;
-    t->pair[t->pairs] = (pair){.left = left, .right = right, .words = -1, .touched = -1};
+    t->pair[t->pairs] = (pair){.left = left, .right = right, .places = -1, .touched = -1};
     return (int32_t)t->pairs++;
 }
 
-/* Puts a word's pairs into the counts. Those with the token `made` in them are listed as fresh. */
-static bool add_word(trainer *t, int32_t w, int32_t made)
+/* A link that is not in use; -1 without memory. */
+static int32_t take_link(trainer *t)
 {
-    const int32_t *s = t->symbol + t->start[w];
-    for (int32_t i = 0; i + 1 < t->length[w]; i++) {
-        int32_t p = pair_of(t, s[i], s[i + 1]);
-        if (p < 0) return false;
-        pair *it = &t->pair[p];
-        it->count += t->count[w];
-        if (made >= 0 && s[i] != made && s[i + 1] != made) continue;
-        if (it->touched != t->round) {
-            if (!pal_bpe_grow((void **)&t->fresh, &t->fresh_room, t->freshes + 1, sizeof *t->fresh))
-                return false;
-            it->touched = t->round;
-            t->fresh[t->freshes++] = p;
-        }
-        if (it->words >= 0 && t->link[it->words].word == w) continue;
-        if (t->links == INT32_MAX - 1 ||
-            !pal_bpe_grow((void **)&t->link, &t->link_room, t->links + 1, sizeof *t->link))
-            return false;
-        t->link[t->links] = (link){w, it->words};
-        it->words = (int32_t)t->links++;
+    const int32_t l = t->free_link;
+    if (l >= 0) {
+        t->free_link = t->link[l].next;
+        return l;
     }
+    if (t->links == INT32_MAX - 1 ||
+        !pal_bpe_grow((void **)&t->link, &t->link_room, t->links + 1, sizeof *t->link))
+        return -1;
+    return (int32_t)t->links++;
+}
+
+/* Counts the pair that begins at a symbol, if there is one, notes its place, and lists it as fresh.
+ */
+static bool add_pair(trainer *t, int32_t at)
+{
+    if (at < 0 || t->symbol[at].after < 0) return true;
+    const symbol *s = &t->symbol[at];
+    const int32_t p = pair_of(t, s->id, t->symbol[s->after].id), l = take_link(t);
+    if (p < 0 || l < 0) return false;
+    pair *it = &t->pair[p];
+    it->count += t->count[s->word];
+    t->link[l] = (link){at, it->places};
+    it->places = l;
+    if (it->touched == t->round) return true;
+    if (!pal_bpe_grow((void **)&t->fresh, &t->fresh_room, t->freshes + 1, sizeof *t->fresh))
+        return false;
+    it->touched = t->round;
+    t->fresh[t->freshes++] = p;
     return true;
 }
 
-static void remove_word(trainer *t, int32_t w)
+/* Takes it out of the count. Its place stays in the list, where it is seen to be out of date. */
+static void remove_pair(trainer *t, int32_t at)
 {
-    const int32_t *s = t->symbol + t->start[w];
-    for (int32_t i = 0; i + 1 < t->length[w]; i++)
-        t->pair[pal_bpe_pairs_find(&t->index, s[i], s[i + 1])].count -= t->count[w];
+    if (at < 0 || t->symbol[at].after < 0) return;
+    const symbol *s = &t->symbol[at];
+    const int32_t p = pal_bpe_pairs_find(&t->index, s->id, t->symbol[s->after].id);
+    t->pair[p].count -= t->count[s->word];
 }
 
 static bool push_fresh(trainer *t)
@@ -217,24 +234,22 @@ static int32_t id_of_token(const trainer *t, int32_t token)
 
 static bool make_words(trainer *t)
 {
-    const int64_t n = t->word.count;
+    const int64_t n = t->word.count, bytes = n ? t->word.end[n - 1] : 0;
     int32_t of_byte[256];
     for (int i = 0; i < 256; i++) {
         const char byte = (char)pal_bpe_alphabet(i);
         of_byte[(unsigned char)byte] = i;
         if (pal_bpe_names_add(&t->token, &byte, 1) != i) return false;
     }
-    const int64_t bytes = n ? t->word.end[n - 1] : 0;
+    t->free_link = -1;
     t->symbol = malloc((size_t)(bytes + 1) * sizeof *t->symbol);
-    t->start = malloc((size_t)(n + 1) * sizeof *t->start);
-    t->length = malloc((size_t)(n + 1) * sizeof *t->length);
-    if (!t->symbol || !t->start || !t->length) return false;
-    for (int64_t i = 0; i < bytes; i++) t->symbol[i] = of_byte[(unsigned char)t->word.pool[i]];
-    for (int32_t w = 0; w < n; w++) {
-        t->start[w] = w ? t->word.end[w - 1] : 0;
-        t->length[w] = (int32_t)(t->word.end[w] - t->start[w]);
-        if (!add_word(t, w, -1)) return false;
-    }
+    if (!t->symbol) return false;
+    for (int32_t w = 0, i = 0; w < n; w++)
+        for (const int32_t begin = i, end = (int32_t)t->word.end[w]; i < end; i++)
+            t->symbol[i] = (symbol){of_byte[(unsigned char)t->word.pool[i]], i > begin ? i - 1 : -1,
+                                    i + 1 < end ? i + 1 : -1, w};
+    for (int32_t i = 0; i < bytes; i++)
+        if (!add_pair(t, i)) return false;
     return push_fresh(t);
 }
 
@@ -250,16 +265,37 @@ static int32_t token_of(trainer *t, const pair *p)
     return pal_bpe_names_add(&t->token, t->text, left + right);
 }
 
-/* Joins a pair in a word, from the left. */
-static void join_word(trainer *t, int32_t w, int32_t left, int32_t right, int32_t token)
+static bool stands_at(const trainer *t, const pair *p, int32_t at)
 {
-    int32_t *s = t->symbol + t->start[w], n = 0;
-    for (int32_t i = 0; i < t->length[w]; i++) {
-        const bool here = i + 1 < t->length[w] && s[i] == left && s[i + 1] == right;
-        s[n++] = here ? token : s[i];
-        i += here;
+    const symbol *s = &t->symbol[at];
+    return s->id == p->left && s->after >= 0 && t->symbol[s->after].id == p->right;
+}
+
+static bool join(trainer *t, int32_t at, int32_t token)
+{
+    symbol *s = &t->symbol[at];
+    const int32_t before = s->before, right = s->after, after = t->symbol[right].after;
+    remove_pair(t, before);
+    remove_pair(t, at);
+    remove_pair(t, right);
+    t->symbol[right].id = -1;
+    s->id = token;
+    s->after = after;
+    if (after >= 0) t->symbol[after].before = at;
+    return add_pair(t, before) && add_pair(t, at);
+}
+
+/* Joins a pair that stands at a place. Of a run of equal symbols all are joined, from the left. */
+static bool join_here(trainer *t, const pair *p, int32_t at, int32_t token)
+{
+    if (p->left != p->right) return join(t, at, token);
+    while (t->symbol[at].before >= 0 && t->symbol[t->symbol[at].before].id == p->left)
+        at = t->symbol[at].before;
+    while (at >= 0 && stands_at(t, p, at)) {
+        if (!join(t, at, token)) return false;
+        at = t->symbol[at].after;
     }
-    t->length[w] = n;
+    return true;
 }
 
 static bool merge(trainer *t, int32_t best)
@@ -276,14 +312,22 @@ static bool merge(trainer *t, int32_t best)
     }
     t->round++;
     t->pair[best].merged = true;
-    t->pair[best].words = -1;
-    for (int32_t l = p.words; l >= 0; l = t->link[l].next) {
-        const int32_t w = t->link[l].word;
-        remove_word(t, w);
-        join_word(t, w, p.left, p.right, token);
-        if (!add_word(t, w, token)) return false;
+    t->pair[best].places = -1;
+    for (int32_t l = p.places, next; l >= 0; l = next) {
+        const int32_t at = t->link[l].at;
+        next = t->link[l].next;
+        t->link[l].next = t->free_link;
+        t->free_link = l;
+        if (stands_at(t, &p, at) && !join_here(t, &p, at, token)) return false;
     }
     return push_fresh(t);
+}
+
+static int64_t token_size(const trainer *t, int32_t token)
+{
+    int64_t size;
+    pal_bpe_names_get(&t->token, token, &size);
+    return size;
 }
 
 static bool merge_all(trainer *t)
@@ -297,6 +341,8 @@ static bool merge_all(trainer *t)
             if (!heap_push(t, best)) return false;
             continue;
         }
+        if (token_size(t, t->pair[best].left) + token_size(t, t->pair[best].right) > TOKEN_SIZE)
+            continue;
         if (t->token.count % TELL_TOKENS == 0)
             tell(t, "merging", t->token.count - begin, wanted - begin);
         if (!merge(t, best)) return false;
@@ -312,8 +358,8 @@ static void free_all(trainer *t)
     pal_bpe_names_free(&t->word);
     pal_bpe_names_free(&t->token);
     pal_bpe_pairs_free(&t->index);
-    void *memory[] = {t->count, t->symbol,     t->start, t->length, t->pair, t->link,
-                      t->heap,  t->heap_count, t->fresh, t->merge,  t->text};
+    void *memory[] = {t->count,      t->symbol, t->pair,  t->link, t->heap,
+                      t->heap_count, t->fresh,  t->merge, t->text};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
 }
 
@@ -334,6 +380,12 @@ pal_status pal_tokenizer_train(pal_tokenizer **out, const pal_tokenizer_text *te
             (long long)t.o.vocab, (long long)t.o.specials, (long long)t.o.least);
     char *json = NULL;
     pal_status s = count_texts(&t, text, texts);
+    const int64_t bytes = t.word.count ? t.word.end[t.word.count - 1] : 0;
+    if (s == PAL_OK && bytes > INT32_MAX - 1)
+        s = pal_error_set(t.error, PAL_EVALUE,
+                          "pal_tokenizer_train: the different words of the text have %lld bytes, "
+                          "and 2 GiB can be learned from",
+                          (long long)bytes);
     if (s == PAL_OK && !(make_words(&t) && merge_all(&t))) s = no_memory(&t);
     if (s == PAL_OK)
         s = pal_bpe_write(&json, t.o.special, t.o.specials, t.merge, t.merges, t.error);

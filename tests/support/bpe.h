@@ -5,7 +5,7 @@
 #ifndef SUPPORT_BPE_H
 #define SUPPORT_BPE_H
 
-#include "tensor/text.h"
+#include "tensor/text/internal.h"
 #include "tests/support/tokenizer.h"
 
 #include <check.h>
@@ -52,6 +52,29 @@ static inline void check_round_trip(pal_tokenizer *b, const char *text, int64_t 
     for (int64_t i = half; i <= size; i++) ck_assert_int_eq(back[i], 'x');
     free(back);
     pal_token_ids_free(&ids);
+}
+
+/* The pretokens of a text, each with | behind it, and # behind an added token. */
+typedef struct pieces {
+    char text[512];
+} pieces;
+
+static inline pal_status note_piece(void *user, const char *byte, int64_t size, int32_t id,
+                                    pal_error *error)
+{
+    pieces *p = user;
+    (void)error;
+    strncat(p->text, byte, (size_t)size);
+    strcat(p->text, id >= 0 ? "#|" : "|");
+    return PAL_OK;
+}
+
+static inline void check_pieces(pal_tokenizer *b, const char *text, const char *expected)
+{
+    pieces p = {""};
+    pal_error e = {0};
+    ck_assert_int_eq(pal_bpe_split(b, text, (int64_t)strlen(text), note_piece, &p, &e), PAL_OK);
+    ck_assert_str_eq(p.text, expected);
 }
 
 static inline pal_tokenizer *train(const char *text, pal_tokenizer_train_opts opts)
