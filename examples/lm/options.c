@@ -2,6 +2,7 @@
  * options.c - tables of flags serve the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
 #include "examples/lm/text.h"
@@ -240,6 +241,25 @@ static void forget(lm_options *o, const line *l, const char *flag_name, const ch
     o->given &= ~((uint64_t)1 << i);
 }
 
+/* A store is read where it is; a text is copied to data.h5. */
+static void check_files(const lm_options *o, const char *config)
+{
+    static const char *const names[] = {"step-*.h5", "config.txt", "log.csv",
+                                        "log.jsonl", "best.txt",   "samples.txt",
+                                        "*.svg",     "data.h5",    NULL};
+    static const char *const names_of_store[] = {"step-*.h5", "config.txt",  "log.csv", "log.jsonl",
+                                                 "best.txt",  "samples.txt", "*.svg",   NULL};
+    pal_error error;
+    const bool store = pal_file_kind_is_hdf5(pal_file_kind_of(o->data));
+    const flags_file in[] = {{"--data", o->data, NULL},
+                             {"--init", o->init, NULL},
+                             {"--config", config, NULL}},
+                     out = {"--out", o->out, store ? names_of_store : names};
+    if (flags_files_check(in, 3, &out, 1, &error) == PAL_OK) return;
+    fprintf(stderr, "train_lm: %s\n", error.message);
+    exit(EXIT_FAILURE);
+}
+
 static const char doc[] =
     "Trains a language model: embedding, blocks of a mixer and an MLP, head. Its folder holds "
     "checkpoints, what they were made by (config.txt), a log (log.csv, log.jsonl), plots and "
@@ -279,11 +299,14 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "data", "data-checksum");
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
-    if (!l.print) return;
+    if (!l.print) {
+        check_files(o, l.config);
+        return;
+    }
     char *text = lm_options_text(o);
     fputs(text, stdout);
     free(text);
-    exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    exit(EXIT_SUCCESS);
 }
 
 /* ---- What they mean ---- */
