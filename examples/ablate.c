@@ -13,6 +13,7 @@
 #include "examples/ablate/ablate.h"
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
+#include "tensor/stream.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -154,13 +155,12 @@ static char *with_tasks(int key, const char *text, void *input)
 {
     (void)input;
     if (key != ARGP_KEY_HELP_POST_DOC || !text) return (char *)(uintptr_t)text;
-    char *all = NULL;
-    size_t size;
-    FILE *to = open_memstream(&all, &size);
+    FILE *to = pal_stream_open();
     if (!to) return (char *)(uintptr_t)text;
     fprintf(to, "%s\n\nTasks:\n\n", text);
     for (int i = 0; task_names(i); i++) fprintf(to, "  %s: %s\n", task_names(i), task_help(i));
-    return fclose(to) ? (char *)(uintptr_t)text : all;
+    char *all = pal_stream_close(to, NULL);
+    return all ? all : (char *)(uintptr_t)text;
 }
 
 /* ---- A study ---- */
@@ -316,7 +316,7 @@ int main(int argc, char **argv)
     const struct argp_child children[] = {{&w.o.flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {actions,    parse, "STUDY\n--layers CHECKPOINT", doc, children,
                               with_tasks, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &w.o);
+    flags_parse(&argp, argc, argv, &w.o);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (w.o.run) return one_run(w.o.out ? w.o.out : ".", w.o.run);
     pal_set_threads(1);

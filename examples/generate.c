@@ -133,7 +133,7 @@ static void read_options(options *o, int argc, char **argv)
                "the text that one call of twice the length would."};
     *o = (options){.tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1};
     flags_begin(&o->flags, &section, 1, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     if (o->score && (o->save || o->load))
         stop("--score reads a text from its start, without state");
     pal_error error;

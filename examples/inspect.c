@@ -195,7 +195,7 @@ static void read_options(options *o, int argc, char **argv)
                               .seed = -1,
                               .look = {-1, -1}}};
     flags_begin(&o->flags, sections, sizeof sections / sizeof *sections, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     check(o);
     check_files(o);
     fill(&s->layers, 1), fill(&s->width, 64), fill(&s->seed, 1);

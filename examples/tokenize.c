@@ -171,7 +171,7 @@ static void read_options(options *o, int argc, char **argv)
     };
     sprintf((char *)argp.doc, "%s\v%s", before_flags, after_flags);
     flags_begin(&o->flags, &section, 1, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     free((char *)argp.doc);
     if (!o->files) stop("no FILE to read; --help explains");
     if (!o->out) stop("--out is missing: the file to write");

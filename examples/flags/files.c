@@ -4,6 +4,7 @@
 #include "examples/flags/files.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fnmatch.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,6 +93,12 @@ static pal_status check(const flags_file *out, const flags_file *in, int ins,
     if (!out->names && find_output(out, &is) && !S_ISREG(is.st_mode))
         return pal_error_set(error, PAL_EVALUE, "%s: %.400s is %s, and a file is wanted", out->flag,
                              out->path, S_ISDIR(is.st_mode) ? "a folder" : "a pipe or a device");
+    DIR *folder = out->names && is_named(out) ? opendir(out->path) : NULL;
+    if (folder)
+        closedir(folder);
+    else if (out->names && is_named(out) && errno != ENOENT && errno != ENOTDIR)
+        return pal_error_set(error, PAL_EIO, "%s: %.400s cannot be listed: %s", out->flag,
+                             out->path, strerror(errno));
     for (int i = 0; i < ins; i++)
         if (find_input(&in[i], &is) && writes(out, &is))
             return refuse(out, out->flag, &in[i], error);

@@ -7,6 +7,7 @@
 #include "examples/lm/keep.h"
 #include "examples/lm/text.h"
 #include "layers/models/description.h"
+#include "tensor/stream.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -80,9 +81,7 @@ static void put(FILE *to, const pal_key *key, const void *from)
 
 char *lm_options_text(const lm_options *o)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     for (int s = 0; to && s < SECTIONS; s++) {
         const pal_keys *keys = sections[s].keys;
         const char *title = sections[s].title;
@@ -94,7 +93,8 @@ char *lm_options_text(const lm_options *o)
         for (int i = 0; i < keys->count; i++)
             if (keys->key[i].tag != LOCAL) put(to, &keys->key[i], in(o, sections[s].offset));
     }
-    if (to && fclose(to) == 0) return text;
+    char *text = to ? pal_stream_close(to, NULL) : NULL;
+    if (text) return text;
     fprintf(stderr, "out of memory for the text of the options\n");
     exit(EXIT_FAILURE);
 }
@@ -285,7 +285,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     const struct argp_child children[] = {{&l.flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = actions, .parser = parse, .doc = doc, .children = children};
-    argp_parse(&argp, argc, argv, 0, NULL, &l);
+    flags_parse(&argp, argc, argv, &l);
     *o = defaults;
     if (l.config) read_config(o, l.config);
     size_t offset;

@@ -161,7 +161,7 @@ int task_main(const task_program *p, int argc, char **argv)
     pal_error error;
     flags_begin(&o.flags, task_sections, TASK_SECTIONS, &o);
     need(&o, lm_options_read(&o.lm, "", &error), &error); /* the defaults */
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    flags_parse(&argp, argc, argv, &o);
     static const char *const names[] = {"start.h5", "model.h5", NULL};
     const flags_file out = {"--out", o.out, names};
     need(&o, flags_files_check(NULL, 0, &out, 1, &error), &error);

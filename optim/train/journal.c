@@ -63,7 +63,7 @@ static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, boo
         if (keeping) fwrite(line, 1, (size_t)n, to);
     }
     free(line);
-    return !ferror(from);
+    return feof(from) && !ferror(from); /* getline also ends when there is no memory */
 }
 
 /* Opens a file for reading. If there is none, *file is NULL and the result is PAL_OK. */
