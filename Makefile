@@ -65,6 +65,8 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.
 SHARED   := $(call objects,examples/flags examples/lm examples/tasks)
 MEASURE  := $(call objects,bench/measure examples/flags)
 SHARED_A := $(B)/libexamples.a
+# Linked into each of these programs, although nothing calls it.
+STREAMS  := $(B)/obj/examples/flags/streams.o
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # Folders of everything that is compiled, and what the example language model reads by default: the sources and texts of
@@ -140,7 +142,7 @@ define LINK
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDLIBS) -o $@
 endef
-$(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(SHARED_A) $(LIB_A)
+$(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A)
 	$(call LINK)
 $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 	$(call LINK)

@@ -256,7 +256,7 @@ int main(int argc, char **argv)
     flags f;
     flags_begin(&f, &section, 1, &b.o);
     f.argp.doc = "Times the generic operations.";
-    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    flags_parse(&f.argp, argc, argv, &f);
     b.o.elements = b.o.elements / WIDTH * WIDTH;
     pal_set_threads(b.o.threads);
     b.tape = pal_tape_new();

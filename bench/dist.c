@@ -310,7 +310,7 @@ int main(int argc, char **argv)
     flags f;
     flags_begin(&f, &section, 1, &o);
     f.argp.doc = "Times training steps of several ranks.";
-    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    flags_parse(&f.argp, argc, argv, &f);
     /* Here rather than in pal_dist_start, for it is started again and again; with its choice. */
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);

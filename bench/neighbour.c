@@ -17,6 +17,7 @@
  * is small (two layers of width 96, 8 x 64 bytes), as regions are shortest there.
  */
 #include "bench/measure/training.h"
+#include "examples/flags/flags.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -31,7 +32,7 @@ typedef struct options {
     int threads, busy, runs, steps;
 } options;
 
-static const struct argp_option flags[] = {
+static const struct argp_option rows[] = {
     {"threads", 't', "N", 0, "threads of the team (2)", 0},
     {"busy", 'b', "N", 0, "busy processes (one a processor)", 0},
     {"runs", 'r', "N", 0, "pairs, alone and beside (5)", 0},
@@ -109,8 +110,8 @@ int main(int argc, char **argv)
     options o = {.threads = 2, .runs = 5, .steps = 20};
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     o.busy = processors < 1 ? 1 : processors > MOST_BUSY ? MOST_BUSY : (int)processors;
-    const struct argp argp = {flags, parse, NULL, "Times training beside busy processes.", 0, 0, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    const struct argp argp = {rows, parse, NULL, "Times training beside busy processes.", 0, 0, 0};
+    flags_parse(&argp, argc, argv, &o);
 
     double load = 0, total[2][2] = {{0}}; /* alone and beside, one thread and several */
     getloadavg(&load, 1);

@@ -168,7 +168,7 @@ int main(int argc, char **argv)
     flags f;
     flags_begin(&f, &section, 1, &o);
     f.argp.doc = "Times a step of each optimiser.";
-    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    flags_parse(&f.argp, argc, argv, &f);
     if (!o.threads.count) o.threads.count = 2, o.threads.of[0] = 1, o.threads.of[1] = 2;
     const int64_t matrix = SIDE * SIDE;
     pal_tape *squares = pal_tape_new();

@@ -288,7 +288,7 @@ int main(int argc, char **argv)
     flags f;
     flags_begin(&f, &section, 1, &o);
     f.argp.doc = "Times a whole training step.";
-    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    flags_parse(&f.argp, argc, argv, &f);
     const setup *g = &o.given;
     const bool any = g->mixers || g->width || g->layers || g->batch || g->len;
     if (!o.threads.count) o.threads.count = 2, o.threads.of[0] = 1, o.threads.of[1] = 2;

@@ -11,7 +11,9 @@
  * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
 #include "examples/ablate/ablate.h"
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
+#include "tensor/stream.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -153,13 +155,12 @@ static char *with_tasks(int key, const char *text, void *input)
 {
     (void)input;
     if (key != ARGP_KEY_HELP_POST_DOC || !text) return (char *)(uintptr_t)text;
-    char *all = NULL;
-    size_t size;
-    FILE *to = open_memstream(&all, &size);
+    FILE *to = pal_stream_open();
     if (!to) return (char *)(uintptr_t)text;
     fprintf(to, "%s\n\nTasks:\n\n", text);
     for (int i = 0; task_names(i); i++) fprintf(to, "  %s: %s\n", task_names(i), task_help(i));
-    return fclose(to) ? (char *)(uintptr_t)text : all;
+    char *all = pal_stream_close(to, NULL);
+    return all ? all : (char *)(uintptr_t)text;
 }
 
 /* ---- A study ---- */
@@ -254,17 +255,41 @@ static int64_t make_runs(const work *w, const runs *r)
     exit(128 + (pal_stop_requested() ? pal_stop_requested() : 15));
 }
 
+/* No output is the study, the model or its data. */
+static void check_files(const flags_file *in, int ins, const flags_file *out, int outs)
+{
+    pal_error error;
+    if (flags_files_check(in, ins, out, outs, &error) != PAL_OK) stop("%s", error.message);
+}
+
+static void run_layers(layers_opts *o, const char *out)
+{
+    static const char *const names[] = {"layers.*", NULL};
+    o->out = out ? out : "build/layers";
+    const flags_file in[] = {{"--layers", o->checkpoint, NULL}, {"--data", o->data, NULL}},
+                     to = {"--out", o->out, names};
+    if (pal_dist_size(ranks) > 1)
+        stop("--layers is for one process, not for %d ranks", pal_dist_size(ranks));
+    check_files(in, 2, &to, 1);
+    layers_run(o);
+}
+
 static int study_main(work *w)
 {
+    static const char *const tables[] = {"*.csv", "*.md", "*.svg", "results.h5", NULL};
+    static const char *const kept[] = {"*.txt", "*.h5", "*.log", NULL};
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;
     study_read(&w->s, w->o.study);
     if (rates && !w->s.rates) stop("%s: it has no line 'rates = ...'", w->o.study);
-    if (w->o.smoke) study_shrink(&w->s);
-    match(&w->s, w->m);
     snprintf(w->folder, sizeof w->folder, "%s%.3900s%s", out ? "" : "build/studies/",
              out ? out : w->s.name, w->o.smoke ? "/smoke" : "");
     snprintf(w->where, sizeof w->where, "%.4000s/%s", w->folder, rates ? "rates" : "runs");
+    const flags_file in = {"STUDY", w->o.study, NULL},
+                     to[] = {{"--out", w->folder, tables}, {"--out", w->where, kept}};
+    check_files(&in, 1, to, 2);
+    if (w->o.smoke) study_shrink(&w->s);
+    match(&w->s, w->m);
     runs r = runs_of(&w->s, w->m, rates);
     int64_t failed = 0;
     if (w->o.what == RUN || rates) failed = make_runs(w, &r);
@@ -291,17 +316,14 @@ int main(int argc, char **argv)
     const struct argp_child children[] = {{&w.o.flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {actions,    parse, "STUDY\n--layers CHECKPOINT", doc, children,
                               with_tasks, 0};
-    argp_parse(&argp, argc, argv, 0, NULL, &w.o);
+    flags_parse(&argp, argc, argv, &w.o);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (w.o.run) return one_run(w.o.out ? w.o.out : ".", w.o.run);
     pal_set_threads(1);
     if (pal_dist_start(&ranks, (pal_dist_opts){0}, &error) != PAL_OK) stop("%s", error.message);
     int status = EXIT_SUCCESS;
     if (w.o.layers.checkpoint) {
-        if (pal_dist_size(ranks) > 1)
-            stop("--layers is for one process, not for %d ranks", pal_dist_size(ranks));
-        w.o.layers.out = w.o.out ? w.o.out : "build/layers";
-        layers_run(&w.o.layers);
+        run_layers(&w.o.layers, w.o.out);
     } else {
         status = study_main(&w);
     }

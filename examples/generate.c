@@ -12,13 +12,13 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/data.h"
 #include "examples/lm/open.h"
 #include "examples/lm/text.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,9 +133,15 @@ static void read_options(options *o, int argc, char **argv)
                "the text that one call of twice the length would."};
     *o = (options){.tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1};
     flags_begin(&o->flags, &section, 1, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     if (o->score && (o->save || o->load))
         stop("--score reads a text from its start, without state");
+    pal_error error;
+    const flags_file in[] = {{"CHECKPOINT", o->checkpoint, NULL},
+                             {"--load-state", o->load, NULL},
+                             {"standard input", o->prompt || o->load ? NULL : "-", NULL}},
+                     out = {"--save-state", o->save, NULL};
+    need(flags_files_check(in, sizeof in / sizeof *in, &out, 1, &error), &error);
 }
 
 /* ---- Beginning ---- */
@@ -157,7 +163,7 @@ static void read_prompt(generator *g)
     if (g->o.prompt)
         need(lm_text_copy(&g->text, g->o.prompt, &error), &error);
     else if (!g->o.load)
-        need(lm_text_read(&g->text, "/dev/stdin", &error), &error);
+        need(lm_text_read(&g->text, "-", &error), &error);
     need(pal_tokenizer_encode(g->file.tokenizer, g->text.byte, g->text.size, &g->prompt, &error),
          &error);
     if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
@@ -284,7 +290,7 @@ static void generate(generator *g)
         pal_tape_reset(g->tape);
         put(g);
     }
-    if (fflush(stdout) != 0) stop("standard output cannot be written");
+    if (fflush(stdout) != 0) exit(EXIT_FAILURE); /* flags/streams.c says why */
     double took = seconds() - began;
     if (g->o.tokens)
         fprintf(stderr, "\nwritten %lld tokens, %.0f tokens/s\n", (long long)g->o.tokens,

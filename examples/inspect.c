@@ -7,6 +7,7 @@
  * What is observed comes from a source (look.h), becomes one record (observation.h), is measured
  * there, and is printed in four ways (report.h). docs/inspect.md explains the pictures.
  */
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/inspect/look.h"
 #include "examples/inspect/report.h"
@@ -147,6 +148,18 @@ static void check(const options *o)
     if (fresh && !s->text && !s->data) stop("--mixers: --text or --data says what is read");
 }
 
+static void check_files(const options *o)
+{
+    static const char *const names[] = {"index.html", "*.csv", "*.svg", "*.png", NULL};
+    pal_error error;
+    flags_file in[OB_MODELS + 2] = {{"--script", o->script, NULL},
+                                    {"--data", o->source.data, NULL}};
+    const flags_file out = {"--out", o->out, names};
+    for (int i = 0; i < o->source.checkpoints; i++)
+        in[2 + i] = (flags_file){"CHECKPOINT", o->source.checkpoint[i], NULL};
+    need(flags_files_check(in, 2 + o->source.checkpoints, &out, 1, &error), &error);
+}
+
 static void fill(int64_t *x, int64_t otherwise)
 {
     if (*x < 0) *x = otherwise;
@@ -182,8 +195,9 @@ static void read_options(options *o, int argc, char **argv)
                               .seed = -1,
                               .look = {-1, -1}}};
     flags_begin(&o->flags, sections, sizeof sections / sizeof *sections, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     check(o);
+    check_files(o);
     fill(&s->layers, 1), fill(&s->width, 64), fill(&s->seed, 1);
     fill(&s->row, 0), fill(&s->point, 0), fill(&s->tokens, 0);
 }
@@ -252,6 +266,5 @@ int main(int argc, char **argv)
     check_layers(&ob);
     report(&ob, &o);
     ob_free(&ob);
-    if (fflush(stdout) != 0) stop("standard output cannot be written");
     return 0;
 }

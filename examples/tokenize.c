@@ -9,11 +9,11 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "tensor/text.h"
 #include "examples/lm/text.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +133,17 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
+static void check_files(const options *o)
+{
+    pal_error error;
+    flags_file *in = need_memory(calloc((size_t)o->files + 1, sizeof *in));
+    const flags_file out[] = {{"--out", o->out, NULL}, {"--save-tokenizer", o->save, NULL}};
+    for (int i = 0; i < o->files; i++) in[i] = (flags_file){"FILE", o->file[i], NULL};
+    in[o->files] = (flags_file){"--tokenizer", o->tokenizer, NULL};
+    need(flags_files_check(in, o->files + 1, out, 2, &error), &error);
+    free(in);
+}
+
 static const char before_flags[] =
     "Makes a store of tokens from text files, for train_lm --data. Without --tokenizer and "
     "--train-vocab a token is a byte. A text need not be UTF-8: every tokenizer here gives back "
@@ -163,7 +174,7 @@ static void read_options(options *o, int argc, char **argv)
     };
     sprintf((char *)argp.doc, "%s\v%s", before_flags, after_flags);
     flags_begin(&o->flags, &section, 1, o);
-    argp_parse(&argp, argc, argv, 0, NULL, o);
+    flags_parse(&argp, argc, argv, o);
     free((char *)argp.doc);
     if (!o->files) stop("no FILE to read; --help explains");
     if (!o->out) stop("--out is missing: the file to write");
@@ -172,15 +183,22 @@ static void read_options(options *o, int argc, char **argv)
     if (o->held_out > 0 && !o->train) stop("--held-out: nothing is learned without --train-vocab");
     if (o->end && !o->tokenizer && !o->train)
         stop("--end: bytes have no special tokens; --tokenizer or --train-vocab is wanted");
+    check_files(o);
 }
 
 /* ---- Files ---- */
 
-static void write_file(const char *path, const char *byte, int64_t size)
+/* Whole or not at all. */
+static void write_file(const char *path, const char *text)
 {
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(byte, 1, (size_t)size, file) != (size_t)size || fclose(file) != 0)
-        stop("%s: %s", path, strerror(errno));
+    pal_error error;
+    char folder[PAL_PATH] = ".";
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (slash && slash - path < PAL_PATH)
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+    if (!*name || (slash && slash - path >= PAL_PATH))
+        stop("%.400s: it is no name of a file", path);
+    need(pal_run_write(folder, name, text, &error), &error);
 }
 
 /* ---- Documents ---- */
@@ -260,7 +278,7 @@ static void make_tokenizer(run *r)
     if (r->o.train) {
         learn(r);
         const char *json = pal_tokenizer_json(r->bpe, &size);
-        if (r->o.save) write_file(r->o.save, json, size);
+        if (r->o.save) write_file(r->o.save, json);
     } else {
         lm_text json = {0};
         if (r->o.tokenizer) need(lm_text_read(&json, r->o.tokenizer, &error), &error);

@@ -103,7 +103,7 @@ static void prepare(run *r)
     if (pal_schedule_check(&schedule, &error) != PAL_OK) stop("%s", error.message);
     pal_dist_barrier(ranks); /* until all have seen the folder as it was */
     r->data.dist = ranks;
-    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) stop("--data: %s", error.message);
+    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) stop("%s", error.message);
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->model.vocab == 0) o->model.vocab = vocab;

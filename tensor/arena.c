@@ -71,6 +71,12 @@ void pal_free(void *memory, size_t size)
     if (memory) allocate(memory, size ? size : 1, 0, allocate_user);
 }
 
+bool pal_memory_left(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory != MAP_FAILED && munmap(memory, size) == 0;
+}
+
 /* ---- Arena ---- */
 
 struct pal_arena_block {

@@ -1,149 +1,19 @@
 /*
- * blas.c - matrix products: BLIS computes large ones, a kernel of our own small ones. Only this
- * file includes BLIS.
- *
- * This file does three things that BLIS does not do by itself.
- *
- * The kernel family. BLIS recognises processors by model, and uses AVX2 kernels on a model that it
- * does not know (166 instead of 290 GFLOP/s on two cores of such a Xeon). So the family follows the
- * instruction set in use here (PAL_ISA included): skx for AVX-512, haswell or generic when PAL_ISA
- * asks for less. If the user has set BLIS_ARCH_TYPE to the number of a family that is in
- * this build and runs on this processor, that family is used. (BLIS itself reads a name as 0, which
- * is skx, and aborts on a number that it does not have.) On Zen 4, which divides 512-bit
- * instructions in two halves, skx, haswell, zen and zen3 were measured within noise of each other
- * (100 GFLOP/s a core at 1024^3), so one rule serves both.
+ * blas.c - matrix products: BLIS computes large ones (blis.c), a kernel of our own small ones.
  *
  * Threads. The threads of BLIS spin without a bound when they wait for each other: beside a busy
  * process a product takes a thousand times as long. So this file cuts a product into pieces, and
- * our threads take them. BLIS is called with one thread (without an environment variable its count
- * is -1) and without its path for small matrices (sup), whose bits depend on the shape of a piece.
- * So each element is the same sum in the same order, wherever the cuts are.
+ * our threads take them. Each element is the same sum in the same order, wherever the cuts are.
  *
  * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
  * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
  * composed rules consist of such products, so these go to kernels/product.k.c. The choice depends
  * only on shapes and strides.
  */
-#include "tensor/kernels.h"
+#include "tensor/blis.h"
 
-#include <blis.h>
-#include <errno.h>
 #include <math.h>
 #include <omp.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* ---- The kernel family ---- */
-
-/* Whether this build of BLIS has a family that this processor can run. An id of a family that is
- * not in the build makes BLIS abort; a family that the processor cannot run ends in SIGILL. */
-static bool family_runs(long id)
-{
-    switch (id) {
-#ifdef BLIS_CONFIG_SKX
-    case BLIS_ARCH_SKX:
-        return pal_cpu_has(PAL_CPU_AVX512);
-#endif
-#ifdef BLIS_CONFIG_HASWELL
-    case BLIS_ARCH_HASWELL:
-        return pal_cpu_has(PAL_CPU_AVX2);
-#endif
-#ifdef BLIS_CONFIG_ZEN3
-    case BLIS_ARCH_ZEN3:
-        return pal_cpu_has(PAL_CPU_AVX2);
-#endif
-#ifdef BLIS_CONFIG_ZEN2
-    case BLIS_ARCH_ZEN2:
-        return pal_cpu_has(PAL_CPU_AVX2);
-#endif
-#ifdef BLIS_CONFIG_ZEN
-    case BLIS_ARCH_ZEN:
-        return pal_cpu_has(PAL_CPU_AVX2);
-#endif
-#ifdef BLIS_CONFIG_SANDYBRIDGE
-    case BLIS_ARCH_SANDYBRIDGE:
-        return pal_cpu_has(PAL_CPU_AVX);
-#endif
-#ifdef BLIS_CONFIG_PENRYN
-    case BLIS_ARCH_PENRYN:
-        return pal_cpu_has(PAL_CPU_SSSE3);
-#endif
-#ifdef BLIS_CONFIG_GENERIC
-    case BLIS_ARCH_GENERIC:
-        return true;
-#endif
-    default:
-        return false;
-    }
-}
-
-static bool user_family(const char *text, long *id)
-{
-    char *end;
-    errno = 0;
-    *id = strtol(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && family_runs(*id);
-}
-
-/* The family for the instruction set in use, or -1 to leave the choice to BLIS. */
-static long family_for(pal_isa isa)
-{
-    long id = -1;
-    if (isa == PAL_ISA_AVX512)
-        id = BLIS_ARCH_SKX;
-    else if (isa == PAL_ISA_BASE)
-        id = BLIS_ARCH_GENERIC;
-    else if (getenv("PAL_ISA") != NULL || pal_cpu_has(PAL_CPU_AVX512))
-        id = BLIS_ARCH_HASWELL; /* asked for; elsewhere BLIS tells zen from haswell by itself */
-    return family_runs(id) ? id : -1;
-}
-
-static char family_text[96];
-
-/* BLIS reads its variable in bli_init and never again, so the environment is put back as it was:
- * child processes choose for themselves. */
-static void start_blis(void)
-{
-    static const char variable[] = "BLIS_ARCH_TYPE";
-    const char *set = getenv(variable);
-    char *before = set == NULL ? NULL : strdup(set);
-    long id;
-    bool ignored = set != NULL && !user_family(set, &id);
-    if (set == NULL || ignored) {
-        char text[24];
-        id = family_for(pal_isa_best());
-        snprintf(text, sizeof text, "%ld", id);
-        if (id < 0)
-            unsetenv(variable);
-        else
-            setenv(variable, text, 1);
-    }
-    bli_init();
-    const char *name = bli_arch_string(bli_arch_query_id());
-    if (ignored)
-        snprintf(family_text, sizeof family_text, "%s (%s=%.40s is not usable)", name, variable,
-                 before != NULL ? before : "");
-    else
-        snprintf(family_text, sizeof family_text, "%s", name);
-    if (before != NULL)
-        setenv(variable, before, 1);
-    else
-        unsetenv(variable);
-    free(before);
-}
-
-static void ensure_blis(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, start_blis);
-}
-
-const char *pal_blas_family(void)
-{
-    ensure_blis();
-    return family_text;
-}
 
 /* ---- One product ---- */
 
@@ -158,30 +28,6 @@ enum { SMALL = 8192, LOOP_UNIT = 64 };
 static void run_loop(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
 {
     pal_kernels_for(dtype)->product(p, a, b, c);
-}
-
-static void run_blis(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
-{
-    rntm_t rntm = BLIS_RNTM_INITIALIZER;
-    bli_rntm_set_num_threads(1, &rntm);
-    bli_rntm_disable_l3_sup(&rntm);
-    /* The interface takes operands without const, and writes none but c. */
-    void *x = (void *)(uintptr_t)a, *y = (void *)(uintptr_t)b;
-    float alpha32 = (float)p->alpha, beta32 = (float)p->beta;
-    double alpha64 = p->alpha, beta64 = p->beta;
-    switch (dtype) {
-    case PAL_F32:
-        bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha32, x, p->rsa,
-                     p->csa, y, p->rsb, p->csb, &beta32, c, p->rsc, p->csc, NULL, &rntm);
-        return;
-    case PAL_F64:
-        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha64, x, p->rsa,
-                     p->csa, y, p->rsb, p->csb, &beta64, c, p->rsc, p->csc, NULL, &rntm);
-        return;
-    case PAL_I64:
-        break;
-    }
-    pal_dtype_unknown(dtype, __func__);
 }
 
 /*
@@ -209,36 +55,6 @@ static bool is_small(int64_t m, int64_t n, int64_t k)
 }
 
 /* ---- Dividing a product ---- */
-
-static num_t blis_type(pal_dtype dtype)
-{
-    switch (dtype) {
-    case PAL_F32:
-        return BLIS_FLOAT;
-    case PAL_F64:
-        return BLIS_DOUBLE;
-    case PAL_I64:
-        break;
-    }
-    pal_dtype_unknown(dtype, __func__);
-}
-
-/*
- * Rows and columns of C are cut between tiles of BLIS's kernel. A cut elsewhere would split a tile
- * in two. BLIS computes such a tile in a buffer and adds it to C, which costs time and rounds beta
- * C once more than in a whole tile. So tiles stay whole, in both orientations. If beta is 0 or 1,
- * there is nothing to round, and a cut may be anywhere.
- */
-static int64_t blis_unit(pal_dtype dtype, double beta)
-{
-    num_t type = blis_type(dtype);
-    int64_t mr = bli_cntx_get_blksz_def_dt(type, BLIS_MR, bli_gks_query_cntx());
-    int64_t nr = bli_cntx_get_blksz_def_dt(type, BLIS_NR, bli_gks_query_cntx());
-    int64_t unit = mr > nr ? mr : nr;
-    if (beta == 0.0 || beta == 1.0) return unit;
-    while (unit % mr != 0 || unit % nr != 0) unit++;
-    return unit;
-}
 
 /* A grid of pieces. All consist of whole units, except in the last row and column of the grid. */
 typedef struct grid {
@@ -317,12 +133,14 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
     bool row = p.m == 1 && ((p.csb == 1 && p.csc == 1) || pal_product_along_k(&p));
     bool loop = row || k <= 0 || is_small(m, n, k) || !fit_strides(p.m, k, &p.rsa, &p.csa) ||
                 !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc);
-    run_fn *run = loop ? run_loop : run_blis;
-    if (!loop) ensure_blis();
+    /* Operations have asked before. Without memory for BLIS the slow kernel does it. */
+    if (!loop && !pal_blas_ready()) loop = true;
+    run_fn *run = loop ? run_loop : pal_blis_product;
     if (threads <= 1 || omp_in_parallel())
         run(dtype, &p, a, b, c);
     else
-        run_divided(run, loop ? LOOP_UNIT : blis_unit(dtype, beta), dtype, &p, a, b, c, threads);
+        run_divided(run, loop ? LOOP_UNIT : pal_blis_unit(dtype, beta), dtype, &p, a, b, c,
+                    threads);
 }
 
 /* ---- Batches ---- */
@@ -419,7 +237,6 @@ void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, dou
         for (int64_t i = 0; i < items; i++) run_item(&t, i, team);
         return;
     }
-    ensure_blis(); /* before the region, where it could not be asked for safely */
 #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t i = 0; i < items; i++) run_item(&t, i, 1);
 }

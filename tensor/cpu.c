@@ -9,6 +9,7 @@
 #include "tensor/internal.h"
 #include "tensor/kernels.h"
 #include <omp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +107,35 @@ static _Atomic int64_t least_work = 100000;
 
 void pal_team_from(int64_t work) { atomic_store(&least_work, work); }
 
+/*
+ * libgomp ends the process if there is no memory for the stack of a thread. So the threads of a
+ * team are made at once, as many as there is memory for. Results do not depend on their number.
+ */
+static int with_stacks(int threads)
+{
+    static _Thread_local int asked, made; /* each thread that calls us has a team of its own */
+    enum { MORE = 1 << 20 };              /* bytes beside the stack */
+    if (threads <= 1 || threads == asked) return threads <= 1 ? 1 : made;
+    pthread_attr_t standard;
+    size_t stack = 8 << 20;
+    if (pthread_getattr_default_np(&standard) == 0) {
+        pthread_attr_getstacksize(&standard, &stack);
+        pthread_attr_destroy(&standard);
+    }
+    int n = threads;
+    while (n > 1 && !pal_memory_left((size_t)(n - 1) * (stack + MORE))) n--;
+    if (n > 1) {
+#pragma omp parallel num_threads(n)
+        ;
+    }
+    asked = threads;
+    return made = n;
+}
+
 int pal_team(int64_t work)
 {
     const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
-    return work < least || omp_in_parallel() ? 1 : pal_threads();
+    return work < least || omp_in_parallel() ? 1 : with_stacks(pal_threads());
 }
 
 /*

@@ -35,6 +35,9 @@ enum { PAL_ALIGN = 64 };
 /* Memory from the allocator of pal_set_allocator; it is not cleared. NULL if there is none. */
 void *pal_malloc(size_t size);
 void pal_free(void *memory, size_t size);
+/* Whether the system would give that much memory now. For libraries that crash or end the process
+ * if they get none: asked before they are called. */
+bool pal_memory_left(size_t size);
 
 /*
  * An arena is a chain of blocks that grows and never moves. Rewinding to a mark gives back at once
@@ -182,6 +185,10 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
  */
 void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
                        const pal_array *c);
+
+/* Whether BLIS has the memory for a product. Operations ask this before their first product, and
+ * report PAL_ENOMEM if it is false, because BLIS itself would end the process. */
+bool pal_blas_ready(void);
 
 /* The BLIS kernel family in use ("skx", "haswell", "generic", ...). */
 const char *pal_blas_family(void);

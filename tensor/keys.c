@@ -71,8 +71,8 @@ pal_status pal_keys_set(const pal_keys *keys, void *to, const char *prefix, cons
     const pal_key *key = &keys->key[i];
     pal_error own = {PAL_OK, ""};
     if (key->check && key->check(value, &own) != PAL_OK)
-        return pal_error_set(error, PAL_EVALUE, "%s%s=%.200s: %s", prefix, name, value,
-                             own.message);
+        return pal_error_set(error, own.status == PAL_ENOMEM ? PAL_ENOMEM : PAL_EVALUE,
+                             "%s%s=%.200s: %s", prefix, name, value, own.message);
     if (pal_key_read(key, to, value)) return PAL_OK;
     return not_a_value(key, prefix, value, error);
 }

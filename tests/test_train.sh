@@ -99,7 +99,7 @@ refuses "bogus" --mixers bogus
 refuses "--steps=0 should be a whole number from 1 to 2147483647" --steps 0
 refuses '--optimizer=newton: there is no optimiser "newton"; there are adamw, adam, sgd, muon, lion' --optimizer newton
 refuses "optimiser lion: beta1=1 should be a number above 0, below 1" --optimizer lion:beta1=1
-refuses "of the run that is continued" --resume --data "$dir/cut.txt"
+refuses "of the run that is continued" --resume --data "$dir/whole.txt"
 # The run has its own copy of the text.
 echo changed >>"$dir/text"
 lm cut --resume --steps 13 || fail "$(cat "$dir/cut.txt")"

@@ -42,6 +42,8 @@ static pal_status infer(pal_call *call)
                               (long long)w->shape[0]);
     shape.dim[x->ndim - 1] = w->shape[0];
     pal_status status = pal_call_out(call, 0, x->dtype, shape);
+    if (status == PAL_OK)
+        status = pal_product_ready(call, (double)pal_shape_count(shape) * (double)d);
     return status == PAL_OK && bias ? pal_map_scratch(call) : status;
 }
 

@@ -114,6 +114,8 @@ static pal_status infer(pal_call *call)
     problem p = describe(call, &c);
     int64_t work = p.rows * (p.n + p.d) + 1, longest = p.n > p.d ? p.n : p.d;
     pal_call_work(call, work);
+    status = pal_product_ready(call, (double)p.rows * (double)p.n * (double)p.d);
+    if (status != PAL_OK) return status;
     return pal_call_scratch(
         call, c.used, (size_t)pal_team(work) * pal_round_up((size_t)longest * p.size, PAL_ALIGN));
 }

@@ -35,7 +35,9 @@ static pal_status infer(pal_call *call)
         return pal_call_error(call, PAL_ESHAPE, "the leading axes do not broadcast");
     shape.dim[shape.ndim++] = m;
     shape.dim[shape.ndim++] = n;
-    return pal_call_out(call, 0, a->dtype, shape);
+    pal_status status = pal_call_out(call, 0, a->dtype, shape);
+    return status == PAL_OK ? pal_product_ready(call, (double)pal_shape_count(shape) * (double)k)
+                            : status;
 }
 
 static void forward(const pal_call *call)

@@ -81,6 +81,13 @@ static void sum_products(const pal_array *a, const pal_array *b, bool add, const
     }
 }
 
+pal_status pal_product_ready(pal_call *call, double multiplications)
+{
+    enum { SMALL = 8192 }; /* as in tensor/blas.c */
+    if (multiplications <= SMALL || pal_blas_ready()) return PAL_OK;
+    return pal_call_error(call, PAL_ENOMEM, "out of memory for a product of matrices");
+}
+
 void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal_array *c)
 {
     int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;

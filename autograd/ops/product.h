@@ -6,6 +6,10 @@
 
 #include "autograd/internal.h"
 
+/* For infer functions, after all other checks: PAL_ENOMEM if there is no memory for products of
+ * more than a few thousand multiplications. */
+pal_status pal_product_ready(pal_call *call, double multiplications);
+
 /* Exchanges the last two axes. */
 pal_array pal_array_transposed(const pal_array *a);
 

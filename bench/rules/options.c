@@ -105,7 +105,7 @@ options options_parse(int argc, char **argv)
     join(direction_words, direction_name);
     flags_begin(&f, sections, sizeof sections / sizeof *sections, o);
     f.argp.doc = "Validates the kernels of the rules against f64, then times them.";
-    argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+    flags_parse(&f.argp, argc, argv, &f);
     o->directions_given = flags_given(&f, "direction");
     o->shape_given = o->B || o->H || o->K || o->V || o->T.n;
     if (o->long_run) long_defaults(o);

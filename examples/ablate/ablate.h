@@ -18,6 +18,7 @@
 #include "optim/train/gnuplot.h"
 #include "tensor/keys.h"
 #include "tensor/number.h"
+#include "tensor/stream.h"
 
 /* An error of the user, or one after which the program cannot continue. It is reported once and
  * ends all ranks. */

@@ -36,10 +36,8 @@ static const char *expand(const char *mixers, int64_t width)
 {
     PAL_C_LOCALE;
     static const char key[] = ":inner=";
-    char *text = NULL;
-    size_t size;
     bool good = true;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) stop("out of memory");
     for (const char *at = mixers; *at && good;) {
         if (strncmp(at, key, strlen(key))) {
@@ -53,7 +51,9 @@ static const char *expand(const char *mixers, int64_t width)
         if (good) fprintf(to, ":expand=%.17g", e);
         at = end;
     }
-    if (fclose(to) != 0) stop("out of memory");
+    size_t size;
+    char *text = pal_stream_close(to, &size);
+    if (!text) stop("out of memory");
     const char *kept = good ? lm_keep(text, size) : NULL;
     free(text);
     return kept;
@@ -262,9 +262,7 @@ static void describe_states(const counts *c, int64_t layers, model *m)
 /* A list of all variants of a task with one number each, for a message. */
 static char *listed(const study *s, const model *m, bool states)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) stop("out of memory");
     for (int i = 0; i < s->variants; i++) {
         fprintf(to, "\n  %-20s ", s->variant[i].name);
@@ -274,7 +272,8 @@ static char *listed(const study *s, const model *m, bool states)
             fprintf(to, "%lld at width %lld, MLP %lld", (long long)m[i].params,
                     (long long)m[i].width, (long long)m[i].mlp);
     }
-    if (fclose(to)) stop("out of memory");
+    char *text = pal_stream_close(to, NULL);
+    if (!text) stop("out of memory");
     return text;
 }
 

@@ -254,27 +254,27 @@ static void read_own(reading *r, line *l, bool multiplied)
 }
 
 /* A text that is being written. */
-static FILE *begin_text(char **text, size_t *size)
+static FILE *begin_text(void)
 {
-    FILE *to = open_memstream(text, size);
+    FILE *to = pal_stream_open();
     if (!to) stop("out of memory");
     return to;
 }
 
-static const char *end_text(FILE *to, char **text, size_t *size)
+static const char *end_text(FILE *to)
 {
-    if (fclose(to) != 0) stop("out of memory");
-    const char *kept = lm_keep(*text, *size);
-    free(*text);
+    size_t size;
+    char *text = pal_stream_close(to, &size);
+    if (!text) stop("out of memory");
+    const char *kept = lm_keep(text, size);
+    free(text);
     return kept;
 }
 
 /* The list with keys at the end of each mixer. */
 static const char *with_keys(const char *mixers, const char *keys)
 {
-    char *text;
-    size_t size;
-    FILE *to = begin_text(&text, &size);
+    FILE *to = begin_text();
     for (const char *at = mixers; *at; at++) {
         const size_t length = strcspn(at, ",()");
         fprintf(to, "%.*s", (int)length, at);
@@ -283,7 +283,7 @@ static const char *with_keys(const char *mixers, const char *keys)
         if (!*at) break;
         fputc(*at, to);
     }
-    return end_text(to, &text, &size);
+    return end_text(to);
 }
 
 /* Every variant with every option: its keys go to each mixer of the list. */
@@ -315,11 +315,9 @@ static void multiply(reading *r)
 /* inner=N of Mamba-2 is a key of ours (match.c), which the mixers do not know. */
 static void check_mixers(const reading *r, const variant *v)
 {
-    char *text;
-    size_t size;
     pal_error error;
     const char *mixer = v->mixers;
-    FILE *to = begin_text(&text, &size);
+    FILE *to = begin_text();
     for (const char *at = v->mixers; *at;) {
         if (strchr(",(*", *at)) mixer = at + 1;
         if (begins(at, ":inner=")) {
@@ -331,7 +329,7 @@ static void check_mixers(const reading *r, const variant *v)
         }
         fputc(*at++, to);
     }
-    if (pal_mixers_check(end_text(to, &text, &size), &error) != PAL_OK)
+    if (pal_mixers_check(end_text(to), &error) != PAL_OK)
         stop("%s: line %d: variant %s: %s", r->path, v->line, v->name, error.message);
 }
 

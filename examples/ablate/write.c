@@ -9,13 +9,12 @@ pal_status text_write(const char *folder, const char *name, text_fn *put, const 
                       bool show, pal_error *error)
 {
     PAL_C_LOCALE;
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) return pal_error_set(error, PAL_ENOMEM, "%.200s: out of memory", name);
     put(to, what);
-    pal_status s = fclose(to) ? pal_error_set(error, PAL_ENOMEM, "%.200s: out of memory", name)
-                              : pal_run_write(folder, name, text, error);
+    char *text = pal_stream_close(to, NULL);
+    pal_status s = text ? pal_run_write(folder, name, text, error)
+                        : pal_error_set(error, PAL_ENOMEM, "%.200s: out of memory", name);
     if (s == PAL_OK && show) fputs(text, stdout);
     free(text);
     return s;

@@ -3,6 +3,7 @@
  */
 #include "examples/flags/flags.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,14 @@ bool flags_given(const flags *f, const char *name)
     return i >= 0 && f->given >> i & 1;
 }
 
+/* What a flag cannot have is wrong use, with argp's status; no memory is not. */
+static void refuse(struct argp_state *state, const pal_error *error)
+{
+    if (error->status != PAL_ENOMEM) argp_error(state, "%s", error->message);
+    fprintf(stderr, "%s: %s\n", program_invocation_short_name, error->message);
+    exit(EXIT_FAILURE);
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     flags *f = state->input;
@@ -66,7 +75,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         i++;
     if (!row) return ARGP_ERR_UNKNOWN;
     if (flags_set(f->section, f->sections, i, f->to, "--", text ? text : "true", &error) != PAL_OK)
-        argp_error(state, "%s", error.message);
+        refuse(state, &error);
     f->given |= UINT64_C(1) << i;
     return 0;
 }
@@ -110,4 +119,13 @@ void flags_begin(flags *f, const flags_section *section, int sections, void *to)
         }
     }
     f->argp = (struct argp){.options = f->option, .parser = parse};
+}
+
+void flags_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    const error_t why = argp_parse(argp, argc, argv, 0, NULL, input);
+    if (why == 0) return;
+    fprintf(stderr, "%s: the command line cannot be read: %s\n", program_invocation_short_name,
+            strerror(why));
+    exit(EXIT_FAILURE);
 }

@@ -3,7 +3,7 @@
  *
  *     flags f;
  *     flags_begin(&f, sections, count, &options);
- *     argp_parse(&f.argp, argc, argv, 0, NULL, &f);
+ *     flags_parse(&f.argp, argc, argv, &f);
  *
  * A program with flags that are no options (actions, names of files in order) has an argp of its
  * own with f.argp as a child, whose input is &f.
@@ -46,6 +46,8 @@ pal_status flags_unknown(const flags_section *section, int sections, const char 
                          const char *name, pal_error *error);
 /* A value that a flag cannot have ends the program with a message of argp. */
 void flags_begin(flags *f, const flags_section *section, int sections, void *to);
+/* argp_parse; lack of memory ends the program with a sentence. */
+void flags_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* Whether the flag of that name was given. */
 bool flags_given(const flags *f, const char *name);
 

@@ -151,13 +151,11 @@ static pal_status write_one(const observation *ob, const char *folder, const cha
                             print_fn *print, int64_t at, pal_error *error)
 {
     PAL_C_LOCALE;
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) return pal_error_set(error, PAL_ENOMEM, "%s: %s", name, strerror(errno));
     print(to, ob, at);
-    pal_status s =
-        fclose(to) == 0 ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "%s: no memory", name);
+    char *text = pal_stream_close(to, NULL);
+    pal_status s = text ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "%s: no memory", name);
     if (s == PAL_OK) s = pal_run_write(folder, name, text, error);
     free(text);
     return s;

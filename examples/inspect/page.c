@@ -138,16 +138,14 @@ static void put_data(FILE *to, const observation *ob)
 
 pal_status report_page(const observation *ob, const char *folder, pal_error *error)
 {
-    char *text = NULL;
-    size_t size;
     const char *at = strstr(page, mark);
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) return pal_error_set(error, PAL_ENOMEM, "index.html: %s", strerror(errno));
     fwrite(page, 1, (size_t)(at - page), to);
     put_data(to, ob);
     fputs(at + strlen(mark), to);
-    pal_status s =
-        fclose(to) == 0 ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "index.html: no memory");
+    char *text = pal_stream_close(to, NULL);
+    pal_status s = text ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "index.html: no memory");
     if (s == PAL_OK) s = pal_run_write(folder, "index.html", text, error);
     free(text);
     return s;

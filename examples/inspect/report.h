@@ -5,6 +5,7 @@
 #define INSPECT_REPORT_H
 
 #include "examples/inspect/observation.h"
+#include "tensor/stream.h"
 
 /* ---- screen.c ---- */
 

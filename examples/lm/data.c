@@ -3,6 +3,7 @@
  */
 #include "examples/lm/data.h"
 #include "examples/lm/text.h"
+#include "examples/flags/files.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -12,18 +13,30 @@ enum { SAMPLE_STREAM = 1, PROMPT = 80 };
 
 /* ---- Opening ---- */
 
-bool lm_data_is_store(const char *path) { return pal_file_kind_is_hdf5(pal_file_kind_of(path)); }
+bool lm_data_is_store(const char *path)
+{
+    return !flags_is_stdin(path) && pal_file_kind_is_hdf5(pal_file_kind_of(path));
+}
+
+/* Says which flag an error belongs to. */
+static pal_status said_of(const char *flag, pal_status status, pal_error *error)
+{
+    if (status == PAL_OK || !error) return status;
+    const pal_error why = *error;
+    return pal_error_set(error, status, "%s: %s", flag, why.message);
+}
 
 /* The bytes of a text as a store in the folder of the run, if no other run has it. */
 static pal_status write_store(const char *store, const lm_options *o, pal_lock **lock,
                               pal_error *error)
 {
     lm_text text;
-    pal_status s = lm_text_read(&text, o->data, error);
+    pal_status s = said_of("--data", lm_text_read(&text, o->data, error), error);
     if (s != PAL_OK) return s;
     if (text.size <= o->len)
-        s = pal_error_set(error, PAL_EVALUE, "%.400s is too short: it needs more than --len bytes",
-                          o->data);
+        s = pal_error_set(error, PAL_EVALUE,
+                          "--data: %.400s is too short: it needs more than --len bytes", o->data);
+    const bool read = s == PAL_OK;
     if (s == PAL_OK) s = pal_run_make(o->out, error);
     if (s == PAL_OK) s = pal_run_lock(lock, o->out, error);
     if (s == PAL_OK && pal_run_last(o->out, 0))
@@ -32,7 +45,7 @@ static pal_status write_store(const char *store, const lm_options *o, pal_lock *
         s = pal_tokens_write(store, &(pal_tokens_source){.tokens = text.byte, .count = text.size},
                              error);
     lm_text_free(&text);
-    return s;
+    return read ? said_of("--out", s, error) : s;
 }
 
 static pal_batches *batches(const lm_data *d, const lm_options *o, bool validation)
@@ -60,19 +73,20 @@ pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error
     if (!is_store && !resumes && pal_dist_rank(d->dist) == 0)
         s = write_store(path, o, &d->lock, error);
     s = pal_dist_agree(d->dist, s, error);
-    if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
+    if (s != PAL_OK) return s;
+    s = pal_tokens_open(&d->store, path, error);
     if (s != PAL_OK && resumes && !is_store) {
         const pal_error why = *error;
         return pal_error_set(
             error, s,
-            "%.300s is no store that can be read (if it was moved, say where it is "
+            "--data: %.300s is no store that can be read (if it was moved, say where it is "
             "by --data), and the run has no copy of its own: %.600s",
             o->data, why.message);
     }
-    if (s != PAL_OK) return s;
+    if (s != PAL_OK) return said_of(is_store ? "--data" : "--out", s, error);
     const char *json = pal_tokens_tokenizer(d->store);
     s = pal_tokenizer_load(&d->tokenizer, json, json ? (int64_t)strlen(json) : 0, error);
-    if (s != PAL_OK) return s;
+    if (s != PAL_OK) return said_of("--data", s, error);
     snprintf(d->identity, sizeof d->identity, "%08x", (unsigned)pal_tokens_checksum(d->store));
     d->train = batches(d, o, false);
     if (o->held_out > 0) d->held = batches(d, o, true);

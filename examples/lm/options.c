@@ -2,10 +2,12 @@
  * options.c - tables of flags serve the command line, files, help, saving and comparing.
  */
 #include "examples/lm/options.h"
+#include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
 #include "examples/lm/text.h"
 #include "layers/models/description.h"
+#include "tensor/stream.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -79,9 +81,7 @@ static void put(FILE *to, const pal_key *key, const void *from)
 
 char *lm_options_text(const lm_options *o)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     for (int s = 0; to && s < SECTIONS; s++) {
         const pal_keys *keys = sections[s].keys;
         const char *title = sections[s].title;
@@ -93,7 +93,8 @@ char *lm_options_text(const lm_options *o)
         for (int i = 0; i < keys->count; i++)
             if (keys->key[i].tag != LOCAL) put(to, &keys->key[i], in(o, sections[s].offset));
     }
-    if (to && fclose(to) == 0) return text;
+    char *text = to ? pal_stream_close(to, NULL) : NULL;
+    if (text) return text;
     fprintf(stderr, "out of memory for the text of the options\n");
     exit(EXIT_FAILURE);
 }
@@ -240,6 +241,25 @@ static void forget(lm_options *o, const line *l, const char *flag_name, const ch
     o->given &= ~((uint64_t)1 << i);
 }
 
+/* A store is read where it is; a text is copied to data.h5. */
+static void check_files(const lm_options *o, const char *config)
+{
+    static const char *const names[] = {"step-*.h5", "config.txt", "log.csv",
+                                        "log.jsonl", "best.txt",   "samples.txt",
+                                        "*.svg",     "data.h5",    NULL};
+    static const char *const names_of_store[] = {"step-*.h5", "config.txt",  "log.csv", "log.jsonl",
+                                                 "best.txt",  "samples.txt", "*.svg",   NULL};
+    pal_error error;
+    const bool store = pal_file_kind_is_hdf5(pal_file_kind_of(o->data));
+    const flags_file in[] = {{"--data", o->data, NULL},
+                             {"--init", o->init, NULL},
+                             {"--config", config, NULL}},
+                     out = {"--out", o->out, store ? names_of_store : names};
+    if (flags_files_check(in, 3, &out, 1, &error) == PAL_OK) return;
+    fprintf(stderr, "train_lm: %s\n", error.message);
+    exit(EXIT_FAILURE);
+}
+
 static const char doc[] =
     "Trains a language model: embedding, blocks of a mixer and an MLP, head. Its folder holds "
     "checkpoints, what they were made by (config.txt), a log (log.csv, log.jsonl), plots and "
@@ -265,7 +285,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     const struct argp_child children[] = {{&l.flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = actions, .parser = parse, .doc = doc, .children = children};
-    argp_parse(&argp, argc, argv, 0, NULL, &l);
+    flags_parse(&argp, argc, argv, &l);
     *o = defaults;
     if (l.config) read_config(o, l.config);
     size_t offset;
@@ -279,11 +299,14 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "data", "data-checksum");
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
-    if (!l.print) return;
+    if (!l.print) {
+        check_files(o, l.config);
+        return;
+    }
     char *text = lm_options_text(o);
     fputs(text, stdout);
     free(text);
-    exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    exit(EXIT_SUCCESS);
 }
 
 /* ---- What they mean ---- */

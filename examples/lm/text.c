@@ -2,6 +2,7 @@
  * text.c - reading a text whole.
  */
 #include "examples/lm/text.h"
+#include "examples/flags/files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -47,10 +48,11 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
 pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
 {
     *text = (lm_text){0};
-    FILE *file = fopen(path, "rb");
+    const bool own = !flags_is_stdin(path);
+    FILE *file = own ? fopen(path, "rb") : stdin;
     if (!file) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
-    pal_status s = read_all(text, file, path, error);
-    fclose(file);
+    pal_status s = read_all(text, file, own ? path : "standard input", error);
+    if (own) fclose(file);
     if (s != PAL_OK) lm_text_free(text);
     return s;
 }

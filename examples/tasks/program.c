@@ -3,6 +3,7 @@
  */
 #include "examples/tasks/internal.h"
 #include "examples/tasks/options.h"
+#include "examples/flags/files.h"
 
 #include <errno.h>
 #include <math.h>
@@ -75,7 +76,7 @@ static void show(const task_options *o, const task *t)
         }
         free(tokens);
     }
-    exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    exit(EXIT_SUCCESS);
 }
 
 /* ---- A run ---- */
@@ -160,7 +161,10 @@ int task_main(const task_program *p, int argc, char **argv)
     pal_error error;
     flags_begin(&o.flags, task_sections, TASK_SECTIONS, &o);
     need(&o, lm_options_read(&o.lm, "", &error), &error); /* the defaults */
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    flags_parse(&argp, argc, argv, &o);
+    static const char *const names[] = {"start.h5", "model.h5", NULL};
+    const flags_file out = {"--out", o.out, names};
+    need(&o, flags_files_check(NULL, 0, &out, 1, &error), &error);
     if (flags_given(&o.flags, "weight-decay") && o.run.weight_decay == 0)
         o.run.weight_decay = -1; /* 0 is the default */
     run r = begin(&o);

@@ -2,6 +2,7 @@
  * source.c - tells task, store and text apart.
  */
 #include "examples/tasks/source.h"
+#include "examples/flags/files.h"
 
 #include <string.h>
 
@@ -27,6 +28,9 @@ pal_status data_find(data_source *d, const char *data, const char *checkpoint, p
 {
     *d = (data_source){.task = NULL};
     if (data_names_task(data)) return task_new(&d->task, data, error);
+    if (flags_is_stdin(data))
+        return pal_error_set(error, PAL_EVALUE,
+                             "%s: a file is wanted, because it may be read more than once", data);
     const pal_file_kind kind = pal_file_kind_of(data);
     d->store = pal_file_kind_is_hdf5(kind);
     if (!d->store && checkpoint && beside(checkpoint, d->path)) {

@@ -67,8 +67,9 @@ static bool allocate_state(pal_optim *o)
 {
     if (!pal_state_new(&o->state, o->params, "mv", o->setting)) return false;
     o->work_size = o->kind->work ? o->kind->work(o) : 0;
-    o->work = o->work_size ? pal_malloc(o->work_size) : NULL;
-    if (o->work || !o->work_size) return true;
+    if (!o->work_size) return true;
+    o->work = pal_blas_ready() ? pal_malloc(o->work_size) : NULL; /* work is for products */
+    if (o->work) return true;
     pal_state_free(&o->state);
     return false;
 }

@@ -70,7 +70,7 @@ void pal_script_picture(pal_script *script, const char *name, const char *termin
 
 /* ---- The program ---- */
 
-/* The gnuplot that a shell would run; NULL: there is none. */
+/* The gnuplot that a shell would run; NULL: there is none, or errno is ENOMEM. */
 static char *find(void)
 {
     const char *path = getenv("PATH");
@@ -83,12 +83,14 @@ static char *find(void)
             return program;
         free(program);
         at += n;
+        errno = ENOENT;
         if (!*at) return NULL;
     }
 }
 
 static pal_status missing(pal_error *error)
 {
+    if (errno == ENOMEM) return pal_error_set(error, PAL_ENOMEM, "out of memory for plots");
     return pal_error_set(error, PAL_EIO, "gnuplot is not installed: no plots");
 }
 

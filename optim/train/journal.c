@@ -63,7 +63,7 @@ static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, boo
         if (keeping) fwrite(line, 1, (size_t)n, to);
     }
     free(line);
-    return !ferror(from);
+    return feof(from) && !ferror(from); /* getline also ends when there is no memory */
 }
 
 /* Opens a file for reading. If there is none, *file is NULL and the result is PAL_OK. */
@@ -103,6 +103,20 @@ static pal_status cut(const char *folder, const char *name, const char *header, 
     return s;
 }
 
+/* A line with its end, in which bytes that cannot be seen are shown. */
+static void show(char *to, size_t room, const char *line)
+{
+    for (size_t n = 0; *line && n + 5 < room; line++) {
+        const unsigned char c = (unsigned char)*line;
+        n += (size_t)snprintf(to + n, room - n,
+                              c == '\n'           ? "\\n"
+                              : c == '\r'         ? "\\r"
+                              : c < 32 || c > 126 ? "\\x%02x"
+                                                  : "%c",
+                              c);
+    }
+}
+
 /* Compares the first line of a log that continues. */
 static pal_status check_columns(const char *folder, const char *header, pal_error *error)
 {
@@ -114,10 +128,11 @@ static pal_status check_columns(const char *folder, const char *header, pal_erro
     bool same = !fgets(line, sizeof line, file) || strcmp(line, header) == 0;
     fclose(file);
     if (same) return PAL_OK;
-    line[strcspn(line, "\n")] = '\0';
-    return pal_error_set(error, PAL_EFORMAT,
-                         "%.400s: its columns are %.200s, and this run writes %.200s", path, line,
-                         header);
+    char is[250] = "", wanted[250] = "";
+    show(is, sizeof is, line);
+    show(wanted, sizeof wanted, header);
+    return pal_error_set(error, PAL_EFORMAT, "%.400s: its columns are %s, and this run writes %s",
+                         path, is, wanted);
 }
 
 /* ---- Names ---- */

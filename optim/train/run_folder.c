@@ -120,6 +120,11 @@ int64_t pal_run_last(const char *folder, int64_t below)
 {
     int64_t last = 0;
     DIR *d = opendir(folder);
+    if (!d && errno != ENOENT && errno != ENOTDIR) {
+        pal_error error; /* a run may be there: it must not look as if there were none */
+        pal_error_set(&error, PAL_EIO, "%.400s: cannot be listed: %s", folder, strerror(errno));
+        pal_raise(&error);
+    }
     if (!d) return 0;
     for (struct dirent *e; (e = readdir(d));) {
         const char *rest;

@@ -7,6 +7,7 @@
 #include "optim/train/run_folder.h"
 #include "optim/train/train_step.h"
 #include "tensor/internal.h"
+#include "tensor/stream.h"
 #include "tensor/number.h"
 
 #include <math.h>
@@ -197,9 +198,8 @@ static pal_status sample_alone(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     const pal_rng rng = *pal_tape_rng(o->tape);
-    char *text = NULL;
     size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = pal_stream_open();
     if (!to) return pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
@@ -210,8 +210,8 @@ static pal_status sample_alone(loop *l, pal_error *error)
     pal_set_grad(o->tape, before);
     if (o->average) pal_average_swap(o->average);
     *pal_tape_rng(o->tape) = rng;
-    bool whole = fclose(to) == 0;
-    if (s == PAL_OK && !whole) s = pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    char *text = pal_stream_close(to, &size);
+    if (s == PAL_OK && !text) s = pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
     pal_error why;
     if (s == PAL_OK && o->folder) {
         pal_status written = pal_samples_add(o->folder, l->state.step, text, size, &why);

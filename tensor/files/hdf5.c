@@ -19,16 +19,71 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- Shared ---- */
 
 static pthread_mutex_t turn = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
+/*
+ * HDF5 1.10 crashes when it gets no memory, in the call or later at exit. So there is a reserve of
+ * address space, which is lent to HDF5 for each call, and for its work at exit. What takes more,
+ * and what can fail, asks first (pal_h5_room).
+ */
+enum { RESERVE = 8 << 20 };
+static void *reserve; /* NULL: it is lent, or there was no memory for it */
+static int lent;      /* how many calls it is lent to */
+
+static void lend(void)
+{
+    if (reserve != NULL) munmap(reserve, RESERVE);
+    reserve = NULL;
+}
+
+static void take_back(void)
+{
+    reserve = mmap(NULL, RESERVE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (reserve == MAP_FAILED) reserve = NULL;
+}
+
+/*
+ * HDF5's end. After an error, mostly of a damaged file, HDF5 1.10 cannot free all that it took: it
+ * prints "infinite loop closing library" or crashes. So it is left as it is then. Files that a
+ * program has opened by HDF5 itself are not closed in that case.
+ */
+static bool failed;
+
+static void end(void)
+{
+    lend();
+    if (!failed) H5close();
+}
+
+/* If the program has started HDF5 before, HDF5 ends by itself. */
+static bool start(void)
+{
+    static bool started;
+    if (started) return true;
+    H5dont_atexit();
+    started = H5open() >= 0 && atexit(end) == 0;
+    return started;
+}
+
+pal_status pal_h5_room(const char *path, size_t bytes, pal_error *error)
+{
+    pthread_mutex_lock(&turn);
+    const bool good = pal_memory_left(bytes + (reserve == NULL ? RESERVE : 1)) && start();
+    pthread_mutex_unlock(&turn);
+    if (good) return PAL_OK;
+    return pal_error_set(error, PAL_ENOMEM, "%s: out of memory for HDF5", path);
+}
+
 pal_h5_voice pal_h5_hush(void)
 {
     pal_h5_voice voice = {0};
     pthread_mutex_lock(&turn);
+    if (lent++ == 0) lend();
     H5Eget_auto2(H5E_DEFAULT, &voice.fn, &voice.data);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     return voice;
@@ -36,7 +91,9 @@ pal_h5_voice pal_h5_hush(void)
 
 void pal_h5_speak(pal_h5_voice voice)
 {
+    if (H5Eget_num(H5E_DEFAULT) > 0) failed = true;
     H5Eset_auto2(H5E_DEFAULT, voice.fn, voice.data);
+    if (--lent == 0) take_back();
     pthread_mutex_unlock(&turn);
 }
 
@@ -55,6 +112,7 @@ static herr_t take_first(unsigned n, const H5E_error2_t *entry, void *reason)
 pal_h5_reason pal_h5_why(void)
 {
     pal_h5_reason reason = {"HDF5 gave no reason"};
+    failed = true;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &reason);
     return reason;
 }
@@ -62,6 +120,7 @@ pal_h5_reason pal_h5_why(void)
 pal_h5 *pal_h5_new(const char *path, pal_error *error)
 {
     size_t length = strlen(path) + 1, size = sizeof(pal_h5) + length;
+    if (pal_h5_room(path, 0, error) != PAL_OK) return NULL;
     pal_h5 *file = pal_malloc(size);
     if (file == NULL) {
         pal_error_set(error, PAL_ENOMEM, "%s: no memory for the file's handle", path);
@@ -277,6 +336,13 @@ static void seal_superblock(unsigned char *image, size_t size)
 
 /* ---- Committing ---- */
 
+pal_status pal_h5_room_to_grow(const pal_h5 *file, size_t bytes, pal_error *error)
+{
+    hsize_t size = 0;
+    if (!file->shared && H5Fget_filesize(file->id, &size) < 0) size = 0;
+    return pal_h5_room(file->path, bytes + (size_t)size, error);
+}
+
 /* `name` has room for the path and the suffix. */
 static pal_status replace(const char *path, char *name, size_t room, const char *image, size_t size,
                           pal_error *error)
@@ -294,17 +360,20 @@ static pal_status commit(pal_h5 *file, pal_error *error)
         return pal_error_set(error, PAL_EVALUE, "%s: was opened for reading, nothing to commit",
                              file->path);
     if (file->shared) return pal_h5_end_shared(file, true, error);
+    pal_status status = pal_h5_room_to_grow(file, 0, error);
+    if (status != PAL_OK) return status;
     ssize_t size = -1;
     if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(file->id, NULL, 0);
     if (size <= 0)
         return pal_error_set(error, PAL_ENOMEM, "%s: cannot finish the file in memory: %s",
                              file->path, pal_h5_why().text);
     size_t room = strlen(file->path) + PAL_H5_SUFFIX;
+    status = pal_h5_room(file->path, (size_t)size + room, error);
+    if (status != PAL_OK) return status;
     char *image = pal_malloc((size_t)size + room);
     if (image == NULL)
         return pal_error_set(error, PAL_ENOMEM, "%s: no memory for %zd bytes", file->path, size);
     char *name = image + size;
-    pal_status status;
     if (H5Fget_file_image(file->id, image, (size_t)size) != size) {
         status = pal_error_set(error, PAL_ENOMEM, "%s: cannot copy the file's image: %s",
                                file->path, pal_h5_why().text);

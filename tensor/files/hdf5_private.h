@@ -26,6 +26,14 @@ typedef struct pal_h5_voice {
 pal_h5_voice pal_h5_hush(void);
 void pal_h5_speak(pal_h5_voice voice);
 
+/*
+ * PAL_ENOMEM if HDF5 might not get `bytes` of memory and the few MiB that any call of it may take.
+ * It crashes without them. pal_h5_new asks this, so it holds for opening and creating.
+ */
+pal_status pal_h5_room(const char *path, size_t bytes, pal_error *error);
+/* The same for a file that is being built and grows by `bytes`: it may be copied meanwhile. */
+pal_status pal_h5_room_to_grow(const pal_h5 *file, size_t bytes, pal_error *error);
+
 /* Releases an id of any kind. A negative id (from a failed call) is ignored. */
 void pal_h5_drop(hid_t id);
 

@@ -223,7 +223,8 @@ pal_status pal_h5_reader_get(pal_h5_reader *r, int64_t first, int64_t count, int
                              pal_error *error)
 {
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = get(r, first, count, out, error);
+    pal_status status = pal_h5_room(r->file->path, 0, error);
+    if (status == PAL_OK) status = get(r, first, count, out, error);
     pal_h5_speak(voice);
     return status;
 }

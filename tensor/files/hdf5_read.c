@@ -76,6 +76,8 @@ pal_status pal_h5_open_dataset(const pal_h5 *file, const char *name, pal_h5_data
 {
     const char *trouble = NULL;
     *d = (pal_h5_dataset){.id = -1, .type = -1};
+    pal_status status = pal_h5_room(file->path, 0, error);
+    if (status != PAL_OK) return status;
     if (pal_h5_reachable(file, name) && strcmp(name, "/") != 0)
         d->id = H5Oopen(file->id, name, H5P_DEFAULT);
     if (d->id < 0)
@@ -264,8 +266,9 @@ pal_status pal_h5_get_text(pal_h5 *file, const char *object, const char *attribu
 {
     hid_t type;
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = PAL_EFORMAT;
-    hid_t id = open_attribute(file, object, attribute, &type, error);
+    pal_status status = pal_h5_room(file->path, 0, error);
+    hid_t id = status == PAL_OK ? open_attribute(file, object, attribute, &type, error) : -1;
+    if (status == PAL_OK) status = PAL_EFORMAT;
     if (id >= 0) {
         if (H5Tget_class(type) == H5T_STRING) status = read_text(id, type, text, size);
         if (status == PAL_ENOMEM)
@@ -306,8 +309,9 @@ pal_status pal_h5_get_number(pal_h5 *file, const char *object, const char *attri
 {
     hid_t type;
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = PAL_EFORMAT;
-    hid_t id = open_attribute(file, object, attribute, &type, error);
+    pal_status status = pal_h5_room(file->path, 0, error);
+    hid_t id = status == PAL_OK ? open_attribute(file, object, attribute, &type, error) : -1;
+    if (status == PAL_OK) status = PAL_EFORMAT;
     if (id >= 0) {
         if (read_number(id, type, value))
             status = PAL_OK;
@@ -343,11 +347,11 @@ pal_status pal_h5_each(pal_h5 *file, const char *group, bool (*visit)(const char
 {
     walk w = {visit, user};
     pal_h5_voice voice = pal_h5_hush();
-    pal_status status = PAL_OK;
-    if (!pal_h5_reachable(file, group))
+    pal_status status = pal_h5_room(file->path, 0, error);
+    if (status == PAL_OK && !pal_h5_reachable(file, group))
         status = pal_error_set(error, PAL_EFORMAT, "%s: there is no group '%s'", file->path, group);
-    else if (H5Lvisit_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC, at_link, &w,
-                              H5P_DEFAULT) < 0)
+    else if (status == PAL_OK && H5Lvisit_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC,
+                                                  at_link, &w, H5P_DEFAULT) < 0)
         status = pal_error_set(error, PAL_EFORMAT, "%s: cannot list '%s': %s", file->path, group,
                                pal_h5_why().text);
     pal_h5_speak(voice);

@@ -52,7 +52,9 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
     if (!pal_h5_reachable(file, object))
         return pal_error_set(error, PAL_EVALUE, "%s: no object '%s' to give the attribute '%s'",
                              file->path, object, name);
-    pal_status status = pal_h5_reserve(file, bytes, error);
+    pal_status status = pal_h5_room_to_grow(file, bytes, error);
+    status = pal_h5_agree(file, status, error);
+    if (status == PAL_OK) status = pal_h5_reserve(file, bytes, error);
     if (status != PAL_OK) return status;
     if (H5Aexists_by_name(file->id, object, name, H5P_DEFAULT) > 0)
         H5Adelete_by_name(file->id, object, name, H5P_DEFAULT);
@@ -202,7 +204,10 @@ static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error 
                              trouble);
     if (pal_h5_reachable(file, name))
         return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is taken", file->path, name);
-    return pal_h5_reserve(file, bytes + bytes / PAL_H5_BLOCK * sizeof(uint32_t), error);
+    bytes += bytes / PAL_H5_BLOCK * sizeof(uint32_t);
+    pal_status status = pal_h5_room_to_grow(file, bytes, error);
+    status = pal_h5_agree(file, status, error);
+    return status == PAL_OK ? pal_h5_reserve(file, bytes, error) : status;
 }
 
 static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)

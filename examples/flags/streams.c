@@ -1,0 +1,48 @@
+/*
+ * streams.c - the standard streams of every program in examples/ and bench/, which are linked with
+ * this object. Nothing has to be called, so no program can forget it.
+ *
+ * At the start, a descriptor 0, 1 or 2 that is closed gets /dev/null, opened for the wrong
+ * direction. Without that, a checkpoint might be opened as descriptor 1 and receive what is
+ * printed. Using such a stream still fails, as on a closed descriptor.
+ *
+ * At the end, standard output that could not be written is status 1 and a sentence. This includes
+ * --help and all other ways to end by exit(). A closed pipe is the usual SIGPIPE, unless the
+ * program or its parent ignores this signal.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What was printed may already be lost (ferror), or be lost now. Some file systems report a full
+ * disk only when a descriptor is closed, so a copy of it is closed. */
+static void check_output(void)
+{
+    errno = 0;
+    const bool flushed = fflush(stdout) == 0;
+    const int copy = flushed ? dup(STDOUT_FILENO) : -1;
+    if (flushed && !ferror(stdout) && (copy < 0 || close(copy) == 0)) return;
+    fprintf(stderr, "%s: standard output cannot be written%s%s\n", program_invocation_short_name,
+            errno ? ": " : "", errno ? strerror(errno) : "");
+    _exit(EXIT_FAILURE);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+        /* The lowest free descriptor is fd. */
+        if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
+            fprintf(stderr, "%s: standard streams are closed, and /dev/null cannot be opened\n",
+                    program_invocation_short_name);
+            _exit(EXIT_FAILURE);
+        }
+    }
+    if (atexit(check_output) == 0) return;
+    fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
+    _exit(EXIT_FAILURE);
+}

@@ -1,0 +1,135 @@
+#!/bin/sh
+# test_streams.sh - the standard streams and the files of a command line. A stdout that cannot be written is status 1
+# and a sentence in every program; stdin is descriptor 0; no output is an input; errors name the right flag.
+B=${B:-build}
+case $B in /*) x=$B ;; *) x=$PWD/$B ;; esac
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+failed=0
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+study=$PWD/examples/ablate/studies/parity.study
+cd "$dir" || exit 1
+export OMP_NUM_THREADS=1
+seq -f 'line %g of a small text' 200 >text.txt
+lm="$x/examples/train_lm --layers 1 --width 16 --len 16 --batch 2 --sample 0 --steps 2"
+$lm --data text.txt --out run >/dev/null || exit 1
+model=run/step-00000002.h5
+
+# ---- Standard output ----
+lost() { # command...: stdout on a full disk, and closed
+    "$@" >/dev/full 2>err && fail "$*: status 0 on a full disk"
+    grep -q 'standard output cannot be written' err || fail "$*: no sentence: $(cat err)"
+    "$@" >&- 2>err && fail "$*: status 0 with stdout closed"
+    grep -q 'standard output cannot be written' err || fail "$*: no sentence with stdout closed: $(cat err)"
+}
+for program in train_lm generate tokenize inspect ablate recall needle state synthetic; do
+    lost "$x/examples/$program" --help
+done
+for program in 00_tensor 01_grad 03_delta_rule 04_custom_op; do lost "$x/examples/$program"; done
+for program in dist neighbour optim rules step bench_ops; do
+    [ ! -x "$x/bench/$program" ] || lost "$x/bench/$program" --help
+done
+lost "$x/examples/train_lm" --print-config
+lost "$x/examples/generate" $model abc --tokens 3
+lost "$x/examples/generate" $model --score abcdef
+lost "$x/examples/tokenize" --out store.h5 text.txt
+lost "$x/examples/inspect" --demo
+lost "$x/examples/recall" --show 1
+lost "$x/examples/ablate" "$study" --list --out study
+# A reader that has gone: SIGPIPE where it is not ignored, and the sentence where it is.
+(trap '' PIPE && { "$x/examples/generate" $model abc --tokens 3 2>err; echo $? >status; }) | true
+case $(cat status) in
+0) ;; # all was in the pipe before its reader ended
+*) grep -q 'standard output cannot be written' err || fail "a closed pipe: $(cat status), $(cat err)" ;;
+esac
+# Nothing is opened as descriptor 0, 1 or 2 in place of a stream; a stderr that is lost changes nothing.
+for streams in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+    rm -rf closed
+    eval "$lm --data text.txt --out closed $streams" >out 2>err
+    cmp -s closed/step-00000002.h5 $model || cmp -s closed/data.h5 run/data.h5 || fail "train_lm $streams: another run"
+    eval "\"$x/examples/generate\" closed/step-00000002.h5 abc --tokens 1 >/dev/null 2>err" || fail "after $streams: $(cat err)"
+done
+"$x/examples/generate" $model abc --tokens 3 2>/dev/full >out || fail "a stderr that cannot be written"
+
+# ---- Standard input ----
+text=$("$x/examples/generate" $model --score <text.txt) || fail "--score"
+[ "$(cat text.txt | "$x/examples/generate" $model --score)" = "$text" ] || fail "a pipe is read otherwise"
+"$x/examples/generate" $model --score <&- >out 2>err && fail "a closed stdin is read"
+grep -q 'standard input: ' err || fail "a closed stdin: $(cat err)"
+"$x/examples/generate" $model --score <. >out 2>err && fail "a folder is read"
+grep -q 'standard input: Is a directory' err || fail "a folder as stdin: $(cat err)"
+"$x/examples/tokenize" --out by-name.h5 text.txt >/dev/null || fail "tokenize"
+for name in - /dev/stdin /dev/fd/0 /proc/self/fd/0; do
+    "$x/examples/tokenize" --out by-stdin.h5 $name <text.txt >/dev/null 2>err || fail "$name: $(cat err)"
+    cmp -s by-name.h5 by-stdin.h5 || fail "tokenize $name: another store"
+done
+rm -rf closed
+$lm --data - --out closed <text.txt >out 2>err && cmp -s closed/data.h5 run/data.h5 || fail "train_lm --data -: $(cat err)"
+"$x/examples/inspect" --mixers gdn2 --data - <text.txt >out 2>err && fail "inspect reads stdin twice"
+if command -v python3 >/dev/null; then
+    cat >peer.py <<'P'
+import socket, subprocess, sys
+a, b = socket.socketpair()
+a.sendall(open("text.txt", "rb").read())
+a.shutdown(socket.SHUT_WR)
+sys.exit(subprocess.run(sys.argv[1:], stdin=b).returncode)
+P
+    [ "$(python3 peer.py "$x/examples/generate" $model --score)" = "$text" ] || fail "a socket as stdin"
+fi
+
+# ---- No output is an input ----
+refused() { # FILE command...: the file stays as it is, and nothing is printed
+    file=$1
+    shift
+    cp -p "$file" before
+    "$@" >out 2>err </dev/null && fail "$*: status 0"
+    grep -q 'would overwrite the file of\|and a file is wanted' err || fail "$*: $(cat err)"
+    cmp -s before "$file" || fail "$*: $file was changed"
+    [ ! -s out ] || fail "$*: it printed before it refused"
+}
+ln $model hard.h5 && ln -s $model soft.h5
+for same in $model ./$model run/../$model hard.h5 soft.h5; do
+    refused $model "$x/examples/generate" $model abc --save-state $same
+done
+"$x/examples/generate" $model abc --tokens 1 --save-state s.h5 >/dev/null 2>&1 || fail "--save-state"
+refused s.h5 "$x/examples/generate" $model --load-state s.h5 --save-state s.h5
+ln text.txt hard.txt
+refused text.txt "$x/examples/tokenize" --out hard.txt text.txt
+refused text.txt "$x/examples/tokenize" --train-vocab 300 --out a.h5 --save-tokenizer ./text.txt text.txt
+refused text.txt "$x/examples/tokenize" --train-vocab 300 --out new.h5 --save-tokenizer ./new.h5 text.txt
+[ ! -e new.h5 ] || fail "two outputs were one file"
+mkfifo pipe
+refused text.txt "$x/examples/tokenize" --out pipe text.txt
+[ -p pipe ] || fail "a pipe was replaced"
+mkdir in
+cp text.txt in/samples.txt && cp $model in/log.csv && "$x/examples/train_lm" --print-config >in/config.txt
+refused in/samples.txt $lm --data in/samples.txt --out in
+refused in/log.csv $lm --data text.txt --init in/log.csv --out ./in
+refused in/config.txt $lm --config in/config.txt --data text.txt --out in
+[ ! -e in/data.h5 ] || fail "a run was begun"
+cp $model in/layers.csv && cp $model in/gates.csv
+refused in/layers.csv "$x/examples/ablate" --layers in/layers.csv --out in
+refused in/gates.csv "$x/examples/inspect" in/gates.csv --text abc --out in
+mkdir in/runs && cp "$study" parity.study && ln parity.study in/results.csv
+refused parity.study "$x/examples/ablate" parity.study --out in
+cat text.txt >appended.txt
+"$x/examples/generate" $model --score <appended.txt >>appended.txt 2>err && fail "stdout is stdin's file"
+cmp -s text.txt appended.txt || fail "stdin's file was appended to"
+
+# ---- The right flag, and what differs ----
+says() { # PATTERN command...
+    pattern=$1
+    shift
+    "$@" >out 2>err && fail "$*: status 0"
+    grep -q -e "$pattern" err || fail "$*: $(cat err)"
+}
+says '--out: .*cannot be made' $lm --data text.txt --out text.txt/run
+says '--out: .*cannot be made' $lm --data text.txt --out /proc/none
+says '--data: none.txt: ' $lm --data none.txt --out other
+says '--data: .* too short' $lm --data /dev/null --out other
+sed -i 's/$/\r/' run/log.csv
+says 'columns are .*held_out\\r\\n, and this run writes .*held_out\\n$' $lm --resume --out run --steps 3
+exit $failed
