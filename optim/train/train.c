@@ -19,7 +19,8 @@ typedef struct loop {
     const pal_train_opts *o;
     pal_checkpoint state;
     pal_journal *log;
-    pal_lock *lock; /* lock that was taken here; NULL: none, or the caller's */
+    pal_log_sums sums; /* of the logs at the last save */
+    pal_lock *lock;    /* lock that was taken here; NULL: none, or the caller's */
     pal_step last;
     int64_t first;   /* the step after which this process began */
     int64_t counted; /* number of targets in this process */
@@ -89,16 +90,29 @@ static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error 
 
 /* ---- Checkpoints ---- */
 
+/* What the checkpoint will say of the logs, which are on disk. */
+static pal_status sum_logs(loop *l, char logs[PAL_LOGS], pal_error *error)
+{
+    const char *folder = l->o->folder;
+    pal_status s = pal_log_sum_grow(&l->sums.csv, folder, "log.csv", error);
+    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, folder, "log.jsonl", error);
+    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
+    l->state.logs = pal_log_sums_text(logs, &l->sums);
+    return s;
+}
+
 /* Writes the checkpoint, then best.txt, and removes old checkpoints. l->saved shows whether the
  * checkpoint is on disk. */
 static pal_status write_checkpoint(loop *l, pal_error *error)
 {
-    char path[PAL_PATH];
+    char path[PAL_PATH], logs[PAL_LOGS];
     const pal_train_opts *o = l->o;
     pal_run_path(path, sizeof path, o->folder, l->state.step);
     pal_status s = pal_journal_sync(l->log, error);
+    if (s == PAL_OK) s = sum_logs(l, logs, error);
     if (l->together) s = pal_dist_agree(o->dist, s, error);
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
+    l->state.logs = NULL;
     if (s == PAL_OK) l->saved = l->state.step;
     if (s == PAL_OK && l->named != l->state.best_step) {
         s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
@@ -150,7 +164,9 @@ static void help_to_save(loop *l)
     pal_error why;
     pal_run_path(path, sizeof path, l->o->folder, l->state.step);
     pal_status s = pal_dist_agree(l->o->dist, PAL_OK, &why);
+    l->state.logs = ""; /* the text is that of the rank that keeps the folder */
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, &why);
+    l->state.logs = NULL;
     (void)s; /* the same outcome as on the rank that keeps the folder */
 }
 
@@ -262,12 +278,14 @@ static pal_status begin(loop *l, pal_error *error)
     pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
     pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
     if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
-    if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
+    if (s != PAL_OK) return s;
+    if (o->resume && o->resume >= o->steps) /* no step will be made */
+        return pal_dist_agree(o->dist, l->writes ? pal_begin_over(o, &l->state, error) : s, error);
     l->saved = o->resume;
     l->named = l->state.best_step;
     if (l->writes) {
-        pal_run_clean(o->folder);
-        s = pal_begin_files(o, &l->state, &l->log, error);
+        s = pal_run_clean(o->folder, error);
+        if (s == PAL_OK) s = pal_begin_files(o, &l->state, &l->log, error);
     }
     return pal_dist_agree(o->dist, s, error);
 }
