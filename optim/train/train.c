@@ -178,6 +178,7 @@ static pal_status save(loop *l, double value, pal_error *error)
         double best;
         bool unsaved;
     } out;
+    pal_dist_place(l->o->dist, "the save of step", l->state.step);
     pal_status s = l->writes ? save_folder(l, value, error) : PAL_OK;
     if (l->together && !l->writes) help_to_save(l);
     memset(&out, 0, sizeof out);
@@ -196,6 +197,7 @@ static pal_status evaluate(loop *l, double *value, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     const pal_rng rng = *pal_tape_rng(o->tape);
+    pal_dist_place(o->dist, "the evaluation of step", l->state.step);
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
     *value = o->evaluate(o->user, o->tape, l->state.step);
@@ -239,8 +241,9 @@ static pal_status sample_alone(loop *l, pal_error *error)
 
 static pal_status sample(loop *l, pal_error *error)
 {
-    return pal_dist_agree(l->o->dist, pal_dist_rank(l->o->dist) ? PAL_OK : sample_alone(l, error),
-                          error);
+    pal_dist *dist = l->o->dist;
+    pal_dist_place(dist, "the sample of step", l->state.step);
+    return pal_dist_agree(dist, pal_dist_rank(dist) ? PAL_OK : sample_alone(l, error), error);
 }
 
 /* ---- The beginning ---- */
@@ -342,6 +345,7 @@ static pal_status one_step(loop *l, pal_error *error)
     double start = now(), held_out = NAN;
     pal_step made;
     l->accord = (pal_accord){.time_over = time_over(l)};
+    pal_dist_place(o->dist, "step", l->state.step + 1);
     pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
     if (s != PAL_OK) return save_before(l, s, error);
     l->last = made;
