@@ -127,7 +127,8 @@ pal_status pal_log_sum_grow(pal_log_sum *sum, const char *folder, const char *na
     return s;
 }
 
-/* "log.csv 812 9a8b7c6d log.jsonl 6 samples.txt 96 01234567": bytes and checksums, and rows */
+/* "log.csv 812 9a8b7c6d log.jsonl 6 samples.txt 96 01234567": bytes and checksums, and rows. -1
+ * rows: they are not compared. */
 char *pal_log_sums_text(char text[PAL_LOGS], const pal_log_sums *sums)
 {
     const int n = snprintf(text, PAL_LOGS, "log.csv %" PRId64 " %08x log.jsonl %" PRId64,
@@ -136,6 +137,13 @@ char *pal_log_sums_text(char text[PAL_LOGS], const pal_log_sums *sums)
         snprintf(text + n, (size_t)(PAL_LOGS - n), " samples.txt %" PRId64 " %08x",
                  sums->samples.bytes, (unsigned)sums->samples.crc);
     return text;
+}
+
+bool pal_logs_paired(const char *folder, int64_t step)
+{
+    char path[PAL_PATH], logs[PAL_LOGS];
+    pal_checkpoint_logs(pal_run_path(path, sizeof path, folder, step), logs);
+    return !strstr(logs, "log.jsonl -1");
 }
 
 /* What such a text says of a file; bytes is -1 if it says nothing. */
@@ -226,7 +234,7 @@ static pal_status compare_json(const pal_train_opts *o, const char *logs, pal_er
 {
     int64_t wanted;
     const char *at = strstr(logs, "log.jsonl");
-    if (!at || sscanf(at, "log.jsonl %" SCNd64, &wanted) != 1) return PAL_OK;
+    if (!at || sscanf(at, "log.jsonl %" SCNd64, &wanted) != 1 || wanted < 0) return PAL_OK;
     char path[PAL_PATH];
     pal_error what;
     pal_status s = pal_path_of(path, o->folder, "log.jsonl", error);

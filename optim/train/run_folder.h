@@ -53,6 +53,8 @@ typedef struct pal_log_sums {
 enum { PAL_LOGS = 200 };
 /* What a checkpoint says of the logs and samples.txt. */
 char *pal_log_sums_text(char text[PAL_LOGS], const pal_log_sums *sums);
+/* Whether the checkpoint of this step says that log.jsonl has the rows of log.csv. */
+bool pal_logs_paired(const char *folder, int64_t step);
 /* Reads it; "" if the checkpoint does not say it. */
 void pal_checkpoint_logs(const char *path, char text[PAL_LOGS]);
 

@@ -20,6 +20,7 @@ typedef struct loop {
     pal_checkpoint state;
     pal_journal *log;
     pal_log_sums sums; /* of the logs at the last save */
+    bool unpaired;     /* log.jsonl need not have the rows of log.csv: a user has mended them */
     pal_lock *lock;    /* lock that was taken here; NULL: none, or the caller's */
     pal_step last;
     int64_t first;   /* the step after which this process began */
@@ -97,7 +98,9 @@ static pal_status sum_logs(loop *l, char logs[PAL_LOGS], pal_error *error)
     pal_status s = pal_log_sum_grow(&l->sums.csv, folder, "log.csv", error);
     if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, folder, "log.jsonl", error);
     if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
-    l->state.logs = pal_log_sums_text(logs, &l->sums);
+    pal_log_sums told = l->sums;
+    if (l->unpaired) told.json.lines = -1;
+    l->state.logs = pal_log_sums_text(logs, &told);
     return s;
 }
 
@@ -289,6 +292,7 @@ static pal_status begin(loop *l, pal_error *error)
     if (l->writes) {
         s = pal_run_clean(o->folder, error);
         if (s == PAL_OK) s = pal_begin_files(o, &l->state, &l->log, error);
+        l->unpaired = o->resume && (o->mend || !pal_logs_paired(o->folder, o->resume));
     }
     return pal_dist_agree(o->dist, s, error);
 }
