@@ -40,7 +40,9 @@ static int64_t older_one(const pal_train_opts *o, const pal_checkpoint *state)
     for (int64_t step = o->resume; (step = pal_run_last(o->folder, step));) {
         pal_checkpoint found = *state;
         pal_run_path(path, sizeof path, o->folder, step);
-        if (pal_checkpoint_peek(&found, path, NULL) == PAL_OK && found.step == step) return step;
+        if (pal_checkpoint_peek(&found, path, NULL) == PAL_OK && found.step == step &&
+            (!o->batches || pal_batches_has(o->batches, found.position)))
+            return step;
     }
     return 0;
 }
@@ -50,8 +52,8 @@ pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_er
     char path[PAL_PATH];
     pal_run_path(path, sizeof path, o->folder, o->resume);
     pal_status s = load_from(o, state, path, error);
-    /* Other failures have other remedies than an older checkpoint. */
-    int64_t older = s == PAL_EFORMAT ? older_one(o, state) : 0;
+    /* Other failures, of memory or of the system, have other remedies. */
+    int64_t older = s == PAL_EFORMAT || s == PAL_EVALUE ? older_one(o, state) : 0;
     if (older)
         pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
                       (long long)older);

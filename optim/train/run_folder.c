@@ -76,8 +76,8 @@ pal_status pal_run_clean(const char *folder, pal_error *error)
     for (struct dirent *e; s == PAL_OK && (e = readdir(d));) {
         if (!is_temporary(e->d_name)) continue;
         s = pal_path_of(path, folder, e->d_name, error);
-        if (s == PAL_OK && unlink(path) != 0 && errno != ENOENT)
-            s = refused(path, "be removed", error);
+        if (s == PAL_OK && unlink(path) != 0 && errno != ENOENT && errno != EISDIR)
+            s = refused(path, "be removed", error); /* a folder of that name is not ours */
     }
     closedir(d);
     return s;
