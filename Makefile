@@ -154,6 +154,13 @@ $(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
 
+# A library that tests put before the system calls of a program (LD_PRELOAD).
+FAULT := $(B)/tests/fault.so
+$(FAULT): tests/preload/fault.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD      $@")
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared $< -ldl -o $@
+
 $(B)/corpus.txt: $(CORPUS) Makefile
 	@mkdir -p $(B)
 	$(Q)cat $(CORPUS) > $@.tmp && mv $@.tmp $@
@@ -170,7 +177,7 @@ SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
 SCRIPT   = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)$(Q)
 SUBMAKE := $(MAKE)
 NUMBERED := $(filter $(B)/examples/0%,$(EXAMPLES))
-check: lib $(TESTS) $(RANKED) examples $(B)/examples/ablate ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) $(FAULT) examples $(B)/examples/ablate ## tests on this machine's instruction set
 	$(SCRIPT)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(SUBMAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
 
 # A few minutes under both sanitizers: the tape, operations and rules, products, files that are damaged, texts, gnuplot,

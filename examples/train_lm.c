@@ -15,11 +15,14 @@
 #include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
 #include "examples/lm/open.h"
+#include "optim/train/gnuplot.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static pal_dist *ranks; /* this process and those that train with it */
 
@@ -36,6 +39,7 @@ typedef struct run {
     pal_average *average;
     pal_tape *tape;
     int64_t from; /* the step that it goes on from; 0: a new run */
+    bool again;   /* a new run in the folder of one that ended before its first checkpoint */
     char *config;
 } run;
 
@@ -51,14 +55,21 @@ PAL_PRINTF(1, 2) static void stop(const char *format, ...)
     pal_dist_abort(ranks, text);
 }
 
-/* A checkpoint that cannot be used: what is wrong, and how to use the one before it. */
-static void stop_at_checkpoint(const run *r, const char *what)
+/* A checkpoint that is damaged: what is wrong, and how to use one before it. Other failures end in
+ * other ways, because their remedy is not an older checkpoint. */
+static void stop_at_checkpoint(const run *r, const pal_error *what)
 {
-    int64_t older = pal_run_last(r->o.out, r->from);
-    if (older)
-        stop("%s\ntrain_lm: the checkpoint of step %lld is there: --resume-from %lld", what,
-             (long long)older, (long long)older);
-    stop("%s", what);
+    static char ignored[1 << 20];
+    char path[PAL_PATH];
+    int64_t older = r->from;
+    while (what->status == PAL_EFORMAT && (older = pal_run_last(r->o.out, older))) {
+        pal_run_path(path, sizeof path, r->o.out, older);
+        if (pal_checkpoint_config(path, ignored, sizeof ignored, NULL) == PAL_OK)
+            stop("%s\ntrain_lm: --resume-from %lld goes on from the checkpoint of that step; later "
+                 "ones are renamed and stay",
+                 what->message, (long long)older);
+    }
+    stop("%s", what->message);
 }
 
 /* ---- Beginning ---- */
@@ -73,37 +84,126 @@ static void must_be(const char *flag, const char *path, char *wanted, size_t roo
     snprintf(wanted, room, "%s", is);
 }
 
+/* A text of the run's folder, for free(); NULL: there is none. */
+static char *read_text(const run *r, const char *name)
+{
+    char path[PAL_PATH];
+    lm_text text;
+    pal_error error;
+    if (snprintf(path, sizeof path, "%s/%s", r->o.out, name) >= PAL_PATH)
+        stop("--out: the path is too long");
+    if (access(path, F_OK) != 0) return NULL;
+    if (lm_text_read(&text, path, &error) != PAL_OK) stop("%s", error.message);
+    char *copy = strndup((const char *)text.byte, (size_t)text.size);
+    if (!copy) stop("out of memory for %s", path);
+    lm_text_free(&text);
+    return copy;
+}
+
+/* The lock comes before all that is read: another process may be changing it. */
+static void lock_folder(run *r)
+{
+    pal_error error = {0};
+    pal_status s = PAL_OK;
+    if (pal_dist_rank(ranks) == 0 && access(r->o.out, F_OK) == 0)
+        s = pal_run_lock(&r->data.lock, r->o.out, &error);
+    if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop("--resume: %s", error.message);
+}
+
+/* A run that was killed before its first checkpoint begins again as its config.txt says. If there
+ * was a checkpoint, its rows and its best stay where they are. */
+static char *begin_again(run *r)
+{
+    lm_options was;
+    pal_error error;
+    char *config = read_text(r, "config.txt"), *best = read_text(r, "best.txt");
+    char *log = read_text(r, "log.csv");
+    if (!config || best) stop("--resume: --out holds no checkpoint to continue from");
+    if (lm_options_read(&was, config, &error) != PAL_OK)
+        stop("%s/config.txt: %s", r->o.out, error.message);
+    int64_t lines = 0, first = was.save_every ? was.save_every : (was.steps + 19) / 20;
+    for (const char *c = log; c && *c; c++) lines += *c == '\n';
+    if (lines > first + 1)
+        stop("--resume: --out holds no checkpoint to continue from, but %lld rows of a log; to "
+             "begin again, choose another folder for --config %s/config.txt",
+             (long long)lines - 1, r->o.out);
+    if (pal_dist_rank(ranks) == 0)
+        printf("the run ended before its first checkpoint, and begins again\n");
+    r->again = true;
+    free(log);
+    return config;
+}
+
+/* An edit of config.txt would change nothing and be lost. */
+static void check_config(run *r, const char *saved)
+{
+    pal_error error;
+    char *text = read_text(r, "config.txt");
+    const lm_options *o = &r->o;
+    if (pal_dist_rank(ranks) > 0 || !text) {
+        free(text);
+        return;
+    }
+    const pal_status s = lm_options_compare(text, saved, o, &error);
+    if (s == PAL_EVALUE && !o->mend)
+        stop("%s/config.txt: %s, with which the run goes on. Put the file back, or have it written "
+             "anew (--mend)",
+             o->out, error.message);
+    if (s != PAL_OK && s != PAL_EVALUE)
+        stop("%s/config.txt: %s; it is not that of the run, which would replace it", o->out,
+             error.message);
+    if (*error.message)
+        fprintf(stderr, "note: %s/config.txt: %s, which counts; the file is written anew\n", o->out,
+                error.message);
+    free(text);
+}
+
+/* The options of the run that is continued. */
+static void continue_run(run *r)
+{
+    lm_options *o = &r->o;
+    pal_error error;
+    char path[PAL_PATH], *text = NULL;
+    static char saved[1 << 20]; /* more than a checkpoint has */
+    lock_folder(r);
+    const int64_t last = pal_run_last(o->out, 0);
+    if (last) {
+        r->from = o->resume_from ? o->resume_from : last;
+        pal_run_path(path, sizeof path, o->out, r->from);
+        if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
+            stop_at_checkpoint(r, &error);
+        check_config(r, saved);
+    } else {
+        text = begin_again(r);
+    }
+    const char *config = text ? text : saved;
+    if (lm_options_continue(o, config, &error) != PAL_OK) stop("%s", error.message);
+    lm_options was;
+    if (lm_options_read(&was, config, &error) != PAL_OK) stop("%s", error.message);
+    if (strcmp(was.data, o->data) && !lm_data_is_store(o->data))
+        stop("--data is another text than that of the run that is continued");
+    if (r->from > o->steps)
+        stop("the run has %lld steps already; --steps asks for %lld", (long long)r->from,
+             (long long)o->steps);
+    free(text);
+}
+
 /* Options and data: of the saved run if there is one to continue. */
 static void prepare(run *r)
 {
     lm_options *o = &r->o;
     pal_error error;
-    char path[PAL_PATH];
-    static char saved[1 << 20]; /* more than a checkpoint has */
-    const int64_t last = pal_run_last(o->out, 0);
-    if (last && !o->resume)
+    if (o->resume)
+        continue_run(r);
+    else if (pal_run_last(o->out, 0))
         stop("--out holds a run already: continue it with --resume, or choose another folder");
-    if (!last && o->resume) stop("--resume: --out holds no checkpoint to continue from");
-    if (o->resume) {
-        r->from = o->resume_from ? o->resume_from : last;
-        pal_run_path(path, sizeof path, o->out, r->from);
-        if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
-            stop_at_checkpoint(r, error.message);
-        if (lm_options_continue(o, saved, &error) != PAL_OK) stop("%s", error.message);
-        lm_options was;
-        if (lm_options_read(&was, saved, &error) != PAL_OK) stop("%s", error.message);
-        if (strcmp(was.data, o->data) && !lm_data_is_store(o->data))
-            stop("--data is another text than that of the run that is continued");
-        if (r->from > o->steps)
-            stop("the run has %lld steps already; --steps asks for %lld", (long long)r->from,
-                 (long long)o->steps);
-    }
     /* Before anything is written. */
     const pal_schedule schedule = lm_options_schedule(o);
     if (pal_schedule_check(&schedule, &error) != PAL_OK) stop("%s", error.message);
     pal_dist_barrier(ranks); /* until all have seen the folder as it was */
     r->data.dist = ranks;
-    if (lm_data_open(&r->data, o, r->from > 0, &error) != PAL_OK) stop("%s", error.message);
+    if (lm_data_open(&r->data, o, r->from > 0 || r->again, &error) != PAL_OK)
+        stop("%s", error.message);
     must_be("data", o->data, o->data_checksum, sizeof o->data_checksum, r->data.identity);
     const int64_t vocab = pal_tokens_vocab_size(r->data.store);
     if (o->model.vocab == 0) o->model.vocab = vocab;
@@ -250,6 +350,7 @@ static pal_train_result train(run *r)
                                  .folder = o->out,
                                  .lock = r->data.lock,
                                  .resume = r->from,
+                                 .mend = o->mend,
                                  .config = r->config,
                                  .data = r->data.identity,
                                  .tokenizer = pal_tokens_tokenizer(r->data.store),
@@ -260,38 +361,41 @@ static pal_train_result train(run *r)
                                  .sample_every = o->sample_every,
                                  .go_on = o->go_on};
     pal_status s = pal_train(&opts, &result, &error);
-    if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, error.message);
+    if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, &error);
     if (s != PAL_OK) stop("%s", error.message);
+    if (r->from == o->steps && pal_dist_rank(ranks) == 0)
+        printf("the run has its %lld steps already; --steps gives it more\n", (long long)r->from);
     if (result.step && result.step < o->steps && pal_dist_rank(ranks) == 0)
         printf("go on with it by: train_lm --resume --out %s\n", o->out);
     return result;
 }
 
-/* A run that has all its steps: its checkpoint is loaded, and nothing is written. */
-static pal_train_result look(run *r)
-{
-    char path[PAL_PATH];
-    pal_error error;
-    const pal_schedule schedule = lm_options_schedule(&r->o);
-    pal_checkpoint c = {.params = r->params,
-                        .optim = r->optim,
-                        .average = r->average,
-                        .rng = pal_tape_rng(r->tape),
-                        .schedule = &schedule,
-                        .data = r->data.identity};
-    pal_run_path(path, sizeof path, r->o.out, r->from);
-    if (pal_checkpoint_load(&c, path, &error) != PAL_OK) stop_at_checkpoint(r, error.message);
-    if (pal_dist_rank(ranks) == 0)
-        printf("the run has its %lld steps already; --steps gives it more\n", (long long)r->from);
-    return (pal_train_result){.step = c.step, .best_step = c.best_step, .best = c.best};
-}
-
 /* ---- The end ---- */
 
-static void finish(run *r, pal_train_result result)
+/* Whether the plots are older than the log, because the run was killed before they were drawn. */
+static bool plots_are_old(const run *r)
+{
+    static const char *const names[] = {"log.csv", "loss.svg", "rate.svg"};
+    struct timespec made[3] = {{0}};
+    for (int i = 0; i < 3; i++) {
+        char path[PAL_PATH];
+        struct stat is;
+        snprintf(path, sizeof path, "%.4000s/%s", r->o.out, names[i]);
+        if (stat(path, &is) == 0) made[i] = is.st_mtim;
+    }
+    for (int i = 1; i < 3; i++)
+        if (made[i].tv_sec < made[0].tv_sec ||
+            (made[i].tv_sec == made[0].tv_sec && made[i].tv_nsec < made[0].tv_nsec))
+            return true;
+    return false;
+}
+
+/* Returns the status of the program. */
+static int finish(run *r, pal_train_result result)
 {
     pal_error error;
-    if (pal_dist_rank(ranks) > 0) return;
+    int status = EXIT_SUCCESS;
+    if (pal_dist_rank(ranks) > 0) return status;
     char title[256];
     snprintf(title, sizeof title, "%.200s, seed %llu", r->o.model.mixers,
              (unsigned long long)r->o.seed);
@@ -300,17 +404,21 @@ static void finish(run *r, pal_train_result result)
                                .unit = "bits per byte",
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
-    if (result.step > r->from && pal_plot(r->o.out, how, &error) != PAL_OK)
+    if ((result.step > r->from || (result.step == r->o.steps && plots_are_old(r))) &&
+        pal_plot(r->o.out, how, &error) != PAL_OK) {
         fprintf(stderr, "train_lm: %s\n", error.message);
+        if (pal_gnuplot_find(NULL) == PAL_OK) status = EXIT_FAILURE;
+    }
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,
                (long long)result.best_step);
-    if (!r->o.sample || result.signal) return;
+    if (!r->o.sample || result.signal) return status;
     printf("\nThe model goes on after the first line:\n\n");
     if (r->average) pal_average_swap(r->average);
     pal_set_grad(r->tape, false);
     lm_data_sample(&r->data, r->lm, r->tape, &r->o, stdout);
     printf("\n");
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -327,7 +435,7 @@ int main(int argc, char **argv)
     build(&r);
     introduce(&r);
     pal_stop_install();
-    finish(&r, r.from == r.o.steps ? look(&r) : train(&r));
+    const int status = finish(&r, train(&r));
     pal_tape_free(r.tape);
     pal_average_free(r.average);
     pal_optim_free(r.optim);
@@ -335,5 +443,5 @@ int main(int argc, char **argv)
     lm_data_close(&r.data);
     free(r.config);
     pal_dist_end(ranks);
-    return 0;
+    return status;
 }

@@ -45,6 +45,9 @@ typedef struct pal_dist_opts {
  * sets OMPI_MCA_coll_libnbc_iallreduce_algorithm unless the user has set it; a program that starts
  * MPI itself should do the same.
  *
+ * A rank that has to wait for another one for more than 30 s says which one on stderr, and goes on
+ * waiting. PAL_PATIENCE in the environment sets the seconds; 0: it says nothing.
+ *
  * Until pal_dist_end the default error handler calls pal_dist_abort: it ends all ranks and prints
  * the message once. Only one pal_dist may exist at a time. Errors are the same on all ranks:
  * PAL_EVALUE, PAL_ENOMEM. pal_dist_abort(NULL, message) then prints the message once.

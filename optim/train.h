@@ -162,6 +162,7 @@ typedef struct pal_checkpoint {
     const char *config;
     const char *tokenizer; /* text of the tokenizer, which is not interpreted here; not empty */
     const char *tokenizer_name; /* less than 256 bytes */
+    const char *logs;           /* sizes and checksums of the logs up to this step, by pal_train */
     /* These are saved, and loading sets them. */
     int64_t step;          /* steps that were made */
     pal_position position; /* position after the batches that were used */
@@ -174,7 +175,7 @@ typedef struct pal_checkpoint {
 } pal_checkpoint;
 
 /* Writes a checkpoint to a file that is being built. PAL_ENUMERIC if a parameter has a number that
- * is not finite; PAL_EVALUE for data of 256 bytes or more, or config of 1 MiB or more. */
+ * is not finite; PAL_EVALUE for data or logs of 256 bytes or more, or config of 1 MiB or more. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_put(const pal_checkpoint *c, pal_h5 *file,
                                                   pal_error *error);
 /*
@@ -244,6 +245,7 @@ typedef struct pal_train_opts {
                            no effect */
     pal_lock *lock;     /* lock of the folder, if the caller has it; NULL: pal_train takes it */
     int64_t resume;     /* continue from the checkpoint of this step; 0: a new run */
+    bool mend;          /* continue although files of the folder are missing or were edited */
     const char *config; /* text for config.txt and the checkpoints; NULL: none */
     const char *data;   /* as in pal_checkpoint */
     const char *tokenizer;      /* as in pal_checkpoint */
@@ -298,9 +300,13 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
  *
  * A new run does not start in a folder that has a checkpoint (PAL_EVALUE). No run starts in a
  * folder where another process trains (PAL_EIO). If a checkpoint cannot be used, the folder does
- * not change. Nor does it for a checkpoint of opts.steps or later, which is loaded without a step.
- * If the checkpoint of the best evaluation is missing, a run that continues forgets that
- * evaluation.
+ * not change. A checkpoint of opts.steps or later is loaded without a step; what the run left
+ * undone when it was killed is then done: best.txt, old checkpoints, temporary files.
+ *
+ * A run that continues compares log.csv, log.jsonl and samples.txt up to its checkpoint with what
+ * they were when that was saved, and looks for the checkpoint of the best evaluation. PAL_EVALUE
+ * names the file that is missing or was edited, before anything changes. With opts.mend it is a
+ * warning, and a best evaluation without a checkpoint is forgotten.
  *
  * With opts.dist, together: rank 0 keeps the folder, prints, watches the time and writes the
  * samples. All ranks call the evaluation callback, and the value of rank 0 counts. A request to one

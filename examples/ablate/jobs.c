@@ -94,10 +94,17 @@ static void last_line(const char *folder, const run *r, char *text, size_t size)
     if (log) fclose(log);
 }
 
+static void remove_log(const char *folder, const run *r)
+{
+    char path[PAL_PATH];
+    snprintf(path, sizeof path, "%s/%s.log", folder, r->name);
+    unlink(path);
+}
+
 /* Tells how a run ended; false if it has no result. */
 static bool ended(const run *r, const char *folder, int status, int number, int of)
 {
-    char why[1024], path[PAL_PATH];
+    char why[1024];
     result *x = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? result_read(folder, r) : NULL;
     if (x) {
         if (x->failed)
@@ -106,8 +113,7 @@ static bool ended(const run *r, const char *folder, int status, int number, int 
         else
             printf("[%d/%d] %-28s accuracy %.4f, %lld steps, %.0f s\n", number, of, r->name,
                    result_accuracy(x), (long long)x->steps, x->seconds);
-        snprintf(path, sizeof path, "%s/%s.log", folder, r->name);
-        remove(path);
+        remove_log(folder, r);
     } else if (WIFEXITED(status) ? WEXITSTATUS(status) == STOPPED : pal_stop_requested() != 0) {
         printf("[%d/%d] %-28s stopped\n", number, of, r->name);
     } else {
@@ -180,6 +186,7 @@ int jobs_run(const runs *r, const char *folder, int jobs, pal_dist *dist)
     for (int i = 0; i < r->n; i++) {
         result *x = result_read(folder, &r->at[i]);
         if (!x && missing++ % ranks == rank) mine[q.n++] = &r->at[i];
+        if (x && rank == 0) remove_log(folder, &r->at[i]); /* of a process that was killed */
         result_free(x);
     }
     if (rank == 0)

@@ -38,7 +38,7 @@ static pal_status write_store(const char *store, const lm_options *o, pal_lock *
                           "--data: %.400s is too short: it needs more than --len bytes", o->data);
     const bool read = s == PAL_OK;
     if (s == PAL_OK) s = pal_run_make(o->out, error);
-    if (s == PAL_OK) s = pal_run_lock(lock, o->out, error);
+    if (s == PAL_OK && !*lock) s = pal_run_lock(lock, o->out, error);
     if (s == PAL_OK && pal_run_last(o->out, 0))
         s = pal_error_set(error, PAL_EVALUE, "%.400s holds a run already", o->out);
     if (s == PAL_OK)

@@ -17,8 +17,8 @@ typedef struct lm_data {
 
 /*
  * Opens the data of a run. A file that is no store is a text: a new run first writes its bytes as
- * OUT/data.h5, and a run that is continued reads that. data->dist is set before; of several ranks
- * the first writes, and each has its part of the batches.
+ * OUT/data.h5, and a run that is continued (`resumes`) reads that. data->dist is set before; of
+ * several ranks the first writes, and each has its part of the batches.
  */
 PAL_CHECKED pal_status lm_data_open(lm_data *data, const lm_options *o, bool resumes,
                                     pal_error *error);

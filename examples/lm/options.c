@@ -180,6 +180,29 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
     return PAL_OK;
 }
 
+pal_status lm_options_compare(const char *text, const char *saved, const lm_options *given,
+                              pal_error *error)
+{
+    lm_options is, was;
+    *error = (pal_error){0};
+    pal_status s = lm_options_read(&was, saved, error);
+    if (s == PAL_OK) s = lm_options_read(&is, text, error);
+    size_t offset;
+    const pal_key *key;
+    for (int i = 0; s == PAL_OK && (key = row(i, &offset)); i++) {
+        char found[VALUE], wanted[VALUE];
+        const bool fixed = key->tag == FIXED;
+        if (key->tag == LOCAL || pal_key_same(key, in(&is, offset), in(&was, offset))) continue;
+        if (!fixed && (*error->message || given->given >> i & 1)) continue;
+        pal_key_print(key, in(&is, offset), found, sizeof found);
+        pal_key_print(key, in(&was, offset), wanted, sizeof wanted);
+        pal_error_set(error, PAL_EVALUE, "it has %s = %.200s, and the checkpoint %.200s", key->name,
+                      found, wanted);
+        if (fixed) s = PAL_EVALUE;
+    }
+    return s;
+}
+
 /* ---- The command line ---- */
 
 typedef struct line {

@@ -39,6 +39,15 @@ PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_erro
  */
 PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
 
+/*
+ * Compares the text of a config.txt with that of the checkpoint. PAL_EFORMAT if it cannot be read.
+ * PAL_EVALUE names the first flag that differs and must not change. PAL_OK with a text in
+ * error->message names one that may change, unless it was given on the command line, which is
+ * `given`; the text is empty if there is none.
+ */
+PAL_CHECKED pal_status lm_options_compare(const char *text, const char *saved,
+                                          const lm_options *given, pal_error *error);
+
 pal_lm_opts lm_options_model(const lm_options *o);
 pal_schedule lm_options_schedule(const lm_options *o);
 

@@ -29,10 +29,13 @@ const pal_comm *pal_dist_sequence(const pal_dist *d)
 const double *pal_dist_gather(pal_dist *d, int n, const double *x)
 {
     double *all = (double *)(void *)d->gathered;
-    if (d->size == 1)
+    if (d->size == 1) {
         memcpy(all, x, (size_t)n * sizeof *x);
-    else
-        MPI_Allgather(x, n, MPI_DOUBLE, all, n, MPI_DOUBLE, d->world);
+    } else {
+        MPI_Request request;
+        MPI_Iallgather(x, n, MPI_DOUBLE, all, n, MPI_DOUBLE, d->world, &request);
+        pal_dist_meet(d, &request);
+    }
     return all;
 }
 
@@ -51,12 +54,24 @@ void pal_dist_sum(pal_dist *d, int n, double *x)
 void pal_dist_sum_i64(pal_dist *d, int n, int64_t *x)
 {
     if (pal_dist_size(d) == 1) return;
-    MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world); /* exact in every order */
+    MPI_Request request; /* exact in every order */
+    MPI_Iallreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world, &request);
+    pal_dist_meet(d, &request);
 }
 
 void pal_dist_barrier(pal_dist *d)
 {
-    if (pal_dist_size(d) > 1) MPI_Barrier(d->world);
+    if (pal_dist_size(d) == 1) return;
+    MPI_Request request;
+    MPI_Ibarrier(d->world, &request);
+    pal_dist_meet(d, &request);
+}
+
+void pal_dist_bytes_of(pal_dist *d, int rank, void *data, int size)
+{
+    MPI_Request request;
+    MPI_Ibcast(data, size, MPI_BYTE, rank, d->world, &request);
+    pal_dist_meet(d, &request);
 }
 
 void pal_dist_broadcast(pal_dist *d, void *data, size_t size)
@@ -64,7 +79,7 @@ void pal_dist_broadcast(pal_dist *d, void *data, size_t size)
     if (pal_dist_size(d) == 1) return;
     for (char *at = data; size > 0;) {
         const size_t n = size < PAL_MOST_AT_ONCE ? size : PAL_MOST_AT_ONCE;
-        MPI_Bcast(at, (int)n, MPI_BYTE, 0, d->world);
+        pal_dist_bytes_of(d, 0, at, (int)n);
         at += n, size -= n;
     }
 }

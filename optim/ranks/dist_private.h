@@ -8,6 +8,7 @@
 
 #include <mpi.h>
 
+enum { PAL_TALKERS = 2 };            /* the ranks that say which ones are missing */
 enum { PAL_MOST_AT_ONCE = 1 << 30 }; /* bytes of a message: MPI counts in int */
 
 struct pal_reduction; /* dist_reduce.c */
@@ -26,7 +27,26 @@ struct pal_dist {
     char agreed[sizeof(pal_error)];  /* the last message that all ranks have; "": none */
     struct pal_reduction *reduction; /* NULL: no parameters are attached */
     struct pal_shard *shard;         /* NULL: every rank has the optimiser's whole state */
+    /* dist_wait.c */
+    MPI_Comm watch;    /* all ranks: for what they tell of their waiting */
+    double patience;   /* seconds before missing ranks are named; 0: they are not */
+    int64_t meeting;   /* number of collective operations on `world` so far */
+    int64_t *heard;    /* of each rank: the last meeting at which it said that it waits */
+    const char *place; /* with place_step, what this rank does: "the save of step"; NULL: unknown */
+    int64_t place_step;
+    int64_t telling[PAL_TALKERS]; /* messages on their way, and their requests */
+    MPI_Request told[PAL_TALKERS];
 };
+
+/* MPI_Waitall; after `patience` seconds it says which ranks are missing. */
+void pal_dist_wait(pal_dist *dist, int n, MPI_Request *request);
+/* The same for a collective operation on `world`, which is counted. */
+void pal_dist_meet(pal_dist *dist, MPI_Request *request);
+/* Together. All ranks get the `size` bytes of that rank. */
+void pal_dist_bytes_of(pal_dist *dist, int rank, void *data, int size);
+/* The outcome is that of this rank only. */
+PAL_CHECKED pal_status pal_watch_start(pal_dist *dist, pal_error *error);
+void pal_watch_end(pal_dist *dist);
 
 /* What MPI calls a real type. */
 static inline MPI_Datatype pal_dist_type(pal_dtype dtype)

@@ -272,7 +272,7 @@ static void finish(pal_dist *d, int b)
             MPI_Reduce(p->owner == d->rank ? MPI_IN_PLACE : p->memory, p->memory, p->count, p->type,
                        MPI_SUM, p->owner, d->gradients);
     } else {
-        MPI_Wait(&r->request[b], MPI_STATUS_IGNORE);
+        pal_dist_wait(d, 1, &r->request[b]);
     }
     r->trace[b].finished = now() - r->origin;
 }

@@ -22,7 +22,7 @@ pal_status pal_dist_agree(pal_dist *d, pal_status status, pal_error *error)
     if (first == d->size) return PAL_OK;
     pal_error told = {.status = status};
     if (error && status != PAL_OK) told = *error;
-    MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, first, d->world);
+    pal_dist_bytes_of(d, first, &told, (int)sizeof told);
     pal_error named = told;
     if (failed < d->size)
         pal_error_set(&named, told.status, "rank %d: %.1000s", first, told.message);
@@ -45,7 +45,7 @@ static int64_t first_place(pal_dist *d, int64_t place, int *rank)
 /* All ranks get the text of that rank. */
 static void text_of(pal_dist *d, int rank, char *text, int size)
 {
-    MPI_Bcast(text, size, MPI_CHAR, rank, d->world);
+    pal_dist_bytes_of(d, rank, text, size);
     text[size - 1] = '\0';
 }
 

@@ -185,7 +185,7 @@ pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
             MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block.value, s->counts + at,
                             s->from + at, pal_dist_type(block.dtype), d->gradients, &s->request[b]);
     }
-    MPI_Waitall(s->blocks, s->request, MPI_STATUSES_IGNORE);
+    pal_dist_wait(d, s->blocks, s->request);
     return PAL_OK;
 }
 

@@ -60,16 +60,19 @@ static void end_all(const char *message)
 static void exchange(const pal_comm *comm, int to, const void *send, size_t sent, int from,
                      void *receive, size_t received)
 {
-    const pal_dist *dist = comm->user;
+    pal_dist *dist = comm->user;
     const char *out = send;
     char *in = receive;
     bool sending = to >= 0, receiving = from >= 0;
     while (sending || receiving) {
         const size_t n = sent < PAL_MOST_AT_ONCE ? sent : PAL_MOST_AT_ONCE;
         const size_t m = received < PAL_MOST_AT_ONCE ? received : PAL_MOST_AT_ONCE;
-        MPI_Sendrecv(out, sending ? (int)n : 0, MPI_BYTE, sending ? to : MPI_PROC_NULL, 0, in,
-                     receiving ? (int)m : 0, MPI_BYTE, receiving ? from : MPI_PROC_NULL, 0,
-                     dist->sequence, MPI_STATUS_IGNORE);
+        MPI_Request request[2];
+        MPI_Irecv(in, receiving ? (int)m : 0, MPI_BYTE, receiving ? from : MPI_PROC_NULL, 0,
+                  dist->sequence, &request[0]);
+        MPI_Isend(out, sending ? (int)n : 0, MPI_BYTE, sending ? to : MPI_PROC_NULL, 0,
+                  dist->sequence, &request[1]);
+        pal_dist_wait(dist, 2, request);
         if (sending) out += n, sent -= n;
         if (receiving) in += m, received -= m;
         sending = sending && sent > 0;
@@ -131,6 +134,7 @@ static void start_mpi(pal_dist *d)
     MPI_Comm_rank(MPI_COMM_WORLD, &d->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &d->size);
     MPI_Comm_dup(MPI_COMM_WORLD, &d->world);
+    MPI_Comm_dup(MPI_COMM_WORLD, &d->watch);
 }
 
 /* Frees d, which may be half made, and says so to pal_dist_abort. */
@@ -154,12 +158,14 @@ pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
                     .size = 1,
                     .world = MPI_COMM_NULL,
                     .gradients = MPI_COMM_NULL,
-                    .sequence = MPI_COMM_NULL};
+                    .sequence = MPI_COMM_NULL,
+                    .watch = MPI_COMM_NULL};
     if (has_others()) start_mpi(d);
     pal_status s = check(d, error);
     d->gathered = pal_malloc((size_t)d->size * PAL_DIST_NUMBERS * sizeof(double));
     if (s == PAL_OK && !d->gathered)
         s = pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
+    if (s == PAL_OK) s = pal_watch_start(d, error);
     if (d->parallel) s = pal_mpi_agree(&d->world, s, error);
     if (s != PAL_OK) return give_up(d, s, error);
     /* Ranks that differ in these would wait for each other for ever. */
@@ -187,6 +193,7 @@ void pal_dist_end(pal_dist *d)
     pal_dist_reduce_end(d); /* of sums that are still on their way */
     pal_reduction_free(d->reduction);
     pal_shard_free(d);
+    pal_watch_end(d);
     if (d->parallel) {
         drop(&d->world);
         drop(&d->gradients);

@@ -33,28 +33,40 @@ static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, cons
     return s;
 }
 
+/* A checkpoint before this one that can be used. 0: none. */
+static int64_t older_one(const pal_train_opts *o, const pal_checkpoint *state)
+{
+    char path[PAL_PATH];
+    for (int64_t step = o->resume; (step = pal_run_last(o->folder, step));) {
+        pal_checkpoint found = *state;
+        pal_run_path(path, sizeof path, o->folder, step);
+        if (pal_checkpoint_peek(&found, path, NULL) == PAL_OK && found.step == step &&
+            (!o->batches || pal_batches_has(o->batches, found.position)))
+            return step;
+    }
+    return 0;
+}
+
 pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_error *error)
 {
     char path[PAL_PATH];
     pal_run_path(path, sizeof path, o->folder, o->resume);
     pal_status s = load_from(o, state, path, error);
-    int64_t older = s == PAL_OK ? 0 : pal_run_last(o->folder, o->resume);
+    /* Other failures, of memory or of the system, have other remedies. */
+    int64_t older = s == PAL_EFORMAT || s == PAL_EVALUE ? older_one(o, state) : 0;
     if (older)
         pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
                       (long long)older);
-    pal_run_path(path, sizeof path, o->folder, state->best_step);
-    if (s == PAL_OK && state->best_step && access(path, F_OK) != 0) {
-        state->best_step = 0; /* pal_run_keep removed it when there was a better one */
-        state->best = 0;
-    }
+    if (s == PAL_OK && pal_dist_rank(o->dist) == 0) s = pal_intact_best(o, state, error);
     return s;
 }
 
 /*
  * Prepares the small files of the folder for a run that begins or continues. All are written under
- * other names before the first is renamed. Later checkpoints are set aside before that. So if the
- * process is killed in between, the logs may be too long for the newest checkpoint, but never too
- * short; the next start cuts them.
+ * other names and compared before the first is renamed. Later checkpoints are set aside before
+ * that. So if the process is killed in between, the logs may be too long for the newest checkpoint,
+ * but never too short; the next start cuts them. best.txt changes first, so that it never names a
+ * checkpoint that has another name now.
  */
 pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state, pal_journal **log,
                            pal_error *error)
@@ -62,17 +74,33 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
                                      : "loss,lr,grad_norm,tokens,held_out";
     static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
+    char path[PAL_PATH];
     pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
+    if (s == PAL_OK) s = pal_path_of(path, o->folder, "samples.txt", error);
     if (s != PAL_OK) return s;
-    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    const bool samples = o->sample || (o->resume && access(path, F_OK) == 0);
+    if (samples) s = pal_samples_cut(o->folder, o->resume, error);
+    if (s == PAL_OK && o->resume) s = pal_intact_logs(o, samples, error);
     if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
-    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
     if (s == PAL_OK) s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
     if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
-    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
+    if (s == PAL_OK && samples) s = pal_fresh_rename(o->folder, "samples.txt", error);
     if (s == PAL_OK) s = pal_journal_start(log, o->folder, columns, error);
     for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
     return s;
+}
+
+pal_status pal_begin_over(const pal_train_opts *o, const pal_checkpoint *state, pal_error *error)
+{
+    int64_t named;
+    double value = 0;
+    if (pal_run_last(o->folder, 0) != o->resume) return PAL_OK; /* this is a look at an older one */
+    pal_status s = pal_run_clean(o->folder, error);
+    if (s == PAL_OK) s = pal_run_best(o->folder, &named, &value, error);
+    if (s == PAL_OK && named != state->best_step)
+        s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    return s == PAL_OK ? pal_run_keep(o->folder, o->keep, state->best_step, error) : s;
 }
 
 pal_status pal_begin_in(const pal_train_opts *o, pal_lock **lock, pal_error *error)
@@ -83,5 +111,5 @@ pal_status pal_begin_in(const pal_train_opts *o, pal_lock **lock, pal_error *err
     if (s == PAL_OK && !o->lock) s = pal_run_lock(lock, o->folder, error);
     if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
         s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
-    return s;
+    return s == PAL_OK ? pal_intact_names(o->folder, error) : s;
 }

@@ -69,17 +69,18 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     kernel_family(kernels);
     if (c->schedule) schedule_text(c->schedule, schedule);
     /* A longer text could not be read again. */
-    if ((c->data && strlen(c->data) >= DATA_BYTES) ||
+    if ((c->data && strlen(c->data) >= DATA_BYTES) || (c->logs && strlen(c->logs) >= DATA_BYTES) ||
         (c->config && strlen(c->config) >= PAL_CHECKPOINT_CONFIG_BYTES))
         return pal_error_set(
             error, PAL_EVALUE,
-            "a checkpoint holds data of less than %d bytes and config of less than %d", DATA_BYTES,
-            PAL_CHECKPOINT_CONFIG_BYTES);
+            "a checkpoint holds data and logs of less than %d bytes and config of less than %d",
+            DATA_BYTES, PAL_CHECKPOINT_CONFIG_BYTES);
     const char *const text[][2] = {{"code", pal_code_version()},
                                    {"kernels", kernels},
                                    {"schedule", c->schedule ? schedule : NULL},
                                    {"data", c->data},
                                    {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
+                                   {"logs", c->logs},
                                    {PAL_CHECKPOINT_CONFIG, c->config}};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         if (!text[i][1]) continue;
@@ -279,6 +280,15 @@ pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *e
     pal_status s = get_from(&found, path, get_attributes, error);
     if (s == PAL_OK) *c = found;
     return s;
+}
+
+void pal_checkpoint_logs(const char *path, char text[PAL_LOGS])
+{
+    pal_h5 *file;
+    text[0] = '\0';
+    if (pal_h5_open(&file, path, NULL) != PAL_OK) return;
+    if (pal_h5_get_text(file, "/", "logs", text, PAL_LOGS, NULL) != PAL_OK) text[0] = '\0';
+    pal_h5_close(file);
 }
 
 pal_status pal_checkpoint_config(const char *path, char *text, size_t size, pal_error *error)

@@ -348,27 +348,41 @@ pal_status pal_samples_cut(const char *folder, int64_t last, pal_error *error)
     return cut(folder, "samples.txt", "", sample_step, last, true, error);
 }
 
+/* The text of a sample for free(); NULL: out of memory. */
+static char *indent(int64_t step, const char *text, size_t size, size_t *length)
+{
+    char *all = NULL;
+    FILE *to = open_memstream(&all, length);
+    if (!to) return NULL;
+    fprintf(to, "step %" PRId64 "\n    ", step);
+    for (size_t i = 0; i < size; i++) {
+        fputc(text[i], to);
+        if (text[i] == '\n') fputs("    ", to);
+    }
+    fputs("\n\n", to);
+    if (fclose(to) == 0) return all;
+    free(all);
+    return NULL;
+}
+
 pal_status pal_samples_add(const char *folder, int64_t step, const char *text, size_t size,
                            pal_error *error)
 {
     char path[PAL_PATH];
+    size_t length;
     pal_status s = pal_path_of(path, folder, "samples.txt", error);
     if (s != PAL_OK) return s;
-    FILE *to = fopen(path, "a");
-    off_t end = to && fseeko(to, 0, SEEK_END) == 0 ? ftello(to) : -1;
-    if (to) {
-        fprintf(to, "step %" PRId64 "\n    ", step);
-        for (size_t i = 0; i < size; i++) {
-            fputc(text[i], to);
-            if (text[i] == '\n') fputs("    ", to);
-        }
-        fputs("\n\n", to);
+    char *all = indent(step, text, size, &length);
+    if (!all) return pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    const off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    const bool good = fd >= 0 && pal_write_all(fd, all, length) && pal_flush(fd);
+    if (!good)
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
+    if (!good && end >= 0 && ftruncate(fd, end) != 0) {
+        /* The incomplete sample is removed when the run continues. */
     }
-    bool good = to && fflush(to) == 0 && !ferror(to);
-    if (to) good = fclose(to) == 0 && good;
-    if (good) return PAL_OK;
-    s = pal_error_set(error, PAL_EIO, "%.400s: cannot be written: %s", path, strerror(errno));
-    if (end >= 0 && truncate(path, end) != 0)
-        return s; /* an incomplete sample does no more harm than this error */
+    if (fd >= 0) close(fd);
+    free(all);
     return s;
 }

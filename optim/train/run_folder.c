@@ -1,5 +1,6 @@
 /* run_folder.c - the checkpoints in a run's folder, by step, and the small files there. */
 #include "optim/train/run_folder.h"
+#include "tensor/files/temporary.h"
 #include "tensor/internal.h"
 #include "tensor/number.h"
 
@@ -52,23 +53,34 @@ static pal_status refused(const char *path, const char *what, pal_error *error)
 
 /* ---- Making it ---- */
 
-/* Whether a name is NAME.h5.tmp-PID-N, as pal_h5_commit makes it. */
-static bool is_begun(const char *name)
+/* The temporary files of pal_fresh_path, of gnuplot.c and of pal_h5_commit. Any other file with
+ * such a name may belong to another program. */
+static bool is_temporary(const char *name)
 {
-    const char *end = strstr(name, ".h5.tmp-");
-    return end && end[8] && strspn(end + 8, "0123456789-") == strlen(end + 8);
+    static const char *const fresh[] = {"config.txt.tmp",  "log.csv.tmp",  "log.jsonl.tmp",
+                                        "samples.txt.tmp", "best.txt.tmp", "loss.svg.tmp",
+                                        "rate.svg.tmp"};
+    const char *rest;
+    for (size_t i = 0; i < sizeof fresh / sizeof *fresh; i++)
+        if (strcmp(name, fresh[i]) == 0) return true;
+    if (strncmp(name, "data.h5", 7) == 0) return pal_h5_is_temporary(name, 7);
+    return step_of(name, &rest) && pal_h5_is_temporary(name, (size_t)(rest - name));
 }
 
-void pal_run_clean(const char *folder)
+pal_status pal_run_clean(const char *folder, pal_error *error)
 {
     char path[PAL_PATH];
+    pal_status s = PAL_OK;
     DIR *d = opendir(folder);
-    if (!d) return;
-    for (struct dirent *e; (e = readdir(d));) {
-        if (!is_begun(e->d_name)) continue;
-        if (pal_path_of(path, folder, e->d_name, NULL) == PAL_OK) unlink(path);
+    if (!d) return refused(folder, "be read", error);
+    for (struct dirent *e; s == PAL_OK && (e = readdir(d));) {
+        if (!is_temporary(e->d_name)) continue;
+        s = pal_path_of(path, folder, e->d_name, error);
+        if (s == PAL_OK && unlink(path) != 0 && errno != ENOENT && errno != EISDIR)
+            s = refused(path, "be removed", error); /* a folder of that name is not ours */
     }
     closedir(d);
+    return s;
 }
 
 pal_status pal_run_make(const char *folder, pal_error *error)
@@ -116,7 +128,9 @@ void pal_run_unlock(pal_lock *l)
 
 /* ---- Checkpoints ---- */
 
-int64_t pal_run_last(const char *folder, int64_t below)
+/* The last step below `below` (0: no limit) with a file step-N.h5, or with one whose name goes on
+ * with `end`. */
+static int64_t last_with(const char *folder, const char *end, int64_t below)
 {
     int64_t last = 0;
     DIR *d = opendir(folder);
@@ -127,12 +141,20 @@ int64_t pal_run_last(const char *folder, int64_t below)
     }
     if (!d) return 0;
     for (struct dirent *e; (e = readdir(d));) {
-        const char *rest;
+        const char *rest = "";
         int64_t step = step_of(e->d_name, &rest);
-        if (step > last && !*rest && (below == 0 || step < below)) last = step;
+        const bool same = *end ? strncmp(rest, end, strlen(end)) == 0 : !*rest;
+        if (step > last && same && (below == 0 || step < below)) last = step;
     }
     closedir(d);
     return last;
+}
+
+int64_t pal_run_last(const char *folder, int64_t below) { return last_with(folder, "", below); }
+
+bool pal_run_has_aside(const char *folder, int64_t step)
+{
+    return last_with(folder, ".aside", 0) > step;
 }
 
 pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best, pal_error *error)
@@ -152,11 +174,14 @@ pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best, pal_erro
 
 pal_status pal_run_set_aside(const char *folder, int64_t step, pal_error *error)
 {
-    char path[PAL_PATH], aside[PAL_PATH + 8];
+    char path[PAL_PATH], aside[PAL_PATH + 32];
     for (int64_t later = 0; (later = pal_run_last(folder, later)) > step;) {
         pal_run_path(path, sizeof path, folder, later);
         snprintf(aside, sizeof aside, "%s.aside", path);
+        for (int i = 2; access(aside, F_OK) == 0; i++) /* one of an earlier time stays */
+            snprintf(aside, sizeof aside, "%s.aside-%d", path, i);
         if (rename(path, aside) != 0) return refused(path, "be renamed", error);
+        if (!pal_flush_folder(path)) return refused(folder, "be flushed", error);
     }
     return PAL_OK;
 }

@@ -20,8 +20,43 @@ PAL_CHECKED pal_status pal_fresh_flush(const char *folder, const char *name, pal
 PAL_CHECKED pal_status pal_fresh_rename(const char *folder, const char *name, pal_error *error);
 void pal_fresh_drop(const char *folder, const char *name);
 
-/* Removes temporary files that pal_h5_commit left in the folder when its process was killed. */
-void pal_run_clean(const char *folder);
+/* Removes the temporary files that a killed run left in the folder. The caller has the lock. */
+PAL_CHECKED pal_status pal_run_clean(const char *folder, pal_error *error);
+/* Whether the folder has a checkpoint after `step` that pal_run_set_aside has renamed. */
+bool pal_run_has_aside(const char *folder, int64_t step);
+
+/*
+ * Whether the files of a folder are those of its run (intact.c). Errors name the file. Those that a
+ * user can decide about are warnings if opts->mend is set.
+ *
+ * pal_intact_names: what stands where the run writes is a file. pal_intact_best: best.txt and the
+ * best checkpoint are those of the state; pal_begin_from calls it. pal_intact_logs: log.csv.tmp,
+ * log.jsonl.tmp and samples.txt.tmp, which were cut back to the state, are what its checkpoint says
+ * of the logs.
+ */
+PAL_CHECKED pal_status pal_intact_names(const char *folder, pal_error *error);
+PAL_CHECKED pal_status pal_intact_best(const pal_train_opts *opts, pal_checkpoint *state,
+                                       pal_error *error);
+PAL_CHECKED pal_status pal_intact_logs(const pal_train_opts *opts, bool samples, pal_error *error);
+
+/* A file that only grows. Zeros at the beginning; bytes is -1 if there is no file. */
+typedef struct pal_log_sum {
+    int64_t bytes, lines;
+    uint32_t crc; /* CRC-32C */
+} pal_log_sum;
+/* Continues the sum to the end of FOLDER/NAME. */
+PAL_CHECKED pal_status pal_log_sum_grow(pal_log_sum *sum, const char *folder, const char *name,
+                                        pal_error *error);
+typedef struct pal_log_sums {
+    pal_log_sum csv, json, samples;
+} pal_log_sums;
+enum { PAL_LOGS = 200 };
+/* What a checkpoint says of the logs and samples.txt. */
+char *pal_log_sums_text(char text[PAL_LOGS], const pal_log_sums *sums);
+/* Whether the checkpoint of this step says that log.jsonl has the rows of log.csv. */
+bool pal_logs_paired(const char *folder, int64_t step);
+/* Reads it; "" if the checkpoint does not say it. */
+void pal_checkpoint_logs(const char *path, char text[PAL_LOGS]);
 
 /* Compares and sets what pal_checkpoint_load does, without the states (checkpoint.c): parameters,
  * optimiser, average and generator are not read and do not change. */
@@ -33,13 +68,16 @@ PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, 
  * pal_begin_in makes sure that the folder exists, that no other process writes to it, and that it
  * holds no run unless one is continued. *lock stays as it is if the caller has the lock.
  * pal_begin_from loads the checkpoint of step opts->resume; all ranks call it together.
- * pal_begin_files prepares the small files of the folder and opens the log.
+ * pal_begin_files prepares the small files of the folder and opens the log. pal_begin_over does
+ * what a run that has all its steps may have left undone when it was killed.
  */
 PAL_CHECKED pal_status pal_begin_in(const pal_train_opts *opts, pal_lock **lock, pal_error *error);
 PAL_CHECKED pal_status pal_begin_from(const pal_train_opts *opts, pal_checkpoint *state,
                                       pal_error *error);
 PAL_CHECKED pal_status pal_begin_files(const pal_train_opts *opts, const pal_checkpoint *state,
                                        pal_journal **log, pal_error *error);
+PAL_CHECKED pal_status pal_begin_over(const pal_train_opts *opts, const pal_checkpoint *state,
+                                      pal_error *error);
 
 /* pal_journal_open in two steps. The first does all that can be refused; it leaves log.csv.tmp and
  * log.jsonl.tmp, or nothing after an error. The second puts them in place. */

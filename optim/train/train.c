@@ -20,7 +20,9 @@ typedef struct loop {
     const pal_train_opts *o;
     pal_checkpoint state;
     pal_journal *log;
-    pal_lock *lock; /* lock that was taken here; NULL: none, or the caller's */
+    pal_log_sums sums; /* of the logs at the last save */
+    bool unpaired;     /* log.jsonl need not have the rows of log.csv: a user has mended them */
+    pal_lock *lock;    /* lock that was taken here; NULL: none, or the caller's */
     pal_step last;
     int64_t first;   /* the step after which this process began */
     int64_t counted; /* number of targets in this process */
@@ -90,16 +92,31 @@ static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error 
 
 /* ---- Checkpoints ---- */
 
+/* What the checkpoint will say of the logs, which are on disk. */
+static pal_status sum_logs(loop *l, char logs[PAL_LOGS], pal_error *error)
+{
+    const char *folder = l->o->folder;
+    pal_status s = pal_log_sum_grow(&l->sums.csv, folder, "log.csv", error);
+    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, folder, "log.jsonl", error);
+    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
+    pal_log_sums told = l->sums;
+    if (l->unpaired) told.json.lines = -1;
+    l->state.logs = pal_log_sums_text(logs, &told);
+    return s;
+}
+
 /* Writes the checkpoint, then best.txt, and removes old checkpoints. l->saved shows whether the
  * checkpoint is on disk. */
 static pal_status write_checkpoint(loop *l, pal_error *error)
 {
-    char path[PAL_PATH];
+    char path[PAL_PATH], logs[PAL_LOGS];
     const pal_train_opts *o = l->o;
     pal_run_path(path, sizeof path, o->folder, l->state.step);
     pal_status s = pal_journal_sync(l->log, error);
+    if (s == PAL_OK) s = sum_logs(l, logs, error);
     if (l->together) s = pal_dist_agree(o->dist, s, error);
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, error);
+    l->state.logs = NULL;
     if (s == PAL_OK) l->saved = l->state.step;
     if (s == PAL_OK && l->named != l->state.best_step) {
         s = pal_run_set_best(o->folder, l->state.best_step, l->state.best, error);
@@ -151,7 +168,9 @@ static void help_to_save(loop *l)
     pal_error why;
     pal_run_path(path, sizeof path, l->o->folder, l->state.step);
     pal_status s = pal_dist_agree(l->o->dist, PAL_OK, &why);
+    l->state.logs = ""; /* the text is that of the rank that keeps the folder */
     if (s == PAL_OK) s = pal_checkpoint_save(&l->state, path, &why);
+    l->state.logs = NULL;
     (void)s; /* the same outcome as on the rank that keeps the folder */
 }
 
@@ -163,6 +182,7 @@ static pal_status save(loop *l, double value, pal_error *error)
         double best;
         bool unsaved;
     } out;
+    pal_dist_place(l->o->dist, "the save of step", l->state.step);
     pal_status s = l->writes ? save_folder(l, value, error) : PAL_OK;
     if (l->together && !l->writes) help_to_save(l);
     memset(&out, 0, sizeof out);
@@ -181,6 +201,7 @@ static pal_status evaluate(loop *l, double *value, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     const pal_rng rng = *pal_tape_rng(o->tape);
+    pal_dist_place(o->dist, "the evaluation of step", l->state.step);
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
     *value = o->evaluate(o->user, o->tape, l->state.step);
@@ -223,8 +244,9 @@ static pal_status sample_alone(loop *l, pal_error *error)
 
 static pal_status sample(loop *l, pal_error *error)
 {
-    return pal_dist_agree(l->o->dist, pal_dist_rank(l->o->dist) ? PAL_OK : sample_alone(l, error),
-                          error);
+    pal_dist *dist = l->o->dist;
+    pal_dist_place(dist, "the sample of step", l->state.step);
+    return pal_dist_agree(dist, pal_dist_rank(dist) ? PAL_OK : sample_alone(l, error), error);
 }
 
 /* ---- The beginning ---- */
@@ -262,12 +284,15 @@ static pal_status begin(loop *l, pal_error *error)
     pal_dist_broadcast(o->dist, &l->state.best_step, sizeof l->state.best_step);
     pal_dist_broadcast(o->dist, &l->state.best, sizeof l->state.best);
     if (s == PAL_OK && o->resume) s = pal_dist_same_params(o->dist, o->params, error);
-    if (s != PAL_OK || (o->resume && o->resume >= o->steps)) return s; /* no step will be made */
+    if (s != PAL_OK) return s;
+    if (o->resume && o->resume >= o->steps) /* no step will be made */
+        return pal_dist_agree(o->dist, l->writes ? pal_begin_over(o, &l->state, error) : s, error);
     l->saved = o->resume;
     l->named = l->state.best_step;
     if (l->writes) {
-        pal_run_clean(o->folder);
-        s = pal_begin_files(o, &l->state, &l->log, error);
+        s = pal_run_clean(o->folder, error);
+        if (s == PAL_OK) s = pal_begin_files(o, &l->state, &l->log, error);
+        l->unpaired = o->resume && (o->mend || !pal_logs_paired(o->folder, o->resume));
     }
     return pal_dist_agree(o->dist, s, error);
 }
@@ -324,6 +349,7 @@ static pal_status one_step(loop *l, pal_error *error)
     double start = now(), held_out = NAN;
     pal_step made;
     l->accord = (pal_accord){.time_over = time_over(l)};
+    pal_dist_place(o->dist, "step", l->state.step + 1);
     pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
     if (s != PAL_OK) return save_before(l, s, error);
     l->last = made;

@@ -15,7 +15,6 @@
 #include "tensor/files/hdf5_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,17 +264,6 @@ pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
     return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-int pal_h5_open_temporary(const char *path, char *temporary, size_t size)
-{
-    int fd = -1;
-    for (int i = 0; i < 100 && fd < 0; i++) {
-        snprintf(temporary, size, "%s.tmp-%ld-%d", path, (long)getpid(), i);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST) break;
-    }
-    return fd;
-}
-
 pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
                           pal_error *error)
 {
@@ -347,7 +335,7 @@ pal_status pal_h5_room_to_grow(const pal_h5 *file, size_t bytes, pal_error *erro
 static pal_status replace(const char *path, char *name, size_t room, const char *image, size_t size,
                           pal_error *error)
 {
-    int fd = pal_h5_open_temporary(path, name, room);
+    int fd = pal_h5_open_temporary(path, false, name, room);
     if (fd < 0) return pal_h5_refused(path, "make a temporary file in its folder", error);
     pal_status status = PAL_OK;
     if (!pal_write_all(fd, image, size)) status = pal_h5_refused(path, "write", error);

@@ -122,7 +122,7 @@ static pal_status open_temporary(pal_h5 *file, pal_error *error)
     if (strlen(file->path) + PAL_H5_SUFFIX > sizeof s->name)
         status = pal_error_set(error, PAL_EVALUE, "%.400s...: the path is too long", file->path);
     else if (s->rank == 0)
-        s->fd = pal_h5_open_temporary(file->path, s->name, sizeof s->name);
+        s->fd = pal_h5_open_temporary(file->path, true, s->name, sizeof s->name);
     if (status == PAL_OK && s->rank == 0 && s->fd < 0)
         status = pal_h5_refused(file->path, "make a temporary file in its folder", error);
     status = pal_h5_agree(file, status, error);

@@ -57,8 +57,9 @@ enum {
     PAL_H5_SUFFIX = 64
 }; /* bytes that a temporary name needs beyond the path, with the final NUL */
 
-/* Makes a new file next to path under an unused name. -1 if the system refuses. */
-int pal_h5_open_temporary(const char *path, char *temporary, size_t size);
+/* Makes a new file next to path under an unused name, and removes those that killed processes left
+ * there for the same path. shared: ranks will open it too. -1 if the system refuses. */
+int pal_h5_open_temporary(const char *path, bool shared, char *temporary, size_t size);
 /* Flushes and closes the temporary file and renames it to path. If that fails, or if status is
  * already a failure, it is removed. */
 pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,

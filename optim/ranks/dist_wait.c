@@ -1,0 +1,168 @@
+/*
+ * dist_wait.c - waiting for other ranks, and naming those that do not come.
+ *
+ * MPI cannot say which rank a collective operation waits for, and a rank that hangs says nothing.
+ * So a rank that has waited for a second tells ranks 0 and 1 where it waits. When these have waited
+ * for PAL_PATIENCE seconds, the missing ranks are those of which nothing was heard. Rank 0 prints
+ * their names; rank 1 does so if rank 0 is one of them. All go on waiting. Ranks that wait less
+ * than a second send nothing, so this costs nothing as long as all goes well.
+ *
+ * All ranks count the same meetings (collective operations on d->world). A rank is missing at a
+ * meeting if it has told of no wait at this meeting or a later one.
+ */
+#include "optim/ranks/dist_private.h"
+#include "tensor/number.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { TESTS = 64 }; /* between two looks at the clock */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- Telling and hearing ---- */
+
+static void tell(pal_dist *d)
+{
+    for (int r = 0; r < PAL_TALKERS && r < d->size; r++) {
+        int sent = 1;
+        if (r == d->rank) continue;
+        MPI_Test(&d->told[r], &sent, MPI_STATUS_IGNORE);
+        if (!sent) continue; /* that rank takes no messages: it may be the one that hangs */
+        d->telling[r] = d->meeting;
+        MPI_Isend(&d->telling[r], 1, MPI_INT64_T, r, 0, d->watch, &d->told[r]);
+    }
+}
+
+static void hear(pal_dist *d)
+{
+    int there;
+    MPI_Status from;
+    if (d->rank >= PAL_TALKERS) return;
+    MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
+    while (there) {
+        MPI_Recv(&d->heard[from.MPI_SOURCE], 1, MPI_INT64_T, from.MPI_SOURCE, 0, d->watch,
+                 MPI_STATUS_IGNORE);
+        MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
+    }
+}
+
+/* The names of the missing ranks, "rank 2" or "ranks 2, 5". Returns their number. */
+static int missing(const pal_dist *d, char *text, size_t size)
+{
+    enum { SHOWN = 16 };
+    int n = 0;
+    size_t used = 0;
+    for (int r = 0; r < d->size; r++) {
+        if (r == d->rank || d->heard[r] >= d->meeting) continue;
+        if (n++ < SHOWN)
+            used += (size_t)snprintf(text + used, size - used, "%s%d", n > 1 ? ", " : " ", r);
+    }
+    if (n > SHOWN) snprintf(text + used, size - used, " and %d more", n - SHOWN);
+    return n;
+}
+
+/* Prints who is missing, unless rank 0 does it. Returns whether it has printed something. */
+static bool say(pal_dist *d, double waited)
+{
+    PAL_C_LOCALE;
+    char ranks[256] = "", place[96] = "a call of all ranks";
+    hear(d);
+    const bool lost = d->heard[0] < d->meeting;
+    const int n = d->rank == 0 || lost ? missing(d, ranks, sizeof ranks) : 0;
+    if (n == 0) return false;
+    if (d->place) snprintf(place, sizeof place, "%.60s %lld", d->place, (long long)d->place_step);
+    fprintf(stderr, "rank %d: waiting for rank%s%s for %.3g s, in %s\n", d->rank, n > 1 ? "s" : "",
+            ranks, waited, place);
+    fflush(stderr);
+    return true;
+}
+
+/* ---- Waiting ---- */
+
+static bool all_done(int n, MPI_Request *request, int tests)
+{
+    int done = 0;
+    for (int i = 0; i < tests && !done; i++) MPI_Testall(n, request, &done, MPI_STATUSES_IGNORE);
+    return done;
+}
+
+static void wait_long(pal_dist *d, int n, MPI_Request *request)
+{
+    const double began = now();
+    double next = d->patience;
+    bool told = false, said = false;
+    while (!all_done(n, request, TESTS)) {
+        const double waited = now() - began;
+        if (!told && waited >= fmin(1, d->patience / 4)) {
+            tell(d);
+            told = true;
+        }
+        if (waited < next || d->rank >= PAL_TALKERS) continue;
+        said = say(d, waited) || said;
+        next *= 2;
+    }
+    if (!said) return;
+    PAL_C_LOCALE;
+    fprintf(stderr, "rank %d: after %.3g s it goes on\n", d->rank, now() - began);
+    fflush(stderr);
+}
+
+void pal_dist_wait(pal_dist *d, int n, MPI_Request *request)
+{
+    if (d->patience == 0)
+        MPI_Waitall(n, request, MPI_STATUSES_IGNORE);
+    else if (!all_done(n, request, TESTS))
+        wait_long(d, n, request);
+}
+
+void pal_dist_meet(pal_dist *d, MPI_Request *request)
+{
+    /* Messages that came too late for the wait that they tell of. */
+    if (++d->meeting % TESTS == 0) hear(d);
+    pal_dist_wait(d, 1, request);
+}
+
+void pal_dist_place(pal_dist *d, const char *place, int64_t step)
+{
+    if (!d) return;
+    d->place = place;
+    d->place_step = step;
+}
+
+/* ---- Life ---- */
+
+pal_status pal_watch_start(pal_dist *d, pal_error *error)
+{
+    const char *text = getenv("PAL_PATIENCE"), *rest = text;
+    d->patience = 30;
+    for (int r = 0; r < PAL_TALKERS; r++) d->told[r] = MPI_REQUEST_NULL;
+    if (text && (!pal_number_next(&rest, &d->patience) || *rest || !(d->patience >= 0) ||
+                 isinf(d->patience)))
+        return pal_error_set(error, PAL_EVALUE,
+                             "dist_start: PAL_PATIENCE is '%.40s': it should be a number of "
+                             "seconds, from 0 on",
+                             text);
+    d->heard = pal_malloc((size_t)d->size * sizeof *d->heard);
+    if (!d->heard) return pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
+    memset(d->heard, 0, (size_t)d->size * sizeof *d->heard);
+    return PAL_OK;
+}
+
+void pal_watch_end(pal_dist *d)
+{
+    if (d->watch != MPI_COMM_NULL) {
+        MPI_Barrier(d->world); /* nobody tells any more */
+        hear(d);
+        MPI_Waitall(PAL_TALKERS, d->told, MPI_STATUSES_IGNORE);
+        MPI_Comm_free(&d->watch);
+    }
+    pal_free(d->heard, (size_t)d->size * sizeof *d->heard);
+}

@@ -1,0 +1,267 @@
+/*
+ * intact.c - whether the files of a run's folder are those that the run wrote.
+ *
+ * The newest checkpoint decides. What can be made again from it (best.txt, config.txt) is made
+ * again. What cannot (rows of the logs, samples, the best checkpoint) is an error, unless the user
+ * says that the run shall go on without it (opts->mend). A process that was killed at any moment
+ * leaves no error behind: it leaves logs that are too long, and an older best.txt.
+ */
+#include "optim/ranks/ranks.h"
+#include "optim/train/run_folder.h"
+#include "tensor/internal.h"
+#include "tensor/number.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* An error with a way out, or a warning if the way was chosen. */
+static pal_status decide(const pal_train_opts *o, const pal_error *what, pal_error *error)
+{
+    if (!o->mend)
+        return pal_error_set(error, PAL_EVALUE, "%s. Put the file back, or go on without it (mend)",
+                             what->message);
+    fprintf(stderr, "warning: %s; the run goes on without it\n", what->message);
+    return PAL_OK;
+}
+
+/* ---- Names ---- */
+
+pal_status pal_intact_names(const char *folder, pal_error *error)
+{
+    static const char *const names[] = {"config.txt", "log.csv",  "log.jsonl", "samples.txt",
+                                        "best.txt",   "loss.svg", "rate.svg"};
+    char path[PAL_PATH];
+    struct stat is;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        pal_status s = pal_path_of(path, folder, names[i], error);
+        if (s != PAL_OK) return s;
+        if (stat(path, &is) == 0 && !S_ISREG(is.st_mode))
+            return pal_error_set(error, PAL_EIO,
+                                 "%.400s: it is %s, and the run writes a file of this name", path,
+                                 S_ISDIR(is.st_mode) ? "a folder" : "no regular file");
+    }
+    return PAL_OK;
+}
+
+/* ---- The best ---- */
+
+static bool has_checkpoint(const char *folder, int64_t step)
+{
+    char path[PAL_PATH];
+    return access(pal_run_path(path, sizeof path, folder, step), F_OK) == 0;
+}
+
+static char *best_line(char text[64], int64_t step, double value)
+{
+    PAL_C_LOCALE;
+    if (step)
+        snprintf(text, 64, "step-%08" PRId64 ".h5 %.9g", step, value);
+    else
+        snprintf(text, 64, "no evaluation");
+    return text;
+}
+
+pal_status pal_intact_best(const pal_train_opts *o, pal_checkpoint *state, pal_error *error)
+{
+    char found[64], right[64];
+    int64_t named;
+    double value = 0;
+    pal_error what;
+    pal_status s = pal_run_best(o->folder, &named, &value, error);
+    if (s == PAL_EFORMAT) s = PAL_EVALUE; /* it is not the checkpoint that is damaged */
+    /* The best of an older checkpoint may have been removed when there was a better one. */
+    const bool newest =
+        pal_run_last(o->folder, 0) == o->resume && !pal_run_has_aside(o->folder, o->resume);
+    if (s == PAL_OK && newest && named && !has_checkpoint(o->folder, named)) {
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s: best.txt names step-%08" PRId64 ".h5, which is not there", o->folder,
+                      named);
+        s = decide(o, &what, error);
+    }
+    if (s == PAL_OK && state->best_step && !has_checkpoint(o->folder, state->best_step)) {
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s: step-%08" PRId64 ".h5, the best so far with %.6g, is not there",
+                      o->folder, state->best_step, state->best);
+        if (newest && named != state->best_step) s = decide(o, &what, error);
+        state->best_step = 0;
+        state->best = 0;
+    }
+    if (s != PAL_OK || strcmp(best_line(found, named, value),
+                              best_line(right, state->best_step, state->best)) == 0)
+        return s;
+    fprintf(stderr,
+            "note: %s/best.txt has %s; by the checkpoint of step %" PRId64
+            " it is %s, which is written\n",
+            o->folder, found, o->resume, right);
+    return PAL_OK;
+}
+
+/* ---- Sums ---- */
+
+pal_status pal_log_sum_grow(pal_log_sum *sum, const char *folder, const char *name,
+                            pal_error *error)
+{
+    char path[PAL_PATH], bytes[4096];
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s != PAL_OK) return s;
+    FILE *file = fopen(path, "r");
+    if (!file && errno == ENOENT) {
+        *sum = (pal_log_sum){.bytes = -1};
+        return PAL_OK;
+    }
+    if (sum->bytes < 0) *sum = (pal_log_sum){0};
+    bool good = file && fseeko(file, sum->bytes, SEEK_SET) == 0;
+    for (size_t n; good && (n = fread(bytes, 1, sizeof bytes, file)) > 0;) {
+        sum->bytes += (int64_t)n;
+        sum->crc = pal_crc32c(sum->crc, bytes, n);
+        for (size_t i = 0; i < n; i++) sum->lines += bytes[i] == '\n';
+    }
+    good = good && !ferror(file);
+    if (!good)
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+    if (file) fclose(file);
+    return s;
+}
+
+/* "log.csv 812 9a8b7c6d log.jsonl 6 samples.txt 96 01234567": bytes and checksums, and rows. -1
+ * rows: they are not compared. */
+char *pal_log_sums_text(char text[PAL_LOGS], const pal_log_sums *sums)
+{
+    const int n = snprintf(text, PAL_LOGS, "log.csv %" PRId64 " %08x log.jsonl %" PRId64,
+                           sums->csv.bytes, (unsigned)sums->csv.crc, sums->json.lines);
+    if (sums->samples.bytes >= 0)
+        snprintf(text + n, (size_t)(PAL_LOGS - n), " samples.txt %" PRId64 " %08x",
+                 sums->samples.bytes, (unsigned)sums->samples.crc);
+    return text;
+}
+
+bool pal_logs_paired(const char *folder, int64_t step)
+{
+    char path[PAL_PATH], logs[PAL_LOGS];
+    pal_checkpoint_logs(pal_run_path(path, sizeof path, folder, step), logs);
+    return !strstr(logs, "log.jsonl -1");
+}
+
+/* What such a text says of a file; bytes is -1 if it says nothing. */
+static pal_log_sum sum_in(const char *text, const char *name)
+{
+    pal_log_sum sum = {.bytes = -1};
+    unsigned crc;
+    const char *at = strstr(text, name);
+    if (at && sscanf(at + strlen(name), " %" SCNd64 " %x", &sum.bytes, &crc) == 2) sum.crc = crc;
+    return sum;
+}
+
+/* ---- Logs ---- */
+
+/* Compares the rows of a file, which are in NAME.tmp, with what the checkpoint says. */
+static pal_status compare(const pal_train_opts *o, const char *logs, const char *name,
+                          pal_error *error)
+{
+    char path[PAL_PATH], fresh[64];
+    const pal_log_sum wanted = sum_in(logs, name);
+    pal_log_sum found = {0};
+    pal_error what;
+    if (wanted.bytes < 0) return PAL_OK;
+    pal_status s = pal_path_of(path, o->folder, name, error);
+    if (s != PAL_OK) return s;
+    snprintf(fresh, sizeof fresh, "%s.tmp", name);
+    s = pal_log_sum_grow(&found, o->folder, fresh, error);
+    if (s != PAL_OK || (found.bytes == wanted.bytes && found.crc == wanted.crc)) return s;
+    if (access(path, F_OK) != 0)
+        pal_error_set(&what, PAL_EVALUE, "%.400s: it is not there", path);
+    else if (found.bytes < wanted.bytes)
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s: up to step %" PRId64 " it has %" PRId64 " bytes, and had %" PRId64
+                      " when that step was saved",
+                      path, o->resume, found.bytes, wanted.bytes);
+    else
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s: up to step %" PRId64
+                      " it has other text than when that step was saved",
+                      path, o->resume);
+    return decide(o, &what, error);
+}
+
+/* Whether two rows of one step have the same loss, which is the first column of log.csv. */
+static bool same_loss(const char *csv, const char *json)
+{
+    const char *a = strchr(csv, ','), *b = strstr(json, "\"loss\":");
+    if (!a || !b) return false;
+    const size_t n = strcspn(a + 1, ",\n"), m = strcspn(b + 7, ",}");
+    return n == m && strncmp(a + 1, b + 7, n) == 0;
+}
+
+/*
+ * Compares the rows of log.jsonl with those of log.csv. The checkpoint has only their number, and
+ * not their checksum, because they hold times.
+ */
+static pal_status compare_rows(const pal_train_opts *o, FILE *csv, FILE *json, int64_t wanted,
+                               pal_error *error)
+{
+    char *a = NULL, *b = NULL;
+    size_t room_a = 0, room_b = 0;
+    int64_t rows = 0, step = 0, row = 0, last = 0;
+    pal_error what;
+    bool same = true;
+    while (same && getline(&b, &room_b, json) > 0) {
+        if (sscanf(b, "{\"step\":%" SCNd64, &step) != 1) break;
+        while (row < step && getline(&a, &room_a, csv) > 0) row = strtoll(a, NULL, 10);
+        same = row != step || same_loss(a, b);
+        rows += same;
+        if (same) last = step;
+    }
+    free(a);
+    free(b);
+    if (same && rows == wanted) return PAL_OK;
+    if (same)
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s/log.jsonl: up to step %" PRId64 " it has %" PRId64
+                      " rows, and had %" PRId64 " when that step was saved",
+                      o->folder, o->resume, rows, wanted);
+    else
+        pal_error_set(&what, PAL_EVALUE,
+                      "%.400s/log.jsonl: its row after step %" PRId64 " is not that of log.csv",
+                      o->folder, last);
+    return decide(o, &what, error);
+}
+
+static pal_status compare_json(const pal_train_opts *o, const char *logs, pal_error *error)
+{
+    int64_t wanted;
+    const char *at = strstr(logs, "log.jsonl");
+    if (!at || sscanf(at, "log.jsonl %" SCNd64, &wanted) != 1 || wanted < 0) return PAL_OK;
+    char path[PAL_PATH];
+    pal_error what;
+    pal_status s = pal_path_of(path, o->folder, "log.jsonl", error);
+    if (s != PAL_OK) return s;
+    if (access(path, F_OK) != 0) {
+        pal_error_set(&what, PAL_EVALUE, "%.400s: it is not there", path);
+        return decide(o, &what, error);
+    }
+    s = pal_fresh_path(path, o->folder, "log.csv", error);
+    FILE *csv = s == PAL_OK ? fopen(path, "r") : NULL;
+    if (s == PAL_OK) s = pal_fresh_path(path, o->folder, "log.jsonl", error);
+    FILE *json = csv ? fopen(path, "r") : NULL;
+    if (s == PAL_OK && json)
+        s = compare_rows(o, csv, json, wanted, error);
+    else if (s == PAL_OK)
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+    if (csv) fclose(csv);
+    if (json) fclose(json);
+    return s;
+}
+
+pal_status pal_intact_logs(const pal_train_opts *o, bool samples, pal_error *error)
+{
+    char path[PAL_PATH], logs[PAL_LOGS];
+    pal_checkpoint_logs(pal_run_path(path, sizeof path, o->folder, o->resume), logs);
+    pal_status s = compare(o, logs, "log.csv", error);
+    if (s == PAL_OK) s = compare_json(o, logs, error);
+    if (s == PAL_OK && samples) s = compare(o, logs, "samples.txt", error);
+    return s;
+}

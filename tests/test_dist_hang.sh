@@ -1,0 +1,66 @@
+#!/bin/sh
+# test_dist_hang.sh - a rank that is stopped is named, and the run goes on when it does, with the same
+# results. Rank 0 names the others, and rank 1 names rank 0.
+set -u
+. tests/support/ranks.sh
+i=0
+while [ $i -lt 200 ]; do
+    echo "$i bottles, $((i * i % 97)) labels, $((i % 7)) corks"
+    i=$((i + 1))
+done >"$dir/text"
+train="$B/examples/train_lm --data $dir/text --mixers gdn:num_heads=1:head_dim=8 --layers 1 --width 16 --mlp-width 16
+    --batch 6 --len 16 --save-every 1000 --sample 0 --steps"
+# The process of rank $1 of the run in $dir/$2; each rank tells its number in its environment.
+process_of() {
+    for p in $(pgrep -f "train_lm.*--out $dir/$2"); do
+        tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1" &&
+            [ "$(cat "/proc/$p/comm" 2>/dev/null)" = train_lm ] && echo "$p" && return
+    done
+}
+rows() { if [ -f "$dir/$1/log.csv" ]; then wc -l <"$dir/$1/log.csv"; else echo 0; fi; }
+wait_for() { # seconds condition...
+    tries=$(($1 * 10))
+    shift
+    while [ $tries -gt 0 ] && ! "$@"; do
+        sleep 0.1
+        tries=$((tries - 1))
+    done
+    "$@"
+}
+begun() { [ "$(rows "$1")" -gt 3 ]; }
+says() { grep -q "$1" "$dir/out"; }
+
+checks=0
+hang() { # NAME ranks rank sentence flags...
+    name=$1
+    stopped=$3
+    sentence=$4
+    n=$2
+    shift 4
+    checks=$((checks + 1))
+    # shellcheck disable=SC2086 # the flags are to be split
+    PAL_PATIENCE=1 timeout "${limit:-360}" mpirun $launch -n "$n" $train 1000000 --out "$dir/$name" "$@" >"$dir/out" 2>&1 &
+    job=$!
+    wait_for 120 begun "$name" || fail "$name: it does not begin: $(cat "$dir/out")"
+    process=$(process_of "$stopped" "$name")
+    kill -STOP "$process" || fail "$name: rank $stopped cannot be stopped"
+    wait_for 60 says "$sentence for 1[.0-9]* s, in step [0-9]*" || fail "$name: nobody misses rank $stopped: $(cat "$dir/out")"
+    wait_for 60 says "$sentence for 2[.0-9]* s" || fail "$name: it is said only once: $(cat "$dir/out")"
+    kill -CONT "$process"
+    wait_for 60 says "rank [01]: after [0-9.]* s it goes on" || fail "$name: its return is not told: $(cat "$dir/out")"
+    kill -USR1 "$(process_of 0 "$name")" # a rank that is asked to stop ends all, with a checkpoint
+    wait $job || fail "$name: status $?: $(cat "$dir/out")"
+}
+hang three 3 2 "rank 0: waiting for rank 2"
+# shellcheck disable=SC2086
+holds 3 $train 50 --out "$dir/whole"
+grep -q "waiting for" "$dir/out" && fail "ranks that do not hang are missed: $(cat "$dir/out")"
+head -n 51 "$dir/three/log.csv" | cmp - "$dir/whole/log.csv" || fail "a rank that was stopped changes results"
+hang zero 2 0 "rank 1: waiting for rank 0"
+if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+    hang shard 3 1 "rank 0: waiting for rank 1" --shard
+    hang parts 2 1 "rank 0: waiting for rank 1" --sequence-parallel 2
+fi
+if PAL_PATIENCE=soon ranks 2 "$B/tests/dist_ranks"; then fail "PAL_PATIENCE=soon was accepted"; fi
+grep -q "PAL_PATIENCE is 'soon'" "$dir/out" || fail "no word of PAL_PATIENCE: $(cat "$dir/out")"
+report

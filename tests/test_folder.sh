@@ -1,0 +1,125 @@
+#!/bin/sh
+# test_folder.sh - a folder in which something is missing or was edited is told so, by the name of the
+# file, before anything in it changes; and no advice of a run that is refused loses anything.
+set -u
+. tests/support/kill.sh
+text 120 >"$dir/text"
+flags="--data $dir/text --mixers gdn:num_heads=1:head_dim=8 --layers 1 --width 16 --mlp-width 16 --batch 2 --len 16
+    --steps 4 --save-every 2 --held-out 0.2 --eval-every 2 --sample-every 2 --sample 8 --keep 3"
+lm=$B/examples/train_lm
+# shellcheck disable=SC2086 # the flags are to be split
+"$lm" $flags --out "$dir/run" >"$dir/said" 2>&1 || fail "$(cat "$dir/said")"
+# A run that was killed before its last checkpoint, so that --resume has steps to make.
+rm "$dir/run/step-00000004.h5" "$dir"/run/*.svg
+sed -i 's/^step-00000004.*/'"$(awk -F, 'NR == 3 { print "step-00000002.h5 " $7 }' "$dir/run/log.csv")/" "$dir/run/best.txt"
+fresh() {
+    rm -rf "$dir/cut"
+    cp -r "$dir/run" "$dir/cut"
+}
+resume() { "$lm" --resume --out "$dir/cut" "$@" >"$dir/said" 2>&1; }
+goes_on() { # what flags...
+    what=$1
+    shift
+    resume "$@" || fail "$what: $(cat "$dir/said")"
+    [ -s "$dir/cut/step-00000004.h5" ] || fail "$what: it made no step"
+}
+refused() { # what words: status 1, the words, and nothing changed
+    cp -r "$dir/cut" "$dir/before"
+    if resume; then fail "$1: it was accepted"; fi
+    grep -q -e "$2" "$dir/said" || fail "$1: no word of '$2': $(cat "$dir/said")"
+    grep -q "^train_lm: " "$dir/said" || fail "$1: not a sentence: $(cat "$dir/said")"
+    diff -r "$dir/before" "$dir/cut" || fail "$1: the folder has changed"
+    rm -rf "$dir/before"
+}
+mends() { # what words: refused, and --mend goes on with a warning
+    refused "$1" "$2"
+    grep -q -e "(.*mend)" "$dir/said" || fail "$1: no word of --mend: $(cat "$dir/said")"
+    goes_on "$1, --mend" --mend
+    goes_on "$1, afterwards" --steps 5
+}
+
+fresh && goes_on "nothing is wrong"
+grep -q "warning\|note" "$dir/said" && fail "nothing is wrong: $(cat "$dir/said")"
+
+# ---- Logs and samples ----
+fresh && sed -i '$d' "$dir/cut/log.csv" && sed -i '$d' "$dir/cut/log.csv" && sed -i '$d' "$dir/cut/log.csv"
+mends "log.csv shortened" "cut/log.csv: up to step 2 it has .* bytes, and had"
+fresh && sed -i '2s/,\([0-9]\)\./,\1.9/' "$dir/cut/log.csv"
+mends "log.csv edited" "cut/log.csv: up to step 2 it has other text"
+fresh && rm "$dir/cut/log.csv"
+mends "no log.csv" "cut/log.csv: it is not there"
+fresh && rm "$dir/cut/log.jsonl"
+mends "no log.jsonl" "cut/log.jsonl: it is not there"
+fresh && sed -i 1d "$dir/cut/log.jsonl"
+mends "log.jsonl shortened" "cut/log.jsonl: up to step 2 it has 1 rows, and had 2"
+fresh && sed -i '2s/"loss":[0-9]/"loss":77/' "$dir/cut/log.jsonl"
+mends "log.jsonl edited" "cut/log.jsonl: its row after step 1 is not that of log.csv"
+fresh && rm "$dir/cut/samples.txt"
+mends "no samples" "cut/samples.txt: it is not there"
+fresh && sed -i '1,2s/bottles/battles/' "$dir/cut/samples.txt"
+mends "samples edited" "cut/samples.txt: up to step 2"
+fresh && echo "my notes" >"$dir/cut/log.csv"
+refused "another log.csv" "cut/log.csv: its columns are my notes"
+
+# ---- The best ----
+fresh && sed -i 's/^/see /' "$dir/cut/best.txt"
+refused "best.txt is another text" "cut/best.txt: it is not a line of a checkpoint"
+fresh && echo "step-00000003.h5 0.5" >"$dir/cut/best.txt"
+mends "best.txt of another run" "best.txt names step-00000003.h5, which is not there"
+fresh && echo "step-00000002.h5 0.5" >"$dir/cut/best.txt"
+goes_on "best.txt edited"
+grep -q "note: .*best.txt has step-00000002.h5 0.5; by the checkpoint of step 2 it is" "$dir/said" || fail "no word of best.txt: $(cat "$dir/said")"
+
+# ---- Configuration ----
+fresh && sed -i 's/^lr = .*/lr = 0.5/' "$dir/cut/config.txt"
+mends "config.txt edited" "cut/config.txt: it has lr = 0.5, and the checkpoint 0.003"
+fresh && echo "my notes" >"$dir/cut/config.txt"
+refused "another config.txt" "cut/config.txt: line 1.*not that of the run"
+fresh && sed -i 's/^steps = .*/steps = 9/' "$dir/cut/config.txt"
+goes_on "config.txt with other steps"
+grep -q "note: .*config.txt: it has steps = 9, and the checkpoint 4" "$dir/said" || fail "no word of config.txt: $(cat "$dir/said")"
+
+# ---- Folders in place of files ----
+for name in config.txt log.csv log.jsonl samples.txt best.txt loss.svg; do
+    fresh && rm -f "$dir/cut/$name" && mkdir "$dir/cut/$name"
+    refused "a folder $name" "cut/$name: .*folder\|cut/$name: .*directory"
+done
+fresh && mkdir "$dir/cut/step-00000003.h5"
+refused "a folder in place of a checkpoint" "step-00000003.h5"
+
+# ---- Checkpoints ----
+fresh && cp "$dir/cut/step-00000002.h5" "$dir/cut/step-00000003.h5" && truncate -s 900 "$dir/cut/step-00000003.h5"
+refused "a damaged checkpoint" "--resume-from 2 goes on from the checkpoint of that step"
+goes_on "the one before it" --resume-from 2
+[ -s "$dir/cut/step-00000003.h5.aside" ] || fail "the damaged checkpoint was not kept"
+# The best of the newest checkpoint, which has no evaluation of its own.
+fresh && goes_on "to the end"
+resume --steps 100 --train-seconds 1e-9 || fail "one more step: $(cat "$dir/said")"
+best=$(cut -d' ' -f1 "$dir/cut/best.txt")
+[ "$best" = step-00000004.h5 ] && [ -s "$dir/cut/step-00000005.h5" ] || fail "another best than that of step 4: $best"
+rm "$dir/cut/$best"
+refused "the best is gone" "best.txt names $best, which is not there"
+rm "$dir/cut/best.txt"
+refused "the best is gone, and best.txt" "cut: $best, the best so far with .*, is not there"
+resume --steps 6 --mend || fail "--mend: $(cat "$dir/said")"
+grep -q "warning: .*$best, the best so far" "$dir/said" || fail "no warning: $(cat "$dir/said")"
+
+# ---- The lock: what another run holds is not touched, and there is no advice ----
+fresh
+cp "$dir/cut/step-00000002.h5" "$dir/cut/step-00000003.h5"
+exec 5<"$dir/cut"
+flock -x 5
+refused "a folder that is in use" "another process trains in"
+grep -q -e "resume-from\|mend\|remove" "$dir/said" && fail "advice: $(cat "$dir/said")"
+exec 5<&-
+
+# ---- Before the first checkpoint ----
+fresh && rm "$dir"/cut/step-* "$dir/cut/best.txt"
+sed -i '3,$d' "$dir/cut/log.csv"
+goes_on "no checkpoint yet"
+cmp "$dir/run/log.csv" "$dir/cut/log.csv" || fail "a run that begins again is another one"
+fresh && rm "$dir"/cut/step-*
+refused "the checkpoints are gone" "holds no checkpoint"
+
+[ $failed = 0 ] && echo "a folder is told what is wrong with it"
+exit $failed
