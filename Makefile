@@ -60,6 +60,10 @@ TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(call present,$(wildcard tests/te
 RANKED   := $(patsubst tests/%.c,$(B)/tests/%,$(call present,$(wildcard tests/dist_*.c)))
 CASES    := $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard tests/case_*.c))) $(call objects,tests/support)
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+# Fuzzers of text parsers; `make fuzz` lets libFuzzer drive them, and the others are driven by tests/fuzz/frame/driver.c.
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call present,$(wildcard tests/fuzz/*.c)))
+LIBFUZZER := $(findstring fuzzer,$(SAN))
+FRAME    := $(filter-out $(if $(LIBFUZZER),%/driver.o),$(call objects,tests/fuzz/frame))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.c)))
 # What the programs of examples share, and what those of bench share.
 SHARED   := $(call objects,examples/flags examples/lm examples/tasks)
@@ -72,7 +76,7 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
+.PHONY: all lib fuzz fuzzers fuzz-texts check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -146,6 +150,12 @@ $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 	$(call LINK)
 $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
+# Fuzzers of what only one program has.
+$(B)/fuzz/script: $(call objects,examples/inspect)
+$(B)/fuzz/study: $(B)/obj/examples/ablate/keys.o
+$(B)/fuzz/result: $(call objects,examples/ablate)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
+	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))
 # Tests of what only one program has.
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
@@ -186,6 +196,18 @@ check-ubsan: ## the same under the undefined-behaviour sanitizer, in build/ubsan
 	+$(Q)$(MAKE) B=$(B)/ubsan SAN=undefined OPT=-O1 check
 check-clang: ## the same built by clang, in build/clang
 	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
+
+# Inputs from outside that no program may crash on (tests/fuzz): texts, weights to convert, HDF5 files.
+RUNS ?= 500
+fuzzers: $(FUZZERS)
+fuzz-texts: fuzzers
+	$(Q)B='$(B)' sh tests/fuzz/run.sh $(RUNS) $(FUZZERS)
+fuzz: ## a million inputs for each text parser, under both sanitizers, with libFuzzer where clang is; RUNS=N
+	+$(Q)$(MAKE) B=$(B)/libfuzzer OPT=-O1 RUNS=$(or $(filter-out 500,$(RUNS)),1000000) \
+	    $(if $(call program,clang),CC=clang SAN=address$(comma)undefined$(comma)fuzzer-no-link,SAN=address$(comma)undefined) fuzz-texts
+check-fuzz: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize) fuzz-texts ## RUNS=500 mutations for each parser of texts, and as many of HDF5 files and of weights to convert
+	$(Q)/usr/bin/python3 tests/fuzz/weights.py --runs $(RUNS)
+	$(Q)/usr/bin/python3 tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)
 
 check-all: all ## every case, instruction set, sanitizer and compiler: long
 	$(SCRIPT)B='$(B)' MAKE='$(SUBMAKE)' sh tests/check_all.sh
