@@ -76,7 +76,7 @@ def cast(name, tensor, want):
     wide = bf16_to_f32(array) if have == "bf16" else array
     with np.errstate(over="ignore"):
         if want == "bf16":
-            array = f32_to_bf16(np.ascontiguousarray(wide, np.float32))
+            array = f32_to_bf16(np.asarray(wide, np.float32, order="C"))
             new = bf16_to_f32(array)
         else:
             new = array = wide.astype(NUMPY[want])
@@ -104,6 +104,8 @@ def check_names(tensors, keep_unknown):
             + ", ".join(unknown[:8]) + more
         )
     for name, (dtype, array) in tensors.items():
+        if not name.isascii() and name.encode("utf-8", "ignore").decode() != name:
+            raise Bad(f"the name {name!r} is no text")
         if "\0" in name or any(part in ("", ".") for part in name.split("/")):
             raise Bad(f"the name {name!r} is none that a file can hold")
         if dtype != "bf16" and dtype not in NUMPY:

@@ -38,7 +38,9 @@ def tensor_of(array):
 
 
 def bf16_to_f32(bits):
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    wide = bits.astype(np.uint32)
+    np.left_shift(wide, np.uint32(16), out=wide)  # in place, which leaves a tensor without axes an array
+    return wide.view(np.float32)
 
 
 def f32_to_bf16(x):
@@ -200,7 +202,7 @@ def npy_header(name, data):
     if begin > min(len(data), 1 << 14):
         raise Bad(f"{name} has a header of {begin} bytes")
     try:
-        header = ast.literal_eval(data[8 + wide:begin].decode("utf-8" if data[6] == 3 else "latin1").strip())
+        header = ast.literal_eval(data[8 + wide:begin].decode("utf-8" if data[6] == 3 else "latin1").strip(" \n"))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as e:
         raise Bad(f"{name} has a header that is no dictionary") from e
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
@@ -299,7 +301,7 @@ def safetensors_range(name, t):
     at = t["data_offsets"]
     if not isinstance(at, list) or len(at) != 2 or not all(type(n) is int for n in at):
         raise Bad(f"the data_offsets of {name} are not two whole numbers")
-    if t["dtype"] not in SIZES:
+    if not isinstance(t["dtype"], str) or t["dtype"] not in SIZES:
         raise Bad(f"{name} is {t['dtype']!r}, which is no known type")
     size = elements(name, t["shape"]) * SIZES[t["dtype"]]
     if at[0] < 0 or at[1] - at[0] != size:
