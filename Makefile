@@ -76,7 +76,7 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib fuzz fuzzers fuzz-texts check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
+.PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -197,17 +197,17 @@ check-ubsan: ## the same under the undefined-behaviour sanitizer, in build/ubsan
 check-clang: ## the same built by clang, in build/clang
 	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
 
-# Inputs from outside that no program may crash on (tests/fuzz): texts, weights to convert, HDF5 files.
+# Inputs from outside, on which no program may crash (tests/fuzz): texts, weights to convert, HDF5 files.
 RUNS ?= 500
-fuzzers: $(FUZZERS)
-fuzz-texts: fuzzers
+fuzz-texts: $(FUZZERS)
 	$(Q)B='$(B)' sh tests/fuzz/run.sh $(RUNS) $(FUZZERS)
-fuzz: ## a million inputs for each text parser, under both sanitizers, with libFuzzer where clang is; RUNS=N
-	+$(Q)$(MAKE) B=$(B)/libfuzzer OPT=-O1 RUNS=$(or $(filter-out 500,$(RUNS)),1000000) \
-	    $(if $(call program,clang),CC=clang SAN=address$(comma)undefined$(comma)fuzzer-no-link,SAN=address$(comma)undefined) fuzz-texts
-check-fuzz: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize) fuzz-texts ## RUNS=500 mutations for each parser of texts, and as many of HDF5 files and of weights to convert
-	$(Q)/usr/bin/python3 tests/fuzz/weights.py --runs $(RUNS)
-	$(Q)/usr/bin/python3 tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)
+fuzz-files: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize)
+	$(Q)/usr/bin/python3 -B tests/fuzz/weights.py --runs $(RUNS)
+	$(Q)/usr/bin/python3 -B tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)
+check-fuzz: fuzz-texts fuzz-files ## RUNS=500 inputs for each parser of texts, and as many files
+fuzz: ## RUNS=1000000 inputs for each parser of texts, under both sanitizers, by libFuzzer where clang is
+	+$(Q)$(MAKE) B=$(B)/libfuzzer OPT=-O1 RUNS=$(if $(filter file,$(origin RUNS)),1000000,$(RUNS)) fuzz-texts \
+	    $(if $(call program,clang),CC=clang SAN=address$(comma)undefined$(comma)fuzzer-no-link,SAN=address$(comma)undefined)
 
 check-all: all ## every case, instruction set, sanitizer and compiler: long
 	$(SCRIPT)B='$(B)' MAKE='$(SUBMAKE)' sh tests/check_all.sh

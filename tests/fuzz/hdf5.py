@@ -45,7 +45,7 @@ class Programs:
             "checkpoint": [
                 (5, ["generate", path, "ab", "--tokens", "1"]),
                 (1, ["generate", path, "--last", "ab", "--tokens", "1"]),
-                (2, ["inspect", path, "--data", store, "--tokens", "4", "--out", out]),
+                (2, ["inspect", path, "--tokens", "4", "--out", out]),
                 (1, ["ablate", "--layers", path, "--data", store, "--rows", "1", "--out", out]),
                 (2, ["train_lm", "--init", path, "--data", store, "--steps", "1", "--out", out] + MODEL),
                 (2, ["train_lm", "--resume", "--out", out, "--steps", "2"]),
@@ -53,7 +53,8 @@ class Programs:
             "store": [
                 (4, ["train_lm", "--data", path, "--steps", "1", "--out", out] + MODEL),
                 (1, ["train_lm", "--data", path, "--steps", "1", "--packed", "--held-out", "0.2", "--out", out] + MODEL),
-                (1, ["inspect", lm, "--data", path, "--tokens", "4", "--out", out]),
+                (1, ["inspect", "--mixers", "gdn2:num_heads=1:head_dim=4", "--width", "8", "--layers", "1", "--data", path,
+                     "--tokens", "4", "--out", out]),
             ],
             "state": [(1, ["generate", lm, "--load-state", path, "--tokens", "1"])],
         }[kind]
@@ -201,10 +202,11 @@ def main():
     p.add_argument("--runs", type=int, default=500)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
-    p.add_argument("--keep", default="failed-hdf5", help="folder for files that fail (failed-hdf5)")
+    p.add_argument("--keep", help="folder for files that fail (failed-hdf5 beside the programs' folder)")
     p.add_argument("--flips", action="store_true", help="single bytes of our checkpoint; --runs of them, 0: all")
     p.add_argument("--only", type=int, help="this file alone")
     o = p.parse_args()
+    o.keep = o.keep or os.path.join(os.path.dirname(os.path.abspath(o.programs)), "failed-hdf5")
     base = tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     try:
         fuzz = Fuzz(o, base)

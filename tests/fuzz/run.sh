@@ -11,7 +11,8 @@ for program; do
     name=${program##*/}
     found=$B/corpus/$name
     mkdir -p "$found"
-    if "$program" -runs="$runs" -seed="${SEED:-1}" -max_len=4096 -timeout=20 "$found" "tests/fuzz/corpus/$name" \
+    if "$program" -runs="$runs" -seed="${SEED:-1}" -max_len=4096 -timeout=20 \
+        -artifact_prefix="$B/corpus/" "$found" "tests/fuzz/corpus/$name" \
         >"$B/corpus/$name.log" 2>&1; then
         passed=$((passed + 1))
     else

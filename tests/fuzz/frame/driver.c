@@ -1,12 +1,12 @@
 /*
  * driver.c - runs a fuzzer where there is no libFuzzer, with the same command line:
  *
- *     PROGRAM [-runs=N] [-seed=N] FOLDER...    N mutations of the files in the folders
- *     PROGRAM FILE...                          each file as it is, to repeat a fault
+ *     PROGRAM [-runs=N] [-seed=N] [-artifact_prefix=PREFIX] FOLDER...    N mutations of the files
+ * in the folders PROGRAM FILE...    each file as it is, to repeat a fault
  *
  * Input i is a function of the seed, i and the files, whose order is that of their names. An input
- * that crashes, hangs for 20 s or breaks a demand is written to failed-PROGRAM-i, and the status is
- * not 0.
+ * that crashes, hangs for 20 s or breaks a demand is written to PREFIXfailed-PROGRAM-i, and the
+ * status is not 0.
  */
 #include "tests/fuzz/frame/fuzz.h"
 
@@ -28,16 +28,16 @@ typedef struct bytes {
 
 static bytes file[FILES], input;
 static int files;
-static const char *program = "fuzz";
+static const char *program = "fuzz", *prefix = "";
 static long long number = -1; /* of the input that runs; -1: none */
 
 /* ---- What is left of a crash ---- */
 
 static void leave(void)
 {
-    char path[256];
+    char path[512];
     if (number < 0) return;
-    snprintf(path, sizeof path, "failed-%s-%lld", program, number);
+    snprintf(path, sizeof path, "%.300sfailed-%s-%lld", prefix, program, number);
     number = -1;
     const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd >= 0 && write(fd, input.at, input.size) == (ssize_t)input.size)
@@ -259,6 +259,8 @@ int main(int argc, char **argv)
             runs = strtoll(argv[i] + 6, NULL, 10);
         } else if (strncmp(argv[i], "-seed=", 6) == 0) {
             seed = strtoll(argv[i] + 6, NULL, 10);
+        } else if (strncmp(argv[i], "-artifact_prefix=", 17) == 0) {
+            prefix = argv[i] + 17;
         } else if (argv[i][0] == '-') {
             continue; /* an option that only libFuzzer has */
         } else if (stat(argv[i], &is) == 0 && S_ISDIR(is.st_mode)) {
