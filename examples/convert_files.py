@@ -141,6 +141,13 @@ def read_h5_here(path):
         return {name: tensor_of(d[...]) for name, d, _ in found}
 
 
+def limit(which, to):
+    """Of this process, unless it has a lower one."""
+    least = resource.getrlimit(which)[1]
+    to = to if least == resource.RLIM_INFINITY else min(to, least)
+    resource.setrlimit(which, (to, to))
+
+
 def read_h5(path):
     """In a process of its own, because HDF5 crashes on some damaged files. It has limits of time and memory."""
     import h5py  # that it is missing is said here
@@ -152,13 +159,13 @@ def read_h5(path):
             size = os.path.getsize(path)
             with open("/proc/self/statm") as f:
                 now = int(f.read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (now + 16 * SMALL + 4 * MOST_TIMES * size,) * 2)
-            resource.setrlimit(resource.RLIMIT_CPU, (30 + (size >> 24),) * 2)
+            limit(resource.RLIMIT_AS, now + 16 * SMALL + 4 * MOST_TIMES * size)
+            limit(resource.RLIMIT_CPU, 30 + (size >> 24))
             result = read_h5_here(path)
         except MemoryError:
             result = "there is not enough memory for what it holds"
         except Exception as e:  # of h5py
-            result = str(e)
+            result = str(e.args[0] if e.args else type(e).__name__)
         with os.fdopen(go, "wb") as f:
             pickle.dump(result, f, protocol=4)
         os._exit(0)

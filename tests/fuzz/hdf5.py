@@ -22,6 +22,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of NumPy: its threads take address s
 import hdf5_bytes
 import hdf5_tree
 
+CONVERT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../examples/convert.py"))
 MEMORY, SECONDS = 1500 << 20, 5
 MODEL = ("--mixers gdn2:num_heads=1:head_dim=4,swa:window_size=4:num_heads=1:head_dim=8 --layers 2 --width 8 --no-mlp "
          "--len 16 --batch 2 --sample 0").split()
@@ -45,16 +46,17 @@ class Programs:
             "checkpoint": [
                 (5, ["generate", path, "ab", "--tokens", "1"]),
                 (1, ["generate", path, "--last", "ab", "--tokens", "1"]),
-                (2, ["inspect", path, "--tokens", "4", "--out", out]),
+                (2, ["inspect", path, "--tokens", "4"]),
                 (1, ["ablate", "--layers", path, "--data", store, "--rows", "1", "--out", out]),
                 (2, ["train_lm", "--init", path, "--data", store, "--steps", "1", "--out", out] + MODEL),
                 (2, ["train_lm", "--resume", "--out", out, "--steps", "2"]),
+                (1, [CONVERT, "--check", "--keep-unknown", path]),
             ],
             "store": [
                 (4, ["train_lm", "--data", path, "--steps", "1", "--out", out] + MODEL),
                 (1, ["train_lm", "--data", path, "--steps", "1", "--packed", "--held-out", "0.2", "--out", out] + MODEL),
                 (1, ["inspect", "--mixers", "gdn2:num_heads=1:head_dim=4", "--width", "8", "--layers", "1", "--data", path,
-                     "--tokens", "4", "--out", out]),
+                     "--tokens", "4"]),
             ],
             "state": [(1, ["generate", lm, "--load-state", path, "--tokens", "1"])],
         }[kind]
@@ -67,13 +69,14 @@ class Programs:
         if "--resume" in command:
             shutil.copyfile(path, out + "/step-00000001.h5")
         try:
-            ended = subprocess.run([os.path.join(self.folder, command[0])] + command[1:], cwd=self.base, env=self.environment,
+            program = [sys.executable, "-B", CONVERT] if command[0] == CONVERT else [os.path.join(self.folder, command[0])]
+            ended = subprocess.run(program + command[1:], cwd=self.base, env=self.environment,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                    timeout=SECONDS)
         except subprocess.TimeoutExpired:
             return None, f"it took more than {SECONDS} s"
         said = ended.stderr.decode("utf-8", "replace").strip()
-        last = said.splitlines()[-1] if said else ""
+        last = self.said = said.splitlines()[-1] if said else ""
         if ended.returncode not in (0, 1):
             return ended.returncode, f"status {ended.returncode}: {last[:200]}"
         for word in NEVER:
@@ -164,7 +167,7 @@ def check_good(fuzz):
         for _, command in fuzz.programs.uses(kind, path, out):
             status, wrong = fuzz.programs.run(command, path, out)
             if status != 0 or wrong:
-                print(f"FAIL: a good {kind}: status {status}, {wrong}: {' '.join(command)}")
+                print(f"FAIL: a good {kind}: status {status}: {wrong or fuzz.programs.said}: {' '.join(command)}")
                 bad = 1
     return bad
 

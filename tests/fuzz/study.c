@@ -1,7 +1,9 @@
 /* study.c - studies. A mistake ends the program, so what study.c allocates is freed here. */
 #include "tests/fuzz/frame/fuzz.h"
+#include "examples/lm/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { BLOCKS = 16 };
 static void *block[BLOCKS]; /* of the input that is read */
@@ -21,6 +23,21 @@ static void give(void *memory)
     free(memory);
 }
 
+static pal_status read_text(lm_text *text, const char *path, pal_error *error)
+{
+    const pal_status s = lm_text_read(text, path, error);
+    unsigned char *byte = text->byte;
+    if (s != PAL_OK) return s;
+    text->byte = memory_of((size_t)text->size + 1, 1);
+    memcpy(text->byte, byte, (size_t)text->size);
+    free(byte);
+    return s;
+}
+
+static void free_text(lm_text *text) { give(text->byte); }
+
+#define lm_text_read read_text
+#define lm_text_free free_text
 #define malloc(size) memory_of(1, size)
 #define calloc       memory_of
 #define free         give
