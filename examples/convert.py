@@ -142,15 +142,24 @@ def load(o, inward):
     return tensors if inward or o.style == "fla" else rename_all(tensors, MAMBA2)
 
 
+def flush(path):
+    """A file or a folder is on disk."""
+    at = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(at)
+    finally:
+        os.close(at)
+
+
 def write(path, tensors):
     """The file appears whole or not at all."""
     fresh = f"{path}.tmp-{os.getpid()}"
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         FORMATS[suffix(path)][1](fresh, tensors)
-        with open(fresh, "rb") as f:
-            os.fsync(f.fileno())
+        flush(fresh)
         os.replace(fresh, path)
+        flush(os.path.dirname(path) or ".")
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(fresh)
@@ -175,7 +184,7 @@ def options():
 
 
 def convert(o):
-    """All of it; an error names the file that *at* has."""
+    """All of it; o.at is the file that an error is about."""
     o.at = o.source
     inward = suffix(o.source) != ".h5"
     if o.target and (suffix(o.target) == ".h5") != inward:

@@ -30,13 +30,10 @@ def lookup3(data):
         if left <= 12:
             break
         left -= 12
-        a = (a - c) & MASK ^ (c << 4 & MASK | c >> 28); c = (c + b) & MASK
-        b = (b - a) & MASK ^ (a << 6 & MASK | a >> 26); a = (a + c) & MASK
-        c = (c - b) & MASK ^ (b << 8 & MASK | b >> 24); b = (b + a) & MASK
-        a = (a - c) & MASK ^ (c << 16 & MASK | c >> 16); c = (c + b) & MASK
-        b = (b - a) & MASK ^ (a << 19 & MASK | a >> 13); a = (a + c) & MASK
-        c = (c - b) & MASK ^ (b << 4 & MASK | b >> 28); b = (b + a) & MASK
-    for turn in 14, 11, 25, 16, 4, 14, 24:  # (c,b) (a,c) (b,a) (c,b) (a,c) (b,a) (c,b)
+        for turn in 4, 6, 8, 16, 19, 4:
+            a, c = (a - c) & MASK ^ (c << turn & MASK | c >> 32 - turn), (c + b) & MASK
+            a, b, c = b, c, a
+    for turn in 14, 11, 25, 16, 4, 14, 24:
         c = ((c ^ b) - (b << turn & MASK | b >> 32 - turn)) & MASK
         a, b, c = b, c, a
     return b
