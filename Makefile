@@ -33,7 +33,8 @@ SRC    := $(call present,$(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c))))
 KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
 OBJ    := $(SRC:%.c=$(B)/obj/%.o)
 
-# One kernel text, compiled for two types and three instruction sets.
+# One kernel text, compiled for two types and three instruction sets. No parser calls one, and libFuzzer's build is sooner
+# done if they are left as they are.
 ISA_base   :=
 ISA_avx2   := -mavx2 -mfma
 ISA_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma
@@ -43,7 +44,7 @@ define KERNEL_RULE
 $(B)/obj/%.$(1).$(2).o: %.k.c $(B)/flags
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo "  CC      $$<  [$(1) $(2)]")
-	$(Q)$$(CC) $$(ALL_CFLAGS) $(ISA_$(2)) -DREAL=$(REAL_$(1)) -DSUFFIX=_$(1)_$(2) -MMD -MP -c $$< -o $$@
+	$(Q)$$(CC) $$(ALL_CFLAGS) $$(if $$(LIBFUZZER),-fno-sanitize=all) $(ISA_$(2)) -DREAL=$(REAL_$(1)) -DSUFFIX=_$(1)_$(2) -MMD -MP -c $$< -o $$@
 KOBJ += $(KSRC:%.k.c=$(B)/obj/%.$(1).$(2).o)
 endef
 KOBJ :=
@@ -60,6 +61,10 @@ TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(call present,$(wildcard tests/te
 RANKED   := $(patsubst tests/%.c,$(B)/tests/%,$(call present,$(wildcard tests/dist_*.c)))
 CASES    := $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard tests/case_*.c))) $(call objects,tests/support)
 EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+# Fuzzers of text parsers; `make fuzz` lets libFuzzer drive them, and the others are driven by tests/fuzz/frame/driver.c.
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call present,$(wildcard tests/fuzz/*.c)))
+LIBFUZZER := $(findstring fuzzer,$(SAN))
+FRAME    := $(filter-out $(if $(LIBFUZZER),%/driver.o),$(call objects,tests/fuzz/frame))
 BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.c)))
 # What the programs of examples share, and what those of bench share.
 SHARED   := $(call objects,examples/flags examples/lm examples/tasks)
@@ -74,7 +79,7 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
+.PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -148,6 +153,12 @@ $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 	$(call LINK)
 $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
+# Fuzzers of what only one program has.
+$(B)/fuzz/script: $(call objects,examples/inspect)
+$(B)/fuzz/study: $(B)/obj/examples/ablate/keys.o
+$(B)/fuzz/result: $(call objects,examples/ablate)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
+	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))
 # Tests of what only one program has.
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits: $(B)/obj/examples/ablate/edits.o
@@ -195,6 +206,19 @@ check-ubsan: ## the same under the undefined-behaviour sanitizer, in build/ubsan
 	+$(Q)$(MAKE) B=$(B)/ubsan SAN=undefined OPT=-O1 check
 check-clang: ## the same built by clang, in build/clang
 	+$(Q)$(MAKE) B=$(B)/clang CC=clang check
+
+# Inputs from outside, on which no program may crash (tests/fuzz): texts, weights to convert, HDF5 files.
+RUNS ?= 500
+PYTHON := $(or $(wildcard /usr/bin/python3),python3)
+fuzz-texts: $(FUZZERS)
+	$(Q)B='$(B)' sh tests/fuzz/run.sh $(RUNS) $(FUZZERS)
+fuzz-files: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize)
+	$(Q)$(PYTHON) -B tests/fuzz/weights.py --runs $(RUNS)
+	$(Q)$(PYTHON) -B tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)
+check-fuzz: fuzz-texts fuzz-files ## RUNS=500 inputs for each parser of texts, and as many files
+fuzz: ## RUNS=1000000 inputs for each parser of texts, under both sanitizers, by libFuzzer where clang is
+	+$(Q)$(MAKE) B=$(B)/libfuzzer OPT=-O1 RUNS=$(if $(filter file,$(origin RUNS)),1000000,$(RUNS)) fuzz-texts \
+	    $(if $(call program,clang),CC=clang SAN=address$(comma)undefined$(comma)fuzzer-no-link,SAN=address$(comma)undefined)
 
 check-all: all ## every case, instruction set, sanitizer and compiler: long
 	$(SCRIPT)B='$(B)' MAKE='$(SUBMAKE)' sh tests/check_all.sh

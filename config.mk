@@ -39,6 +39,7 @@ PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8)
 LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/dist_wait.c %/hdf5_mpi.c tests/dist_%.c,\
     %/dist_one.c %/hdf5_one.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.

@@ -11,17 +11,14 @@ names that begin with backbone, as Mamba-2's, are mapped to them, and back by --
 docs/files.md describes the file and says what is mapped to what.
 """
 import argparse
-import json
+import contextlib
 import os
-import pickle
 import re
+import signal
 import sys
-import zipfile
 
-try:
-    import numpy as np
-except ImportError as missing:
-    sys.exit(f"convert.py: {missing} of {sys.executable}: ./deps.sh installs it for /usr/bin/python3")
+sys.dont_write_bytecode = True  # nothing is left beside the sources
+from convert_files import FORMATS, MOST_AXES, NUMPY, Bad, bf16_to_f32, f32_to_bf16, np
 
 # ---- Names ----
 
@@ -64,31 +61,12 @@ def rename_all(tensors, table):
     for name, tensor in tensors.items():
         new = renamed(name, table)
         if new in out:
-            raise ValueError(f"two tensors would be {new}")
+            raise Bad(f"two tensors would be {new}")
         out[new] = tensor
     return out
 
 
-# ---- Element types ----
-
-# A tensor is a pair: its type as text, and an array of it; bf16, which NumPy lacks, as uint16.
-SAFETENSORS = {"f16": "<f2", "bf16": "<u2", "f32": "<f4", "f64": "<f8"}
-NUMPY = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
-
-
-def tensor_of(array):
-    names = {np.dtype(t): name for name, t in NUMPY.items()}
-    return names.get(array.dtype.newbyteorder("="), str(array.dtype)), array
-
-
-def bf16_to_f32(bits):
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def f32_to_bf16(x):
-    bits = x.view(np.uint32)
-    nearest = (bits + (0x7FFF + (bits >> 16 & 1)).astype(np.uint32)) >> 16  # ties to even
-    return np.where(np.isnan(x), bits >> 16 | 0x40, nearest).astype(np.uint16)
+# ---- Types and formats ----
 
 
 def cast(name, tensor, want):
@@ -98,7 +76,7 @@ def cast(name, tensor, want):
     wide = bf16_to_f32(array) if have == "bf16" else array
     with np.errstate(over="ignore"):
         if want == "bf16":
-            array = f32_to_bf16(np.ascontiguousarray(wide, np.float32))
+            array = f32_to_bf16(np.asarray(wide, np.float32, order="C"))
             new = bf16_to_f32(array)
         else:
             new = array = wide.astype(NUMPY[want])
@@ -107,127 +85,10 @@ def cast(name, tensor, want):
     return want, array
 
 
-# ---- Formats ----
-
-
-def read_h5(path):
-    import h5py
-
-    out = {}
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset):
-            out[name] = tensor_of(item[...])
-
-    with h5py.File(path, "r") as f:
-        if "params" not in f:
-            raise ValueError("there is no group /params in it")
-        f["params"].visititems(visit)
-    return out
-
-
-def write_h5(path, tensors):
-    import h5py
-
-    with h5py.File(path, "w") as f:
-        f.attrs["creator"] = np.bytes_("palimpsest convert.py")
-        f.attrs["format"] = np.bytes_("palimpsest arrays 1")
-        f.create_group("params")
-        for name, (dtype, array) in tensors.items():
-            f["params"].create_dataset(name, data=array).attrs["dtype"] = np.bytes_(dtype)
-
-
-def read_npz(path):
-    with np.load(path, allow_pickle=False) as f:
-        return {name: tensor_of(f[name]) for name in f.files}
-
-
-def write_npz(path, tensors):
-    if any(dtype == "bf16" for dtype, _ in tensors.values()):
-        raise ValueError("NumPy has no bf16: choose another --dtype or format")
-    with open(path, "wb") as f:
-        np.savez(f, **{name: array for name, (_, array) in tensors.items()})
-
-
-def read_safetensors(path):
-    """Eight bytes of length, a JSON header of that length, and the numbers."""
-    out = {}
-    with open(path, "rb") as f:
-        size = int.from_bytes(f.read(8), "little")
-        if size > os.fstat(f.fileno()).st_size:
-            raise ValueError("it is no safetensors file")
-        try:
-            header = json.loads(f.read(size))
-            data = memoryview(f.read())
-            header.pop("__metadata__", None)
-            for name, t in header.items():
-                begin, end = t["data_offsets"]
-                plain = SAFETENSORS.get(t["dtype"].lower())
-                if plain:
-                    array = np.frombuffer(data[begin:end], plain).reshape(t["shape"])
-                out[name] = t["dtype"].lower(), array if plain else np.empty(0)
-        except (AttributeError, KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"its header does not fit its data ({e})") from e
-    return out
-
-
-def write_safetensors(path, tensors):
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, array) in tensors.items():
-        header[name] = {"dtype": dtype.upper(), "shape": list(array.shape),
-                        "data_offsets": [at, at + array.nbytes]}
-        at += array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
-    with open(path, "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        for dtype, array in tensors.values():
-            f.write(np.ascontiguousarray(array, SAFETENSORS[dtype]).tobytes())
-
-
-def read_torch(path):
-    import torch
-
-    out = {}
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
-    for name, t in state.items():
-        if not isinstance(t, torch.Tensor):
-            raise ValueError(f"{name} is no tensor")
-        t = t.detach().contiguous()
-        if t.dtype == torch.bfloat16:
-            out[name] = "bf16", t.view(torch.int16).numpy().view(np.uint16)
-        else:
-            out[name] = tensor_of(t.numpy())
-    return out
-
-
-def write_torch(path, tensors):
-    import torch
-
-    state = {}
-    for name, (dtype, array) in tensors.items():
-        bits = np.array(array.view(np.int16) if dtype == "bf16" else array)  # a writable copy
-        state[name] = torch.from_numpy(bits)
-        if dtype == "bf16":
-            state[name] = state[name].view(torch.bfloat16)
-    torch.save(state, path)
-
-
-FORMATS = {
-    ".h5": (read_h5, write_h5),
-    ".npz": (read_npz, write_npz),
-    ".safetensors": (read_safetensors, write_safetensors),
-    ".pt": (read_torch, write_torch),
-    ".pth": (read_torch, write_torch),
-    ".bin": (read_torch, write_torch),
-}
-
-
 def suffix(path):
     found = os.path.splitext(path)[1]
     if found not in FORMATS:
-        raise ValueError("its suffix is none of " + " ".join(FORMATS))
+        raise Bad("its suffix is none of " + " ".join(FORMATS))
     return found
 
 
@@ -238,13 +99,19 @@ def check_names(tensors, keep_unknown):
     unknown = [name for name in tensors if not KNOWN.fullmatch(name)]
     if unknown and not keep_unknown:
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-        raise ValueError(
+        raise Bad(
             f"{len(unknown)} names are unknown (--keep-unknown takes them as they are): "
             + ", ".join(unknown[:8]) + more
         )
-    for name, (dtype, _) in tensors.items():
+    for name, (dtype, array) in tensors.items():
+        if not name.isascii() and name.encode("utf-8", "ignore").decode() != name:
+            raise Bad(f"the name {name!r} is no text")
+        if "\0" in name or any(part in ("", ".") for part in name.split("/")):
+            raise Bad(f"the name {name!r} is none that a file can hold")
         if dtype != "bf16" and dtype not in NUMPY:
-            raise ValueError(f"{name} is {dtype}: only f16, bf16, f32 and f64 are converted")
+            raise Bad(f"{name} is {dtype}: only f16, bf16, f32 and f64 are converted")
+        if array.ndim > MOST_AXES:
+            raise Bad(f"{name} has {array.ndim} axes, and {MOST_AXES} are the most")
 
 
 def tie(tensors, inward, with_head):
@@ -275,14 +142,26 @@ def load(o, inward):
     return tensors if inward or o.style == "fla" else rename_all(tensors, MAMBA2)
 
 
+def flush(path):
+    """A file or a folder is on disk."""
+    at = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(at)
+    finally:
+        os.close(at)
+
+
 def write(path, tensors):
     """The file appears whole or not at all."""
-    fresh = path + ".tmp"
+    fresh = f"{path}.tmp-{os.getpid()}"
+    os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         FORMATS[suffix(path)][1](fresh, tensors)
+        flush(fresh)
         os.replace(fresh, path)
+        flush(os.path.dirname(path) or ".")
     finally:
-        if os.path.exists(fresh):
+        with contextlib.suppress(FileNotFoundError):
             os.remove(fresh)
 
 
@@ -304,26 +183,60 @@ def options():
     return o
 
 
+def convert(o):
+    """All of it; o.at is the file that an error is about."""
+    o.at = o.source
+    inward = suffix(o.source) != ".h5"
+    if o.target and (suffix(o.target) == ".h5") != inward:
+        raise Bad("one of FROM and TO is an .h5, not both")
+    if o.target and os.path.exists(o.target) and os.path.samefile(o.source, o.target):
+        raise Bad(f"{o.target} is the same file, which would be lost")
+    if inward and o.dtype in ("f16", "bf16"):
+        raise Bad("an .h5 holds f32 or f64")
+    tensors = load(o, inward)
+    o.at = o.target or "standard output"
+    for name, (dtype, array) in tensors.items() if o.check else ():
+        print(f"{printable(name):<48} {dtype}[{','.join(map(str, array.shape))}]")
+    print(f"{len(tensors)} tensors, {sum(a.size for _, a in tensors.values())} numbers")
+    sys.stdout.flush()
+    if not o.check:
+        write(o.target, tensors)
+
+
+def printable(text):
+    """One line of a terminal, whatever a file has for names."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def sentence(o):
+    """None, or what went wrong."""
+    try:
+        convert(o)
+    except ImportError as e:
+        return f"this format needs the package {e.name}"
+    except MemoryError:
+        return "there is not enough memory"
+    except (Bad, OSError, ValueError) as e:
+        return str(e)
+    except Exception as e:  # of a package that reads or writes a format
+        return f"{type(e).__name__}: {e}"
+    return None
+
+
+def stopped(number, _):
+    raise OSError(f"stopped by {signal.Signals(number).name}")
+
+
 def main():
     o = options()
-    at = o.source
-    try:
-        inward = suffix(o.source) != ".h5"
-        if o.target and (suffix(o.target) == ".h5") != inward:
-            raise ValueError("one of FROM and TO is an .h5, not both")
-        if inward and o.dtype in ("f16", "bf16"):
-            raise ValueError("an .h5 holds f32 or f64")
-        tensors = load(o, inward)
-        at = o.target
-        for name, (dtype, array) in tensors.items() if o.check else ():
-            print(f"{name:<48} {dtype}[{','.join(map(str, array.shape))}]")
-        print(f"{len(tensors)} tensors, {sum(a.size for _, a in tensors.values())} numbers")
-        if not o.check:
-            write(o.target, tensors)
-    except ImportError as e:
-        sys.exit(f"convert.py: {at}: this format needs the package {e.name}")
-    except (OSError, ValueError, RuntimeError, pickle.PickleError, zipfile.BadZipFile) as e:
-        sys.exit(f"convert.py: {at}: {e}")
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, stopped)
+    wrong = sentence(o)
+    if wrong is None:
+        return
+    with contextlib.suppress(OSError):  # what stdout did not take is not written once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(printable(f"convert.py: {o.at}: {wrong}")[:2000])
 
 
 if __name__ == "__main__":

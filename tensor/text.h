@@ -96,8 +96,8 @@ PAL_API PAL_CHECKED pal_status pal_tokenizer_encode(pal_tokenizer *b, const void
 PAL_API const char *pal_tokenizer_token(const pal_tokenizer *b, int64_t id, int64_t *size);
 /*
  * The bytes of tokens, written to `to` as far as `room` reaches; returns how many there are, or -1
- * if an id is no token. They are those that were encoded, but for the space that add_prefix_space
- * may have put in front.
+ * if an id is no token. They are those that were encoded, but for the spaces that add_prefix_space
+ * may have put in front and after added tokens.
  */
 PAL_API int64_t pal_tokenizer_decode(const pal_tokenizer *b, const int64_t *id, int64_t count,
                                      void *to, int64_t room);

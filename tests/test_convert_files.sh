@@ -1,0 +1,189 @@
+#!/bin/sh
+# test_convert_files.sh - examples/convert.py and files that are wrong: each is refused by one sentence
+# that says what is wrong, and nothing is written. tests/fuzz/weights.py makes many more.
+set -u
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+
+python=
+for p in python3 /usr/bin/python3; do
+    if [ -z "$python" ] && "$p" -c 'import h5py, numpy' 2>/dev/null; then python=$p; fi
+done
+if [ -z "$python" ]; then
+    echo "note: skipped: no python3 with h5py and numpy; ./deps.sh installs them"
+    exit 0
+fi
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+# Status 1, one line with these words, and no file that was not there.
+refuses() { # words FROM TO
+    before=$(ls "$dir")
+    "$python" examples/convert.py "$2" "$3" >"$dir/out" 2>"$dir/err"
+    status=$?
+    [ $status = 1 ] || fail "${2##*/}: status $status: $(cat "$dir/err")"
+    [ "$(wc -l <"$dir/err")" = 1 ] || fail "${2##*/}: no sentence but $(cat "$dir/err")"
+    grep -qF -e "$1" "$dir/err" || fail "${2##*/}: no word of $1: $(cat "$dir/err")"
+    [ "$before" = "$(ls "$dir")" ] || fail "${2##*/}: a file was written: $(ls "$dir")"
+}
+touch "$dir/out" "$dir/err"
+
+# In one process, which is sooner done.
+"$python" - "$dir" <<'PY' || failed=1
+import io, json, os, struct, sys, warnings, zipfile
+import h5py, numpy as np
+sys.path.insert(0, "examples")
+import convert
+folder = sys.argv[1] + "/"
+made = bad = 0
+
+def wrong(kind, data, words):
+    global made, bad
+    made += 1
+    path = f"{folder}{made}.{kind}"
+    with open(path, "wb") as f:
+        f.write(data)
+    before = os.listdir(folder)
+    sys.argv[1:] = [path, folder + ("no.npz" if kind == "h5" else "no.h5")]
+    said = convert.sentence(convert.options())
+    if said is None or words not in said or os.listdir(folder) != before:
+        print(f"FAIL: {path}: {said!r}, and {words!r} is expected")
+        bad = 1
+
+def tensors(text, data=b"\0" * 8):
+    text = text if isinstance(text, bytes) else (text if isinstance(text, str) else json.dumps(text)).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+def t(begin, end, dtype="F32", shape=(1,)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+A, B = "model.norm.weight", "lm_head.weight"
+for header, words in (
+    ({A: t(0, 4), B: t(0, 4)}, "overlaps the tensor before it"),
+    ({A: t(0, 4), B: t(2, 6)}, "overlaps the tensor before it"),
+    ({A: t(0, 4)}, "the tensors take 4 bytes, and there are 8"),
+    ({A: t(4, 8)}, "leaves a hole before it"),
+    ({A: t(0, 4), B: t(4, 12, shape=(2,))}, "the tensors take 12 bytes, and there are 8"),
+    ({A: t(0, 8)}, "its shape takes 4 bytes"),
+    ({A: t(8, 0, shape=(0,))}, "its shape takes 0 bytes"),
+    ({A: t(-4, 0), B: t(0, 8, shape=(2,))}, "lies at -4"),
+    ({A: t(0.0, 8.0, shape=(2,))}, "not two whole numbers"),
+    ({A: t(0, 2**70, shape=(2,))}, "its shape takes 8 bytes"),
+    ({A: t(False, 8, shape=(2,))}, "not two whole numbers"),
+    ({A: t(0, 8, shape=(-2, -1))}, "an axis of length -2"),
+    ({A: t(0, 8, shape=(2.0,))}, "no list of whole numbers"),
+    ({A: t(0, 8, shape=(2**62, 2**62))}, "an axis of length"),
+    ({A: t(0, 8, shape=(2**40, 2**40))}, "would have"),
+    ({A: t(0, 8, shape=(1,) * 30 + (2,))}, "31 axes"),
+    ({A: t(0, 8, "F33", (2,))}, "'F33', which is no known type"),
+    ({A: t(0, 8, "I64", (1,))}, "is i64: only"),
+    ({A: [0, 8]}, "no dtype, shape or data_offsets"),
+    ({A: t(0, 8, shape=(2,)), "__metadata__": [1]}, "__metadata__"),
+    (f'{{"{A}":{json.dumps(t(0, 4))},"{A}":{json.dumps(t(4, 8))}}}', "is there twice"),
+    (f'{{"{A}":{{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}}}', "is there twice"),
+    ("[1]", "it is no object"),
+    ("[" * 100000, "it is no JSON"),
+    ('{"a": NaN}', "NaN is no number of JSON"),
+    ('{"a": %s}' % ("9" * 10000), "it is no JSON"),
+    (b'{"\xff": 1}', "it is no JSON"),
+):
+    wrong("safetensors", tensors(header), words)
+wrong("safetensors", b"", "no safetensors file")
+wrong("safetensors", struct.pack("<Q", 2**63) + b"{}", "no safetensors file")
+
+def npy(shape=(2,), descr="<f4", data=b"\0" * 8, text=None):
+    text = (text or repr({"descr": descr, "fortran_order": False, "shape": shape})).encode() + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + data
+
+def archive(entries, how=zipfile.ZIP_STORED):
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(out, "w", how) as z:
+            for name, data in entries:
+                z.writestr(name, data)
+    return out.getvalue()
+
+whole = archive([(A + ".npy", npy())])
+for data, words in (
+    (archive([("a.txt", b"hello")]), "a.txt in it is no .npy"),
+    (archive([(A + ".npy", b"hello")]), "is no .npy"),
+    (archive([(A + ".npy", npy()), (A + ".npy", npy())]), "is there twice"),
+    (archive([(A + ".npy", npy((2**40,)))]), "not what its shape"),
+    (archive([(A + ".npy", npy((-2,)))]), "an axis of length -2"),
+    (archive([(A + ".npy", npy((True,) * 2))]), "no list of whole numbers"),
+    (archive([(A + ".npy", npy(descr="|O"))]), "elements of type '|O'"),
+    (archive([(A + ".npy", npy(descr=[("x", "<f4")]))]), "elements of type"),
+    (archive([(A + ".npy", npy(text="__import__('os').abort()"))]), "no dictionary"),
+    (archive([(A + ".npy", npy(text="(" * 9000))]), "no dictionary"),
+    (archive([(A + ".npy", npy(text="-" * 9000 + "1"))]), "no dictionary"),
+    (archive([(A + ".npy", npy(text="{}"))]), "without descr"),
+    (archive([(A + ".npy", npy(text=" " * 60000))]), "has a header of"),
+    (archive([(A + ".npy", npy((2**25,), data=bytes(2**27)))], zipfile.ZIP_DEFLATED), "more than 256 times as many"),
+    (archive([(A + ".npy", npy())], zipfile.ZIP_LZMA), "something else than deflate"),
+    (whole[:-9], "the archive is damaged"),
+    (whole.replace(b"\0" * 8 + b"PK", b"\0" * 7 + b"\1PK"), "the archive is damaged"),
+    (archive([("../up.npy", npy())]), "names are unknown"),
+):
+    wrong("npz", data, words)
+
+def file_of(make):
+    path = folder + "made.tmp"
+    with h5py.File(path, "w") as f:
+        make(f, f.create_group("params"))
+    with open(path, "rb") as f:
+        return f.read()
+
+ones = np.ones(1000, np.float32)
+for make, words in (
+    (lambda f, g: g.create_dataset(A, shape=(2**40,), dtype="f4"), "stores 0 bytes"),
+    (lambda f, g: g.create_dataset(A, shape=(2**40,), dtype="f4", chunks=(2**10,)), "more than 256 times"),
+    (lambda f, g: g.create_dataset(A, data=ones, compression="lzf"), "filters other than"),
+    (lambda f, g: g.create_dataset(A, data=ones, scaleoffset=3), "filters other than"),
+    (lambda f, g: g.__setitem__(A, h5py.SoftLink("/params")), "a link to somewhere else"),
+    (lambda f, g: g.__setitem__(A, h5py.ExternalLink("other.h5", "/params")), "a link to somewhere else"),
+    (lambda f, g: g.__setitem__("again", g), "groups within each other"),
+    (lambda f, g: g.create_dataset(A, data="text"), "elements of type object"),
+    (lambda f, g: g.create_dataset(A, data=h5py.Empty("f4")), A),
+):
+    wrong("h5", file_of(make), words)
+np.savez(folder + "good.npz", **{A: np.ones(4, ">f4")})
+np.savez(folder + "names.npz", **{"/params/x": ones})
+with open(folder + "hole.safetensors", "wb") as f:
+    f.write(tensors({A: t(4, 8)}))
+print(f"{made} files that are wrong were refused by a sentence each")
+sys.exit(bad)
+PY
+rm -f "$dir/made.tmp"
+refuses "leaves a hole before it" "$dir/hole.safetensors" "$dir/no.h5"
+
+# A name that would lie outside of the group.
+if "$python" examples/convert.py --keep-unknown "$dir/names.npz" "$dir/no.h5" 2>"$dir/err"; then fail "/params/x is a name"; fi
+grep -q "none that a file can hold" "$dir/err" || fail "names.npz: $(cat "$dir/err")"
+
+# ---- What is written ----
+cp "$dir/good.npz" "$dir/input.npz"
+"$python" examples/convert.py "$dir/input.npz" "$dir/w.h5" >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
+ln "$dir/w.h5" "$dir/w.npz" && refuses "is the same file" "$dir/w.h5" "$dir/w.npz"
+mkdir "$dir/folder.npz" && refuses "folder.npz" "$dir/w.h5" "$dir/folder.npz"
+if [ -w /dev/full ]; then
+    rm -f "$dir/no.npz"
+    "$python" examples/convert.py "$dir/w.h5" "$dir/no.npz" >/dev/full 2>"$dir/err"
+    status=$?
+    [ $status = 1 ] && [ "$(wc -l <"$dir/err")" = 1 ] || fail "stdout that is full: status $status, $(cat "$dir/err")"
+    [ ! -e "$dir/no.npz" ] || fail "stdout that is full: a file was written"
+fi
+# A disk that is full: a file may have 512 bytes.
+status=$(
+    ulimit -f 1
+    trap '' XFSZ
+    "$python" examples/convert.py "$dir/good.npz" "$dir/no.h5" >/dev/null 2>&1
+    echo $?
+)
+[ "$status" = 1 ] || fail "a disk that is full: status $status"
+if ls "$dir" | grep -q -e tmp -e '^no'; then fail "a file stays: $(ls "$dir")"; fi
+
+exit $failed
