@@ -263,6 +263,22 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
 
 /* ---- A step ---- */
 
+/* The update of gradients whose norm is finite. Of AdamW it is refused if a square is too large,
+ * since the element would hardly move for many thousands of steps. All ranks decide alike. */
+static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *made,
+                         pal_error *error)
+{
+    pal_error why;
+    const double most = o->clip > 0 && made->norm > o->clip ? o->clip : made->norm;
+    pal_status s = pal_optim_check_squares(o->optim, most, &why);
+    if (most > PAL_LARGE_GRADIENT) s = pal_dist_agree(o->dist, s, &why);
+    if (s != PAL_OK)
+        return pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
+                             why.message);
+    o->optim->known_finite = true; /* the norm says so */
+    return pal_dist_step(o->dist, o->optim, made->lr);
+}
+
 pal_status pal_train_step(const pal_train_opts *o, int64_t step, pal_step *out, pal_error *error)
 {
     pal_accord accord = {0};
@@ -279,9 +295,9 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
         out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
-        if (isfinite(out->loss) && isfinite(out->norm))
-            s = pal_dist_step(o->dist, o->optim, out->lr);
-        else {
+        if (isfinite(out->loss) && isfinite(out->norm)) {
+            s = update(o, step, out, error);
+        } else {
             pal_params_zero_grad(o->params);
             *pal_tape_rng(o->tape) = rng;
             if (o->batches) s = pal_batches_seek(o->batches, position, error);

@@ -7,6 +7,7 @@
 
 #include "layers/kernels/lane.k.h"
 #include "layers/rules/kernels/rules.k.h"
+#include "tensor/kernels/range.k.h"
 
 /* to [C][padded] = factor times x from token t on, zeros for what is no token and no channel. */
 static inline void read_rows(const pal_rule_shape *s, int64_t rows, const pal_rows *x, int64_t t,
@@ -54,7 +55,9 @@ static inline R row_dot(const R *a, const R *b, int64_t n)
 /* 1 / |x| of a row of n channels. */
 static inline R unit_length(const R *x, int64_t n)
 {
-    return (R)(1 / sqrt((double)row_dot(x, x, n) + PAL_NORM_EPS));
+    const double square = (double)row_dot(x, x, n), plain = 1 / sqrt(square + PAL_NORM_EPS);
+    if (square <= pick(FLT_MAX, DBL_MAX)) return (R)plain;
+    return (R)rescaled_root(n, x, 0, 1, PAL_NORM_EPS, plain);
 }
 
 /* Makes rows of x unit length, times scale; norm[r] is 1 / |x_r| of what it was. */
@@ -90,7 +93,9 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
         R factor = scale, along = 0;
         if (s->normalize) {
             factor *= norm[r];
-            along = row_dot(y, d, s->Kp) / (scale * scale);
+            const R square = scale * scale;
+            along = row_dot(y, d, s->Kp);
+            along = is_normal((double)square) ? along / square : along / scale / scale;
             for (int64_t c = 0; c < s->Kp; c += VL)
                 store(d + c, vfma(load(y + c), splat(-along), load(d + c)) * factor);
         } else if (factor != 1) {
