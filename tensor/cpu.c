@@ -9,6 +9,7 @@
 #include "tensor/internal.h"
 #include "tensor/kernels.h"
 #include <omp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +107,30 @@ static _Atomic int64_t least_work = 100000;
 
 void pal_team_from(int64_t work) { atomic_store(&least_work, work); }
 
+/*
+ * A child of fork has only the thread that forked, but libgomp there still believes in the parent's
+ * team, and waits for it for ever. So a child of a process that had a team works on one thread.
+ */
+static _Atomic bool had_team, orphaned;
+
+static void in_child(void) { atomic_store(&orphaned, true); }
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+    atomic_store(&had_team, true);
+}
+
 int pal_team(int64_t work)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
-    return work < least || omp_in_parallel() ? 1 : pal_threads();
+    if (work < least || omp_in_parallel() || atomic_load_explicit(&orphaned, memory_order_relaxed))
+        return 1;
+    const int team = pal_threads();
+    if (team > 1 && !atomic_load_explicit(&had_team, memory_order_relaxed))
+        pthread_once(&once, watch_forks);
+    return team;
 }
 
 /*

@@ -30,6 +30,7 @@ part "base kernels are base" "$MAKE" B="$B" check-isa
 part "clang" "$MAKE" B="$B" check-clang
 part "address and undefined-behaviour sanitizers" \
     "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
+part "thread sanitizer" "$MAKE" B="$B" check-tsan
 part "a little of every study" "$MAKE" B="$B" check-studies
 part "format" "$MAKE" format-check
 part "bare Debian roots" sh tests/check_roots.sh

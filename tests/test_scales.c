@@ -90,18 +90,18 @@ static const struct function {
     int degree;
     int lowest; /* exponent of s below which eps decides; 0: none */
 } functions[] = {
-    {"rms_norm", f_rms, 0},
-    {"l2_norm", f_l2, 0},
-    {"layer_norm", f_layer, 0},
+    {"rms_norm", f_rms, 0, 0},
+    {"l2_norm", f_l2, 0, 0},
+    {"layer_norm", f_layer, 0, 0},
     {"gated_rms_norm without a gate", f_gated_none, 0, -400},
     {"gated_rms_norm", f_gated_after, 0, -400},
     {"gated_rms_norm, gate first", f_gated_before, 0, -400},
-    {"norm of rows", f_norm_rows, 1},
-    {"norm of columns", f_norm_columns, 1},
-    {"norm of all", f_norm_all, 1},
-    {"mean", f_mean, 1},
-    {"div", f_quotient, 0},
-    {"mul", f_mul, 1},
+    {"norm of rows", f_norm_rows, 1, 0},
+    {"norm of columns", f_norm_columns, 1, 0},
+    {"norm of all", f_norm_all, 1, 0},
+    {"mean", f_mean, 1, 0},
+    {"div", f_quotient, 0, 0},
+    {"mul", f_mul, 1, 0},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 

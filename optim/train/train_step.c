@@ -219,14 +219,12 @@ static pal_error search(const pal_train_opts *o, int64_t step)
     pal_error found = {0}, ignored;
     pal_step again = {0};
     pal_accord accord = {0};
-    void *user;
-    pal_error_fn *handler = pal_error_handler(&user);
     bool before = o->tape->check_numerics;
-    pal_set_error_handler(hear, &found);
+    const pal_listener listener = pal_listen((pal_listener){hear, &found});
     o->tape->check_numerics = true;
     pal_status s = gradients(o, step, &again, &accord, &ignored);
     o->tape->check_numerics = before;
-    pal_set_error_handler(handler, user);
+    pal_listen(listener);
     if (found.status == PAL_OK && s != PAL_OK) found = ignored;
     return found;
 }
