@@ -79,7 +79,8 @@ LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples/*.c examples/*/*.c tests/*.c tests/support/*.c bench/*.c bench/*/*.c))))
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
-.PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample bench examples demo half-hour mixers figure-demo \
+.PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample \
+        check-tsan races bench examples demo half-hour mixers figure-demo \
         figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -199,6 +200,15 @@ sample: $(filter-out %.sh,$(SAMPLE)) $(addprefix $(B)/examples/,train_lm generat
 	$(Q)B='$(B)' sh tests/run.sh $(SAMPLE)
 check-sample: ## a sample of the tests under both sanitizers, in build/san
 	+$(Q)$(MAKE) B=$(B)/san SAN=address,undefined OPT=-O1 sample
+
+# Threads of ours beside each other: batches drawn ahead, a tape for each thread, ranks. libgomp is not built for this
+# sanitizer, which would not see its barriers: hence one OpenMP thread.
+RACES_OF := batches_ahead threads
+RACES    := $(filter $(RACES_OF:%=$(B)/tests/test_%),$(TESTS)) $(filter tests/test_dist_ranks.sh tests/test_dist_train.sh,$(SCRIPTS))
+races: $(filter-out %.sh,$(RACES)) $(RANKED)
+	$(Q)B='$(B)' OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp sh tests/run.sh $(RACES)
+check-tsan: ## threads and ranks under the thread sanitizer, in build/tsan
+	+$(Q)$(MAKE) B=$(B)/tsan SAN=thread OPT=-O1 races
 
 check-asan: ## the same under the address sanitizer, in build/asan
 	+$(Q)$(MAKE) B=$(B)/asan SAN=address OPT=-O1 check

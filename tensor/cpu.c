@@ -132,10 +132,30 @@ static int with_stacks(int threads)
     return made = n;
 }
 
+/*
+ * A child of fork has only the thread that forked, but libgomp there still believes in the parent's
+ * team, and waits for it for ever. So a child of a process that had a team works on one thread.
+ */
+static _Atomic bool had_team, orphaned;
+
+static void in_child(void) { atomic_store(&orphaned, true); }
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+    atomic_store(&had_team, true);
+}
+
 int pal_team(int64_t work)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
-    return work < least || omp_in_parallel() ? 1 : with_stacks(pal_threads());
+    if (work < least || omp_in_parallel() || atomic_load_explicit(&orphaned, memory_order_relaxed))
+        return 1;
+    const int threads = pal_threads();
+    if (threads > 1 && !atomic_load_explicit(&had_team, memory_order_relaxed))
+        pthread_once(&once, watch_forks);
+    return with_stacks(threads);
 }
 
 /*

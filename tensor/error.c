@@ -2,36 +2,49 @@
 #include "tensor/internal.h"
 #include "tensor/number.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The program sets these, and they are read when something fails. The only other global state of
- * the library is the allocator (arena.c) and the choice of kernels (cpu.c). */
-static pal_error_fn *handler;
-static void *handler_user;
-static pal_exit_fn *end_process;
+ * the library is the allocator (arena.c) and the choice of kernels (cpu.c). The lock keeps function
+ * and user together: a thread may set them while another fails. */
+static pal_listener handler;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local pal_listener own; /* comes first where it is set */
+static _Atomic(pal_exit_fn *) end_process;
 
 void pal_set_error_handler(pal_error_fn *fn, void *user)
 {
-    handler = fn;
-    handler_user = user;
+    pthread_mutex_lock(&lock);
+    handler = (pal_listener){fn, user};
+    pthread_mutex_unlock(&lock);
 }
 
-pal_error_fn *pal_error_handler(void **user)
+pal_listener pal_listen(pal_listener listener)
 {
-    *user = handler_user;
-    return handler;
+    const pal_listener before = own;
+    own = listener;
+    return before;
 }
 
-void pal_set_exit(pal_exit_fn *fn) { end_process = fn; }
+void pal_set_exit(pal_exit_fn *fn) { atomic_store(&end_process, fn); }
 
 void pal_raise(const pal_error *error)
 {
-    if (handler) {
-        handler(error, handler_user);
+    pal_listener to = own;
+    if (!to.fn) {
+        pthread_mutex_lock(&lock);
+        to = handler;
+        pthread_mutex_unlock(&lock);
+    }
+    if (to.fn) {
+        to.fn(error, to.user);
         return;
     }
-    if (end_process) end_process(error->message);
+    pal_exit_fn *const end = atomic_load(&end_process);
+    if (end) end(error->message);
     fprintf(stderr, "palimpsest: %s\n", error->message);
     exit(EXIT_FAILURE);
 }

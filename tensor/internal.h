@@ -11,8 +11,13 @@
 /* Appends to the message of *error (which may be NULL) as much as there is room for. */
 void pal_error_add(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
 
-/* The current handler (NULL: the default). A caller can replace it for a while and restore it. */
-pal_error_fn *pal_error_handler(void **user);
+/* For a while this thread's errors go to a listener of its own instead of the process's handler.
+ * Returns the one before, which the caller sets again; fn NULL: none. */
+typedef struct pal_listener {
+    pal_error_fn *fn;
+    void *user;
+} pal_listener;
+pal_listener pal_listen(pal_listener listener);
 
 /* The default handler calls this function instead of ending only this process. The function does
  * not return. NULL: none is set. */

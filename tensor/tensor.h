@@ -66,7 +66,7 @@ typedef void pal_error_fn(const pal_error *error, void *user);
  * Replaces the error handler of the process. The default (fn = NULL) prints the message and exits
  * with status 1. If a handler returns, the tape of the failed operation becomes sticky: until
  * pal_tape_reset its operations do nothing and return a poison tensor. The handler is called only
- * on the thread that called the library.
+ * on the thread that called the library, and may be replaced while other threads work.
  */
 PAL_API void pal_set_error_handler(pal_error_fn *fn, void *user);
 
@@ -100,7 +100,7 @@ PAL_API void pal_set_allocator(pal_alloc_fn *fn, void *user);
 /* ---- Threads and processor ---- */
 
 /* Sets the number of OpenMP threads from now on. Results do not depend on it. n < 1 restores the
- * default. */
+ * default. Call it while no other thread is in the library. */
 PAL_API void pal_set_threads(int n);
 /* The number of threads in use. */
 PAL_API int pal_threads(void);

@@ -11,6 +11,7 @@
 #include "autograd/ops/reduce.h"
 
 #include "autograd/ops/map.h"
+#include "tensor/squares.h"
 
 #include <string.h>
 
@@ -164,7 +165,7 @@ static void store(const pal_call *call, int64_t i, const pal_partial *p)
         ((int64_t *)y->data)[i] = p->integer;
     else
         pal_element_set(y->dtype, y->data, i,
-                        op->finish ? op->finish(p->real, pal_reduce_length(call)) : p->real);
+                        op->finish ? op->finish(p, pal_reduce_length(call)) : p->real);
     if (call->nsaved) ((int64_t *)call->saved[0].data)[i] = p->at;
 }
 
@@ -204,12 +205,16 @@ static void across(const pal_call *call, const division *d)
     pal_widen *kernel = *(pal_widen *const *)(const void *)(table + op->across);
     int64_t tiles = above(d->inner, COLUMNS), items = d->outer * d->groups * tiles;
     const double *sum = call->scratch;
+    division whole = *d; /* a result at a time */
+    whole.groups = 1;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < items; i++) sum_rows(call, d, kernel, i, tiles);
     for (int64_t i = 0; i < d->results; i++) {
         const double *group = sum + i / d->inner * d->groups * d->inner + i % d->inner;
         pal_partial p = {0};
         for (int64_t k = 0; k < d->groups; k++) p.real += group[k * d->inner];
+        if (op->squares && call->in[0]->dtype == PAL_F64 && !pal_squares_fit(p.real))
+            reduce_group(call, &whole, i, 0, &p);
         store(call, i, &p);
     }
 }

@@ -14,10 +14,11 @@ typedef struct pal_reduce_opts {
 } pal_reduce_opts;
 
 /* Reals are reduced in double, integers in int64_t. `at` is the index of an extreme; -1:
- * none yet. */
+ * none yet. `exponent` is that of a sum of squares (tensor/squares.h). */
 typedef struct pal_partial {
     double real;
     int64_t integer, at;
+    int exponent;
 } pal_partial;
 
 /* n contiguous elements. The first has index `first` along the reduced axis. */
@@ -38,13 +39,14 @@ typedef struct pal_reduce_op {
     void (*add)(pal_partial *p, const pal_reduce_elements *elements);
     void (*merge)(pal_partial *p, const pal_partial *q);
     /* The result for n elements; NULL: it is p->real. */
-    double (*finish)(double real, int64_t n);
+    double (*finish)(const pal_partial *p, int64_t n);
     /*
      * For plain sums of elements or squares: the kernel that adds to n doubles. With it the loop
      * can sum an axis that is not the innermost, with vectors along the inner axis. It is an offset
      * in pal_kernels; 0: none.
      */
     size_t across;
+    bool squares; /* sums of f64 that do not fit (pal_squares_fit) are added again by `add` */
 } pal_reduce_op;
 
 /* infer and forward of such an operation. infer also asks for scratch for backward, with room for a

@@ -49,7 +49,7 @@ pal_tensor pal_sum(pal_tensor x, int axis, bool keep)
 
 /* ---- mean ---- */
 
-static double divide(double sum, int64_t n) { return sum / (double)n; }
+static double divide(const pal_partial *p, int64_t n) { return p->real / (double)n; }
 
 static void mean_backward(const pal_call *call)
 {

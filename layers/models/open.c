@@ -63,13 +63,11 @@ static void keep_first(const pal_error *error, void *user)
     if (first->status == PAL_OK) *first = *error;
 }
 
-/* Makes the model without values. Errors go to the handler, which keeps them for *error. */
+/* Makes the model without values. The first error of this thread is kept for *error. */
 static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_error *error)
 {
-    void *user;
     pal_error first = {PAL_OK, ""};
-    pal_error_fn *const handler = pal_error_handler(&user);
-    pal_set_error_handler(keep_first, &first);
+    const pal_listener before = pal_listen((pal_listener){keep_first, &first});
     f->params = pal_params_new();
     if (f->params) {
         /* Somewhat more, so that a parameter that is missing is named. */
@@ -77,7 +75,7 @@ static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_erro
         f->lm = pal_lm_new(f->params, o, NULL);
         pal_params_limit(f->params, INT64_MAX);
     }
-    pal_set_error_handler(handler, user);
+    pal_listen(before);
     if (f->lm) return PAL_OK;
     return pal_error_set(error, first.status, "its configuration: %s", first.message);
 }

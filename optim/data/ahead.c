@@ -8,6 +8,7 @@
 #include "optim/data/batches.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 static void *draw_ahead(void *user)
 {
@@ -42,6 +43,7 @@ bool pal_ahead_start(pal_batches *b)
     pthread_cond_init(&a->change, NULL);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    a->process = getpid();
     a->running = pthread_create(&a->thread, NULL, draw_ahead, b) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return a->running;
@@ -50,7 +52,7 @@ bool pal_ahead_start(pal_batches *b)
 void pal_ahead_stop(pal_batches *b)
 {
     pal_ahead *a = &b->ahead;
-    if (!a->running) return;
+    if (!a->running || a->process != getpid()) return;
     pthread_mutex_lock(&a->lock);
     a->stop = true;
     pthread_cond_broadcast(&a->change);

@@ -2,6 +2,7 @@
 #include "optim/data/batches.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static pal_status check(const pal_batches_opts *o, pal_error *error)
 {
@@ -174,6 +175,10 @@ pal_status pal_batches_next(pal_batches *b, pal_tape *tape, pal_batch *out, pal_
 {
     pal_slot *slot = b->slot;
     *out = (pal_batch){0};
+    if (b->ahead.running && b->ahead.process != getpid())
+        return pal_error_set(error, PAL_EVALUE,
+                             "batches: this process is a child by fork, and the thread that reads "
+                             "ahead stayed in its parent; make batches of its own");
     if (b->ahead.running)
         slot = pal_ahead_wait(b);
     else
@@ -198,7 +203,7 @@ pal_status pal_batches_seek(pal_batches *b, pal_position position, pal_error *er
         return pal_error_set(error, PAL_EVALUE, "batches: there is no position %lld of epoch %lld",
                              (long long)position.index, (long long)position.epoch);
     b->at = position;
-    if (b->ahead.running) pal_ahead_restart(b);
+    if (b->ahead.running && b->ahead.process == getpid()) pal_ahead_restart(b);
     return PAL_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "tensor/internal.h"
 
 #include <pthread.h>
+#include <sys/types.h>
 
 /* A batch that is not on a tape yet. */
 typedef struct pal_slot {
@@ -29,9 +30,10 @@ typedef struct pal_ahead {
     pal_position at;  /* position of the next batch to be drawn */
     int first, count; /* index of the first full slot; number of full slots */
     bool running, stop;
-    bool drawing; /* a slot is being filled, without holding the lock */
-    bool pause;   /* a seek waits for the slot that is being filled for the old position */
-    bool waiting; /* the last slot was an error or the end; the thread waits for a seek */
+    pid_t process; /* that the thread belongs to: a child of fork does not have it */
+    bool drawing;  /* a slot is being filled, without holding the lock */
+    bool pause;    /* a seek waits for the slot that is being filled for the old position */
+    bool waiting;  /* the last slot was an error or the end; the thread waits for a seek */
 } pal_ahead;
 
 struct pal_batches {

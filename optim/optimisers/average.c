@@ -136,6 +136,11 @@ pal_status pal_average_swap(pal_average *s)
     return PAL_OK;
 }
 
+pal_status pal_average_finite(const pal_average *s, pal_error *error)
+{
+    return pal_state_finite(&s->state, "the average", error);
+}
+
 int64_t pal_average_updates(const pal_average *s) { return s->updates; }
 
 /* ---- Files ---- */

@@ -15,13 +15,14 @@ void pal_scale_gradients(pal_params *params, double factor)
     }
 }
 
-double pal_gradient_squares(const pal_params *params, const pal_setting *setting)
+pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *setting)
 {
-    double sum = 0;
+    pal_squares sum = {0};
     for (pal_extent extent = {0}; pal_extent_next(params, setting, &extent);) {
         pal_block b = pal_params_block_as_is(params, extent.block);
         if (!b.grad) continue;
-        sum += pal_sum_square(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset));
+        pal_squares_add(&sum, pal_sum_square(b.dtype, extent.count,
+                                             pal_element(b.dtype, b.grad, extent.offset)));
     }
     return sum;
 }
@@ -36,5 +37,5 @@ double pal_clip_to(pal_params *params, double norm, double max_norm)
 
 double pal_clip_grad_norm(pal_params *params, double max_norm)
 {
-    return pal_clip_to(params, sqrt(pal_gradient_squares(params, NULL)), max_norm);
+    return pal_clip_to(params, pal_squares_root(pal_gradient_squares(params, NULL)), max_norm);
 }

@@ -4,6 +4,9 @@
 #include "optim/optimisers/internal.h"
 #include "tensor/kernels.h"
 
+#include <float.h>
+#include <math.h>
+
 static bool joined(const pal_params *params, const pal_setting *setting, int i, int j)
 {
     if (!setting) return true;
@@ -55,26 +58,32 @@ void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const vo
 
 /* Squares are summed in double, piece by piece, and the pieces are added in order; BATCH pieces at
  * a time, so that a fixed array is enough. */
-double pal_sum_square(pal_dtype dtype, int64_t count, void *memory)
+pal_squares pal_sum_square(pal_dtype dtype, int64_t count, void *memory)
 {
     enum { BATCH = 256 };
-    const pal_kernels *k = pal_kernels_for(dtype);
     int64_t pieces = pal_pieces(count);
     int team = pal_team(count);
-    double sum = 0, part[BATCH];
+    pal_squares sum = {0}, part[BATCH];
     for (int64_t first = 0; first < pieces; first += BATCH) {
         int64_t n = pieces - first < BATCH ? pieces - first : BATCH;
 #pragma omp parallel for num_threads(team) if (team > 1)
         for (int64_t i = 0; i < n; i++)
-            part[i] = k->sum_square(pal_piece_size(count, first + i),
-                                    pal_element(dtype, memory, (first + i) * PAL_PIECE));
-        for (int64_t i = 0; i < n; i++) sum += part[i];
+            part[i] = pal_squares_of(dtype, pal_piece_size(count, first + i),
+                                     pal_element(dtype, memory, (first + i) * PAL_PIECE));
+        for (int64_t i = 0; i < n; i++) pal_squares_add(&sum, part[i]);
     }
     return sum;
 }
 
+/* A factor that is not a normal float goes in two steps, each of which is one: large numbers times
+ * a tiny factor are in range. */
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor)
 {
+    const double step = fabs(factor) < FLT_MIN ? 0x1p-100 : 0x1p100, size = fabs(factor);
+    if (dtype == PAL_F32 && factor != 0 && isfinite(factor) && (size < FLT_MIN || size > FLT_MAX)) {
+        pal_scale(PAL_F32, count, memory, step);
+        factor /= step;
+    }
     const pal_kernels *k = pal_kernels_for(dtype);
     const double scale_shift[2] = {factor, 0};
     int team = pal_team(count);
@@ -83,4 +92,15 @@ void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor)
         void *x = pal_element(dtype, memory, i * PAL_PIECE);
         k->affine(pal_piece_size(count, i), x, scale_shift, x);
     }
+}
+
+bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory)
+{
+    return isfinite(pal_sum_square(dtype, count, memory).sum);
+}
+
+double pal_largest(pal_dtype dtype, int64_t count, const void *memory)
+{
+    const pal_kernels *k = pal_kernels_for(dtype);
+    return fmax(k->max(count, memory), -k->min(count, memory));
 }

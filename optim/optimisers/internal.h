@@ -13,6 +13,7 @@
 #include "optim/optimisers/kernels.h"
 #include "optim/optim.h"
 #include "tensor/keys.h"
+#include "tensor/squares.h"
 
 /* ---- Extents of memory (extent.c) ---- */
 
@@ -55,14 +56,18 @@ static inline void *pal_element(pal_dtype dtype, void *memory, int64_t i)
 /* These run over `count` elements of contiguous memory, piece by piece. */
 void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
                     void *g, void *x, void *m, void *v);
-double pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
+pal_squares pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
+/* Whether all numbers are finite. */
+bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory);
+/* The largest absolute value; what it is with a NaN is not said. */
+double pal_largest(pal_dtype dtype, int64_t count, const void *memory);
 
 /* The first multiplies all gradients by a factor. The second is the sum of the squares of the
  * gradients, of all or of those in extents. The third is pal_clip_grad_norm for a norm that is
  * known (clip.c). */
 void pal_scale_gradients(pal_params *params, double factor);
-double pal_gradient_squares(const pal_params *params, const pal_setting *setting);
+pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *setting);
 double pal_clip_to(pal_params *params, double norm, double max_norm);
 /* The name of the first parameter with a number that is not finite; NULL: there is none
  * (train_step.c). */
@@ -98,6 +103,8 @@ void pal_state_free(pal_state *state);
 void *pal_state_at(const pal_state *state, int i, int k);
 /* The rank that has moment k of parameter i; -1: there is none. */
 int pal_state_owner(const pal_state *state, int i, int k);
+/* PAL_ENUMERIC, with the name of the moment in *error, if a number of this rank is not finite. */
+pal_status pal_state_finite(const pal_state *state, const char *what, pal_error *error);
 /* PAL_EVALUE if parameters were created after the state. */
 pal_status pal_state_check(const pal_state *state, const char *op, pal_error *error);
 
@@ -124,6 +131,8 @@ pal_status pal_optim_load(pal_optim *optim, pal_h5 *file, const char *group, pal
                           pal_error *error);
 pal_status pal_average_load(pal_average *average, pal_h5 *file, const char *group, pal_undo *undo,
                             pal_error *error);
+/* As pal_state_finite. */
+pal_status pal_average_finite(const pal_average *average, pal_error *error);
 /* Puts the old values back (`back`), or frees them. It cannot fail. */
 void pal_undo_end(pal_undo *undo, bool back);
 
@@ -167,11 +176,20 @@ struct pal_optim {
     void *work;
     size_t work_size;
     int64_t steps;
+    bool known_finite; /* the caller has seen that all gradients are; the next step does not look */
     /* Called before the optimiser is freed, for the code that has divided its state; NULL: it is
      * not divided. */
     void (*on_free)(void *user);
     void *on_free_user;
 };
+
+/* PAL_ENUMERIC, with the parameter in *error, if a gradient that the optimiser would use is not
+ * finite. */
+pal_status pal_optim_check_gradients(const pal_optim *optim, pal_error *error);
+/* PAL_ENUMERIC, with the parameter in *error, if the square of a gradient is too large for the
+ * moment that sums squares. `most` is at least every gradient's absolute value. */
+#define PAL_LARGE_GRADIENT 0x1p63 /* its square is half of the largest f32 */
+pal_status pal_optim_check_squares(const pal_optim *optim, double most, pal_error *error);
 
 /* Keeps only the moments of the parameters that this rank owns; `owner` has a rank for each
  * parameter. It must come before the first step. After PAL_EVALUE or PAL_ENOMEM nothing has

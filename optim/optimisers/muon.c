@@ -128,7 +128,7 @@ static void update(const pal_optim *optim, const pal_extent *extent, double lr)
                                 .decay = lr * extent->decay};
     pal_update_all(of.dtype, extent->count, k->muon_direction, &numbers, g, NULL,
                    pal_state_at(&optim->state, extent->first, 0), w.x);
-    double norm = sqrt(pal_sum_square(of.dtype, extent->count, w.x));
+    double norm = pal_squares_root(pal_sum_square(of.dtype, extent->count, w.x));
     pal_scale(of.dtype, extent->count, w.x, 1 / (norm < least_norm ? least_norm : norm));
     for (int i = 0; i < ITERATIONS; i++) iterate(&w);
     pal_update_all(of.dtype, extent->count, k->muon_move, &numbers, w.x, x.data, NULL, NULL);

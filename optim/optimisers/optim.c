@@ -176,6 +176,53 @@ void pal_update_extent(const pal_optim *o, const pal_extent *extent, pal_update 
         pal_state_at(&o->state, extent->first, 1));
 }
 
+typedef bool bad_fn(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *gradient);
+
+static bool not_finite(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *g)
+{
+    (void)o, (void)i;
+    return !pal_all_finite(dtype, count, g);
+}
+
+static bool too_large(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *g)
+{
+    return o->setting[i].moments == PAL_MOMENTS && dtype == PAL_F32 &&
+           pal_largest(dtype, count, g) > PAL_LARGE_GRADIENT;
+}
+
+/* The name of the first parameter that the optimiser changes and that has a bad gradient, or
+ * NULL. */
+static const char *first(const pal_optim *o, bad_fn *bad)
+{
+    for (int i = 0; i < o->count; i++) {
+        const pal_span span = pal_params_span(o->params, i);
+        const pal_block b = pal_params_block_as_is(o->params, span.block);
+        if (!b.grad || pal_params_frozen(o->params, i) || o->setting[i].elsewhere) continue;
+        if (bad(o, i, b.dtype, span.count, pal_element(b.dtype, b.grad, span.offset)))
+            return pal_params_name(o->params, i);
+    }
+    return NULL;
+}
+
+pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
+{
+    if (isfinite(pal_gradient_squares(o->params, o->setting).sum)) return PAL_OK;
+    return pal_error_set(error, PAL_ENUMERIC,
+                         "optim_step: the gradient of parameter %s holds a number that is not "
+                         "finite; nothing has changed",
+                         first(o, not_finite));
+}
+
+pal_status pal_optim_check_squares(const pal_optim *o, double most, pal_error *error)
+{
+    const char *name = most > PAL_LARGE_GRADIENT ? first(o, too_large) : NULL;
+    if (!name) return PAL_OK;
+    return pal_error_set(error, PAL_ENUMERIC,
+                         "the gradient of parameter %s is larger than %.3g, and %s cannot keep its "
+                         "square in f32",
+                         name, PAL_LARGE_GRADIENT, o->kind->name);
+}
+
 pal_status pal_optim_step(pal_optim *o, double lr)
 {
     pal_error error;
@@ -186,6 +233,9 @@ pal_status pal_optim_step(pal_optim *o, double lr)
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
     if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
         return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
+    if (!o->known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
+        return pal_fail_nowhere(error.status, "%s", error.message);
+    o->known_finite = false;
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
         o->kind->update(o, &extent, lr * extent.rate);

@@ -5,6 +5,7 @@
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- Memory ---- */
@@ -110,6 +111,21 @@ pal_status pal_state_check(const pal_state *s, const char *op, pal_error *error)
     return pal_error_set(error, PAL_EVALUE,
                          "%s: it was made for %d parameters, and now there are %d", op, s->count,
                          now);
+}
+
+pal_status pal_state_finite(const pal_state *s, const char *what, pal_error *error)
+{
+    for (int k = 0; s->letters[k]; k++)
+        for (int i = 0; i < s->count; i++) {
+            void *memory = pal_state_at(s, i, k);
+            const pal_span span = pal_params_span(s->params, i);
+            const pal_dtype dtype = pal_params_block_as_is(s->params, span.block).dtype;
+            if (memory && !pal_all_finite(dtype, span.count, memory))
+                return pal_error_set(error, PAL_ENUMERIC,
+                                     "%s of parameter %s (%c) holds a number that is not finite",
+                                     what, pal_params_name(s->params, i), s->letters[k]);
+        }
+    return PAL_OK;
 }
 
 /* ---- Files ---- */
@@ -222,8 +238,14 @@ static pal_status get_moment(pal_state *s, const char *op, int i, int k, pal_h5 
     pal_status status = pal_state_path(s, op, group, k, pal_params_name(s->params, i), path, error);
     if (status == PAL_OK) status = pal_h5_info(file, path, &dtype, &shape, error);
     if (status != PAL_OK) return status;
-    if (dtype == have.dtype && pal_shape_equal(shape, pal_array_shape(&have)))
-        return have.data ? pal_h5_get(file, path, &have, error) : PAL_OK;
+    if (dtype == have.dtype && pal_shape_equal(shape, pal_array_shape(&have))) {
+        status = have.data ? pal_h5_get(file, path, &have, error) : PAL_OK;
+        if (status != PAL_OK || !have.data ||
+            pal_all_finite(dtype, pal_shape_count(shape), have.data))
+            return status;
+        return pal_error_set(error, PAL_ENUMERIC, "%s: %.400s holds a number that is not finite",
+                             op, path);
+    }
     pal_array found = pal_array_of(dtype, shape, NULL);
     return pal_error_set(error, PAL_EFORMAT, "%s: %.400s is %s where %s is wanted", op, path,
                          pal_array_describe(&found, a, sizeof a),

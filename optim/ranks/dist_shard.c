@@ -164,17 +164,36 @@ int pal_dist_owner(const pal_dist *d, int param)
 
 /* ---- A step ---- */
 
+/* The sum over ranks. One that is out of range is added again with exponents; all ranks see it. */
+static double root_of_all(pal_dist *d, pal_squares mine)
+{
+    double sum = pal_squares_value(mine), own[2] = {mine.sum, mine.exponent};
+    pal_dist_sum(d, 1, &sum);
+    if (pal_squares_fit(sum)) return sqrt(sum);
+    const double *all = pal_dist_gather(d, 2, own);
+    pal_squares total = {0};
+    for (int r = 0; r < d->size; r++, all += 2)
+        pal_squares_add(&total, (pal_squares){all[0], (int)all[1]});
+    return pal_squares_root(total);
+}
+
 double pal_dist_clip_grad_norm(pal_dist *d, pal_params *params, double max_norm)
 {
     if (!d || !pal_shard_owners(d, params)) return pal_clip_grad_norm(params, max_norm);
-    double sum = pal_gradient_squares(params, d->shard->mine);
-    pal_dist_sum(d, 1, &sum);
-    return pal_clip_to(params, sqrt(sum), max_norm);
+    return pal_clip_to(params, root_of_all(d, pal_gradient_squares(params, d->shard->mine)),
+                       max_norm);
 }
 
 pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
 {
-    pal_status status = pal_optim_step(optim, lr);
+    pal_error error;
+    pal_status status = PAL_OK;
+    if (pal_dist_shards(d, optim) && !optim->known_finite) { /* each rank sees only its own part */
+        status = pal_dist_agree(d, pal_optim_check_gradients(optim, &error), &error);
+        if (status != PAL_OK) return pal_fail_nowhere(status, "%s", error.message);
+        optim->known_finite = true;
+    }
+    status = pal_optim_step(optim, lr);
     if (status != PAL_OK || !pal_dist_shards(d, optim)) return status;
     const struct pal_shard *s = d->shard;
     for (int b = 0; b < s->blocks; b++) {

@@ -96,9 +96,12 @@ static pal_array rng_array(int64_t words[3]) { return pal_array_of(PAL_I64, PAL_
 static pal_status check_values(const pal_checkpoint *c, pal_error *error)
 {
     const char *bad = pal_bad_parameter(c->params);
-    if (!bad) return PAL_OK;
-    return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
-                         bad);
+    pal_status s = PAL_OK;
+    if (bad)
+        return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
+                             bad);
+    if (c->optim) s = pal_state_finite(&c->optim->state, "the optimiser's moment", error);
+    return s == PAL_OK && c->average ? pal_average_finite(c->average, error) : s;
 }
 
 static pal_status put_all(const pal_checkpoint *c, pal_h5 *file, pal_error *error)

@@ -219,14 +219,12 @@ static pal_error search(const pal_train_opts *o, int64_t step)
     pal_error found = {0}, ignored;
     pal_step again = {0};
     pal_accord accord = {0};
-    void *user;
-    pal_error_fn *handler = pal_error_handler(&user);
     bool before = o->tape->check_numerics;
-    pal_set_error_handler(hear, &found);
+    const pal_listener listener = pal_listen((pal_listener){hear, &found});
     o->tape->check_numerics = true;
     pal_status s = gradients(o, step, &again, &accord, &ignored);
     o->tape->check_numerics = before;
-    pal_set_error_handler(handler, user);
+    pal_listen(listener);
     if (found.status == PAL_OK && s != PAL_OK) found = ignored;
     return found;
 }
@@ -263,6 +261,22 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
 
 /* ---- A step ---- */
 
+/* The update of gradients whose norm is finite. Of AdamW it is refused if a square is too large,
+ * since the element would hardly move for many thousands of steps. All ranks decide alike. */
+static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *made,
+                         pal_error *error)
+{
+    pal_error why;
+    const double most = o->clip > 0 && made->norm > o->clip ? o->clip : made->norm;
+    pal_status s = pal_optim_check_squares(o->optim, most, &why);
+    if (most > PAL_LARGE_GRADIENT) s = pal_dist_agree(o->dist, s, &why);
+    if (s != PAL_OK)
+        return pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
+                             why.message);
+    o->optim->known_finite = true; /* the norm says so */
+    return pal_dist_step(o->dist, o->optim, made->lr);
+}
+
 pal_status pal_train_step(const pal_train_opts *o, int64_t step, pal_step *out, pal_error *error)
 {
     pal_accord accord = {0};
@@ -279,9 +293,9 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
         out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
-        if (isfinite(out->loss) && isfinite(out->norm))
-            s = pal_dist_step(o->dist, o->optim, out->lr);
-        else {
+        if (isfinite(out->loss) && isfinite(out->norm)) {
+            s = update(o, step, out, error);
+        } else {
             pal_params_zero_grad(o->params);
             *pal_tape_rng(o->tape) = rng;
             if (o->batches) s = pal_batches_seek(o->batches, position, error);

@@ -2,9 +2,11 @@
  * rows_norm.k.c - RMS norm, L2 norm and layer norm of one row, with their gradients.
  *
  * Sums and the numbers derived from them are in double (reduce.k.c). Only the final elements of a
- * row are rounded to its type.
+ * row are rounded to its type. Where squares or their reciprocals leave the range, range.k.h takes
+ * over.
  */
 #include "tensor/kernels/kernels.k.h"
+#include "tensor/kernels/range.k.h"
 #include <math.h>
 
 /* y = x factor weight; weight may be NULL. */
@@ -19,14 +21,14 @@ static void scaled(int64_t n, const void *x, const void *weight, double factor, 
 
 double K(rms_norm_row)(int64_t n, const void *x, const void *weight, double eps, void *y)
 {
-    double r = 1 / sqrt(K(dot)(n, x, x) / (double)n + eps);
+    double r = inverse_root(K(dot)(n, x, x), (double)n, eps, n, x, 0);
     scaled(n, x, weight, r, y);
     return r;
 }
 
 double K(l2_norm_row)(int64_t n, const void *x, const void *weight, double eps, void *y)
 {
-    double r = 1 / sqrt(K(dot)(n, x, x) + eps);
+    double r = inverse_root(K(dot)(n, x, x), 1, eps, n, x, 0);
     scaled(n, x, weight, r, y);
     return r;
 }
@@ -41,11 +43,16 @@ static double weighted_dot(int64_t n, const void *x, const void *weight, const v
     return hsum(s);
 }
 
-/* dx = r (weight dy - x r^2 c), c = the sum of x weight dy (l2) or its mean (rms). */
-static void d_scaled(int64_t n, const void *x, const void *weight, double r, double c,
+/* dx = r (weight dy - x r^2 c), c = the sum of x weight dy divided by count: 1 (l2) or n (rms). */
+static void d_scaled(int64_t n, const void *x, const void *weight, double r, double count,
                      const void *dy, void *dx)
 {
+    const double c = weighted_dot(n, x, weight, dy) / count;
     const R f = (R)r, slope = (R)(r * r * r * c);
+    if (!slope_fits(r, c, r * r * r * c)) {
+        rescaled_slope(n, x, weight, r, count, dy, dx);
+        return;
+    }
     for (int64_t i = 0; i < n; i += VL) {
         V g = ld(dy, i, n);
         if (weight) g *= ld(weight, i, n);
@@ -56,13 +63,13 @@ static void d_scaled(int64_t n, const void *x, const void *weight, double r, dou
 void K(d_rms_norm_row)(int64_t n, const void *x, const void *weight, double r, const void *dy,
                        void *dx)
 {
-    d_scaled(n, x, weight, r, weighted_dot(n, x, weight, dy) / (double)n, dy, dx);
+    d_scaled(n, x, weight, r, (double)n, dy, dx);
 }
 
 void K(d_l2_norm_row)(int64_t n, const void *x, const void *weight, double r, const void *dy,
                       void *dx)
 {
-    d_scaled(n, x, weight, r, weighted_dot(n, x, weight, dy), dy, dx);
+    d_scaled(n, x, weight, r, 1, dy, dx);
 }
 
 /* ---- Layer norm ---- */
@@ -92,11 +99,30 @@ static inline V centred(V x, double mean)
     return (x - high) - low;
 }
 
+/* The mean of numbers whose sum is out of range. */
+COLD double rescaled_mean(int64_t n, const void *x)
+{
+    double mean = 0;
+    for (int64_t i = 0; i < n; i++) mean += at(x, i) / (double)n;
+    return mean;
+}
+
+/* The mean of g (x - mean) r, where the sum of g (x - mean) is out of range. */
+COLD double rescaled_product(int64_t n, const void *x, const void *weight, const double stats[2],
+                             const void *dy)
+{
+    double p = 0;
+    for (int64_t i = 0; i < n; i++)
+        p += at(dy, i) * at_or_one(weight, i) * ((at(x, i) - stats[0]) * stats[1]);
+    return p / (double)n;
+}
+
 void K(layer_norm_row)(int64_t n, const void *x, const void *weight, const void *bias, double eps,
                        void *y, double stats[2])
 {
     double mean = K(sum)(n, x) / (double)n;
-    double r = 1 / sqrt(sum_centred(n, x, mean) / (double)n + eps);
+    if (!isfinite(mean)) mean = rescaled_mean(n, x);
+    double r = inverse_root(sum_centred(n, x, mean), (double)n, eps, n, x, mean);
     for (int64_t i = 0; i < n; i += VL) {
         V v = centred(ld(x, i, n), mean) * (R)r;
         if (weight) v *= ld(weight, i, n);
@@ -119,7 +145,9 @@ void K(d_layer_norm_row)(int64_t n, const void *x, const void *weight, const dou
         s += g;
         p += g * (ld_double(x, i, n) - mean);
     }
-    const R product = (R)(hsum(p) * r / (double)n), plain = (R)(hsum(s) / (double)n);
+    double product_of = hsum(p) * r / (double)n;
+    if (sizeof(R) == 8 && !fits(hsum(p))) product_of = rescaled_product(n, x, weight, stats, dy);
+    const R product = (R)product_of, plain = (R)(hsum(s) / (double)n);
     for (int64_t i = 0; i < n; i += VL) {
         V g = ld(dy, i, n);
         if (weight) g *= ld(weight, i, n);

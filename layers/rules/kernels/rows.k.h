@@ -7,6 +7,7 @@
 
 #include "layers/kernels/lane.k.h"
 #include "layers/rules/kernels/rules.k.h"
+#include "tensor/kernels/range.k.h"
 
 /* to [C][padded] = factor * x, for `rows` tokens from token t on. Elements without a token or
  * channel become zeros. */
@@ -55,7 +56,9 @@ static inline R row_dot(const R *a, const R *b, int64_t n)
 /* 1 / sqrt(sum x^2 + PAL_NORM_EPS) of a row of n channels. */
 static inline R unit_length(const R *x, int64_t n)
 {
-    return (R)(1 / sqrt((double)row_dot(x, x, n) + PAL_NORM_EPS));
+    const double square = (double)row_dot(x, x, n), plain = 1 / sqrt(square + PAL_NORM_EPS);
+    if (square <= pick(FLT_MAX, DBL_MAX)) return (R)plain;
+    return (R)rescaled_root(n, x, 0, 1, PAL_NORM_EPS, plain);
 }
 
 /* x_r becomes scale * x_r / |x_r| for all C rows, and norm[r] becomes 1 / |x_r|. */
@@ -94,7 +97,9 @@ static inline void put_keys(const pal_rule_shape *s, int64_t rows, const R *y, R
         R factor = scale, along = 0;
         if (s->normalize) {
             factor *= norm[r];
-            along = row_dot(y, d, s->Kp) / (scale * scale);
+            const R square = scale * scale;
+            along = row_dot(y, d, s->Kp);
+            along = is_normal((double)square) ? along / square : along / scale / scale;
             for (int64_t c = 0; c < s->Kp; c += VL)
                 store(d + c, vfma(load(y + c), splat(-along), load(d + c)) * factor);
         } else if (factor != 1) {

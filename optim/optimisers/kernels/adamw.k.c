@@ -19,8 +19,8 @@ void K(adamw)(int64_t n, const void *numbers, const void *g, void *x, void *m, v
     const V decay = splat((R)c->decay), l2 = splat((R)c->l2);
     for (int64_t i = 0; i < n; i += VL) {
         V xi = ld(x, i, n), gi = vfma(l2, xi, ld(g, i, n));
-        V mi = vfma(beta1, ld(m, i, n), one_beta1 * gi);
-        V vi = vfma(beta2, ld(v, i, n), one_beta2 * gi * gi);
+        V mi = finite(vfma(beta1, ld(m, i, n), one_beta1 * gi));
+        V vi = finite(vfma(beta2, ld(v, i, n), one_beta2 * gi * gi));
         V move = rate * mi / vfma(vsqrt(vi), correct, eps);
         st(m, i, n, mi);
         st(v, i, n, vi);

@@ -13,9 +13,9 @@ void K(muon_direction)(int64_t n, const void *numbers, const void *g, void *x, v
     const V momentum = splat((R)c->momentum);
     (void)x;
     for (int64_t i = 0; i < n; i += VL) {
-        V gi = ld(g, i, n), mi = vfma(momentum, ld(m, i, n), gi);
+        V gi = ld(g, i, n), mi = finite(vfma(momentum, ld(m, i, n), gi));
         st(m, i, n, mi);
-        st(v, i, n, c->nesterov ? vfma(momentum, mi, gi) : mi);
+        st(v, i, n, c->nesterov ? finite(vfma(momentum, mi, gi)) : mi);
     }
 }
 

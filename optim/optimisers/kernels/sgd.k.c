@@ -17,8 +17,8 @@ void K(sgd)(int64_t n, const void *numbers, const void *g, void *x, void *m, voi
     for (int64_t i = 0; i < n; i += VL) {
         V xi = ld(x, i, n), move = vfma(l2, xi, ld(g, i, n));
         if (m) {
-            V mi = vfma(momentum, ld(m, i, n), move);
-            move = c->nesterov ? vfma(momentum, mi, move) : mi;
+            V mi = finite(vfma(momentum, ld(m, i, n), move));
+            move = c->nesterov ? finite(vfma(momentum, mi, move)) : mi;
             st(m, i, n, mi);
         }
         st(x, i, n, xi - rate * move);
