@@ -112,6 +112,9 @@ static void prepare(run *r)
     if (o->model.vocab == 0) o->model.vocab = vocab;
     if (o->model.layers == 0) o->model.layers = pal_mixers_count(o->model.mixers);
     if (o->model.vocab < vocab) stop("--vocab is less than the vocabulary of the data");
+    /* What a file says of itself is compared with what it holds before memory is taken for it. */
+    if (r->from && pal_lm_compare(lm_options_model(o), path, &error) != PAL_OK)
+        stop_at_checkpoint(r, error.message);
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
