@@ -338,7 +338,7 @@ PAL_API void pal_set_file_check(pal_file_check_fn *fn, void *user);
  * every group and dataset, reads every attribute, and decodes what has filters. Data without
  * filters are not read, and checksums are not compared. It is for a process that may crash.
  * PAL_EFORMAT if the file or an object in it cannot be opened or listed, or if it has more than
- * 2^17 names. What is of no use to this library but does no harm is no error.
+ * 2^16 names. What is of no use to this library but does no harm is no error.
  */
 PAL_API PAL_CHECKED pal_status pal_h5_check(const char *path, pal_error *error);
 /* Adds an array, which may have any strides. PAL_EVALUE if the name is empty or already in use. */
@@ -389,7 +389,7 @@ PAL_API PAL_CHECKED pal_status pal_h5_get_number(pal_h5 *file, const char *objec
                                                  const char *attribute, double *value,
                                                  pal_error *error);
 /* Calls visit for every dataset below group, in the order of their names, which are given relative
- * to group. Stops when visit returns false. PAL_EFORMAT beyond 32 groups in groups or 2^17 names.
+ * to group. Stops when visit returns false. PAL_EFORMAT beyond 32 groups in groups or 2^16 names.
  */
 PAL_API PAL_CHECKED pal_status pal_h5_each(pal_h5 *file, const char *group,
                                            bool (*visit)(const char *name, void *user), void *user,

@@ -198,7 +198,7 @@ static pal_status begins_well(int fd, const char *path, pal_error *error)
 
 /* HDF5 takes a name. That of the descriptor means what was checked, whatever has got the path
  * since. */
-static hid_t open_descriptor(int fd, const char *path)
+static hid_t open_descriptor(int fd, const char *path, pal_error *error)
 {
     char name[32];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
@@ -208,6 +208,9 @@ static hid_t open_descriptor(int fd, const char *path)
     if (H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_cache(fapl, 0, 521, PAL_H5_CHUNK, 1) >= 0)
         id = H5Fopen(access(name, R_OK) == 0 ? name : path, H5F_ACC_RDONLY, fapl);
+    if (id < 0)
+        pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
+                      pal_h5_why().text);
     pal_h5_drop(fapl);
     return id;
 }
@@ -219,12 +222,8 @@ static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_erro
     if (status != PAL_OK) return status;
     pal_h5 *f = pal_h5_new(path, error);
     if (f == NULL) return PAL_ENOMEM;
-    f->id = open_descriptor(fd, path);
-    if (f->id < 0)
-        status = pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
-                               pal_h5_why().text);
-    else
-        status = check_format(f, error);
+    f->id = open_descriptor(fd, path, error);
+    status = f->id < 0 ? PAL_EFORMAT : check_format(f, error);
     if (status == PAL_OK)
         *file = f;
     else

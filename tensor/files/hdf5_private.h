@@ -102,7 +102,7 @@ pal_status pal_h5_verify(const pal_h5 *file, const char *name, const pal_h5_sums
 /* Limits of files that are read. */
 enum {
     PAL_H5_DEPTH = 32,       /* of groups in groups */
-    PAL_H5_LINKS = 1 << 17,  /* names that a walk meets */
+    PAL_H5_LINKS = 1 << 16,  /* names that a walk meets */
     PAL_H5_PATH = 1024,      /* bytes of a path, with the final NUL */
     PAL_H5_CHUNK = 32 << 20, /* bytes of a chunk */
     PAL_H5_TEXT = 1 << 20    /* bytes of a text attribute */
