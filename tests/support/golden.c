@@ -214,6 +214,6 @@ static herr_t expect_attribute(hid_t object, const char *name, const H5A_info_t 
 void golden_expect_attributes(golden *g, int n, const char *const *names)
 {
     visit v = {g, NULL, n, names};
-    if (H5Aiterate2(g->file->id, H5_INDEX_NAME, H5_ITER_INC, NULL, expect_attribute, &v) < 0)
+    if (H5Aiterate2(g->file->id, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, expect_attribute, &v) < 0)
         golden_fail(g, "the attributes cannot be listed");
 }
