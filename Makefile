@@ -150,6 +150,8 @@ define LINK
 endef
 $(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A)
 	$(call LINK)
+# The program that the others start before they open a file (examples/flags/checked.h).
+$(filter-out $(B)/examples/check,$(EXAMPLES)): | $(B)/examples/check
 $(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
 	$(call LINK)
 $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)

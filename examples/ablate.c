@@ -11,6 +11,7 @@
  * whoever made the runs, in whatever order, and however often that was stopped and gone on with.
  */
 #include "examples/ablate/ablate.h"
+#include "examples/flags/checked.h"
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "tensor/stream.h"
@@ -312,6 +313,7 @@ int main(int argc, char **argv)
     pal_share_processors(argv);
     static work w;
     pal_error error;
+    checked_files();
     flags_begin(&w.o.flags, sections, sizeof sections / sizeof *sections, &w.o);
     const struct argp_child children[] = {{&w.o.flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {actions,    parse, "STUDY\n--layers CHECKPOINT", doc, children,

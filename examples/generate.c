@@ -12,6 +12,7 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/checked.h"
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/data.h"
@@ -303,6 +304,7 @@ int main(int argc, char **argv)
     generator g = {.next = -1};
     read_options(&g.o, argc, argv);
     pal_set_threads((int)g.o.threads);
+    checked_files();
     build(&g);
     read_prompt(&g);
     g.tape = pal_tape_new();

@@ -7,6 +7,7 @@
  * What is observed comes from a source (look.h), becomes one record (observation.h), is measured
  * there, and is printed in four ways (report.h). docs/inspect.md explains the pictures.
  */
+#include "examples/flags/checked.h"
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/inspect/look.h"
@@ -260,6 +261,7 @@ int main(int argc, char **argv)
     observation ob = {.T = 0};
     read_options(&o, argc, argv);
     pal_set_threads((int)o.threads);
+    checked_files();
     observe(&ob, &o);
     if (o.at >= ob.T) stop("--at: there are not so many tokens");
     ob_measure(&ob, o.mode);

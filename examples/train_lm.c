@@ -11,6 +11,7 @@
  * not stopped.
  */
 #include <palimpsest.h>
+#include "examples/flags/checked.h"
 #include "examples/lm/data.h"
 #include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
@@ -170,6 +171,7 @@ static void continue_run(run *r)
     if (last) {
         r->from = o->resume_from ? o->resume_from : last;
         pal_run_path(path, sizeof path, o->out, r->from);
+        if (lm_data_check(ranks, path, &error) != PAL_OK) stop_at_checkpoint(r, &error);
         if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
             stop_at_checkpoint(r, &error);
         check_config(r, saved);
@@ -180,6 +182,7 @@ static void continue_run(run *r)
     if (lm_options_continue(o, config, &error) != PAL_OK) stop("%s", error.message);
     lm_options was;
     if (lm_options_read(&was, config, &error) != PAL_OK) stop("%s", error.message);
+    if (lm_data_check(ranks, o->data, &error) != PAL_OK) stop("--data: %s", error.message);
     if (strcmp(was.data, o->data) && !lm_data_is_store(o->data))
         stop("--data is another text than that of the run that is continued");
     if (r->from > o->steps)
@@ -209,6 +212,11 @@ static void prepare(run *r)
     if (o->model.vocab == 0) o->model.vocab = vocab;
     if (o->model.layers == 0) o->model.layers = pal_mixers_count(o->model.mixers);
     if (o->model.vocab < vocab) stop("--vocab is less than the vocabulary of the data");
+    /* What a file says of itself is compared with what it holds before memory is taken for it. */
+    char path[PAL_PATH];
+    if (!r->from) return;
+    pal_run_path(path, sizeof path, o->out, r->from);
+    if (pal_lm_compare(lm_options_model(o), path, &error) != PAL_OK) stop_at_checkpoint(r, &error);
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
@@ -232,6 +240,7 @@ static void load_weights(run *r)
     pal_lm_file from;
     char sum[LM_SUM];
     if (r->from || !*o->init) return;
+    if (lm_data_check(ranks, o->init, &error) != PAL_OK) stop("--init: %s", error.message);
     if (pal_lm_load(r->params, o->init, (pal_lm_open_opts){.last = o->init_last}, &from, &error) !=
         PAL_OK)
         stop("--init: %s", error.message);
@@ -431,6 +440,7 @@ int main(int argc, char **argv)
     const pal_dist_opts how = {
         .sequence_parallel = (int)r.o.sequence_parallel, .bucket = r.o.bucket, .shard = r.o.shard};
     if (pal_dist_start(&ranks, how, &error) != PAL_OK) stop("%s", error.message);
+    if (pal_dist_rank(ranks) == 0) checked_files(); /* the others wait for its verdict */
     prepare(&r);
     build(&r);
     introduce(&r);

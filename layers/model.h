@@ -170,11 +170,13 @@ typedef struct pal_lm_file {
  * missing, they follow from the parameters in the file. No random numbers are drawn. Memory holds
  * one copy of the parameters; gradients come with the first backward pass.
  *
- * Files are not trusted. The error is one sentence that names the file, and *file is then zeros,
- * for: a file of another kind, a line that is not valid, a parameter that is missing, not expected
- * or of another shape, a tokenizer that is damaged or has more tokens than the model. PAL_EIO,
- * PAL_EFORMAT, PAL_ENOMEM, PAL_EVALUE for an option that the model refuses. While the model is
- * built, another error handler is set, which writes to *error: so open from one thread at a time.
+ * Files are not trusted (pal_set_file_check says what remains). What the description says is
+ * compared with the parameters' shapes before memory is taken for a model. The error is one
+ * sentence that names the file, and *file is then zeros, for: a file of another kind, a line that
+ * is not valid, a parameter that is missing, not expected or of another shape, a tokenizer that is
+ * damaged or has more tokens than the model. PAL_EIO, PAL_EFORMAT, PAL_ENOMEM, PAL_EVALUE for an
+ * option that the model refuses. While the model is built, another error handler is set, which
+ * writes to *error: so open from one thread at a time.
  */
 PAL_API PAL_CHECKED pal_status pal_lm_open(pal_lm_file *file, const char *path,
                                            pal_lm_open_opts opts, pal_error *error);
@@ -188,6 +190,13 @@ PAL_API PAL_CHECKED pal_status pal_lm_open(pal_lm_file *file, const char *path,
 PAL_API PAL_CHECKED pal_status pal_lm_load(pal_params *params, const char *path,
                                            pal_lm_open_opts opts, pal_lm_file *about,
                                            pal_error *error);
+/*
+ * Whether a checkpoint's parameters can be those of a model of these options, for a program that
+ * has read the options from it and builds the model itself. vocab, width and layers are compared
+ * with the shapes in the file, and the model may not have more than twice as many parameters, and
+ * 2^16, as the file. Memory is taken for so many at most, and given back. Errors as of pal_lm_open.
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_compare(pal_lm_opts opts, const char *path, pal_error *error);
 /* Frees all that *file holds and sets it to zeros. */
 PAL_API void pal_lm_close(pal_lm_file *file);
 

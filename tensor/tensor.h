@@ -301,18 +301,46 @@ PAL_API bool pal_bytes_are_hdf5(const void *bytes, size_t size);
  * path only when pal_h5_commit has written, flushed and renamed it. Until then, and after any
  * failure, what was at that path before is unchanged.
  *
- * All calls return a status and write the reason of a failure to *error (may be NULL). Files are
- * not trusted: types, ranks and sizes are checked before memory is allocated. Data are compared
- * with `crc32c` if the attribute is there; a difference is PAL_EFORMAT, and the message names file,
- * dataset and MiB. When several threads call, they take turns.
+ * All calls return a status and write the reason of a failure to *error (may be NULL). Data are
+ * compared with `crc32c` if the attribute is there; a difference is PAL_EFORMAT, and the message
+ * names file, dataset and MiB. When several threads call, they take turns.
+ *
+ * Files are not trusted. These are PAL_EFORMAT before memory is sized by them: elements that are
+ * not integers or IEEE 754 floats; data outside of the file, compact data, filters other than
+ * deflate and shuffle, chunks of more than 32 MiB; a dataset that claims more than it stores (with
+ * deflate, more than 1032 times as much); paths of more than 32 names. Only hard links are
+ * followed. What these guards cannot see is HDF5's own reading of a file's metadata: see
+ * pal_set_file_check.
  */
 typedef struct pal_h5 pal_h5;
 
 /* Begins a file in memory. Nothing is written to disk before pal_h5_commit. */
 PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pal_error *error);
-/* Opens a file for reading. PAL_EFORMAT if it is not an HDF5 file, or if its `format` says that a
- * later version of this library wrote it. */
+/* Opens a file for reading. PAL_EFORMAT if it does not begin as an HDF5 file, or if its `format`
+ * says that a later version of this library wrote it. */
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
+
+/*
+ * Sets what is asked before HDF5 sees a file that is opened for reading, by whatever function of
+ * this library. fd is open for reading; path is for messages. A status other than PAL_OK is that of
+ * the opening. NULL, the default, asks nothing.
+ *
+ * HDF5 reads metadata with faults of its own: in 1.10 a file that was made for it can end the
+ * process, read or write outside of its memory, take gigabytes or run for minutes. The guards come
+ * too late for that. Who opens files from strangers lets another process, with limits of memory and
+ * time, call pal_h5_check first. The programs of examples/ do so (examples/flags/checked.h).
+ * Without a check open only files that you trust as you trust a program.
+ */
+typedef pal_status pal_file_check_fn(int fd, const char *path, void *user, pal_error *error);
+PAL_API void pal_set_file_check(pal_file_check_fn *fn, void *user);
+/*
+ * Makes HDF5 read all of a file that this library could read, in the way in which it would: opens
+ * every group and dataset, reads every attribute, and decodes what has filters. Data without
+ * filters are not read, and checksums are not compared. It is for a process that may crash.
+ * PAL_EFORMAT if the file or an object in it cannot be opened or listed, or if it has more than
+ * 2^16 names. What is of no use to this library but does no harm is no error.
+ */
+PAL_API PAL_CHECKED pal_status pal_h5_check(const char *path, pal_error *error);
 /* Adds an array, which may have any strides. PAL_EVALUE if the name is already in use, or cannot
  * stand in a file (pal_param says which names can; a slash may come before it). */
 PAL_API PAL_CHECKED pal_status pal_h5_put(pal_h5 *file, const char *name, const pal_array *a,
@@ -362,7 +390,8 @@ PAL_API PAL_CHECKED pal_status pal_h5_get_number(pal_h5 *file, const char *objec
                                                  const char *attribute, double *value,
                                                  pal_error *error);
 /* Calls visit for every dataset below group, in the order of their names, which are given relative
- * to group. Stops when visit returns false. */
+ * to group. Stops when visit returns false. PAL_EFORMAT beyond 32 groups in groups or 2^16 names.
+ */
 PAL_API PAL_CHECKED pal_status pal_h5_each(pal_h5 *file, const char *group,
                                            bool (*visit)(const char *name, void *user), void *user,
                                            pal_error *error);

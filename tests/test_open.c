@@ -224,6 +224,31 @@ START_TEST(damaged_files)
 }
 END_TEST
 
+/* Options that a program has from the file and builds the model of by itself. */
+static void compared(void)
+{
+    static const char mixers[] = "gdn2:num_heads=2:head_dim=4";
+    const struct {
+        pal_lm_opts opts;
+        const char *words; /* NULL: they are right */
+    } of[] = {
+        {{.vocab = 300, .width = 8, .layers = 2, .mixers = mixers}, NULL},
+        {{.vocab = 300, .width = 8, .layers = 7, .mixers = mixers}, "layers is 7"},
+        {{.vocab = 300, .width = 1 << 20, .layers = 2, .mixers = mixers}, "width is 1048576"},
+        {{.vocab = 1 << 30, .width = 8, .layers = 2, .mixers = mixers}, "vocab is 1073741824"},
+        {{.vocab = 300, .width = 8, .layers = 2, .mixers = mixers, .mlp_width = 1 << 24},
+         "there would be more than"}};
+    save("model", "mixers = gdn2:num_heads=2:head_dim=4", NULL, (pal_lm_opts)SMALL);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        pal_error e = {PAL_OK, ""};
+        const pal_status s = pal_lm_compare(of[i].opts, at("model"), &e);
+        ck_assert_msg((s == PAL_OK) == !of[i].words, "case %zu: %s", i, e.message);
+        if (of[i].words)
+            ck_assert_msg(strstr(e.message, of[i].words) && strstr(e.message, at("model")), "%s",
+                          e.message);
+    }
+}
+
 START_TEST(descriptions)
 {
     static const struct {
@@ -233,18 +258,25 @@ START_TEST(descriptions)
         {"layers = two", "line 1: layers=two should be a whole number"},
         {"layers = 2\nlayers = 2", "line 2: layers is there twice"},
         {"mixers gdn2", "line 1: 'mixers gdn2' is not 'name = value'"},
-        {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 3\nwidth = 8", "missing"},
-        {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 1\nwidth = 8", "that the model does not"},
-        {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 9", "of another shape"},
+        {"mixers = mamba2:head_dim=8:state_size=4", "missing"},
+        {"mixers = mamba2:head_dim=8:state_size=4", "that the model does not"},
+        {"mixers = gdn2:num_heads=2:head_dim=2", "of another shape"},
         /* A large size that only a text claims takes no memory. */
-        {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 4000000", "there would be more than"},
-        {"mixers = gdn2:num_heads=1000000:head_dim=128\nwidth = 8", "there would be more than"},
-        {"mixers = gdn2\nlayers = 60000\nwidth = 8", "60000 layers, and it has"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 3", "layers is 3, and it is 2"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nlayers = 1", "layers is 1, and it is 2"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 9", "width is 9, and it is 8"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nvocab = 301", "vocab is 301, and it is 300"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nwidth = 4000000", "width is 4000000"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nvocab = 1000000000", "vocab is 1000000000"},
+        {"mixers = gdn2\nlayers = 1000000000", "layers is 1000000000"},
+        {"mixers = gdn2:num_heads=1000000:head_dim=128", "there would be more than"},
+        {"mixers = gdn2:num_heads=2:head_dim=4\nmlp-width = 16000000", "there would be more than"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         save("model", wrong[i].config, NULL, (pal_lm_opts)SMALL);
         refused(at("model"), wrong[i].words);
     }
+    compared();
     /* Options that it does not give are taken from the parameters. */
     save("model", "# a comment\n\nmixers = gdn2:num_heads=2:head_dim=4\r\nother = 3", NULL,
          (pal_lm_opts)SMALL);

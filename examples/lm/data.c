@@ -13,6 +13,17 @@ enum { SAMPLE_STREAM = 1, PROMPT = 80 };
 
 /* ---- Opening ---- */
 
+pal_status lm_data_check(pal_dist *dist, const char *path, pal_error *error)
+{
+    pal_h5 *file;
+    pal_status s = PAL_OK;
+    if (pal_dist_rank(dist) == 0 && lm_data_is_store(path)) {
+        s = pal_h5_open(&file, path, error);
+        pal_h5_close(file);
+    }
+    return pal_dist_agree(dist, s, error);
+}
+
 bool lm_data_is_store(const char *path)
 {
     return !flags_is_stdin(path) && pal_file_kind_is_hdf5(pal_file_kind_of(path));
@@ -67,14 +78,16 @@ static pal_batches *batches(const lm_data *d, const lm_options *o, bool validati
 pal_status lm_data_open(lm_data *d, const lm_options *o, bool resumes, pal_error *error)
 {
     char path[PAL_PATH];
+    pal_status s = lm_data_check(d->dist, o->data, error);
+    if (s != PAL_OK) return s;
     const bool is_store = lm_data_is_store(o->data);
     snprintf(path, sizeof path, is_store ? "%s" : "%s/data.h5", is_store ? o->data : o->out);
-    pal_status s = PAL_OK;
     if (!is_store && !resumes && pal_dist_rank(d->dist) == 0)
         s = write_store(path, o, &d->lock, error);
     s = pal_dist_agree(d->dist, s, error);
     if (s != PAL_OK) return s;
-    s = pal_tokens_open(&d->store, path, error);
+    s = lm_data_check(d->dist, path, error);
+    if (s == PAL_OK) s = pal_tokens_open(&d->store, path, error);
     if (s != PAL_OK && resumes && !is_store) {
         const pal_error why = *error;
         return pal_error_set(

@@ -28,6 +28,10 @@ void lm_data_close(lm_data *data);
  * opening it gives the error. All other files are texts. */
 bool lm_data_is_store(const char *path);
 
+/* Opens and closes the file on the first of the ranks, if it is HDF5, so that it is checked there
+ * (flags/checked.h) before the others open it. All get the same status. */
+PAL_CHECKED pal_status lm_data_check(pal_dist *dist, const char *path, pal_error *error);
+
 enum { LM_LOOKED_AT = 1 << 24 };
 /* The bits per byte of a model that knows only how often each token occurs, over the first
  * LM_LOOKED_AT tokens. 0 after an error. */

@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the file's group of parameters has. A description that asks for more is refused before
- * memory is taken for it. */
 /* What a file is believed to have at most: twice as many still fit into 64 bits. */
 static const int64_t MOST_ELEMENTS = INT64_C(1) << 60;
 
+/* What the file's group of parameters has. A description that asks for more is refused before
+ * memory is taken for it. */
 typedef struct survey {
     pal_h5 *file;
     const char *group;
@@ -43,12 +43,23 @@ static bool look(const char *name, void *user)
     return true;
 }
 
-/* What the description leaves open is as the file has it. */
+/* What the description leaves open is as the file has it; what it says has to be as in the file. */
 static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
 {
-    if (o->vocab == 0) o->vocab = s->vocab;
-    if (o->width == 0) o->width = s->width;
-    if (o->layers == 0) o->layers = s->layers;
+    const struct {
+        const char *name;
+        int64_t *says, has;
+    } all[] = {{"vocab", &o->vocab, s->vocab},
+               {"width", &o->width, s->width},
+               {"layers", &o->layers, s->layers}};
+    for (int i = 0; i < 3; i++) {
+        if (*all[i].says == 0) *all[i].says = all[i].has;
+        if (all[i].has && *all[i].says != all[i].has)
+            return pal_error_set(error, PAL_EFORMAT,
+                                 "its configuration says that %s is %lld, and it is %lld in its "
+                                 "parameters",
+                                 all[i].name, (long long)*all[i].says, (long long)all[i].has);
+    }
     if (o->layers == 0) o->layers = o->mixers ? pal_mixers_count(o->mixers) : 1;
     if (o->layers > s->datasets) /* each has parameters */
         return pal_error_set(error, PAL_EFORMAT,
@@ -71,7 +82,7 @@ static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_erro
     f->params = pal_params_new();
     if (f->params) {
         /* Somewhat more, so that a parameter that is missing is named. */
-        pal_params_limit(f->params, 2 * s->elements + (1 << 22));
+        pal_params_limit(f->params, 2 * s->elements + (1 << 16));
         f->lm = pal_lm_new(f->params, o, NULL);
         pal_params_limit(f->params, INT64_MAX);
     }
@@ -189,6 +200,29 @@ pal_status pal_lm_load(pal_params *params, const char *path, pal_lm_open_opts op
     const pal_status s = take_or_nothing(about ? about : &own, params, path, opts, error);
     if (!about) pal_lm_close(&own);
     return s;
+}
+
+static pal_status compare(pal_lm_file *f, pal_lm_opts o, pal_h5 *file, pal_error *error)
+{
+    survey s = {.file = file, .group = PAL_CHECKPOINT_PARAMS};
+    pal_status status = pal_checkpoint_version(file, error);
+    if (status == PAL_OK) status = pal_h5_each(file, s.group, look, &s, error);
+    if (status == PAL_OK) status = complete(&o, &s, error);
+    return status == PAL_OK ? build(f, o, &s, error) : status;
+}
+
+pal_status pal_lm_compare(pal_lm_opts opts, const char *path, pal_error *error)
+{
+    pal_lm_file scratch = {.lm = NULL};
+    pal_error why = {PAL_OK, ""};
+    pal_h5 *file;
+    pal_status s = pal_h5_open(&file, path, &why);
+    if (s == PAL_OK) {
+        s = compare(&scratch, opts, file, &why);
+        pal_h5_close(file);
+    }
+    pal_lm_close(&scratch);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
 }
 
 void pal_lm_close(pal_lm_file *f)

@@ -1,4 +1,4 @@
-/* file.c - system calls on files that continue after a signal. */
+/* file.c - system calls on files that continue after a signal, and the first bytes of HDF5. */
 #include "tensor/internal.h"
 
 #include <errno.h>
@@ -6,6 +6,12 @@
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
+
+bool pal_bytes_are_hdf5(const void *bytes, size_t size)
+{
+    static const char signature[] = "\x89HDF\r\n\x1a\n";
+    return size >= sizeof signature - 1 && memcmp(bytes, signature, sizeof signature - 1) == 0;
+}
 
 bool pal_write_all(int fd, const char *data, size_t size)
 {

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Shared ---- */
@@ -136,11 +137,18 @@ void pal_h5_release(pal_h5 *file)
     pal_free(file, file->size);
 }
 
+int pal_h5_depth(const char *path)
+{
+    int names = 0;
+    for (size_t i = 0; path[i]; i++) names += path[i] != '/' && (i == 0 || path[i - 1] == '/');
+    return names;
+}
+
 bool pal_h5_reachable(const pal_h5 *file, const char *name)
 {
-    char part[1024];
+    char part[PAL_H5_PATH];
     size_t length = strlen(name);
-    if (length == 0 || length >= sizeof part) return false;
+    if (length == 0 || length >= sizeof part || pal_h5_depth(name) > PAL_H5_DEPTH) return false;
     for (size_t i = 1; i <= length; i++) {
         H5L_info_t info;
         if (i < length && name[i] != '/') continue;
@@ -221,30 +229,77 @@ static pal_status check_format(pal_h5 *file, pal_error *error)
                          file->path, text, format, FORMAT);
 }
 
-pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
+static pal_file_check_fn *file_check;
+static void *file_check_user;
+
+void pal_set_file_check(pal_file_check_fn *fn, void *user)
 {
-    *file = NULL;
-    if (access(path, R_OK) != 0)
-        return pal_error_set(error, PAL_EIO, "%s: cannot be read: %s", path, strerror(errno));
+    file_check = fn;
+    file_check_user = user;
+}
+
+/* Whether the descriptor is of a file that begins as HDF5 does. Anything else is not shown to HDF5,
+ * which would look for a beginning further on. */
+static pal_status begins_well(int fd, const char *path, pal_error *error)
+{
+    char begin[8];
+    struct stat is;
+    if (fstat(fd, &is) != 0) return pal_h5_refused(path, "look at it", error);
+    if (!S_ISREG(is.st_mode))
+        return pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: it is no file",
+                             path);
+    const ssize_t n = pread(fd, begin, sizeof begin, 0);
+    if (n == sizeof begin && pal_bytes_are_hdf5(begin, sizeof begin)) return PAL_OK;
+    return pal_error_set(error, PAL_EFORMAT,
+                         "%s: not a readable HDF5 file: it begins with other bytes", path);
+}
+
+/* HDF5 takes a name. That of the descriptor means what was checked, whatever has got the path
+ * since. */
+static hid_t open_descriptor(int fd, const char *path, pal_error *error)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    const hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t id = -1;
+    /* A chunk is decoded once, however small the pieces are that are read. */
+    if (H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
+        H5Pset_cache(fapl, 0, 521, PAL_H5_CHUNK, 1) >= 0)
+        id = H5Fopen(access(name, R_OK) == 0 ? name : path, H5F_ACC_RDONLY, fapl);
+    if (id < 0)
+        pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
+                      pal_h5_why().text);
+    pal_h5_drop(fapl);
+    return id;
+}
+
+static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_error *error)
+{
+    pal_status status = begins_well(fd, path, error);
+    if (status == PAL_OK && file_check) status = file_check(fd, path, file_check_user, error);
+    if (status != PAL_OK) return status;
     pal_h5 *f = pal_h5_new(path, error);
     if (f == NULL) return PAL_ENOMEM;
-    pal_h5_voice voice = pal_h5_hush();
-    pal_status status = PAL_OK;
-    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG);
-    f->id = H5Fopen(path, H5F_ACC_RDONLY, fapl);
-    if (f->id < 0) {
-        status = pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
-                               pal_h5_why().text);
-    } else {
-        status = check_format(f, error);
-    }
+    f->id = open_descriptor(fd, path, error);
+    status = f->id < 0 ? PAL_EFORMAT : check_format(f, error);
     if (status == PAL_OK)
         *file = f;
     else
         pal_h5_release(f);
-    pal_h5_drop(fapl);
+    return status;
+}
+
+pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
+{
+    *file = NULL;
+    /* A pipe would be waited for. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return pal_error_set(error, PAL_EIO, "%s: cannot be read: %s", path, strerror(errno));
+    pal_h5_voice voice = pal_h5_hush();
+    const pal_status status = open_checked(file, fd, path, error);
     pal_h5_speak(voice);
+    close(fd);
     return status;
 }
 

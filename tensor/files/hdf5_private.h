@@ -106,7 +106,16 @@ void pal_h5_free_sums(pal_h5_sums *sums);
 pal_status pal_h5_verify(const pal_h5 *file, const char *name, const pal_h5_sums *sums,
                          int64_t first, int64_t count, const void *data, pal_error *error);
 
-/* ---- Datasets that are read ---- */
+/* ---- What is read ---- */
+
+/* Limits of files that are read. */
+enum {
+    PAL_H5_DEPTH = 32,       /* of groups in groups */
+    PAL_H5_LINKS = 1 << 16,  /* names that a walk meets */
+    PAL_H5_PATH = 1024,      /* bytes of a path, with the final NUL */
+    PAL_H5_CHUNK = 32 << 20, /* bytes of a chunk */
+    PAL_H5_TEXT = 1 << 20    /* bytes of a text attribute */
+};
 
 typedef struct pal_h5_dataset {
     hid_t id;
@@ -114,8 +123,14 @@ typedef struct pal_h5_dataset {
     bool integer;
     pal_dtype dtype;
     pal_shape shape;
-    size_t bytes; /* of all elements as they are stored */
+    size_t bytes; /* of all elements as they would be without filters */
+    bool chunked;
+    int64_t chunk[PAL_MAX_DIMS]; /* the dimensions of a chunk */
 } pal_h5_dataset;
+
+/* Whether elements of this type are read: integers of 1, 2, 4 or 8 bytes, IEEE 754 floats of 2, 4
+ * or 8, long double. */
+bool pal_h5_usual_number(hid_t type);
 
 /* Opens and checks a dataset. On success the caller closes it. */
 pal_status pal_h5_open_dataset(const pal_h5 *file, const char *name, pal_h5_dataset *d,
@@ -125,6 +140,21 @@ void pal_h5_close_dataset(pal_h5_dataset *d);
 /* Whether every link of a path exists and is hard. Soft and external links could lead out of the
  * file. */
 bool pal_h5_reachable(const pal_h5 *file, const char *name);
+/* How many names a path has; "/" has none. */
+int pal_h5_depth(const char *path);
+
+/*
+ * Visits every group and dataset below a group, each group before what is in it, in the order of
+ * names. Only hard links are followed. Names are relative to the group. Stops when visit returns
+ * false. PAL_EFORMAT if HDF5 cannot read a group or open an object, or beyond the limits above.
+ */
+typedef bool pal_h5_visit(const char *name, bool is_group, void *user);
+pal_status pal_h5_walk(const pal_h5 *file, const char *group, pal_h5_visit *visit, void *user,
+                       pal_error *error);
+
+/* Reads a text or number attribute of an open object and drops it; `text` is room for `size` bytes.
+ */
+void pal_h5_try_attribute(hid_t object, const char *name, char *text, size_t size);
 
 /* Whether the attribute exists and is a text of fixed length. */
 bool pal_h5_text_is_fixed(const pal_h5 *file, const char *object, const char *name);

@@ -1,11 +1,9 @@
 /*
  * hdf5_read.c - reads arrays and attributes from files that are not trusted.
  *
- * Class, rank, dimensions and storage are checked before memory is sized by them. Only hard links
- * are followed, and data outside of the file (external or virtual datasets) are refused: a file
- * must not refer to other files on this machine. HDF5 converts byte order and width. One risk in
- * HDF5 remains: texts of variable length (from h5py, never from this library) are read from a heap
- * whose sizes it does not check.
+ * Datasets have passed the guards of hdf5_dataset.c before memory is sized by them. Attributes are
+ * single numbers, or texts that are not long. HDF5 converts byte order and width. What remains is
+ * said where a check of files is set (pal_set_file_check).
  */
 #include "tensor/files/hdf5_private.h"
 
@@ -20,98 +18,6 @@ bool pal_h5_has(pal_h5 *file, const char *name)
 }
 
 /* ---- Datasets ---- */
-
-static const char *read_type(pal_h5_dataset *d)
-{
-    d->type = H5Dget_type(d->id);
-    H5T_class_t class = H5Tget_class(d->type);
-    size_t size = H5Tget_size(d->type);
-    if (class != H5T_INTEGER && class != H5T_FLOAT) return "its elements are not numbers";
-    if (size == 0 || size > 16) return "its elements have an unusual size";
-    d->integer = class == H5T_INTEGER;
-    d->dtype = d->integer ? PAL_I64 : size > sizeof(float) ? PAL_F64 : PAL_F32;
-    return NULL;
-}
-
-static const char *read_shape(pal_h5_dataset *d)
-{
-    hid_t space = H5Dget_space(d->id);
-    hsize_t dim[H5S_MAX_RANK] = {0};
-    bool numeric = H5Sget_simple_extent_type(space) != H5S_NULL;
-    int rank = H5Sget_simple_extent_ndims(space);
-    if (rank >= 0 && rank <= PAL_MAX_DIMS) H5Sget_simple_extent_dims(space, dim, NULL);
-    pal_h5_drop(space);
-    if (!numeric || rank < 0) return "it has no elements at all";
-    if (rank > PAL_MAX_DIMS) return "it has more than 8 dimensions";
-    d->shape.ndim = rank;
-    for (int i = 0; i < rank; i++) {
-        if (dim[i] > INT64_MAX) return "a dimension is out of range";
-        d->shape.dim[i] = (int64_t)dim[i];
-    }
-    return pal_shape_count(d->shape) < 0 ? "its size is out of range" : NULL;
-}
-
-/* Refuses data that are stored elsewhere, and sizes that the file cannot hold. Compression
- * (deflate) can reach a factor of 1032. */
-static const char *check_storage(const pal_h5 *file, pal_h5_dataset *d)
-{
-    hid_t how = H5Dget_create_plist(d->id);
-    H5D_layout_t layout = H5Pget_layout(how);
-    int external = H5Pget_external_count(how);
-    hsize_t bytes = 0, limit, count = (hsize_t)pal_shape_count(d->shape);
-    bool overflow = __builtin_mul_overflow(count, (hsize_t)H5Tget_size(d->type), &bytes);
-    pal_h5_drop(how);
-    d->bytes = (size_t)bytes;
-    if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT && layout != H5D_CHUNKED)
-        return "its data is in other files";
-    if (external != 0) return "its data is in other files";
-    if (H5Fget_filesize(file->id, &limit) < 0) return "the file's size is unknown";
-    if (layout == H5D_CHUNKED && __builtin_mul_overflow(limit, (hsize_t)1032, &limit))
-        limit = INT64_MAX;
-    return overflow || bytes > limit ? "it claims more data than the file can hold" : NULL;
-}
-
-pal_status pal_h5_open_dataset(const pal_h5 *file, const char *name, pal_h5_dataset *d,
-                               pal_error *error)
-{
-    const char *trouble = NULL;
-    *d = (pal_h5_dataset){.id = -1, .type = -1};
-    pal_status status = pal_h5_room(file->path, 0, error);
-    if (status != PAL_OK) return status;
-    if (pal_h5_reachable(file, name) && strcmp(name, "/") != 0)
-        d->id = H5Oopen(file->id, name, H5P_DEFAULT);
-    if (d->id < 0)
-        trouble = "there is no such dataset";
-    else if (H5Iget_type(d->id) != H5I_DATASET)
-        trouble = "it is not a dataset";
-    if (trouble == NULL) trouble = read_type(d);
-    if (trouble == NULL) trouble = read_shape(d);
-    if (trouble == NULL) trouble = check_storage(file, d);
-    if (trouble == NULL) return PAL_OK;
-    pal_h5_close_dataset(d);
-    return pal_error_set(error, PAL_EFORMAT, "%s: cannot read '%s': %s", file->path, name, trouble);
-}
-
-void pal_h5_close_dataset(pal_h5_dataset *d)
-{
-    pal_h5_drop(d->type);
-    pal_h5_drop(d->id);
-}
-
-pal_status pal_h5_info(pal_h5 *file, const char *name, pal_dtype *dtype, pal_shape *shape,
-                       pal_error *error)
-{
-    pal_h5_dataset d;
-    pal_h5_voice voice = pal_h5_hush();
-    pal_status status = pal_h5_open_dataset(file, name, &d, error);
-    if (status == PAL_OK) {
-        *dtype = d.dtype;
-        *shape = d.shape;
-        pal_h5_close_dataset(&d);
-    }
-    pal_h5_speak(voice);
-    return status;
-}
 
 static hid_t memory_type(pal_dtype dtype)
 {
@@ -190,6 +96,16 @@ pal_status pal_h5_get(pal_h5 *file, const char *name, const pal_array *dst, pal_
 
 /* ---- Attributes ---- */
 
+/* Whether an attribute has one element, whose type the caller drops. */
+static bool is_single(hid_t id, hid_t *type)
+{
+    hid_t space = H5Aget_space(id);
+    bool single = H5Sget_simple_extent_npoints(space) == 1;
+    pal_h5_drop(space);
+    *type = H5Aget_type(id);
+    return single && *type >= 0;
+}
+
 /* Opens an attribute of one element. The caller drops *type too. On failure -1, and the reason is
  * in *error. */
 static hid_t open_attribute(const pal_h5 *file, const char *object, const char *name, hid_t *type,
@@ -205,19 +121,13 @@ static hid_t open_attribute(const pal_h5 *file, const char *object, const char *
                       name);
         return -1;
     }
-    hid_t space = H5Aget_space(id);
-    bool single = H5Sget_simple_extent_npoints(space) == 1;
-    pal_h5_drop(space);
-    *type = H5Aget_type(id);
-    if (single && *type >= 0) return id;
+    if (is_single(id, type)) return id;
     pal_error_set(error, PAL_EFORMAT, "%s: attribute '%s' of '%s' is not a single value",
                   file->path, name, object);
     pal_h5_drop(*type);
     pal_h5_drop(id);
     return -1;
 }
-
-enum { FIXED_MAX = 1 << 20 }; /* bytes; a longer text of fixed length is refused */
 
 bool pal_h5_text_is_fixed(const pal_h5 *file, const char *object, const char *name)
 {
@@ -243,7 +153,7 @@ static pal_status read_text(hid_t id, hid_t type, char *text, size_t size)
             status = PAL_OK;
         }
         H5free_memory(value);
-    } else if (stored > 0 && stored <= FIXED_MAX) {
+    } else if (stored > 0 && stored <= PAL_H5_TEXT) {
         char *value = pal_malloc(stored);
         if (value == NULL) return PAL_ENOMEM;
         if (H5Aread(id, type, value) >= 0) {
@@ -292,13 +202,11 @@ static bool read_number(hid_t id, hid_t type, double *value)
         char bytes[16];
         double number;
     } x = {{0}};
-    H5T_class_t class = H5Tget_class(type);
-    if (class != H5T_INTEGER && class != H5T_FLOAT && class != H5T_ENUM) return false;
-    size_t size = H5Tget_size(type);
-    if (size == 0 || size > sizeof x) return false;
-    if (H5Aread(id, type, &x) < 0) return false;
-    hid_t base = class == H5T_ENUM ? H5Tget_super(type) : H5Tcopy(type);
-    bool good = H5Tconvert(base, H5T_NATIVE_DOUBLE, 1, &x, NULL, H5P_DEFAULT) >= 0;
+    const bool named = H5Tget_class(type) == H5T_ENUM;
+    hid_t base = named ? H5Tget_super(type) : H5Tcopy(type);
+    const bool good = pal_h5_usual_number(base) && H5Tget_size(type) == H5Tget_size(base) &&
+                      H5Aread(id, type, &x) >= 0 &&
+                      H5Tconvert(base, H5T_NATIVE_DOUBLE, 1, &x, NULL, H5P_DEFAULT) >= 0;
     pal_h5_drop(base);
     if (good) *value = x.number;
     return good;
@@ -325,35 +233,16 @@ pal_status pal_h5_get_number(pal_h5 *file, const char *object, const char *attri
     return status;
 }
 
-/* ---- Listing ---- */
-
-typedef struct walk {
-    bool (*visit)(const char *name, void *user);
-    void *user;
-} walk;
-
-static herr_t at_link(hid_t group, const char *name, const H5L_info_t *info, void *data)
+void pal_h5_try_attribute(hid_t object, const char *name, char *text, size_t size)
 {
-    const walk *w = data;
-    if (info->type != H5L_TYPE_HARD) return 0;
-    hid_t id = H5Oopen(group, name, H5P_DEFAULT);
-    bool wanted = id >= 0 && H5Iget_type(id) == H5I_DATASET;
+    hid_t type = -1, id = H5Aopen(object, name, H5P_DEFAULT);
+    double number;
+    if (id >= 0 && is_single(id, &type)) {
+        if (H5Tget_class(type) == H5T_STRING)
+            (void)read_text(id, type, text, size);
+        else
+            (void)read_number(id, type, &number);
+    }
+    pal_h5_drop(type);
     pal_h5_drop(id);
-    return wanted && !w->visit(name, w->user) ? 1 : 0;
-}
-
-pal_status pal_h5_each(pal_h5 *file, const char *group, bool (*visit)(const char *name, void *user),
-                       void *user, pal_error *error)
-{
-    walk w = {visit, user};
-    pal_h5_voice voice = pal_h5_hush();
-    pal_status status = pal_h5_room(file->path, 0, error);
-    if (status == PAL_OK && !pal_h5_reachable(file, group))
-        status = pal_error_set(error, PAL_EFORMAT, "%s: there is no group '%s'", file->path, group);
-    else if (status == PAL_OK && H5Lvisit_by_name(file->id, group, H5_INDEX_NAME, H5_ITER_INC,
-                                                  at_link, &w, H5P_DEFAULT) < 0)
-        status = pal_error_set(error, PAL_EFORMAT, "%s: cannot list '%s': %s", file->path, group,
-                               pal_h5_why().text);
-    pal_h5_speak(voice);
-    return status;
 }

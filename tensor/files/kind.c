@@ -6,13 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char SIGNATURE[] = "\x89HDF\r\n\x1a\n";
-
-bool pal_bytes_are_hdf5(const void *bytes, size_t size)
-{
-    return size >= sizeof SIGNATURE - 1 && memcmp(bytes, SIGNATURE, sizeof SIGNATURE - 1) == 0;
-}
-
 bool pal_file_kind_is_hdf5(pal_file_kind kind) { return kind >= PAL_FILE_CHECKPOINT; }
 
 const char *pal_file_kind_name(pal_file_kind kind)
@@ -45,7 +38,7 @@ static pal_file_kind kind_of_hdf5(pal_h5 *file)
 
 pal_file_kind pal_file_kind_of(const char *path)
 {
-    char begin[sizeof SIGNATURE - 1];
+    char begin[8]; /* of the signature */
     struct stat is;
     if (stat(path, &is) != 0) return PAL_FILE_NONE;
     if (S_ISDIR(is.st_mode)) return PAL_FILE_FOLDER;

@@ -1,0 +1,20 @@
+/*
+ * heap.h - an allocator that tells when a library reads or writes beyond its memory.
+ *
+ * It takes the place of malloc and its relatives in the whole program. Each block ends where its
+ * pages end, and the pages behind it cannot be touched: reading or writing beyond the block ends
+ * the process by a signal. Only up to 15 bytes lie in between, which are compared when the block is
+ * freed. New memory is filled with a pattern. One thread may use it. A build with a sanitizer keeps
+ * the sanitizer's allocator.
+ */
+#ifndef CHECK_HEAP_H
+#define CHECK_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+bool heap_is_ours(void);
+/* Calls `beyond` with the limit when the blocks have more bytes together. It must not return. */
+void heap_limit(size_t bytes, void (*beyond)(size_t limit));
+
+#endif

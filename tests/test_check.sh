@@ -1,0 +1,104 @@
+#!/bin/sh
+# test_check.sh - files are tried out by another process before a program opens them: what is whole is
+# opened, and a file on which HDF5 crashes or takes too much memory ends in a sentence.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+export OMP_NUM_THREADS=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+refused() { # words command...
+    expected=$1
+    shift
+    "$@" >"$dir/out" 2>&1 </dev/null
+    status=$?
+    [ $status = 1 ] || fail "status $status of: $*"
+    grep -q -e "$expected" "$dir/out" || fail "no \"$expected\" by $*: $(cat "$dir/out")"
+}
+
+# HDF5 1.10 crashes while it builds a sorted table of the links of a damaged group.
+grep -rnE 'H5_ITER_(INC|DEC)|H5[LO]visit|_by_idx|H5_INDEX_CRT_ORDER|H5Giterate|H5Gget_objname' \
+    --include='*.c' --include='*.h' tensor autograd layers optim examples bench tests/support >"$dir/tables" &&
+    fail "HDF5 is asked for a sorted table: $(cat "$dir/tables")"
+
+seq -f 'line %g of a text' 300 >"$dir/text"
+small="--mixers gdn2:num_heads=1:head_dim=4 --no-mlp --width 8 --layers 2 --len 16 --batch 2 --sample 0 --steps 2"
+# shellcheck disable=SC2086 # the flags are to be split
+"$B/examples/train_lm" $small --data "$dir/text" --out "$dir/run" >"$dir/out" 2>&1 || fail "train_lm: $(cat "$dir/out")"
+good=$dir/run/step-00000002.h5
+"$B/examples/check" "$good" "$dir/run/data.h5" >"$dir/out" 2>&1 || fail "whole files: $(cat "$dir/out")"
+grep -q 'a checkpoint; HDF5' "$dir/out" && grep -q 'a store of tokens; HDF5' "$dir/out" || fail "check says $(cat "$dir/out")"
+refused 'begins with other bytes' "$B/examples/check" "$dir/text"
+refused 'cannot be read' "$B/examples/check" "$dir/nothing"
+refused 'Usage' "$B/examples/check"
+
+# Without the program beside it, nothing is opened.
+mkdir "$dir/bin"
+cp "$B/examples/generate" "$dir/bin"
+refused 'step-00000002.h5: is not opened, because .*/bin/check, .*: No such file' "$dir/bin/generate" "$good" x --tokens 1
+printf '#!/bin/sh\nexit 3\n' >"$dir/bin/check"
+refused 'cannot be started: Permission denied' "$dir/bin/generate" "$good" x --tokens 1
+chmod +x "$dir/bin/check"
+refused 'ended with status 3' "$dir/bin/generate" "$good" x --tokens 1
+printf '#!/bin/sh\ncat >/dev/null; kill -FPE $$\n' >"$dir/bin/check"
+refused 'HDF5 crashes on it (Floating point' "$dir/bin/generate" "$good" x --tokens 1
+
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    cat >"$dir/spoil.py" <<'END'
+import shutil, sys, zlib, h5py, numpy
+good, d = sys.argv[1:3]
+# An attribute whose type is said to be longer than the file.
+with h5py.File(good, 'r') as a, h5py.File(d + '/crash.h5', 'w', libver='earliest') as b:
+    for k, v in a.attrs.items():
+        b.attrs[k] = v
+    for k, v in a['params'].items():
+        b['params/' + k] = v[...]
+        b['params/' + k].attrs['crc32c'] = v.attrs['crc32c']
+raw = bytearray(open(d + '/crash.h5', 'rb').read())
+at = raw.rindex(b'crc32c\0')
+assert raw[at - 8:at - 6] == b'\x01\0', raw[at - 8:at]
+raw[at - 3] = 0xff
+open(d + '/crash.h5', 'wb').write(raw)
+# A chunk of 4 MiB that inflates to 600 MB.
+shutil.copy(good, d + '/bomb.h5')
+with h5py.File(d + '/bomb.h5', 'r+') as f:
+    x = f.create_dataset('params/more', (1 << 20,), 'f4', chunks=(1 << 20,), compression='gzip')
+    z = zlib.compressobj(1)
+    x.id.write_direct_chunk((0,), b''.join([z.compress(bytes(1 << 20)) for i in range(600)] + [z.flush()]))
+END
+    /usr/bin/python3 "$dir/spoil.py" "$good" "$dir" || fail "no spoiled files"
+    for f in crash bomb; do
+        words='HDF5 crashes on it'
+        [ $f = bomb ] && words='HDF5 needs more than .* MB'
+        # The allocator of a sanitizer sees neither.
+        [ -z "${SAN:-}" ] || words=
+        refused "$f.h5: .*$words" "$B/examples/check" "$dir/$f.h5"
+        refused "$f.h5: .*$words" "$B/examples/generate" "$dir/$f.h5" x --tokens 1
+        refused "$f.h5: .*$words" "$B/examples/generate" "$good" x --tokens 1 --load-state "$dir/$f.h5"
+        refused "$f.h5: .*$words" "$B/examples/inspect" "$dir/$f.h5" --text x
+        refused "$f.h5: .*$words" "$B/examples/ablate" --layers "$dir/$f.h5" --out "$dir/ablate"
+        # shellcheck disable=SC2086
+        refused "$f.h5: .*$words" "$B/examples/train_lm" $small --init "$dir/$f.h5" --data "$dir/text" --out "$dir/$f"
+        # shellcheck disable=SC2086
+        refused "$f.h5: .*$words" "$B/examples/train_lm" $small --data "$dir/$f.h5" --out "$dir/$f"
+        mkdir -p "$dir/resume-$f" && cp "$dir/$f.h5" "$dir/resume-$f/step-00000002.h5"
+        refused "resume-$f.*$words" "$B/examples/train_lm" --resume --out "$dir/resume-$f"
+    done
+    if [ -z "${SAN:-}" ] && command -v mpirun >/dev/null && ldd "$B/examples/train_lm" | grep -q libmpi; then
+        # shellcheck disable=SC2086
+        refused "crash.h5: .*HDF5 crashes on it" mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n 2 \
+            "$B/examples/train_lm" $small --data "$dir/crash.h5" --out "$dir/ranks"
+    fi
+else
+    echo "note: no h5py; spoiled files are not tested"
+fi
+
+[ $failed = 0 ] && echo "files are checked before they are opened"
+exit $failed
