@@ -106,7 +106,7 @@ if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
     rm -rf "$dir/cut"
     study none || fail "a study: $(cat "$dir/said")"
     (cd "$dir/cut" && find . -type f | sort) >"$dir/list"
-    for fault in rename:1:kill rename:4:kill fsync:3:kill write:9:kill; do
+    for fault in rename:1:kill rename:4:kill fsync:3:kill write:2:kill; do
         rm -rf "$dir/cut"
         study $fault && fail "a study is not killed at $fault"
         study none || fail "a study after $fault: $(cat "$dir/said")"

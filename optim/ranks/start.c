@@ -161,11 +161,11 @@ pal_status pal_dist_start(pal_dist **out, pal_dist_opts opts, pal_error *error)
                     .sequence = MPI_COMM_NULL,
                     .watch = MPI_COMM_NULL};
     if (has_others()) start_mpi(d);
-    pal_status s = check(d, error);
+    pal_status s = pal_watch_start(d, error);
+    if (s == PAL_OK) s = check(d, error);
     d->gathered = pal_malloc((size_t)d->size * PAL_DIST_NUMBERS * sizeof(double));
     if (s == PAL_OK && !d->gathered)
         s = pal_error_set(error, PAL_ENOMEM, "dist_start: out of memory");
-    if (s == PAL_OK) s = pal_watch_start(d, error);
     if (d->parallel) s = pal_mpi_agree(&d->world, s, error);
     if (s != PAL_OK) return give_up(d, s, error);
     /* Ranks that differ in these would wait for each other for ever. */

@@ -5,8 +5,6 @@
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
 
-#include <unistd.h>
-
 /* Everything is compared before anything is loaded. */
 static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, const char *path,
                             pal_error *error)
@@ -74,18 +72,15 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
                                      : "loss,lr,grad_norm,tokens,held_out";
     static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
-    char path[PAL_PATH];
     pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
-    if (s == PAL_OK) s = pal_path_of(path, o->folder, "samples.txt", error);
     if (s != PAL_OK) return s;
-    const bool samples = o->sample || (o->resume && access(path, F_OK) == 0);
-    if (samples) s = pal_samples_cut(o->folder, o->resume, error);
-    if (s == PAL_OK && o->resume) s = pal_intact_logs(o, samples, error);
+    if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
+    if (s == PAL_OK && o->resume) s = pal_intact_logs(o, error);
     if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
     if (s == PAL_OK) s = pal_run_set_best(o->folder, state->best_step, state->best, error);
     if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
     if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
-    if (s == PAL_OK && samples) s = pal_fresh_rename(o->folder, "samples.txt", error);
+    if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
     if (s == PAL_OK) s = pal_journal_start(log, o->folder, columns, error);
     for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
     return s;

@@ -256,12 +256,12 @@ static pal_status compare_json(const pal_train_opts *o, const char *logs, pal_er
     return s;
 }
 
-pal_status pal_intact_logs(const pal_train_opts *o, bool samples, pal_error *error)
+pal_status pal_intact_logs(const pal_train_opts *o, pal_error *error)
 {
     char path[PAL_PATH], logs[PAL_LOGS];
     pal_checkpoint_logs(pal_run_path(path, sizeof path, o->folder, o->resume), logs);
     pal_status s = compare(o, logs, "log.csv", error);
     if (s == PAL_OK) s = compare_json(o, logs, error);
-    if (s == PAL_OK && samples) s = compare(o, logs, "samples.txt", error);
+    if (s == PAL_OK && o->sample) s = compare(o, logs, "samples.txt", error);
     return s;
 }

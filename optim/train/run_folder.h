@@ -37,7 +37,7 @@ bool pal_run_has_aside(const char *folder, int64_t step);
 PAL_CHECKED pal_status pal_intact_names(const char *folder, pal_error *error);
 PAL_CHECKED pal_status pal_intact_best(const pal_train_opts *opts, pal_checkpoint *state,
                                        pal_error *error);
-PAL_CHECKED pal_status pal_intact_logs(const pal_train_opts *opts, bool samples, pal_error *error);
+PAL_CHECKED pal_status pal_intact_logs(const pal_train_opts *opts, pal_error *error);
 
 /* A file that only grows. Zeros at the beginning; bytes is -1 if there is no file. */
 typedef struct pal_log_sum {

@@ -98,8 +98,10 @@ static pal_status sum_logs(loop *l, char logs[PAL_LOGS], pal_error *error)
     const char *folder = l->o->folder;
     pal_status s = pal_log_sum_grow(&l->sums.csv, folder, "log.csv", error);
     if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, folder, "log.jsonl", error);
-    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
+    if (s == PAL_OK && l->o->sample)
+        s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
     pal_log_sums told = l->sums;
+    if (!l->o->sample) told.samples.bytes = -1; /* the file is left as it is */
     if (l->unpaired) told.json.lines = -1;
     l->state.logs = pal_log_sums_text(logs, &told);
     return s;
@@ -150,7 +152,10 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     l->state.best_step = best_step; /* a checkpoint that was not written cannot be the best */
     l->state.best = best;
     const int64_t old = pal_run_last(l->o->folder, 0);
-    if (old)
+    if (old == l->state.step)
+        pal_error_set(&reason, s, "step %lld is saved, but may be lost in a power failure: %.700s",
+                      (long long)old, why.message);
+    else if (old)
         pal_error_set(&reason, s,
                       "step %lld is not saved: %.700s; the last checkpoint is that of "
                       "step %lld",
