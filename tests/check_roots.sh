@@ -7,13 +7,13 @@
 #   ROOTS=FOLDER                 where the roots and the packages go; the packages there are used again
 #   KEEP=1                       leaves the roots there afterwards
 #   MIRROR=URL                   instead of the mirror that this machine's apt uses
-#   PARTS="readme optional serial mandatory"   what is tried
+#   PARTS="mandatory readme optional serial"   what is tried
 #
 # Each command runs in namespaces of its own: what is mounted for it, and what it leaves running, ends with it.
 set -u
 RELEASES=${RELEASES:-bookworm trixie}
 ROOTS=${ROOTS:-$(pwd)/${B:-build}/roots}
-PARTS=${PARTS:-readme optional serial mandatory}
+PARTS=${PARTS:-mandatory readme optional serial}
 failed=0
 
 skip() {
