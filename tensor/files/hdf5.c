@@ -80,19 +80,26 @@ pal_status pal_h5_room(const char *path, size_t bytes, pal_error *error)
     return pal_error_set(error, PAL_ENOMEM, "%s: out of memory for HDF5", path);
 }
 
+/* HDF5 calls this after each of its functions that fails. */
+static herr_t note_failure(hid_t stack, void *user)
+{
+    (void)stack, (void)user;
+    failed = true;
+    return 0;
+}
+
 pal_h5_voice pal_h5_hush(void)
 {
     pal_h5_voice voice = {0};
     pthread_mutex_lock(&turn);
     if (lent++ == 0) lend();
     H5Eget_auto2(H5E_DEFAULT, &voice.fn, &voice.data);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5Eset_auto2(H5E_DEFAULT, note_failure, NULL);
     return voice;
 }
 
 void pal_h5_speak(pal_h5_voice voice)
 {
-    if (H5Eget_num(H5E_DEFAULT) > 0) failed = true;
     H5Eset_auto2(H5E_DEFAULT, voice.fn, voice.data);
     if (--lent == 0) take_back();
     pthread_mutex_unlock(&turn);
@@ -113,7 +120,6 @@ static herr_t take_first(unsigned n, const H5E_error2_t *entry, void *reason)
 pal_h5_reason pal_h5_why(void)
 {
     pal_h5_reason reason = {"HDF5 gave no reason"};
-    failed = true;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &reason);
     return reason;
 }
@@ -297,9 +303,12 @@ pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error)
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return pal_error_set(error, PAL_EIO, "%s: cannot be read: %s", path, strerror(errno));
-    pal_h5_voice voice = pal_h5_hush();
-    const pal_status status = open_checked(file, fd, path, error);
-    pal_h5_speak(voice);
+    pal_status status = pal_h5_room(path, 0, error); /* starts HDF5, so it comes first */
+    if (status == PAL_OK) {
+        pal_h5_voice voice = pal_h5_hush();
+        status = open_checked(file, fd, path, error);
+        pal_h5_speak(voice);
+    }
     close(fd);
     return status;
 }

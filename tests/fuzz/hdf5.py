@@ -49,7 +49,7 @@ class Programs:
                 (2, ["inspect", path, "--tokens", "4"]),
                 (1, ["ablate", "--layers", path, "--data", store, "--rows", "1", "--out", out]),
                 (2, ["train_lm", "--init", path, "--data", store, "--steps", "1", "--out", out] + MODEL),
-                (2, ["train_lm", "--resume", "--out", out, "--steps", "2"]),
+                (2, ["train_lm", "--resume", "--mend", "--out", out, "--steps", "2"]),
                 (1, [CONVERT, "--check", "--keep-unknown", path]),
             ],
             "store": [
