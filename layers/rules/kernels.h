@@ -40,8 +40,9 @@ typedef struct pal_rule_shape {
 } pal_rule_shape;
 
 /* Indices of the arguments that a head has for each token, and of their gradients. A rule says
- * which of its operands is which (rule.h). Mamba-2 calls the first four Cm, Bm, x and dt. */
-enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_HEAD_ARGS };
+ * which of its operands is which (rule.h). Mamba-2 calls the first four Cm, Bm, x and dt. Mamba-3
+ * calls the first three so, and the last three dt, lam and om. */
+enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_STEP, PAL_LAM, PAL_OM, PAL_HEAD_ARGS };
 
 /* One value head of one sequence. */
 typedef struct pal_head {

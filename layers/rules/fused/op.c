@@ -112,7 +112,7 @@ static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_op
         pal_frame_fail(f, PAL_ENUMERIC, "the result holds a number that is not finite");
         return pal_scan_failed(f);
     }
-    return (pal_rule_out){out, state};
+    return (pal_rule_out){out, state, {PAL_NONE}};
 }
 
 pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
@@ -157,5 +157,5 @@ pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rul
     if (o.in_place) return overwrite(f, op_of(rule), &o, operands, opts->state);
     if (o.records) set_apart(rule, operands);
     pal_apply(op_of(rule), &o, sizeof o, pal_rule_inputs(rule), operands, 2, out);
-    return (pal_rule_out){out[0], out[1]};
+    return (pal_rule_out){out[0], out[1], {PAL_NONE}};
 }
