@@ -63,7 +63,8 @@ typedef struct pal_rule_opts {
 typedef struct pal_rule_out {
     pal_tensor o;     /* [B,T,HV,V] */
     pal_tensor state; /* after the last token: [B,HV,K,V], or [N,HV,K,V] */
-    pal_tensor more[PAL_RULE_STATES - 1]; /* the other parts of the state; PAL_NONE: there is none */
+    pal_tensor
+        more[PAL_RULE_STATES - 1]; /* the other parts of the state; PAL_NONE: there is none */
 } pal_rule_out;
 
 /* ---- Rules by name ---- */
@@ -80,10 +81,11 @@ PAL_API const char *pal_rule_name(const pal_rule *rule);
 /* The name of operand i of its function, from 0, without the options; NULL after the last. */
 PAL_API const char *pal_rule_operand(const pal_rule *rule, int i);
 /* The axes of operand i, one letter each: B, T, H (key heads), J (value heads), K, V, R (ranks), A
- * (angles). E stands for H or J; the tensor may have either. Of Mamba-2 and Mamba-3 the groups are H
- * and the state size is K. NULL after the last. */
+ * (angles). E stands for H or J; the tensor may have either. Of Mamba-2 and Mamba-3 the groups are
+ * H and the state size is K. NULL after the last. */
 PAL_API const char *pal_rule_axes(const pal_rule *rule, int i);
-/* The name of part i of its state, from 0: "state", then those of opts.more; NULL after the last. */
+/* The name of part i of its state, from 0: "state", then those of opts.more; NULL after the last.
+ */
 PAL_API const char *pal_rule_state(const pal_rule *rule, int i);
 /* The axes of part i, with S for the sequences. NULL after the last. */
 PAL_API const char *pal_rule_state_axes(const pal_rule *rule, int i);
@@ -166,21 +168,23 @@ PAL_API pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_t
  * and keys are turned by angles that add up, and each token has R rows. Per head, with i = 1 .. R,
  *
  *     phi_t = phi_{t-1} + dt_t om_t                                              J angles
- *     k_i = Rot(phi) (Bm_i + B_bias_i)    q_i = scale Rot(phi) (Cm_i + C_bias_i)    v_i = mimo_x_i * x
- *     S <- exp(g_t) (S + (1 - lam_t) dt_t sum_i k_{i,t-1} v_{i,t-1}^T) + lam_t dt_t sum_i k_i v_i^T
+ *     k_i = Rot(phi) (Bm_i + B_bias_i)    q_i = scale Rot(phi) (Cm_i + C_bias_i)    v_i = mimo_x_i
+ * * x S <- exp(g_t) (S + (1 - lam_t) dt_t sum_i k_{i,t-1} v_{i,t-1}^T) + lam_t dt_t sum_i k_i v_i^T
  *     o_i = S^T q_i + D v_i
  *
  * x [B,T,nh,P]; dt [B,T,nh], after its softplus; g [B,T,nh], the log-decay, <= 0; lam [B,T,nh], in
- * 0..1; om [B,T,J], radians per unit of dt, 2 J <= N; Bm, Cm [B,T,R,G,N], nh a multiple of G, head h
- * reads group h / (nh/G); B_bias, C_bias [nh,R,N], D [nh] and mimo_x [nh,R,P] or PAL_NONE (biases
+ * 0..1; om [B,T,J], radians per unit of dt, 2 J <= N; Bm, Cm [B,T,R,G,N], nh a multiple of G, head
+ * h reads group h / (nh/G); B_bias, C_bias [nh,R,N], D [nh] and mimo_x [nh,R,P] or PAL_NONE (biases
  * and D: 0, mimo_x: 1). Rot turns J pairs of channels (opts.pair); the other N - 2J stay. o has the
  * shape [B,T,nh,R,P]. scale is 1 unless given.
  *
  * The state has four parts: "state" [B,nh,N,P]; "th" [B,nh,J], the angles in [0, 2 pi); "k"
  * [B,nh,R,N], the last token's keys; and "x" [B,nh,P], its x. All of them are differentiable. Those
  * that are not given are zeros. An empty sequence leaves all four as they were. Angles add up in
- * double. Otherwise as pal_gdn2, but this rule has only the composed form so far, which is slow:
- * PAL_EVALUE for the fused modes, in_place and sequences over processes.
+ * double. Otherwise as pal_gdn2. Fused modes take R = 1, 2, 4 and 8; auto composes other numbers. A
+ * chunk has at most 256 / R tokens. Cost: about 4 R B T nh N P flops and half as much for the
+ * products of tokens with each other, and twice that backward. Sequences over processes are refused
+ * (PAL_EVALUE).
  * Source: Lahoti, Li, Chen et al., ICLR 2026 (arXiv 2603.15569).
  */
 PAL_API pal_rule_out pal_mamba3(pal_tensor x, pal_tensor dt, pal_tensor g, pal_tensor lam,

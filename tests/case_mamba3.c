@@ -188,6 +188,14 @@ static const pal_variant variants[] = {
     {COMMON("nothing optional, no angle"),
      .in = {TOKENS(1, 4, 2, 1, 3, 2, 0, 1), NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE}},
     {COMMON("T = 0"), .in = ALL(2, 2, 0, 2, 1, 4, 3, 2, 1)},
+    FUSED("one row", 0, 0, 0, ALL(1, 1, 19, 2, 1, 4, 5, 1, 1)),
+    FUSED("two groups, four rows", 0, 0.7, 1, ALL(1, 1, 19, 4, 2, 6, 3, 3, 4)),
+    FUSED("packed, one row", 1, 0, 0, ALL(SEQUENCES, 1, 7, 2, 1, 4, 3, 2, 1)),
+    FUSED("packed, eight rows", 1, 0, 1, ALL(SEQUENCES, 1, 7, 2, 1, 4, 3, 1, 8)),
+    FUSED("nothing optional", 0, 0, 0,
+          {TOKENS(1, 18, 2, 1, 3, 2, 1, 2), NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE}),
+    FUSED("no token", 0, 0, 0, ALL(2, 2, 0, 2, 1, 4, 3, 2, 1)),
+    FUSED("large", 0, 0, 0, ALL(2, 2, 34, 8, 4, 6, 64, 3, 1)),
 };
 
 const pal_case pal_case_mamba3 = {"mamba3", sizeof variants / sizeof *variants, variants};

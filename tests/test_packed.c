@@ -24,10 +24,11 @@ static const char *const mixers[] = {
     "gdn:num_heads=2:head_dim=6:num_v_heads=4",
     "kda:num_heads=2:head_dim=6:conv_bias=true",
     "gdn2:num_heads=2:head_dim=6:num_v_heads=4",
+    "mamba3:head_dim=6:state_size=8:n_groups=2:is_mimo=true:mimo_rank=2",
     "attn:num_heads=2",
     "swa:num_heads=2:num_kv_heads=1:window_size=4",
 };
-enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 4 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 5 };
 static const char hybrid[] =
     "gdn2:num_heads=2,swa:window_size=4,mamba2:head_dim=6:state_size=8,attn";
 

@@ -64,7 +64,7 @@ pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *given, pal_ru
                                                                 : opts.dt_bias;
     }
     if (!pal_rule_parts_begin(&parts, &scan, rule, in, &opts)) return pal_scan_failed(&f);
-    return pal_rule_parts_end(&parts, pal_scan_composed(&scan, rule, &opts)
+    return pal_rule_parts_end(&parts, pal_scan_composed(&scan, &opts)
                                           ? rule->compose(&scan, in, &opts)
                                           : pal_fused_rule(&f, &scan, rule, in, &opts));
 }

@@ -6,8 +6,7 @@
 #include <string.h>
 
 static const pal_rule *const rules[] = {
-#define PAL_RULE(name, test)          &pal_rule_##name,
-#define PAL_COMPOSED_RULE(name, test) &pal_rule_##name,
+#define PAL_RULE(name, test) &pal_rule_##name,
 #include "layers/layers.def"
 };
 

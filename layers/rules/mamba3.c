@@ -22,8 +22,6 @@ typedef struct mamba3 {
     pal_tensor D;                /* [nh,1,1], or PAL_NONE */
 } mamba3;
 
-enum { STATE, ANGLES, LAST_K, LAST_X }; /* the parts of the state */
-
 /* The rows V [B,nh,R,P] of x [B,nh,P]. */
 static pal_tensor values(const mamba3 *r, pal_tensor x)
 {
@@ -39,12 +37,12 @@ static pal_tensor token(const void *rule, int64_t t, pal_tensor *part)
 {
     const mamba3 *r = rule;
     const pal_tensor k = pal_select(r->k, 1, t), x = pal_select(r->x, 1, t), v = values(r, x);
-    pal_tensor late = write(part[LAST_K], values(r, part[LAST_X]));
+    pal_tensor late = write(part[PAL_LAST_K], values(r, part[PAL_LAST_X]));
     late = pal_mul(pal_select(r->late, 1, t), late);
-    pal_tensor S = pal_mul(pal_select(r->decay, 1, t), pal_add(part[STATE], late));
-    part[STATE] = S = pal_add(S, pal_mul(pal_select(r->now, 1, t), write(k, v)));
-    part[ANGLES] = pal_select(r->angle, 1, t);
-    part[LAST_K] = k, part[LAST_X] = x;
+    pal_tensor S = pal_mul(pal_select(r->decay, 1, t), pal_add(part[PAL_MATRIX], late));
+    part[PAL_MATRIX] = S = pal_add(S, pal_mul(pal_select(r->now, 1, t), write(k, v)));
+    part[PAL_ANGLES] = pal_select(r->angle, 1, t);
+    part[PAL_LAST_K] = k, part[PAL_LAST_X] = x;
     pal_tensor o = pal_matmul(pal_select(r->q, 1, t), S); /* [B,nh,R,P] */
     return pal_is_none(r->D) ? o : pal_add(o, pal_mul(r->D, v));
 }
@@ -57,7 +55,7 @@ static const double TURN = 6.283185307179586; /* 2 pi */
 static pal_tensor angles_of(const pal_scan *s, pal_tensor dt, pal_tensor om)
 {
     const int64_t whole[2] = {0, s->T}, *offsets = s->offsets ? s->offsets : whole;
-    pal_tensor th = pal_cast(s->state[ANGLES], PAL_F64), all = PAL_NONE;
+    pal_tensor th = pal_cast(s->state[PAL_ANGLES], PAL_F64), all = PAL_NONE;
     dt = pal_unsqueeze(pal_cast(dt, PAL_F64), -1), om = pal_unsqueeze(pal_cast(om, PAL_F64), 2);
     const pal_tensor turn = pal_mul(dt, om);
     for (int64_t n = 0; n < s->sequences; n++) {
@@ -147,6 +145,7 @@ static bool fits(pal_frame *f, const pal_rule_opts *opts)
 
 const pal_rule pal_rule_mamba3 = {
     .name = "mamba3",
+    .kind = PAL_KIND_mamba3,
     .operand = {{"x", "BTJV", PAL_V, false},
                 {"dt", "BTJ", PAL_STEP, false},
                 {"g", "BTJ", PAL_G, false},
@@ -159,12 +158,11 @@ const pal_rule pal_rule_mamba3 = {
                 {"D", "J", PAL_IN_D, true},
                 {"mimo_x", "JRV", PAL_IN_MIMO_X, true}},
     .state = {{"state", "SJKV", PAL_IN_STATE, true},
-              {"th", "SJA", PAL_IN_STATE + ANGLES, true},
-              {"k", "SJRK", PAL_IN_STATE + LAST_K, true},
-              {"x", "SJV", PAL_IN_STATE + LAST_X, true}},
+              {"th", "SJA", PAL_IN_STATE + PAL_ANGLES, true},
+              {"k", "SJRK", PAL_IN_STATE + PAL_LAST_K, true},
+              {"x", "SJV", PAL_IN_STATE + PAL_LAST_X, true}},
     .shown = "HGJhKNVP",
     .pairs = true,
-    .composed = true,
     .scale = 1,
     .fits = fits,
     .compose = compose,

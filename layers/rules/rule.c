@@ -68,7 +68,8 @@ char pal_rule_channels(const pal_rule *rule, int place)
 {
     const int i = pal_rule_at_place(rule, place);
     const char *axes = i < 0 ? "" : pal_rule_input(rule, i)->axes;
-    return strlen(axes) == 4 ? axes[3] : 0;
+    const char last = *axes ? axes[strlen(axes) - 1] : 0;
+    return last && strchr("KVA", last) ? last : 0;
 }
 
 static void name_inputs(const pal_rule *rule, const char *more, char *text, size_t room)

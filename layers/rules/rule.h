@@ -38,6 +38,10 @@ typedef struct pal_operand {
     bool optional;
 } pal_operand;
 
+/* The parts of a state that has several: the matrix, Mamba-3's angles, and the last token's k and
+ * x. */
+enum { PAL_MATRIX, PAL_ANGLES, PAL_LAST_K, PAL_LAST_X };
+
 enum {
     PAL_RULE_OPERANDS = 12,
     PAL_RULE_INPUTS = PAL_RULE_OPERANDS + PAL_RULE_STATES + 3 /* offsets, A_log, dt_bias */
@@ -55,7 +59,7 @@ struct pal_rule {
     bool unit_keys;                         /* takes opts.normalize */
     bool activates;                         /* takes opts.A_log and dt_bias */
     bool pairs;                             /* takes opts.pair */
-    bool composed;                          /* it has no other form */
+    bool skips;                             /* D x passes by the state, added by the scan */
     double scale;                           /* default of opts.scale; 0: K^-1/2 */
     /* Checks what letters of axes cannot say. NULL: nothing is left to check. */
     bool (*fits)(pal_frame *f, const pal_rule_opts *opts);
@@ -63,8 +67,7 @@ struct pal_rule {
     pal_rule_out (*compose)(pal_scan *s, const pal_tensor *in, const pal_rule_opts *opts);
 };
 
-#define PAL_RULE(name, test)          extern const pal_rule pal_rule_##name;
-#define PAL_COMPOSED_RULE(name, test) extern const pal_rule pal_rule_##name;
+#define PAL_RULE(name, test) extern const pal_rule pal_rule_##name;
 #include "layers/layers.def"
 
 /*
@@ -77,8 +80,8 @@ int pal_rule_states(const pal_rule *rule);
 int pal_rule_inputs(const pal_rule *rule);
 const pal_operand *pal_rule_input(const pal_rule *rule, int i);
 int pal_rule_at_place(const pal_rule *rule, int place);
-/* The letter of the channels of the operand at this place. 0: it has one number per head, or there
- * is no such operand. */
+/* The letter of the channels of the operand at this place: K, V or A. 0: it has one number per
+ * head, or there is no such operand. */
 char pal_rule_channels(const pal_rule *rule, int place);
 
 /* Operations of one kind, one for each rule. Zero before the first use. */

@@ -44,6 +44,13 @@ bool pal_scan_too_wide(const pal_scan *s)
     return s->shape[0].dim[2] > PAL_FUSED_WIDTH || s->shape[0].dim[3] > PAL_FUSED_WIDTH;
 }
 
+/* The kernels divide chunks into whole tokens. */
+static bool ranks_fit(const pal_scan *s)
+{
+    const int64_t R = s->frame->size['R'];
+    return R < 0 || R == 1 || R == 2 || R == 4 || R == 8;
+}
+
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts)
 {
     if (pal_is_none(opts->A_log) || pal_is_none(opts->dt_bias))
@@ -94,11 +101,11 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
     if (!add_states(s, rule, opts)) return false;
     const bool fused =
         opts->mode == PAL_RULE_CHUNK || opts->mode == PAL_RULE_RECURRENT || opts->in_place;
-    if (rule->composed && (fused || (opts->parts && opts->parts->size > 1)))
-        return pal_frame_fail(f, PAL_EVALUE, "only the composed form is there; %s needs another",
-                              opts->in_place ? "in_place"
-                              : fused        ? "this mode"
-                                             : "a sequence over processes");
+    if (opts->parts && opts->parts->size > 1 && s->states > 1)
+        return pal_frame_fail(f, PAL_EVALUE, "it does not take sequences over processes");
+    if (fused && !ranks_fit(s))
+        return pal_frame_fail(f, PAL_ESHAPE, "%lld rows a token; fused modes take 1, 2, 4 and 8",
+                              (long long)f->size['R']);
     if (fused && pal_scan_too_wide(s))
         return pal_frame_fail(f, PAL_ESHAPE, "heads are %lld x %lld; fused modes take up to %d",
                               (long long)s->shape[0].dim[2], (long long)s->shape[0].dim[3],
@@ -106,9 +113,9 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
     return f->tape->owner.error.status == PAL_OK;
 }
 
-bool pal_scan_composed(const pal_scan *s, const pal_rule *rule, const pal_rule_opts *opts)
+bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
 {
-    return opts->mode == PAL_RULE_COMPOSED || rule->composed || pal_shape_count(s->shape[0]) == 0 ||
+    return opts->mode == PAL_RULE_COMPOSED || !ranks_fit(s) || pal_shape_count(s->shape[0]) == 0 ||
            pal_scan_too_wide(s);
 }
 

@@ -29,9 +29,9 @@ struct pal_scan {
 bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts);
 /* Whether heads are wider than fused modes take. */
 bool pal_scan_too_wide(const pal_scan *s);
-/* Whether to use the composed form: because it was asked for, because the rule has no other,
- * because heads are too wide for the fused modes, or because the state is empty. */
-bool pal_scan_composed(const pal_scan *s, const pal_rule *rule, const pal_rule_opts *opts);
+/* Whether to use the composed form: because it was asked for, because heads or tokens are wider
+ * than fused modes take, or because the state is empty. */
+bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts);
 /* What a composed delta rule does before its tokens: it normalises q and k, makes g from its
  * pre-activation, and makes zeros of the parts of the state that are not given. g may be NULL. */
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
