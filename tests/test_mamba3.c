@@ -349,6 +349,129 @@ START_TEST(nan_stays)
 }
 END_TEST
 
+/* ---- In place ---- */
+
+static void check_equal(pal_tensor a, pal_tensor b, int part, int64_t from)
+{
+    ck_assert_msg(pal_count(a) == pal_count(b) &&
+                      memcmp(pal_f32(pal_contiguous(a)), pal_f32(pal_contiguous(b)),
+                             (size_t)pal_count(a) * sizeof(float)) == 0,
+                  "part %d at token %lld is not that of the functional call", part,
+                  (long long)from);
+}
+
+/* A prompt and then token by token: the four parts that are overwritten have the bits of those that
+ * the functional call returns, and stay where they are. */
+START_TEST(in_place_is_functional)
+{
+    static const int64_t cut[] = {0, 21, 22, 23, 23, 24, 30};
+    static const pal_rule_mode how[] = {PAL_RULE_AUTO, PAL_RULE_RECURRENT, PAL_RULE_CHUNK};
+    m3_problem p = {"in place", .B = 2, .T = 30, .H = 4, .G = 2, .N = 20, .P = 12, .J = 5, .R = 1};
+    if (_i % 2) p.R = 4, p.half = true;
+    pal_array x[RULE_INPUTS];
+    m3_draw(&p, 3, x);
+    pal_tape *tape = pal_tape_new();
+    pal_params *store = pal_params_new();
+    pal_set_grad(tape, false);
+    pal_tensor kept[PAL_RULE_STATES];
+    pal_rule_out functional = {PAL_NONE, PAL_NONE, {PAL_NONE}};
+    for (int i = 0; i < PAL_RULE_STATES; i++) {
+        static const char *const name[] = {"state", "th", "k", "x"}, *const copy[] = {"a", "b", "c",
+                                                                                      "d"};
+        pal_tensor drawn =
+            pal_input_leaf(tape, &x[i ? IN_MORE + i - 1 : IN_STATE], PAL_F32, false, false);
+        kept[i] = pal_keep(store, name[i], drawn);
+        *(i ? &functional.more[i - 1] : &functional.state) = pal_keep(store, copy[i], drawn);
+    }
+    const void *where = pal_value(kept[0]).data;
+    for (size_t i = 0; i + 1 < sizeof cut / sizeof *cut; i++) {
+        pal_tensor in[RULE_INPUTS], part[RULE_INPUTS], a[1 + PAL_RULE_STATES],
+            b[1 + PAL_RULE_STATES];
+        for (int j = 0; j < RULE_INPUTS; j++)
+            in[j] = j < M3_INPUTS ? pal_input_leaf(tape, &x[j], PAL_F32, false, false) : PAL_NONE;
+        m3_slice(in, cut[i], cut[i + 1], &functional, part);
+        pal_rule_opts opts = m3_options(&p, how[_i / 2], part);
+        functional = m3_call(part, opts);
+        m3_outputs(functional, a);
+        opts.state = kept[0], opts.in_place = true;
+        for (int j = 1; j < PAL_RULE_STATES; j++) opts.more[j - 1] = kept[j];
+        m3_outputs(m3_call(part, opts), b);
+        for (int j = 0; j <= PAL_RULE_STATES; j++) check_equal(b[j], a[j], j - 1, cut[i]);
+        for (int j = 0; j < PAL_RULE_STATES; j++) check_equal(kept[j], a[1 + j], j, cut[i]);
+        ck_assert_msg(pal_value(b[1]).data == where, "the state is another tensor");
+    }
+    pal_tape_free(tape);
+    pal_params_free(store);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- Errors ---- */
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+/* A call that is wrong in one way says in which. */
+START_TEST(wrong_calls)
+{
+    static const struct {
+        m3_problem p;
+        pal_rule_mode mode;
+        pal_pair pair;
+        const char *words;
+    } rows[] = {
+        {{"", SIZES(5, 2, 1, 4, 3, 3, 1)}, PAL_RULE_CHUNK, 0, "3 pairs cannot be among 4 channels"},
+        {{"", SIZES(5, 2, 1, 5, 3, 1, 1)},
+         PAL_RULE_CHUNK,
+         PAL_PAIR_HALF,
+         "5 channels have no two halves"},
+        {{"", SIZES(5, 2, 1, 4, 3, 1, 3)},
+         PAL_RULE_CHUNK,
+         0,
+         "3 rows a token; fused modes take 1, 2, 4 and 8"},
+        {{"", SIZES(5, 4, 3, 4, 3, 1, 1)}, PAL_RULE_CHUNK, 0, "4 heads cannot share 3 evenly"},
+        {{"", SIZES(5, 2, 1, 4, 3, 1, 1)}, PAL_RULE_CHUNK, (pal_pair)7, "there is no pair 7"},
+    };
+    const m3_problem *p = &rows[_i].p;
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 3, x);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in[RULE_INPUTS];
+    for (int i = 0; i < RULE_INPUTS; i++)
+        in[i] = pal_input_leaf(tape, &x[i], PAL_F32, false, false);
+    pal_error heard = {PAL_OK, ""};
+    pal_rule_opts opts = m3_options(p, rows[_i].mode, in);
+    opts.pair = rows[_i].pair;
+    pal_set_error_handler(hear, &heard);
+    pal_rule_out r = m3_call(in, opts);
+    ck_assert_msg(strncmp(heard.message, "mamba3: ", 8) == 0 &&
+                      strstr(heard.message, rows[_i].words),
+                  "got \"%s\"", heard.message);
+    ck_assert(pal_count(r.o) == 0);
+    pal_tape_free(tape);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* What only Mamba-3 takes, other rules refuse. */
+START_TEST(others_have_one_part)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_error heard = {PAL_OK, ""};
+    pal_set_error_handler(hear, &heard);
+    for (int i = 0; i < 2; i++) {
+        pal_tensor q = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 2, 4));
+        pal_tensor beta = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 2));
+        pal_rule_opts opts = {.pair = i ? PAL_PAIR_HALF : PAL_PAIR_ADJACENT};
+        if (!i) opts.more[0] = beta;
+        pal_deltanet(q, q, q, beta, opts);
+        ck_assert_msg(strstr(heard.message, i ? "pair 1 is for Mamba-3" : "more are given"),
+                      "got \"%s\"", heard.message);
+        pal_tape_reset(tape);
+    }
+    pal_tape_free(tape);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, fused_is_composed, 0, ROWS);
@@ -358,6 +481,9 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, packed_is_one_by_one, 0, 2 * MODES);
     tcase_add_loop_test(tc, threads_change_no_bit, 0, THREADED);
     tcase_add_loop_test(tc, nan_stays, 0, MODES);
+    tcase_add_loop_test(tc, in_place_is_functional, 0, 2 * 3);
+    tcase_add_loop_test(tc, wrong_calls, 0, 5);
+    tcase_add_test(tc, others_have_one_part);
 }
 
 int main(void) { return rule_test_main("mamba3", add); }
