@@ -11,66 +11,16 @@
 
 /* ---- Angles ---- */
 
-/* A sequence of n chunks has n + 1 places or more. */
-static int64_t first_place(const pal_fused *f, int64_t sequence)
-{
-    return pal_first_block(&f->seq, sequence, f->seq.T, f->tokens) + sequence;
-}
-
-int64_t pal_fused_angle_count(const pal_fused *f)
-{
-    return f->shape.trapezoid ? first_place(f, f->seq.count) * f->HV * f->shape.angles : 0;
-}
-
-/* The angles of a lane: before each chunk, and after the last token. */
-static double *lane_angles(const pal_fused *f, int64_t lane)
-{
-    const int64_t sequence = lane / f->HV, first = first_place(f, sequence);
-    const int64_t each = first_place(f, sequence + 1) - first;
-    return f->angles + (first * f->HV + lane % f->HV * each) * f->shape.angles;
-}
-
 void pal_fused_angles(const pal_fused *f)
 {
 #pragma omp parallel for num_threads(f->team) schedule(static) if (f->team > 1)
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
-        f->table->angles(&f->shape, &h, lane_angles(f, i));
+        f->table->angles(&f->shape, &h, pal_fused_lane_angles(f, i));
     }
 }
 
-/* ---- Of a head ---- */
-
-/* Rows of a lane in x [S,HV,..,channels], a part of the state. */
-static pal_rows part_rows(const pal_fused *f, const pal_array *x, int64_t lane)
-{
-    if (!x) return (pal_rows){NULL, 0, 0};
-    const int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
-    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->ndim > 3 ? x->stride[2] : 0,
-                      x->stride[x->ndim - 1]};
-}
-
-/* Rows of a head in x [HV,R,channels]. */
-static pal_rows gain_rows(const pal_fused *f, const pal_array *x, int64_t lane)
-{
-    if (!x) return (pal_rows){NULL, 0, 0};
-    return (pal_rows){(char *)x->data + lane % f->HV * x->stride[0] * (int64_t)f->size,
-                      x->stride[1], x->stride[2]};
-}
-
-void pal_fused_ends(const pal_fused *f, int64_t lane, pal_head *h)
-{
-    h->length = pal_fused_length(f, lane / f->HV);
-    h->rank[PAL_Q] = pal_fused_in(f, PAL_Q)->stride[2];
-    h->rank[PAL_K] = pal_fused_in(f, PAL_K)->stride[2];
-    h->bias[PAL_Q] = gain_rows(f, pal_fused_in(f, PAL_IN_C_BIAS), lane);
-    h->bias[PAL_K] = gain_rows(f, pal_fused_in(f, PAL_IN_B_BIAS), lane);
-    h->mimo_x = gain_rows(f, pal_fused_in(f, PAL_IN_MIMO_X), lane);
-    h->first_angles = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_ANGLES), lane);
-    h->last_k = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_K), lane);
-    h->last_x = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_X), lane);
-    if (f->angles) h->angle = lane_angles(f, lane);
-}
+/* ---- The beginning ---- */
 
 void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel, int64_t from,
                      int64_t to)
@@ -97,9 +47,9 @@ void pal_fused_last(const pal_fused *f)
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
         const double *phi = h.angle + pal_fused_chunks(f, i / f->HV) * f->shape.angles;
-        const pal_rows th = part_rows(f, pal_fused_final(f, PAL_ANGLES), i);
-        const pal_rows k = part_rows(f, pal_fused_final(f, PAL_LAST_K), i);
-        const pal_rows x = part_rows(f, pal_fused_final(f, PAL_LAST_X), i);
+        const pal_rows th = pal_fused_part_rows(f, pal_fused_final(f, PAL_ANGLES), i);
+        const pal_rows k = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_K), i);
+        const pal_rows x = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_X), i);
         f->table->last(&f->shape, &h, phi, &th, &k, &x);
     }
 }
@@ -145,11 +95,11 @@ void pal_fused_ends_grad(const pal_fused *f, int64_t lane, const double *ends, p
     const pal_array *dq = pal_fused_din(f, PAL_Q), *dk = pal_fused_din(f, PAL_K);
     const pal_array *const *d = f->call->dout;
     g->rank[PAL_Q] = dq ? dq->stride[2] : 0, g->rank[PAL_K] = dk ? dk->stride[2] : 0;
-    g->first_angles = part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_ANGLES), lane);
-    g->last_k = part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_K), lane);
-    g->last_x = part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_X), lane);
-    g->end_k = part_rows(f, d[1 + PAL_LAST_K], lane);
-    g->end_x = part_rows(f, d[1 + PAL_LAST_X], lane);
+    g->first_angles = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_ANGLES), lane);
+    g->last_k = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_K), lane);
+    g->last_x = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_X), lane);
+    g->end_k = pal_fused_part_rows(f, d[1 + PAL_LAST_K], lane);
+    g->end_x = pal_fused_part_rows(f, d[1 + PAL_LAST_X], lane);
     g->end_angles = ends + lane * 2 * f->shape.angles;
     g->whole_turn = g->end_angles + f->shape.angles;
 }

@@ -138,14 +138,17 @@ static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x,
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t);
 
+/* Mamba-3: how many numbers f->angles has (0 for other rules), and those of a lane: before each
+ * chunk, and after the last token. */
+int64_t pal_fused_angle_count(const pal_fused *f);
+double *pal_fused_lane_angles(const pal_fused *f, int64_t lane);
+/* The rows of a lane in x [S,HV,(R,)channels], a part of the state. */
+pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+
 /* ---- Mamba-3: where sequences begin and end (ends.c) ---- */
 
-/* How many numbers f->angles has: 0 for other rules. */
-int64_t pal_fused_angle_count(const pal_fused *f);
-/* Makes the angles of all lanes: before each chunk, and after the last token. */
+/* Makes the angles of all lanes. */
 void pal_fused_angles(const pal_fused *f);
-/* What a head has beside its operands by token. */
-void pal_fused_ends(const pal_fused *f, int64_t lane, pal_head *h);
 /* Writes the final angles, keys and x of all lanes. */
 void pal_fused_last(const pal_fused *f);
 /* Part i of the final state: an output, or the input that is overwritten. */

@@ -185,6 +185,59 @@ pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t la
     return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[2], x->stride[3]};
 }
 
+/* ---- Mamba-3 ---- */
+
+/* A sequence of n chunks has n + 1 places or more. */
+static int64_t first_place(const pal_fused *f, int64_t sequence)
+{
+    return pal_first_block(&f->seq, sequence, f->seq.T, f->tokens) + sequence;
+}
+
+int64_t pal_fused_angle_count(const pal_fused *f)
+{
+    return f->shape.trapezoid ? first_place(f, f->seq.count) * f->HV * f->shape.angles : 0;
+}
+
+double *pal_fused_lane_angles(const pal_fused *f, int64_t lane)
+{
+    const int64_t sequence = lane / f->HV, first = first_place(f, sequence);
+    const int64_t each = first_place(f, sequence + 1) - first;
+    return f->angles + (first * f->HV + lane % f->HV * each) * f->shape.angles;
+}
+
+pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    const int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->ndim > 3 ? x->stride[2] : 0,
+                      x->stride[x->ndim - 1]};
+}
+
+/* Rows of a head in x [HV,R,channels]. */
+static pal_rows gain_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    if (!x) return (pal_rows){NULL, 0, 0};
+    return (pal_rows){(char *)x->data + lane % f->HV * x->stride[0] * (int64_t)f->size,
+                      x->stride[1], x->stride[2]};
+}
+
+/* What a head of Mamba-3 has beside its operands by token. */
+static void add_ends(const pal_fused *f, int64_t lane, pal_head *h)
+{
+    h->length = pal_fused_length(f, lane / f->HV);
+    h->rank[PAL_Q] = pal_fused_in(f, PAL_Q)->stride[2];
+    h->rank[PAL_K] = pal_fused_in(f, PAL_K)->stride[2];
+    h->bias[PAL_Q] = gain_rows(f, pal_fused_in(f, PAL_IN_C_BIAS), lane);
+    h->bias[PAL_K] = gain_rows(f, pal_fused_in(f, PAL_IN_B_BIAS), lane);
+    h->mimo_x = gain_rows(f, pal_fused_in(f, PAL_IN_MIMO_X), lane);
+    h->first_angles = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_ANGLES), lane);
+    h->last_k = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_K), lane);
+    h->last_x = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_X), lane);
+    if (f->angles) h->angle = pal_fused_lane_angles(f, lane);
+}
+
+/* ---- Heads ---- */
+
 /* Element i of a vector of f32 or f64. */
 static double number(const pal_array *x, int64_t i) { return pal_array_get(x, &i); }
 
@@ -204,7 +257,7 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
         h.dt_bias =
             (char *)pal_fused_in(f, PAL_IN_DT_BIAS)->data + (size_t)(gate * width) * f->size;
     }
-    if (f->shape.trapezoid) pal_fused_ends(f, lane, &h);
+    if (f->shape.trapezoid) add_ends(f, lane, &h);
     return h;
 }
 
