@@ -91,8 +91,11 @@ typedef struct pal_chunk {
     void *Z;               /* panels [C] */
     void *gamma;           /* [Kp], of the whole chunk */
     void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
-    void *turn, *weigh;    /* Mamba-3: cosines and sines of each token, [tokens][2][Ap]; c and gamma
-                              of each row, [2][C] */
+    /* Only Mamba-3: cosines and sines of each token, [tokens][2][Ap]; c and gamma of each row,
+     * [2][C]; keys times delta and values of the token before the sequence, [ranks][Kp] and
+     * [ranks][Vp], which the recurrent form adds to the state if `enter` is set. */
+    void *turn, *weigh, *before;
+    bool enter;
 } pal_chunk;
 
 /* What backward needs in addition, for one chunk. */

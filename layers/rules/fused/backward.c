@@ -115,7 +115,7 @@ static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
         const pal_array *d = pal_fused_din(f, i);
         if (!d) continue;
-        const int64_t sharers = f->HV / pal_fused_operand_heads(f, i);
+        const int64_t sharers = f->HV / f->heads[i];
         g.out[i] = pal_fused_operand_rows(f, i, d, lane);
         if (!pal_call_fresh(f->call, f->at[i]) || lane % f->HV % sharers > 0) g.add |= 1u << i;
     }

@@ -11,9 +11,12 @@
 
 /* ---- Angles ---- */
 
+/* A token of each lane is too little for a team, which would be waited for. */
+static bool few(const pal_fused *f) { return f->team == 1 || f->lanes * f->seq.T < 1 << 10; }
+
 void pal_fused_angles(const pal_fused *f)
 {
-#pragma omp parallel for num_threads(f->team) schedule(static) if (f->team > 1)
+#pragma omp parallel for num_threads(f->team) schedule(static) if (!few(f))
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
         f->table->angles(&f->shape, &h, pal_fused_lane_angles(f, i));
@@ -43,7 +46,7 @@ const pal_array *pal_fused_final(const pal_fused *f, int i)
 
 void pal_fused_last(const pal_fused *f)
 {
-#pragma omp parallel for num_threads(f->team) schedule(static) if (f->team > 1)
+#pragma omp parallel for num_threads(f->team) schedule(static) if (!few(f))
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
         const double *phi = h.angle + pal_fused_chunks(f, i / f->HV) * f->shape.angles;

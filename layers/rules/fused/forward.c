@@ -186,8 +186,10 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
                                  int64_t end)
 {
     const pal_rule_shape *s = &f->shape;
-    const bool alike = l->before.channel == 1 && l->before.step == s->V && !l->head.last_x.data;
-    if (l->before.data && alike && pal_fused_length(f, i / f->HV) > 0) return l->before.data;
+    const bool alike = l->before.channel == 1 && l->before.step == s->V;
+    const bool changes = f->opts->records && l->head.last_x.data; /* before it is kept */
+    if (l->before.data && alike && !changes && pal_fused_length(f, i / f->HV) > 0)
+        return l->before.data;
     for (int64_t r = 0; r < s->K && l->before.data != l->after.data; r++) {
         char *to = (char *)l->after.data + (size_t)(r * s->V + from) * f->size;
         const char *x = pal_rows_from(f, l->before, r).data;
@@ -219,7 +221,8 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
     lane l = lane_of(f, i);
     const void *S = start_columns(f, &l, i, from, to);
     pal_tokens_fn *const tokens = s->trapezoid ? f->table->ranked_tokens : f->table->tokens;
-    if (S == l.after.data) pal_fused_enter(f, &l.head, l.after.data, false, from, to);
+    if (f->opts->records && S == l.after.data)
+        pal_fused_enter(f, &l.head, l.after.data, false, from, to);
     for (int64_t chunk = 0; chunk < pal_fused_chunks(f, i / f->HV); chunk++) {
         const int64_t t = chunk * f->tokens;
         pal_rows o = pal_rows_from(f, l.o, chunk * s->C), x = pal_rows_from(f, l.head.in[PAL_V], t);
@@ -228,6 +231,7 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
             panels(f, moved ? &l.after : &l.before, pal_fused_state(f, i, chunk), 0,
                    pal_fused_panels(f), PAL_PANELS_READ);
         c->rows = pal_fused_rows(f, i / f->HV, chunk);
+        c->enter = !f->opts->records && chunk == 0;
         f->rule->pack(s, &l.head, t, c);
         tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL, l.head.D);
         S = l.after.data;

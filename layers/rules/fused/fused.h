@@ -39,11 +39,14 @@ typedef struct pal_fused {
     const pal_rule_table *table;
     const pal_rule_kernels *rule;
     pal_rule_shape shape;
-    size_t size;                     /* of an element */
-    int at[PAL_PLACES];              /* which input of the call is at a place; -1: none */
-    int64_t channels[PAL_HEAD_ARGS]; /* of the operands that have a value for each token */
-    int64_t tokens;                  /* of a chunk; shape.C counts their rows */
-    double *angles;                  /* Mamba-3: those of all lanes (ends.c) */
+    size_t size;        /* of an element */
+    int at[PAL_PLACES]; /* which input of the call is at a place; -1: none */
+    /* Of the operands that have a value for each token: their channels, the axis of heads (-1: they
+     * have none) and its size. */
+    int64_t channels[PAL_HEAD_ARGS], heads[PAL_HEAD_ARGS];
+    int head_axis[PAL_HEAD_ARGS];
+    int64_t tokens; /* of a chunk; shape.C counts their rows */
+    double *angles; /* Mamba-3: those of all lanes (ends.c) */
     pal_sequences seq;
     int64_t HV, H, lanes; /* H: families of lanes that add to the same gradients */
     int64_t wave;         /* chunks of a lane between two barriers; 0: threads take whole lanes */
@@ -116,8 +119,6 @@ pal_rows pal_fused_out_rows(const pal_fused *f, const pal_array *x, int64_t lane
  * first.
  */
 pal_rows pal_fused_operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t lane);
-/* How many heads it has. */
-int64_t pal_fused_operand_heads(const pal_fused *f, int place);
 /* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
 pal_head pal_fused_head(const pal_fused *f, int64_t lane);

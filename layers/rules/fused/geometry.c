@@ -70,12 +70,6 @@ static int head_axis(const pal_fused *f, int place)
     return axis;
 }
 
-int64_t pal_fused_operand_heads(const pal_fused *f, int place)
-{
-    const int axis = head_axis(f, place);
-    return axis < 0 ? 1 : pal_fused_in(f, place)->shape[axis];
-}
-
 /* At most this number of rows in a chunk with several rows a token. */
 enum { MOST_ROWS = 256 };
 
@@ -121,8 +115,13 @@ pal_fused pal_fused_of(const pal_call *call, int team)
     f.rule = &table->rule[o->rule->kind];
     f.size = pal_dtype_size(q->dtype);
     f.HV = v->shape[2];
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        const pal_array *x = pal_fused_in(&f, i);
+        f.head_axis[i] = head_axis(&f, i);
+        f.heads[i] = x && f.head_axis[i] >= 0 ? x->shape[f.head_axis[i]] : 1;
+    }
     /* All heads add to the gradient of what is given once for all of them. */
-    f.H = pal_fused_in(&f, PAL_OM) ? 1 : pal_fused_operand_heads(&f, PAL_Q);
+    f.H = pal_fused_in(&f, PAL_OM) ? 1 : f.heads[PAL_Q];
     f.seq = pal_sequences_of(pal_fused_in(&f, PAL_IN_OFFSETS), v->shape[0], v->shape[1]);
     f.lanes = f.seq.count * f.HV;
     f.shape = shape_of(&f, q, v);
@@ -169,13 +168,13 @@ pal_rows pal_fused_out_rows(const pal_fused *f, const pal_array *x, int64_t lane
 pal_rows pal_fused_operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t lane)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    const int64_t n = lane / f->HV, heads = pal_fused_operand_heads(f, place);
-    const int axis = head_axis(f, place);
+    const int64_t n = lane / f->HV;
+    const int axis = f->head_axis[place];
     int64_t at = pal_sequence_batch(&f->seq, n) * x->stride[0] +
                  pal_sequence_first(&f->seq, n) * x->stride[1];
-    if (axis >= 0) at += lane % f->HV / (f->HV / heads) * x->stride[axis];
+    if (axis >= 0) at += lane % f->HV / (f->HV / f->heads[place]) * x->stride[axis];
     return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
-                      pal_rule_channels(f->opts->rule, place) ? x->stride[x->ndim - 1] : 1};
+                      axis + 1 == x->ndim ? 1 : x->stride[x->ndim - 1]};
 }
 
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane)
@@ -285,6 +284,7 @@ pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
     if (s->trapezoid) {
         x.turn = pal_carve(c, (size_t)(f->tokens * 2 * s->Ap) * f->size);
         x.weigh = pal_carve(c, 2 * line);
+        x.before = pal_carve(c, (size_t)(s->ranks * (s->Kp + s->Vp)) * f->size);
     }
     x.Z = pal_carve(c, (size_t)(s->C * s->Vp) * f->size);
     x.gamma = pal_carve(c, (size_t)s->Kp * f->size);

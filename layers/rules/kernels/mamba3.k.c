@@ -86,7 +86,7 @@ void K(mamba3_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pa
 }
 
 /* For the recurrent form: rows alpha*q and c*k, and gamma <q, k> (+ D) of the rows of a token in
- * c->p [C][ranks]. */
+ * c->p [C][ranks]. If c->enter is set, it says afterwards whether c->before is there. */
 void K(mamba3_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     const int64_t n = s->Kp;
@@ -103,6 +103,9 @@ void K(mamba3_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_c
         scaled_row(n, alpha[own], q, (R *)c->Qg + r * n);
         scaled_row(n, both[r], k + r * n, (R *)c->Kt + r * n);
     }
+    R *first = c->before;
+    c->enter = c->enter && t == 0 && rows_before(s, h, 0, NULL, first, first + s->ranks * n);
+    if (c->enter) scaled_row(s->ranks * n, late_step(h, 0), first, first);
 }
 
 /* ---- Backward ---- */

@@ -166,12 +166,39 @@ INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r,
     }
 }
 
+/* What is left of the last write before the sequence is added to columns x, into `to`. */
+INLINE void enter_columns(const pal_rule_shape *s, const pal_chunk *c, int rows, int64_t col,
+                          const R *x, R *to, int64_t width)
+{
+    const R *k = c->before, *values = k + rows * s->Kp;
+    V v[rows][VECTORS];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < VECTORS; j++)
+            v[i][j] = col + j * VL < s->Vp ? load(values + i * s->Vp + col + j * VL) : (V){0};
+    for (int64_t a = 0; a < s->K; a++) {
+        V y[VECTORS];
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) y[j] = loadu(x + a * width + j * VL);
+        for (int i = 0; i < rows; i++) {
+            const V key = splat(k[i * s->Kp + a]);
+            UNROLL
+            for (int j = 0; j < VECTORS; j++) y[j] = vfma(key, v[i][j], y[j]);
+        }
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) *(VU *)(to + a * width + j * VL) = (VU)y[j];
+    }
+}
+
 INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows, int64_t col,
                            int64_t n, const R *x, R *to, int64_t width, const R *next,
                            const pal_rows *o)
 {
     R out[COLS] __attribute__((aligned(64)));
     const pal_rows result = columns_from(o, col);
+    if (c->enter) {
+        enter_columns(s, c, rows, col, x, to, width);
+        x = to;
+    }
     for (int64_t r = 0; r < c->rows; r += rows) {
         V v[rows][VECTORS], read[rows][VECTORS];
         for (int i = 0; i < rows; i++)
