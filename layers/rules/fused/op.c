@@ -151,12 +151,12 @@ static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_op
     bool finite = f->tape->check_numerics && all_finite(in);
     pal_apply(op, o, sizeof *o, pal_rule_inputs(o->rule), in, 1, &out);
     if (pal_tape_status(f->tape) != PAL_OK) return pal_scan_failed(f);
-    bool good = pal_array_finite(&out.node->a);
+    bool good = !finite || pal_array_finite(&out.node->a);
     for (int i = 0; i < parts; i++) {
         part[i].node->base->version++;
         good = good && (!finite || pal_array_finite(&part[i].node->a));
     }
-    if (finite && !good) {
+    if (!good) {
         pal_frame_fail(f, PAL_ENUMERIC, "the result holds a number that is not finite");
         return pal_scan_failed(f);
     }
