@@ -73,6 +73,16 @@ void K(wedge)(const pal_rule_shape *s, const void *dS, const void *S, int64_t ro
     }
 }
 
+/* out[j] += wedge(du, u) of pair j of a row of K channels. */
+static void add_row_wedge(const pal_rule_shape *s, const R *du, const R *u, double *out)
+{
+    const int64_t step = s->half ? 1 : 2, other = s->half ? s->K / 2 : 1;
+    for (int64_t j = 0; j < s->angles; j++) {
+        const int64_t a = j * step, b = a + other;
+        out[j] += (double)(du[b] * u[a] - du[a] * u[b]);
+    }
+}
+
 /* What turning a whole sequence by one angle does to the loss through its final state; all arrays
  * are contiguous, and a NULL counts as 0. `end` is the gradient of the final angles. */
 void K(ends)(const pal_rule_shape *s, const void *dth, const void *dS, const void *S,
@@ -82,7 +92,7 @@ void K(ends)(const pal_rule_shape *s, const void *dth, const void *dS, const voi
         end[j] = whole[j] = dth ? (double)((const R *)dth)[j] : 0;
     if (dS) K(wedge)(s, dS, S, s->V, s->V, 1, 1, whole);
     for (int64_t i = 0; i < s->ranks && dk; i++)
-        add_wedge(s, (const R *)dk + i * s->K, (const R *)k + i * s->K, whole);
+        add_row_wedge(s, (const R *)dk + i * s->K, (const R *)k + i * s->K, whole);
 }
 
 /* ---- The beginning ---- */
@@ -147,13 +157,13 @@ static void first_values_back(const pal_rule_shape *s, const pal_head *h, const 
  * first token of a sequence also those of the initial angles, keys and x, and of mimo_x
  * [ranks][Vp]. Phi is the gradient of the angles from token t on. */
 R K(enter_back)(const pal_rule_shape *s, const pal_head *h, int64_t t, const void *dS,
-                const pal_head_grad *g, void *values, const double *Phi)
+                const pal_head_grad *g, void *values, const void *Phi)
 {
     R k[s->ranks * s->Kp] __attribute__((aligned(64))), w[s->Kp] __attribute__((aligned(64)));
     R v[s->ranks * s->Vp] __attribute__((aligned(64))), sum = 0;
     const double *phi = h->angle + t / (s->C / s->ranks) * s->angles;
     for (int64_t j = 0; t == 0 && g->first_angles.data && j < s->angles; j++)
-        ((R *)g->first_angles.data)[j * g->first_angles.channel] += (R)Phi[j];
+        ((R *)g->first_angles.data)[j * g->first_angles.channel] += ((const R *)Phi)[j];
     const bool there = rows_before(s, h, t, phi, k, v);
     if (t == 0 && !there) return 0;
     for (int64_t i = 0; i < s->ranks; i++) {

@@ -114,7 +114,7 @@ void K(mamba3_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_c
 typedef struct token_back {
     R *own;        /* [C][ranks]: gradient of <q_r, k_s> of the token's rows */
     R *now, *both; /* gradients of gamma and c, by token */
-    double *Phi;   /* [tokens][angles]: gradient of the angles from this token on */
+    R *Phi;        /* [tokens][Ap]: gradient of the angles from this token on */
     double D;
 } token_back;
 
@@ -157,16 +157,20 @@ static void weights_back(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_
 static void angles_back(const pal_rule_shape *s, const pal_chunk *c, const pal_chunk_back *b,
                         const void *dS, const pal_head_grad *g, token_back *to)
 {
-    const int64_t J = s->angles, n = s->Kp;
+    const int64_t J = s->angles, n = s->Kp, step = s->half ? 1 : 2;
+    R turn[2 * s->Ap] __attribute__((aligned(64)));
     double phi[J + 1];
     for (int64_t j = 0; j < J; j++) phi[j] = b->S1 ? g->whole_turn[j] : g->end_angles[j];
     if (b->S1) K(wedge)(s, dS, b->S1, PANEL, PANEL, s->Vp / PANEL, -1, phi);
     for (int64_t u = c->rows / s->ranks - 1; u >= 0; u--) {
+        R *Phi = to->Phi + u * s->Ap;
+        for (int64_t j = 0; j < 2 * s->Ap; j += VL) store(turn + j, (V){0});
         for (int64_t r = u * s->ranks; r < (u + 1) * s->ranks; r++) {
-            add_wedge(s, (const R *)b->dq + r * n, (const R *)c->q + r * n, phi);
-            add_wedge(s, (const R *)b->dk + r * n, (const R *)c->k + r * n, phi);
+            add_wedge(s, (const R *)b->dq + r * n, (const R *)c->q + r * n, turn);
+            add_wedge(s, (const R *)b->dk + r * n, (const R *)c->k + r * n, turn);
         }
-        for (int64_t j = 0; j < J; j++) to->Phi[u * J + j] = phi[j];
+        for (int64_t j = 0; j < J; j++) Phi[j] = (R)(phi[j] += (double)turn[j * step]);
+        for (int64_t j = J; j < s->Ap; j++) Phi[j] = 0;
     }
 }
 
@@ -187,17 +191,19 @@ static void keys_back(const pal_rule_shape *s, const pal_head *h, int64_t t, int
         R *dq = (R *)b->dq + (u * m + i) * n, *dk = (R *)b->dk + (u * m + i) * n;
         turn_row(s, cs, -1, dq);
         turn_row(s, cs, -1, dk);
-        for (int64_t j = 0; j < m; j++)
-            for (int64_t x = 0; x < n; x += VL) {
-                const V k = load(row[PAL_K] + j * n + x), q = load(row[PAL_Q] + j * n + x);
-                store(dq + x, vfma(splat(own[i * m + j]), k, load(dq + x)));
-                store(dk + x, vfma(splat(own[j * m + i] * scale), q, load(dk + x)));
+        for (int64_t x = 0; x < n; x += VL) {
+            V q = load(dq + x), k = load(dk + x);
+            for (int64_t j = 0; j < m; j++) {
+                q = vfma(splat(own[i * m + j]), load(row[PAL_K] + j * n + x), q);
+                k = vfma(splat(own[j * m + i] * scale), load(row[PAL_Q] + j * n + x), k);
             }
-        if (scale != 1) scaled_row(n, scale, dq, dq);
+            q *= scale;
+            R *sum_q = sums + (PAL_Q * m + i) * n + x, *sum_k = sums + (PAL_K * m + i) * n + x;
+            store(dq + x, q), store(sum_q, load(sum_q) + q);
+            store(dk + x, k), store(sum_k, load(sum_k) + k);
+        }
         R *const d[2] = {[PAL_Q] = dq, [PAL_K] = dk};
         for (int w = PAL_Q; w <= PAL_K; w++) {
-            R *sum = sums + (w * m + i) * n;
-            for (int64_t x = 0; x < n; x += VL) store(sum + x, load(sum + x) + load(d[w] + x));
             pal_rows out = g->out[w];
             if (!out.data) continue;
             out.data = (R *)out.data + i * g->rank[w];
@@ -242,15 +248,16 @@ static void steps_back(const pal_rule_shape *s, const pal_head *h, int64_t t, in
                        const pal_head_grad *g)
 {
     const R dt = element(&h->in[PAL_STEP], t, 0), lam = element(&h->in[PAL_LAM], t, 0);
-    const double *Phi = from->Phi + u * s->angles;
-    R turn = 0;
-    for (int64_t j = 0; j < s->angles; j++) {
-        turn += element(&h->in[PAL_OM], t, j) * (R)Phi[j];
-        if (!g->out[PAL_OM].data) continue;
-        R *at = (R *)g->out[PAL_OM].data + t * g->out[PAL_OM].step + j * g->out[PAL_OM].channel;
-        const R d = dt * (R)Phi[j];
-        *at = g->add >> PAL_OM & 1 ? *at + d : d;
+    const R *Phi = from->Phi + u * s->Ap;
+    R room[s->Ap] __attribute__((aligned(64))), dom[s->Ap] __attribute__((aligned(64)));
+    const R *om = get_row(&h->in[PAL_OM], t, s->angles, s->Ap, room);
+    V sum = {0};
+    for (int64_t j = 0; j < s->Ap; j += VL) {
+        sum = vfma(loadu(om + j), load(Phi + j), sum);
+        store(dom + j, load(Phi + j) * dt);
     }
+    const R turn = sum_elements(sum);
+    if (g->out[PAL_OM].data) put_row(&g->out[PAL_OM], t, s->angles, g->add >> PAL_OM & 1, dom);
     put_number(g, PAL_G, t, ((const R *)b->dg)[u * s->ranks]);
     put_number(g, PAL_LAM, t, dt * (from->now[u] - late));
     put_number(g, PAL_STEP, t, lam * from->now[u] + (1 - lam) * late + turn);
@@ -269,7 +276,7 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
     const R *p = c->p, *gamma = p + C * C, *tail = p + (C - 1) * C, *both = c->weigh;
     R written[C] __attribute__((aligned(64))), own[C * m], now[C / m], late[C / m];
     R keys[2 * m * n] __attribute__((aligned(64))), values[m * s->Vp] __attribute__((aligned(64)));
-    double Phi[C / m * s->angles + 1];
+    R Phi[C / m * s->Ap] __attribute__((aligned(64)));
     token_back to = {.own = own, .now = now, .both = late, .Phi = Phi};
     R *dq = b->dq, *dk = b->dk;
     state_products(s, b, S0, dS);

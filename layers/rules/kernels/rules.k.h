@@ -16,7 +16,7 @@ pal_ends_fn K(ends);
 void K(wedge)(const pal_rule_shape *s, const void *dS, const void *S, int64_t row, int64_t cols,
               int64_t blocks, double sign, double *out);
 R K(enter_back)(const pal_rule_shape *s, const pal_head *h, int64_t t, const void *dS,
-                const pal_head_grad *g, void *values, const double *Phi);
+                const pal_head_grad *g, void *values, const void *Phi);
 
 #define PAL_RULE(name, test)                          \
     pal_prepare_fn K(name##_prepare), K(name##_pack); \

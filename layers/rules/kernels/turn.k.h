@@ -16,7 +16,10 @@ static inline void add_angles(const pal_rule_shape *s, const pal_head *h, int64_
     const double dt = (double)element(&h->in[PAL_STEP], t, 0);
     const pal_rows *om = &h->in[PAL_OM];
     const R *row = (const R *)om->data + t * om->step;
-    for (int64_t j = 0; j < s->angles; j++) phi[j] += dt * (double)row[j * om->channel];
+    if (om->channel == 1)
+        for (int64_t j = 0; j < s->angles; j++) phi[j] += dt * (double)row[j];
+    else
+        for (int64_t j = 0; j < s->angles; j++) phi[j] += dt * (double)row[j * om->channel];
 }
 
 /* The cosines [Ap] and sines [Ap] of angles. */
@@ -53,13 +56,17 @@ static inline void turn_row(const pal_rule_shape *s, const R *restrict cs, R sig
     }
 }
 
-/* out[j] += wedge(du, u) of pair j: what a turn of u by a small angle does to the loss. */
-static inline void add_wedge(const pal_rule_shape *s, const R *du, const R *u, double *out)
+/*
+ * acc += wedge(du, u) by pair, for padded rows: what a turn of u by a small angle does to the loss.
+ * The value of pair j is acc[j] for halves and acc[2 j] for neighbours; what is between means
+ * nothing.
+ */
+static inline void add_wedge(const pal_rule_shape *s, const R *du, const R *u, R *acc)
 {
-    const int64_t step = s->half ? 1 : 2, other = s->half ? s->K / 2 : 1;
-    for (int64_t j = 0; j < s->angles; j++) {
-        const int64_t a = j * step, b = a + other;
-        out[j] += (double)(du[b] * u[a] - du[a] * u[b]);
+    const int64_t other = s->half ? s->K / 2 : 1, n = s->half ? s->angles : 2 * s->angles;
+    for (int64_t a = 0; a < n; a += VL) {
+        const V x = load(u + a) * loadu(du + a + other) - load(du + a) * loadu(u + a + other);
+        store(acc + a, load(acc + a) + x);
     }
 }
 
