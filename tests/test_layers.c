@@ -250,9 +250,9 @@ END_TEST
 static const struct {
     const char *name;
     int64_t count;
-} sizes[] = {{"gdn", 25215500},    {"kda", 17887376},  {"gdn2", 26243216},
-             {"mamba2", 25847232}, {"attn", 16777216}, {"swa", 16777216},
-             {"mamba3", 26165632}, {"mamba3:is_mimo=true", 27836800}};
+} sizes[] = {
+    {"gdn", 25215500},  {"kda", 17887376}, {"gdn2", 26243216},   {"mamba2", 25847232},
+    {"attn", 16777216}, {"swa", 16777216}, {"mamba3", 26165632}, {"mamba3:is_mimo=true", 27836800}};
 
 /* The defaults at the papers' width; what decays and what does not; the draws' ranges. */
 START_TEST(parameters_of_the_papers)

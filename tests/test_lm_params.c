@@ -362,7 +362,8 @@ END_TEST
 /* With everything frozen the gradient of a mixer's input is still the same. */
 START_TEST(a_frozen_layer_hands_gradients_on)
 {
-    static const char *const text[] = {"gdn2", "kda", "gdn", "mamba2", "attn", "deltanet", "mamba3"};
+    static const char *const text[] = {"gdn2", "kda",      "gdn",   "mamba2",
+                                       "attn", "deltanet", "mamba3"};
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(7, 0);
     pal_mixer *mixer = pal_mixer_new(params, "m", 8, PAL_F64, text[_i], &rng);

@@ -6,6 +6,7 @@
 #include "tests/support/mamba3.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,59 @@ START_TEST(prompt_and_steps)
 }
 END_TEST
 
+/* ---- Angles ---- */
+
+static const double SHIFT = 0.7;
+
+/* Channels along an axis with all pairs of neighbours turned by SHIFT. */
+static pal_tensor shifted(pal_tensor x, int axis, int64_t J)
+{
+    const int64_t N = pal_dim(x, axis);
+    const double c = cos(SHIFT), s = sin(SHIFT);
+    pal_tensor out[64];
+    for (int64_t n = 0; n < N; n++) out[n] = pal_select(x, axis, n);
+    for (int64_t j = 0; j < J; j++) {
+        const pal_tensor a = out[2 * j], b = out[2 * j + 1];
+        out[2 * j] = pal_add(pal_affine(a, c, 0), pal_affine(b, -s, 0));
+        out[2 * j + 1] = pal_add(pal_affine(a, s, 0), pal_affine(b, c, 0));
+    }
+    return pal_stack((int)N, out, axis);
+}
+
+static void only_output(const void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const pieces *c = context;
+    pal_tensor all[RULE_INPUTS];
+    memcpy(all, in, sizeof all);
+    if (c->count) {
+        all[IN_STATE] = shifted(in[IN_STATE], 2, c->p->J);
+        all[IN_MORE] = pal_affine(in[IN_MORE], 1, SHIFT);
+        all[IN_MORE + 1] = shifted(in[IN_MORE + 1], 3, c->p->J);
+    }
+    out[0] = m3_call(all, m3_options(c->p, c->mode, all)).o;
+    out[1] = pal_detach(pal_sum(out[0], PAL_ALL, false));
+}
+
+/* Angles, matrix and last keys turned by one angle give the same output and the same gradients. */
+START_TEST(one_angle_more_changes_nothing)
+{
+    const m3_problem p = {"angles", .B = 2,  .T = 40, .H = 4, .G = 2,
+                          .N = 20,  .P = 12, .J = 5,  .R = 2};
+    const pieces plain = {&p, modes[_i], 0, NULL}, turned = {&p, modes[_i], 1, NULL};
+    pal_array x[RULE_INPUTS];
+    m3_draw(&p, 3, x);
+    for (int d = 0; d < 2; d++) {
+        const pal_dtype dtype = d ? PAL_F32 : PAL_F64;
+        run_result a = m3_run_by(only_output, &plain, x, dtype);
+        run_result b = m3_run_by(only_output, &turned, x, dtype);
+        run_agree(&b, &a, d ? F32 : F64, "mode %s, %s", rule_mode_name(modes[_i]),
+                  pal_dtype_name(dtype));
+        run_free(&a), run_free(&b);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
 /* ---- In place ---- */
 
 static void check_equal(pal_tensor a, pal_tensor b, int part, int64_t from)
@@ -200,6 +254,7 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, pieces_are_the_whole, 0, 2 * MODES);
     tcase_add_loop_test(tc, packed_is_one_by_one, 0, 2 * MODES);
     tcase_add_loop_test(tc, prompt_and_steps, 0, 2 * 10);
+    tcase_add_loop_test(tc, one_angle_more_changes_nothing, 0, MODES);
     tcase_add_loop_test(tc, in_place_is_functional, 0, 2 * 3);
 }
 
