@@ -78,6 +78,9 @@ PAL_API pal_tensor pal_swiglu(pal_tensor gate, pal_tensor up);
 PAL_API pal_tensor pal_clamp(pal_tensor x, double low, double high);
 /* scale x + shift. Also i64, with both numbers rounded. */
 PAL_API pal_tensor pal_affine(pal_tensor x, double scale, double shift);
+/* x - period floor(x / period), in [0, period): angles without their whole turns, for period = 2
+ * pi. f32 or f64; period > 0. It is computed in double. dx = dy. */
+PAL_API pal_tensor pal_wrap(pal_tensor x, double period);
 /* x in another dtype, rounded toward zero to i64. A gradient passes only between f32 and f64. */
 PAL_API pal_tensor pal_cast(pal_tensor x, pal_dtype dtype);
 

@@ -21,7 +21,9 @@
  * decay, 2 K V to read what is erased, 2 K V to write, and 2 K V to read the output. Backward
  * counts twice that: forward+backward is 21 K V. What a chunked kernel does more (products inside
  * the chunk) or Mamba-2 less (it erases nothing) is not counted. For Mamba-2 K is the state size
- * and V the width of a head.
+ * and V the width of a head. Mamba-3 with R rows a token (mamba3/R) is counted by what a chunk of C
+ * tokens has to do: 4 R K V + R^2 (C + 1) (K + V) forward, and backward 8 R K V + R^2 (C + 1) (3 K
+ * + 2 V) more; decoding (6 R + 1) K V.
  *
  * Decoding is bound by memory, so besides its row there is a line with its rate as a share of a
  * plain x = a x + b over the same states. The last column is the most that a call adds to the tape,
@@ -48,10 +50,11 @@ typedef struct entry {
     dims d;
 } entry;
 static const entry entries[] = {
-    {RULE_gdn2, {1, 2048, 16, 128, 128}},  {RULE_kda, {1, 2048, 16, 128, 128}},
-    {RULE_gdn, {1, 2048, 16, 128, 128}},   {RULE_deltanet, {1, 2048, 16, 128, 128}},
-    {RULE_mamba2, {1, 2048, 32, 128, 64}}, {RULE_gdn2, {1, 2048, 8, 64, 64}},
-    {RULE_kda, {1, 2048, 8, 64, 64}},      {RULE_gdn, {1, 2048, 8, 64, 64}},
+    {RULE_gdn2, {1, 2048, 16, 128, 128, 1}},  {RULE_kda, {1, 2048, 16, 128, 128, 1}},
+    {RULE_gdn, {1, 2048, 16, 128, 128, 1}},   {RULE_deltanet, {1, 2048, 16, 128, 128, 1}},
+    {RULE_mamba2, {1, 2048, 32, 128, 64, 1}}, {RULE_mamba3, {1, 2048, 32, 128, 64, 1}},
+    {RULE_mamba3, {1, 2048, 32, 128, 64, 4}}, {RULE_gdn2, {1, 2048, 8, 64, 64, 1}},
+    {RULE_kda, {1, 2048, 8, 64, 64, 1}},      {RULE_gdn, {1, 2048, 8, 64, 64, 1}},
 };
 enum { ENTRIES = sizeof entries / sizeof *entries, COMPOSED_TOKENS = 128 };
 
@@ -75,9 +78,22 @@ typedef struct row {
     int64_t chunk;
 } row;
 
+/* Of Mamba-3 as docs/kernels.md counts them: what a chunk has to do. */
+static double mamba3_flops(const row *r)
+{
+    const double R = r->d.R ? (double)r->d.R : 1, K = (double)r->d.K, V = (double)r->d.V;
+    const double asked = r->chunk ? (double)r->chunk : PAL_DEFAULT_CHUNK;
+    const double C = asked < 256 / R ? asked : 256 / R, products = R * R * (C + 1);
+    if (r->direction == DECODE) return (6 * R + 1) * K * V;
+    const double forward = 4 * R * K * V + products * (K + V);
+    return r->direction == FORWARD_BACKWARD ? forward + 8 * R * K * V + products * (3 * K + 2 * V)
+                                            : forward;
+}
+
 /* By the common count, in one direction. */
 static double flops(const row *r)
 {
+    if (number_of(r->rule) == RULE_mamba3) return mamba3_flops(r);
     return (r->direction == FORWARD_BACKWARD ? 21.0 : 7.0) * (double)(r->d.K * r->d.V);
 }
 
@@ -86,17 +102,18 @@ static void report(const bench *b, const row *r, quartiles ns, double share, dou
 {
     int threads = (int)b->o.threads.at[r->thread_index];
     const char *mode = mode_name((int)r->mode), *way = direction_name((int)r->direction);
+    char name[32];
+    snprintf(name, sizeof name, r->d.R > 1 ? "%s/%d" : "%s", pal_rule_name(r->rule), (int)r->d.R);
     long long B = r->d.B, H = r->d.H, K = r->d.K, V = r->d.V, T = r->d.T;
     long long chunk = r->chunk ? r->chunk : PAL_DEFAULT_CHUNK;
     double gflops = flops(r) / ns.median;
     printf("%-8s %-9s %-16s %3d %3lld %3lld %4lld %4lld %6lld %5lld %9.2f %9.2f %9.2f %8.2f %6.3f "
            "%9.0f\n",
-           pal_rule_name(r->rule), mode, way, threads, B, H, K, V, T, chunk, ns.median, ns.low,
-           ns.high, gflops, share, bytes);
+           name, mode, way, threads, B, H, K, V, T, chunk, ns.median, ns.low, ns.high, gflops,
+           share, bytes);
     if (!b->csv) return;
-    fprintf(b->csv, "%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g\n",
-            pal_rule_name(r->rule), mode, way, threads, B, H, K, V, T, chunk, ns.median, gflops,
-            share);
+    fprintf(b->csv, "%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g\n", name, mode, way,
+            threads, B, H, K, V, T, chunk, ns.median, gflops, share);
 }
 
 static void print_head(const bench *b)
@@ -221,7 +238,8 @@ static void entry_rows(bench *b, const entry *e, bool first)
     dims d = {.B = o->B ? o->B : e->d.B,
               .H = o->H ? o->H : e->d.H,
               .K = o->K ? o->K : e->d.K,
-              .V = o->V ? o->V : e->d.V};
+              .V = o->V ? o->V : e->d.V,
+              .R = e->d.R};
     for (int i = 0; i < (o->T.n ? o->T.n : 1); i++) {
         d.T = o->T.n ? o->T.at[i] : e->d.T;
         if (o->modes & ~composed) shape_rows(b, r, d, ~composed);
@@ -241,7 +259,7 @@ static void all_rows(bench *b)
         if (b->o.rules >> e->rule & 1 && (first || !b->o.shape_given)) entry_rows(b, e, first);
     }
     for (int i = 0; i < RULES; i++) { /* those that have no entry */
-        const entry e = {i, {1, 2048, 16, 128, 128}};
+        const entry e = {i, {1, 2048, 16, 128, 128, 1}};
         if (!(seen >> i & 1) && b->o.rules >> i & 1) entry_rows(b, &e, true);
     }
 }

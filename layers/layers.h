@@ -3,8 +3,8 @@
  *
  * From the bottom up, each on what is before it:
  *
- * - rules: pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2; one recurrence each, an operation
- *   on tensors without parameters;
+ * - rules: pal_gdn2, pal_kda, pal_gdn, pal_deltanet, pal_mamba2, pal_mamba3; one recurrence each,
+ * an operation on tensors without parameters;
  * - attention: softmax attention, full or in a window, and rotary positions;
  * - modules: linear, norms, short convolution, SwiGLU; a few parameters and a function;
  * - mixers: the layers of the papers (projections, convolutions, gates, a rule, a norm, a

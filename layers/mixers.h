@@ -24,6 +24,8 @@ typedef struct pal_mixer pal_mixer;
  *     state             the state of the rule, [B,HV,K,V]
  *     conv.0 .. conv.2  the tails of the short convolutions of q, k, v, [B,W-1,channels] (Mamba-2:
  *                       conv.0 only, of x, B, C)
+ *     th k x            Mamba-3: the angles [B,HV,J], and the keys [B,HV,R,K] and x [B,HV,V] of the
+ *                       last token (pal_mamba3)
  *     k v               attention: the keys (after rotary) and values [B,n,HKV,D] that later
  *                       queries may see: the last min(seen, window - 1) of them
  */
@@ -53,15 +55,17 @@ PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_t
  *                       *t counts as its output, or nothing is added to the residual stream if
  *                       *t is PAL_NONE; the state stays as it was
  *     b w, beta, dt     the gates of erase [B,T,H,K] and write [B,T,HV,V]; or one gate for both,
- *                       [B,T,HV]; or the step of Mamba-2, [B,T,HV]
+ *                       [B,T,HV]; or the step of Mamba-2 and Mamba-3, [B,T,HV]
+ *     lam om            Mamba-3: the share of a write that is done at once [B,T,HV], and the rates
+ *                       of the angles [B,T,J]
  *     q k v             after convolution, SiLU and unit length (attention: after rotary;
- *                       Mamba-2: its C, B, x); q and k have H heads, v has HV (attention: k
- *                       and v HKV, of the new tokens)
- *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K], GDN, Mamba-2: [B,T,HV]; that of
- *                       Mamba-2 is A dt)
- *     o state           what the rule returns (attention: only o)
- *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2: [B,T,HV V])
- *     y                 the mixer's output, [B,T,d]
+ *                       Mamba-2 and Mamba-3: C, B, x; Mamba-3's C and B are those before the
+ *                       bias and the angles, [B,T,R,H,K]); q and k have H heads, v has HV
+ * (attention: k and v HKV, of the new tokens) g                 the log-decay, [B,T,H,K] (KDA:
+ * [B,T,HV,K], GDN, Mamba-2, Mamba-3: [B,T,HV]; that of Mamba-2 is A dt) o state           what the
+ * rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V]) gate              the output gate
+ * before its activation, [B,T,HV,V] (Mamba-2, Mamba-3: [B,T,HV V]) y                 the mixer's
+ * output, [B,T,d]
  *
  * Later versions may add names, so a hook ignores names that it does not know. What it returns
  * counts only for x. With a hook, unit length and log-decay are separate operations, so that it can
@@ -207,6 +211,43 @@ typedef struct pal_mamba2_opts {
 /* A Mamba-2 layer. */
 PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
                                   pal_dtype dtype, pal_mamba2_opts opts, pal_rng *rng);
+
+/* How Mamba-3 makes A of its projection a: softplus(a); or 1 + a for a >= 0 and 1 / (1 - a) below,
+ * which lets A vanish less easily. Checkpoints do not say which of the two they were trained with.
+ */
+typedef enum pal_A_act {
+    PAL_A_SOFTPLUS = 0,
+    PAL_A_HEAVY_TAIL,
+} pal_A_act;
+
+/* Mamba-3. */
+typedef struct pal_mamba3_opts {
+    int64_t head_dim;     /* P; 0: 64, or the inner width where that is smaller */
+    int64_t state_size;   /* N; 0: 128 */
+    double expand;        /* inner width / width; 0: 2 */
+    int64_t n_groups;     /* G; 0: 1 */
+    bool is_mimo;         /* each token has mimo_rank rows; the pairs are channels j and j + N/2 */
+    int64_t mimo_rank;    /* R; 0: 4 */
+    double rope_fraction; /* share of the channels that are turned, 0.5 or 1; 0: 0.5 */
+    double A_floor;       /* the least A; 0: 1e-4 */
+    pal_A_act A_act;      /* softplus (default) or heavy_tail */
+    bool is_outproj_norm; /* RMS norm of each head's rows before the gate */
+    bool use_bias;        /* biases in in_proj and out_proj */
+    double norm_eps;      /* 0: 1e-5 */
+} pal_mamba3_opts;
+/*
+ * Makes a Mamba-3 layer. With di = expand width, nh = di / P and R = 1 without is_mimo:
+ *
+ *     z x B C dt A lam angle = in_proj u                         widths di di RGN RGN nh nh nh J
+ *     o = mamba3(x, softplus(dt + dt_bias), -max(f(A), A_floor) dt, sigmoid(lam), pi tanh(angle),
+ *                rms(B), rms(C), B_bias, C_bias, D, mimo_x)
+ *     y = out_proj(sum over rows of mimo_o * o * silu(mimo_z * z))
+ *
+ * B_bias, C_bias [nh,R,N] begin at 1; mimo_x, mimo_z, mimo_o [nh,R,P] at 1/R, 1 and 1/R. Weight
+ * decay leaves out biases, D, norms and mimo_*, which are gains. Source: arXiv 2603.15569.
+ */
+PAL_API pal_mixer *pal_mamba3_new(pal_params *params, const char *prefix, int64_t width,
+                                  pal_dtype dtype, pal_mamba3_opts opts, pal_rng *rng);
 
 /*
  * Softmax attention with rotary positions: o_proj(attention(rotary(q_proj x), rotary(k_proj x),

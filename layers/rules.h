@@ -23,6 +23,15 @@ typedef enum pal_rule_mode {
     PAL_RULE_CHUNK      /* many tokens at once, as matrix products, for training */
 } pal_rule_mode;
 
+/* Which channels Mamba-3 turns together: pair j is channels 2j and 2j + 1, or j and j + K/2. */
+typedef enum pal_pair {
+    PAL_PAIR_ADJACENT = 0,
+    PAL_PAIR_HALF,
+} pal_pair;
+
+/* The most parts that the state of a rule has. All rules but Mamba-3 have one. */
+enum { PAL_RULE_STATES = 4 };
+
 /* What every rule takes besides its inputs. All zero is the default. */
 typedef struct pal_rule_opts {
     pal_rule_mode mode; /* how it is computed */
@@ -45,12 +54,17 @@ typedef struct pal_rule_opts {
     const pal_comm
         *parts;     /* processes that share each sequence, as in pal_run_opts; not with in_place */
     bool continued; /* as in pal_run_opts */
+    /* Only Mamba-3: the other parts of the initial state, in the order of pal_rule_state. */
+    pal_tensor more[PAL_RULE_STATES - 1];
+    pal_pair pair; /* only Mamba-3 */
 } pal_rule_opts;
 
 /* What a rule returns. */
 typedef struct pal_rule_out {
     pal_tensor o;     /* [B,T,HV,V] */
     pal_tensor state; /* after the last token: [B,HV,K,V], or [N,HV,K,V] */
+    pal_tensor
+        more[PAL_RULE_STATES - 1]; /* the other parts of the state; PAL_NONE: there is none */
 } pal_rule_out;
 
 /* ---- Rules by name ---- */
@@ -66,10 +80,15 @@ PAL_API const pal_rule *pal_rule_find(const char *name);
 PAL_API const char *pal_rule_name(const pal_rule *rule);
 /* The name of operand i of its function, from 0, without the options; NULL after the last. */
 PAL_API const char *pal_rule_operand(const pal_rule *rule, int i);
-/* The axes of operand i, one letter each: B, T, H (key heads), J (value heads), K, V. E stands for
- * H or J; the tensor may have either. Of Mamba-2 the groups are H and the state size is K. NULL
- * after the last. */
+/* The axes of operand i, one letter each: B, T, H (key heads), J (value heads), K, V, R (ranks), A
+ * (angles). E stands for H or J; the tensor may have either. Of Mamba-2 and Mamba-3 the groups are
+ * H and the state size is K. NULL after the last. */
 PAL_API const char *pal_rule_axes(const pal_rule *rule, int i);
+/* The name of part i of its state, from 0: "state", then those of opts.more; NULL after the last.
+ */
+PAL_API const char *pal_rule_state(const pal_rule *rule, int i);
+/* The axes of part i, with S for the sequences. NULL after the last. */
+PAL_API const char *pal_rule_state_axes(const pal_rule *rule, int i);
 /* Calls the rule with its operands in order. Optional ones may be PAL_NONE. Costs and errors are
  * those of its function. */
 PAL_API pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *operands,
@@ -143,6 +162,35 @@ PAL_API pal_rule_out pal_deltanet(pal_tensor q, pal_tensor k, pal_tensor v, pal_
  */
 PAL_API pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_tensor Bm,
                                 pal_tensor Cm, pal_tensor D, pal_rule_opts opts);
+
+/*
+ * Mamba-3: the write of a token is divided between the token and the next one (trapezoid), queries
+ * and keys are turned by angles that add up, and each token has R rows. Per head, with i = 1 .. R,
+ *
+ *     phi_t = phi_{t-1} + dt_t om_t                                              J angles
+ *     k_i = Rot(phi) (Bm_i + B_bias_i)    q_i = scale Rot(phi) (Cm_i + C_bias_i)    v_i = mimo_x_i
+ * * x S <- exp(g_t) (S + (1 - lam_t) dt_t sum_i k_{i,t-1} v_{i,t-1}^T) + lam_t dt_t sum_i k_i v_i^T
+ *     o_i = S^T q_i + D v_i
+ *
+ * x [B,T,nh,P]; dt [B,T,nh], after its softplus; g [B,T,nh], the log-decay, <= 0; lam [B,T,nh], in
+ * 0..1; om [B,T,J], radians per unit of dt, 2 J <= N; Bm, Cm [B,T,R,G,N], nh a multiple of G, head
+ * h reads group h / (nh/G); B_bias, C_bias [nh,R,N], D [nh] and mimo_x [nh,R,P] or PAL_NONE (biases
+ * and D: 0, mimo_x: 1). Rot turns J pairs of channels (opts.pair); the other N - 2J stay. o has the
+ * shape [B,T,nh,R,P]. scale is 1 unless given.
+ *
+ * The state has four parts: "state" [B,nh,N,P]; "th" [B,nh,J], the angles in [0, 2 pi); "k"
+ * [B,nh,R,N], the last token's keys; and "x" [B,nh,P], its x. All of them are differentiable. Those
+ * that are not given are zeros. An empty sequence leaves all four as they were. Angles add up in
+ * double. Otherwise as pal_gdn2. Fused modes take R = 1, 2, 4 and 8; auto composes other numbers. A
+ * chunk has at most 256 / R tokens. Cost: about 4 R B T nh N P flops and half as much for the
+ * products of tokens with each other, and twice that backward. Sequences over processes are refused
+ * (PAL_EVALUE).
+ * Source: Lahoti, Li, Chen et al., ICLR 2026 (arXiv 2603.15569).
+ */
+PAL_API pal_rule_out pal_mamba3(pal_tensor x, pal_tensor dt, pal_tensor g, pal_tensor lam,
+                                pal_tensor om, pal_tensor Bm, pal_tensor Cm, pal_tensor B_bias,
+                                pal_tensor C_bias, pal_tensor D, pal_tensor mimo_x,
+                                pal_rule_opts opts);
 
 /*
  * Log-decay of the delta rules from a projection f:

@@ -192,12 +192,15 @@ static inline V vgelu(V x)
 
 /* ---- Sine and cosine ---- */
 
+/* x is reduced by k pi/2 in three steps up to this size. */
+static inline R sine_limit(void) { return pick(8192, 800000); }
+
 /*
- * sin(x + quarter pi/2). x is reduced by a multiple of pi/2 in three steps. The first two are
- * exact, and a second number holds what rounding took. If x is too large for that, libm computes
- * the element. The polynomials are from fdlibm and Cephes.
+ * The sine s and cosine c of what is left of x when k pi/2 is subtracted. This is done in three
+ * steps. The first two are exact, and a second number holds what rounding took. The polynomials are
+ * from fdlibm and Cephes.
  */
-static inline V sine(V x, UInt quarter)
+static inline void sine_parts(V x, V *sin, V *cos, VW *quarters)
 {
     static const double s32[] = {-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1};
     static const double s64[] = {1.58969099521155010221e-10, -2.50507602534068634195e-08,
@@ -207,7 +210,6 @@ static inline V sine(V x, UInt quarter)
     static const double c64[] = {-1.13596475577881948265e-11, 2.08757232129817482790e-09,
                                  -2.75573143513906633035e-07, 2.48015872894767294178e-05,
                                  -1.38888888888741095749e-03, 4.16666666666666019037e-02};
-    const R limit = pick(8192, 800000);
     VW k;
     V n = nearest(x * (R)0.63661977236758134308, &k);
     V first = x - n * pick(0x1.92p0, 0x1.921fb544p0),
@@ -220,10 +222,24 @@ static inline V sine(V x, UInt quarter)
     V cp = sizeof(R) == 4 ? horner(c32, 3, z) : horner(c64, 6, z);
     V s = r + vfma(z * r, sp, low * w);
     V c = w + (((1 - w) - half) + vfma(z * z, cp, -r * low));
-    k += quarter;
+    *sin = s, *cos = c, *quarters = k;
+}
+
+/* The sine of x + k pi/2 from these, for whole k. */
+static inline V sine_of(V s, V c, VW k)
+{
     V y = sel((VI)((k & 1) != 0), c, s);
-    y = from_bits(bits(y) ^ ((k & 2) << (8 * (int)sizeof(R) - 2)));
-    VI far = ~(VI)(vabs(x) <= limit);
+    return from_bits(bits(y) ^ ((k & 2) << (8 * (int)sizeof(R) - 2)));
+}
+
+/* sin(x + quarter pi/2). If x is too large for sine_parts, libm computes the element. */
+static inline V sine(V x, UInt quarter)
+{
+    V s, c;
+    VW k;
+    sine_parts(x, &s, &c, &k);
+    V y = sine_of(s, c, k + quarter);
+    VI far = ~(VI)(vabs(x) <= sine_limit());
     for (int l = 0; l < VL; l++)
         if (far[l]) y[l] = (R)(quarter ? cos((double)x[l]) : sin((double)x[l]));
     return y;
@@ -235,5 +251,14 @@ static inline V vsin(V x)
     return sel((VI)(x == 0), x, y); /* keeps -0 */
 }
 static inline V vcos(V x) { return sine(x, 1); }
+
+/* Both at once, with the same bits, for |x| <= sine_limit(). The sine of -0 is 0. */
+static inline void vsincos(V x, V *sin, V *cos)
+{
+    V s, c;
+    VW k;
+    sine_parts(x, &s, &c, &k);
+    *sin = sine_of(s, c, k), *cos = sine_of(s, c, k + 1);
+}
 
 #endif

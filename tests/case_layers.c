@@ -45,6 +45,15 @@ static const char *const mamba2[] = {
 };
 const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};
 
+static const char *const mamba3[] = {
+    "mamba3:state_size=6",
+    "mamba3:head_dim=6:state_size=5:n_groups=2:use_bias=true:rope_fraction=1",
+    "mamba3:head_dim=6:state_size=4:is_mimo=true:mimo_rank=2:is_outproj_norm=true",
+    "mamba3:head_dim=12:state_size=8:is_mimo=true:A_act=heavy_tail:A_floor=0.9:norm_eps=1e-3",
+    "mamba3:head_dim=4:state_size=3:expand=1:A_act=heavy_tail",
+};
+const pal_layer_case pal_layer_case_mamba3 = {"mamba3", sizeof mamba3 / sizeof *mamba3, mamba3};
+
 static const char *const attn[] = {
     "attn",
     "attn:num_heads=2:num_kv_heads=1:window_size=3:qkv_bias=true",

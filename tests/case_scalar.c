@@ -1,5 +1,5 @@
 /*
- * case_scalar.c - clamp and affine, which take one operand and two numbers.
+ * case_scalar.c - clamp, affine and wrap, which take one operand and one or two numbers.
  */
 #include "tests/support/case.h"
 
@@ -35,12 +35,31 @@ static void clamp_reference(const pal_variant *v, const pal_array *in, const pal
     }
 }
 
+static void wrap_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    out[0] = pal_wrap(in[0], v->option[0]);
+}
+
+static void wrap_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    const double period = v->option[0];
+    pal_ref_shape(out, v->in[0].shape);
+    for (int64_t i = 0; i < pal_array_count(out); i++) {
+        double x = pal_ref_get(&in[0], i), y = remainder(x, period); /* nearest to 0 */
+        ((double *)out->data)[i] = y < 0 ? y + period : y;
+    }
+}
+
 #define AFFINE(n, ...)                                                                    \
     .name = n, .nin = 1, .nout = 1, .build = affine_build, .reference = affine_reference, \
     .option = {__VA_ARGS__}
 #define CLAMP(n, ...)                                                                   \
     .name = n, .nin = 1, .nout = 1, .build = clamp_build, .reference = clamp_reference, \
     .option = {__VA_ARGS__}
+
+#define WRAP(n, period)                                                               \
+    .name = n, .nin = 1, .nout = 1, .build = wrap_build, .reference = wrap_reference, \
+    .option = {period}
 
 static const pal_variant variants[] = {
     {AFFINE("affine", -2.5, 0.75), .in = {{.shape = PAL_DIMS(3, 5)}}},
@@ -55,6 +74,13 @@ static const pal_variant variants[] = {
     {CLAMP("clamp open above", -0.5, INFINITY), .in = {{.shape = PAL_DIMS(5, 7)}}},
     {CLAMP("clamp special", -0.5, 0.5), .in = {{.shape = PAL_DIMS(150), .special = true}}},
     {CLAMP("clamp large", -0.5, 0.5), .in = {{.shape = PAL_DIMS(66001)}}},
+    {WRAP("wrap from above", 3), .in = {{.shape = PAL_DIMS(5, 7), .low = 3.1, .high = 5.9}}},
+    {WRAP("wrap from below", 3), .in = {{.shape = PAL_DIMS(5, 7), .low = -2.9, .high = -0.1}}},
+    {WRAP("wrap in place", 3), .in = {{.shape = PAL_DIMS(5), .low = 0.1, .high = 2.9}}},
+    {WRAP("wrap many turns", 6.283185307179586),
+     .in = {{.shape = PAL_DIMS(40, 9), .low = -1000, .high = 1000}}, .no_gradient = true},
+    {WRAP("wrap empty", 3), .in = {{.shape = PAL_DIMS(2, 0)}}},
+    {WRAP("wrap large", 3), .in = {{.shape = PAL_DIMS(66001), .low = 0.1, .high = 2.9}}},
 };
 
 const pal_case pal_case_scalar = {

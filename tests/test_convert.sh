@@ -38,8 +38,8 @@ lm() { # OUT flags...
     shift
     rm -rf "${dir:?}/$out"
     "$B/examples/train_lm" --data README.md --out "$dir/$out" --sample 0 --steps 1 --batch 1 --len 8 --width 16 \
-        --mixers gdn2:conv_bias=true,kda,gdn,mamba2:state_size=4:use_bias=true,attn:qkv_bias=true:qk_norm=true \
-        --layers 5 "$@" >"$dir/$out.txt" 2>&1
+        --mixers gdn2:conv_bias=true,kda,gdn,mamba2:state_size=4:use_bias=true,attn:qkv_bias=true:qk_norm=true,mamba3:state_size=4:is_mimo=true \
+        --layers 6 "$@" >"$dir/$out.txt" 2>&1
 }
 # The same from NAME.h5, which checkpoints remember by the path: it is one path for all.
 lm_from() { # NAME

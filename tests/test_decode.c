@@ -13,6 +13,7 @@ enum { B = 2, T = 130, VOCAB = 11 };
 
 static const char *const lists[] = {
     "mamba2:head_dim=4:state_size=3,mamba2:n_groups=2:head_dim=8:state_size=4",
+    "mamba3:head_dim=4:state_size=6,mamba3:n_groups=2:head_dim=8:state_size=4:is_mimo=true",
     "gdn,gdn:num_heads=2:num_v_heads=4:head_dim=4:use_short_conv=false",
     "kda,kda:lower_bound=-5:allow_neg_eigval=true",
     "gdn2,gdn2:num_heads=1:num_v_heads=3:head_dim=4:conv_size=1",
@@ -20,7 +21,7 @@ static const char *const lists[] = {
     "swa:num_heads=2:window_size=5,swa:num_heads=2:window_size=1,swa:num_heads=2:window_size=200",
     "gdn2,swa:num_heads=2:window_size=17,gdn2,attn:num_heads=2",
 };
-enum { LISTS = sizeof lists / sizeof *lists, LINEAR = 4 };
+enum { LISTS = sizeof lists / sizeof *lists, LINEAR = 5 };
 
 static pal_params *params;
 static pal_tape *tape;

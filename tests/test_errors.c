@@ -134,6 +134,7 @@ END_TEST
 START_TEST(options_out_of_range)
 {
     expect(pal_clamp(f32(PAL_SHAPE(2)), 2, 1), PAL_EVALUE, "clamp: low 2", "high 1", "(x f32[2])");
+    expect(pal_wrap(f32(PAL_SHAPE(2)), 0), PAL_EVALUE, "wrap: the period is 0", NULL, NULL);
     expect(pal_clamp(f32(PAL_SHAPE(2)), NAN, 1), PAL_EVALUE, "clamp: low", NULL, NULL);
     expect(pal_dropout(f32(PAL_SHAPE(2)), 1), PAL_EVALUE, "dropout: probability 1", "[0, 1)", NULL);
     expect(pal_dropout(f32(PAL_SHAPE(2)), -0.5), PAL_EVALUE, "dropout: probability -0.5", NULL,

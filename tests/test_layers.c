@@ -252,14 +252,17 @@ END_TEST
 static const struct {
     const char *name;
     int64_t count;
-} sizes[] = {{"gdn", 25215500},    {"kda", 17887376},  {"gdn2", 26243216},
-             {"mamba2", 25847232}, {"attn", 16777216}, {"swa", 16777216}};
+} sizes[] = {
+    {"gdn", 25215500},  {"kda", 17887376}, {"gdn2", 26243216},   {"mamba2", 25847232},
+    {"attn", 16777216}, {"swa", 16777216}, {"mamba3", 26165632}, {"mamba3:is_mimo=true", 27836800}};
 
 /* The defaults at the papers' width: number of parameters, which of them decay, and the ranges of
  * their first values. */
 START_TEST(parameters_of_the_papers)
 {
-    static const char *const fixed[] = {"A_log", "dt_bias", "D", ".bias", "norm.weight"};
+    static const char *const fixed[] = {"A_log",  "dt_bias", "D",      ".bias",  "norm.weight",
+                                        "B_bias", "C_bias",  "mimo_x", "mimo_z", "mimo_o"};
+    enum { FIXED = sizeof fixed / sizeof *fixed };
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(1, 0);
     ck_assert(pal_mixer_new(params, "m", 2048, PAL_F32, sizes[_i].name, &rng) != NULL);
@@ -268,7 +271,7 @@ START_TEST(parameters_of_the_papers)
         const char *name = pal_params_name(params, i);
         pal_array a = pal_params_array(params, i);
         bool decays = true;
-        for (int j = 0; j < 5; j++) {
+        for (int j = 0; j < FIXED; j++) {
             size_t n = strlen(name), tail = strlen(fixed[j]);
             decays = decays && !(n > tail && strcmp(name + n - tail, fixed[j]) == 0);
         }
@@ -283,6 +286,8 @@ START_TEST(parameters_of_the_papers)
                 ck_assert(dt >= 0.00099 && dt <= 0.101);
             }
             if (strstr(name, ".bias")) ck_assert(x[j] == 0);
+            if (strstr(name, "B_bias") || strstr(name, "C_bias")) ck_assert(x[j] == 1);
+            if (strstr(name, "mimo")) ck_assert(x[j] == (strstr(name, "mimo_z") ? 1 : 0.25F));
             if (strstr(name, "norm.weight") || strcmp(name, "m.D") == 0) ck_assert(x[j] == 1);
         }
     }
@@ -341,6 +346,9 @@ static const struct {
     {"mamba2:head_dim=5", "cannot be cut into heads of 5"},
     {"mamba2:head_dim=8:n_groups=3", "in 3 groups"},
     {"mamba2:expand=0.01", "no inner width"},
+    {"mamba3:head_dim=5", "cannot be cut into heads of 5"},
+    {"mamba3:rope_fraction=0.7", "rope_fraction is 0.7"},
+    {"mamba3:is_mimo=true:state_size=5", "an even state_size"},
 };
 
 START_TEST(wrong_option)

@@ -163,7 +163,8 @@ static const pal_lm_opts ZOO = {
         "mamba2:head_dim=6:state_size=4:use_bias=true,"
         "attn:num_heads=2:qkv_bias=true:qk_norm=true,"
         "swa:num_heads=2:window_size=3:qkv_bias=true:qk_norm=true,"
-        "deltanet:num_heads=2:head_dim=4:conv_bias=true:use_gate=true",
+        "deltanet:num_heads=2:head_dim=4:conv_bias=true:use_gate=true,"
+        "mamba3:head_dim=6:state_size=4:is_mimo=true:is_outproj_norm=true:use_bias=true",
 };
 
 /* The parameters that decay, without "model.layers.I.attn." */
@@ -180,6 +181,7 @@ static const char *const decaying[] = {
     "q_proj.weight k_proj.weight v_proj.weight o_proj.weight ",
     "q_proj.weight q_conv1d.weight k_proj.weight k_conv1d.weight v_proj.weight v_conv1d.weight "
     "b_proj.weight g_proj.weight o_proj.weight ",
+    "in_proj.weight out_proj.weight ",
 };
 
 /* Whether the list contains the word. */
@@ -361,7 +363,8 @@ END_TEST
 /* If all parameters are frozen, the gradient of a mixer's input is still the same. */
 START_TEST(a_frozen_layer_hands_gradients_on)
 {
-    static const char *const text[] = {"gdn2", "kda", "gdn", "mamba2", "attn", "deltanet"};
+    static const char *const text[] = {"gdn2", "kda",      "gdn",   "mamba2",
+                                       "attn", "deltanet", "mamba3"};
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(7, 0);
     pal_mixer *mixer = pal_mixer_new(params, "m", 8, PAL_F64, text[_i], &rng);
@@ -398,7 +401,7 @@ int main(void)
     tcase_add_test(c, what_decays);
     tcase_add_loop_test(c, frozen_parameters_take_no_gradient, 0, 8);
     tcase_add_test(c, frozen_parameters_rest);
-    tcase_add_loop_test(c, a_frozen_layer_hands_gradients_on, 0, 6);
+    tcase_add_loop_test(c, a_frozen_layer_hands_gradients_on, 0, 7);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

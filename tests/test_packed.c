@@ -24,10 +24,11 @@ static const char *const mixers[] = {
     "gdn:num_heads=2:head_dim=6:num_v_heads=4",
     "kda:num_heads=2:head_dim=6:conv_bias=true",
     "gdn2:num_heads=2:head_dim=6:num_v_heads=4",
+    "mamba3:head_dim=6:state_size=8:n_groups=2:is_mimo=true:mimo_rank=2",
     "attn:num_heads=2",
     "swa:num_heads=2:num_kv_heads=1:window_size=4",
 };
-enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 4 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 5 };
 static const char hybrid[] =
     "gdn2:num_heads=2,swa:window_size=4,mamba2:head_dim=6:state_size=8,attn";
 
@@ -44,9 +45,17 @@ static pal_tensor offsets_on(pal_tape *tape)
 typedef struct call {
     const pal_mixer *mixer;
     pal_rule_mode mode;
-    bool has_state; /* the final states are outputs too */
+    bool has_state; /* all parts of the final states are outputs too */
     bool left;      /* the padding is on the left */
 } call;
+
+/* The parts of a state; their number. */
+static int parts_of(const pal_mixer_state *state, pal_tensor *out)
+{
+    int n = 0;
+    while (n < PAL_MIXER_PARTS && state->part[n].name) out[n] = state->part[n].tensor, n++;
+    return n;
+}
 
 static int packed(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
 {
@@ -54,28 +63,25 @@ static int packed(const void *context, pal_tape *tape, pal_tensor x, pal_tensor 
     pal_mixer_state state = {.seen = 0};
     pal_run_opts run = {.mode = c->mode, .offsets = offsets_on(tape)};
     out[0] = pal_mixer_forward(c->mixer, x, c->has_state ? &state : NULL, run);
-    out[1] = pal_mixer_state_get(&state, "state");
-    out[2] = pal_mixer_state_get(&state, "conv.0");
-    return c->has_state ? 3 : 1;
+    return 1 + parts_of(&state, out + 1);
 }
 
 static int alone(const void *context, pal_tape *tape, pal_tensor x, pal_tensor *out)
 {
     const call *c = context;
-    pal_tensor y[N], state[N], tail[N];
+    pal_tensor y[N], part[PAL_MIXER_PARTS], of[PAL_MIXER_PARTS][N];
+    int parts = 0;
     (void)tape;
     for (int n = 0; n < N; n++) {
         pal_mixer_state s = {.seen = 0};
         y[n] = pal_mixer_forward(c->mixer, pal_slice(x, 1, offsets[n], offsets[n + 1], 1),
                                  c->has_state ? &s : NULL, (pal_run_opts){.mode = c->mode});
-        state[n] = pal_mixer_state_get(&s, "state");
-        tail[n] = pal_mixer_state_get(&s, "conv.0");
+        parts = parts_of(&s, part);
+        for (int i = 0; i < parts; i++) of[i][n] = part[i];
     }
     out[0] = pal_concat(N, y, 1);
-    if (!c->has_state) return 1;
-    out[1] = pal_concat(N, state, 0);
-    out[2] = pal_concat(N, tail, 0);
-    return 3;
+    for (int i = 0; i < parts; i++) out[1 + i] = pal_concat(N, of[i], 0);
+    return 1 + parts;
 }
 
 /* Runs two functions on the same layer and input, and compares the results. */

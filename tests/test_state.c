@@ -14,6 +14,7 @@ enum { B = 2, VOCAB = 11, PROMPT = 37, STEPS = 6 };
 
 static const char *const lists[] = {
     "mamba2:head_dim=4:state_size=3",
+    "mamba3:head_dim=4:state_size=6,mamba3:n_groups=2:head_dim=8:state_size=4:is_mimo=true",
     "gdn,gdn:num_v_heads=6:use_short_conv=false",
     "kda",
     "gdn2,gdn2:conv_size=1",

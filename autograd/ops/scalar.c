@@ -1,5 +1,5 @@
 /*
- * scalar.c - functions of one operand and two numbers: clamp and affine.
+ * scalar.c - functions of one operand and one or two numbers: clamp, affine and wrap.
  */
 #include "autograd/ops/map.h"
 
@@ -112,3 +112,56 @@ pal_tensor pal_affine(pal_tensor x, double scale, double shift)
 {
     return apply(&affine_op, x, scale, shift);
 }
+
+/* ---- wrap ---- */
+
+static double wrapped(double x, double period)
+{
+    const double rest = fmod(x, period), y = rest < 0 ? rest + period : rest;
+    return y >= period ? 0 : y; /* below 0 by so little that the sum was rounded to the period */
+}
+
+static void wrap_f32(int64_t n, const void *x, const double *p, void *y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float to = (float)wrapped((double)((const float *)x)[i], p[0]);
+        ((float *)y)[i] = (double)to >= p[0] ? 0 : to;
+    }
+}
+static void wrap_f64(int64_t n, const void *x, const double *p, void *y)
+{
+    for (int64_t i = 0; i < n; i++) ((double *)y)[i] = wrapped(((const double *)x)[i], p[0]);
+}
+
+static pal_status wrap_infer(pal_call *call)
+{
+    const double *p = call->opts;
+    pal_status status = pal_map_need(call, 0, true, false);
+    if (status != PAL_OK) return status;
+    if (!(p[0] > 0)) return pal_call_error(call, PAL_EVALUE, "the period is %g, not above 0", p[0]);
+    return pal_map_broadcast(call, 1);
+}
+
+static void wrap_forward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 1);
+    fn.f.one_p = call->out[0]->dtype == PAL_F32 ? wrap_f32 : wrap_f64;
+    pal_map_forward(&fn, call->in, call->out[0], call->team);
+}
+
+static void wrap_backward(const pal_call *call)
+{
+    const pal_map_fn pass = {.nin = 1};
+    pal_map_backward(call, 0, &pass, call->dout);
+}
+
+static const pal_op wrap_op = {.name = "wrap",
+                               .args = "x",
+                               .infer = wrap_infer,
+                               .forward = wrap_forward,
+                               .backward = wrap_backward,
+                               .unread_in = 1,
+                               .unread_out = 1,
+                               .overwrites = 1};
+
+pal_tensor pal_wrap(pal_tensor x, double period) { return apply(&wrap_op, x, period, 0); }

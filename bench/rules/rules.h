@@ -15,9 +15,10 @@
 
 /* ---- Rules and their inputs (subject.c) ---- */
 
-/* For Mamba-2 K is the state size N, V the head's width P, and there is one group. */
+/* For Mamba-2 and Mamba-3 K is the state size N, V the head's width P, and there is one group. R is
+ * the rows of a token, which only Mamba-3 has; 0: 1. */
 typedef struct dims {
-    int64_t B, T, H, K, V;
+    int64_t B, T, H, K, V, R;
 } dims;
 
 enum {
@@ -35,7 +36,8 @@ int number_of(const pal_rule *r);
 typedef struct subject {
     const pal_rule *rule;
     dims d;
-    pal_tensor in[INPUTS], state;
+    pal_tensor in[INPUTS], state[PAL_RULE_STATES]; /* the parts of the state */
+    pal_pair pair;
     pal_tensor cotangent[2]; /* of o and of the final state */
 } subject;
 subject subject_draw(pal_tape *data, const pal_rule *r, dims d);
@@ -43,6 +45,10 @@ subject subject_draw(pal_tape *data, const pal_rule *r, dims d);
 /* A leaf with the values of x, on another tape or of another dtype; want: its gradient is wanted.
  */
 pal_tensor leaf(pal_tape *tape, pal_tensor x, pal_dtype dtype, bool want);
+/* The parts of its state. */
+int states(const pal_rule *r);
+/* The options of its calls, with this state. */
+pal_rule_opts subject_opts(const subject *s, pal_rule_opts opts, const pal_tensor *state);
 /* A leaf for each input of the rule. */
 void leaves(pal_tape *tape, const subject *s, pal_dtype dtype, bool want, pal_tensor in[INPUTS]);
 
@@ -92,7 +98,7 @@ typedef struct decoder {
     int threads;
     pal_tape *tape;
     pal_params *store;
-    pal_tensor state[LAYERS];
+    pal_tensor state[LAYERS][PAL_RULE_STATES];
 } decoder;
 decoder decoder_new(const subject *s, int threads);
 void decoder_free(decoder *d);

@@ -140,12 +140,13 @@ static void print_stages(FILE *f, const stand *x, const char *name, const double
 
 bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk)
 {
+    if (states(s->rule) > 1) return true; /* it needs more than one lane has here */
     stand x = {.memory = NULL};
     double time[STAGES] = {0};
     if (!stand_up(&x, s, chunk)) return false;
     for (int64_t lane = 0; lane < x.f.HV; lane++) {
         pal_head h = pal_fused_head(&x.f, lane);
-        pal_rows o = pal_fused_array_rows(&x.f, &x.o, lane);
+        pal_rows o = pal_fused_out_rows(&x.f, &x.o, lane);
         if (lane == 1) memset(time, 0, sizeof time); /* the first one warmed up */
         forward(&x, &h, &o, time);
         backward(&x, &h, &o, time);

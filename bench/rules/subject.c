@@ -12,6 +12,21 @@ int operands(const pal_rule *r)
     return n;
 }
 
+int states(const pal_rule *r)
+{
+    int n = 0;
+    while (pal_rule_state(r, n)) n++;
+    return n;
+}
+
+pal_rule_opts subject_opts(const subject *s, pal_rule_opts opts, const pal_tensor *state)
+{
+    opts.pair = s->pair;
+    if (state) opts.state = state[0];
+    for (int i = 1; i < states(s->rule) && state; i++) opts.more[i - 1] = state[i];
+    return opts;
+}
+
 int number_of(const pal_rule *r)
 {
     int i = 0;
@@ -28,10 +43,14 @@ typedef struct input {
 } input;
 /* What is not here is normal. */
 static const input inputs[] = {
-    {"q", UNIT, 0, 0, false},       {"k", UNIT, 0, 0, false},       {"g", UNIFORM, -0.2, 0, false},
-    {"b", UNIFORM, 0, 1, false},    {"w", UNIFORM, 0, 1, false},    {"beta", UNIFORM, 0, 1, false},
-    {"dt", UNIFORM, 0, 0.1, false}, {"A", UNIFORM, -16, -1, false}, {"D", UNIFORM, 0.5, 1.5, false},
-    {"Bm", NORMAL, 0, 0.3, true},   {"Cm", NORMAL, 0, 0.3, true},
+    {"q", UNIT, 0, 0, false},         {"k", UNIT, 0, 0, false},
+    {"g", UNIFORM, -0.2, 0, false},   {"b", UNIFORM, 0, 1, false},
+    {"w", UNIFORM, 0, 1, false},      {"beta", UNIFORM, 0, 1, false},
+    {"dt", UNIFORM, 0, 0.1, false},   {"A", UNIFORM, -16, -1, false},
+    {"D", UNIFORM, 0.5, 1.5, false},  {"Bm", NORMAL, 0, 0.3, true},
+    {"Cm", NORMAL, 0, 0.3, true},     {"lam", UNIFORM, 0, 1, false},
+    {"om", UNIFORM, -3, 3, false},    {"th", UNIFORM, 0, 6, false},
+    {"mimo_x", UNIFORM, 0, 1, false},
 };
 
 static input input_of(const char *name)
@@ -45,9 +64,14 @@ static int64_t size_of(char axis, dims d)
 {
     switch (axis) {
     case 'B':
+    case 'S':
         return d.B;
     case 'T':
         return d.T;
+    case 'R':
+        return d.R ? d.R : 1;
+    case 'A':
+        return d.K / 4;
     case 'K':
         return d.K;
     case 'V':
@@ -75,8 +99,10 @@ subject subject_draw(pal_tape *data, const pal_rule *r, dims d)
     subject s = {.rule = r, .d = d};
     for (int i = 0; i < operands(r); i++)
         s.in[i] = draw_input(data, pal_rule_operand(r, i), pal_rule_axes(r, i), d, &rng);
-    s.state = draw_input(data, "state", "BHKV", d, &rng);
-    s.cotangent[0] = draw_input(data, "o", "BTHV", d, &rng);
+    for (int i = 0; i < states(r); i++)
+        s.state[i] = draw_input(data, pal_rule_state(r, i), pal_rule_state_axes(r, i), d, &rng);
+    s.pair = d.R > 1 && d.K % 2 == 0 ? PAL_PAIR_HALF : PAL_PAIR_ADJACENT;
+    s.cotangent[0] = draw_input(data, "o", states(r) > 1 ? "BTHRV" : "BTHV", d, &rng);
     s.cotangent[1] = draw_input(data, "state", "BHKV", d, &rng);
     return s;
 }

@@ -18,7 +18,7 @@ double job_run(void *context)
     size_t before = pal_tape_memory(j->tape).live;
 
     double start = seconds();
-    pal_tensor o = pal_rule_call(j->s->rule, in, j->opts).o;
+    pal_tensor o = pal_rule_call(j->s->rule, in, subject_opts(j->s, j->opts, NULL)).o;
     if (backward && pal_tape_status(j->tape) == PAL_OK) pal_backward_from(1, &o, &cotangent);
     double time = seconds() - start;
 
@@ -33,9 +33,11 @@ decoder decoder_new(const subject *s, int threads)
     decoder d = {.s = s, .threads = threads, .tape = pal_tape_new(), .store = pal_params_new()};
     pal_set_grad(d.tape, false);
     for (int i = 0; i < LAYERS; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "state.%d", i);
-        d.state[i] = pal_keep(d.store, name, leaf(d.tape, s->state, PAL_F32, false));
+        for (int j = 0; j < states(s->rule); j++) {
+            char name[32];
+            snprintf(name, sizeof name, "state.%d.%d", i, j);
+            d.state[i][j] = pal_keep(d.store, name, leaf(d.tape, s->state[j], PAL_F32, false));
+        }
     }
     return d;
 }
@@ -56,7 +58,7 @@ double decoder_run(void *context)
     double start = seconds();
     for (int i = 0; i < PASSES * LAYERS; i++)
         pal_rule_call(d->s->rule, in,
-                      (pal_rule_opts){.state = d->state[i % LAYERS], .in_place = true});
+                      subject_opts(d->s, (pal_rule_opts){.in_place = true}, d->state[i % LAYERS]));
     double time = seconds() - start;
 
     return pal_tape_status(d->tape) == PAL_OK ? time : -1;
@@ -76,8 +78,8 @@ double decoder_sweep(void *context)
 {
     decoder *d = context;
     float *x[LAYERS];
-    int64_t n = pal_count(d->state[0]);
-    for (int i = 0; i < LAYERS; i++) x[i] = pal_edit(d->state[i]).data;
+    int64_t n = pal_count(d->state[0][0]);
+    for (int i = 0; i < LAYERS; i++) x[i] = pal_edit(d->state[i][0]).data;
 
     double start = seconds();
     for (int pass = 0; pass < PASSES; pass++) {

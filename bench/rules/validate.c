@@ -43,7 +43,9 @@ static bool compute(const subject *s, pal_rule_opts opts, pal_dtype dtype, resul
     *r = (results){.tape = pal_tape_new()};
     leaves(r->tape, s, dtype, true, in);
     for (int i = 0; i < 2; i++) cotangent[i] = leaf(r->tape, s->cotangent[i], dtype, false);
-    opts.state = leaf(r->tape, s->state, dtype, true);
+    pal_tensor state[PAL_RULE_STATES];
+    for (int i = 0; i < states(s->rule); i++) state[i] = leaf(r->tape, s->state[i], dtype, true);
+    opts = subject_opts(s, opts, state);
 
     pal_set_grad(r->tape, false);
     add_outputs(r, pal_rule_call(s->rule, in, opts));
@@ -66,7 +68,11 @@ static bool decode(const subject *s, pal_rule_opts opts, pal_dtype dtype, result
     leaves(r->tape, s, dtype, false, in);
     pal_set_grad(r->tape, false);
     opts.in_place = true;
-    opts.state = pal_keep(store, "state", leaf(r->tape, s->state, dtype, false));
+    pal_tensor state[PAL_RULE_STATES];
+    for (int i = 0; i < states(s->rule); i++)
+        state[i] =
+            pal_keep(store, pal_rule_state(s->rule, i), leaf(r->tape, s->state[i], dtype, false));
+    opts = subject_opts(s, opts, state);
     for (int64_t t = 0; t < s->d.T; t++) {
         for (int i = 0; i < operands(s->rule); i++) {
             bool timed = pal_rule_axes(s->rule, i)[1] == 'T';
@@ -149,8 +155,8 @@ bool validate(const pal_rule *r, pal_rule_mode mode, const list *chunk)
     pal_set_grad(data, false);
     for (int i = 0; i < chunk->n && v.good; i++) {
         int64_t T = (chunk->at[i] ? 2 * chunk->at[i] : 128) + 19;
-        const dims shapes[] = {{2, T, 3, 21, 13}, {1, T, 2, 128, 64}};
-        for (int j = 0; j < 2 && v.good; j++) {
+        const dims shapes[] = {{2, T, 3, 21, 13, 1}, {1, T, 2, 128, 64, 1}, {1, T, 2, 64, 48, 4}};
+        for (int j = 0; j < (states(r) > 1 ? 3 : 2) && v.good; j++) {
             pal_tape_reset(data);
             subject s = subject_draw(data, r, shapes[j]);
             check(&v, &s, (pal_rule_opts){.mode = mode, .chunk = chunk->at[i]});

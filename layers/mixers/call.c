@@ -30,12 +30,15 @@ bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t)
 
 pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule)
 {
-    const pal_tensor *state = pal_mixer_find_part(call, rule->state[0].name);
-    return (pal_rule_opts){.mode = call->opts.mode,
-                           .offsets = call->opts.offsets,
-                           .parts = call->opts.parts,
-                           .continued = call->opts.continued,
-                           .state = state ? *state : PAL_NONE};
+    pal_rule_opts o = {.mode = call->opts.mode,
+                       .offsets = call->opts.offsets,
+                       .parts = call->opts.parts,
+                       .continued = call->opts.continued};
+    for (int i = 0; i < pal_rule_states(rule); i++) {
+        const pal_tensor *part = pal_mixer_find_part(call, rule->state[i].name);
+        if (part) *(i ? &o.more[i - 1] : &o.state) = *part;
+    }
+    return o;
 }
 
 void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt_bias,
@@ -56,8 +59,10 @@ void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt
 
 void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out)
 {
-    pal_tensor *state = pal_mixer_find_part(call, rule->state[0].name);
     pal_mixer_show(call, "o", &out->o);
     pal_mixer_show(call, "state", &out->state);
-    if (state) *state = out->state;
+    for (int i = 0; i < pal_rule_states(rule); i++) {
+        pal_tensor *part = pal_mixer_find_part(call, rule->state[i].name);
+        if (part) *part = i ? out->more[i - 1] : out->state;
+    }
 }

@@ -39,9 +39,12 @@ struct pal_mixer {
 
 /* Adds a part. */
 void pal_remember(pal_remembered *m, const char *name, pal_shape shape);
-/* Adds the state of a rule of S sequences and HV heads of K x V. */
-void pal_remember_rule(pal_remembered *m, const pal_rule *rule, int64_t S, int64_t HV, int64_t K,
-                       int64_t V);
+/* Adds the parts of the state of a rule: S sequences and HV heads of K x V, with R ranks and A
+ * angles if the rule has them. */
+typedef struct pal_state_sizes {
+    int64_t S, HV, K, V, R, A;
+} pal_state_sizes;
+void pal_remember_rule(pal_remembered *m, const pal_rule *rule, pal_state_sizes sizes);
 /* The name of the tail of convolution i. */
 const char *pal_conv_part(int i);
 /* Where the part of this name is in the state of this call. If the part is not there, it is added.
@@ -53,14 +56,14 @@ pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *name);
 /* Shows *t to the hook, if there is one, and checks what the hook leaves there. false: the mixer is
  * to be skipped (only for x). */
 bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t);
-/* The options of a rule in this call. */
+/* The options of a rule in this call, with the state of the call. */
 pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule);
 /* For the delta rules. Without a hook it sets opts so that the rule normalises q and k and makes g
  * from its pre-activation. With a hook it does this here and shows the results. g NULL: there is no
  * decay. */
 void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt_bias,
                      double lower_bound, pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
-/* Shows o and the state of a rule, and puts the state into the state of the call. */
+/* Shows o and the state of a rule, and puts the parts of it into the state of the call. */
 void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out);
 
 typedef struct pal_mixer_kind {

@@ -68,7 +68,8 @@ static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
     const mamba2 *m = (const mamba2 *)mixer;
     pal_remembered memory = {0};
     (void)seen;
-    pal_remember_rule(&memory, &pal_rule_mamba2, B, m->nh, m->N, m->P);
+    pal_remember_rule(&memory, &pal_rule_mamba2,
+                      (pal_state_sizes){.S = B, .HV = m->nh, .K = m->N, .V = m->P});
     pal_remember(&memory, pal_conv_part(0),
                  PAL_SHAPE(B, m->opts.conv_kernel - 1, m->di + 2 * m->G * m->N));
     return memory;

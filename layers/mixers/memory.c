@@ -13,13 +13,14 @@ void pal_remember(pal_remembered *m, const char *name, pal_shape shape)
     m->part[m->parts++].shape = shape;
 }
 
-void pal_remember_rule(pal_remembered *m, const pal_rule *rule, int64_t S, int64_t HV, int64_t K,
-                       int64_t V)
+void pal_remember_rule(pal_remembered *m, const pal_rule *rule, pal_state_sizes sizes)
 {
-    for (int i = 0; i < PAL_RULE_STATES && rule->state[i].name; i++) {
+    const int64_t by_letter[] = {['S'] = sizes.S, ['J'] = sizes.HV, ['K'] = sizes.K,
+                                 ['V'] = sizes.V, ['R'] = sizes.R,  ['A'] = sizes.A};
+    for (int i = 0; i < pal_rule_states(rule); i++) {
         pal_shape shape = {0};
         for (const char *c = rule->state[i].axes; *c; c++)
-            shape.dim[shape.ndim++] = *c == 'S' ? S : *c == 'J' ? HV : *c == 'K' ? K : V;
+            shape.dim[shape.ndim++] = by_letter[(int)*c];
         pal_remember(m, rule->state[i].name, shape);
     }
 }

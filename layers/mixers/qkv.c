@@ -84,7 +84,7 @@ void pal_qkv_forward(const pal_qkv *p, const pal_heads *h, pal_tensor x, const p
 pal_remembered pal_heads_remember(const pal_heads *h, const pal_rule *rule, int64_t B)
 {
     pal_remembered m = {0};
-    pal_remember_rule(&m, rule, B, h->HV, h->K, h->V);
+    pal_remember_rule(&m, rule, (pal_state_sizes){.S = B, .HV = h->HV, .K = h->K, .V = h->V});
     for (int i = 0; i < 3 && h->conv; i++)
         pal_remember(&m, pal_conv_part(i),
                      PAL_SHAPE(B, h->conv - 1, i < 2 ? h->H * h->K : h->HV * h->V));

@@ -41,7 +41,7 @@ static bool check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_o
         in[from[i]] = a[i].t;
         if (rule->activates && rule->operand[from[i]].place == PAL_G) g = a[i];
     }
-    return pal_frame_decay(f, g.t, g.dims, opts);
+    return pal_frame_decay(f, g.t, g.dims, opts) && (!rule->fits || rule->fits(f, opts));
 }
 
 pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *given, pal_rule_opts opts)
@@ -58,10 +58,10 @@ pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *given, pal_ru
         return pal_scan_failed(&f);
     for (int i = n; i < pal_rule_inputs(rule); i++) {
         const int place = pal_rule_input(rule, i)->place;
-        in[i] = place == PAL_IN_STATE     ? scan.state
-                : place == PAL_IN_OFFSETS ? opts.offsets
-                : place == PAL_IN_A_LOG   ? opts.A_log
-                                          : opts.dt_bias;
+        in[i] = place < PAL_IN_OFFSETS && place >= PAL_IN_STATE ? scan.state[place - PAL_IN_STATE]
+                : place == PAL_IN_OFFSETS                       ? opts.offsets
+                : place == PAL_IN_A_LOG                         ? opts.A_log
+                                                                : opts.dt_bias;
     }
     if (!pal_rule_parts_begin(&parts, &scan, rule, in, &opts)) return pal_scan_failed(&f);
     return pal_rule_parts_end(&parts, pal_scan_composed(&scan, &opts)

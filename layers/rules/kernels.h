@@ -28,7 +28,8 @@
 #include "layers/lane.h"
 
 typedef struct pal_rule_shape {
-    int64_t C, K, V;    /* tokens a chunk (a multiple of 16), key and value width */
+    int64_t C, K, V;    /* rows of a chunk (a multiple of 16), key and value width */
+    int64_t ranks;      /* rows of a token: 1 except in Mamba-3 */
     int64_t Kp, Vp, Cp; /* K, V and C as the buffers have them: multiples of the table's pad */
     double scale;       /* of q */
     bool erase;         /* false: nothing is erased (Mamba-2), U = Z */
@@ -37,18 +38,28 @@ typedef struct pal_rule_shape {
     bool normalize;     /* q and k are brought to unit length first */
     bool activate;      /* g is made from a pre-activation (pal_log_decay) */
     double lower_bound; /* of its bounded form; 0: the softplus form */
+    bool trapezoid;     /* Mamba-3: a part of each write waits for the next token */
+    int64_t angles, Ap; /* its pairs of channels that are turned; padded */
+    bool half;          /* pair j is channels j and j + K/2, not 2j and 2j + 1 */
 } pal_rule_shape;
 
 /* Indices of the arguments that a head has for each token, and of their gradients. A rule says
- * which of its operands is which (rule.h). Mamba-2 calls the first four Cm, Bm, x and dt. */
-enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_HEAD_ARGS };
+ * which of its operands is which (rule.h). Mamba-2 calls the first four Cm, Bm, x and dt. Mamba-3
+ * calls the first three so, and the last three dt, lam and om. */
+enum { PAL_Q, PAL_K, PAL_V, PAL_G, PAL_B, PAL_W, PAL_STEP, PAL_LAM, PAL_OM, PAL_HEAD_ARGS };
 
 /* One value head of one sequence. */
 typedef struct pal_head {
     pal_rows in[PAL_HEAD_ARGS];
     double A_log;        /* activate */
     const void *dt_bias; /* activate: one element, or K of them */
-    double A, D;         /* Mamba-2; D = 0 when there is none */
+    double A, D;         /* Mamba-2 and Mamba-3; D = 0 when there is none */
+    /* Only Mamba-3. data is NULL for what is not given. */
+    int64_t length;                        /* tokens of its sequence */
+    int64_t rank[2];                       /* of q and k: elements from row to row of a token */
+    pal_rows bias[2], mimo_x;              /* of q and k, and of x: a row for each of a token */
+    pal_rows first_angles, last_k, last_x; /* what the sequence begins with */
+    const double *angle;                   /* before each chunk, [chunks + 1][angles] */
 } pal_head;
 
 /* Where the gradients of a head go. If bit i of `add` is set, gradient i is added to what is there;
@@ -59,6 +70,12 @@ typedef struct pal_head_grad {
     /* Of this chunk only: the gradients of the numbers of a head, as far as the rule has them, in
      * the order A, D, A_log, dt_bias (K of them or one). NULL: not wanted. */
     double *sums;
+    /* Only Mamba-3; of this chunk only, NULL: not wanted. */
+    double *sum_D, *sum_bias[2], *sum_mimo_x; /* one, [ranks][K] each, [ranks][V] */
+    int64_t rank[2];                          /* as in pal_head */
+    pal_rows first_angles, last_k, last_x;    /* added to */
+    pal_rows end_k, end_x;                    /* gradients of the final k and x */
+    const double *end_angles, *whole_turn;    /* K(ends) */
 } pal_head_grad;
 
 /* One prepared chunk; the memory is the caller's. */
@@ -69,10 +86,16 @@ typedef struct pal_chunk {
     void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k */
     void *alpha;           /* exp g: rows, or [C] for scalar decay (there `prepare` leaves g) */
     void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C] */
-    void *T, *A, *inverse; /* [C][C], (I + T)^-1 the last; all lower triangular */
+    void *T, *A, *inverse; /* [C][C], (I + T)^-1 the last; all lower triangular. Mamba-3: T is
+                              <q, k>, and the rows of a token meet each other */
     void *Z;               /* panels [C] */
     void *gamma;           /* [Kp], of the whole chunk */
     void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
+    /* Only Mamba-3: cosines and sines of each token, [tokens][2][Ap]; c and gamma of each row,
+     * [2][C]; keys times delta and values of the token before the sequence, [ranks][Kp] and
+     * [ranks][Vp], which the recurrent form adds to the state if `enter` is set. */
+    void *turn, *weigh, *before;
+    bool enter;
 } pal_chunk;
 
 /* What backward needs in addition, for one chunk. */
@@ -83,6 +106,8 @@ typedef struct pal_chunk_back {
     void *dA, *dT;           /* [C][C] */
     void *dq, *de, *dk, *dg; /* rows; at first only the products with the state */
     void *kappa, *kk, *x;    /* rows, used between blocks of a chunk */
+    const void *S1, *dS0; /* Mamba-3: the state after the chunk (NULL: it is the last one), and the
+                             gradient of the state before it */
 } pal_chunk_back;
 
 typedef void pal_prepare_fn(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c);
@@ -108,6 +133,15 @@ typedef enum pal_panels_way {
 typedef void pal_panels_fn(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded,
                            void *panels, int64_t from, int64_t to, pal_panels_way way);
 
+/* Only Mamba-3 (kernels/ends.k.c). */
+typedef void pal_angles_fn(const pal_rule_shape *s, const pal_head *h, double *to);
+typedef void pal_last_fn(const pal_rule_shape *s, const pal_head *h, const double *phi,
+                         const pal_rows *th, const pal_rows *k, const pal_rows *x);
+typedef void pal_enter_fn(const pal_rule_shape *s, const pal_head *h, void *S, int64_t row,
+                          int64_t col, int64_t n);
+typedef void pal_ends_fn(const pal_rule_shape *s, const void *dth, const void *dS, const void *S,
+                         const void *dk, const void *k, double *end, double *whole);
+
 /* The kernels of one rule. */
 typedef struct pal_rule_kernels {
     pal_prepare_fn *prepare; /* the chunk form's matrices */
@@ -129,8 +163,12 @@ typedef struct pal_rule_table {
     pal_rule_kernels rule[PAL_RULE_KINDS];
     pal_scan_fn *scan;
     pal_scan_back_fn *scan_back;
-    pal_tokens_fn *tokens;
+    pal_tokens_fn *tokens, *ranked_tokens; /* the second for Mamba-3 */
     pal_panels_fn *panels;
+    pal_angles_fn *angles;
+    pal_last_fn *last;
+    pal_enter_fn *enter;
+    pal_ends_fn *ends;
 } pal_rule_table;
 
 const pal_rule_table *pal_rule_table_for(pal_dtype dtype);

@@ -10,11 +10,13 @@ static const pal_rule *const rules[] = {
 #include "layers/layers.def"
 };
 
-const pal_rule *pal_rule_at(int i) { return i >= 0 && i < PAL_RULE_KINDS ? rules[i] : NULL; }
+enum { RULES = sizeof rules / sizeof *rules };
+
+const pal_rule *pal_rule_at(int i) { return i >= 0 && i < RULES ? rules[i] : NULL; }
 
 const pal_rule *pal_rule_find(const char *name)
 {
-    for (int i = 0; i < PAL_RULE_KINDS; i++)
+    for (int i = 0; i < RULES; i++)
         if (strcmp(rules[i]->name, name) == 0) return rules[i];
     return NULL;
 }

@@ -54,6 +54,7 @@ const pal_rule pal_rule_mamba2 = {
                 {"D", "J", PAL_IN_D, true}},
     .state = {{"state", "SJKV", PAL_IN_STATE, true}},
     .shown = "HGJhKNVP",
+    .skips = true,
     .scale = 1,
     .compose = compose,
 };

@@ -16,7 +16,7 @@ static int count(const pal_operand *x, int most)
     return n;
 }
 int pal_rule_operands(const pal_rule *rule) { return count(rule->operand, PAL_RULE_OPERANDS); }
-static int states(const pal_rule *rule) { return count(rule->state, PAL_RULE_STATES); }
+int pal_rule_states(const pal_rule *rule) { return count(rule->state, PAL_RULE_STATES); }
 
 const char *pal_rule_operand(const pal_rule *rule, int i)
 {
@@ -26,6 +26,16 @@ const char *pal_rule_operand(const pal_rule *rule, int i)
 const char *pal_rule_axes(const pal_rule *rule, int i)
 {
     return i >= 0 && i < pal_rule_operands(rule) ? rule->operand[i].axes : NULL;
+}
+
+const char *pal_rule_state(const pal_rule *rule, int i)
+{
+    return i >= 0 && i < pal_rule_states(rule) ? rule->state[i].name : NULL;
+}
+
+const char *pal_rule_state_axes(const pal_rule *rule, int i)
+{
+    return i >= 0 && i < pal_rule_states(rule) ? rule->state[i].axes : NULL;
 }
 
 /* ---- Inputs of the operation ---- */
@@ -38,12 +48,12 @@ static const pal_operand after_state[] = {
 
 int pal_rule_inputs(const pal_rule *rule)
 {
-    return pal_rule_operands(rule) + states(rule) + 1 + 2 * rule->activates;
+    return pal_rule_operands(rule) + pal_rule_states(rule) + 1 + 2 * rule->activates;
 }
 
 const pal_operand *pal_rule_input(const pal_rule *rule, int i)
 {
-    const int n = pal_rule_operands(rule), m = n + states(rule);
+    const int n = pal_rule_operands(rule), m = n + pal_rule_states(rule);
     return i < n ? &rule->operand[i] : i < m ? &rule->state[i - n] : &after_state[i - m];
 }
 
@@ -58,7 +68,8 @@ char pal_rule_channels(const pal_rule *rule, int place)
 {
     const int i = pal_rule_at_place(rule, place);
     const char *axes = i < 0 ? "" : pal_rule_input(rule, i)->axes;
-    return strlen(axes) == 4 ? axes[3] : 0;
+    const char last = *axes ? axes[strlen(axes) - 1] : 0;
+    return last && strchr("KVA", last) ? last : 0;
 }
 
 static void name_inputs(const pal_rule *rule, const char *more, char *text, size_t room)

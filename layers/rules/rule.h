@@ -19,14 +19,18 @@ enum {
     PAL_IN_D,
     PAL_IN_A_LOG,
     PAL_IN_DT_BIAS,
-    PAL_IN_STATE,
-    PAL_IN_OFFSETS,
+    PAL_IN_B_BIAS,
+    PAL_IN_C_BIAS,
+    PAL_IN_MIMO_X,
+    PAL_IN_STATE, /* the first part of the state; the others follow it */
+    PAL_IN_OFFSETS = PAL_IN_STATE + PAL_RULE_STATES,
     PAL_PLACES
 };
 
 /*
- * An operand. Each axis is a letter: B, T, H (key heads), J (value heads), K, V, S (sequences). E
- * stands for H or J; the tensor may have either. The axes of a value per token begin with BT.
+ * An operand. Each axis is a letter: B, T, H (key heads), J (value heads), K, V, R (ranks), A
+ * (angles), S (sequences). E stands for H or J; the tensor may have either. The axes of a value per
+ * token begin with BT.
  */
 typedef struct pal_operand {
     const char *name, *axes; /* name NULL: there is none */
@@ -34,9 +38,12 @@ typedef struct pal_operand {
     bool optional;
 } pal_operand;
 
+/* The parts of a state that has several: the matrix, Mamba-3's angles, and the last token's k and
+ * x. */
+enum { PAL_MATRIX, PAL_ANGLES, PAL_LAST_K, PAL_LAST_X };
+
 enum {
     PAL_RULE_OPERANDS = 12,
-    PAL_RULE_STATES = 4,
     PAL_RULE_INPUTS = PAL_RULE_OPERANDS + PAL_RULE_STATES + 3 /* offsets, A_log, dt_bias */
 };
 
@@ -51,7 +58,11 @@ struct pal_rule {
     bool erases;                            /* false: U = Z (kernels.h) */
     bool unit_keys;                         /* takes opts.normalize */
     bool activates;                         /* takes opts.A_log and dt_bias */
+    bool pairs;                             /* takes opts.pair */
+    bool skips;                             /* D x passes by the state, added by the scan */
     double scale;                           /* default of opts.scale; 0: K^-1/2 */
+    /* Checks what letters of axes cannot say. NULL: nothing is left to check. */
+    bool (*fits)(pal_frame *f, const pal_rule_opts *opts);
     /* The composed form. The operands `in` are checked and on the tape. */
     pal_rule_out (*compose)(pal_scan *s, const pal_tensor *in, const pal_rule_opts *opts);
 };
@@ -61,15 +72,16 @@ struct pal_rule {
 
 /*
  * The inputs of the fused operation are the operands of the rule, then its state, offsets and, if
- * it activates, A_log and dt_bias. These functions return the number of operands, the number of
- * inputs, input i, and the index of the input that has a place (-1: there is none).
+ * it activates, A_log and dt_bias. These functions return the number of operands, of parts of the
+ * state and of inputs, input i, and the index of the input that has a place (-1: there is none).
  */
 int pal_rule_operands(const pal_rule *rule);
+int pal_rule_states(const pal_rule *rule);
 int pal_rule_inputs(const pal_rule *rule);
 const pal_operand *pal_rule_input(const pal_rule *rule, int i);
 int pal_rule_at_place(const pal_rule *rule, int place);
-/* The letter of the channels of the operand at this place. 0: it has one number per head, or there
- * is no such operand. */
+/* The letter of the channels of the operand at this place: K, V or A. 0: it has one number per
+ * head, or there is no such operand. */
 char pal_rule_channels(const pal_rule *rule, int place);
 
 /* Operations of one kind, one for each rule. Zero before the first use. */

@@ -20,6 +20,10 @@ static bool fit_options(pal_frame *f, const pal_rule *rule, const pal_rule_opts 
     if (o->keep_every < 0)
         return pal_frame_fail(f, PAL_EVALUE, "keep_every is %lld and should be above 0 (0: chosen)",
                               (long long)o->keep_every);
+    if (o->pair != PAL_PAIR_ADJACENT && (!rule->pairs || o->pair != PAL_PAIR_HALF))
+        return pal_frame_fail(f, PAL_EVALUE,
+                              rule->pairs ? "there is no pair %d" : "pair %d is for Mamba-3",
+                              (int)o->pair);
     if (o->normalize && !rule->unit_keys)
         return pal_frame_fail(f, PAL_EVALUE, "normalize is for the delta rules");
     if (A != bias)
@@ -37,7 +41,14 @@ static bool fit_options(pal_frame *f, const pal_rule *rule, const pal_rule_opts 
 
 bool pal_scan_too_wide(const pal_scan *s)
 {
-    return s->shape.dim[2] > PAL_FUSED_WIDTH || s->shape.dim[3] > PAL_FUSED_WIDTH;
+    return s->shape[0].dim[2] > PAL_FUSED_WIDTH || s->shape[0].dim[3] > PAL_FUSED_WIDTH;
+}
+
+/* The kernels divide chunks into whole tokens. */
+static bool ranks_fit(const pal_scan *s)
+{
+    const int64_t R = s->frame->size['R'];
+    return R < 0 || R == 1 || R == 2 || R == 4 || R == 8;
 }
 
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts)
@@ -56,9 +67,29 @@ bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts
     return true;
 }
 
+/* Checks the parts of the initial state. */
+static bool add_states(pal_scan *s, const pal_rule *rule, const pal_rule_opts *opts)
+{
+    pal_frame *f = s->frame;
+    s->states = pal_rule_states(rule);
+    for (int i = 0; i < PAL_RULE_STATES; i++) {
+        const pal_tensor given = i ? opts->more[i - 1] : opts->state;
+        if (i >= s->states) {
+            if (pal_is_none(given)) continue;
+            return pal_frame_fail(f, PAL_EVALUE, "the state has %d part%s, and more are given",
+                                  s->states, s->states > 1 ? "s" : "");
+        }
+        pal_arg a = {rule->state[i].name, rule->state[i].axes, given, true};
+        if (!pal_frame_add(f, 1, &a)) return false;
+        for (const char *c = a.dims; *c; c++)
+            s->shape[i].dim[s->shape[i].ndim++] = f->size[(int)*c];
+        s->state[i] = a.t;
+    }
+    return true;
+}
+
 bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts)
 {
-    const char *dims = rule->state[0].axes;
     const int64_t batch = f->size['B'];
     *s = (pal_scan){.sequences = 1, .T = f->size['T'], .frame = f};
     if (!fit_options(f, rule, opts)) return false;
@@ -67,30 +98,33 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
         if (!s->offsets) return false;
     }
     f->size['S'] = s->offsets ? s->sequences : batch;
-    pal_arg state = {rule->state[0].name, dims, opts->state, true};
-    if (!pal_frame_add(f, 1, &state)) return false;
-    s->shape = (pal_shape){.ndim = 4};
-    for (int d = 0; d < 4; d++) s->shape.dim[d] = f->size[(int)dims[d]];
-    s->state = state.t;
+    if (!add_states(s, rule, opts)) return false;
     const bool fused =
         opts->mode == PAL_RULE_CHUNK || opts->mode == PAL_RULE_RECURRENT || opts->in_place;
+    if (opts->parts && opts->parts->size > 1 && s->states > 1)
+        return pal_frame_fail(f, PAL_EVALUE, "it does not take sequences over processes");
+    if (fused && !ranks_fit(s))
+        return pal_frame_fail(f, PAL_ESHAPE, "%lld rows a token; fused modes take 1, 2, 4 and 8",
+                              (long long)f->size['R']);
     if (fused && pal_scan_too_wide(s))
         return pal_frame_fail(f, PAL_ESHAPE, "heads are %lld x %lld; fused modes take up to %d",
-                              (long long)s->shape.dim[2], (long long)s->shape.dim[3],
+                              (long long)s->shape[0].dim[2], (long long)s->shape[0].dim[3],
                               PAL_FUSED_WIDTH);
     return f->tape->owner.error.status == PAL_OK;
 }
 
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
 {
-    return opts->mode == PAL_RULE_COMPOSED || pal_shape_count(s->shape) == 0 ||
+    return opts->mode == PAL_RULE_COMPOSED || !ranks_fit(s) || pal_shape_count(s->shape[0]) == 0 ||
            pal_scan_too_wide(s);
 }
 
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,
                       pal_tensor *g)
 {
-    if (pal_is_none(s->state)) s->state = pal_zeros(s->frame->tape, s->frame->dtype, s->shape);
+    for (int i = 0; i < s->states; i++)
+        if (pal_is_none(s->state[i]))
+            s->state[i] = pal_zeros(s->frame->tape, s->frame->dtype, s->shape[i]);
     if (opts->normalize) *q = pal_l2_norm(*q, PAL_NORM_EPS), *k = pal_l2_norm(*k, PAL_NORM_EPS);
     if (g && !pal_is_none(opts->A_log))
         *g = pal_log_decay(*g, opts->A_log, opts->dt_bias, opts->lower_bound);
@@ -98,32 +132,43 @@ void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal
 
 pal_rule_out pal_scan_failed(const pal_frame *f)
 {
-    return (pal_rule_out){pal_frame_poison(f), pal_frame_poison(f)};
+    const pal_tensor x = pal_frame_poison(f);
+    return (pal_rule_out){x, x, {x, x, x}};
+}
+
+/* Part i of the state of sequence n. */
+static pal_tensor part_of(const pal_scan *s, int i, int64_t n)
+{
+    return s->offsets ? pal_slice(s->state[i], 0, n, n + 1, 1) : s->state[i];
 }
 
 pal_rule_out pal_scan_run(const pal_scan *s, pal_token_fn *token, const void *rule,
                           pal_tensor none_out)
 {
     const int64_t whole[2] = {0, s->T}, *offsets = s->offsets ? s->offsets : whole;
-    pal_tape *tape = pal_tape_of(s->state.node);
-    size_t size = (size_t)(s->T + s->sequences) * sizeof(pal_tensor);
-    pal_tensor *o = pal_malloc(size), *final = o + s->T;
-    pal_rule_out out = {pal_poison(&tape->owner), pal_poison(&tape->owner)};
+    pal_tape *tape = pal_tape_of(s->state[0].node);
+    const int64_t N = s->sequences;
+    size_t size = (size_t)(s->T + N * s->states) * sizeof(pal_tensor);
+    pal_tensor *o = pal_malloc(size), *final = o + s->T; /* part i of sequence n at i * N + n */
+    pal_rule_out out = pal_scan_failed(s->frame);
     if (!o) {
         pal_fail(&tape->owner, PAL_ENOMEM, "%s: out of memory for %lld tokens", s->frame->op,
                  (long long)s->T);
         return out;
     }
-    for (int64_t n = 0; n < s->sequences; n++) {
-        pal_tensor S = s->offsets ? pal_slice(s->state, 0, n, n + 1, 1) : s->state;
+    for (int64_t n = 0; n < N; n++) {
+        pal_tensor S[PAL_RULE_STATES];
+        for (int i = 0; i < s->states; i++) S[i] = part_of(s, i, n);
         for (int64_t t = offsets[n]; t < offsets[n + 1]; t++) {
-            o[t] = token(rule, t, &S);
+            o[t] = token(rule, t, S);
             if (pal_tape_status(tape) != PAL_OK) goto done;
         }
-        final[n] = S;
+        for (int i = 0; i < s->states; i++) final[i * N + n] = S[i];
     }
-    out.o = s->T ? pal_stack((int)s->T, o, 1) : none_out;
-    out.state = s->offsets ? pal_concat((int)s->sequences, final, 0) : final[0];
+    out = (pal_rule_out){s->T ? pal_stack((int)s->T, o, 1) : none_out, PAL_NONE, {PAL_NONE}};
+    for (int i = 0; i < s->states; i++)
+        *(i ? &out.more[i - 1] : &out.state) =
+            s->offsets ? pal_concat((int)N, final + i * N, 0) : final[i];
 done:
     pal_free(o, size);
     return out;

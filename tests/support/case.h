@@ -22,7 +22,7 @@
 
 #include "autograd/autograd.h"
 
-enum { PAL_CASE_INPUTS = 10, PAL_CASE_OUTPUTS = 4 };
+enum { PAL_CASE_INPUTS = 16, PAL_CASE_OUTPUTS = 5 };
 
 /* PAL_SHAPE for tables of variants, which must be constant. A scalar has no shape at all. */
 #define PAL_DIMS(...)                                                                             \

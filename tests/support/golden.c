@@ -120,17 +120,22 @@ static double tolerance_of(const golden *g, const char *name, pal_dtype stored)
 {
     /* Every key is the same there, which makes the true gradient of g zero but for rounding. */
     bool rounding = strstr(g->path, "op_gdn_samekey") && strcmp(name, "grad/g") == 0;
+    if (strstr(g->path, "op_mamba3")) { /* the stricter bounds of its specification */
+        bool long_sum = strstr(g->path, "op_mamba3_state") && strcmp(name, "grad/D") == 0;
+        return g->dtype == PAL_F64 ? 1e-10 : long_sum ? 5e-6 : 2e-6;
+    }
     if (g->dtype == PAL_F32) return rounding ? 2e-3 : g->f32;
     return stored == PAL_F64 ? g->f64 : g->f64_stored_f32;
 }
 
-/* ||x - ref|| / max(||ref||, 0.01 sqrt(count)). */
-static double relative_error(const pal_array *x, const pal_array *ref)
+/* ||x - ref|| / max(||ref||, 0.01 sqrt(count)); differences of angles count modulo 2 pi. */
+static double relative_error(const pal_array *x, const pal_array *ref, bool angles)
 {
     int64_t n = pal_array_count(ref), index[PAL_MAX_DIMS] = {0};
     double difference = 0, norm = 0;
     for (int64_t i = 0; i < n; i++) {
         double r = pal_array_get(ref, index), d = pal_array_get(x, index) - r;
+        if (angles) d = remainder(d, 6.283185307179586);
         difference += d * d;
         norm += r * r;
         for (int k = ref->ndim - 1; k >= 0 && ++index[k] == ref->shape[k]; k--) index[k] = 0;
@@ -151,7 +156,8 @@ static void compare_one(golden *g, const char *group, const golden_result *r)
                     pal_array_describe(&r->value, have, sizeof have),
                     pal_array_describe(&ref, want, sizeof want));
     } else {
-        double error = relative_error(&r->value, &ref), tolerance = tolerance_of(g, full, stored);
+        double error = relative_error(&r->value, &ref, strcmp(full, "out/tht") == 0);
+        double tolerance = tolerance_of(g, full, stored);
         bool good = error <= tolerance;
         printf("  %s  %-28s error %9.3g  tolerance %g\n", good ? "ok  " : "FAIL", full, error,
                tolerance);

@@ -41,7 +41,7 @@ static bool append_defaults(char *text, size_t room, const char *layer, const cJ
 {
     size_t n = strlen(text);
     bool gdn = strcmp(layer, "gdn") == 0;
-    if (strcmp(layer, "mamba2") == 0 || strcmp(layer, "attn") == 0) return true;
+    if (strncmp(layer, "mamba", 5) == 0 || strcmp(layer, "attn") == 0) return true;
     if (!cJSON_HasObjectItem(json, "num_heads"))
         snprintf(text + n, room - n, ":num_heads=%d", gdn ? 6 : 16);
     n = strlen(text);
@@ -109,7 +109,8 @@ static void compare_gradients(golden *g, pal_params *params, pal_tensor x)
 
 static void run(golden *g, const pal_mixer *mixer, pal_params *params)
 {
-    const char *const names[2] = {"y", "ht"}, *const input[1] = {"x"};
+    static const char *const parts[] = {"state", "th", "k", "x"};
+    const char *const names[] = {"y", "ht", "tht", "kt", "xt"}, *const input[1] = {"x"};
     golden_expect_only(g, "in", 1, input);
     pal_tensor x = golden_leaf(g, "in/x", true);
     if (pal_is_none(x)) {
@@ -118,14 +119,15 @@ static void run(golden *g, const pal_mixer *mixer, pal_params *params)
     }
     pal_mixer_state state = {.seen = 0};
     pal_tensor y = pal_mixer_forward(mixer, x, &state, (pal_run_opts){.mode = g->mode});
-    /* The file has Mamba-2's state as [B,nh,P,N]. */
-    bool transposed = strcmp(pal_mixer_name(mixer), "mamba2") == 0;
-    const pal_tensor out[2] = {y, transposed
-                                      ? pal_transpose(pal_mixer_state_get(&state, "state"), -1, -2)
-                                      : pal_mixer_state_get(&state, "state")};
-    int n = pal_is_none(out[1]) ? 1 : 2; /* attention keeps no state of this kind */
+    /* The file has the state of Mamba-2 and Mamba-3 as [B,nh,P,N]. */
+    bool transposed = strncmp(pal_mixer_name(mixer), "mamba", 5) == 0;
+    pal_tensor out[5] = {y};
+    int n = 1; /* attention keeps no state of this kind */
+    for (; n < 5 && !pal_is_none(pal_mixer_state_get(&state, parts[n - 1])); n++)
+        out[n] = pal_mixer_state_get(&state, parts[n - 1]);
+    if (transposed) out[1] = pal_transpose(out[1], -1, -2);
     golden_backward(g, n, names, out);
-    golden_result results[2];
+    golden_result results[5];
     for (int i = 0; i < n; i++) results[i] = golden_result_of(names[i], pal_value(out[i]));
     golden_compare(g, "out", n, results);
     compare_gradients(g, params, x);

@@ -33,13 +33,15 @@ static pal_tensor cotangent(pal_tape *tape, pal_tensor out, uint64_t seed)
     return c;
 }
 
+enum { OUTPUTS = 1 + PAL_RULE_STATES };
+
 static void backward(const run_setup *s, pal_tape *tape, const pal_tensor *out)
 {
-    pal_tensor from[RUN_OUTPUTS], c[RUN_OUTPUTS];
+    pal_tensor from[OUTPUTS], c[OUTPUTS];
     int n = 0;
-    for (int i = 0; i < RUN_OUTPUTS; i++) {
+    for (int i = 0; i < OUTPUTS; i++) {
         if (i == 0 ? s->state_loss : s->output_loss) continue;
-        if (!needs_grad(out[i])) continue;
+        if (pal_is_none(out[i]) || !needs_grad(out[i])) continue;
         from[n] = out[i];
         c[n++] = cotangent(tape, out[i], 100 + (uint64_t)i);
     }
@@ -48,15 +50,26 @@ static void backward(const run_setup *s, pal_tape *tape, const pal_tensor *out)
 
 run_result run(const run_setup *s)
 {
-    static const char *const more[] = {"the initial state", "A_log", "dt_bias"};
-    run_result r = {.dtype = s->dtype, .name = {"o", "the final state"}};
+    static const char *const more[] = {"the initial state",
+                                       "A_log",
+                                       "dt_bias",
+                                       "the initial state, part 1",
+                                       "the initial state, part 2",
+                                       "the initial state, part 3"};
+    static const char *const final[] = {"the final state, part 1", "the final state, part 2",
+                                        "the final state, part 3"};
+    run_result r = {.dtype = s->dtype, .angles = s->angles, .name = {"o", "the final state"}};
     pal_tape *tape = pal_tape_new();
-    pal_tensor in[RULE_INPUTS], out[RUN_OUTPUTS] = {{0}};
+    pal_tensor in[RULE_INPUTS], out[OUTPUTS] = {{0}};
     for (int i = 0; i < RULE_INPUTS; i++)
         in[i] = pal_input_leaf(tape, &s->x[i], s->dtype, false, !(s->constant >> i & 1));
     s->fn(s->context, in, out);
     backward(s, tape, out);
-    for (int i = 0; i < RUN_OUTPUTS; i++) r.value[i] = run_doubles(out[i]);
+    for (int i = 0; i < OUTPUTS; i++) {
+        const int at = i < RUN_OUTPUTS ? i : RUN_MORE + i - RUN_OUTPUTS;
+        if (i >= RUN_OUTPUTS) r.name[at] = final[i - RUN_OUTPUTS];
+        if (!pal_is_none(out[i])) r.value[at] = run_doubles(out[i]);
+    }
     for (int i = 0; i < RULE_INPUTS; i++) {
         r.name[RUN_OUTPUTS + i] = i < IN_STATE ? s->input[i] : more[i - IN_STATE];
         if (pal_is_none(in[i]) || !wants_grad(in[i])) continue;
@@ -128,7 +141,21 @@ static bool underflowed(const pal_array *x)
     return true;
 }
 
-static const char *kind(int i) { return i < RUN_OUTPUTS ? "" : "the gradient of "; }
+static const char *kind(int i)
+{
+    return i < RUN_OUTPUTS || i >= RUN_MORE ? "" : "the gradient of ";
+}
+
+/* The same of angles. */
+static double angle_error(int64_t n, const double *x, const double *ref)
+{
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += pow(remainder(x[i] - ref[i], 6.283185307179586), 2);
+        norm += ref[i] * ref[i];
+    }
+    return difference == 0 ? 0 : sqrt(difference) / sqrt(norm);
+}
 
 /* -1: the value is in neither of the two. */
 static double error_of(const run_result *r, const run_result *ref, int i)
@@ -138,6 +165,7 @@ static double error_of(const run_result *r, const run_result *ref, int i)
     if (!x->data) return -1;
     ck_assert_msg(pal_shape_equal(pal_array_shape(x), pal_array_shape(y)), "%s%s has two shapes",
                   kind(i), ref->name[i]);
+    if (r->angles && i == RUN_MORE) return angle_error(pal_array_count(x), x->data, y->data);
     if (r->dtype == PAL_F32 && underflowed(x) && underflowed(y)) return 0;
     return run_error(pal_array_count(x), x->data, y->data);
 }

@@ -7,9 +7,13 @@
 #include "tests/support/isa.h"
 #include "tests/support/rule_problem.h"
 
-enum { RUN_OUTPUTS = 2, RUN_VALUES = RUN_OUTPUTS + RULE_INPUTS };
+enum {
+    RUN_OUTPUTS = 2,
+    RUN_MORE = RUN_OUTPUTS + RULE_INPUTS, /* the other parts of the final state */
+    RUN_VALUES = RUN_MORE + PAL_RULE_STATES - 1
+};
 
-/* Outputs o and state, from inputs of which some may be PAL_NONE. */
+/* Outputs o and the parts of the state, from inputs of which some may be PAL_NONE. */
 typedef void run_fn(const void *context, const pal_tensor *in, pal_tensor *out);
 
 typedef struct run_setup {
@@ -21,14 +25,16 @@ typedef struct run_setup {
     uint32_t constant; /* bit i: the gradient of x[i] is not wanted */
     bool state_loss;   /* no loss on o */
     bool output_loss;  /* no loss on the state */
+    bool angles;       /* the second part of the state is angles: it counts modulo 2 pi */
 } run_setup;
 
 /*
- * Contiguous f64 arrays: o, state, and the gradients, under a loss with random cotangents, of every
- * input that is present and not constant; the others have data == NULL.
+ * Contiguous f64 arrays: o, state, its other parts, and the gradients, under a loss with random
+ * cotangents, of every input that is present and not constant; the others have data == NULL.
  */
 typedef struct run_result {
     pal_dtype dtype; /* of the run */
+    bool angles;     /* as in the setup */
     pal_array value[RUN_VALUES];
     const char *name[RUN_VALUES]; /* "o", "state", "k", ...: that of a gradient is its input's */
 } run_result;

@@ -8,7 +8,13 @@
 #include "tests/support/rules.h"
 
 /* Inputs of a call: those of the rule in its order, then these. */
-enum { IN_STATE = PAL_TEST_RULE_INPUTS, IN_A_LOG, IN_DT_BIAS, RULE_INPUTS };
+enum {
+    IN_STATE = PAL_TEST_RULE_INPUTS,
+    IN_A_LOG,
+    IN_DT_BIAS,
+    IN_MORE, /* the other parts of the state */
+    RULE_INPUTS = IN_MORE + PAL_RULE_STATES - 1
+};
 
 /* The log-decay g; for Mamba-2 dt and A are such that A dt is that. */
 typedef enum rule_decay {

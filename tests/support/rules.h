@@ -12,7 +12,9 @@ enum { PAL_TEST_RULE_INPUTS = 12 };
 enum {
 #define PAL_RULE(name, test) RULE_##name,
 #include "layers/layers.def"
-    RULES
+    /* Those whose state is one matrix. Mamba-3 has other axes, and tests of its own
+       (test_mamba3.c). */
+    RULES = RULE_mamba3
 };
 
 /* How many operands a rule has, and their names, in the order of the call. */

@@ -32,19 +32,24 @@ typedef struct problem {
     pal_fused f;
     int64_t wave;
     int64_t count; /* of sums */
+    double *ends;  /* Mamba-3: of each lane, pal_fused_ends_back */
 } problem;
 
 /* ---- Memory ---- */
 
-/* The operands with one value for each head, in the order of pal_head_grad.sums. sum_width says how
+/* The operands with values for each head, in the order of pal_head_grad.sums. sum_width says how
  * many elements the gradient of each has; it is 0 if the rule has no such operand. */
-static const int by_head[] = {PAL_IN_A, PAL_IN_D, PAL_IN_A_LOG, PAL_IN_DT_BIAS};
+static const int by_head[] = {PAL_IN_A,      PAL_IN_D,      PAL_IN_A_LOG, PAL_IN_DT_BIAS,
+                              PAL_IN_B_BIAS, PAL_IN_C_BIAS, PAL_IN_MIMO_X};
 enum { BY_HEAD = sizeof by_head / sizeof *by_head };
 
 static int64_t sum_width(const pal_fused *f, int place)
 {
     if (f->at[place] < 0) return 0;
     if (place == PAL_IN_A || place == PAL_IN_D) return 1;
+    if (place == PAL_IN_MIMO_X) return pal_fused_in(f, place) ? f->shape.ranks * f->shape.V : 0;
+    if (place == PAL_IN_B_BIAS || place == PAL_IN_C_BIAS)
+        return pal_fused_in(f, place) ? f->shape.ranks * f->shape.K : 0;
     if (!f->opts->activate) return 0;
     return place == PAL_IN_DT_BIAS && f->shape.channel_decay ? f->shape.K : 1;
 }
@@ -54,6 +59,14 @@ static int64_t sum_count(const pal_fused *f)
     int64_t n = 0;
     for (int i = 0; i < BY_HEAD; i++) n += sum_width(f, by_head[i]);
     return n;
+}
+
+/* Where the sums of this number of a head are; NULL: the rule has no such number. */
+static double *sums_of(const pal_fused *f, int place, double *sums)
+{
+    if (!sum_width(f, place)) return NULL;
+    for (int i = 0; by_head[i] != place; i++) sums += sum_width(f, by_head[i]);
+    return sums;
 }
 
 static problem problem_of(const pal_call *call, int team)
@@ -100,13 +113,12 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
 {
     pal_head_grad g = {.add = 0};
-    const int64_t member = lane % f->HV % (f->HV / f->H);
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
         const pal_array *d = pal_fused_din(f, i);
         if (!d) continue;
-        const bool shared = d->shape[2] != f->HV;
-        g.out[i] = pal_fused_array_rows(f, d, lane);
-        if (!pal_call_fresh(f->call, f->at[i]) || (shared && member > 0)) g.add |= 1u << i;
+        const int64_t sharers = f->HV / f->heads[i];
+        g.out[i] = pal_fused_operand_rows(f, i, d, lane);
+        if (!pal_call_fresh(f->call, f->at[i]) || lane % f->HV % sharers > 0) g.add |= 1u << i;
     }
     return g;
 }
@@ -116,7 +128,7 @@ static void prepare(const problem *p, int64_t lane, int64_t chunk, slot *s)
     const pal_fused *f = &p->f;
     pal_head h = pal_fused_head(f, lane);
     s->chunk.rows = pal_fused_rows(f, lane / f->HV, chunk);
-    f->rule->prepare(&f->shape, &h, chunk * f->shape.C, &s->chunk);
+    f->rule->prepare(&f->shape, &h, chunk * f->tokens, &s->chunk);
 }
 
 /* S0 and U of `count` chunks from `first` on. */
@@ -144,7 +156,7 @@ static void carry_back(const problem *p, int64_t lane, int64_t first, int64_t co
                        int64_t from, int64_t to)
 {
     const pal_fused *f = &p->f;
-    pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], lane);
+    pal_rows dout = pal_fused_out_rows(f, f->call->dout[0], lane);
     for (int64_t i = count - 1; i >= 0; i--) {
         slot *s = &l->slots[i];
         pal_chunk_back b = {.dO = s->dO, .dX = s->dX};
@@ -155,17 +167,37 @@ static void carry_back(const problem *p, int64_t lane, int64_t first, int64_t co
     }
 }
 
-static void gradient(const problem *p, int64_t lane, int64_t chunk, slot *s, const void *dS,
-                     const pal_chunk_back *space)
+/* The state before a chunk, which forward kept or its slot has. */
+static const void *state_before(const pal_fused *f, int64_t lane, int64_t chunk, const slot *s)
 {
+    return chunk % f->opts->every == 0 ? pal_fused_state(f, lane, chunk) : s->own_S0;
+}
+
+/* The gradients of chunk i of `count` slots from chunk `first` on. */
+static void gradient(const problem *p, int64_t lane, int64_t first, int64_t i, int64_t count,
+                     lane_space *l, const pal_chunk_back *space)
+{
+    slot *s = &l->slots[i];
+    const int64_t chunk = first + i;
     const pal_fused *f = &p->f;
     pal_head h = pal_fused_head(f, lane);
     pal_head_grad g = gradient_rows(f, lane);
     pal_chunk_back b = *space;
     b.dO = s->dO, b.dX = s->dX, b.U = s->U;
     g.sums = p->count ? s->sums : NULL;
-    const void *S0 = chunk % f->opts->every == 0 ? pal_fused_state(f, lane, chunk) : s->own_S0;
-    f->rule->gradient(&f->shape, &h, chunk * f->shape.C, &s->chunk, &b, S0, dS, &g);
+    const void *S0 = state_before(f, lane, chunk, s);
+    if (f->shape.trapezoid) {
+        const bool last = chunk + 1 == pal_fused_chunks(f, lane / f->HV);
+        b.dS0 = l->dS[i];
+        /* The state after the last slot is one that forward kept. */
+        b.S1 = last ? NULL : state_before(f, lane, chunk + 1, i + 1 < count ? s + 1 : NULL);
+        pal_fused_ends_grad(f, lane, p->ends, &g);
+        g.sum_D = sums_of(f, PAL_IN_D, s->sums);
+        g.sum_bias[PAL_Q] = sums_of(f, PAL_IN_C_BIAS, s->sums);
+        g.sum_bias[PAL_K] = sums_of(f, PAL_IN_B_BIAS, s->sums);
+        g.sum_mimo_x = sums_of(f, PAL_IN_MIMO_X, s->sums);
+    }
+    f->rule->gradient(&f->shape, &h, chunk * f->tokens, &s->chunk, &b, S0, l->dS[i + 1], &g);
 }
 
 /* ---- Beginning and end of a lane ---- */
@@ -226,8 +258,8 @@ static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int
     const pal_fused *f = &p->f;
     pal_head_grad g = gradient_rows(f, lane);
     for (int64_t i = 0; i < count; i++) {
-        slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows};
-        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g.out, (first + i) * f->shape.C);
+        slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows / f->shape.ranks};
+        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g.out, (first + i) * f->tokens);
     }
 }
 
@@ -238,12 +270,13 @@ static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t co
     const pal_fused *f = &p->f;
     const int64_t there = w < 0 ? 0 : wave_count(p, next, w), first = w * p->wave;
     pal_head h = pal_fused_head(f, next);
-    pal_rows dout = pal_fused_array_rows(f, f->call->dout[0], next);
+    pal_rows dout = pal_fused_out_rows(f, f->call->dout[0], next);
     for (int64_t i = 0; i < count; i++) {
         pal_ahead *a = &slots[i].chunk.ahead;
-        *a = (pal_ahead){.rows = i < there ? pal_fused_rows(f, next / f->HV, first + i) : 0};
+        *a = (pal_ahead){
+            .rows = i < there ? pal_fused_rows(f, next / f->HV, first + i) / f->shape.ranks : 0};
         if (a->rows == 0) continue;
-        pal_fused_ahead_head(f, a, h.in, (first + i) * f->shape.C);
+        pal_fused_ahead_head(f, a, h.in, (first + i) * f->tokens);
         pal_fused_ahead(f, a, dout, (first + i) * f->shape.C, f->shape.V);
     }
 }
@@ -259,8 +292,7 @@ static void lane_wave(const problem *p, int64_t lane, int64_t w, int64_t next, i
     recompute(p, lane, first, count, l->slots, 0, all);
     ask_for_inputs(p, next, next_w, count, l->slots);
     carry_back(p, lane, first, count, l, 0, all);
-    for (int64_t i = count - 1; i >= 0; i--)
-        gradient(p, lane, first + i, &l->slots[i], l->dS[i + 1], space);
+    for (int64_t i = count - 1; i >= 0; i--) gradient(p, lane, first, i, count, l, space);
     add_sums(p, count, l->slots, sums);
 }
 
@@ -346,7 +378,7 @@ static void wave_gradient(const problem *p, int64_t family, int64_t r, int64_t i
     int64_t members = p->f.HV / p->f.H, first, count;
     for (int64_t j = family * members; j < (family + 1) * members; j++)
         if (wave_at(p, j, r, &first, &count) && i < count)
-            gradient(p, j, first + i, &l[j].slots[i], l[j].dS[i + 1], space);
+            gradient(p, j, first, i, count, &l[j], space);
 }
 
 static void wave_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
@@ -390,6 +422,14 @@ static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
 
 /* ---- Sums over lanes ---- */
 
+/* Adds to element i of x in row-major order. */
+static void add_at(const pal_array *x, int64_t i, double value)
+{
+    int64_t at[PAL_MAX_DIMS];
+    for (int d = x->ndim - 1; d >= 0; i /= x->shape[d--]) at[d] = i % x->shape[d];
+    pal_array_set(x, at, pal_array_get(x, at) + value);
+}
+
 static void hand_out_sums(const problem *p, const double *sums)
 {
     const pal_fused *f = &p->f;
@@ -400,10 +440,7 @@ static void hand_out_sums(const problem *p, const double *sums)
             /* Value heads may share what belongs to key heads. */
             const int64_t heads = d ? pal_array_count(d) / width : f->HV;
             const int64_t first = lane % f->HV / (f->HV / heads) * width;
-            for (int64_t j = 0; j < width && d; j++) {
-                const int64_t at = first + j;
-                pal_array_set(d, &at, pal_array_get(d, &at) + sums[j]);
-            }
+            for (int64_t j = 0; j < width && d; j++) add_at(d, first + j, sums[j]);
             sums += width;
         }
 }
@@ -412,6 +449,7 @@ static void hand_out_sums(const problem *p, const double *sums)
 
 typedef struct layout {
     double *sums;      /* of all lanes */
+    double *ends;      /* of all lanes */
     lane_space *lanes; /* waves only */
     size_t shared;     /* bytes of sums and lanes; the memory of the threads follows */
     size_t each;       /* bytes of a thread */
@@ -422,6 +460,7 @@ static layout lay_out(const problem *p, char *base)
     const pal_fused *f = &p->f;
     pal_carver c = {base, 0}, thread = {NULL, 0};
     layout x = {.sums = pal_carve(&c, (size_t)(f->lanes * p->count) * sizeof(double))};
+    x.ends = pal_carve(&c, (size_t)(f->lanes * 2 * f->shape.angles) * sizeof(double));
     if (f->wave) {
         x.lanes = pal_carve(&c, (size_t)f->lanes * sizeof *x.lanes);
         for (int64_t i = 0; i < f->lanes; i++) {
@@ -453,6 +492,8 @@ void pal_fused_backward(const pal_call *call)
     char *scratch = call->scratch;
     layout x = lay_out(&p, scratch);
     memset(x.sums, 0, (size_t)(p.f.lanes * p.count) * sizeof(double));
+    p.ends = x.ends;
+    if (p.f.shape.trapezoid) pal_fused_ends_back(&p.f, x.ends);
     if (p.f.wave)
         by_waves(&p, x.lanes, scratch + x.shared, x.each);
     else

@@ -15,11 +15,10 @@ typedef struct lane {
 static lane lane_of(const pal_fused *f, int64_t i)
 {
     const pal_call *call = f->call;
-    const pal_array *after = f->opts->in_place ? pal_fused_in(f, PAL_IN_STATE) : call->out[1];
     return (lane){.head = pal_fused_head(f, i),
-                  .o = pal_fused_array_rows(f, call->out[0], i),
+                  .o = pal_fused_out_rows(f, call->out[0], i),
                   .before = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), i),
-                  .after = pal_fused_state_rows(f, after, i)};
+                  .after = pal_fused_state_rows(f, pal_fused_final(f, 0), i)};
 }
 
 static void panels(const pal_fused *f, const pal_rows *x, void *S, int64_t from, int64_t to,
@@ -31,6 +30,7 @@ static void panels(const pal_fused *f, const pal_rows *x, void *S, int64_t from,
 static void load_state(const pal_fused *f, const lane *l, void *S, int64_t from, int64_t to)
 {
     panels(f, &l->before, S, from, to, l->before.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+    pal_fused_enter(f, &l->head, S, true, from, to);
 }
 
 /* Scans one chunk on panels from .. to - 1. Before that, it keeps the state if backward needs
@@ -39,19 +39,20 @@ static void scan(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, co
                  void *S, int64_t from, int64_t to)
 {
     pal_rows o = pal_rows_from(f, l->o, chunk * f->shape.C);
-    pal_rows x = pal_rows_from(f, l->head.in[PAL_V], chunk * f->shape.C);
+    pal_rows x = pal_rows_from(f, l->head.in[PAL_V], chunk * f->tokens);
+    const bool skips = f->opts->rule->skips && l->head.D != 0;
     size_t size = pal_fused_panel_bytes(f), at = (size_t)from * size;
     if (f->opts->records && chunk % f->opts->every == 0)
         memcpy((char *)pal_fused_state(f, i, chunk) + at, (char *)S + at,
                (size_t)(to - from) * size);
     for (int64_t p = from; p < to; p++)
-        f->table->scan(&f->shape, c, p, S, NULL, &o, l->head.D != 0 ? &x : NULL, l->head.D, true);
+        f->table->scan(&f->shape, c, p, S, NULL, &o, skips ? &x : NULL, l->head.D, true);
 }
 
 static void prepare(const pal_fused *f, const lane *l, int64_t i, int64_t chunk, pal_chunk *c)
 {
     c->rows = pal_fused_rows(f, i / f->HV, chunk);
-    f->rule->prepare(&f->shape, &l->head, chunk * f->shape.C, c);
+    f->rule->prepare(&f->shape, &l->head, chunk * f->tokens, c);
 }
 
 /* ---- Lanes by threads ---- */
@@ -59,9 +60,9 @@ static void prepare(const pal_fused *f, const lane *l, int64_t i, int64_t chunk,
 /* Lists the rows of the next chunk, of lane l, to be prefetched while this chunk is scanned. */
 static void ask_ahead(const pal_fused *f, const lane *l, int64_t rows, int64_t chunk, pal_ahead *a)
 {
-    *a = (pal_ahead){.rows = rows > 0 ? rows : 0};
+    *a = (pal_ahead){.rows = rows > 0 ? rows / f->shape.ranks : 0}; /* tokens */
     if (rows <= 0) return;
-    pal_fused_ahead_head(f, a, l->head.in, chunk * f->shape.C);
+    pal_fused_ahead_head(f, a, l->head.in, chunk * f->tokens);
     pal_fused_ahead(f, a, l->o, chunk * f->shape.C, f->shape.V);
 }
 
@@ -187,7 +188,9 @@ static const void *start_columns(const pal_fused *f, const lane *l, int64_t i, i
 {
     const pal_rule_shape *s = &f->shape;
     const bool alike = l->before.channel == 1 && l->before.step == s->V;
-    if (l->before.data && alike && pal_fused_length(f, i / f->HV) > 0) return l->before.data;
+    const bool changes = f->opts->records && l->head.last_x.data; /* before it is kept */
+    if (l->before.data && alike && !changes && pal_fused_length(f, i / f->HV) > 0)
+        return l->before.data;
     for (int64_t r = 0; r < s->K && l->before.data != l->after.data; r++) {
         char *to = (char *)l->after.data + (size_t)(r * s->V + from) * f->size;
         const char *x = pal_rows_from(f, l->before, r).data;
@@ -218,17 +221,20 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
     const pal_rule_shape *s = &f->shape;
     lane l = lane_of(f, i);
     const void *S = start_columns(f, &l, i, from, to);
+    pal_tokens_fn *const tokens = s->trapezoid ? f->table->ranked_tokens : f->table->tokens;
+    if (f->opts->records && S == l.after.data)
+        pal_fused_enter(f, &l.head, l.after.data, false, from, to);
     for (int64_t chunk = 0; chunk < pal_fused_chunks(f, i / f->HV); chunk++) {
-        int64_t t = chunk * s->C;
-        pal_rows o = pal_rows_from(f, l.o, t), x = pal_rows_from(f, l.head.in[PAL_V], t);
+        const int64_t t = chunk * f->tokens;
+        pal_rows o = pal_rows_from(f, l.o, chunk * s->C), x = pal_rows_from(f, l.head.in[PAL_V], t);
+        const bool moved = S == l.after.data;
         if (f->opts->records && chunk % f->opts->every == 0)
-            panels(f, chunk ? &l.after : &l.before, pal_fused_state(f, i, chunk), 0,
-                   pal_fused_panels(f),
-                   chunk || l.before.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
+            panels(f, moved ? &l.after : &l.before, pal_fused_state(f, i, chunk), 0,
+                   pal_fused_panels(f), PAL_PANELS_READ);
         c->rows = pal_fused_rows(f, i / f->HV, chunk);
+        c->enter = !f->opts->records && chunk == 0;
         f->rule->pack(s, &l.head, t, c);
-        f->table->tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL,
-                         l.head.D);
+        tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL, l.head.D);
         S = l.after.data;
     }
 }
@@ -263,10 +269,20 @@ static size_t thread_bytes(const pal_fused *f)
     return c.used;
 }
 
+/* Where angles are not saved for backward, they come first in scratch. */
+static pal_carver scratch_of(pal_fused *f, void *base)
+{
+    pal_carver c = {base, 0};
+    if (f->opts->records || !f->shape.trapezoid) return c;
+    f->angles = pal_carve(&c, (size_t)pal_fused_angle_count(f) * sizeof(double));
+    return c;
+}
+
 size_t pal_fused_forward_scratch(const pal_fused *f)
 {
-    if (!f->wave) return (size_t)f->team * thread_bytes(f);
-    pal_carver c = {NULL, 0};
+    pal_fused copy = *f;
+    pal_carver c = scratch_of(&copy, NULL);
+    if (!f->wave) return c.used + (size_t)f->team * thread_bytes(f);
     carve_lanes(&c, f);
     return c.used;
 }
@@ -274,12 +290,13 @@ size_t pal_fused_forward_scratch(const pal_fused *f)
 void pal_fused_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    if (f.wave) {
-        pal_carver c = {call->scratch, 0};
+    pal_carver c = scratch_of(&f, call->scratch);
+    if (f.shape.trapezoid) pal_fused_angles(&f);
+    if (f.wave)
         by_waves(&f, carve_lanes(&c, &f));
-    } else if (f.opts->recurrent) {
-        by_tokens(&f, call->scratch, thread_bytes(&f));
-    } else {
-        by_lanes(&f, call->scratch, thread_bytes(&f));
-    }
+    else if (f.opts->recurrent)
+        by_tokens(&f, (char *)call->scratch + c.used, thread_bytes(&f));
+    else
+        by_lanes(&f, (char *)call->scratch + c.used, thread_bytes(&f));
+    if (f.shape.trapezoid) pal_fused_last(&f);
 }

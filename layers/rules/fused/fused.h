@@ -29,6 +29,7 @@ typedef struct pal_fused_opts {
     int64_t C;     /* tokens a chunk */
     int64_t every; /* backward keeps the state before every `every`-th chunk */
     double scale, lower_bound;
+    pal_pair pair;
     bool records; /* keep states, because backward will follow */
 } pal_fused_opts;
 
@@ -38,12 +39,17 @@ typedef struct pal_fused {
     const pal_rule_table *table;
     const pal_rule_kernels *rule;
     pal_rule_shape shape;
-    size_t size;                     /* of an element */
-    int at[PAL_PLACES];              /* which input of the call is at a place; -1: none */
-    int64_t channels[PAL_HEAD_ARGS]; /* of the operands that have a value for each token */
+    size_t size;        /* of an element */
+    int at[PAL_PLACES]; /* which input of the call is at a place; -1: none */
+    /* Of the operands that have a value for each token: their channels, the axis of heads (-1: they
+     * have none) and its size. */
+    int64_t channels[PAL_HEAD_ARGS], heads[PAL_HEAD_ARGS];
+    int head_axis[PAL_HEAD_ARGS];
+    int64_t tokens; /* of a chunk; shape.C counts their rows */
+    double *angles; /* Mamba-3: those of all lanes (ends.c) */
     pal_sequences seq;
-    int64_t HV, H, lanes;
-    int64_t wave; /* chunks of a lane between two barriers; 0: threads take whole lanes */
+    int64_t HV, H, lanes; /* H: families of lanes that add to the same gradients */
+    int64_t wave;         /* chunks of a lane between two barriers; 0: threads take whole lanes */
     int team;
 } pal_fused;
 
@@ -86,12 +92,12 @@ static inline int64_t pal_fused_length(const pal_fused *f, int64_t sequence)
 }
 static inline int64_t pal_fused_chunks(const pal_fused *f, int64_t sequence)
 {
-    return (pal_fused_length(f, sequence) + f->shape.C - 1) / f->shape.C;
+    return (pal_fused_length(f, sequence) + f->tokens - 1) / f->tokens;
 }
 static inline int64_t pal_fused_rows(const pal_fused *f, int64_t sequence, int64_t chunk)
 {
-    int64_t left = pal_fused_length(f, sequence) - chunk * f->shape.C;
-    return left < f->shape.C ? left : f->shape.C;
+    int64_t left = pal_fused_length(f, sequence) - chunk * f->tokens;
+    return (left < f->tokens ? left : f->tokens) * f->shape.ranks;
 }
 static inline int64_t pal_fused_panels(const pal_fused *f) { return f->shape.Vp / f->table->panel; }
 /* The bytes of a state in panels, and those of one panel. */
@@ -108,8 +114,12 @@ int64_t pal_fused_kept(const pal_fused *f);
 /* Where the state before `chunk`, a multiple of opts->every, is kept. */
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk);
 
-/* The rows of x [B,T,heads(,channels)] of a lane, from the first token of its sequence on. */
-pal_rows pal_fused_array_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+/* The rows of outputs [B,T ranks,HV,V] or their gradients, from the first token of a lane on. */
+pal_rows pal_fused_out_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+/* The same of x, which has the axes of the operand at this place; of several rows a token the
+ * first.
+ */
+pal_rows pal_fused_operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t lane);
 /* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
 pal_head pal_fused_head(const pal_fused *f, int64_t lane);
@@ -129,6 +139,31 @@ static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x,
 /* The same for all of a head's arguments or gradients. */
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t);
+
+/* Mamba-3: how many numbers f->angles has (0 for other rules), and those of a lane: before each
+ * chunk, and after the last token. */
+int64_t pal_fused_angle_count(const pal_fused *f);
+double *pal_fused_lane_angles(const pal_fused *f, int64_t lane);
+/* The rows of a lane in x [S,HV,(R,)channels], a part of the state. */
+pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lane);
+
+/* ---- Mamba-3: where sequences begin and end (ends.c) ---- */
+
+/* Makes the angles of all lanes. */
+void pal_fused_angles(const pal_fused *f);
+/* Writes the final angles, keys and x of all lanes. */
+void pal_fused_last(const pal_fused *f);
+/* Part i of the final state: an output, or the input that is overwritten. */
+const pal_array *pal_fused_final(const pal_fused *f, int i);
+/* Adds what is left of the last write before the sequence to columns of a state; nothing for other
+ * rules. `panel` says that S is in panels, of which these are from .. to - 1; else columns. */
+void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel, int64_t from,
+                     int64_t to);
+/* For backward: the numbers of K(ends) for each lane, [lanes][2][angles]; and what empty sequences
+ * hand through. */
+void pal_fused_ends_back(const pal_fused *f, double *ends);
+/* Fills in what a chunk's gradient needs of them. */
+void pal_fused_ends_grad(const pal_fused *f, int64_t lane, const double *ends, pal_head_grad *g);
 
 /* ---- Memory ---- */
 

@@ -117,7 +117,7 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
 {
     const pal_rule_shape *s = &f->shape;
     pal_head h = pal_fused_head(f, lane);
-    pal_rows dO = pal_fused_array_rows(f, f->call->in[pal_rule_inputs(f->opts->rule)], lane);
+    pal_rows dO = pal_fused_out_rows(f, f->call->in[pal_rule_inputs(f->opts->rule)], lane);
     pal_rows dS = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), lane);
     pal_rows n = pal_fused_state_rows(f, f->call->out[0], lane);
     pal_chunk_back space = {.dO = b->dO, .dX = b->dX};

@@ -22,8 +22,26 @@ enum {
 static pal_status keep_states(pal_call *call, const pal_fused *f)
 {
     const pal_rule_shape *s = &f->shape;
-    return pal_call_save(call, pal_fused_in(f, PAL_Q)->dtype,
-                         PAL_SHAPE(pal_fused_kept(f), s->Kp, s->Vp));
+    pal_status status = pal_call_save(call, pal_fused_in(f, PAL_Q)->dtype,
+                                      PAL_SHAPE(pal_fused_kept(f), s->Kp, s->Vp));
+    if (status == PAL_OK && s->trapezoid)
+        status = pal_call_save(call, PAL_F64, PAL_SHAPE(pal_fused_angle_count(f)));
+    return status;
+}
+
+/* The parts of the final state after the output. */
+static pal_status final_states(pal_call *call, const pal_fused *f)
+{
+    const pal_rule *rule = f->opts->rule;
+    const int64_t size[] = {['S'] = f->seq.count, ['J'] = f->HV,          ['K'] = f->shape.K,
+                            ['V'] = f->shape.V,   ['R'] = f->shape.ranks, ['A'] = f->shape.angles};
+    pal_status status = PAL_OK;
+    for (int i = 0; i < pal_rule_states(rule) && status == PAL_OK; i++) {
+        pal_shape shape = {0};
+        for (const char *c = rule->state[i].axes; *c; c++) shape.dim[shape.ndim++] = size[(int)*c];
+        status = pal_call_out(call, 1 + i, pal_fused_in(f, PAL_V)->dtype, shape);
+    }
+    return status;
 }
 
 static pal_status infer(pal_call *call)
@@ -31,14 +49,14 @@ static pal_status infer(pal_call *call)
     const pal_fused_opts *o = call->opts;
     pal_fused f = pal_fused_of(call, 1);
     const pal_array *v = pal_fused_in(&f, PAL_V);
-    int64_t work =
-        f.lanes * f.shape.K * f.shape.V + 8 * v->shape[0] * f.seq.T * f.HV * f.shape.K * f.shape.V;
+    int64_t work = f.lanes * f.shape.K * f.shape.V +
+                   8 * v->shape[0] * f.seq.T * f.shape.ranks * f.HV * f.shape.K * f.shape.V;
     f = pal_fused_of(call, pal_team(work));
     pal_call_work(call, work);
-    pal_status status = pal_call_out(call, 0, v->dtype, pal_array_shape(v));
-    if (status == PAL_OK && !o->in_place)
-        status =
-            pal_call_out(call, 1, v->dtype, PAL_SHAPE(f.seq.count, f.HV, f.shape.K, f.shape.V));
+    pal_shape out = pal_array_shape(v);
+    out.dim[1] *= f.shape.ranks;
+    pal_status status = pal_call_out(call, 0, v->dtype, out);
+    if (status == PAL_OK && !o->in_place) status = final_states(call, &f);
     if (status == PAL_OK && o->records) status = keep_states(call, &f);
     if (status != PAL_OK) return status;
     return pal_call_scratch(call, pal_fused_forward_scratch(&f),
@@ -48,7 +66,7 @@ static pal_status infer(pal_call *call)
 static pal_rule_ops ops;
 
 /* Backward overwrites fresh gradients of operands by token and of the state. It reads neither the
- * initial state, which was kept, nor the results. */
+ * initial state, which was kept, nor the results (Mamba-3: the final state and keys, K(ends)). */
 static void make_op(const pal_rule *rule, pal_op *op)
 {
     const uint32_t state = 1u << pal_rule_at_place(rule, PAL_IN_STATE);
@@ -59,6 +77,10 @@ static void make_op(const pal_rule *rule, pal_op *op)
                    .unread_in = state,
                    .unread_out = 3,
                    .overwrites = state};
+    if (pal_rule_states(rule) > 1) {
+        op->unread_in |= 1u << pal_rule_at_place(rule, PAL_IN_STATE + PAL_ANGLES);
+        op->unread_out = 1u | 1u << (1 + PAL_ANGLES) | 1u << (1 + PAL_LAST_X);
+    }
     for (int place = 0; place < PAL_HEAD_ARGS; place++)
         if (pal_rule_at_place(rule, place) >= 0)
             op->overwrites |= 1u << pal_rule_at_place(rule, place);
@@ -98,22 +120,48 @@ static bool all_finite(const pal_tensor in[PAL_RULE_INPUTS])
     return finite;
 }
 
+/* Part i of the state that is given. */
+static pal_tensor given(const pal_rule_opts *opts, int i)
+{
+    return i ? opts->more[i - 1] : opts->state;
+}
+
+/* What a rule returns: the output [B,T ranks,HV,V] as its users have it, and the parts of the
+ * state. */
+static pal_rule_out results(const pal_frame *f, const pal_rule *rule, pal_tensor o,
+                            const pal_tensor *part)
+{
+    pal_rule_out out = {o, part[0], {PAL_NONE}};
+    for (int i = 1; i < pal_rule_states(rule); i++) out.more[i - 1] = part[i];
+    if (f->size['R'] < 0) return out;
+    pal_shape shape =
+        PAL_SHAPE(f->size['B'], f->size['T'], f->size['R'], f->size['J'], f->size['V']);
+    out.o = pal_transpose(pal_reshape(o, shape), 2, 3);
+    return out;
+}
+
 /* pal_apply looks at inputs only when a result is not finite. By then the state is overwritten, so
  * finiteness is checked here, before and after the call. */
 static pal_rule_out overwrite(pal_frame *f, const pal_op *op, const pal_fused_opts *o,
-                              const pal_tensor in[PAL_RULE_INPUTS], pal_tensor state)
+                              const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
-    pal_tensor out;
-    if (!can_overwrite(f, state)) return pal_scan_failed(f);
+    const int parts = pal_rule_states(o->rule);
+    pal_tensor out, part[PAL_RULE_STATES];
+    for (int i = 0; i < parts; i++)
+        if (!can_overwrite(f, part[i] = given(opts, i))) return pal_scan_failed(f);
     bool finite = f->tape->check_numerics && all_finite(in);
     pal_apply(op, o, sizeof *o, pal_rule_inputs(o->rule), in, 1, &out);
     if (pal_tape_status(f->tape) != PAL_OK) return pal_scan_failed(f);
-    state.node->base->version++;
-    if (finite && !(pal_array_finite(&out.node->a) && pal_array_finite(&state.node->a))) {
+    bool good = !finite || pal_array_finite(&out.node->a);
+    for (int i = 0; i < parts; i++) {
+        part[i].node->base->version++;
+        good = good && (!finite || pal_array_finite(&part[i].node->a));
+    }
+    if (!good) {
         pal_frame_fail(f, PAL_ENUMERIC, "the result holds a number that is not finite");
         return pal_scan_failed(f);
     }
-    return (pal_rule_out){out, state};
+    return results(f, o->rule, out, part);
 }
 
 pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
@@ -124,6 +172,7 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
                         .normalize = opts->normalize,
                         .activate = rule->activates && !pal_is_none(opts->A_log),
                         .lower_bound = opts->lower_bound,
+                        .pair = opts->pair,
                         .C = opts->chunk ? opts->chunk : PAL_DEFAULT_CHUNK,
                         .every = opts->keep_every ? opts->keep_every : KEEP_EVERY,
                         .scale = opts->scale};
@@ -136,10 +185,11 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
 /* Copies operands that share memory if different threads would write their gradients. */
 static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
 {
-    pal_tensor x[PAL_HEAD_ARGS + 1]; /* the operands by token, and the state */
-    for (int i = 0; i <= PAL_HEAD_ARGS; i++) {
+    /* The operands by token, and the state. */
+    pal_tensor x[PAL_HEAD_ARGS + PAL_RULE_STATES];
+    for (int i = 0; i < PAL_HEAD_ARGS + PAL_RULE_STATES; i++) {
         const bool by_token = i < PAL_HEAD_ARGS;
-        const int at = pal_rule_at_place(rule, by_token ? i : PAL_IN_STATE);
+        const int at = pal_rule_at_place(rule, by_token ? i : PAL_IN_STATE + i - PAL_HEAD_ARGS);
         x[i] = at < 0 ? PAL_NONE : in[at];
         x[i] = pal_apart(x, i, by_token);
         if (at >= 0) in[at] = x[i];
@@ -150,13 +200,14 @@ pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rul
                             const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
     pal_fused_opts o = pal_fused_options(rule, in, opts);
-    pal_tensor out[2], operands[PAL_RULE_INPUTS];
+    pal_tensor out[1 + PAL_RULE_STATES], operands[PAL_RULE_INPUTS];
     o.recurrent = opts->mode == PAL_RULE_RECURRENT ||
                   (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
     o.records = records(f->tape, in);
     memcpy(operands, in, sizeof operands);
-    if (o.in_place) return overwrite(f, op_of(rule), &o, operands, opts->state);
+    if (o.in_place) return overwrite(f, op_of(rule), &o, operands, opts);
     if (o.records) set_apart(rule, operands);
-    pal_apply(op_of(rule), &o, sizeof o, pal_rule_inputs(rule), operands, 2, out);
-    return (pal_rule_out){out[0], out[1]};
+    pal_apply(op_of(rule), &o, sizeof o, pal_rule_inputs(rule), operands, 1 + pal_rule_states(rule),
+              out);
+    return results(f, rule, out[0], out + 1);
 }

@@ -226,8 +226,8 @@ static void map_of_last(const pal_rule_parts *p, const pal_scan *s, const pal_ru
     const int64_t pieces = s->sequences, from = s->offsets ? s->offsets[pieces - 1] : 0;
     pal_tensor last[PAL_RULE_INPUTS], state = PAL_NONE;
     if (c->rank == c->size - 1) return;
-    if (!p->part.through && !pal_is_none(s->state))
-        state = s->offsets ? pal_slice(s->state, 0, pieces - 1, pieces, 1) : s->state;
+    if (!p->part.through && !pal_is_none(s->state[0]))
+        state = s->offsets ? pal_slice(s->state[0], 0, pieces - 1, pieces, 1) : s->state[0];
     piece_of(rule, in, from, s->T, state, last);
     pal_rule_map(rule, last, *opts, p->part.through ? M : NULL, N);
 }
@@ -237,22 +237,22 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
 {
     *p = (pal_rule_parts){
         .part = pal_part_of(opts->parts, opts->continued, s->offsets ? s->sequences : 0)};
-    if (pal_shape_count(s->shape) == 0) p->part.comm = NULL;
+    if (pal_shape_count(s->shape[0]) == 0) p->part.comm = NULL;
     if (!p->part.comm) return true;
     if (pal_scan_too_wide(s))
         return pal_frame_fail(
             s->frame, PAL_ESHAPE, "heads are %lld x %lld; sequences over processes take up to %d",
-            (long long)s->shape.dim[2], (long long)s->shape.dim[3], PAL_FUSED_WIDTH);
+            (long long)s->shape[0].dim[2], (long long)s->shape[0].dim[3], PAL_FUSED_WIDTH);
     p->opts = pal_fused_options(rule, in, opts);
     p->first = s->offsets ? s->offsets[1] : s->T;
     piece_of(rule, in, 0, p->first, PAL_NONE, p->piece);
     pal_tensor x[BEFORE_INPUTS] = {
-        [GIVEN] = s->state, [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
+        [GIVEN] = s->state[0], [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
     map_of_last(p, s, rule, in, opts, &x[MAP], &x[WRITTEN]);
     p->map = x[MAP];
-    const before_opts o = {p->part, s->shape, s->offsets ? 1 : s->shape.dim[0]};
-    pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, &s->state);
-    in[pal_rule_at_place(rule, PAL_IN_STATE)] = s->state;
+    const before_opts o = {p->part, s->shape[0], s->offsets ? 1 : s->shape[0].dim[0]};
+    pal_apply(&before_op, &o, sizeof o, BEFORE_INPUTS, x, 1, s->state);
+    in[pal_rule_at_place(rule, PAL_IN_STATE)] = s->state[0];
     return pal_tape_status(s->frame->tape) == PAL_OK;
 }
 
@@ -404,5 +404,5 @@ pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
     in[x.final] = out.state, in[x.output] = out.o, in[x.map] = p->map;
     pal_apply(pal_rule_op(&after_ops, rule, "o M", make_after), &o, sizeof o, x.count, in, 2,
               result);
-    return (pal_rule_out){result[0], result[1]};
+    return (pal_rule_out){result[0], result[1], {PAL_NONE}};
 }

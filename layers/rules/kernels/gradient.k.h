@@ -45,6 +45,14 @@ static inline strip panel_rows(const void *x, int64_t rows)
     return (strip){x, PANEL, rows * PANEL};
 }
 
+/* out[r][s] = <a_r, b_s> for the tokens up to that of r, and a few more. */
+static inline void dot_blocks(const pal_rule_shape *s, strip a, strip b, int64_t panels, R *out)
+{
+    const int64_t C = s->C, n = s->ranks > DOT_ROWS ? s->ranks : DOT_ROWS;
+    for (int64_t r = 0; r < C; r += n, a.x += n * a.row)
+        dot_rows(n, r + n, false, a, b, panels, out + r * C, C);
+}
+
 static inline void state_products(const pal_rule_shape *s, pal_chunk_back *b, const void *S0,
                                   const void *dS)
 {
@@ -53,7 +61,7 @@ static inline void state_products(const pal_rule_shape *s, pal_chunk_back *b, co
     times_state(s, S0, b->turned[0], b->wide, b->dq);
     turn(s, b->U, b->turned[2]);
     times_state(s, dS, b->turned[2], b->wide, b->dk);
-    dot_rows(C, C, true, panel_rows(b->dO, C), panel_rows(b->U, C), panels, b->dA, C);
+    dot_blocks(s, panel_rows(b->dO, C), panel_rows(b->U, C), panels, b->dA);
     if (!s->erase) return;
     turn(s, b->dX, b->turned[1]);
     times_state(s, S0, b->turned[1], b->wide, b->de);

@@ -71,6 +71,21 @@ void K(panels)(int64_t rows, int64_t cols, const pal_rows *x, int64_t padded, vo
     }
 }
 
+/* t += rows r .. r + MR of A (of its transpose) times b. The rows of a token meet each other, so
+ * with several of them the blocks on the diagonal are taken whole; A has zeros there. */
+INLINE void add_products(const pal_rule_shape *s, const pal_chunk *c, tile *t, bool back, int64_t r,
+                         const R *b)
+{
+    const left x = back ? left_of(c->A, 1, s->C) : left_of(c->A, s->C, 1);
+    const int64_t block = s->ranks > MR ? s->ranks : MR, first = r / block * block;
+    if (s->ranks == 1)
+        tile_triangle(t, x, back, r, s->C, b, PANEL);
+    else if (back)
+        tile_madd(t, left_at(x, r, first), s->C - first, b + first * PANEL, PANEL);
+    else
+        tile_madd(t, left_at(x, r, 0), first + block, b, PANEL);
+}
+
 /* ---- Forward ---- */
 
 /* X = Z - gamma*e S, then U = (I + T)^-1 X. */
@@ -99,7 +114,7 @@ static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, c
         look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Qg + r * s->Kp, s->Kp, 1), s->K, S, PANEL);
-        tile_triangle(&t, left_of(c->A, s->C, 1), false, r, s->C, U, PANEL);
+        add_products(s, c, &t, false, r, U);
         tile_store(&t, rows, PANEL);
         for (int64_t i = 0; i < MR && r + i < c->rows; i++) {
             R *row = rows + i * PANEL;
@@ -157,7 +172,7 @@ static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO,
         look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Kt + r * s->Kp, s->Kp, 1), s->K, dS, PANEL);
-        tile_triangle(&t, left_of(c->A, 1, s->C), true, r, s->C, dO, PANEL);
+        add_products(s, c, &t, true, r, dO);
         tile_store(&t, (s->erase ? dU : dX) + r * PANEL, PANEL);
     }
     for (int64_t r = 0; s->erase && r < s->C; r += MR) {

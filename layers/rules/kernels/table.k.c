@@ -15,5 +15,10 @@ const pal_rule_table K(rules) = {
     .scan = K(scan),
     .scan_back = K(scan_back),
     .tokens = K(tokens),
+    .ranked_tokens = K(ranked_tokens),
     .panels = K(panels),
+    .angles = K(angles),
+    .last = K(last),
+    .enter = K(enter),
+    .ends = K(ends),
 };

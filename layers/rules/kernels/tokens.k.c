@@ -124,3 +124,122 @@ void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_
             last_columns(s, c, col, to - col, x, y, o, skip, (R)D);
     }
 }
+
+/* ---- Several rows a token ---- */
+
+/*
+ * Mamba-3: each row of a token reads alpha S, then all of them write. Within a token, row i also
+ * gets c->p[i][j] times value j. `rows` is the number of rows of a token, a constant where this is
+ * called. If v0 is given, keys and values of the token before are added to the state first
+ * (c->before).
+ */
+INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int rows,
+                         const R *x, R *to, int64_t width, const R *next, const V (*v0)[VECTORS],
+                         const V (*v)[VECTORS], V (*o)[VECTORS])
+{
+    const int64_t K = s->K, n = s->Kp;
+    const R *p = (const R *)c->p + r * rows, *Kt = (const R *)c->Kt + r * n, *k0 = c->before;
+    for (int i = 0; i < rows; i++) {
+        const R *Qg = (const R *)c->Qg + (r + i) * n;
+        V read[VECTORS] = {{0}};
+        for (int64_t a = 0; a < K; a++) {
+            const V q = splat(Qg[a]);
+            V y[VECTORS];
+            if (i == 0) ask(next, a, width, 0);
+            UNROLL
+            for (int j = 0; j < VECTORS; j++) y[j] = loadu(x + a * width + j * VL);
+            for (int l = 0; l < rows && v0 && i == 0; l++)
+                for (int j = 0; j < VECTORS; j++) y[j] = vfma(splat(k0[l * n + a]), v0[l][j], y[j]);
+            UNROLL
+            for (int j = 0; j < VECTORS; j++) {
+                if (v0 && i == 0) *(VU *)(to + a * width + j * VL) = (VU)y[j];
+                read[j] = vfma(q, y[j], read[j]);
+            }
+        }
+        if (v0) x = to;
+        for (int l = 0; l < rows; l++)
+            for (int j = 0; j < VECTORS; j++)
+                read[j] = vfma(splat(p[i * rows + l]), v[l][j], read[j]);
+        for (int j = 0; j < VECTORS; j++) o[i][j] = read[j];
+    }
+    const V alpha = splat(((const R *)c->alpha)[r]);
+    for (int64_t a = 0; a < K; a++) {
+        V y[VECTORS];
+        ask(next, a, width, 1);
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) y[j] = alpha * loadu(x + a * width + j * VL);
+        for (int l = 0; l < rows; l++) {
+            const V key = splat(Kt[l * n + a]);
+            UNROLL
+            for (int j = 0; j < VECTORS; j++) y[j] = vfma(key, v[l][j], y[j]);
+        }
+        UNROLL
+        for (int j = 0; j < VECTORS; j++) *(VU *)(to + a * width + j * VL) = (VU)y[j];
+    }
+}
+
+/* COLS columns from `col` on of `rows` rows of Vp, or zeros past their end. */
+INLINE void value_columns(const pal_rule_shape *s, const R *x, int64_t col, int rows,
+                          V (*v)[VECTORS])
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < VECTORS; j++)
+            v[i][j] = col + j * VL < s->Vp ? load(x + i * s->Vp + col + j * VL) : (V){0};
+}
+
+INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows, int64_t col,
+                           int64_t n, const R *x, R *to, int64_t width, const R *next,
+                           const pal_rows *o)
+{
+    R out[COLS] __attribute__((aligned(64)));
+    const pal_rows result = columns_from(o, col);
+    V v0[rows][VECTORS];
+    if (c->enter) value_columns(s, (const R *)c->before + rows * s->Kp, col, rows, v0);
+    for (int64_t r = 0; r < c->rows; r += rows) {
+        V v[rows][VECTORS], read[rows][VECTORS];
+        const R *then = r + rows == c->rows ? next : NULL;
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < VECTORS; j++)
+                v[i][j] = col + j * VL < s->Vp ? panel_part(s, c->Z, r + i, col + j * VL) : (V){0};
+        if (r == 0 && c->enter)
+            ranked_token(s, c, r, rows, x, to, width, then, v0, v, read);
+        else
+            ranked_token(s, c, r, rows, r ? to : x, to, width, then, NULL, v, read);
+        for (int i = 0; i < rows; i++) {
+            for (int j = 0; j < VECTORS; j++) store(out + j * VL, read[i][j]);
+            put_row(&result, r + i, n, false, out);
+        }
+    }
+}
+
+static void ranked(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n, const R *x,
+                   R *to, int64_t width, const R *next, const pal_rows *o)
+{
+    if (s->ranks == 1)
+        ranked_columns(s, c, 1, col, n, x, to, width, next, o);
+    else if (s->ranks == 4)
+        ranked_columns(s, c, 4, col, n, x, to, width, next, o);
+    else
+        ranked_columns(s, c, (int)s->ranks, col, n, x, to, width, next, o);
+}
+
+void K(ranked_tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
+                      const void *S0, void *S, const void *next, const pal_rows *o,
+                      const pal_rows *skip, double D)
+{
+    (void)skip, (void)D; /* D is in c->p */
+    for (int64_t col = from; col < to; col += COLS) {
+        const R *x = (const R *)S0 + col, *then = col + COLS < to ? x + COLS : next;
+        const int64_t n = to - col;
+        R *y = (R *)S + col;
+        if (n >= COLS) {
+            ranked(s, c, col, COLS, x, y, s->V, then, o);
+        } else { /* in a copy that has all columns */
+            R copy[s->K * COLS] __attribute__((aligned(64)));
+            const pal_rows rows = {y, s->V, 1};
+            for (int64_t i = 0; i < s->K; i++) copy_row(x + i * s->V, 1, n, COLS, copy + i * COLS);
+            ranked(s, c, col, n, copy, copy, COLS, NULL, o);
+            for (int64_t i = 0; i < s->K; i++) put_row(&rows, i, n, false, copy + i * COLS);
+        }
+    }
+}

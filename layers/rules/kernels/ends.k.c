@@ -1,0 +1,179 @@
+/*
+ * ends.k.c - where a sequence of Mamba-3 begins and ends: its angles, the write that is left over
+ * from before, the parts of the state beside the matrix, and their gradients.
+ */
+#include "layers/rules/kernels/turn.k.h"
+
+/* ---- Angles ---- */
+
+/* The angles before each chunk and after the last token, in [0, 2 pi): [chunks + 1][angles]. */
+void K(angles)(const pal_rule_shape *s, const pal_head *h, double *to)
+{
+    const double turn = 6.283185307179586;
+    const int64_t tokens = s->C / s->ranks, J = s->angles;
+    double phi[J + 1];
+    for (int64_t j = 0; j < J; j++)
+        phi[j] = h->first_angles.data ? (double)element(&h->first_angles, 0, j) : 0;
+    for (int64_t t = 0; t <= h->length; t++) {
+        if (t % tokens == 0 || t == h->length) {
+            for (int64_t j = 0; j < J; j++) to[j] = phi[j] -= turn * floor(phi[j] / turn);
+            to += J;
+        }
+        if (t < h->length) add_angles(s, h, t, phi);
+    }
+}
+
+/* ---- The end ---- */
+
+/* The final angles, keys and x, from the angles phi after the last token. What an empty sequence
+ * begins with, it ends with. */
+void K(last)(const pal_rule_shape *s, const pal_head *h, const double *phi, const pal_rows *th,
+             const pal_rows *k, const pal_rows *x)
+{
+    R row[s->Kp] __attribute__((aligned(64))), cs[2 * s->Ap] __attribute__((aligned(64)));
+    const bool any = h->length > 0;
+    if (any) turn_of(s, phi, cs);
+    for (int64_t j = 0; j < s->angles; j++) {
+        const R angle = (R)phi[j],
+                same = h->first_angles.data ? element(&h->first_angles, 0, j) : 0;
+        ((R *)th->data)[j * th->channel] = !any ? same : angle >= (R)6.283185307179586 ? 0 : angle;
+    }
+    for (int64_t i = 0; i < s->ranks; i++) {
+        if (any) {
+            biased_row(s, h, PAL_K, h->length - 1, i, row);
+            turn_row(s, cs, 1, row);
+        }
+        for (int64_t c = 0; c < s->K; c++)
+            ((R *)k->data)[i * k->step + c * k->channel] = any ? row[c]
+                                                           : h->last_k.data
+                                                               ? element(&h->last_k, i, c)
+                                                               : 0;
+    }
+    const pal_rows *from = any ? &h->in[PAL_V] : &h->last_x;
+    for (int64_t c = 0; c < s->V; c++)
+        ((R *)x->data)[c * x->channel] = from->data ? element(from, any ? h->length - 1 : 0, c) : 0;
+}
+
+/* out += sign wedge(dS, S), summed over columns; both are `blocks` blocks of Kp rows of `cols`
+ * columns, or one block of K rows. */
+void K(wedge)(const pal_rule_shape *s, const void *dS, const void *S, int64_t row, int64_t cols,
+              int64_t blocks, double sign, double *out)
+{
+    const int64_t step = s->half ? 1 : 2, other = s->half ? s->K / 2 : 1;
+    for (int64_t j = 0; j < s->angles; j++) {
+        const int64_t a = j * step * row, b = a + other * row;
+        V sum = {0};
+        for (int64_t p = 0; p < blocks; p++) {
+            const R *x = (const R *)S + p * s->Kp * cols, *d = (const R *)dS + p * s->Kp * cols;
+            for (int64_t i = 0; i < cols; i += VL)
+                sum += ld(d + b, i, cols) * ld(x + a, i, cols) -
+                       ld(d + a, i, cols) * ld(x + b, i, cols);
+        }
+        out[j] += sign * (double)sum_elements(sum);
+    }
+}
+
+/* out[j] += wedge(du, u) of pair j of a row of K channels. */
+static void add_row_wedge(const pal_rule_shape *s, const R *du, const R *u, double *out)
+{
+    const int64_t step = s->half ? 1 : 2, other = s->half ? s->K / 2 : 1;
+    for (int64_t j = 0; j < s->angles; j++) {
+        const int64_t a = j * step, b = a + other;
+        out[j] += (double)(du[b] * u[a] - du[a] * u[b]);
+    }
+}
+
+/* What turning a whole sequence by one angle does to the loss through its final state; all arrays
+ * are contiguous, and a NULL counts as 0. `end` is the gradient of the final angles. */
+void K(ends)(const pal_rule_shape *s, const void *dth, const void *dS, const void *S,
+             const void *dk, const void *k, double *end, double *whole)
+{
+    for (int64_t j = 0; j < s->angles; j++)
+        end[j] = whole[j] = dth ? (double)((const R *)dth)[j] : 0;
+    if (dS) K(wedge)(s, dS, S, s->V, s->V, 1, 1, whole);
+    for (int64_t i = 0; i < s->ranks && dk; i++)
+        add_row_wedge(s, (const R *)dk + i * s->K, (const R *)k + i * s->K, whole);
+}
+
+/* ---- The beginning ---- */
+
+/* Adds delta_1 k0^T v0 to n columns of a state from column `col` on, which S points to. */
+void K(enter)(const pal_rule_shape *s, const pal_head *h, void *S, int64_t row, int64_t col,
+              int64_t n)
+{
+    R k[s->ranks * s->Kp] __attribute__((aligned(64)));
+    R v[s->ranks * s->Vp] __attribute__((aligned(64)));
+    if (h->length == 0 || !rows_before(s, h, 0, NULL, k, v)) return;
+    const R late = late_step(h, 0);
+    for (int64_t i = 0; i < s->ranks; i++)
+        for (int64_t a = 0; a < s->K; a++) {
+            const V key = splat(late * k[i * s->Kp + a]);
+            R *to = (R *)S + a * row;
+            for (int64_t j = 0; j < n; j += VL)
+                st(to, j, n, vfma(key, ld(v + i * s->Vp + col, j, n), ld(to, j, n)));
+        }
+}
+
+/* w [Kp] = dS v, from dS in panels. */
+static void state_times(const pal_rule_shape *s, const R *dS, const R *v, R *w)
+{
+    for (int64_t a = 0; a < s->Kp; a += VL) {
+        V sum[VL];
+        for (int l = 0; l < VL; l++) {
+            sum[l] = (V){0};
+            for (int64_t p = 0; p < s->Vp; p += PANEL)
+                for (int u = 0; u < PANEL; u += VL)
+                    sum[l] =
+                        vfma(load(dS + p * s->Kp + (a + l) * PANEL + u), load(v + p + u), sum[l]);
+        }
+        store(w + a, sums_of(sum));
+    }
+}
+
+/* The gradients of x0 and mimo_x through v0, whose gradient is late dS^T k. */
+static void first_values_back(const pal_rule_shape *s, const pal_head *h, const R *dS, int64_t i,
+                              const R *k, R late, const pal_head_grad *g, R *values)
+{
+    R dv[s->Vp] __attribute__((aligned(64))), x[s->Vp] __attribute__((aligned(64)));
+    R f[s->Vp] __attribute__((aligned(64)));
+    for (int64_t p = 0; p < s->Vp; p += PANEL)
+        for (int u = 0; u < PANEL; u += VL) {
+            V sum = {0};
+            for (int64_t a = 0; a < s->K; a++)
+                sum = vfma(splat(k[a]), load(dS + p * s->Kp + a * PANEL + u), sum);
+            store(dv + p + u, sum * late);
+        }
+    copy_row(h->last_x.data, h->last_x.channel, s->V, s->Vp, x);
+    for (int64_t j = 0; j < s->Vp; j += VL)
+        store(values + i * s->Vp + j,
+              vfma(load(x + j), load(dv + j), load(values + i * s->Vp + j)));
+    if (!g->last_x.data) return;
+    const R *by = h->mimo_x.data ? get_row(&h->mimo_x, i, s->V, s->Vp, f) : NULL;
+    for (int64_t j = 0; j < s->Vp && by; j += VL) store(dv + j, load(dv + j) * loadu(by + j));
+    put_row(&g->last_x, 0, s->V, true, dv);
+}
+
+/* The gradient of delta of token t, the first of a chunk, whose state has the gradient dS. At the
+ * first token of a sequence also those of the initial angles, keys and x, and of mimo_x
+ * [ranks][Vp]. Phi is the gradient of the angles from token t on. */
+R K(enter_back)(const pal_rule_shape *s, const pal_head *h, int64_t t, const void *dS,
+                const pal_head_grad *g, void *values, const void *Phi)
+{
+    R k[s->ranks * s->Kp] __attribute__((aligned(64))), w[s->Kp] __attribute__((aligned(64)));
+    R v[s->ranks * s->Vp] __attribute__((aligned(64))), sum = 0;
+    const double *phi = h->angle + t / (s->C / s->ranks) * s->angles;
+    for (int64_t j = 0; t == 0 && g->first_angles.data && j < s->angles; j++)
+        ((R *)g->first_angles.data)[j * g->first_angles.channel] += ((const R *)Phi)[j];
+    const bool there = rows_before(s, h, t, phi, k, v);
+    if (t == 0 && !there) return 0;
+    for (int64_t i = 0; i < s->ranks; i++) {
+        const R late = late_step(h, t);
+        state_times(s, dS, v + i * s->Vp, w);
+        for (int64_t a = 0; a < s->K; a++) sum += k[i * s->Kp + a] * w[a];
+        if (t > 0) continue;
+        for (int64_t a = 0; a < s->K; a++) w[a] *= late;
+        if (g->last_k.data) put_row(&g->last_k, i, s->K, true, w);
+        first_values_back(s, h, dS, i, k + i * s->Kp, late, g, values);
+    }
+    return sum;
+}

@@ -1,0 +1,338 @@
+/*
+ * test_mamba3.c - the fused forms of Mamba-3 against the composed one, on the inputs that broke
+ * other implementations; and what holds for all inputs. Its reductions are in
+ * test_mamba3_reductions.c.
+ */
+#include "tests/support/inputs.h"
+#include "tests/support/mamba3.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double F64 = 1e-10, F32 = 1e-5;
+static const pal_rule_mode modes[] = {PAL_RULE_CHUNK, PAL_RULE_RECURRENT, PAL_RULE_COMPOSED};
+enum { MODES = sizeof modes / sizeof *modes };
+
+/* ---- The fused forms are the composed one ---- */
+
+#define SIZES(t, h, g, n, p, j, r) .B = 1, .T = t, .H = h, .G = g, .N = n, .P = p, .J = j, .R = r
+#define RAGGED(t)                                                                               \
+    {.name = "g = -20, T = " #t, SIZES(t, 2, 1, 20, 12, 5, 1), .decay = DECAY_20},              \
+    {                                                                                           \
+        .name = "g = 0, four rows, T = " #t, SIZES(t, 2, 1, 20, 12, 5, 4), .decay = DECAY_ZERO, \
+        .half = true                                                                            \
+    }
+#define WIDTH(n, p)                                                                \
+    {                                                                              \
+        .name = "N = " #n ", P = " #p, SIZES(21, 1, 1, n, p, (n) / 2, 1 + (n) % 2) \
+    }
+#define PACKED(n, ...) .sequences = n, .offsets = {__VA_ARGS__}
+
+static const m3_problem table[] = {
+    RAGGED(1),
+    RAGGED(2),
+    RAGGED(3),
+    RAGGED(15),
+    RAGGED(16),
+    RAGGED(17),
+    RAGGED(63),
+    RAGGED(65),
+    RAGGED(130),
+    WIDTH(8, 16),
+    WIDTH(16, 8),
+    WIDTH(24, 33),
+    WIDTH(33, 24),
+    WIDTH(64, 100),
+    WIDTH(128, 64),
+    WIDTH(1, 24),
+    WIDTH(24, 1),
+    WIDTH(8, 256),
+    {"mild", SIZES(70, 2, 1, 20, 12, 5, 1)},
+    {"g in [-316, 0)", SIZES(70, 2, 1, 20, 12, 5, 1), .decay = DECAY_WIDE},
+    {"g is -inf one time in ten", SIZES(70, 2, 1, 20, 12, 5, 2), .decay = DECAY_INFINITE},
+    {"lam 0 or 1, dt 0", SIZES(70, 2, 1, 20, 12, 5, 1), .sharp = true},
+    {"lam 0 or 1, dt 0, four rows", SIZES(40, 2, 1, 20, 12, 5, 4), .sharp = true, .half = true},
+    {"four groups of two heads", SIZES(40, 8, 4, 20, 12, 5, 1)},
+    {"two groups, two rows", SIZES(40, 4, 2, 20, 12, 5, 2), .half = true},
+    {"eight rows", SIZES(70, 2, 1, 20, 12, 10, 8), .half = true},
+    {"eight rows, adjacent", SIZES(40, 2, 2, 20, 12, 10, 8), .chunk = 32},
+    {"chunks of 64", SIZES(130, 2, 1, 20, 12, 5, 1), .chunk = 64},
+    {"chunks of 64, four rows", SIZES(130, 2, 1, 20, 12, 5, 4), .chunk = 64},
+    {"no angles", SIZES(40, 2, 1, 20, 12, 0, 1)},
+    {"bare", SIZES(70, 2, 1, 20, 12, 5, 1), .bare = true},
+    {"no initial state", SIZES(70, 2, 1, 20, 12, 5, 2), .no_state = true},
+    {"three batch rows", .B = 3, .T = 40, .H = 4, .G = 2, .N = 20, .P = 12, .J = 5, .R = 1},
+    {"a scale", SIZES(40, 2, 1, 20, 12, 5, 2), .scale = 0.7},
+    {"no token", SIZES(0, 2, 1, 20, 12, 5, 2)},
+    {"packed 0 0 5 5 70 70", SIZES(70, 2, 1, 20, 12, 5, 1), PACKED(5, 0, 0, 5, 5, 70, 70)},
+    {"packed 0 15 100 150", SIZES(150, 2, 1, 20, 12, 5, 4), PACKED(3, 0, 15, 100, 150)},
+    {"packed, lengths 1 and 0", SIZES(20, 4, 2, 20, 12, 5, 2), PACKED(4, 0, 1, 1, 2, 20)},
+    {"packed, no initial state", SIZES(70, 2, 1, 20, 12, 5, 1), PACKED(2, 0, 33, 70),
+     .no_state = true},
+};
+enum { ROWS = sizeof table / sizeof *table };
+
+START_TEST(fused_is_composed)
+{
+    const m3_problem *p = &table[_i];
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, (uint64_t)_i, x);
+    run_result truth = m3_run(p, x, PAL_F64, PAL_RULE_COMPOSED);
+    for (int i = 0; i < 4 * ISAS; i++) {
+        if (!test_isa(i / 4, p->name)) continue;
+        const pal_rule_mode mode = modes[i % 4 / 2];
+        const pal_dtype dtype = i % 2 ? PAL_F32 : PAL_F64;
+        const char *worst;
+        run_result r = m3_run(p, x, dtype, mode);
+        double error = run_distance(&r, &truth, &worst);
+        printf("%-30s %-9s %s %-6s %.1e (%s)\n", p->name, rule_mode_name(mode),
+               pal_dtype_name(dtype), isa_name(), error, worst);
+        run_agree(&r, &truth, dtype == PAL_F64 ? F64 : F32, "%s, mode %s, %s on %s", p->name,
+                  rule_mode_name(mode), pal_dtype_name(dtype), isa_name());
+        run_free(&r);
+    }
+    run_free(&truth);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- Accuracy of what cancels in other forms ---- */
+
+/* In f32 the gradient of om, and the output, where a token's own part is all that there is, and
+ * where the state is rarely reset over a long sequence. */
+START_TEST(angles_keep_their_digits)
+{
+    static const struct {
+        m3_problem p;
+        double om, o;
+    } rows[] = {
+        {{"g = -20, lam = 1e-4", SIZES(257, 4, 1, 32, 16, 8, 1), .decay = DECAY_20, .lam = 1e-4,
+          .bare = true},
+         5e-6,
+         1e-6},
+        {{"resets at g = -60", SIZES(2048, 4, 1, 32, 16, 8, 1), .decay = DECAY_TENTH, .bare = true},
+         1e-6,
+         1e-6},
+    };
+    const m3_problem *p = &rows[_i].p;
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 5, x);
+    run_result truth = m3_run(p, x, PAL_F64, PAL_RULE_CHUNK);
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!test_isa(isa, p->name)) continue;
+        run_result r = m3_run(p, x, PAL_F32, PAL_RULE_CHUNK);
+        const int om = RUN_OUTPUTS + M3_OM;
+        double dom =
+            run_error(pal_array_count(&r.value[om]), r.value[om].data, truth.value[om].data);
+        double o = run_error(pal_array_count(&r.value[0]), r.value[0].data, truth.value[0].data);
+        printf("%-20s on %-6s: dom %.2e, o %.2e\n", p->name, isa_name(), dom, o);
+        ck_assert_msg(dom <= rows[_i].om && o <= rows[_i].o, "%s: dom is off by %.2e, o by %.2e",
+                      p->name, dom, o);
+        run_free(&r);
+    }
+    run_free(&truth);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* ---- Causal ---- */
+
+typedef struct pieces {
+    const m3_problem *p;
+    pal_rule_mode mode;
+    int count;
+    const int64_t *cut;
+} pieces;
+
+/* Of all tokens, the output of those before the cut. */
+static void prefix(const void *context, const pal_tensor *in, pal_tensor *out)
+{
+    const pieces *c = context;
+    pal_rule_out r = m3_call(in, m3_options(c->p, c->mode, in));
+    m3_outputs(r, out);
+    out[0] = pal_slice(r.o, 1, 0, c->cut[1], 1);
+    for (int i = 1; i < 1 + PAL_RULE_STATES; i++) out[i] = pal_detach(out[i]);
+}
+
+static const m3_problem cut_up[] = {
+    {"one row", SIZES(80, 4, 2, 20, 12, 5, 1)},
+    {"four rows", SIZES(80, 4, 2, 20, 12, 5, 4), .half = true},
+};
+enum { CUT_UP = sizeof cut_up / sizeof *cut_up };
+
+/* Tokens from t on, and also the next token's step, change nothing before t, to the bit. */
+START_TEST(causal)
+{
+    static const int64_t cuts[] = {1, 16, 37, 64};
+    const m3_problem *p = &cut_up[_i % CUT_UP];
+    for (int i = 0; i < 8; i++) {
+        const int64_t cut[] = {0, cuts[i / 2]};
+        const pieces c = {p, modes[_i / CUT_UP], 1, cut};
+        const pal_dtype dtype = i % 2 ? PAL_F32 : PAL_F64;
+        pal_array x[RULE_INPUTS];
+        m3_draw(p, 3, x);
+        run_result one = m3_run_by(prefix, &c, x, dtype);
+        for (int j = M3_X; j <= M3_C; j++) {
+            const int64_t per = pal_array_count(&x[j]) / p->T;
+            for (int64_t k = cut[1] * per; k < p->T * per; k++) ((double *)x[j].data)[k] *= 0.5;
+        }
+        run_result two = m3_run_by(prefix, &c, x, dtype);
+        for (int j = 0; j < RUN_VALUES; j++) {
+            if (j != 1 && j < RUN_MORE) continue; /* final states differ */
+            free(one.value[j].data), free(two.value[j].data);
+            one.value[j].data = two.value[j].data = NULL;
+        }
+        run_identical(&two, &one, "%s, mode %s, %s, tokens from %lld on changed", p->name,
+                      rule_mode_name(c.mode), pal_dtype_name(dtype), (long long)cut[1]);
+        run_free(&one), run_free(&two);
+        rule_inputs_free(x);
+    }
+}
+END_TEST
+
+/* ---- Bits ---- */
+
+static const m3_problem threaded[] = {
+    {"one long head", SIZES(300, 1, 1, 24, 64, 6, 1)},
+    {"packed", SIZES(300, 2, 1, 24, 40, 6, 1), PACKED(5, 0, 0, 37, 150, 151, 300)},
+    {"many heads, two groups", .B = 2, .T = 70, .H = 6, .G = 2, .N = 24, .P = 40, .J = 6, .R = 1},
+    {"four rows", .B = 2, .T = 70, .H = 4, .G = 1, .N = 24, .P = 40, .J = 6, .R = 4, .half = true},
+};
+enum { THREADED = sizeof threaded / sizeof *threaded };
+
+START_TEST(threads_change_no_bit)
+{
+    static const int threads[] = {2, 3, 16};
+    const m3_problem *p = &threaded[_i];
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 3, x);
+    for (int i = 0; i < 4 * ISAS; i++) {
+        if (!test_isa(i / 4, p->name)) continue;
+        const pal_rule_mode mode = modes[i / 2 % 2];
+        const pal_dtype dtype = i % 2 ? PAL_F32 : PAL_F64;
+        pal_set_threads(1);
+        run_result one = m3_run(p, x, dtype, mode);
+        for (int t = 0; t < 3; t++) {
+            pal_set_threads(threads[t]);
+            run_result r = m3_run(p, x, dtype, mode);
+            run_identical(&r, &one, "%s, mode %s, %s on %s with %d threads", p->name,
+                          rule_mode_name(mode), pal_dtype_name(dtype), isa_name(), threads[t]);
+            run_free(&r);
+        }
+        run_free(&one);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* A NaN or infinity in the middle row of a batch reaches no other row, forward or backward. */
+START_TEST(nan_stays)
+{
+    const m3_problem p = {"rows",  .B = 3,  .T = 20, .H = 2, .G = 1,
+                          .N = 20, .P = 12, .J = 5,  .R = 2};
+    const pal_rule_mode mode = modes[_i];
+    for (int input = M3_X; input <= M3_C + 4; input++) {
+        const int at = input <= M3_C       ? input
+                       : input == M3_C + 1 ? IN_STATE
+                                           : IN_MORE + input - M3_C - 2;
+        pal_array x[RULE_INPUTS];
+        m3_draw(&p, 3, x);
+        run_result clean = m3_run(&p, x, PAL_F32, mode);
+        const int64_t row = pal_array_count(&x[at]) / p.B;
+        ((double *)x[at].data)[row] = input % 2 ? NAN : INFINITY;
+        run_result spoilt = m3_run(&p, x, PAL_F32, mode);
+        for (int v = 0; v < RUN_VALUES; v++) {
+            const double *a = clean.value[v].data, *b = spoilt.value[v].data;
+            if (!a || clean.value[v].shape[0] != p.B) continue;
+            const int64_t n = pal_array_count(&clean.value[v]), each = n / p.B;
+            for (int64_t i = 0; i < n; i++)
+                if (i / each != 1 && a[i] != b[i])
+                    ck_abort_msg("mode %s, input %d: entry %lld of %s", rule_mode_name(mode), at,
+                                 (long long)i, clean.name[v]);
+        }
+        run_free(&clean), run_free(&spoilt);
+        rule_inputs_free(x);
+    }
+}
+END_TEST
+
+/* ---- Errors ---- */
+
+static void hear(const pal_error *e, void *user) { *(pal_error *)user = *e; }
+
+/* A call that is wrong in one way says in which. */
+START_TEST(wrong_calls)
+{
+    static const struct {
+        m3_problem p;
+        pal_rule_mode mode;
+        pal_pair pair;
+        const char *words;
+    } rows[] = {
+        {{"", SIZES(5, 2, 1, 4, 3, 3, 1)}, PAL_RULE_CHUNK, 0, "3 pairs cannot be among 4 channels"},
+        {{"", SIZES(5, 2, 1, 5, 3, 1, 1)},
+         PAL_RULE_CHUNK,
+         PAL_PAIR_HALF,
+         "5 channels have no two halves"},
+        {{"", SIZES(5, 2, 1, 4, 3, 1, 3)},
+         PAL_RULE_CHUNK,
+         0,
+         "3 rows a token; fused modes take 1, 2, 4 and 8"},
+        {{"", SIZES(5, 4, 3, 4, 3, 1, 1)}, PAL_RULE_CHUNK, 0, "4 heads cannot share 3 evenly"},
+        {{"", SIZES(5, 2, 1, 4, 3, 1, 1)}, PAL_RULE_CHUNK, (pal_pair)7, "there is no pair 7"},
+    };
+    const m3_problem *p = &rows[_i].p;
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 3, x);
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in[RULE_INPUTS];
+    for (int i = 0; i < RULE_INPUTS; i++)
+        in[i] = pal_input_leaf(tape, &x[i], PAL_F32, false, false);
+    pal_error heard = {PAL_OK, ""};
+    pal_rule_opts opts = m3_options(p, rows[_i].mode, in);
+    opts.pair = rows[_i].pair;
+    pal_set_error_handler(hear, &heard);
+    pal_rule_out r = m3_call(in, opts);
+    ck_assert_msg(strncmp(heard.message, "mamba3: ", 8) == 0 &&
+                      strstr(heard.message, rows[_i].words),
+                  "got \"%s\"", heard.message);
+    ck_assert(pal_count(r.o) == 0);
+    pal_tape_free(tape);
+    rule_inputs_free(x);
+}
+END_TEST
+
+/* What only Mamba-3 takes, other rules refuse. */
+START_TEST(others_have_one_part)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_error heard = {PAL_OK, ""};
+    pal_set_error_handler(hear, &heard);
+    for (int i = 0; i < 2; i++) {
+        pal_tensor q = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 2, 4));
+        pal_tensor beta = pal_zeros(tape, PAL_F32, PAL_SHAPE(1, 3, 2));
+        pal_rule_opts opts = {.pair = i ? PAL_PAIR_HALF : PAL_PAIR_ADJACENT};
+        if (!i) opts.more[0] = beta;
+        pal_deltanet(q, q, q, beta, opts);
+        ck_assert_msg(strstr(heard.message, i ? "pair 1 is for Mamba-3" : "more are given"),
+                      "got \"%s\"", heard.message);
+        pal_tape_reset(tape);
+    }
+    pal_tape_free(tape);
+}
+END_TEST
+
+static void add(TCase *tc)
+{
+    tcase_add_loop_test(tc, fused_is_composed, 0, ROWS);
+    tcase_add_loop_test(tc, angles_keep_their_digits, 0, 2);
+    tcase_add_loop_test(tc, causal, 0, MODES * CUT_UP);
+    tcase_add_loop_test(tc, threads_change_no_bit, 0, THREADED);
+    tcase_add_loop_test(tc, nan_stays, 0, MODES);
+    tcase_add_loop_test(tc, wrong_calls, 0, 5);
+    tcase_add_test(tc, others_have_one_part);
+}
+
+int main(void) { return rule_test_main("mamba3", add); }
