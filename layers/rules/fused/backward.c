@@ -37,38 +37,6 @@ typedef struct problem {
 
 /* ---- Memory ---- */
 
-/* The operands with values for each head, in the order of pal_head_grad.sums. sum_width says how
- * many elements the gradient of each has; it is 0 if the rule has no such operand. */
-static const int by_head[] = {PAL_IN_A,      PAL_IN_D,      PAL_IN_A_LOG, PAL_IN_DT_BIAS,
-                              PAL_IN_B_BIAS, PAL_IN_C_BIAS, PAL_IN_MIMO_X};
-enum { BY_HEAD = sizeof by_head / sizeof *by_head };
-
-static int64_t sum_width(const pal_fused *f, int place)
-{
-    if (f->at[place] < 0) return 0;
-    if (place == PAL_IN_A || place == PAL_IN_D) return 1;
-    if (place == PAL_IN_MIMO_X) return pal_fused_in(f, place) ? f->shape.ranks * f->shape.V : 0;
-    if (place == PAL_IN_B_BIAS || place == PAL_IN_C_BIAS)
-        return pal_fused_in(f, place) ? f->shape.ranks * f->shape.K : 0;
-    if (!f->opts->activate) return 0;
-    return place == PAL_IN_DT_BIAS && f->shape.channel_decay ? f->shape.K : 1;
-}
-
-static int64_t sum_count(const pal_fused *f)
-{
-    int64_t n = 0;
-    for (int i = 0; i < BY_HEAD; i++) n += sum_width(f, by_head[i]);
-    return n;
-}
-
-/* Where the sums of this number of a head are; NULL: the rule has no such number. */
-static double *sums_of(const pal_fused *f, int place, double *sums)
-{
-    if (!sum_width(f, place)) return NULL;
-    for (int i = 0; by_head[i] != place; i++) sums += sum_width(f, by_head[i]);
-    return sums;
-}
-
 static problem problem_of(const pal_call *call, int team)
 {
     problem p = {.f = pal_fused_of(call, team)};
@@ -76,7 +44,7 @@ static problem problem_of(const pal_call *call, int team)
      * family. */
     p.f.wave = pal_fused_wave(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
     p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
-    p.count = sum_count(&p.f);
+    p.count = pal_fused_sum_count(&p.f);
     return p;
 }
 
@@ -192,10 +160,10 @@ static void gradient(const problem *p, int64_t lane, int64_t first, int64_t i, i
         /* The state after the last slot is one that forward kept. */
         b.S1 = last ? NULL : state_before(f, lane, chunk + 1, i + 1 < count ? s + 1 : NULL);
         pal_fused_ends_grad(f, lane, p->ends, &g);
-        g.sum_D = sums_of(f, PAL_IN_D, s->sums);
-        g.sum_bias[PAL_Q] = sums_of(f, PAL_IN_C_BIAS, s->sums);
-        g.sum_bias[PAL_K] = sums_of(f, PAL_IN_B_BIAS, s->sums);
-        g.sum_mimo_x = sums_of(f, PAL_IN_MIMO_X, s->sums);
+        g.sum_D = pal_fused_sums_of(f, PAL_IN_D, s->sums);
+        g.sum_bias[PAL_Q] = pal_fused_sums_of(f, PAL_IN_C_BIAS, s->sums);
+        g.sum_bias[PAL_K] = pal_fused_sums_of(f, PAL_IN_B_BIAS, s->sums);
+        g.sum_mimo_x = pal_fused_sums_of(f, PAL_IN_MIMO_X, s->sums);
     }
     f->rule->gradient(&f->shape, &h, chunk * f->tokens, &s->chunk, &b, S0, l->dS[i + 1], &g);
 }
@@ -420,31 +388,6 @@ static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
     }
 }
 
-/* ---- Sums over lanes ---- */
-
-/* Adds to element i of x in row-major order. */
-static void add_at(const pal_array *x, int64_t i, double value)
-{
-    int64_t at[PAL_MAX_DIMS];
-    for (int d = x->ndim - 1; d >= 0; i /= x->shape[d--]) at[d] = i % x->shape[d];
-    pal_array_set(x, at, pal_array_get(x, at) + value);
-}
-
-static void hand_out_sums(const problem *p, const double *sums)
-{
-    const pal_fused *f = &p->f;
-    for (int64_t lane = 0; lane < f->lanes; lane++)
-        for (int i = 0; i < BY_HEAD; i++) {
-            const int64_t width = sum_width(f, by_head[i]);
-            const pal_array *d = width ? pal_fused_din(f, by_head[i]) : NULL;
-            /* Value heads may share what belongs to key heads. */
-            const int64_t heads = d ? pal_array_count(d) / width : f->HV;
-            const int64_t first = lane % f->HV / (f->HV / heads) * width;
-            for (int64_t j = 0; j < width && d; j++) add_at(d, first + j, sums[j]);
-            sums += width;
-        }
-}
-
 /* ---- Entry ---- */
 
 typedef struct layout {
@@ -498,5 +441,5 @@ void pal_fused_backward(const pal_call *call)
         by_waves(&p, x.lanes, scratch + x.shared, x.each);
     else
         by_lanes(&p, scratch + x.shared, x.each, x.sums);
-    hand_out_sums(&p, x.sums);
+    pal_fused_hand_out_sums(&p.f, x.sums);
 }

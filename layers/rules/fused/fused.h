@@ -165,6 +165,15 @@ void pal_fused_ends_back(const pal_fused *f, double *ends);
 /* Fills in what a chunk's gradient needs of them. */
 void pal_fused_ends_grad(const pal_fused *f, int64_t lane, const double *ends, pal_head_grad *g);
 
+/* ---- Gradients of what a head has once (sums.c) ---- */
+
+/* The number of sums of a lane. */
+int64_t pal_fused_sum_count(const pal_fused *f);
+/* Where the sums for this operand are among those of a lane; NULL: the rule has no such operand. */
+double *pal_fused_sums_of(const pal_fused *f, int place, double *sums);
+/* Adds the sums of all lanes to the gradients. */
+void pal_fused_hand_out_sums(const pal_fused *f, const double *sums);
+
 /* ---- Memory ---- */
 
 pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f);
