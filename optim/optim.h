@@ -49,8 +49,8 @@ typedef struct pal_group {
  *     x <- x - lr decay x - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Adam instead adds the decay to the gradient, as PyTorch's Adam does: g + decay x replaces g.
- * A moment that would be too large for its dtype is the largest number there is: in f32 this happens
- * to v where |g| is above 1.8e19. Such an element moves little for many thousands of steps.
+ * A moment that would be too large for its dtype is the largest number there is: in f32 this
+ * happens to v where |g| is above 1.8e19. Such an element moves little for many thousands of steps.
  *
  * Memory: two numbers for each element. Cost: one pass that reads x, g, m, v and writes x, m, v.
  * Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
@@ -188,9 +188,8 @@ PAL_API PAL_CHECKED pal_status pal_optim_put(const pal_optim *optim, pal_h5 *fil
                                              const char *group, pal_error *error);
 /*
  * Reads the state that pal_optim_put wrote, all of it or nothing. It is an error if the state is of
- * another kind of optimiser, or if a moment is missing, superfluous, not finite, or of another shape
- * or dtype.
- * Then *error (may be NULL) says so, and nothing has changed.
+ * another kind of optimiser, or if a moment is missing, superfluous, not finite, or of another
+ * shape or dtype. Then *error (may be NULL) says so, and nothing has changed.
  */
 PAL_API PAL_CHECKED pal_status pal_optim_get(pal_optim *optim, pal_h5 *file, const char *group,
                                              pal_error *error);
