@@ -329,22 +329,6 @@ pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
     return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
-                          pal_error *error)
-{
-    if (status == PAL_OK && !pal_flush(fd)) status = pal_h5_refused(path, "write", error);
-    if (close(fd) != 0 && errno != EINTR && status == PAL_OK)
-        status = pal_h5_refused(path, "write", error);
-    if (status == PAL_OK && rename(temporary, path) != 0)
-        status = pal_h5_refused(path, "rename the finished file to it", error);
-    if (status != PAL_OK) {
-        unlink(temporary);
-        return status;
-    }
-    if (!pal_flush_folder(path)) return pal_h5_refused(path, "flush its folder", error);
-    return PAL_OK;
-}
-
 /* ---- The superblock's checksum ---- */
 
 enum { SUPERBLOCK = 44 }; /* bytes before the checksum, in versions 2 and 3 with 8-byte offsets */
