@@ -322,13 +322,6 @@ void pal_h5_close(pal_h5 *file)
     pal_h5_speak(voice);
 }
 
-/* ---- Writing to disk ---- */
-
-pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
-{
-    return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
 /* ---- The superblock's checksum ---- */
 
 enum { SUPERBLOCK = 44 }; /* bytes before the checksum, in versions 2 and 3 with 8-byte offsets */

@@ -87,6 +87,11 @@ int pal_h5_open_temporary(const char *path, bool shared, char *temporary, size_t
     return -1;
 }
 
+pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
+{
+    return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
+}
+
 /* The lock is given up last: without it another process would take the file for a dead one. What
  * close would report, the flush has reported. */
 pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
