@@ -49,10 +49,21 @@ esac
 for streams in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
     rm -rf closed
     eval "$lm --data text.txt --out closed $streams" >out 2>err
-    cmp -s closed/step-00000002.h5 $model || cmp -s closed/data.h5 run/data.h5 || fail "train_lm $streams: another run"
+    status=$?
+    case $streams in *'>&- '* | '>&-') wanted=1 ;; *) wanted=0 ;; esac
+    [ $status = $wanted ] || fail "train_lm $streams: status $status, $(cat err)"
+    cmp -s closed/step-00000002.h5 $model && cmp -s closed/data.h5 run/data.h5 || fail "train_lm $streams: another run"
     eval "\"$x/examples/generate\" closed/step-00000002.h5 abc --tokens 1 >/dev/null 2>err" || fail "after $streams: $(cat err)"
 done
 "$x/examples/generate" $model abc --tokens 3 2>/dev/full >out || fail "a stderr that cannot be written"
+# Files may not grow at all: texts that are made in memory, and standard output.
+for command in "train_lm --print-config" "ablate $study --list --out study"; do
+    said=$(ulimit -f 0 && "$x/examples/"$command 2>&1 >/dev/null)
+    [ $? = 1 ] || fail "$command, no file may grow: not status 1: $said"
+    case $said in *'in memory: File too large') ;; *) fail "$command, no file may grow: $said" ;; esac
+done
+said=$(ulimit -f 0 && "$x/examples/train_lm" --help 2>&1 >out)
+case $?,$said in 1,*'standard output cannot be written: File too large') ;; *) fail "--help to a file that may not grow: $said" ;; esac
 
 # ---- Standard input ----
 text=$("$x/examples/generate" $model --score <text.txt) || fail "--score"
