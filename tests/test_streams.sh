@@ -126,6 +126,11 @@ refused in/layers.csv "$x/examples/ablate" --layers in/layers.csv --out in
 refused in/gates.csv "$x/examples/inspect" in/gates.csv --text abc --out in
 mkdir in/runs && cp "$study" parity.study && ln parity.study in/results.csv
 refused parity.study "$x/examples/ablate" parity.study --out in
+grep -q -e '--out: results.csv would overwrite the file of STUDY, parity.study' err || fail "no file is named: $(cat err)"
+"$x/examples/ablate" parity.study --list --out ab >/dev/null || fail "--list"
+mkdir -p ab && "$x/examples/ablate" parity.study --list --out ab >ab/notes.md 2>err || fail "a file of another name in --out: $(cat err)"
+"$x/examples/ablate" parity.study --list --out ab >ab/table.md 2>err && fail "stdout is table.md"
+grep -q -e '--out: table.md would overwrite the file of standard output;' err || fail "stdout is table.md: $(cat err)"
 cat text.txt >appended.txt
 "$x/examples/generate" $model --score <appended.txt >>appended.txt 2>err && fail "stdout is stdin's file"
 cmp -s text.txt appended.txt || fail "stdin's file was appended to"
