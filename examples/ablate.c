@@ -265,7 +265,7 @@ static void check_files(const flags_file *in, int ins, const flags_file *out, in
 
 static void run_layers(layers_opts *o, const char *out)
 {
-    static const char *const names[] = {"layers.*", NULL};
+    static const char *const names[] = {"layers.csv", "layers.md", "layers.svg", NULL};
     o->out = out ? out : "build/layers";
     const flags_file in[] = {{"--layers", o->checkpoint, NULL}, {"--data", o->data, NULL}},
                      to = {"--out", o->out, names};
@@ -277,7 +277,9 @@ static void run_layers(layers_opts *o, const char *out)
 
 static int study_main(work *w)
 {
-    static const char *const tables[] = {"*.csv", "*.md", "*.svg", "results.h5", NULL};
+    static const char *const tables[] = {
+        "results.csv",    "curves.csv",   "results.h5",  "table.md",
+        "accuracy-*.svg", "curves-*.svg", "state-*.svg", NULL};
     static const char *const kept[] = {"*.txt", "*.h5", "*.log", NULL};
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;

@@ -18,7 +18,7 @@ import signal
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
-from convert_files import FORMATS, MOST_AXES, NUMPY, Bad, bf16_to_f32, f32_to_bf16, np
+from convert_files import FORMATS, MOST_AXES, NUMPY, Bad, bf16_to_f32, f32_to_bf16, np, reason
 
 # ---- Names ----
 
@@ -217,9 +217,9 @@ def sentence(o):
     except MemoryError:
         return "there is not enough memory"
     except (Bad, OSError, ValueError) as e:
-        return str(e)
+        return reason(e)
     except Exception as e:  # of a package that reads or writes a format
-        return f"{type(e).__name__}: {e}"
+        return f"{type(e).__name__}: {reason(e)}"
     return None
 
 

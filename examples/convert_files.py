@@ -92,7 +92,10 @@ def datasets_of(group, depth=0, at=""):
 
     names = []
     group.id.links.iterate(names.append, order=h5py.h5.ITER_NATIVE)
-    for name in (n.decode("utf-8") for n in names):
+    for raw in names:
+        name = raw.decode("utf-8", "backslashreplace")
+        if name.encode() != raw:
+            raise Bad(f"the name {at + name} is no UTF-8")
         if depth == DEEPEST:
             raise Bad(f"it has more than {DEEPEST} groups within each other")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -148,24 +151,41 @@ def limit(which, to):
     resource.setrlimit(which, (to, to))
 
 
+def reason(e):
+    """What an exception says."""
+    if isinstance(e, KeyError) and e.args:
+        return str(e.args[0])  # str(e) would have it in quotes
+    return getattr(e, "strerror", None) or str(e) or type(e).__name__
+
+
+def address_space():
+    """How many bytes this process has; None: there is no /proc to say it."""
+    try:
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        return None
+
+
 def read_h5(path):
     """In a process of its own, because HDF5 crashes on some damaged files. It has limits of time and memory."""
     import h5py  # that it is missing is said here
 
+    with open(path, "rb") as f:  # and what the system says
+        size = os.fstat(f.fileno()).st_size
     come, go = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            size = os.path.getsize(path)
-            with open("/proc/self/statm") as f:
-                now = int(f.read().split()[0]) * resource.getpagesize()
-            limit(resource.RLIMIT_AS, now + 16 * SMALL + 4 * MOST_TIMES * size)
+            now = address_space()
+            if now is not None:
+                limit(resource.RLIMIT_AS, now + 16 * SMALL + 4 * MOST_TIMES * size)
             limit(resource.RLIMIT_CPU, 30 + (size >> 24))
             result = read_h5_here(path)
         except MemoryError:
             result = "there is not enough memory for what it holds"
         except Exception as e:  # of h5py
-            result = str(e.args[0] if e.args else type(e).__name__)
+            result = reason(e)
         with os.fdopen(go, "wb") as f:
             pickle.dump(result, f, protocol=4)
         os._exit(0)

@@ -151,7 +151,10 @@ static void check(const options *o)
 
 static void check_files(const options *o)
 {
-    static const char *const names[] = {"index.html", "*.csv", "*.svg", "*.png", NULL};
+    static const char *const names[] = {
+        "index.html",          "tokens.csv",          "heads.csv", "gates.csv",
+        "norms.csv",           "sigma.csv",           "maps.csv",  "state.csv",
+        "*-[0-9]*-[0-9]*.svg", "*-[0-9]*-[0-9]*.png", NULL};
     pal_error error;
     flags_file in[OB_MODELS + 2] = {{"--script", o->script, NULL},
                                     {"--data", o->source.data, NULL}};

@@ -261,10 +261,10 @@ static num_t blis_type(pal_dtype dtype)
 }
 
 /*
- * A cut elsewhere would split a tile
- * in two. BLIS computes such a tile in a buffer and adds it to C, which costs time and rounds beta
- * C once more than in a whole tile. So tiles stay whole, in both orientations. If beta is 0 or 1,
- * there is nothing to round, and a cut may be anywhere.
+ * Rows and columns of C are cut between tiles of BLIS's kernel. A cut elsewhere would split a tile
+ * in two. BLIS computes such a tile in a buffer and adds it to C, which costs time and rounds
+ * beta C once more than in a whole tile. So tiles stay whole, in both orientations. If beta is 0
+ * or 1, there is nothing to round, and a cut may be anywhere.
  */
 int64_t pal_blis_unit(pal_dtype dtype, double beta)
 {

@@ -10,10 +10,12 @@
 #include "tensor/kernels.h"
 #include <omp.h>
 #include <pthread.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -107,29 +109,63 @@ static _Atomic int64_t least_work = 100000;
 
 void pal_team_from(int64_t work) { atomic_store(&least_work, work); }
 
-/*
- * libgomp ends the process if there is no memory for the stack of a thread. So the threads of a
- * team are made at once, as many as there is memory for. Results do not depend on their number.
- */
-static int with_stacks(int threads)
+/* The bytes of a thread's stack, as libgomp takes them: from these variables, in KiB if no letter
+ * names another unit, else the system's. A value that is no size it ignores. */
+static size_t stack_size(void)
 {
-    static _Thread_local int asked, made; /* each thread that calls us has a team of its own */
-    enum { MORE = 1 << 20 };              /* bytes beside the stack */
-    if (threads <= 1 || threads == asked) return threads <= 1 ? 1 : made;
+    static const char *const variables[] = {"OMP_STACKSIZE", "GOMP_STACKSIZE"};
+    static const char units[] = "bkmg";
     pthread_attr_t standard;
     size_t stack = 8 << 20;
+    for (int i = 0; i < 2; i++) {
+        const char *text = getenv(variables[i]);
+        char *end = NULL;
+        const size_t n = text ? strtoul(text, &end, 10) : 0;
+        if (n == 0) continue;
+        end += strspn(end, " \t\n");
+        const char *unit = *end ? strchr(units, *end | 0x20) : units + 1;
+        const int shift = unit ? 10 * (int)(unit - units) : 0;
+        if (unit && n <= SIZE_MAX >> shift && n << shift >= (size_t)PTHREAD_STACK_MIN)
+            return n << shift;
+    }
     if (pthread_getattr_default_np(&standard) == 0) {
         pthread_attr_getstacksize(&standard, &stack);
         pthread_attr_destroy(&standard);
     }
-    int n = threads;
-    while (n > 1 && !pal_memory_left((size_t)(n - 1) * (stack + MORE))) n--;
-    if (n > 1) {
-#pragma omp parallel num_threads(n)
-        ;
-    }
-    asked = threads;
-    return made = n;
+    return stack;
+}
+
+/* How many of `n` stacks there is memory for. Each is a mapping, as it will be for its thread: the
+ * system may refuse one mapping of all of them that is larger than the machine's memory. */
+static int stacks_left(int n, size_t size)
+{
+    void *stack = n > 0
+                      ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                      : MAP_FAILED;
+    if (stack == MAP_FAILED) return 0;
+    const int more = stacks_left(n - 1, size);
+    munmap(stack, size);
+    return 1 + more;
+}
+
+/*
+ * libgomp ends the process if there is no memory for the stack of a thread. So the threads of a
+ * team are made at once, as many as there is memory for. If they are fewer than wanted, the next
+ * region asks again. Results do not depend on their number.
+ */
+static int with_stacks(int threads)
+{
+    static _Thread_local int made = 1; /* each thread that calls us has a team of its own */
+    enum { MORE = 1 << 20 };           /* bytes beside the stack */
+    if (threads < made) made = threads;
+    if (threads <= made) return made;
+    const size_t stack = stack_size();
+    const int more = stack < SIZE_MAX - MORE ? stacks_left(threads - made, stack + MORE) : 0;
+    if (more == 0) return made;
+    made += more;
+#pragma omp parallel num_threads(made)
+    __asm__ volatile(""); /* the compiler would leave an empty region out */
+    return made;
 }
 
 /*

@@ -1,8 +1,10 @@
 /* stream.c - texts of unknown length, through a file in memory. */
 #include "tensor/stream.h"
+#include "tensor/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -23,9 +25,11 @@ char *pal_stream_close(FILE *stream, size_t *size)
     const bool written = fflush(stream) == 0 && !ferror(stream);
     const off_t length = written ? ftello(stream) : -1;
     char *text = length < 0 ? NULL : malloc((size_t)length + 1);
-    rewind(stream);
+    if (text) rewind(stream);
     if (text && fread(text, 1, (size_t)length, stream) != (size_t)length) {
+        const int why = errno;
         free(text);
+        errno = why;
         text = NULL;
     }
     const int why = errno;
@@ -34,4 +38,10 @@ char *pal_stream_close(FILE *stream, size_t *size)
     if (text) text[length] = '\0';
     if (text && size) *size = (size_t)length;
     return text;
+}
+
+pal_status pal_stream_failed(const char *what, pal_error *error)
+{
+    return pal_error_set(error, errno == ENOMEM ? PAL_ENOMEM : PAL_EIO,
+                         "%.200s: its text cannot be kept in memory: %s", what, strerror(errno));
 }

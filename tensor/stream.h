@@ -15,5 +15,8 @@ FILE *pal_stream_open(void);
 /* Ends it. The text has a NUL behind it and belongs to the caller, who frees it by free(); size may
  * be NULL. NULL: errno says why. */
 char *pal_stream_close(FILE *stream, size_t *size);
+/* Sets the error from the errno of one of these. Returns PAL_ENOMEM, or PAL_EIO where it is not
+ * memory that lacks: the text has the limits of a file (RLIMIT_FSIZE, with SIGXFSZ). */
+pal_status pal_stream_failed(const char *what, pal_error *error);
 
 #endif

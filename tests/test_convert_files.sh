@@ -160,6 +160,22 @@ PY
 rm -f "$dir/made.tmp"
 refuses "leaves a hole before it" "$dir/hole.safetensors" "$dir/no.h5"
 
+# ---- Files that the system does not give, and names that are no text ----
+mkdir "$dir/folder.h5"
+for kind in h5 npz safetensors; do
+    to=no.h5
+    [ $kind = h5 ] && to=no.npz
+    refuses "none.$kind: No such file or directory" "$dir/none.$kind" "$dir/$to"
+done
+refuses "folder.h5: Is a directory" "$dir/folder.h5" "$dir/no.npz"
+"$python" - "$dir/latin.h5" <<'PY'
+import h5py, sys
+with h5py.File(sys.argv[1], "w") as f:
+    f["params/x"] = [1.0]
+    f.id.links.move(b"params/x", f.id, b"params/caf\xe9")
+PY
+refuses "the name caf\\xe9 is no UTF-8" "$dir/latin.h5" "$dir/no.npz"
+
 # A name that would lie outside of the group.
 if "$python" examples/convert.py --keep-unknown "$dir/names.npz" "$dir/no.h5" 2>"$dir/err"; then fail "/params/x is a name"; fi
 grep -q "none that a file can hold" "$dir/err" || fail "names.npz: $(cat "$dir/err")"

@@ -5,8 +5,12 @@
 #include "tensor/kernels.h"
 #include <check.h>
 #include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 /* The widest set of this machine, which is used without PAL_ISA. */
 static pal_isa widest(void)
@@ -73,6 +77,74 @@ START_TEST(threads)
 }
 END_TEST
 
+/* ---- Stacks ---- */
+
+static const int64_t MUCH = (int64_t)1 << 30; /* of work */
+
+/* The address space of this process is what it has and so many bytes. */
+static struct rlimit allow_more(size_t bytes)
+{
+    struct rlimit before;
+    long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    ck_assert(file && fscanf(file, "%lld", &pages) == 1);
+    fclose(file);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    const struct rlimit now = {(rlim_t)(pages * sysconf(_SC_PAGESIZE)) + bytes, before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &now), 0);
+    return before;
+}
+
+/* Few threads while there is little memory, and all of them when there is more. */
+START_TEST(little_memory)
+{
+    pal_set_threads(8);
+    struct rlimit before = allow_more(24 << 20);
+    const int few = pal_team(MUCH);
+    ck_assert_msg(few < 8, "%d threads", few);
+    ck_assert_int_eq(pal_team(MUCH), few);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_int_eq(pal_team(MUCH), 8);
+    pal_set_threads(4);
+    ck_assert_int_eq(pal_team(MUCH), 4);
+}
+END_TEST
+
+START_TEST(stacks_by_environment)
+{
+    static const struct {
+        const char *value;
+        int team;
+    } sizes[] = {{"1g", 1}, {"1048576", 1}, {" 1024 M ", 1}, {"1x", 4}, {"4096 K", 4}, {"", 4}};
+    pal_set_threads(4);
+    struct rlimit before = allow_more(512 << 20);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        setenv("OMP_STACKSIZE", sizes[i].value, 1);
+        ck_assert_msg(pal_team(MUCH) == sizes[i].team, "'%s': %d threads", sizes[i].value,
+                      pal_team(MUCH));
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+}
+END_TEST
+
+/* Stacks that are together larger than the memory: what is not used takes none. */
+START_TEST(large_stacks)
+{
+    pthread_attr_t standard;
+    int mode = 2;
+    FILE *file = fopen("/proc/sys/vm/overcommit_memory", "r");
+    if (file && fscanf(file, "%d", &mode) != 1) mode = 2;
+    if (file) fclose(file);
+    if (mode == 2) return; /* the system reserves memory for all of them */
+    const size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    ck_assert_int_eq(pthread_getattr_default_np(&standard), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&standard, memory / 4), 0);
+    ck_assert_int_eq(pthread_setattr_default_np(&standard), 0);
+    pal_set_threads(8);
+    ck_assert_int_eq(pal_team(MUCH), 8);
+}
+END_TEST
+
 START_TEST(in_use)
 {
     setenv("PAL_ISA", "base", 1);
@@ -93,6 +165,12 @@ int main(void)
     tcase_add_test(tc, select_by_hand);
     tcase_add_test(tc, threads);
     tcase_add_test(tc, in_use);
+#if !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__) /* they take memory themselves */
+    tcase_add_test(tc, little_memory);
+    tcase_add_test(tc, stacks_by_environment);
+    tcase_add_test(tc, large_stacks);
+#endif
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -28,8 +28,11 @@ tiny="--mixers gdn2:num_heads=1:head_dim=8 --layers 1 --width 16 --rows 8 --voca
     exit 1
 model=run/step-00000002.h5
 
-# Status and sentence of what ran; what is said goes to stderr.
+# Status and sentence of what ran; what is said goes to stderr. All files are whole, and no message may blame one.
 judge() { # STATUS what
+    if grep -q -e damaged -e crashes -e 'cannot list' -e 'gave no reason' err; then
+        fail "$2: status $1 and a false reason: $(tail -1 err | cut -c1-200)"
+    fi
     case $1 in
     0) ;;
     1) [ -s err ] || fail "$2: status 1 and no sentence" ;;

@@ -49,10 +49,21 @@ esac
 for streams in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
     rm -rf closed
     eval "$lm --data text.txt --out closed $streams" >out 2>err
-    cmp -s closed/step-00000002.h5 $model || cmp -s closed/data.h5 run/data.h5 || fail "train_lm $streams: another run"
+    status=$?
+    case $streams in *'>&- '* | '>&-') wanted=1 ;; *) wanted=0 ;; esac
+    [ $status = $wanted ] || fail "train_lm $streams: status $status, $(cat err)"
+    cmp -s closed/step-00000002.h5 $model && cmp -s closed/data.h5 run/data.h5 || fail "train_lm $streams: another run"
     eval "\"$x/examples/generate\" closed/step-00000002.h5 abc --tokens 1 >/dev/null 2>err" || fail "after $streams: $(cat err)"
 done
 "$x/examples/generate" $model abc --tokens 3 2>/dev/full >out || fail "a stderr that cannot be written"
+# Files may not grow at all: texts that are made in memory, and standard output.
+for command in "train_lm --print-config" "ablate $study --list --out study"; do
+    said=$(ulimit -f 0 && "$x/examples/"$command 2>&1 >/dev/null)
+    [ $? = 1 ] || fail "$command, no file may grow: not status 1: $said"
+    case $said in *'in memory: File too large') ;; *) fail "$command, no file may grow: $said" ;; esac
+done
+said=$(ulimit -f 0 && "$x/examples/train_lm" --help 2>&1 >out)
+case $?,$said in 1,*'standard output cannot be written: File too large') ;; *) fail "--help to a file that may not grow: $said" ;; esac
 
 # ---- Standard input ----
 text=$("$x/examples/generate" $model --score <text.txt) || fail "--score"
@@ -115,6 +126,11 @@ refused in/layers.csv "$x/examples/ablate" --layers in/layers.csv --out in
 refused in/gates.csv "$x/examples/inspect" in/gates.csv --text abc --out in
 mkdir in/runs && cp "$study" parity.study && ln parity.study in/results.csv
 refused parity.study "$x/examples/ablate" parity.study --out in
+grep -q -e '--out: results.csv would overwrite the file of STUDY, parity.study' err || fail "no file is named: $(cat err)"
+"$x/examples/ablate" parity.study --list --out ab >/dev/null || fail "--list"
+mkdir -p ab && "$x/examples/ablate" parity.study --list --out ab >ab/notes.md 2>err || fail "a file of another name in --out: $(cat err)"
+"$x/examples/ablate" parity.study --list --out ab >ab/table.md 2>err && fail "stdout is table.md"
+grep -q -e '--out: table.md would overwrite the file of standard output;' err || fail "stdout is table.md: $(cat err)"
 cat text.txt >appended.txt
 "$x/examples/generate" $model --score <appended.txt >>appended.txt 2>err && fail "stdout is stdin's file"
 cmp -s text.txt appended.txt || fail "stdin's file was appended to"

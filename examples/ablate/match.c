@@ -10,6 +10,7 @@
  */
 #include "examples/ablate/ablate.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ static const char *expand(const char *mixers, int64_t width)
     static const char key[] = ":inner=";
     bool good = true;
     FILE *to = pal_stream_open();
-    if (!to) stop("out of memory");
+    if (!to) stop("a text in memory: %s", strerror(errno));
     for (const char *at = mixers; *at && good;) {
         if (strncmp(at, key, strlen(key))) {
             fputc(*at++, to);
@@ -53,7 +54,7 @@ static const char *expand(const char *mixers, int64_t width)
     }
     size_t size;
     char *text = pal_stream_close(to, &size);
-    if (!text) stop("out of memory");
+    if (!text) stop("a text in memory: %s", strerror(errno));
     const char *kept = good ? lm_keep(text, size) : NULL;
     free(text);
     return kept;
@@ -263,7 +264,7 @@ static void describe_states(const counts *c, int64_t layers, model *m)
 static char *listed(const study *s, const model *m, bool states)
 {
     FILE *to = pal_stream_open();
-    if (!to) stop("out of memory");
+    if (!to) stop("a text in memory: %s", strerror(errno));
     for (int i = 0; i < s->variants; i++) {
         fprintf(to, "\n  %-20s ", s->variant[i].name);
         if (states)
@@ -273,7 +274,7 @@ static char *listed(const study *s, const model *m, bool states)
                     (long long)m[i].width, (long long)m[i].mlp);
     }
     char *text = pal_stream_close(to, NULL);
-    if (!text) stop("out of memory");
+    if (!text) stop("a text in memory: %s", strerror(errno));
     return text;
 }
 

@@ -10,6 +10,7 @@
 #include "examples/lm/options.h"
 #include "examples/lm/text.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,7 +258,7 @@ static void read_own(reading *r, line *l, bool multiplied)
 static FILE *begin_text(void)
 {
     FILE *to = pal_stream_open();
-    if (!to) stop("out of memory");
+    if (!to) stop("a text in memory: %s", strerror(errno));
     return to;
 }
 
@@ -265,7 +266,7 @@ static const char *end_text(FILE *to)
 {
     size_t size;
     char *text = pal_stream_close(to, &size);
-    if (!text) stop("out of memory");
+    if (!text) stop("a text in memory: %s", strerror(errno));
     const char *kept = lm_keep(text, size);
     free(text);
     return kept;

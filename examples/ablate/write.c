@@ -10,11 +10,10 @@ pal_status text_write(const char *folder, const char *name, text_fn *put, const 
 {
     PAL_C_LOCALE;
     FILE *to = pal_stream_open();
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "%.200s: out of memory", name);
+    if (!to) return pal_stream_failed(name, error);
     put(to, what);
     char *text = pal_stream_close(to, NULL);
-    pal_status s = text ? pal_run_write(folder, name, text, error)
-                        : pal_error_set(error, PAL_ENOMEM, "%.200s: out of memory", name);
+    pal_status s = text ? pal_run_write(folder, name, text, error) : pal_stream_failed(name, error);
     if (s == PAL_OK && show) fputs(text, stdout);
     free(text);
     return s;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,27 +63,31 @@ static bool matches(const flags_file *folder, const char *name)
 }
 
 /* Whether a program writes a file that is there already: `out` itself, or one in the folder that it
- * is. */
-static bool writes(const flags_file *out, const struct stat *file)
+ * is, whose name is then put into `entry`. */
+static bool writes(const flags_file *out, const struct stat *file, char entry[NAME_MAX + 1])
 {
     struct stat is;
+    *entry = '\0';
     if (!out->names) return find_output(out, &is) && same(&is, file);
     DIR *folder = is_named(out) ? opendir(out->path) : NULL;
     bool found = false;
     if (!folder) return false;
-    for (struct dirent *e; !found && (e = readdir(folder));)
+    for (struct dirent *e; !found && (e = readdir(folder));) {
         found = matches(out, e->d_name) && fstatat(dirfd(folder), e->d_name, &is, 0) == 0 &&
                 same(&is, file);
+        if (found) snprintf(entry, NAME_MAX + 1, "%s", e->d_name);
+    }
     closedir(folder);
     return found;
 }
 
-static pal_status refuse(const flags_file *out, const char *written, const flags_file *other,
+static pal_status refuse(const flags_file *out, const char *entry, const flags_file *other,
                          pal_error *error)
 {
     return pal_error_set(error, PAL_EVALUE,
-                         "%s would overwrite the file of %s, %.400s; nothing was changed", written,
-                         other->flag, is_named(other) ? other->path : out->path);
+                         "%s%s%s would overwrite the file of %s%s%.400s; nothing was changed",
+                         out->flag, *entry ? ": " : "", entry, other->flag,
+                         is_named(other) ? ", " : "", is_named(other) ? other->path : "");
 }
 
 /* An output against the inputs, and against the outputs before it. */
@@ -90,6 +95,7 @@ static pal_status check(const flags_file *out, const flags_file *in, int ins,
                         const flags_file *before, int count, pal_error *error)
 {
     struct stat is;
+    char entry[NAME_MAX + 1] = "";
     if (!out->names && find_output(out, &is) && !S_ISREG(is.st_mode))
         return pal_error_set(error, PAL_EVALUE, "%s: %.400s is %s, and a file is wanted", out->flag,
                              out->path, S_ISDIR(is.st_mode) ? "a folder" : "a pipe or a device");
@@ -100,13 +106,13 @@ static pal_status check(const flags_file *out, const flags_file *in, int ins,
         return pal_error_set(error, PAL_EIO, "%s: %.400s cannot be listed: %s", out->flag,
                              out->path, strerror(errno));
     for (int i = 0; i < ins; i++)
-        if (find_input(&in[i], &is) && writes(out, &is))
-            return refuse(out, out->flag, &in[i], error);
+        if (find_input(&in[i], &is) && writes(out, &is, entry))
+            return refuse(out, entry, &in[i], error);
     for (int i = 0; i < count; i++)
         if (is_named(out) && is_named(&before[i]) && !out->names && !before[i].names &&
-            ((find_output(&before[i], &is) && writes(out, &is)) ||
+            ((find_output(&before[i], &is) && writes(out, &is, entry)) ||
              same_place(out->path, before[i].path)))
-            return refuse(out, out->flag, &before[i], error);
+            return refuse(out, "", &before[i], error);
     return PAL_OK;
 }
 
@@ -115,12 +121,12 @@ pal_status flags_files_check(const flags_file *in, int ins, const flags_file *ou
 {
     static const flags_file printed = {.flag = "standard output"};
     struct stat to, is;
+    char entry[NAME_MAX + 1];
     const bool prints = fstat(STDOUT_FILENO, &to) == 0 && S_ISREG(to.st_mode);
     for (int i = 0; prints && i < ins; i++)
-        if (find_input(&in[i], &is) && same(&is, &to))
-            return refuse(NULL, printed.flag, &in[i], error);
+        if (find_input(&in[i], &is) && same(&is, &to)) return refuse(&printed, "", &in[i], error);
     for (int i = 0; i < outs; i++) {
-        if (prints && writes(&out[i], &to)) return refuse(&out[i], out[i].flag, &printed, error);
+        if (prints && writes(&out[i], &to, entry)) return refuse(&out[i], entry, &printed, error);
         pal_status s = check(&out[i], in, ins, out, i, error);
         if (s != PAL_OK) return s;
     }

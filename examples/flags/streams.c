@@ -6,12 +6,16 @@
  * direction. Without that, a checkpoint might be opened as descriptor 1 and receive what is
  * printed. Using such a stream still fails, as on a closed descriptor.
  *
+ * A file that may not grow is an error of the write that needs it, and no SIGXFSZ that ends the
+ * program without a sentence. Texts in memory are such files, too (tensor/stream.h).
+ *
  * At the end, standard output that could not be written is status 1 and a sentence. This includes
  * --help and all other ways to end by exit(). A closed pipe is the usual SIGPIPE, unless the
  * program or its parent ignores this signal.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +37,7 @@ static void check_output(void)
 
 __attribute__((constructor)) static void begin(void)
 {
+    signal(SIGXFSZ, SIG_IGN);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
         /* The lowest free descriptor is fd. */

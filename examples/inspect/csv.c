@@ -4,7 +4,6 @@
 #include "examples/inspect/report.h"
 #include "tensor/number.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,10 +151,10 @@ static pal_status write_one(const observation *ob, const char *folder, const cha
 {
     PAL_C_LOCALE;
     FILE *to = pal_stream_open();
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "%s: %s", name, strerror(errno));
+    if (!to) return pal_stream_failed(name, error);
     print(to, ob, at);
     char *text = pal_stream_close(to, NULL);
-    pal_status s = text ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "%s: no memory", name);
+    pal_status s = text ? PAL_OK : pal_stream_failed(name, error);
     if (s == PAL_OK) s = pal_run_write(folder, name, text, error);
     free(text);
     return s;

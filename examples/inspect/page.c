@@ -6,7 +6,6 @@
  */
 #include "examples/inspect/report.h"
 
-#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -140,12 +139,12 @@ pal_status report_page(const observation *ob, const char *folder, pal_error *err
 {
     const char *at = strstr(page, mark);
     FILE *to = pal_stream_open();
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "index.html: %s", strerror(errno));
+    if (!to) return pal_stream_failed("index.html", error);
     fwrite(page, 1, (size_t)(at - page), to);
     put_data(to, ob);
     fputs(at + strlen(mark), to);
     char *text = pal_stream_close(to, NULL);
-    pal_status s = text ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "index.html: no memory");
+    pal_status s = text ? PAL_OK : pal_stream_failed("index.html", error);
     if (s == PAL_OK) s = pal_run_write(folder, "index.html", text, error);
     free(text);
     return s;

@@ -9,6 +9,7 @@
 #include "layers/models/description.h"
 #include "tensor/stream.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ char *lm_options_text(const lm_options *o)
     }
     char *text = to ? pal_stream_close(to, NULL) : NULL;
     if (text) return text;
-    fprintf(stderr, "out of memory for the text of the options\n");
+    fprintf(stderr, "the text of the options cannot be kept in memory: %s\n", strerror(errno));
     exit(EXIT_FAILURE);
 }
 

@@ -226,7 +226,7 @@ static pal_status sample_alone(loop *l, pal_error *error)
     const pal_rng rng = *pal_tape_rng(o->tape);
     size_t size = 0;
     FILE *to = pal_stream_open();
-    if (!to) return pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    if (!to) return pal_stream_failed("a sample", error);
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
     o->sample(o->user, o->tape, l->state.step, to);
@@ -237,7 +237,7 @@ static pal_status sample_alone(loop *l, pal_error *error)
     if (o->average) pal_average_swap(o->average);
     *pal_tape_rng(o->tape) = rng;
     char *text = pal_stream_close(to, &size);
-    if (s == PAL_OK && !text) s = pal_error_set(error, PAL_ENOMEM, "out of memory for a sample");
+    if (s == PAL_OK && !text) s = pal_stream_failed("a sample", error);
     pal_error why;
     if (s == PAL_OK && o->folder) {
         pal_status written = pal_samples_add(o->folder, l->state.step, text, size, &why);

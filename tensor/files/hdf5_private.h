@@ -60,7 +60,7 @@ enum {
 /* Makes a new file next to path under an unused name, and removes those that killed processes left
  * there for the same path. shared: ranks will open it too. -1 if the system refuses. */
 int pal_h5_open_temporary(const char *path, bool shared, char *temporary, size_t size);
-/* Flushes and closes the temporary file and renames it to path. If that fails, or if status is
+/* Flushes the temporary file, renames it to path and closes it. If that fails, or if status is
  * already a failure, it is removed. */
 pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
                           pal_error *error);

@@ -1,8 +1,9 @@
 /*
  * temporary.c - the temporary names under which files are built.
  *
- * A process holds a lock on the file that it builds. The lock ends with the process, so the next
- * process that builds the same file knows which temporary files nobody writes any more.
+ * A process holds a lock on the file that it builds, until the file has its own name. The lock ends
+ * with the process, so the next process that builds the same file knows which temporary files
+ * nobody writes any more.
  */
 #include "tensor/files/temporary.h"
 #include "tensor/files/hdf5_private.h"
@@ -30,12 +31,20 @@ bool pal_h5_is_temporary(const char *name, size_t length)
     return strspn(number, "0123456789") == strlen(number);
 }
 
-/* Removes one, unless a process has its lock, or the file system has none. */
+/*
+ * Removes one, unless a process has its lock, or the file system has none. Before the lock was got,
+ * the file may have been renamed and another one have got its name. While the lock is held, nobody
+ * renames the file.
+ */
 static void remove_dead(int folder, const char *name)
 {
+    struct stat is, named;
     const int fd = openat(folder, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(folder, name, 0);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &is) == 0 &&
+        fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && is.st_dev == named.st_dev &&
+        is.st_ino == named.st_ino)
+        unlinkat(folder, name, 0);
     close(fd);
 }
 
@@ -76,4 +85,24 @@ int pal_h5_open_temporary(const char *path, bool shared, char *temporary, size_t
         if (fd >= 0) close(fd);
     }
     return -1;
+}
+
+pal_status pal_h5_refused(const char *path, const char *what, pal_error *error)
+{
+    return pal_error_set(error, PAL_EIO, "%s: cannot %s: %s", path, what, strerror(errno));
+}
+
+/* The lock is given up last: without it another process would take the file for a dead one. What
+ * close would report, the flush has reported. */
+pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
+                          pal_error *error)
+{
+    if (status == PAL_OK && !pal_flush(fd)) status = pal_h5_refused(path, "write", error);
+    if (status == PAL_OK && rename(temporary, path) != 0)
+        status = pal_h5_refused(path, "rename the finished file to it", error);
+    if (status != PAL_OK) unlink(temporary);
+    close(fd);
+    if (status == PAL_OK && !pal_flush_folder(path))
+        return pal_h5_refused(path, "flush its folder", error);
+    return status;
 }

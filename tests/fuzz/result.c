@@ -3,15 +3,12 @@
 #include "tests/fuzz/frame/fuzz.h"
 #include "examples/ablate/ablate.h"
 
-#include <string.h>
-
 static const char description[] = "rows = 4\nenough = 0.5\nmodel = 0\n\nlayers = 1\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const run r = {
         .points = 2, .steps = 40, .rows = 4, .enough = 0.5, .name = "run", .text = description};
-    char path[256];
     recipe how;
     pal_error error = {0};
     fuzz_file("run.txt", data, size);
@@ -26,7 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         result_free(again);
         result_free(x);
     }
-    snprintf(path, sizeof path, "%s/run.txt", fuzz_folder());
     fuzz_refused(recipe_read(&how, fuzz_text(data, size), &error), &error);
     fuzz_forget();
     return 0;
