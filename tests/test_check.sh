@@ -50,6 +50,27 @@ refused 'ended with status 3' "$dir/bin/generate" "$good" x --tokens 1
 printf '#!/bin/sh\ncat >/dev/null; kill -FPE $$\n' >"$dir/bin/check"
 refused 'HDF5 crashes on it (Floating point' "$dir/bin/generate" "$good" x --tokens 1
 
+# No program lets HDF5 see a file before check has seen one.
+if [ -z "${SAN:-}" ]; then
+    "${CC:-cc}" -shared -fPIC -O1 -D_GNU_SOURCE -std=c11 tests/preload/opening.c -o "$dir/opening.so" || fail "no opening.so"
+    case $B in /*) check=$B/examples/check ;; *) check=$PWD/$B/examples/check ;; esac
+    printf '#!/bin/sh\n: >"%s"\nexec "%s" "$@"\n' "$dir/seen" "$check" >"$dir/bin/check"
+    cp "$B/examples/train_lm" "$B/examples/inspect" "$B/examples/ablate" "$dir/bin"
+    asks_first() { # program arguments...
+        program=$1
+        shift
+        rm -rf "$dir/seen" "$dir/first"
+        env OPENING_AFTER="$dir/seen" LD_PRELOAD="$dir/opening.so" "$dir/bin/$program" "$@" >"$dir/out" 2>&1 </dev/null ||
+            fail "$program $*: $(tail -3 "$dir/out")"
+        [ -e "$dir/seen" ] || fail "$program $*: check was not started"
+    }
+    # shellcheck disable=SC2086
+    asks_first train_lm $small --data "$dir/run/data.h5" --out "$dir/first"
+    asks_first generate "$good" x --tokens 1
+    asks_first inspect "$good" --text x --no-figures --out "$dir/first"
+    asks_first ablate --layers "$good" --data "$dir/run/data.h5" --rows 1 --out "$dir/first"
+fi
+
 if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
     cat >"$dir/spoil.py" <<'END'
 import shutil, sys, zlib, h5py, numpy
