@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -263,21 +264,23 @@ static pal_status begins_well(int fd, const char *path, pal_error *error)
 
 /* HDF5 takes a name. That of the descriptor means what was checked, whatever has got the path
  * since. */
-static hid_t open_descriptor(int fd, const char *path, pal_error *error)
+static pal_status open_descriptor(pal_h5 *file, int fd, pal_error *error)
 {
     char name[32];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     const hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-    hid_t id = -1;
     /* A chunk is decoded once, however small the pieces are that are read. */
     if (H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_cache(fapl, 0, 521, PAL_H5_CHUNK, 1) >= 0)
-        id = H5Fopen(access(name, R_OK) == 0 ? name : path, H5F_ACC_RDONLY, fapl);
-    if (id < 0)
-        pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
-                      pal_h5_why().text);
+        file->id = H5Fopen(access(name, R_OK) == 0 ? name : file->path, H5F_ACC_RDONLY, fapl);
+    const pal_h5_reason why = pal_h5_why();
     pal_h5_drop(fapl);
-    return id;
+    if (file->id >= 0) return PAL_OK;
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return pal_error_set(error, PAL_EIO, "%s: another process has locked it; try again",
+                             file->path);
+    return pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", file->path,
+                         why.text);
 }
 
 static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_error *error)
@@ -287,8 +290,8 @@ static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_erro
     if (status != PAL_OK) return status;
     pal_h5 *f = pal_h5_new(path, error);
     if (f == NULL) return PAL_ENOMEM;
-    f->id = open_descriptor(fd, path, error);
-    status = f->id < 0 ? PAL_EFORMAT : check_format(f, error);
+    status = open_descriptor(f, fd, error);
+    if (status == PAL_OK) status = check_format(f, error);
     if (status == PAL_OK)
         *file = f;
     else
