@@ -51,15 +51,36 @@ static void take_back(void)
 
 /*
  * HDF5's end. After an error, mostly of a damaged file, HDF5 1.10 cannot free all that it took: it
- * prints "infinite loop closing library" or crashes. So it is left as it is then. Files that a
- * program has opened by HDF5 itself are not closed in that case.
+ * prints "infinite loop closing library" or crashes. So it is left as it is then.
  */
 static bool failed;
 
+/* Files on disk that the program itself has opened for writing are whole only when they are
+ * flushed. What this library builds is in memory, or belongs to several ranks. */
+static void flush_files(void)
+{
+    enum { FILES = 256 };
+    hid_t file[FILES];
+    const ssize_t count = H5Fget_obj_ids(H5F_OBJ_ALL, H5F_OBJ_FILE, FILES, file);
+    for (ssize_t i = 0; i < count; i++) {
+        unsigned intent = 0;
+        const hid_t how = H5Fget_access_plist(file[i]);
+        if (H5Pget_driver(how) == H5FD_SEC2 && H5Fget_intent(file[i], &intent) >= 0 &&
+            (intent & H5F_ACC_RDWR))
+            H5Fflush(file[i], H5F_SCOPE_GLOBAL);
+        H5Pclose(how);
+    }
+}
+
+/* It takes the turn for ever: a thread that still reads, such as one that reads ahead, ends its
+ * call before, and begins no other. */
 static void end(void)
 {
-    lend();
-    if (!failed) H5close();
+    (void)pal_h5_hush();
+    if (failed)
+        flush_files();
+    else
+        H5close();
 }
 
 /* If the program has started HDF5 before, HDF5 ends by itself. */
