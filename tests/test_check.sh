@@ -50,6 +50,57 @@ refused 'ended with status 3' "$dir/bin/generate" "$good" x --tokens 1
 printf '#!/bin/sh\ncat >/dev/null; kill -FPE $$\n' >"$dir/bin/check"
 refused 'HDF5 crashes on it (Floating point' "$dir/bin/generate" "$good" x --tokens 1
 
+# Only a crash is the file's fault, or what `check` says with status 1.
+for name in KILL TERM XCPU; do
+    printf '#!/bin/sh\ncat >/dev/null; kill -%s $$\n' $name >"$dir/bin/check"
+    refused 'was ended by a signal (.*try again' "$dir/bin/generate" "$good" x --tokens 1
+done
+mkdir "$dir/older"
+cp "$good" "$dir/older/step-00000001.h5"
+cp "$good" "$dir/older/step-00000002.h5"
+cp "$B/examples/train_lm" "$dir/bin"
+for status in 1 3 4; do
+    printf '#!/bin/sh\nprintf ": some words of why"\nexit %s\n' $status >"$dir/bin/check"
+    refused 'step-00000002.h5: some words of why' "$dir/bin/train_lm" --resume --out "$dir/older"
+    grep -q -e '--resume-from' "$dir/out" && [ $status != 1 ] && fail "status $status blames the file: $(cat "$dir/out")"
+done
+sh -c 'trap "" CHLD; exec "$@"' - "$B/examples/check" "$good" >"$dir/out" 2>&1 || fail "SIGCHLD is ignored: $(cat "$dir/out")"
+if [ -z "${SAN:-}" ]; then
+    if command -v flock >/dev/null; then
+        refused 'another process has locked it' flock -x "$good" "$B/examples/check" "$good"
+    fi
+    # Little memory is not the file's fault.
+    for size in 40000 82000 86000 90000 100000 140000; do
+        (ulimit -v $size && exec "$B/examples/check" "$good") >"$dir/out" 2>&1 && continue
+        grep -E 'damaged|harm|crashes|cannot list|no reason|create property|not a readable' "$dir/out" &&
+            fail "$size KiB of addresses: $(cat "$dir/out")"
+    done
+fi
+
+# No program lets HDF5 see a file before check has seen one.
+if [ -z "${SAN:-}" ]; then
+    "${CC:-cc}" -shared -fPIC -O1 -D_GNU_SOURCE -std=c11 tests/preload/opening.c -o "$dir/opening.so" || fail "no opening.so"
+    case $B in /*) check=$B/examples/check ;; *) check=$PWD/$B/examples/check ;; esac
+    printf '#!/bin/sh\n: >"%s"\nexec "%s" "$@"\n' "$dir/seen" "$check" >"$dir/bin/check"
+    cp "$B/examples/train_lm" "$B/examples/inspect" "$B/examples/ablate" "$dir/bin"
+    asks_first() { # program arguments...
+        program=$1
+        shift
+        rm -rf "$dir/seen" "$dir/first"
+        env OPENING_AFTER="$dir/seen" LD_PRELOAD="$dir/opening.so" "$dir/bin/$program" "$@" >"$dir/out" 2>&1 </dev/null ||
+            fail "$program $*: $(tail -3 "$dir/out")"
+        [ -e "$dir/seen" ] || fail "$program $*: check was not started"
+    }
+    # shellcheck disable=SC2086
+    asks_first train_lm $small --data "$dir/run/data.h5" --out "$dir/first"
+    asks_first generate "$good" x --tokens 1
+    asks_first inspect "$good" --text x --no-figures --out "$dir/first"
+    export OPENING_PROC=no
+    asks_first generate "$good" x --tokens 1
+    unset OPENING_PROC
+    asks_first ablate --layers "$good" --data "$dir/run/data.h5" --rows 1 --out "$dir/first"
+fi
+
 if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
     cat >"$dir/spoil.py" <<'END'
 import shutil, sys, zlib, h5py, numpy

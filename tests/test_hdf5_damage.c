@@ -309,16 +309,24 @@ START_TEST(hostile_checksums)
     char *word = (char[]){"text"};
     hid_t text = H5Tcopy(H5T_C_S1);
     H5Tset_size(text, H5T_VARIABLE);
+    hid_t part = H5Tcopy(H5T_STD_U32LE); /* some of the bits */
+    H5Tset_precision(part, 20);
+    H5Tset_offset(part, 5);
     const struct {
         hid_t type;
         int rank;
         hsize_t dim;
         const void *sums;
         bool good;
-    } cases[] = {{H5T_STD_U32LE, 1, 1, &right, true},    {H5T_STD_U32LE, 1, 1, &wrong, false},
-                 {H5T_STD_U32LE, 1, 16000, many, false}, {H5T_STD_U32LE, 2, 1, &right, false},
-                 {H5T_STD_U32LE, 1, 2, many, false},     {H5T_STD_U16LE, 1, 1, &right, false},
-                 {H5T_IEEE_F32LE, 1, 1, &right, false},  {text, 1, 1, &word, false}};
+    } cases[] = {{H5T_STD_U32LE, 1, 1, &right, true},
+                 {H5T_STD_U32LE, 1, 1, &wrong, false},
+                 {H5T_STD_U32LE, 1, 16000, many, false},
+                 {H5T_STD_U32LE, 2, 1, &right, false},
+                 {H5T_STD_U32LE, 1, 2, many, false},
+                 {H5T_STD_U16LE, 1, 1, &right, false},
+                 {H5T_IEEE_F32LE, 1, 1, &right, false},
+                 {text, 1, 1, &word, false},
+                 {part, 1, 1, &right, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pal_h5 *file;
         pal_error e = {0};
@@ -328,11 +336,13 @@ START_TEST(hostile_checksums)
         pal_array a = pal_array_of(PAL_I64, PAL_SHAPE(4), out);
         const pal_status outcome = cases[i].good ? PAL_OK : PAL_EFORMAT;
         ck_assert_msg(pal_h5_get(file, "u", &a, &e) == outcome, "case %zu: %s", i, e.message);
+        if (!cases[i].good && cases[i].sums != &wrong)
+            ck_assert_msg(strstr(e.message, "are not u32[1]"), "case %zu: %s", i, e.message);
         ck_assert_int_eq(pal_h5_read_uints(file, "u", 2, 1, &third, &e), outcome);
         if (cases[i].good) ck_assert(out[3] == 4 && third == 3);
         pal_h5_close(file);
     }
-    H5Tclose(text);
+    H5Tclose(text), H5Tclose(part);
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <hdf5.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -426,6 +427,83 @@ START_TEST(two_writers)
 }
 END_TEST
 
+/* ---- The end of the process ---- */
+
+/* A process of its own, which `run` does not come back from. Returns how it ended. */
+static int in_child(void (*run)(void))
+{
+    int status;
+    const pid_t pid = fork();
+    if (pid == 0) run();
+    ck_assert(pid > 0 && waitpid(pid, &status, 0) == pid);
+    return status;
+}
+
+static char spoiled[80];
+
+static void make_spoiled(void)
+{
+    nest(1, true);
+    exit(rename(path, spoiled) != 0 || truncate(spoiled, 60) != 0);
+}
+
+/* The library fails to open a file, and then the program's own file stays open. */
+static void leave_a_file_open(void)
+{
+    pal_h5 *h;
+    if (pal_h5_open(&h, spoiled, NULL) == PAL_OK) _exit(3);
+    hid_t file = create(false);
+    put_number(file, "own");
+    exit(0);
+}
+
+START_TEST(own_files_are_flushed)
+{
+    snprintf(spoiled, sizeof spoiled, "%s-spoiled", path);
+    ck_assert_int_eq(in_child(make_spoiled), 0); /* here HDF5 has not been started */
+    ck_assert_int_eq(in_child(leave_a_file_open), 0);
+    unlink(spoiled);
+    expect_list(NULL, 1);
+}
+END_TEST
+
+static void *read_for_ever(void *unused)
+{
+    static double x[1 << 18];
+    const pal_array a = pal_array_of(PAL_F64, PAL_SHAPE(1 << 18), x);
+    pal_h5 *h;
+    (void)unused;
+    for (;;) {
+        if (pal_h5_open(&h, path, NULL) != PAL_OK) _exit(4);
+        pal_array to = a;
+        if (pal_h5_get(h, "x", &to, NULL) != PAL_OK) _exit(5);
+        pal_h5_close(h);
+    }
+}
+
+static void exit_beside_a_reader(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, read_for_ever, NULL) != 0) _exit(6);
+    usleep(20000);
+    exit(0);
+}
+
+START_TEST(end_waits_for_its_turn)
+{
+    const hsize_t n = 1 << 18, chunk = 1 << 12;
+    hid_t file = create(false), space = H5Screate_simple(1, &n, NULL);
+    hid_t how = H5Pcreate(H5P_DATASET_CREATE);
+    good(H5Pset_chunk(how, 1, &chunk)), good(H5Pset_deflate(how, 1));
+    hid_t d = H5Dcreate2(file, "x", H5T_IEEE_F32LE, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    float *x = calloc(n, sizeof *x);
+    good(H5Dwrite(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, x));
+    free(x);
+    H5Dclose(d), H5Pclose(how), H5Sclose(space), H5Fclose(file);
+    for (int i = 0; i < 8; i++) ck_assert_int_eq(in_child(exit_beside_a_reader), 0);
+}
+END_TEST
+
 /* HDF5 1.10.8 keeps what it had read of a damaged file when opening it fails. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
@@ -443,6 +521,8 @@ int main(void)
     tcase_add_test(tc, flipped_bytes);
     tcase_add_test(tc, asked_first);
     tcase_add_test(tc, two_writers);
+    tcase_add_test(tc, own_files_are_flushed);
+    tcase_add_test(tc, end_waits_for_its_turn);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -26,7 +26,10 @@
 #ifdef SANITIZED
 
 bool heap_is_ours(void) { return false; }
-void heap_limit(size_t bytes, void (*beyond)(size_t limit)) { (void)bytes, (void)beyond; }
+void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted))
+{
+    (void)bytes, (void)beyond, (void)refused;
+}
 
 #else
 
@@ -53,13 +56,15 @@ _Static_assert(sizeof(head) == ALIGN, "a head keeps the alignment");
 static void *kept[KEPT + 1]; /* lists of freed pieces by their pages, linked at their start */
 static size_t used, limit = SIZE_MAX;
 static void (*beyond_limit)(size_t);
+static void (*refused_by_system)(size_t); /* NULL: the caller is told */
 
 bool heap_is_ours(void) { return true; }
 
-void heap_limit(size_t bytes, void (*beyond)(size_t limit))
+void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted))
 {
     limit = bytes;
     beyond_limit = beyond;
+    refused_by_system = refused;
 }
 
 static void *map(size_t size, int protection)
@@ -134,6 +139,7 @@ static void *take(size_t bytes, size_t align)
     const size_t size = piece_size(bytes, align);
     unsigned char *start = take_pages(size);
     if (!start) {
+        if (refused_by_system) refused_by_system(bytes);
         used -= bytes;
         errno = ENOMEM;
         return NULL;

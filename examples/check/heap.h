@@ -14,7 +14,8 @@
 #include <stddef.h>
 
 bool heap_is_ours(void);
-/* Calls `beyond` with the limit when the blocks have more bytes together. It must not return. */
-void heap_limit(size_t bytes, void (*beyond)(size_t limit));
+/* Calls `beyond` with the limit when the blocks have more bytes together, and `refused` with a
+ * block's bytes when the system has no memory for it. Neither may return. */
+void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted));
 
 #endif

@@ -5,8 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,13 +20,24 @@ extern char **environ;
 
 /* ---- One check ---- */
 
-/* The program `check` beside this one. */
+int checked_seconds(long long bytes)
+{
+    enum { SECONDS = 4, BYTES_A_SECOND = 4 << 20, MOST = 1 << 20 };
+    const long long seconds = SECONDS + bytes / BYTES_A_SECOND;
+    return seconds < MOST ? (int)seconds : MOST;
+}
+
+/* The program `check` beside this one. Without /proc the system's note of how this one was started
+ * names it. */
 static bool find_program(char *path, size_t size)
 {
     static const char name[] = "check";
     const ssize_t n = readlink("/proc/self/exe", path, size - 1);
-    if (n <= 0) return false;
-    path[n] = '\0';
+    const char *started = (const char *)getauxval(AT_EXECFN);
+    if (n > 0)
+        path[n] = '\0';
+    else if (!started || snprintf(path, size, "%s", started) >= (int)size)
+        return false;
     char *slash = strrchr(path, '/');
     if (!slash || (size_t)(slash + 1 - path) + sizeof name > size) return false;
     memcpy(slash + 1, name, sizeof name);
@@ -29,9 +45,9 @@ static bool find_program(char *path, size_t size)
 }
 
 /* Starts it with the file as its standard input and `out` as its output. Returns 0 or an errno. */
-static int start(const char *program, int file, int out, pid_t *pid)
+static int start(const char *program, int file, char *path, int out, pid_t *pid)
 {
-    char *argv[] = {(char[]){"check"}, (char[]){CHECKED_ALONE}, NULL};
+    char *argv[] = {(char[]){"check"}, (char[]){CHECKED_ALONE}, path, NULL};
     posix_spawn_file_actions_t how;
     int why = posix_spawn_file_actions_init(&how);
     if (why) return why;
@@ -60,20 +76,45 @@ static void read_text(int from, char *text, size_t size)
     text[used] = '\0';
 }
 
+/* Signals that a process gets by what it does itself. */
+static bool is_crash(int by)
+{
+    return by == SIGSEGV || by == SIGBUS || by == SIGFPE || by == SIGILL || by == SIGABRT;
+}
+
+/* What a signal that ended the program says of a file of so many bytes. */
+static pal_status ended_by(int by, const struct rusage *used, long long bytes, const char *path,
+                           const char *program, pal_error *error)
+{
+    const int seconds = checked_seconds(bytes);
+    if (is_crash(by))
+        return pal_error_set(error, PAL_EFORMAT,
+                             "%s: is damaged or was made to do harm: HDF5 crashes on it (%s)", path,
+                             strsignal(by));
+    if (by == SIGKILL && used->ru_utime.tv_sec + used->ru_stime.tv_sec >= seconds)
+        return pal_error_set(error, PAL_EFORMAT,
+                             "%s: HDF5 needs more than %d s to read it, and could not be "
+                             "interrupted",
+                             path, seconds);
+    return pal_error_set(error, PAL_EIO,
+                         "%s: is not opened, because %s, which looks at it first, was ended by a "
+                         "signal (%s); try again",
+                         path, program, strsignal(by));
+}
+
 static pal_status verdict(const char *path, const char *program, int status, const char *text,
                           pal_error *error)
 {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return PAL_OK;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED_BAD && *text)
-        return pal_error_set(error, PAL_EFORMAT, "%s%s", path, text);
-    if (WIFSIGNALED(status))
-        return pal_error_set(error, PAL_EFORMAT,
-                             "%s: is damaged or was made to do harm: HDF5 crashes on it (%s)", path,
-                             strsignal(WTERMSIG(status)));
+    static const pal_status of[] = {
+        [CHECKED_BAD] = PAL_EFORMAT, [CHECKED_MEMORY] = PAL_ENOMEM, [CHECKED_IO] = PAL_EIO};
+    const int code = WEXITSTATUS(status);
+    if (code == 0) return PAL_OK;
+    if (code != CHECKED_FAILED && (size_t)code < sizeof of / sizeof *of && *text)
+        return pal_error_set(error, of[code], "%s%s", path, text);
     return pal_error_set(error, PAL_EIO,
                          "%s: is not opened, because %s, which looks at it first, ended with "
                          "status %d",
-                         path, program, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+                         path, program, code);
 }
 
 static pal_status cannot(const char *path, const char *program, int why, pal_error *error)
@@ -84,22 +125,31 @@ static pal_status cannot(const char *path, const char *program, int why, pal_err
                          path, program, strerror(why));
 }
 
-static pal_status check(int file, const char *path, pal_error *error)
+static pal_status check(int file, long long bytes, const char *path, pal_error *error)
 {
     char program[4096] = "check", text[800];
     int ends[2], status = 0;
+    struct rusage used;
     pid_t pid;
     if (!find_program(program, sizeof program)) return cannot(path, program, ENOENT, error);
-    if (pipe2(ends, O_CLOEXEC) != 0) return cannot(path, program, errno, error);
-    const int why = start(program, file, ends[1], &pid);
+    char *name = strdup(path);
+    if (!name) return cannot(path, program, ENOMEM, error);
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        const int why = errno;
+        free(name);
+        return cannot(path, program, why, error);
+    }
+    const int why = start(program, file, name, ends[1], &pid);
+    free(name);
     close(ends[1]);
     if (why == 0) read_text(ends[0], text, sizeof text);
     close(ends[0]);
     if (why) return cannot(path, program, why, error);
     pid_t ended;
-    do ended = waitpid(pid, &status, 0);
+    do ended = wait4(pid, &status, 0, &used);
     while (ended < 0 && errno == EINTR);
     if (ended < 0) return cannot(path, program, errno, error);
+    if (WIFSIGNALED(status)) return ended_by(WTERMSIG(status), &used, bytes, path, program, error);
     return verdict(path, program, status, text, error);
 }
 
@@ -131,9 +181,13 @@ static pal_status check_once(int fd, const char *path, void *user, pal_error *er
             return pal_error_set(error, PAL_EFORMAT, "%s", known[i].verdict.message);
         }
     pal_error why = {PAL_OK, ""};
-    const pal_status status = check(fd, path, &why);
+    const pal_status status = check(fd, (long long)is.st_size, path, &why);
     if (status == PAL_OK || status == PAL_EFORMAT) known[count++ % FILES] = (seen){is, why};
     return status == PAL_OK ? status : pal_error_set(error, status, "%s", why.message);
 }
 
-void checked_files(void) { pal_set_file_check(check_once, NULL); }
+void checked_files(void)
+{
+    signal(SIGCHLD, SIG_DFL); /* if it is ignored, the system forgets how a child ended */
+    pal_set_file_check(check_once, NULL);
+}

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What becomes of a flag when a run is continued. */
 enum life {
@@ -265,6 +266,17 @@ static void forget(lm_options *o, const line *l, const char *flag_name, const ch
     o->given &= ~((uint64_t)1 << i);
 }
 
+/* Told by its first bytes only: HDF5 sees no file before the program check has seen it. */
+static bool is_hdf5(const char *path)
+{
+    char begin[8];
+    struct stat is;
+    FILE *file = stat(path, &is) == 0 && S_ISREG(is.st_mode) ? fopen(path, "rb") : NULL;
+    const size_t size = file ? fread(begin, 1, sizeof begin, file) : 0;
+    if (file) fclose(file);
+    return pal_bytes_are_hdf5(begin, size);
+}
+
 /* A store is read where it is; a text is copied to data.h5. */
 static void check_files(const lm_options *o, const char *config)
 {
@@ -274,7 +286,7 @@ static void check_files(const lm_options *o, const char *config)
     static const char *const names_of_store[] = {"step-*.h5", "config.txt",  "log.csv", "log.jsonl",
                                                  "best.txt",  "samples.txt", "*.svg",   NULL};
     pal_error error;
-    const bool store = pal_file_kind_is_hdf5(pal_file_kind_of(o->data));
+    const bool store = is_hdf5(o->data);
     const flags_file in[] = {{"--data", o->data, NULL},
                              {"--init", o->init, NULL},
                              {"--config", config, NULL}},

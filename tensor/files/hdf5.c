@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,15 +41,36 @@ static void take_back(void)
 
 /*
  * HDF5's end. After an error, mostly of a damaged file, HDF5 1.10 cannot free all that it took: it
- * prints "infinite loop closing library" or crashes. So it is left as it is then. Files that a
- * program has opened by HDF5 itself are not closed in that case.
+ * prints "infinite loop closing library" or crashes. So it is left as it is then.
  */
 static bool failed;
 
+/* Files on disk that the program itself has opened for writing are whole only when they are
+ * flushed. What this library builds is in memory, or belongs to several ranks. */
+static void flush_files(void)
+{
+    enum { FILES = 256 };
+    hid_t file[FILES];
+    const ssize_t count = H5Fget_obj_ids(H5F_OBJ_ALL, H5F_OBJ_FILE, FILES, file);
+    for (ssize_t i = 0; i < count; i++) {
+        unsigned intent = 0;
+        const hid_t how = H5Fget_access_plist(file[i]);
+        if (H5Pget_driver(how) == H5FD_SEC2 && H5Fget_intent(file[i], &intent) >= 0 &&
+            (intent & H5F_ACC_RDWR))
+            H5Fflush(file[i], H5F_SCOPE_GLOBAL);
+        H5Pclose(how);
+    }
+}
+
+/* It takes the turn for ever: a thread that still reads, such as one that reads ahead, ends its
+ * call before, and begins no other. */
 static void end(void)
 {
-    lend();
-    if (!failed) H5close();
+    (void)pal_h5_hush();
+    if (failed)
+        flush_files();
+    else
+        H5close();
 }
 
 /* If the program has started HDF5 before, HDF5 ends by itself. */
@@ -214,21 +236,23 @@ static pal_status begins_well(int fd, const char *path, pal_error *error)
 
 /* HDF5 takes a name. That of the descriptor means what was checked, whatever has got the path
  * since. */
-static hid_t open_descriptor(int fd, const char *path, pal_error *error)
+static pal_status open_descriptor(pal_h5 *file, int fd, pal_error *error)
 {
     char name[32];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     const hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-    hid_t id = -1;
     /* A chunk is decoded once, however small the pieces are that are read. */
     if (H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_cache(fapl, 0, 521, PAL_H5_CHUNK, 1) >= 0)
-        id = H5Fopen(access(name, R_OK) == 0 ? name : path, H5F_ACC_RDONLY, fapl);
-    if (id < 0)
-        pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", path,
-                      pal_h5_why().text);
+        file->id = H5Fopen(access(name, R_OK) == 0 ? name : file->path, H5F_ACC_RDONLY, fapl);
+    const pal_h5_reason why = pal_h5_why();
     pal_h5_drop(fapl);
-    return id;
+    if (file->id >= 0) return PAL_OK;
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return pal_error_set(error, PAL_EIO, "%s: another process has locked it; try again",
+                             file->path);
+    return pal_error_set(error, PAL_EFORMAT, "%s: not a readable HDF5 file: %s", file->path,
+                         why.text);
 }
 
 static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_error *error)
@@ -238,8 +262,8 @@ static pal_status open_checked(pal_h5 **file, int fd, const char *path, pal_erro
     if (status != PAL_OK) return status;
     pal_h5 *f = pal_h5_new(path, error);
     if (f == NULL) return PAL_ENOMEM;
-    f->id = open_descriptor(fd, path, error);
-    status = f->id < 0 ? PAL_EFORMAT : check_format(f, error);
+    status = open_descriptor(f, fd, error);
+    if (status == PAL_OK) status = check_format(f, error);
     if (status == PAL_OK)
         *file = f;
     else

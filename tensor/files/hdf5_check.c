@@ -135,8 +135,13 @@ static void keep_little(hid_t file)
 pal_status pal_h5_check(const char *path, pal_error *error)
 {
     checking c = {.error = error, .status = PAL_OK};
-    H5set_free_list_limits(0, 0, 0, 0, 0, 0);
-    pal_status status = pal_h5_open(&c.file, path, error);
+    pal_status status = pal_h5_room(path, 0, error); /* starts HDF5 */
+    if (status == PAL_OK) {
+        pal_h5_voice voice = pal_h5_hush();
+        H5set_free_list_limits(0, 0, 0, 0, 0, 0);
+        pal_h5_speak(voice);
+        status = pal_h5_open(&c.file, path, error);
+    }
     if (status != PAL_OK) return status;
     pal_h5_voice voice = pal_h5_hush();
     keep_little(c.file->id);

@@ -64,7 +64,7 @@ static bool fits(hid_t id, int64_t blocks)
     hsize_t dim[H5S_MAX_RANK] = {0};
     hid_t type = H5Aget_type(id), space = H5Aget_space(id);
     bool good = H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(uint32_t) &&
-                H5Sget_simple_extent_ndims(space) == 1 &&
+                pal_h5_usual_number(type) && H5Sget_simple_extent_ndims(space) == 1 &&
                 H5Sget_simple_extent_dims(space, dim, NULL) == 1 && dim[0] == (hsize_t)blocks;
     pal_h5_drop(space);
     pal_h5_drop(type);
