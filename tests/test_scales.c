@@ -146,14 +146,14 @@ static void measure(const struct function *f, pal_dtype dtype, double s, double 
     copy(pal_grad(w), N, r->dw);
 }
 
-/* Relative to the largest number of each. */
+/* Relative to the largest number of each; infinite if one of them is NaN. */
 static double distance(int64_t n, const double *a, double scale, const double *b)
 {
     double most = 0, worst = 0;
     for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(b[i]));
     for (int64_t i = 0; i < n; i++) {
         const double d = fabs(a[i] * scale - b[i]) / (most > 0 ? most : 1);
-        if (!(d <= worst)) worst = d;
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d; /* a later number must not replace it */
     }
     return worst;
 }
