@@ -98,6 +98,26 @@ START_TEST(what_is_not_finite_is_refused)
 }
 END_TEST
 
+/* What was known of the gradients of a refused step says nothing of those of the next. */
+START_TEST(a_refused_step_forgets_what_was_known)
+{
+    pal_params *p = two(PAL_F32);
+    pal_optim *o = pal_adamw_new(p, (pal_adamw_opts){0});
+    optim_fill_grad(p, 1);
+    o->known_finite = true;
+    ck_assert_int_eq(pal_optim_step(o, NAN), PAL_EVALUE);
+    set_gradient(p, 1, 3, NAN);
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_ENUMERIC);
+    optim_fill_grad(p, 2);
+    o->known_finite = true;
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_OK);
+    set_gradient(p, 1, 3, NAN);
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_ENUMERIC);
+    pal_optim_free(o);
+    pal_params_free(p);
+}
+END_TEST
+
 /* A gradient that the optimiser does not use is not looked at. */
 START_TEST(frozen_gradients_do_not_count)
 {
@@ -188,6 +208,7 @@ int main(void)
     tcase_set_timeout(tc, 20);
     tcase_add_test(tc, moments_stay_finite);
     tcase_add_test(tc, what_is_not_finite_is_refused);
+    tcase_add_test(tc, a_refused_step_forgets_what_was_known);
     tcase_add_test(tc, frozen_gradients_do_not_count);
     tcase_add_test(tc, files_hold_finite_moments);
     tcase_add_test(tc, the_loop_names_a_square_that_is_too_large);

@@ -227,15 +227,16 @@ pal_status pal_optim_step(pal_optim *o, double lr)
 {
     pal_error error;
     if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
+    const bool known_finite = o->known_finite; /* it holds for this step, even for a refused one */
+    o->known_finite = false;
     if (pal_state_check(&o->state, "optim_step", &error) != PAL_OK)
         return pal_fail_nowhere(error.status, "%s", error.message);
     if (!isfinite(lr))
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
     if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
         return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
-    if (!o->known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
+    if (!known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
         return pal_fail_nowhere(error.status, "%s", error.message);
-    o->known_finite = false;
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
         o->kind->update(o, &extent, lr * extent.rate);
