@@ -53,7 +53,8 @@ int main(void)
     printf("loss %.6f\n%12s %12s\n", pal_item(loss), "on paper", "by the tape");
     for (int j = 0; j < D; j++) {
         printf("%12.6f %12.6f\n", paper[j], dw[j]);
-        worst = fmax(worst, fabs(paper[j] - dw[j]));
+        const double error = fabs(paper[j] - dw[j]);
+        if (!(error <= worst)) worst = isnan(error) ? INFINITY : error; /* NaN counts too */
     }
     pal_tape_free(tape);
 

@@ -175,8 +175,7 @@ typedef struct pal_lm_file {
  * sentence that names the file, and *file is then zeros, for: a file of another kind, a line that
  * is not valid, a parameter that is missing, not expected or of another shape, a tokenizer that is
  * damaged or has more tokens than the model. PAL_EIO, PAL_EFORMAT, PAL_ENOMEM, PAL_EVALUE for an
- * option that the model refuses. While the model is built, another error handler is set, which
- * writes to *error: so open from one thread at a time.
+ * option that the model refuses.
  */
 PAL_API PAL_CHECKED pal_status pal_lm_open(pal_lm_file *file, const char *path,
                                            pal_lm_open_opts opts, pal_error *error);

@@ -49,8 +49,9 @@ typedef struct pal_group {
  *     x <- x - lr decay x - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Adam instead adds the decay to the gradient, as PyTorch's Adam does: g + decay x replaces g.
- * A moment that would be too large for its dtype is the largest number there is: in f32 this
- * happens to v where |g| is above 1.8e19. Such an element moves little for many thousands of steps.
+ * A moment of any optimiser that would be too large for its dtype is the largest number there is: in
+ * f32 this happens to v where |g| is above 1.8e19. Such an element moves little for many thousands
+ * of steps. pal_train refuses such a step instead (train.h).
  *
  * Memory: two numbers for each element. Cost: one pass that reads x, g, m, v and writes x, m, v.
  * Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).

@@ -282,8 +282,9 @@ typedef struct pal_train_result {
  * micro-batches each one counts by its targets, so the gradient is that of the mean over all
  * targets. If loss or norm are not finite, the step is repeated with a check of every operation.
  * PAL_ENUMERIC then names the first operation that made such a number, and parameters, optimiser
- * and average are as they were before the step. So they are if, after clipping, the square of a
- * gradient is too large for AdamW's moments in f32; PAL_ENUMERIC then names the parameter.
+ * and average are as they were before the step. So they are if, after clipping, a gradient is
+ * too large for the optimiser's moments: its square (above 9.2e18 in f32, 6.7e153 in f64), or the
+ * momentum of SGD and Muon (1.3e36, 7e305). PAL_ENUMERIC then names the parameter.
  *
  * With opts.dist, together: the mean is over the targets of all ranks, pal_dist_reduce_begin and
  * _end sum the gradients, and all ranks have the same outcome. Without opts.batches each rank's

@@ -174,7 +174,12 @@ static int with_stacks(int threads)
  */
 static _Atomic bool had_team, orphaned;
 
-static void in_child(void) { atomic_store(&orphaned, true); }
+/* Work that was planned for a team before the fork, as on a tape, runs on one thread too. */
+static void in_child(void)
+{
+    atomic_store(&orphaned, true);
+    omp_set_max_active_levels(0);
+}
 
 static void watch_forks(void)
 {

@@ -89,8 +89,10 @@ static double farthest(const pal_params *p, const pal_params *q)
     double most = 0;
     for (int i = 0; i < pal_params_count(p); i++) {
         const pal_array a = pal_params_array(p, i), b = pal_params_array(q, i);
-        for (int64_t j = 0; j < pal_array_count(&a); j++)
-            most = fmax(most, fabs(((double *)a.data)[j] - ((double *)b.data)[j]));
+        for (int64_t j = 0; j < pal_array_count(&a); j++) {
+            const double d = fabs(((double *)a.data)[j] - ((double *)b.data)[j]);
+            if (!(d <= most)) most = isnan(d) ? INFINITY : d; /* NaN counts too */
+        }
     }
     return most;
 }

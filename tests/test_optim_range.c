@@ -98,6 +98,26 @@ START_TEST(what_is_not_finite_is_refused)
 }
 END_TEST
 
+/* What was known of the gradients of a refused step says nothing of those of the next. */
+START_TEST(a_refused_step_forgets_what_was_known)
+{
+    pal_params *p = two(PAL_F32);
+    pal_optim *o = pal_adamw_new(p, (pal_adamw_opts){0});
+    optim_fill_grad(p, 1);
+    o->known_finite = true;
+    ck_assert_int_eq(pal_optim_step(o, NAN), PAL_EVALUE);
+    set_gradient(p, 1, 3, NAN);
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_ENUMERIC);
+    optim_fill_grad(p, 2);
+    o->known_finite = true;
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_OK);
+    set_gradient(p, 1, 3, NAN);
+    ck_assert_int_eq(pal_optim_step(o, 0.1), PAL_ENUMERIC);
+    pal_optim_free(o);
+    pal_params_free(p);
+}
+END_TEST
+
 /* A gradient that the optimiser does not use is not looked at. */
 START_TEST(frozen_gradients_do_not_count)
 {
@@ -146,37 +166,65 @@ END_TEST
 
 /* ---- In the loop ---- */
 
+static double steepness;
+
 static pal_tensor steep(void *user, pal_tape *tape, int64_t number, pal_batch *batch)
 {
     pal_params *p = user;
     (void)batch;
     pal_tensor w = pal_on(tape, pal_params_at(p, 0)), b = pal_on(tape, pal_params_at(p, 1));
     return pal_affine(pal_add(pal_sum(w, PAL_ALL, false), pal_sum(b, PAL_ALL, false)),
-                      number == 1 ? 1e21 : 1, 0);
+                      number == 1 ? steepness : 1, 0);
 }
 
-START_TEST(the_loop_names_a_square_that_is_too_large)
+/* A step whose gradients are all `steepness`: refused, and nothing has changed, or `fits`. */
+static void steep_step(const optim_kind *kind, pal_dtype dtype, double value, bool fits)
 {
-    pal_params *p = two(PAL_F32), *q = two(PAL_F32);
-    pal_error error;
+    pal_params *p = two(dtype), *q = two(dtype);
+    pal_error error = {PAL_OK, ""};
     pal_step made;
     pal_train_opts o = {.params = p,
-                        .optim = pal_adamw_new(p, (pal_adamw_opts){0}),
+                        .optim = kind->make(p, NULL, 0),
                         .tape = pal_tape_new(),
-                        .schedule = {.kind = PAL_CONSTANT, .lr = 0.1},
+                        .schedule = {.kind = PAL_CONSTANT, .lr = 1e-30},
                         .loss = steep,
                         .user = p,
                         .steps = 2};
-    ck_assert_int_eq(pal_train_step(&o, 1, &made, &error), PAL_ENUMERIC);
-    ck_assert_ptr_nonnull(strstr(error.message, "step 2: the gradient of parameter matrix"));
-    ck_assert(optim_same(p, q));
-    ck_assert_int_eq(pal_optim_steps(o.optim), 0);
-    o.clip = 1;
-    ck_assert_int_eq(pal_train_step(&o, 1, &made, &error), PAL_OK);
+    steepness = value;
+    const pal_status s = pal_train_step(&o, 1, &made, &error);
+    ck_assert_msg((s == PAL_OK) == fits, "%s %s, gradients of %g: %d %s", kind->name,
+                  pal_dtype_name(dtype), value, (int)s, error.message);
+    if (!fits) {
+        ck_assert_int_eq(s, PAL_ENUMERIC);
+        ck_assert_ptr_nonnull(strstr(error.message, "step 2: the gradient of parameter "));
+        ck_assert(optim_same(p, q));
+        ck_assert_int_eq(pal_optim_steps(o.optim), 0);
+        o.clip = 1;
+        ck_assert_int_eq(pal_train_step(&o, 1, &made, &error), PAL_OK);
+    }
     pal_tape_free(o.tape);
     pal_optim_free(o.optim);
     pal_params_free(p);
     pal_params_free(q);
+}
+
+/* Muon has AdamW's moments for the vector, and a momentum for the matrix. */
+START_TEST(the_loop_names_a_gradient_that_is_too_large)
+{
+    for (int k = 0; k < OPTIM_KINDS; k++) {
+        pal_params *p = two(PAL_F32);
+        pal_optim *o = optim_kinds[k].make(p, NULL, 0);
+        const int moments = o->setting[1].moments;
+        const bool lion = strcmp(optim_kinds[k].name, "lion") == 0, clamps = moments > 0 && !lion;
+        pal_optim_free(o);
+        pal_params_free(p);
+        steep_step(&optim_kinds[k], PAL_F32, 1e18, true);
+        steep_step(&optim_kinds[k], PAL_F32, 1e21, moments < PAL_MOMENTS);
+        steep_step(&optim_kinds[k], PAL_F32, 1e37, !clamps);
+        steep_step(&optim_kinds[k], PAL_F64, 1e153, true);
+        steep_step(&optim_kinds[k], PAL_F64, 1e160, moments < PAL_MOMENTS);
+        steep_step(&optim_kinds[k], PAL_F64, 1e307, !clamps);
+    }
 }
 END_TEST
 
@@ -188,9 +236,10 @@ int main(void)
     tcase_set_timeout(tc, 20);
     tcase_add_test(tc, moments_stay_finite);
     tcase_add_test(tc, what_is_not_finite_is_refused);
+    tcase_add_test(tc, a_refused_step_forgets_what_was_known);
     tcase_add_test(tc, frozen_gradients_do_not_count);
     tcase_add_test(tc, files_hold_finite_moments);
-    tcase_add_test(tc, the_loop_names_a_square_that_is_too_large);
+    tcase_add_test(tc, the_loop_names_a_gradient_that_is_too_large);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

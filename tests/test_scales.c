@@ -146,14 +146,14 @@ static void measure(const struct function *f, pal_dtype dtype, double s, double 
     copy(pal_grad(w), N, r->dw);
 }
 
-/* Relative to the largest number of each. */
+/* Relative to the largest number of each; infinite if one of them is NaN. */
 static double distance(int64_t n, const double *a, double scale, const double *b)
 {
     double most = 0, worst = 0;
     for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(b[i]));
     for (int64_t i = 0; i < n; i++) {
         const double d = fabs(a[i] * scale - b[i]) / (most > 0 ? most : 1);
-        if (!(d <= worst)) worst = d;
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d; /* a later number must not replace it */
     }
     return worst;
 }
@@ -192,6 +192,56 @@ START_TEST(functions_at_every_scale)
                 compare(&functions[f], PAL_F32, of_f32[i]);
             for (size_t i = 0; i < sizeof of_f64 / sizeof *of_f64; i++)
                 compare(&functions[f], PAL_F64, of_f64[i]);
+        }
+    }
+}
+END_TEST
+
+/* ---- Rows and columns of zeros ---- */
+
+/* Gradients of a norm where every other row has no cotangent, as masked tokens have none. */
+START_TEST(rows_without_a_cotangent)
+{
+    static double dy[COUNT];
+    for (int i = 0; i < COUNT; i++) dy[i] = i / N % 2 ? 0 : 1;
+    for (int f = 0; f < FUNCTIONS; f++)
+        for (int exponent = -50; exponent <= 50; exponent += 50) {
+            if (functions[f].call == f_norm_columns || functions[f].call == f_norm_all) continue;
+            pal_tape_reset(tape);
+            pal_tensor x = numbers(PAL_F64, PAL_SHAPE(ROWS, N), 1, scalbn(1, exponent));
+            pal_tensor z = numbers(PAL_F64, PAL_SHAPE(ROWS, N), 2, 1);
+            pal_tensor w = numbers(PAL_F64, PAL_SHAPE(N), 3, 1);
+            x = pal_want_grad(x);
+            pal_tensor y = functions[f].call(x, z, w);
+            pal_tensor m = pal_from(tape, PAL_F64, PAL_SHAPE(ROWS, N), dy);
+            pal_backward(pal_sum(pal_mul(y, m), PAL_ALL, false));
+            const double *dx = pal_f64(pal_grad(x));
+            for (int i = 0; i < COUNT; i++)
+                ck_assert_msg(dy[i] != 0 ? isfinite(dx[i]) : dx[i] == 0, "%s: dx[%d] is %g",
+                              functions[f].name, i, dx[i]);
+        }
+}
+END_TEST
+
+/* Columns whose squares vanish are summed again, by each thread its own. */
+START_TEST(columns_of_every_size)
+{
+    enum { LONG = 50, WIDE = 600 };
+    static const double sizes[] = {0, 0x1p-600, 1, 0x1p600};
+    static double x[LONG * WIDE];
+    pal_rng rng = {.seed = 6};
+    for (int i = 0; i < LONG * WIDE; i++) x[i] = sizes[i % WIDE % 4] * pal_rng_next(&rng);
+    pal_team_from(1);
+    for (int threads = 1; threads <= 3; threads++) {
+        pal_set_threads(threads);
+        const double *y =
+            pal_f64(pal_norm(pal_from(tape, PAL_F64, PAL_SHAPE(LONG, WIDE), x), 0, false));
+        for (int j = 0; j < WIDE; j++) {
+            const double s = sizes[j % 4];
+            double sum = 0;
+            for (int i = 0; i < LONG && s > 0; i++)
+                sum += x[i * WIDE + j] / s * (x[i * WIDE + j] / s);
+            ck_assert_double_le(fabs(y[j] - s * sqrt(sum)), 1e-14 * s * sqrt(sum));
         }
     }
 }
@@ -288,6 +338,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, functions_at_every_scale);
+    tcase_add_test(tc, rows_without_a_cotangent);
+    tcase_add_test(tc, columns_of_every_size);
     tcase_add_test(tc, rules_with_long_keys);
     tcase_add_test(tc, clipping);
     suite_add_tcase(suite, tc);

@@ -70,13 +70,14 @@ static void end(job *j)
     pal_params_free(j->params);
 }
 
-/* The bits of all parameters, as one number. */
-static uint32_t bits(const job *j)
+/* The bits of all parameters or gradients, as one number. */
+static uint32_t bits_of(const job *j, bool gradients)
 {
     uint32_t crc = 0;
     for (int b = 0; b < pal_params_blocks(j->params); b++) {
         const pal_block block = pal_params_block(j->params, b);
-        crc = pal_crc32c(crc, block.value, (size_t)block.count * sizeof(float));
+        crc = pal_crc32c(crc, gradients ? block.grad : block.value,
+                         (size_t)block.count * sizeof(float));
     }
     return crc;
 }
@@ -85,7 +86,7 @@ static uint32_t train(int number)
 {
     job j = begin(number);
     for (int i = 0; i < STEPS; i++) step(&j, i);
-    const uint32_t crc = bits(&j);
+    const uint32_t crc = bits_of(&j, false);
     end(&j);
     return crc;
 }
@@ -144,7 +145,7 @@ START_TEST(two_tapes_in_turn)
     for (int s = 0; s < STEPS; s++)
         for (int i = 0; i < MODELS; i++) step(&j[i], s);
     for (int i = 0; i < MODELS; i++) {
-        ck_assert_uint_eq(bits(&j[i]), wanted[i]);
+        ck_assert_uint_eq(bits_of(&j[i], false), wanted[i]);
         end(&j[i]);
     }
 }
@@ -248,12 +249,12 @@ static void *save_and_load(void *number)
     pal_error error;
     job j = begin(*(int *)number);
     snprintf(path, sizeof path, "/tmp/palimpsest-threads-%d-%d", (int)getpid(), j.number);
-    const uint32_t before = bits(&j);
+    const uint32_t before = bits_of(&j, false);
     bool good = true;
     for (int i = 0; i < 5 && good; i++) {
         pal_checkpoint c = {.params = j.params, .optim = j.optim, .step = 1};
         good = pal_checkpoint_save(&c, path, &error) == PAL_OK &&
-               pal_checkpoint_load(&c, path, &error) == PAL_OK && bits(&j) == before;
+               pal_checkpoint_load(&c, path, &error) == PAL_OK && bits_of(&j, false) == before;
     }
     unlink(path);
     end(&j);
@@ -294,6 +295,35 @@ START_TEST(a_child_trains)
 }
 END_TEST
 
+static pal_tensor loss_of(job *j)
+{
+    pal_tape_reset(j->tape);
+    pal_params_zero_grad(j->params);
+    return pal_lm_loss(j->lm, tokens_of(j, 0), tokens_of(j, 1), (pal_run_opts){0});
+}
+
+/* The parent has recorded the tape, and chose a team for its operations. */
+START_TEST(a_child_goes_backward)
+{
+    int status;
+    for (int i = 0; i < MODELS; i++) {
+        job j = begin(i);
+        pal_backward(loss_of(&j));
+        const uint32_t parent = bits_of(&j, true);
+        pal_tensor loss = loss_of(&j);
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            pal_backward(loss);
+            _exit(pal_tape_status(j.tape) == PAL_OK && bits_of(&j, true) == parent ? 0 : 1);
+        }
+        waitpid(child, &status, 0);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        end(&j);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("threads");
@@ -307,6 +337,7 @@ int main(void)
     tcase_add_test(tc, errors_of_a_thread);
     tcase_add_test(tc, files_in_several_threads);
     tcase_add_test(tc, a_child_trains);
+    tcase_add_test(tc, a_child_goes_backward);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

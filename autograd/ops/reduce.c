@@ -198,24 +198,34 @@ static void sum_rows(const pal_call *call, const division *d, pal_widen *kernel,
         kernel(width, x + j * d->x.step * (int64_t)d->x.size, sum);
 }
 
+/* Adds the groups of result i. */
+static void add_groups(const pal_call *call, const division *d, int64_t i)
+{
+    const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
+    const double *group =
+        (const double *)call->scratch + i / d->inner * d->groups * d->inner + i % d->inner;
+    pal_partial p = {0};
+    for (int64_t k = 0; k < d->groups; k++) p.real += group[k * d->inner];
+    if (op->squares && call->in[0]->dtype == PAL_F64 && !pal_squares_fit(p.real)) {
+        division whole = *d; /* a result at a time */
+        whole.groups = 1;
+        reduce_group(call, &whole, i, 0, &p);
+    }
+    store(call, i, &p);
+}
+
 static void across(const pal_call *call, const division *d)
 {
     const pal_reduce_op *op = (const pal_reduce_op *)(const void *)call->op;
     const char *table = (const char *)pal_kernels_for(call->in[0]->dtype);
     pal_widen *kernel = *(pal_widen *const *)(const void *)(table + op->across);
     int64_t tiles = above(d->inner, COLUMNS), items = d->outer * d->groups * tiles;
-    const double *sum = call->scratch;
-    division whole = *d; /* a result at a time */
-    whole.groups = 1;
-#pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
-    for (int64_t i = 0; i < items; i++) sum_rows(call, d, kernel, i, tiles);
-    for (int64_t i = 0; i < d->results; i++) {
-        const double *group = sum + i / d->inner * d->groups * d->inner + i % d->inner;
-        pal_partial p = {0};
-        for (int64_t k = 0; k < d->groups; k++) p.real += group[k * d->inner];
-        if (op->squares && call->in[0]->dtype == PAL_F64 && !pal_squares_fit(p.real))
-            reduce_group(call, &whole, i, 0, &p);
-        store(call, i, &p);
+#pragma omp parallel num_threads(call->team) if (call->team > 1)
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < items; i++) sum_rows(call, d, kernel, i, tiles);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < d->results; i++) add_groups(call, d, i);
     }
 }
 

@@ -153,6 +153,7 @@ typedef struct pal_update_kind {
     const char *name;
     pal_keys keys; /* of the options except groups; the bounds hold after defaults are filled in */
     size_t opts_size; /* bytes of the options */
+    bool averages;    /* its one moment is an average of gradients, not a sum */
     /* The constructor. */
     pal_optim *(*create)(pal_params *params, const void *opts);
     /* Sets setting->moments and setting->alone of parameter i. */
@@ -186,10 +187,11 @@ struct pal_optim {
 /* PAL_ENUMERIC, with the parameter in *error, if a gradient that the optimiser would use is not
  * finite. */
 pal_status pal_optim_check_gradients(const pal_optim *optim, pal_error *error);
-/* PAL_ENUMERIC, with the parameter in *error, if the square of a gradient is too large for the
- * moment that sums squares. `most` is at least every gradient's absolute value. */
-#define PAL_LARGE_GRADIENT 0x1p63 /* its square is half of the largest f32 */
-pal_status pal_optim_check_squares(const pal_optim *optim, double most, pal_error *error);
+/* PAL_ENUMERIC, with the parameter in *error, if a gradient is too large for the moments, which
+ * would be clamped. `most` is at least every gradient's absolute value. */
+#define PAL_LARGE_GRADIENT \
+    0x1p63 /* its square is half of the largest f32; smaller ones always fit */
+pal_status pal_optim_check_moments(const pal_optim *optim, double most, pal_error *error);
 
 /* Keeps only the moments of the parameters that this rank owns; `owner` has a rank for each
  * parameter. It must come before the first step. After PAL_EVALUE or PAL_ENOMEM nothing has

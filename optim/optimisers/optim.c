@@ -184,24 +184,32 @@ static bool not_finite(const pal_optim *o, int i, pal_dtype dtype, int64_t count
     return !pal_all_finite(dtype, count, g);
 }
 
-static bool too_large(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *g)
+/* The largest gradient for which a parameter's moments stay in range: its square does, or a sum of
+ * 256 such gradients, which is that of a momentum up to 0.99. An average is never larger. */
+static double limit(const pal_optim *o, int i, pal_dtype dtype)
 {
-    return o->setting[i].moments == PAL_MOMENTS && dtype == PAL_F32 &&
-           pal_largest(dtype, count, g) > PAL_LARGE_GRADIENT;
+    const int moments = o->setting[i].moments;
+    if (moments == PAL_MOMENTS) return dtype == PAL_F32 ? PAL_LARGE_GRADIENT : 0x1p511;
+    if (moments == 0 || o->kind->averages) return INFINITY;
+    return dtype == PAL_F32 ? 0x1p120 : 0x1p1016;
 }
 
-/* The name of the first parameter that the optimiser changes and that has a bad gradient, or
- * NULL. */
-static const char *first(const pal_optim *o, bad_fn *bad)
+static bool too_large(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *g)
+{
+    const double most = limit(o, i, dtype);
+    return most < INFINITY && pal_largest(dtype, count, g) > most;
+}
+
+/* The first parameter that the optimiser changes and that has a bad gradient; -1: none. */
+static int first(const pal_optim *o, bad_fn *bad)
 {
     for (int i = 0; i < o->count; i++) {
         const pal_span span = pal_params_span(o->params, i);
         const pal_block b = pal_params_block_as_is(o->params, span.block);
         if (!b.grad || pal_params_frozen(o->params, i) || o->setting[i].elsewhere) continue;
-        if (bad(o, i, b.dtype, span.count, pal_element(b.dtype, b.grad, span.offset)))
-            return pal_params_name(o->params, i);
+        if (bad(o, i, b.dtype, span.count, pal_element(b.dtype, b.grad, span.offset))) return i;
     }
-    return NULL;
+    return -1;
 }
 
 pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
@@ -210,32 +218,36 @@ pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
     return pal_error_set(error, PAL_ENUMERIC,
                          "optim_step: the gradient of parameter %s holds a number that is not "
                          "finite; nothing has changed",
-                         first(o, not_finite));
+                         pal_params_name(o->params, first(o, not_finite)));
 }
 
-pal_status pal_optim_check_squares(const pal_optim *o, double most, pal_error *error)
+pal_status pal_optim_check_moments(const pal_optim *o, double most, pal_error *error)
 {
-    const char *name = most > PAL_LARGE_GRADIENT ? first(o, too_large) : NULL;
-    if (!name) return PAL_OK;
+    const int i = most > PAL_LARGE_GRADIENT ? first(o, too_large) : -1;
+    if (i < 0) return PAL_OK;
+    const pal_dtype dtype = pal_params_array(o->params, i).dtype;
     return pal_error_set(error, PAL_ENUMERIC,
-                         "the gradient of parameter %s is larger than %.3g, and %s cannot keep its "
-                         "square in f32",
-                         name, PAL_LARGE_GRADIENT, o->kind->name);
+                         "the gradient of parameter %s is larger than %.3g, and %s cannot keep %s "
+                         "in %s",
+                         pal_params_name(o->params, i), limit(o, i, dtype), o->kind->name,
+                         o->setting[i].moments == PAL_MOMENTS ? "its square" : "its momentum",
+                         pal_dtype_name(dtype));
 }
 
 pal_status pal_optim_step(pal_optim *o, double lr)
 {
     pal_error error;
     if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
+    const bool known_finite = o->known_finite; /* it holds for this step, even for a refused one */
+    o->known_finite = false;
     if (pal_state_check(&o->state, "optim_step", &error) != PAL_OK)
         return pal_fail_nowhere(error.status, "%s", error.message);
     if (!isfinite(lr))
         return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
     if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
         return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
-    if (!o->known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
+    if (!known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
         return pal_fail_nowhere(error.status, "%s", error.message);
-    o->known_finite = false;
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
         o->kind->update(o, &extent, lr * extent.rate);

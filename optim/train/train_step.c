@@ -261,14 +261,14 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
 
 /* ---- A step ---- */
 
-/* The update of gradients whose norm is finite. Of AdamW it is refused if a square is too large,
- * since the element would hardly move for many thousands of steps. All ranks decide alike. */
+/* The update of gradients whose norm is finite. It is refused if a moment would be clamped: with
+ * AdamW the element would hardly move for many thousands of steps. All ranks decide alike. */
 static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *made,
                          pal_error *error)
 {
     pal_error why;
     const double most = o->clip > 0 && made->norm > o->clip ? o->clip : made->norm;
-    pal_status s = pal_optim_check_squares(o->optim, most, &why);
+    pal_status s = pal_optim_check_moments(o->optim, most, &why);
     if (most > PAL_LARGE_GRADIENT) s = pal_dist_agree(o->dist, s, &why);
     if (s != PAL_OK)
         return pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,

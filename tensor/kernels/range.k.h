@@ -62,13 +62,29 @@ static inline double inverse_root(double sum, double count, double eps, int64_t 
     return fits(square) ? plain : rescaled_root(n, x, mean, count, eps, plain);
 }
 
+/* Whether g = weight dy is 0, as for tokens that are masked; weight may be NULL. */
+static __attribute__((noinline, unused)) bool all_zero(int64_t n, const void *weight,
+                                                       const void *dy)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (at(dy, i) * at_or_one(weight, i) != 0) return false;
+    return true;
+}
+/* Whether a sum of x g is 0 and has lost nothing. One of floats is in double, so no product
+ * vanishes. One of doubles is looked at only if it is 0. */
+static inline bool truly_zero(double sum, int64_t n, const void *weight, const void *dy)
+{
+    return sum == 0 && (sizeof(R) == 4 || all_zero(n, weight, dy));
+}
+
 /* r and the factors of the gradient r g - steep x have lost nothing; steep = r^3 c, c = the sum of
- * x g. A sum of doubles that come from floats is 0 only if it is. */
-static inline bool slope_fits(double r, double c, double steep)
+ * x g, g = weight dy. */
+static inline bool slope_fits(double r, double c, double steep, int64_t n, const void *weight,
+                              const void *dy)
 {
     if (!(r > 0 && r <= DBL_MAX)) return true; /* no row that scaling repairs */
-    const bool zero = sizeof(R) == 4 && c == 0;
-    return is_normal(r) && fits(r * r * r) && (zero || (fits(c) && is_normal(steep)));
+    if (!is_normal(r) || !fits(r * r * r)) return false;
+    return (fits(c) && is_normal(steep)) || truly_zero(c, n, weight, dy);
 }
 
 /* dx = r (g - x r^2 c), g = weight dy, c = the sum of x g divided by count. */

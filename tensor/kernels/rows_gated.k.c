@@ -85,7 +85,7 @@ static void d_norm_first(int64_t n, const void *x, const void *z, const void *we
         st(dx, i, n, g * w);
     }
     const double c = K(dot)(n, x, dx);
-    if (!slope_fits(r, c, r * r * r * c / (double)n)) {
+    if (!slope_fits(r, c, r * r * r * c / (double)n, n, NULL, dx)) {
         rescaled_slope(n, x, NULL, r, (double)n, dx, dx);
         return;
     }
@@ -143,7 +143,7 @@ static void d_gate_first(int64_t n, const void *x, const void *z, const void *we
         st(dz, i, n, s);
     }
     const double c = K(sum)(n, dx), steep = r * r * r * c / (double)n;
-    if (!slope_fits(r, c, steep) && (c != 0 || isnan(c))) {
+    if (!slope_fits(r, c, steep, n, NULL, dx) && (c != 0 || isnan(c))) {
         rescaled_gate_first(n, x, z, weight, kind, r, dy, dx, dz, NULL);
         return;
     }

@@ -49,7 +49,7 @@ static void d_scaled(int64_t n, const void *x, const void *weight, double r, dou
 {
     const double c = weighted_dot(n, x, weight, dy) / count;
     const R f = (R)r, slope = (R)(r * r * r * c);
-    if (!slope_fits(r, c, r * r * r * c)) {
+    if (!slope_fits(r, c, r * r * r * c, n, weight, dy)) {
         rescaled_slope(n, x, weight, r, count, dy, dx);
         return;
     }
@@ -145,8 +145,10 @@ void K(d_layer_norm_row)(int64_t n, const void *x, const void *weight, const dou
         s += g;
         p += g * (ld_double(x, i, n) - mean);
     }
-    double product_of = hsum(p) * r / (double)n;
-    if (sizeof(R) == 8 && !fits(hsum(p))) product_of = rescaled_product(n, x, weight, stats, dy);
+    const double sum = hsum(p);
+    double product_of = sum * r / (double)n;
+    if (sizeof(R) == 8 && !fits(sum) && !truly_zero(sum, n, weight, dy))
+        product_of = rescaled_product(n, x, weight, stats, dy);
     const R product = (R)product_of, plain = (R)(hsum(s) / (double)n);
     for (int64_t i = 0; i < n; i += VL) {
         V g = ld(dy, i, n);
