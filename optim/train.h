@@ -102,7 +102,7 @@ PAL_API void pal_run_unlock(pal_lock *lock); /* NULL is allowed */
 /* Writes the path of a step's checkpoint to path, which has room for `size` bytes. Returns path. */
 PAL_API char *pal_run_path(char *path, size_t size, const char *folder, int64_t step);
 /* The last step before step `below` that has a checkpoint (below = 0: the last of all); 0: there is
- * none. */
+ * none. A folder that cannot be listed goes to the error handler (PAL_EIO), and the result is 0. */
 PAL_API int64_t pal_run_last(const char *folder, int64_t below);
 /* Replaces FOLDER/NAME by a file with this text. */
 PAL_API PAL_CHECKED pal_status pal_run_write(const char *folder, const char *name, const char *text,

@@ -23,9 +23,9 @@ goes_on() { # what flags...
     resume "$@" || fail "$what: $(cat "$dir/said")"
     [ -s "$dir/cut/step-00000004.h5" ] || fail "$what: it made no step"
 }
-refused() { # what words: status 1, the words, and nothing changed
+refused() { # what words flags...: status 1, the words, and nothing changed
     cp -r "$dir/cut" "$dir/before"
-    if resume; then fail "$1: it was accepted"; fi
+    if (shift 2 && resume "$@"); then fail "$1: it was accepted"; fi
     grep -q -e "$2" "$dir/said" || fail "$1: no word of '$2': $(cat "$dir/said")"
     grep -q "^train_lm: " "$dir/said" || fail "$1: not a sentence: $(cat "$dir/said")"
     diff -r "$dir/before" "$dir/cut" || fail "$1: the folder has changed"
@@ -120,6 +120,20 @@ goes_on "no checkpoint yet"
 cmp "$dir/run/log.csv" "$dir/cut/log.csv" || fail "a run that begins again is another one"
 fresh && rm "$dir"/cut/step-*
 refused "the checkpoints are gone" "holds no checkpoint"
+# One that a run saved at its last step only, or when it was stopped, and that is gone: its plots say so.
+rm -rf "$dir/cut"
+# shellcheck disable=SC2086
+"$lm" $flags --held-out 0 --save-every 1000 --out "$dir/cut" >"$dir/said" 2>&1 || fail "$(cat "$dir/said")"
+echo plot >"$dir/cut/loss.svg" # as gnuplot does
+mv "$dir/cut/step-00000004.h5" "$dir/away.h5"
+refused "the last checkpoint is gone" "holds no checkpoint to continue from, but loss.svg"
+rm "$dir/cut/loss.svg"
+refused "--resume-from a checkpoint that is gone" "holds no checkpoint" --resume-from 2
+cp "$dir/away.h5" "$dir/cut/step-00000004.h5.aside"
+refused "only one that was renamed" "holds no checkpoint to continue from, but a checkpoint that was renamed"
+rm "$dir/cut/step-00000004.h5.aside"
+sed '2h;$G' "$dir/run/log.csv" >"$dir/cut/log.csv"
+refused "more rows than a run has steps" "holds no checkpoint to continue from, but rows of a log"
 
 [ $failed = 0 ] && echo "a folder is told what is wrong with it"
 exit $failed

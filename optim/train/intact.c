@@ -68,15 +68,16 @@ static char *best_line(char text[64], int64_t step, double value)
 pal_status pal_intact_best(const pal_train_opts *o, pal_checkpoint *state, pal_error *error)
 {
     char found[64], right[64];
-    int64_t named;
+    int64_t named, last, aside;
     double value = 0;
     pal_error what;
-    pal_status s = pal_run_best(o->folder, &named, &value, error);
+    pal_status s = pal_run_find(o->folder, "", 0, &last, error);
+    if (s == PAL_OK) s = pal_run_find(o->folder, ".aside", 0, &aside, error);
+    if (s == PAL_OK) s = pal_run_best(o->folder, &named, &value, error);
     if (s == PAL_EFORMAT) s = PAL_EVALUE; /* it is not the checkpoint that is damaged */
     /* The best of an older checkpoint may have been removed when there was a better one. */
-    const bool newest =
-        pal_run_last(o->folder, 0) == o->resume && !pal_run_has_aside(o->folder, o->resume);
-    if (s == PAL_OK && newest && named && !has_checkpoint(o->folder, named)) {
+    const bool newest = s == PAL_OK && last == o->resume && aside <= o->resume;
+    if (newest && named && !has_checkpoint(o->folder, named)) {
         pal_error_set(&what, PAL_EVALUE,
                       "%.400s: best.txt names step-%08" PRId64 ".h5, which is not there", o->folder,
                       named);

@@ -22,8 +22,13 @@ void pal_fresh_drop(const char *folder, const char *name);
 
 /* Removes the temporary files that a killed run left in the folder. The caller has the lock. */
 PAL_CHECKED pal_status pal_run_clean(const char *folder, pal_error *error);
-/* Whether the folder has a checkpoint after `step` that pal_run_set_aside has renamed. */
-bool pal_run_has_aside(const char *folder, int64_t step);
+/*
+ * pal_run_last with a status, for all that must not end the program: *step is the last step below
+ * `below` (0: no limit) with a file step-N.h5, or with one whose name goes on with `end`, such as
+ * ".aside". It is 0 if there is none, and after PAL_EIO, when the folder cannot be listed.
+ */
+PAL_CHECKED pal_status pal_run_find(const char *folder, const char *end, int64_t below,
+                                    int64_t *step, pal_error *error);
 
 /*
  * Whether the files of a folder are those of its run (intact.c). Errors name the file. Those that a

@@ -151,7 +151,8 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     }
     l->state.best_step = best_step; /* a checkpoint that was not written cannot be the best */
     l->state.best = best;
-    const int64_t old = pal_run_last(l->o->folder, 0);
+    int64_t old;
+    if (pal_run_find(l->o->folder, "", 0, &old, NULL) != PAL_OK) old = 0; /* `why` tells more */
     if (old == l->state.step)
         pal_error_set(&reason, s, "step %lld is saved, but may be lost in a power failure: %.700s",
                       (long long)old, why.message);
