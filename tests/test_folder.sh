@@ -58,6 +58,19 @@ fresh && rm "$dir/cut/samples.txt"
 mends "no samples" "cut/samples.txt: it is not there"
 fresh && sed -i '1,2s/bottles/battles/' "$dir/cut/samples.txt"
 mends "samples edited" "cut/samples.txt: up to step 2"
+# What a user has added is not thrown away: before the checkpoint's end of the log, and after it.
+for name in log.csv log.jsonl samples.txt; do
+    fresh && sed -i '2s/^/# my notes\n/' "$dir/cut/$name"
+    mends "notes in $name" "cut/$name: .*\(other text\|line 2 is none\)"
+    fresh && echo "# my notes" >>"$dir/cut/$name"
+    mends "notes at the end of $name" "cut/$name: line [0-9]* is none that the run has written"
+done
+fresh && sed -i '1s/^/my notes\n/' "$dir/cut/samples.txt"
+mends "notes before the samples" "cut/samples.txt: up to step 2 it has other text"
+fresh && sed -i '2s/$/\x00/' "$dir/cut/log.csv"
+mends "a zero in log.csv" "cut/log.csv: up to step 2 it has other text"
+fresh && printf 'step 9\n    half' >>"$dir/cut/samples.txt" && printf '9,0.' >>"$dir/cut/log.csv"
+goes_on "half a row and half a sample of a later step"
 fresh && echo "my notes" >"$dir/cut/log.csv"
 refused "another log.csv" "cut/log.csv: its columns are my notes"
 

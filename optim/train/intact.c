@@ -12,6 +12,7 @@
 #include "tensor/number.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,29 +104,48 @@ pal_status pal_intact_best(const pal_train_opts *o, pal_checkpoint *state, pal_e
 
 /* ---- Sums ---- */
 
-pal_status pal_log_sum_grow(pal_log_sum *sum, const char *folder, const char *name,
+pal_status pal_log_sum_grow(pal_log_sum *sum, int fd, int64_t end, const char *name,
                             pal_error *error)
 {
-    char path[PAL_PATH], bytes[4096];
+    char bytes[4096];
+    while (sum->bytes < end) {
+        const int64_t left = end - sum->bytes;
+        const size_t most = left < (int64_t)sizeof bytes ? (size_t)left : sizeof bytes;
+        const ssize_t n = pread(fd, bytes, most, sum->bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            return pal_error_set(error, PAL_EIO, "%s: cannot be read: %s", name, strerror(errno));
+        if (n == 0) break;
+        sum->bytes += n;
+        sum->crc = pal_crc32c(sum->crc, bytes, (size_t)n);
+        for (ssize_t i = 0; i < n; i++) sum->lines += bytes[i] == '\n';
+    }
+    return PAL_OK;
+}
+
+pal_status pal_log_sum_file(pal_log_sum *sum, const char *folder, const char *name, int64_t end,
+                            pal_error *error)
+{
+    char path[PAL_PATH];
     pal_status s = pal_path_of(path, folder, name, error);
     if (s != PAL_OK) return s;
-    FILE *file = fopen(path, "r");
-    if (!file && errno == ENOENT) {
-        *sum = (pal_log_sum){.bytes = -1};
-        return PAL_OK;
-    }
-    if (sum->bytes < 0) *sum = (pal_log_sum){0};
-    bool good = file && fseeko(file, sum->bytes, SEEK_SET) == 0;
-    for (size_t n; good && (n = fread(bytes, 1, sizeof bytes, file)) > 0;) {
-        sum->bytes += (int64_t)n;
-        sum->crc = pal_crc32c(sum->crc, bytes, n);
-        for (size_t i = 0; i < n; i++) sum->lines += bytes[i] == '\n';
-    }
-    good = good && !ferror(file);
-    if (!good)
-        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
-    if (file) fclose(file);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) return PAL_OK;
+    if (fd < 0)
+        return pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+    s = pal_log_sum_grow(sum, fd, end, name, error);
+    close(fd);
     return s;
+}
+
+bool pal_log_replaced(const char *folder, const char *name, int fd)
+{
+    char path[PAL_PATH];
+    struct stat named, written;
+    if (pal_path_of(path, folder, name, NULL) != PAL_OK) return false;
+    if (stat(path, &named) != 0) return errno == ENOENT;
+    return fd >= 0 && fstat(fd, &written) == 0 &&
+           (named.st_ino != written.st_ino || named.st_dev != written.st_dev);
 }
 
 /* "log.csv 812 9a8b7c6d log.jsonl 6 samples.txt 96 01234567": bytes and checksums, and rows. -1
@@ -159,20 +179,19 @@ static pal_log_sum sum_in(const char *text, const char *name)
 
 /* ---- Logs ---- */
 
-/* Compares the rows of a file, which are in NAME.tmp, with what the checkpoint says. */
+/* A log only grows, and is cut to what it had at a step. So its first bytes are those that the
+ * checkpoint tells of. */
 static pal_status compare(const pal_train_opts *o, const char *logs, const char *name,
                           pal_error *error)
 {
-    char path[PAL_PATH], fresh[64];
+    char path[PAL_PATH];
     const pal_log_sum wanted = sum_in(logs, name);
     pal_log_sum found = {0};
     pal_error what;
     if (wanted.bytes < 0) return PAL_OK;
     pal_status s = pal_path_of(path, o->folder, name, error);
+    if (s == PAL_OK) s = pal_log_sum_file(&found, o->folder, name, wanted.bytes, error);
     if (s != PAL_OK) return s;
-    snprintf(fresh, sizeof fresh, "%s.tmp", name);
-    s = pal_log_sum_grow(&found, o->folder, fresh, error);
-    if (s != PAL_OK || (found.bytes == wanted.bytes && found.crc == wanted.crc)) return s;
     if (access(path, F_OK) != 0)
         pal_error_set(&what, PAL_EVALUE, "%.400s: it is not there", path);
     else if (found.bytes < wanted.bytes)
@@ -180,11 +199,25 @@ static pal_status compare(const pal_train_opts *o, const char *logs, const char 
                       "%.400s: up to step %" PRId64 " it has %" PRId64 " bytes, and had %" PRId64
                       " when that step was saved",
                       path, o->resume, found.bytes, wanted.bytes);
-    else
+    else if (found.crc != wanted.crc)
         pal_error_set(&what, PAL_EVALUE,
                       "%.400s: up to step %" PRId64
                       " it has other text than when that step was saved",
                       path, o->resume);
+    else
+        return PAL_OK;
+    return decide(o, &what, error);
+}
+
+/* What a user has added to a log would be lost when it is cut. */
+static pal_status only_rows(const pal_train_opts *o, const char *name, pal_error *error)
+{
+    int64_t line;
+    pal_error what;
+    pal_status s = pal_log_added_line(o->folder, name, &line, error);
+    if (s != PAL_OK || line == 0) return s;
+    pal_error_set(&what, PAL_EVALUE, "%.400s/%s: line %" PRId64 " is none that the run has written",
+                  o->folder, name, line);
     return decide(o, &what, error);
 }
 
@@ -264,5 +297,8 @@ pal_status pal_intact_logs(const pal_train_opts *o, pal_error *error)
     pal_status s = compare(o, logs, "log.csv", error);
     if (s == PAL_OK) s = compare_json(o, logs, error);
     if (s == PAL_OK && o->sample) s = compare(o, logs, "samples.txt", error);
+    if (s == PAL_OK) s = only_rows(o, "log.csv", error);
+    if (s == PAL_OK) s = only_rows(o, "log.jsonl", error);
+    if (s == PAL_OK && o->sample) s = only_rows(o, "samples.txt", error);
     return s;
 }
