@@ -167,15 +167,15 @@ static void check_config(run *r, const char *saved)
     }
     const pal_status s = lm_options_compare(text, saved, o, &error);
     if (s == PAL_EVALUE && !o->mend)
-        stop("%s/config.txt: %s, with which the run goes on. Put the file back, or have it written "
-             "anew (--mend)",
-             o->out, error.message);
+        stop(
+            "%s/config.txt: %s; the run would go on with the latter. Put the file back, or have it "
+            "written anew (--mend)",
+            o->out, error.message);
     if (s != PAL_OK && s != PAL_EVALUE)
         stop("%s/config.txt: %s; it is not that of the run, which would replace it", o->out,
              error.message);
     if (*error.message)
-        fprintf(stderr, "note: %s/config.txt: %s, which counts; the file is written anew\n", o->out,
-                error.message);
+        fprintf(stderr, "note: %s/config.txt: %s, which counts\n", o->out, error.message);
     free(text);
 }
 
@@ -436,10 +436,11 @@ static int finish(run *r, pal_train_result result)
                                .unit = "bits per byte",
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
-    if ((result.step > r->from || (result.step == r->o.steps && plots_are_old(r))) &&
+    const bool made = result.step > r->from, able = pal_gnuplot_find(NULL) == PAL_OK;
+    if ((made || (able && result.step == r->o.steps && plots_are_old(r))) &&
         pal_plot(r->o.out, how, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: %s\n", error.message);
-        if (pal_gnuplot_find(NULL) == PAL_OK) status = EXIT_FAILURE;
+        fprintf(stderr, "train_lm: %s%s\n", made ? "" : "warning: ", error.message);
+        if (made && able) status = EXIT_FAILURE;
     }
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,

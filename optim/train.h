@@ -307,7 +307,8 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
  * A run that continues compares log.csv, log.jsonl and samples.txt up to its checkpoint with what
  * they were when that was saved, and looks for the checkpoint of the best evaluation. PAL_EVALUE
  * names the file that is missing or was edited, before anything changes. With opts.mend it is a
- * warning, and a best evaluation without a checkpoint is forgotten.
+ * warning, and a best evaluation without a checkpoint is forgotten. Without a step only the best is
+ * looked for, and config.txt becomes that of the checkpoint; a best that is gone is a warning.
  *
  * With opts.dist, together: rank 0 keeps the folder, prints, watches the time and writes the
  * samples. All ranks call the evaluation callback, and the value of rank 0 counts. A request to one

@@ -112,10 +112,56 @@ best=$(cut -d' ' -f1 "$dir/cut/best.txt")
 [ "$best" = step-00000004.h5 ] && [ -s "$dir/cut/step-00000005.h5" ] || fail "another best than that of step 4: $best"
 rm "$dir/cut/$best"
 refused "the best is gone" "best.txt names $best, which is not there"
+resume --steps 5 || fail "a look at a run whose best is gone: $(cat "$dir/said")"
+grep -q "^warning: .*best.txt names $best, which is not there" "$dir/said" || fail "no warning: $(cat "$dir/said")"
 rm "$dir/cut/best.txt"
 refused "the best is gone, and best.txt" "cut: $best, the best so far with .*, is not there"
 resume --steps 6 --mend || fail "--mend: $(cat "$dir/said")"
 grep -q "warning: .*$best, the best so far" "$dir/said" || fail "no warning: $(cat "$dir/said")"
+
+
+# ---- A run that has all its steps ----
+fresh && goes_on "to the end"
+cp -r "$dir/cut" "$dir/done"
+finished() {
+    rm -rf "$dir/cut"
+    cp -r "$dir/done" "$dir/cut"
+}
+looks() { # what flags...: status 0, and the folder is then that of the run
+    what=$1
+    shift
+    resume "$@" || fail "$what: $(cat "$dir/said")"
+    diff -r -x '*.svg' "$dir/done" "$dir/cut" || fail "$what: the folder is another one"
+}
+finished && looks "a look"
+grep -q "warning\|note" "$dir/said" && fail "a look: $(cat "$dir/said")"
+finished && sed -i 's/^lr = .*/lr = 0.5/' "$dir/cut/config.txt"
+refused "config.txt edited, all steps" "has lr = 0.5, and the checkpoint 0.003; the run would go on with the latter"
+looks "config.txt edited, all steps, --mend" --mend
+looks "config.txt edited, all steps, afterwards"
+finished && rm "$dir/cut/config.txt" && looks "no config.txt, all steps"
+finished && sed -i 's/ [0-9.]*$/ 0.5/' "$dir/cut/best.txt" && looks "best.txt edited, all steps"
+grep -q "note: .*best.txt has .* 0.5; .*which is written" "$dir/said" || fail "no word of best.txt: $(cat "$dir/said")"
+finished && sed -i 's/ [0-9.]*$/ 0.5/' "$dir/cut/best.txt"
+resume --resume-from 2 --steps 2 || fail "a look at an older one: $(cat "$dir/said")"
+grep -q "which is written" "$dir/said" && fail "a look at an older one writes nothing: $(cat "$dir/said")"
+for text in "" "step-00000004.h5 0.5"; do
+    finished && printf '%s' "$text" >"$dir/cut/best.txt"
+    refused "best.txt is '$text'" "best.txt: .*. Move it away: it is made again"
+    rm "$dir/cut/best.txt"
+    looks "best.txt was '$text' and is moved away"
+done
+mkdir "$dir/bin"
+printf '#!/bin/sh\nexit 1\n' >"$dir/bin/gnuplot"
+chmod +x "$dir/bin/gnuplot"
+finished && echo old >"$dir/cut/loss.svg" && touch -d 2001-01-01 "$dir/cut/loss.svg"
+PATH="$dir/bin:$PATH" looks "plots that cannot be drawn"
+grep -q "^train_lm: warning: " "$dir/said" || fail "no warning of plots: $(cat "$dir/said")"
+rm "$dir/bin/gnuplot"
+(PATH=$dir/bin && resume) || fail "no gnuplot: $(cat "$dir/said")"
+grep -q gnuplot "$dir/said" && fail "a look asks for gnuplot: $(cat "$dir/said")"
+if "$lm" --data "$dir/text" --out "$dir/new" --mend >"$dir/said" 2>&1; then fail "--mend of a new run was accepted"; fi
+grep -q -e "--mend: it needs --resume" "$dir/said" || fail "--mend: $(cat "$dir/said")"
 
 # ---- The lock: what another run holds is not touched, and there is no advice ----
 fresh

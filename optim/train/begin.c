@@ -5,6 +5,8 @@
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
 
+#include <string.h>
+
 /* Everything is compared before anything is loaded. */
 static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, const char *path,
                             pal_error *error)
@@ -81,7 +83,7 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
     if (s == PAL_OK && o->resume) s = pal_intact_logs(o, error);
     if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
-    if (s == PAL_OK) s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK) s = pal_intact_put_best(o, state, error);
     if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
     if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
     if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
@@ -90,16 +92,39 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     return s;
 }
 
+/* config.txt has what the newest checkpoint says, since no step is made with another one. */
+static pal_status put_config(const pal_train_opts *o, pal_error *error)
+{
+    enum { MOST = 1 << 20 }; /* more than a checkpoint has */
+    char path[PAL_PATH];
+    if (!o->config) return PAL_OK;
+    pal_status s = pal_path_of(path, o->folder, "config.txt", error);
+    if (s != PAL_OK) return s;
+    char *text = pal_malloc(2 * (size_t)MOST), *now = text ? text + MOST : NULL;
+    if (!text) return pal_error_set(error, PAL_ENOMEM, "train: out of memory for config.txt");
+    size_t size = 0;
+    FILE *file = fopen(path, "r");
+    if (file) {
+        size = fread(now, 1, MOST, file);
+        fclose(file);
+    }
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    /* A checkpoint need not have one. */
+    if (pal_checkpoint_config(path, text, MOST, NULL) == PAL_OK &&
+        (!file || size != strlen(text) || memcmp(text, now, size) != 0))
+        s = pal_run_write(o->folder, "config.txt", text, error);
+    pal_free(text, 2 * (size_t)MOST);
+    return s;
+}
+
 pal_status pal_begin_over(const pal_train_opts *o, const pal_checkpoint *state, pal_error *error)
 {
-    int64_t named, last;
-    double value = 0;
+    int64_t last;
     pal_status s = pal_run_find(o->folder, "", 0, &last, error);
     if (s != PAL_OK || last != o->resume) return s; /* this is a look at an older one */
     s = pal_run_clean(o->folder, error);
-    if (s == PAL_OK) s = pal_run_best(o->folder, &named, &value, error);
-    if (s == PAL_OK && named != state->best_step)
-        s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK) s = put_config(o, error);
+    if (s == PAL_OK) s = pal_intact_put_best(o, state, error);
     return s == PAL_OK ? pal_run_keep(o->folder, o->keep, state->best_step, error) : s;
 }
 

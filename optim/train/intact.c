@@ -2,9 +2,11 @@
  * intact.c - whether the files of a run's folder are those that the run wrote.
  *
  * The newest checkpoint decides. What can be made again from it (best.txt, config.txt) is made
- * again. What cannot (rows of the logs, samples, the best checkpoint) is an error, unless the user
- * says that the run shall go on without it (opts->mend). A process that was killed at any moment
- * leaves no error behind: it leaves logs that are too long, and an older best.txt.
+ * again, but a text that no run has written is not replaced. What cannot be made again (rows of the
+ * logs, samples, the best checkpoint) is an error, unless the user says that the run shall go on
+ * with the folder as it is (opts->mend). Where no step is made, it is a warning. A process that was
+ * killed at any moment leaves no error behind: it leaves logs that are too long, and an older
+ * best.txt.
  */
 #include "optim/ranks/ranks.h"
 #include "optim/train/run_folder.h"
@@ -19,13 +21,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* An error with a way out, or a warning if the way was chosen. */
+/* A run that has all its steps, and whose folder nobody asked to mend. */
+static bool only_looks(const pal_train_opts *o) { return !o->mend && o->resume >= o->steps; }
+
+/* An error with a way out, or a warning if the way was chosen, or if nothing can be lost. */
 static pal_status decide(const pal_train_opts *o, const pal_error *what, pal_error *error)
 {
-    if (!o->mend)
-        return pal_error_set(error, PAL_EVALUE, "%s. Put the file back, or go on without it (mend)",
+    if (!o->mend && !only_looks(o))
+        return pal_error_set(error, PAL_EVALUE,
+                             "%s. Put the file back, or go on with the folder as it is (mend)",
                              what->message);
-    fprintf(stderr, "warning: %s; the run goes on without it\n", what->message);
+    fprintf(stderr, "warning: %s%s\n", what->message,
+            o->mend ? "; the run goes on with the folder as it is" : "");
     return PAL_OK;
 }
 
@@ -68,14 +75,16 @@ static char *best_line(char text[64], int64_t step, double value)
 
 pal_status pal_intact_best(const pal_train_opts *o, pal_checkpoint *state, pal_error *error)
 {
-    char found[64], right[64];
     int64_t named, last, aside;
     double value = 0;
     pal_error what;
     pal_status s = pal_run_find(o->folder, "", 0, &last, error);
     if (s == PAL_OK) s = pal_run_find(o->folder, ".aside", 0, &aside, error);
     if (s == PAL_OK) s = pal_run_best(o->folder, &named, &value, error);
-    if (s == PAL_EFORMAT) s = PAL_EVALUE; /* it is not the checkpoint that is damaged */
+    if (s == PAL_EFORMAT) { /* it is not the checkpoint that is damaged */
+        pal_error_add(error, ". Move it away: it is made again from the checkpoint");
+        s = PAL_EVALUE;
+    }
     /* The best of an older checkpoint may have been removed when there was a better one. */
     const bool newest = s == PAL_OK && last == o->resume && aside <= o->resume;
     if (newest && named && !has_checkpoint(o->folder, named)) {
@@ -89,17 +98,31 @@ pal_status pal_intact_best(const pal_train_opts *o, pal_checkpoint *state, pal_e
                       "%.400s: step-%08" PRId64 ".h5, the best so far with %.6g, is not there",
                       o->folder, state->best_step, state->best);
         if (newest && named != state->best_step) s = decide(o, &what, error);
-        state->best_step = 0;
-        state->best = 0;
+        if (!only_looks(o)) {
+            state->best_step = 0;
+            state->best = 0;
+        }
     }
+    return s;
+}
+
+pal_status pal_intact_put_best(const pal_train_opts *o, const pal_checkpoint *state,
+                               pal_error *error)
+{
+    char found[64], right[64];
+    int64_t named;
+    double value = 0;
+    pal_status s = pal_run_best(o->folder, &named, &value, error);
     if (s != PAL_OK || strcmp(best_line(found, named, value),
                               best_line(right, state->best_step, state->best)) == 0)
         return s;
-    fprintf(stderr,
-            "note: %s/best.txt has %s; by the checkpoint of step %" PRId64
-            " it is %s, which is written\n",
-            o->folder, found, o->resume, right);
-    return PAL_OK;
+    s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK && o->resume)
+        fprintf(stderr,
+                "note: %s/best.txt has %s; by the checkpoint of step %" PRId64
+                " it is %s, which is written\n",
+                o->folder, found, o->resume, right);
+    return s;
 }
 
 /* ---- Sums ---- */

@@ -42,6 +42,9 @@ PAL_CHECKED pal_status pal_run_find(const char *folder, const char *end, int64_t
 PAL_CHECKED pal_status pal_intact_names(const char *folder, pal_error *error);
 PAL_CHECKED pal_status pal_intact_best(const pal_train_opts *opts, pal_checkpoint *state,
                                        pal_error *error);
+/* Writes best.txt if it is not that of the state, and says so. */
+PAL_CHECKED pal_status pal_intact_put_best(const pal_train_opts *opts, const pal_checkpoint *state,
+                                           pal_error *error);
 PAL_CHECKED pal_status pal_intact_logs(const pal_train_opts *opts, pal_error *error);
 
 /* A file that only grows. Zeros at the beginning; bytes is -1 if nothing is known of it. */
@@ -84,7 +87,8 @@ PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, 
  * holds no run unless one is continued. *lock stays as it is if the caller has the lock.
  * pal_begin_from loads the checkpoint of step opts->resume; all ranks call it together.
  * pal_begin_files prepares the small files of the folder and opens the log. pal_begin_over does
- * what a run that has all its steps may have left undone when it was killed.
+ * what a run that has all its steps may have left undone when it was killed, and writes config.txt
+ * and best.txt if they are not those of the checkpoint.
  */
 PAL_CHECKED pal_status pal_begin_in(const pal_train_opts *opts, pal_lock **lock, pal_error *error);
 PAL_CHECKED pal_status pal_begin_from(const pal_train_opts *opts, pal_checkpoint *state,
