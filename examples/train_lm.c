@@ -17,6 +17,7 @@
 #include "examples/lm/text.h"
 #include "examples/lm/open.h"
 #include "optim/train/gnuplot.h"
+#include "optim/train/run_folder.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -57,13 +58,16 @@ PAL_PRINTF(1, 2) static void stop(const char *format, ...)
 }
 
 /* A checkpoint that is damaged: what is wrong, and how to use one before it. Other failures end in
- * other ways, because their remedy is not an older checkpoint. */
+ * other ways, because their remedy is not an older checkpoint. Only rank 0 looks for one, since the
+ * files are checked there (checked_files). */
 static void stop_at_checkpoint(const run *r, const pal_error *what)
 {
     static char ignored[1 << 20];
     char path[PAL_PATH];
+    const bool damaged = what->status == PAL_EFORMAT || what->status == PAL_ENUMERIC;
     int64_t older = r->from;
-    while (what->status == PAL_EFORMAT && (older = pal_run_last(r->o.out, older))) {
+    while (damaged && pal_dist_rank(ranks) == 0 &&
+           pal_run_find(r->o.out, "", older, &older, NULL) == PAL_OK && older) {
         pal_run_path(path, sizeof path, r->o.out, older);
         if (pal_checkpoint_config(path, ignored, sizeof ignored, NULL) == PAL_OK)
             stop("%s\ntrain_lm: --resume-from %lld goes on from the checkpoint of that step; later "
@@ -111,27 +115,43 @@ static void lock_folder(run *r)
     if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop("--resume: %s", error.message);
 }
 
+/* What shows that the run has saved a checkpoint, which is not there any more; NULL: nothing. */
+static const char *sign_of_checkpoint(const run *r)
+{
+    static const char *const files[] = {"best.txt", "loss.svg"}; /* written after a save */
+    char path[PAL_PATH];
+    pal_error error;
+    int64_t aside;
+    for (int i = 0; i < 2; i++)
+        if (snprintf(path, sizeof path, "%s/%s", r->o.out, files[i]) >= PAL_PATH ||
+            access(path, F_OK) == 0)
+            return files[i];
+    if (pal_run_find(r->o.out, ".aside", 0, &aside, &error) != PAL_OK) stop("%s", error.message);
+    return aside ? "a checkpoint that was renamed to NAME.aside" : NULL;
+}
+
 /* A run that was killed before its first checkpoint begins again as its config.txt says. If there
- * was a checkpoint, its rows and its best stay where they are. */
+ * was a checkpoint, its rows and samples stay where they are. */
 static char *begin_again(run *r)
 {
     lm_options was;
     pal_error error;
-    char *config = read_text(r, "config.txt"), *best = read_text(r, "best.txt");
-    char *log = read_text(r, "log.csv");
-    if (!config || best) stop("--resume: --out holds no checkpoint to continue from");
+    char *config = read_text(r, "config.txt"), *log = read_text(r, "log.csv");
+    if (!config || r->o.resume_from) stop("--resume: --out holds no checkpoint to continue from");
     if (lm_options_read(&was, config, &error) != PAL_OK)
         stop("%s/config.txt: %s", r->o.out, error.message);
     int64_t lines = 0, first = was.save_every ? was.save_every : (was.steps + 19) / 20;
+    if (first > was.steps) first = was.steps; /* the last step is saved in any case */
     for (const char *c = log; c && *c; c++) lines += *c == '\n';
-    if (lines > first + 1)
-        stop("--resume: --out holds no checkpoint to continue from, but %lld rows of a log; to "
-             "begin again, choose another folder for --config %s/config.txt",
-             (long long)lines - 1, r->o.out);
-    if (pal_dist_rank(ranks) == 0)
-        printf("the run ended before its first checkpoint, and begins again\n");
-    r->again = true;
     free(log);
+    r->again = true;
+    if (pal_dist_rank(ranks) > 0) return config; /* rank 0 decides */
+    const char *sign = sign_of_checkpoint(r);
+    if (sign || lines > first + 1)
+        stop("--resume: --out holds no checkpoint to continue from, but %s, which the run wrote "
+             "after one; to begin again, choose another folder for --config %s/config.txt",
+             sign ? sign : "rows of a log", r->o.out);
+    printf("the run ended before its first checkpoint, and begins again\n");
     return config;
 }
 
@@ -147,15 +167,15 @@ static void check_config(run *r, const char *saved)
     }
     const pal_status s = lm_options_compare(text, saved, o, &error);
     if (s == PAL_EVALUE && !o->mend)
-        stop("%s/config.txt: %s, with which the run goes on. Put the file back, or have it written "
-             "anew (--mend)",
-             o->out, error.message);
+        stop(
+            "%s/config.txt: %s; the run would go on with the latter. Put the file back, or have it "
+            "written anew (--mend)",
+            o->out, error.message);
     if (s != PAL_OK && s != PAL_EVALUE)
         stop("%s/config.txt: %s; it is not that of the run, which would replace it", o->out,
              error.message);
     if (*error.message)
-        fprintf(stderr, "note: %s/config.txt: %s, which counts; the file is written anew\n", o->out,
-                error.message);
+        fprintf(stderr, "note: %s/config.txt: %s, which counts\n", o->out, error.message);
     free(text);
 }
 
@@ -167,13 +187,15 @@ static void continue_run(run *r)
     char path[PAL_PATH], *text = NULL;
     static char saved[1 << 20]; /* more than a checkpoint has */
     lock_folder(r);
-    const int64_t last = pal_run_last(o->out, 0);
+    /* A rank on another machine may still see an older list of files. */
+    int64_t last = pal_dist_rank(ranks) == 0 ? pal_run_last(o->out, 0) : 0;
+    pal_dist_broadcast(ranks, &last, sizeof last);
     if (last) {
         r->from = o->resume_from ? o->resume_from : last;
         pal_run_path(path, sizeof path, o->out, r->from);
         if (lm_data_check(ranks, path, &error) != PAL_OK) stop_at_checkpoint(r, &error);
-        if (pal_checkpoint_config(path, saved, sizeof saved, &error) != PAL_OK)
-            stop_at_checkpoint(r, &error);
+        const pal_status s = pal_checkpoint_config(path, saved, sizeof saved, &error);
+        if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop_at_checkpoint(r, &error);
         check_config(r, saved);
     } else {
         text = begin_again(r);
@@ -216,7 +238,8 @@ static void prepare(run *r)
     char path[PAL_PATH];
     if (!r->from) return;
     pal_run_path(path, sizeof path, o->out, r->from);
-    if (pal_lm_compare(lm_options_model(o), path, &error) != PAL_OK) stop_at_checkpoint(r, &error);
+    const pal_status s = pal_lm_compare(lm_options_model(o), path, &error);
+    if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop_at_checkpoint(r, &error);
 }
 
 /* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
@@ -413,10 +436,11 @@ static int finish(run *r, pal_train_result result)
                                .unit = "bits per byte",
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
-    if ((result.step > r->from || (result.step == r->o.steps && plots_are_old(r))) &&
+    const bool made = result.step > r->from, able = pal_gnuplot_find(NULL) == PAL_OK;
+    if ((made || (able && result.step == r->o.steps && plots_are_old(r))) &&
         pal_plot(r->o.out, how, &error) != PAL_OK) {
-        fprintf(stderr, "train_lm: %s\n", error.message);
-        if (pal_gnuplot_find(NULL) == PAL_OK) status = EXIT_FAILURE;
+        fprintf(stderr, "train_lm: %s%s\n", made ? "" : "warning: ", error.message);
+        if (made && able) status = EXIT_FAILURE;
     }
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,

@@ -102,7 +102,7 @@ PAL_API void pal_run_unlock(pal_lock *lock); /* NULL is allowed */
 /* Writes the path of a step's checkpoint to path, which has room for `size` bytes. Returns path. */
 PAL_API char *pal_run_path(char *path, size_t size, const char *folder, int64_t step);
 /* The last step before step `below` that has a checkpoint (below = 0: the last of all); 0: there is
- * none. */
+ * none. A folder that cannot be listed goes to the error handler (PAL_EIO), and the result is 0. */
 PAL_API int64_t pal_run_last(const char *folder, int64_t below);
 /* Replaces FOLDER/NAME by a file with this text. */
 PAL_API PAL_CHECKED pal_status pal_run_write(const char *folder, const char *name, const char *text,
@@ -308,7 +308,8 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
  * A run that continues compares log.csv, log.jsonl and samples.txt up to its checkpoint with what
  * they were when that was saved, and looks for the checkpoint of the best evaluation. PAL_EVALUE
  * names the file that is missing or was edited, before anything changes. With opts.mend it is a
- * warning, and a best evaluation without a checkpoint is forgotten.
+ * warning, and a best evaluation without a checkpoint is forgotten. Without a step only the best is
+ * looked for, and config.txt becomes that of the checkpoint; a best that is gone is a warning.
  *
  * With opts.dist, together: rank 0 keeps the folder, prints, watches the time and writes the
  * samples. All ranks call the evaluation callback, and the value of rank 0 counts. A request to one

@@ -5,8 +5,11 @@
 #include "tests/support/ranks.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
+#include <time.h>
 
 static void check_grid(pal_dist *d, int share)
 {
@@ -145,6 +148,53 @@ static void fail_alone(pal_dist *d)
     for (double x = 1;;) pal_dist_sum(d, 1, &x);
 }
 
+static void pause_for(double seconds)
+{
+    struct timespec t = {.tv_sec = (time_t)seconds};
+    t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+    while (nanosleep(&t, &t) != 0) continue;
+}
+
+/* A handler takes as long as a process that was stopped while it waited. */
+static void stand_still(int number)
+{
+    (void)number;
+    pause_for(2);
+}
+
+/*
+ * Waits that are named with PAL_PATIENCE=1, when ranks tell of theirs after 0.25 s. "backward":
+ * rank 2 waits for rank 1 before it does not come to the sum of gradients. "parts": rank 3 waits
+ * for rank 2 where the others do not. "all": rank 2 is stopped while it waits.
+ */
+static void hang(pal_dist *d, const char *how)
+{
+    pal_error error;
+    const int rank = pal_dist_rank(d);
+    pal_params *p = make_params();
+    pal_tape *tape = pal_tape_new();
+    if (pal_dist_attach(d, p, tape, &error) != PAL_OK) pal_dist_abort(d, error.message);
+    pal_dist_barrier(d);
+    if (strcmp(how, "backward") == 0) {
+        if (rank == 1) pause_for(0.6);
+        pal_dist_barrier(d);
+        pal_dist_reduce_begin(d);
+        if (rank == 2) pause_for(2);
+        pal_dist_reduce_end(d);
+    } else if (strcmp(how, "parts") == 0) {
+        if (rank == 2) pause_for(2);
+        check_exchange(d);
+    } else if (rank == 2) {
+        signal(SIGALRM, stand_still);
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 450000}}, NULL);
+    } else if (rank == 1) {
+        pause_for(0.7);
+    }
+    pal_dist_barrier(d);
+    pal_tape_free(tape);
+    pal_params_free(p);
+}
+
 int main(int argc, char **argv)
 {
     const int share = argc > 1 ? atoi(argv[1]) : 1;
@@ -158,6 +208,11 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[2], "alone") == 0) fail_alone(d);
     if (argc > 2 && strcmp(argv[2], "alike") == 0)
         pal_raise(&(pal_error){.status = PAL_EVALUE, .message = "all have the same trouble"});
+    if (argc > 3 && strcmp(argv[2], "hang") == 0) {
+        hang(d, argv[3]);
+        pal_dist_end(d);
+        return report();
+    }
     expect(pal_dist_start(&(pal_dist *){NULL}, (pal_dist_opts){0}, &error) == PAL_EVALUE, "twice");
     check_grid(d, share);
     check_sums(d);

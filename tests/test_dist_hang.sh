@@ -61,6 +61,15 @@ if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
     hang shard 3 1 "rank 0: waiting for rank 1" --shard
     hang parts 2 1 "rank 0: waiting for rank 1" --sequence-parallel 2
 fi
+# Who is named while other ranks wait too: in the step in which it has waited itself, and in other calls.
+named() { # HOW ranks parts sentence
+    PAL_PATIENCE=1 holds "$2" "$B/tests/dist_ranks" "$3" hang "$1"
+    grep -q "^rank 0: $4" "$dir/out" || fail "$1: no '$4': $(cat "$dir/out")"
+    grep "waiting for" "$dir/out" | grep -v "^rank 0: $4" && fail "$1: others are named"
+}
+named backward 3 1 "waiting for rank 2 for [.0-9]* s, in a call of all ranks"
+named parts 4 2 "waiting for rank 2 for [.0-9]* s, in a call of all ranks"
+[ "${PAL_TEST_ALL:-0}" = 1 ] && named all 3 1 "waiting for [.0-9]* s, in a call of all ranks; all other ranks say that they wait"
 if PAL_PATIENCE=soon ranks 2 "$B/tests/dist_ranks"; then fail "PAL_PATIENCE=soon was accepted"; fi
 grep -q "PAL_PATIENCE is 'soon'" "$dir/out" || fail "no word of PAL_PATIENCE: $(cat "$dir/out")"
 report

@@ -23,9 +23,9 @@ goes_on() { # what flags...
     resume "$@" || fail "$what: $(cat "$dir/said")"
     [ -s "$dir/cut/step-00000004.h5" ] || fail "$what: it made no step"
 }
-refused() { # what words: status 1, the words, and nothing changed
+refused() { # what words flags...: status 1, the words, and nothing changed
     cp -r "$dir/cut" "$dir/before"
-    if resume; then fail "$1: it was accepted"; fi
+    if (shift 2 && resume "$@"); then fail "$1: it was accepted"; fi
     grep -q -e "$2" "$dir/said" || fail "$1: no word of '$2': $(cat "$dir/said")"
     grep -q "^train_lm: " "$dir/said" || fail "$1: not a sentence: $(cat "$dir/said")"
     diff -r "$dir/before" "$dir/cut" || fail "$1: the folder has changed"
@@ -58,6 +58,19 @@ fresh && rm "$dir/cut/samples.txt"
 mends "no samples" "cut/samples.txt: it is not there"
 fresh && sed -i '1,2s/bottles/battles/' "$dir/cut/samples.txt"
 mends "samples edited" "cut/samples.txt: up to step 2"
+# What a user has added is not thrown away: before the checkpoint's end of the log, and after it.
+for name in log.csv log.jsonl samples.txt; do
+    fresh && sed -i '2s/^/# my notes\n/' "$dir/cut/$name"
+    mends "notes in $name" "cut/$name: .*\(other text\|line 2 is none\)"
+    fresh && echo "# my notes" >>"$dir/cut/$name"
+    mends "notes at the end of $name" "cut/$name: line [0-9]* is none that the run has written"
+done
+fresh && sed -i '1s/^/my notes\n/' "$dir/cut/samples.txt"
+mends "notes before the samples" "cut/samples.txt: up to step 2 it has other text"
+fresh && sed -i '2s/$/\x00/' "$dir/cut/log.csv"
+mends "a zero in log.csv" "cut/log.csv: up to step 2 it has other text"
+fresh && printf 'step 9\n    half' >>"$dir/cut/samples.txt" && printf '9,0.' >>"$dir/cut/log.csv"
+goes_on "half a row and half a sample of a later step"
 fresh && echo "my notes" >"$dir/cut/log.csv"
 refused "another log.csv" "cut/log.csv: its columns are my notes"
 
@@ -99,10 +112,56 @@ best=$(cut -d' ' -f1 "$dir/cut/best.txt")
 [ "$best" = step-00000004.h5 ] && [ -s "$dir/cut/step-00000005.h5" ] || fail "another best than that of step 4: $best"
 rm "$dir/cut/$best"
 refused "the best is gone" "best.txt names $best, which is not there"
+resume --steps 5 || fail "a look at a run whose best is gone: $(cat "$dir/said")"
+grep -q "^warning: .*best.txt names $best, which is not there" "$dir/said" || fail "no warning: $(cat "$dir/said")"
 rm "$dir/cut/best.txt"
 refused "the best is gone, and best.txt" "cut: $best, the best so far with .*, is not there"
 resume --steps 6 --mend || fail "--mend: $(cat "$dir/said")"
 grep -q "warning: .*$best, the best so far" "$dir/said" || fail "no warning: $(cat "$dir/said")"
+
+
+# ---- A run that has all its steps ----
+fresh && goes_on "to the end"
+cp -r "$dir/cut" "$dir/done"
+finished() {
+    rm -rf "$dir/cut"
+    cp -r "$dir/done" "$dir/cut"
+}
+looks() { # what flags...: status 0, and the folder is then that of the run
+    what=$1
+    shift
+    resume "$@" || fail "$what: $(cat "$dir/said")"
+    diff -r -x '*.svg' "$dir/done" "$dir/cut" || fail "$what: the folder is another one"
+}
+finished && looks "a look"
+grep -q "warning\|note" "$dir/said" && fail "a look: $(cat "$dir/said")"
+finished && sed -i 's/^lr = .*/lr = 0.5/' "$dir/cut/config.txt"
+refused "config.txt edited, all steps" "has lr = 0.5, and the checkpoint 0.003; the run would go on with the latter"
+looks "config.txt edited, all steps, --mend" --mend
+looks "config.txt edited, all steps, afterwards"
+finished && rm "$dir/cut/config.txt" && looks "no config.txt, all steps"
+finished && sed -i 's/ [0-9.]*$/ 0.5/' "$dir/cut/best.txt" && looks "best.txt edited, all steps"
+grep -q "note: .*best.txt has .* 0.5; .*which is written" "$dir/said" || fail "no word of best.txt: $(cat "$dir/said")"
+finished && sed -i 's/ [0-9.]*$/ 0.5/' "$dir/cut/best.txt"
+resume --resume-from 2 --steps 2 || fail "a look at an older one: $(cat "$dir/said")"
+grep -q "which is written" "$dir/said" && fail "a look at an older one writes nothing: $(cat "$dir/said")"
+for text in "" "step-00000004.h5 0.5"; do
+    finished && printf '%s' "$text" >"$dir/cut/best.txt"
+    refused "best.txt is '$text'" "best.txt: .*. Move it away: it is made again"
+    rm "$dir/cut/best.txt"
+    looks "best.txt was '$text' and is moved away"
+done
+mkdir "$dir/bin"
+printf '#!/bin/sh\nexit 1\n' >"$dir/bin/gnuplot"
+chmod +x "$dir/bin/gnuplot"
+finished && echo old >"$dir/cut/loss.svg" && touch -d 2001-01-01 "$dir/cut/loss.svg"
+PATH="$dir/bin:$PATH" looks "plots that cannot be drawn"
+grep -q "^train_lm: warning: " "$dir/said" || fail "no warning of plots: $(cat "$dir/said")"
+rm "$dir/bin/gnuplot"
+(PATH=$dir/bin && resume) || fail "no gnuplot: $(cat "$dir/said")"
+grep -q gnuplot "$dir/said" && fail "a look asks for gnuplot: $(cat "$dir/said")"
+if "$lm" --data "$dir/text" --out "$dir/new" --mend >"$dir/said" 2>&1; then fail "--mend of a new run was accepted"; fi
+grep -q -e "--mend: it needs --resume" "$dir/said" || fail "--mend: $(cat "$dir/said")"
 
 # ---- The lock: what another run holds is not touched, and there is no advice ----
 fresh
@@ -120,6 +179,20 @@ goes_on "no checkpoint yet"
 cmp "$dir/run/log.csv" "$dir/cut/log.csv" || fail "a run that begins again is another one"
 fresh && rm "$dir"/cut/step-*
 refused "the checkpoints are gone" "holds no checkpoint"
+# One that a run saved at its last step only, or when it was stopped, and that is gone: its plots say so.
+rm -rf "$dir/cut"
+# shellcheck disable=SC2086
+"$lm" $flags --held-out 0 --save-every 1000 --out "$dir/cut" >"$dir/said" 2>&1 || fail "$(cat "$dir/said")"
+echo plot >"$dir/cut/loss.svg" # as gnuplot does
+mv "$dir/cut/step-00000004.h5" "$dir/away.h5"
+refused "the last checkpoint is gone" "holds no checkpoint to continue from, but loss.svg"
+rm "$dir/cut/loss.svg"
+refused "--resume-from a checkpoint that is gone" "holds no checkpoint" --resume-from 2
+cp "$dir/away.h5" "$dir/cut/step-00000004.h5.aside"
+refused "only one that was renamed" "holds no checkpoint to continue from, but a checkpoint that was renamed"
+rm "$dir/cut/step-00000004.h5.aside"
+sed '2h;$G' "$dir/run/log.csv" >"$dir/cut/log.csv"
+refused "more rows than a run has steps" "holds no checkpoint to continue from, but rows of a log"
 
 [ $failed = 0 ] && echo "a folder is told what is wrong with it"
 exit $failed

@@ -6,6 +6,9 @@
 #include "tests/support/optim_test.h"
 
 #include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -237,6 +240,73 @@ START_TEST(saved_and_tidied_are_two_things)
 }
 END_TEST
 
+/* In place of the C library's, so that a folder cannot be listed. */
+static bool no_lists;
+DIR *opendir(const char *name)
+{
+    errno = EIO;
+    if (no_lists) return NULL;
+    const int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? NULL : fdopendir(fd);
+}
+
+static double then_no_lists(void *user, pal_tape *tape, int64_t step)
+{
+    no_lists = true;
+    return evaluate(user, tape, step);
+}
+
+/* Old checkpoints are looked for after a save: that is no reason to end, and no end of the program.
+ */
+START_TEST(a_folder_that_cannot_be_listed)
+{
+    pal_error error = {0};
+    task t = task_new(false);
+    pal_train_opts o = opts(&t, 3);
+    pal_train_result result;
+    o.folder = folder;
+    o.save_every = o.keep = o.evaluate_every = 1;
+    o.evaluate = then_no_lists;
+    o.go_on = true;
+    ck_assert_msg(pal_train(&o, &result, &error) == PAL_OK, "%s", error.message);
+    ck_assert(result.step == 3 && there("step-00000003.h5"));
+    o.resume = 3;
+    o.go_on = false;
+    ck_assert_int_eq(pal_train(&o, &result, &error), PAL_EIO);
+    ck_assert_msg(strstr(error.message, "cannot be listed"), "%s", error.message);
+    no_lists = false;
+    task_free(&t);
+}
+END_TEST
+
+static const char *goes;
+static double then_goes(void *user, pal_tape *tape, int64_t step)
+{
+    if (step == 2) ck_assert_int_eq(unlink(path_of(goes)), 0);
+    return evaluate(user, tape, step);
+}
+
+/* The checkpoint says what the run has written, so that the next resume sees that it is gone. */
+START_TEST(a_log_that_goes_while_the_run_writes_it)
+{
+    static const char *const names[] = {"log.csv", "log.jsonl", "samples.txt"};
+    pal_error error = {0};
+    goes = names[_i];
+    task t = task_new(false);
+    pal_train_opts o = opts(&t, 3);
+    o.folder = folder;
+    o.evaluate_every = o.sample_every = 1;
+    o.evaluate = then_goes;
+    o.sample = sample;
+    ck_assert_msg(pal_train(&o, NULL, &error) == PAL_OK, "%s", error.message);
+    o.steps = 4;
+    o.resume = 3;
+    ck_assert_int_eq(pal_train(&o, NULL, &error), PAL_EVALUE);
+    ck_assert_msg(strstr(error.message, names[_i]), "%s", error.message);
+    task_free(&t);
+}
+END_TEST
+
 START_TEST(an_infinite_parameter_is_not_saved)
 {
     pal_error error = {0};
@@ -380,6 +450,8 @@ int main(void)
     tcase_add_test(c, a_checkpoint_is_compared_before_it_is_loaded);
     tcase_add_test(c, a_best_that_is_gone_is_forgotten);
     tcase_add_test(c, saved_and_tidied_are_two_things);
+    tcase_add_test(c, a_folder_that_cannot_be_listed);
+    tcase_add_loop_test(c, a_log_that_goes_while_the_run_writes_it, 0, 3);
     tcase_add_test(c, an_infinite_parameter_is_not_saved);
     tcase_add_test(c, a_step_that_fails_saves_the_one_before);
     tcase_add_test(c, no_step_writes_nothing);

@@ -335,6 +335,7 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     forget(o, &l, "data", "data-checksum");
     forget(o, &l, "init", "init-checksum");
     if (o->resume_from) o->resume = true;
+    if (o->mend && !o->resume) fail("--mend", "it needs --resume");
     if (!l.print) {
         check_files(o, l.config);
         return;

@@ -34,7 +34,7 @@ const double *pal_dist_gather(pal_dist *d, int n, const double *x)
     } else {
         MPI_Request request;
         MPI_Iallgather(x, n, MPI_DOUBLE, all, n, MPI_DOUBLE, d->world, &request);
-        pal_dist_meet(d, &request);
+        pal_dist_wait(d, 1, &request);
     }
     return all;
 }
@@ -56,7 +56,7 @@ void pal_dist_sum_i64(pal_dist *d, int n, int64_t *x)
     if (pal_dist_size(d) == 1) return;
     MPI_Request request; /* exact in every order */
     MPI_Iallreduce(MPI_IN_PLACE, x, n, MPI_INT64_T, MPI_SUM, d->world, &request);
-    pal_dist_meet(d, &request);
+    pal_dist_wait(d, 1, &request);
 }
 
 void pal_dist_barrier(pal_dist *d)
@@ -64,14 +64,14 @@ void pal_dist_barrier(pal_dist *d)
     if (pal_dist_size(d) == 1) return;
     MPI_Request request;
     MPI_Ibarrier(d->world, &request);
-    pal_dist_meet(d, &request);
+    pal_dist_wait(d, 1, &request);
 }
 
 void pal_dist_bytes_of(pal_dist *d, int rank, void *data, int size)
 {
     MPI_Request request;
     MPI_Ibcast(data, size, MPI_BYTE, rank, d->world, &request);
-    pal_dist_meet(d, &request);
+    pal_dist_wait(d, 1, &request);
 }
 
 void pal_dist_broadcast(pal_dist *d, void *data, size_t size)

@@ -30,18 +30,17 @@ struct pal_dist {
     /* dist_wait.c */
     MPI_Comm watch;    /* all ranks: for what they tell of their waiting */
     double patience;   /* seconds before missing ranks are named; 0: they are not */
-    int64_t meeting;   /* number of collective operations on `world` so far */
-    int64_t *heard;    /* of each rank: the last meeting at which it said that it waits */
+    uint64_t count;    /* number of waits so far */
+    int *heard;        /* of each rank: its last word, 1: it waits, 0: it goes on */
+    int waits;         /* the word of this rank */
     const char *place; /* with place_step, what this rank does: "the save of step"; NULL: unknown */
     int64_t place_step;
-    int64_t telling[PAL_TALKERS]; /* messages on their way, and their requests */
+    int telling[PAL_TALKERS]; /* the last words that were sent, and their requests */
     MPI_Request told[PAL_TALKERS];
 };
 
 /* MPI_Waitall; after `patience` seconds it says which ranks are missing. */
 void pal_dist_wait(pal_dist *dist, int n, MPI_Request *request);
-/* The same for a collective operation on `world`, which is counted. */
-void pal_dist_meet(pal_dist *dist, MPI_Request *request);
 /* Together. All ranks get the `size` bytes of that rank. */
 void pal_dist_bytes_of(pal_dist *dist, int rank, void *data, int size);
 /* The outcome is that of this rank only. */

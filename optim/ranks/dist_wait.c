@@ -2,13 +2,11 @@
  * dist_wait.c - waiting for other ranks, and naming those that do not come.
  *
  * MPI cannot say which rank a collective operation waits for, and a rank that hangs says nothing.
- * So a rank that has waited for a second tells ranks 0 and 1 where it waits. When these have waited
- * for PAL_PATIENCE seconds, the missing ranks are those of which nothing was heard. Rank 0 prints
- * their names; rank 1 does so if rank 0 is one of them. All go on waiting. Ranks that wait less
- * than a second send nothing, so this costs nothing as long as all goes well.
- *
- * All ranks count the same meetings (collective operations on d->world). A rank is missing at a
- * meeting if it has told of no wait at this meeting or a later one.
+ * So a rank that has waited for a second tells ranks 0 and 1 that it waits, and later that it goes
+ * on. When these have waited for PAL_PATIENCE seconds, the missing ranks are those whose last word
+ * is not that they wait. Rank 0 prints their names, or that all wait; rank 1 prints them if rank 0
+ * is missing. All go on waiting. Ranks that wait less than a second send nothing, so this costs
+ * nothing as long as all goes well.
  */
 #include "optim/ranks/dist_private.h"
 #include "tensor/number.h"
@@ -29,15 +27,17 @@ static double now(void)
 
 /* ---- Telling and hearing ---- */
 
+/* Sends this rank's word to those that have another one. A rank that takes no messages may be the
+ * one that hangs; it gets the word later. */
 static void tell(pal_dist *d)
 {
     for (int r = 0; r < PAL_TALKERS && r < d->size; r++) {
         int sent = 1;
-        if (r == d->rank) continue;
+        if (r == d->rank || d->telling[r] == d->waits) continue;
         MPI_Test(&d->told[r], &sent, MPI_STATUS_IGNORE);
-        if (!sent) continue; /* that rank takes no messages: it may be the one that hangs */
-        d->telling[r] = d->meeting;
-        MPI_Isend(&d->telling[r], 1, MPI_INT64_T, r, 0, d->watch, &d->told[r]);
+        if (!sent) continue;
+        d->telling[r] = d->waits;
+        MPI_Isend(&d->telling[r], 1, MPI_INT, r, 0, d->watch, &d->told[r]);
     }
 }
 
@@ -45,10 +45,10 @@ static void hear(pal_dist *d)
 {
     int there;
     MPI_Status from;
-    if (d->rank >= PAL_TALKERS) return;
+    if (d->rank >= PAL_TALKERS || !d->heard) return; /* NULL: the start failed */
     MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
     while (there) {
-        MPI_Recv(&d->heard[from.MPI_SOURCE], 1, MPI_INT64_T, from.MPI_SOURCE, 0, d->watch,
+        MPI_Recv(&d->heard[from.MPI_SOURCE], 1, MPI_INT, from.MPI_SOURCE, 0, d->watch,
                  MPI_STATUS_IGNORE);
         MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
     }
@@ -61,7 +61,7 @@ static int missing(const pal_dist *d, char *text, size_t size)
     int n = 0;
     size_t used = 0;
     for (int r = 0; r < d->size; r++) {
-        if (r == d->rank || d->heard[r] >= d->meeting) continue;
+        if (r == d->rank || d->heard[r]) continue;
         if (n++ < SHOWN)
             used += (size_t)snprintf(text + used, size - used, "%s%d", n > 1 ? ", " : " ", r);
     }
@@ -75,12 +75,15 @@ static bool say(pal_dist *d, double waited)
     PAL_C_LOCALE;
     char ranks[256] = "", place[96] = "a call of all ranks";
     hear(d);
-    const bool lost = d->heard[0] < d->meeting;
-    const int n = d->rank == 0 || lost ? missing(d, ranks, sizeof ranks) : 0;
-    if (n == 0) return false;
+    if (d->rank > 0 && d->heard[0]) return false;
     if (d->place) snprintf(place, sizeof place, "%.60s %lld", d->place, (long long)d->place_step);
-    fprintf(stderr, "rank %d: waiting for rank%s%s for %.3g s, in %s\n", d->rank, n > 1 ? "s" : "",
-            ranks, waited, place);
+    const int n = missing(d, ranks, sizeof ranks);
+    if (n > 0)
+        fprintf(stderr, "rank %d: waiting for rank%s%s for %.3g s, in %s\n", d->rank,
+                n > 1 ? "s" : "", ranks, waited, place);
+    else /* one was stopped while it waited, or they wait for different things */
+        fprintf(stderr, "rank %d: waiting for %.3g s, in %s; all other ranks say that they wait\n",
+                d->rank, waited, place);
     fflush(stderr);
     return true;
 }
@@ -98,17 +101,19 @@ static void wait_long(pal_dist *d, int n, MPI_Request *request)
 {
     const double began = now();
     double next = d->patience;
-    bool told = false, said = false;
+    bool said = false;
     while (!all_done(n, request, TESTS)) {
         const double waited = now() - began;
-        if (!told && waited >= fmin(1, d->patience / 4)) {
+        if (waited >= fmin(1, d->patience / 4)) {
+            d->waits = 1;
             tell(d);
-            told = true;
         }
         if (waited < next || d->rank >= PAL_TALKERS) continue;
         said = say(d, waited) || said;
         next *= 2;
     }
+    d->waits = 0;
+    tell(d);
     if (!said) return;
     PAL_C_LOCALE;
     fprintf(stderr, "rank %d: after %.3g s it goes on\n", d->rank, now() - began);
@@ -117,17 +122,12 @@ static void wait_long(pal_dist *d, int n, MPI_Request *request)
 
 void pal_dist_wait(pal_dist *d, int n, MPI_Request *request)
 {
-    if (d->patience == 0)
+    if (d->patience == 0) {
         MPI_Waitall(n, request, MPI_STATUSES_IGNORE);
-    else if (!all_done(n, request, TESTS))
-        wait_long(d, n, request);
-}
-
-void pal_dist_meet(pal_dist *d, MPI_Request *request)
-{
-    /* Messages that came too late for the wait that they tell of. */
-    if (++d->meeting % TESTS == 0) hear(d);
-    pal_dist_wait(d, 1, request);
+        return;
+    }
+    if (++d->count % TESTS == 0) hear(d); /* so that messages do not pile up */
+    if (!all_done(n, request, TESTS)) wait_long(d, n, request);
 }
 
 void pal_dist_place(pal_dist *d, const char *place, int64_t step)
@@ -159,7 +159,11 @@ pal_status pal_watch_start(pal_dist *d, pal_error *error)
 void pal_watch_end(pal_dist *d)
 {
     if (d->watch != MPI_COMM_NULL) {
-        MPI_Barrier(d->world); /* nobody tells any more */
+        MPI_Request request;
+        if (!d->heard) d->patience = 0;
+        MPI_Ibarrier(d->world, &request);
+        pal_dist_wait(d, 1, &request); /* ranks that come to the end early can say who is missing */
+        MPI_Barrier(d->world);         /* nobody tells any more */
         hear(d);
         MPI_Waitall(PAL_TALKERS, d->told, MPI_STATUSES_IGNORE);
         MPI_Comm_free(&d->watch);

@@ -5,6 +5,8 @@
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
 
+#include <string.h>
+
 /* Everything is compared before anything is loaded. */
 static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, const char *path,
                             pal_error *error)
@@ -31,11 +33,14 @@ static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, cons
     return s;
 }
 
-/* A checkpoint before this one that can be used. 0: none. */
+/* A checkpoint before this one that can be used. 0: none. Only rank 0 looks for it: its programs
+ * check what they open. */
 static int64_t older_one(const pal_train_opts *o, const pal_checkpoint *state)
 {
     char path[PAL_PATH];
-    for (int64_t step = o->resume; (step = pal_run_last(o->folder, step));) {
+    if (pal_dist_rank(o->dist) > 0) return 0;
+    for (int64_t step = o->resume;
+         pal_run_find(o->folder, "", step, &step, NULL) == PAL_OK && step;) {
         pal_checkpoint found = *state;
         pal_run_path(path, sizeof path, o->folder, step);
         if (pal_checkpoint_peek(&found, path, NULL) == PAL_OK && found.step == step &&
@@ -51,7 +56,8 @@ pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_er
     pal_run_path(path, sizeof path, o->folder, o->resume);
     pal_status s = load_from(o, state, path, error);
     /* Other failures, of memory or of the system, have other remedies. */
-    int64_t older = s == PAL_EFORMAT || s == PAL_EVALUE ? older_one(o, state) : 0;
+    const bool damaged = s == PAL_EFORMAT || s == PAL_EVALUE || s == PAL_ENUMERIC;
+    const int64_t older = damaged ? older_one(o, state) : 0;
     if (older)
         pal_error_add(error, "; the checkpoint of step %lld is there to go on from",
                       (long long)older);
@@ -77,7 +83,7 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
     if (s == PAL_OK && o->resume) s = pal_intact_logs(o, error);
     if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
-    if (s == PAL_OK) s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    if (s == PAL_OK) s = pal_intact_put_best(o, state, error);
     if (s == PAL_OK && o->resume) s = pal_run_set_aside(o->folder, o->resume, error);
     if (s == PAL_OK && o->config) s = pal_fresh_rename(o->folder, "config.txt", error);
     if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
@@ -86,15 +92,39 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     return s;
 }
 
+/* config.txt has what the newest checkpoint says, since no step is made with another one. */
+static pal_status put_config(const pal_train_opts *o, pal_error *error)
+{
+    enum { MOST = 1 << 20 }; /* more than a checkpoint has */
+    char path[PAL_PATH];
+    if (!o->config) return PAL_OK;
+    pal_status s = pal_path_of(path, o->folder, "config.txt", error);
+    if (s != PAL_OK) return s;
+    char *text = pal_malloc(2 * (size_t)MOST), *now = text ? text + MOST : NULL;
+    if (!text) return pal_error_set(error, PAL_ENOMEM, "train: out of memory for config.txt");
+    size_t size = 0;
+    FILE *file = fopen(path, "r");
+    if (file) {
+        size = fread(now, 1, MOST, file);
+        fclose(file);
+    }
+    pal_run_path(path, sizeof path, o->folder, o->resume);
+    /* A checkpoint need not have one. */
+    if (pal_checkpoint_config(path, text, MOST, NULL) == PAL_OK &&
+        (!file || size != strlen(text) || memcmp(text, now, size) != 0))
+        s = pal_run_write(o->folder, "config.txt", text, error);
+    pal_free(text, 2 * (size_t)MOST);
+    return s;
+}
+
 pal_status pal_begin_over(const pal_train_opts *o, const pal_checkpoint *state, pal_error *error)
 {
-    int64_t named;
-    double value = 0;
-    if (pal_run_last(o->folder, 0) != o->resume) return PAL_OK; /* this is a look at an older one */
-    pal_status s = pal_run_clean(o->folder, error);
-    if (s == PAL_OK) s = pal_run_best(o->folder, &named, &value, error);
-    if (s == PAL_OK && named != state->best_step)
-        s = pal_run_set_best(o->folder, state->best_step, state->best, error);
+    int64_t last;
+    pal_status s = pal_run_find(o->folder, "", 0, &last, error);
+    if (s != PAL_OK || last != o->resume) return s; /* this is a look at an older one */
+    s = pal_run_clean(o->folder, error);
+    if (s == PAL_OK) s = put_config(o, error);
+    if (s == PAL_OK) s = pal_intact_put_best(o, state, error);
     return s == PAL_OK ? pal_run_keep(o->folder, o->keep, state->best_step, error) : s;
 }
 
@@ -104,7 +134,9 @@ pal_status pal_begin_in(const pal_train_opts *o, pal_lock **lock, pal_error *err
         return pal_error_set(error, PAL_EVALUE, "train: the name of the folder is empty");
     pal_status s = o->resume ? PAL_OK : pal_run_make(o->folder, error);
     if (s == PAL_OK && !o->lock) s = pal_run_lock(lock, o->folder, error);
-    if (s == PAL_OK && !o->resume && pal_run_last(o->folder, 0))
+    int64_t last = 0;
+    if (s == PAL_OK && !o->resume) s = pal_run_find(o->folder, "", 0, &last, error);
+    if (s == PAL_OK && last)
         s = pal_error_set(error, PAL_EVALUE, "train: %.400s holds a run already", o->folder);
     return s == PAL_OK ? pal_intact_names(o->folder, error) : s;
 }

@@ -50,6 +50,8 @@ static int64_t sample_step(const char *line)
     return strncmp(line, "step ", 5) ? -1 : strtoll(line + 5, NULL, 10);
 }
 
+static bool is_indented(const char *line) { return *line == '\n' || !strncmp(line, "    ", 4); }
+
 /* Copies whole lines of steps 1..last; with `texts` also the lines that follow each of them. */
 static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, bool texts)
 {
@@ -57,10 +59,10 @@ static bool copy_lines(FILE *from, FILE *to, step_fn *step_of, int64_t last, boo
     size_t room = 0;
     bool keeping = false;
     for (ssize_t n; (n = getline(&line, &room, from)) > 0;) {
-        int64_t step = step_of(line);
+        int64_t step = !texts && memchr(line, 0, (size_t)n) ? -1 : step_of(line);
         if (line[n - 1] != '\n') break;
         if (step >= 0 || !texts) keeping = step >= 1 && step <= last;
-        if (keeping) fwrite(line, 1, (size_t)n, to);
+        if (keeping && (step >= 0 || is_indented(line))) fwrite(line, 1, (size_t)n, to);
     }
     free(line);
     return feof(from) && !ferror(from); /* getline also ends when there is no memory */
@@ -72,6 +74,35 @@ static pal_status open_old(FILE **file, const char *path, pal_error *error)
     *file = fopen(path, "r");
     if (*file || errno == ENOENT) return PAL_OK;
     return pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+}
+
+/* After a loss of power there may be zeros where a row should be: they are no user's. */
+pal_status pal_log_added_line(const char *folder, const char *name, int64_t *line, pal_error *error)
+{
+    char path[PAL_PATH], *text = NULL;
+    size_t room = 0;
+    FILE *file = NULL;
+    const bool csv = strcmp(name, "log.csv") == 0, texts = strcmp(name, "samples.txt") == 0;
+    step_fn *step_of = csv ? csv_step : texts ? sample_step : json_step;
+    *line = 0;
+    pal_status s = pal_path_of(path, folder, name, error);
+    if (s == PAL_OK) s = open_old(&file, path, error);
+    if (!file) return s;
+    int64_t at = 0, added = 0, step = 0;
+    for (ssize_t n; !added && (n = getline(&text, &room, file)) > 0 && text[n - 1] == '\n';) {
+        const int64_t found = step_of(text);
+        const bool header = csv && at == 0;
+        const bool belongs = texts && step && is_indented(text);
+        at++;
+        if (found >= 0) step = found;
+        if (found < 1 && !header && !belongs && !memchr(text, 0, (size_t)n)) added = at;
+    }
+    if (ferror(file))
+        s = pal_error_set(error, PAL_EIO, "%.400s: cannot be read: %s", path, strerror(errno));
+    free(text);
+    fclose(file);
+    *line = added;
+    return s;
 }
 
 /* Writes `header` and the rows that are kept to the temporary file for this name. */
@@ -190,7 +221,7 @@ static int open_end(const char *folder, const char *name, off_t *end, pal_error 
 {
     char path[PAL_PATH];
     if (pal_path_of(path, folder, name, error) != PAL_OK) return -1;
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
     if (fd >= 0) *end = lseek(fd, 0, SEEK_END);
     if (fd < 0)
         pal_error_set(error, PAL_EIO, "%.400s: cannot be opened: %s", path, strerror(errno));
@@ -240,6 +271,12 @@ pal_status pal_journal_open(pal_journal **log, const char *folder, const char *c
     *log = NULL;
     pal_status s = pal_journal_prepare(folder, columns, last, error);
     return s == PAL_OK ? pal_journal_start(log, folder, columns, error) : s;
+}
+
+void pal_journal_files(const pal_journal *l, int *csv, int *json)
+{
+    *csv = l->csv;
+    *json = l->json;
 }
 
 void pal_journal_close(pal_journal *l)

@@ -128,33 +128,35 @@ void pal_run_unlock(pal_lock *l)
 
 /* ---- Checkpoints ---- */
 
-/* The last step below `below` (0: no limit) with a file step-N.h5, or with one whose name goes on
- * with `end`. */
-static int64_t last_with(const char *folder, const char *end, int64_t below)
+pal_status pal_run_find(const char *folder, const char *end, int64_t below, int64_t *step,
+                        pal_error *error)
 {
     int64_t last = 0;
+    struct dirent *e = NULL;
     DIR *d = opendir(folder);
-    if (!d && errno != ENOENT && errno != ENOTDIR) {
-        pal_error error; /* a run may be there: it must not look as if there were none */
-        pal_error_set(&error, PAL_EIO, "%.400s: cannot be listed: %s", folder, strerror(errno));
-        pal_raise(&error);
-    }
-    if (!d) return 0;
-    for (struct dirent *e; (e = readdir(d));) {
+    bool good = d || errno == ENOENT || errno == ENOTDIR;
+    while (d && (errno = 0, e = readdir(d))) {
         const char *rest = "";
-        int64_t step = step_of(e->d_name, &rest);
+        const int64_t found = step_of(e->d_name, &rest);
         const bool same = *end ? strncmp(rest, end, strlen(end)) == 0 : !*rest;
-        if (step > last && same && (below == 0 || step < below)) last = step;
+        if (found > last && same && (below == 0 || found < below)) last = found;
     }
-    closedir(d);
-    return last;
+    good = good && (!d || errno == 0);
+    *step = good ? last : 0;
+    /* A run may be there: it must not look as if there were none. */
+    const pal_status s = good ? PAL_OK
+                              : pal_error_set(error, PAL_EIO, "%.400s: cannot be listed: %s",
+                                              folder, strerror(errno));
+    if (d) closedir(d);
+    return s;
 }
 
-int64_t pal_run_last(const char *folder, int64_t below) { return last_with(folder, "", below); }
-
-bool pal_run_has_aside(const char *folder, int64_t step)
+int64_t pal_run_last(const char *folder, int64_t below)
 {
-    return last_with(folder, ".aside", 0) > step;
+    int64_t last;
+    pal_error error;
+    if (pal_run_find(folder, "", below, &last, &error) != PAL_OK) pal_raise(&error);
+    return last;
 }
 
 pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best, pal_error *error)
@@ -162,20 +164,21 @@ pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best, pal_erro
     char path[PAL_PATH];
     int64_t step = 0;
     if (keep < 1) return PAL_OK;
-    for (int64_t i = 0; i < keep; i++)
-        if (!(step = pal_run_last(folder, step))) return PAL_OK;
-    while ((step = pal_run_last(folder, step))) {
-        if (step == best) continue;
+    for (int64_t i = 0;; i++) {
+        const pal_status s = pal_run_find(folder, "", step, &step, error);
+        if (s != PAL_OK || step == 0) return s;
+        if (i < keep || step == best) continue;
         if (unlink(pal_run_path(path, sizeof path, folder, step)) != 0)
             return refused(path, "be removed", error);
     }
-    return PAL_OK;
 }
 
 pal_status pal_run_set_aside(const char *folder, int64_t step, pal_error *error)
 {
     char path[PAL_PATH], aside[PAL_PATH + 32];
-    for (int64_t later = 0; (later = pal_run_last(folder, later)) > step;) {
+    for (int64_t later = 0;;) {
+        const pal_status s = pal_run_find(folder, "", later, &later, error);
+        if (s != PAL_OK || later <= step) return s;
         pal_run_path(path, sizeof path, folder, later);
         snprintf(aside, sizeof aside, "%s.aside", path);
         for (int i = 2; access(aside, F_OK) == 0; i++) /* one of an earlier time stays */
@@ -183,7 +186,6 @@ pal_status pal_run_set_aside(const char *folder, int64_t step, pal_error *error)
         if (rename(path, aside) != 0) return refused(path, "be renamed", error);
         if (!pal_flush_folder(path)) return refused(folder, "be flushed", error);
     }
-    return PAL_OK;
 }
 
 /* ---- Small files ---- */

@@ -22,31 +22,49 @@ void pal_fresh_drop(const char *folder, const char *name);
 
 /* Removes the temporary files that a killed run left in the folder. The caller has the lock. */
 PAL_CHECKED pal_status pal_run_clean(const char *folder, pal_error *error);
-/* Whether the folder has a checkpoint after `step` that pal_run_set_aside has renamed. */
-bool pal_run_has_aside(const char *folder, int64_t step);
+/*
+ * pal_run_last with a status, for all that must not end the program: *step is the last step below
+ * `below` (0: no limit) with a file step-N.h5, or with one whose name goes on with `end`, such as
+ * ".aside". It is 0 if there is none, and after PAL_EIO, when the folder cannot be listed.
+ */
+PAL_CHECKED pal_status pal_run_find(const char *folder, const char *end, int64_t below,
+                                    int64_t *step, pal_error *error);
 
 /*
  * Whether the files of a folder are those of its run (intact.c). Errors name the file. Those that a
  * user can decide about are warnings if opts->mend is set.
  *
  * pal_intact_names: what stands where the run writes is a file. pal_intact_best: best.txt and the
- * best checkpoint are those of the state; pal_begin_from calls it. pal_intact_logs: log.csv.tmp,
- * log.jsonl.tmp and samples.txt.tmp, which were cut back to the state, are what its checkpoint says
- * of the logs.
+ * best checkpoint are those of the state; pal_begin_from calls it. pal_intact_logs: log.csv,
+ * log.jsonl and samples.txt begin with what the checkpoint says of them, and nobody has added to
+ * them. log.csv.tmp and log.jsonl.tmp, which were cut back to the state, have the same rows.
  */
 PAL_CHECKED pal_status pal_intact_names(const char *folder, pal_error *error);
 PAL_CHECKED pal_status pal_intact_best(const pal_train_opts *opts, pal_checkpoint *state,
                                        pal_error *error);
+/* Writes best.txt if it is not that of the state, and says so. */
+PAL_CHECKED pal_status pal_intact_put_best(const pal_train_opts *opts, const pal_checkpoint *state,
+                                           pal_error *error);
 PAL_CHECKED pal_status pal_intact_logs(const pal_train_opts *opts, pal_error *error);
 
-/* A file that only grows. Zeros at the beginning; bytes is -1 if there is no file. */
+/* A file that only grows. Zeros at the beginning; bytes is -1 if nothing is known of it. */
 typedef struct pal_log_sum {
     int64_t bytes, lines;
     uint32_t crc; /* CRC-32C */
 } pal_log_sum;
-/* Continues the sum to the end of FOLDER/NAME. */
-PAL_CHECKED pal_status pal_log_sum_grow(pal_log_sum *sum, const char *folder, const char *name,
+/* Continues the sum up to byte `end`, or to the end of the file if that comes first. With a file
+ * that is not there it stays as it is. */
+PAL_CHECKED pal_status pal_log_sum_grow(pal_log_sum *sum, int fd, int64_t end, const char *name,
                                         pal_error *error);
+PAL_CHECKED pal_status pal_log_sum_file(pal_log_sum *sum, const char *folder, const char *name,
+                                        int64_t end, pal_error *error);
+/* Whether FOLDER/NAME is not there, or another file than fd (-1: none is open). */
+bool pal_log_replaced(const char *folder, const char *name, int fd);
+/* Sets the number of the first whole line of a log that the run cannot have written; 0: none. */
+PAL_CHECKED pal_status pal_log_added_line(const char *folder, const char *name, int64_t *line,
+                                          pal_error *error);
+/* The open files of a journal, for reading. */
+void pal_journal_files(const pal_journal *log, int *csv, int *json);
 typedef struct pal_log_sums {
     pal_log_sum csv, json, samples;
 } pal_log_sums;
@@ -69,7 +87,8 @@ PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, 
  * holds no run unless one is continued. *lock stays as it is if the caller has the lock.
  * pal_begin_from loads the checkpoint of step opts->resume; all ranks call it together.
  * pal_begin_files prepares the small files of the folder and opens the log. pal_begin_over does
- * what a run that has all its steps may have left undone when it was killed.
+ * what a run that has all its steps may have left undone when it was killed, and writes config.txt
+ * and best.txt if they are not those of the checkpoint.
  */
 PAL_CHECKED pal_status pal_begin_in(const pal_train_opts *opts, pal_lock **lock, pal_error *error);
 PAL_CHECKED pal_status pal_begin_from(const pal_train_opts *opts, pal_checkpoint *state,

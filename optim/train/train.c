@@ -21,6 +21,7 @@ typedef struct loop {
     pal_checkpoint state;
     pal_journal *log;
     pal_log_sums sums; /* of the logs at the last save */
+    bool missed;       /* a log that is gone was told */
     bool unpaired;     /* log.jsonl need not have the rows of log.csv: a user has mended them */
     pal_lock *lock;    /* lock that was taken here; NULL: none, or the caller's */
     pal_step last;
@@ -95,11 +96,23 @@ static pal_status cannot_write(loop *l, pal_status s, pal_error *why, pal_error 
 /* What the checkpoint will say of the logs, which are on disk. */
 static pal_status sum_logs(loop *l, char logs[PAL_LOGS], pal_error *error)
 {
+    static const char *const names[] = {"log.csv", "log.jsonl", "samples.txt"};
     const char *folder = l->o->folder;
-    pal_status s = pal_log_sum_grow(&l->sums.csv, folder, "log.csv", error);
-    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, folder, "log.jsonl", error);
+    int fd[3] = {-1, -1, -1};
+    pal_journal_files(l->log, &fd[0], &fd[1]);
+    pal_status s = pal_log_sum_grow(&l->sums.csv, fd[0], INT64_MAX, names[0], error);
+    if (s == PAL_OK) s = pal_log_sum_grow(&l->sums.json, fd[1], INT64_MAX, names[1], error);
     if (s == PAL_OK && l->o->sample)
-        s = pal_log_sum_grow(&l->sums.samples, folder, "samples.txt", error);
+        s = pal_log_sum_file(&l->sums.samples, folder, names[2], INT64_MAX, error);
+    for (int i = 0; i < (l->o->sample ? 3 : 2) && !l->missed; i++) {
+        if (!pal_log_replaced(folder, names[i], fd[i])) continue;
+        end_line(l);
+        fprintf(stderr,
+                "warning: %.400s/%s is not the file that the run writes any more; a later resume "
+                "will refuse it\n",
+                folder, names[i]);
+        l->missed = true;
+    }
     pal_log_sums told = l->sums;
     if (!l->o->sample) told.samples.bytes = -1; /* the file is left as it is */
     if (l->unpaired) told.json.lines = -1;
@@ -151,7 +164,8 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     }
     l->state.best_step = best_step; /* a checkpoint that was not written cannot be the best */
     l->state.best = best;
-    const int64_t old = pal_run_last(l->o->folder, 0);
+    int64_t old;
+    if (pal_run_find(l->o->folder, "", 0, &old, NULL) != PAL_OK) old = 0; /* `why` tells more */
     if (old == l->state.step)
         pal_error_set(&reason, s, "step %lld is saved, but may be lost in a power failure: %.700s",
                       (long long)old, why.message);
@@ -297,6 +311,8 @@ static pal_status begin(loop *l, pal_error *error)
     if (l->writes) {
         s = pal_run_clean(o->folder, error);
         if (s == PAL_OK) s = pal_begin_files(o, &l->state, &l->log, error);
+        if (s == PAL_OK && o->sample) /* so that it is missed if it goes before the first save */
+            s = pal_log_sum_file(&l->sums.samples, o->folder, "samples.txt", INT64_MAX, error);
         l->unpaired = o->resume && (o->mend || !pal_logs_paired(o->folder, o->resume));
     }
     return pal_dist_agree(o->dist, s, error);
