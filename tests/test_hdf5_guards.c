@@ -387,46 +387,6 @@ START_TEST(asked_first)
 }
 END_TEST
 
-/* ---- Several writers of one path ---- */
-
-/* A fast writer: the other meets each of its temporary files at any moment. */
-static int write_many(int times)
-{
-    int failures = 0;
-    for (double x = 0; x < times; x++) {
-        pal_h5 *file;
-        pal_array a = pal_array_of(PAL_F64, PAL_SCALAR, &x);
-        if (pal_h5_create(&file, path, NULL) != PAL_OK) return times;
-        failures += pal_h5_put(file, "x", &a, NULL) != PAL_OK;
-        failures += pal_h5_commit(file, NULL) != PAL_OK;
-    }
-    return failures;
-}
-
-START_TEST(two_writers)
-{
-    enum { TIMES = 300 };
-    pid_t child[2];
-    for (int i = 0; i < 2; i++) {
-        child[i] = fork();
-        ck_assert_int_ge(child[i], 0);
-        if (child[i] == 0) _exit(write_many(TIMES) > 0);
-    }
-    for (int i = 0; i < 2; i++) {
-        int status = -1;
-        ck_assert_int_eq(waitpid(child[i], &status, 0), child[i]);
-        ck_assert_msg(status == 0, "writer %d failed", i);
-    }
-    pal_h5 *file;
-    double x = -1;
-    pal_array a = pal_array_of(PAL_F64, PAL_SCALAR, &x);
-    ck_assert_int_eq(pal_h5_open(&file, path, NULL), PAL_OK);
-    ck_assert_int_eq(pal_h5_get(file, "x", &a, NULL), PAL_OK);
-    ck_assert(x == TIMES - 1);
-    pal_h5_close(file);
-}
-END_TEST
-
 /* ---- The end of the process ---- */
 
 /* A process of its own, which `run` does not come back from. Returns how it ended. */
@@ -520,7 +480,6 @@ int main(void)
     tcase_add_test(tc, links);
     tcase_add_test(tc, flipped_bytes);
     tcase_add_test(tc, asked_first);
-    tcase_add_test(tc, two_writers);
     tcase_add_test(tc, own_files_are_flushed);
     tcase_add_test(tc, end_waits_for_its_turn);
     suite_add_tcase(suite, tc);
