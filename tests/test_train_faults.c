@@ -2,6 +2,7 @@
  * test_train_faults.c - what goes wrong in a run, and what it leaves: refused resumes, files that
  * cannot be written, numbers that are not finite; and what evaluation and samples must not move.
  */
+#include "optim/optimisers/internal.h"
 #include "optim/train.h"
 #include "tests/support/optim_test.h"
 
@@ -201,6 +202,26 @@ START_TEST(a_checkpoint_is_compared_before_it_is_loaded)
     c.position.index = 99999999;
     ck_assert_int_eq(pal_checkpoint_save(&c, path_of("step-00000002.h5"), &error), PAL_OK);
     refused(2, PAL_EVALUE, "99999999 of epoch 0, is not there; the checkpoint of step 1 is there");
+    task_free(&t);
+}
+END_TEST
+
+/* A file whose checksums hold, with a moment that is not finite: no save would have written it. */
+START_TEST(a_moment_that_is_not_finite)
+{
+    pal_error error = {0};
+    pal_h5 *file;
+    run(3, false);
+    task t = task_new(false);
+    pal_schedule schedule = {.lr = 0.05};
+    pal_checkpoint c = {
+        .params = t.params, .rng = pal_tape_rng(t.tape), .schedule = &schedule, .step = 2};
+    *(double *)pal_state_at(&t.optim->state, 0, 1) = NAN;
+    ck_assert_int_eq(pal_h5_create(&file, path_of("step-00000002.h5"), &error), PAL_OK);
+    ck_assert_int_eq(pal_checkpoint_put(&c, file, &error), PAL_OK);
+    ck_assert_int_eq(pal_optim_put(t.optim, file, "/optim", &error), PAL_OK);
+    ck_assert_int_eq(pal_h5_commit(file, &error), PAL_OK);
+    refused(2, PAL_ENUMERIC, "not finite; the checkpoint of step 1 is there");
     task_free(&t);
 }
 END_TEST
@@ -448,6 +469,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, a_refused_resume_leaves_the_folder);
     tcase_add_test(c, a_checkpoint_is_compared_before_it_is_loaded);
+    tcase_add_test(c, a_moment_that_is_not_finite);
     tcase_add_test(c, a_best_that_is_gone_is_forgotten);
     tcase_add_test(c, saved_and_tidied_are_two_things);
     tcase_add_test(c, a_folder_that_cannot_be_listed);

@@ -33,8 +33,8 @@ static pal_status load_from(const pal_train_opts *o, pal_checkpoint *state, cons
     return s;
 }
 
-/* A checkpoint before this one that can be used. 0: none. Only rank 0 looks for it: its programs
- * check what they open. */
+/* A checkpoint before this one that can be used. 0: none. Only rank 0 looks for it, since
+ * programs have files checked there before they open them. */
 static int64_t older_one(const pal_train_opts *o, const pal_checkpoint *state)
 {
     char path[PAL_PATH];
