@@ -49,9 +49,9 @@ typedef struct pal_group {
  *     x <- x - lr decay x - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Adam instead adds the decay to the gradient, as PyTorch's Adam does: g + decay x replaces g.
- * A moment of any optimiser that would be too large for its dtype is the largest number there is: in
- * f32 this happens to v where |g| is above 1.8e19. Such an element moves little for many thousands
- * of steps. pal_train refuses such a step instead (train.h).
+ * A moment of any optimiser that would be too large for its dtype is the largest number there is:
+ * in f32 this happens to v where |g| is above 1.8e19. Such an element moves little for many
+ * thousands of steps. pal_train refuses such a step instead (train.h).
  *
  * Memory: two numbers for each element. Cost: one pass that reads x, g, m, v and writes x, m, v.
  * Source: Kingma, Ba 2015 (arXiv 1412.6980); Loshchilov, Hutter 2019 (arXiv 1711.05101).
@@ -174,7 +174,8 @@ PAL_API void pal_optim_free(pal_optim *optim);
  * Makes one update with learning rate lr from the present gradients, which it does not clear. If
  * parameters were created after the optimiser, or lr is not finite, it tells the handler, changes
  * nothing and returns PAL_EVALUE. If a gradient is not finite, the same with PAL_ENUMERIC and the
- * name of the parameter.
+ * name of the parameter. To find such a number, every gradient is read once more before the update;
+ * for AdamW that is one number more than the seven that it reads and writes for each element.
  */
 PAL_API pal_status pal_optim_step(pal_optim *optim, double lr);
 PAL_API int64_t pal_optim_steps(const pal_optim *optim); /* number of updates so far: t */

@@ -70,10 +70,14 @@ static void check_reductions(const variant *v, int64_t n, arrays *t)
     expect(v, "dot", n, v->kernels->dot(n, t->x, t->dy), dot, r, dots);
     ck_assert(v->kernels->max(n, t->x) == max);
     ck_assert(v->kernels->min(n, t->x) == min);
+    ck_assert(v->kernels->zero_sum(n, t->x) == 0);
     for (int64_t i = 0; i < n && n <= SHORT; i++) { /* a NaN at any place is the result */
         put(v->dtype, t->x, i, NAN);
         ck_assert(isnan(v->kernels->max(n, t->x)) && isnan(v->kernels->min(n, t->x)));
+        ck_assert(isnan(v->kernels->zero_sum(n, t->x)));
         ck_assert(isnan(v->kernels->sum(n, t->x)));
+        put(v->dtype, t->x, i, i % 2 ? INFINITY : -INFINITY);
+        ck_assert(isnan(v->kernels->zero_sum(n, t->x)));
         put(v->dtype, t->x, i, 0);
     }
 }

@@ -96,7 +96,16 @@ void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor)
 
 bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory)
 {
-    return isfinite(pal_sum_square(dtype, count, memory).sum);
+    const pal_kernels *k = pal_kernels_for(dtype);
+    const int team = pal_team(count);
+    int64_t bad = 0;
+#pragma omp parallel for num_threads(team) reduction(+ : bad) if (team > 1)
+    for (int64_t i = 0; i < pal_pieces(count); i++) {
+        const int64_t n = pal_piece_size(count, i);
+        const void *x = pal_element(dtype, memory, i * PAL_PIECE);
+        bad += k->zero_sum(n, x) != 0;
+    }
+    return bad == 0;
 }
 
 double pal_largest(pal_dtype dtype, int64_t count, const void *memory)

@@ -214,7 +214,13 @@ static int first(const pal_optim *o, bad_fn *bad)
 
 pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
 {
-    if (isfinite(pal_gradient_squares(o->params, o->setting).sum)) return PAL_OK;
+    bool finite = true;
+    for (pal_extent extent = {0}; finite && pal_extent_next(o->params, o->setting, &extent);) {
+        const pal_block b = pal_params_block_as_is(o->params, extent.block);
+        finite = !b.grad ||
+                 pal_all_finite(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset));
+    }
+    if (finite) return PAL_OK;
     return pal_error_set(error, PAL_ENUMERIC,
                          "optim_step: the gradient of parameter %s holds a number that is not "
                          "finite; nothing has changed",

@@ -40,6 +40,19 @@ double K(dot)(int64_t n, const void *a, const void *b)
 
 double K(sum_square)(int64_t n, const void *x) { return K(dot)(n, x, x); }
 
+double K(zero_sum)(int64_t n, const void *x)
+{
+    V s[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        for (int j = 0; j < 4; j++) s[j] += ld(x, i + j * VL, n) * 0;
+    for (; i < n; i += VL) s[0] += ld(x, i, n) * 0;
+    const V all = (s[0] + s[1]) + (s[2] + s[3]);
+    double sum = 0;
+    for (int j = 0; j < VL; j++) sum += (double)all[j];
+    return sum;
+}
+
 double K(max)(int64_t n, const void *x)
 {
     V m[4];
