@@ -71,8 +71,8 @@ static pal_status report(const complaints *c, const char *group, pal_error *erro
     if (!kinds) return PAL_OK;
     if (!error) return PAL_EFORMAT;
     pal_error_set(error, PAL_EFORMAT, "params_get: the parameters of %.80s do not fit", group);
-    size_t size = sizeof error->message, used = strlen(error->message);
-    size_t share = (size - used) / (size_t)kinds - 64; /* for names; 64 for what is around them */
+    const size_t room = sizeof error->message - strlen(error->message);
+    const size_t share = room / (size_t)kinds - 64; /* for names; 64 for what is around them */
     const char *mark = ": ";
     for (int k = 0; k < KINDS; k++) {
         const list *l = &c->of[k];
@@ -81,11 +81,9 @@ static pal_status report(const complaints *c, const char *group, pal_error *erro
         while (shown > 1 && l->end[shown - 1] > share) shown--;
         size_t length = l->end[shown - 1] < share ? l->end[shown - 1] : share;
         /* The text of each begins with ", " */
-        used += (size_t)snprintf(error->message + used, size - used, "%s%d %s: %.*s", mark,
-                                 l->count, said[k], (int)length - 2, l->text + 2);
-        if (shown < l->count)
-            used += (size_t)snprintf(error->message + used, size - used, " and %d more",
-                                     l->count - shown);
+        pal_error_add(error, "%s%d %s: %.*s", mark, l->count, said[k], (int)length - 2,
+                      l->text + 2);
+        if (shown < l->count) pal_error_add(error, " and %d more", l->count - shown);
         mark = "; ";
     }
     return PAL_EFORMAT;

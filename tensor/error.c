@@ -49,6 +49,14 @@ void pal_raise(const pal_error *error)
     exit(EXIT_FAILURE);
 }
 
+/* Names in files may have any byte. One that would end the line or command a terminal is shown as a
+ * question mark. */
+static void show_controls(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 32 || *text == 127) *text = '?';
+}
+
 pal_status pal_error_set(pal_error *error, pal_status status, const char *format, ...)
 {
     if (error) {
@@ -57,6 +65,7 @@ pal_status pal_error_set(pal_error *error, pal_status status, const char *format
         error->status = status;
         pal_vsnprintf(error->message, sizeof error->message, format, args);
         va_end(args);
+        show_controls(error->message);
     }
     return status;
 }
@@ -69,6 +78,7 @@ void pal_error_add(pal_error *error, const char *format, ...)
     va_start(args, format);
     pal_vsnprintf(error->message + used, sizeof error->message - used, format, args);
     va_end(args);
+    show_controls(error->message + used);
 }
 
 const char *pal_status_name(pal_status status)

@@ -56,7 +56,7 @@ typedef enum pal_status {
 /* What went wrong, as one sentence that names the operation, the argument and the shapes. */
 typedef struct pal_error {
     pal_status status;  /* never PAL_OK */
-    char message[1024]; /* the sentence, ended by NUL */
+    char message[1024]; /* the sentence, ended by NUL; a control character is shown as '?' */
 } pal_error;
 
 /* The type of an error handler (pal_set_error_handler). *error is valid only during the call. */

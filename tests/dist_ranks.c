@@ -220,6 +220,10 @@ int main(int argc, char **argv)
     check_text(d);
     check_params(d);
     check_exchange(d);
+    pal_h5 *file; /* which the end of MPI does not take away */
+    expect(pal_h5_create(&file, "/dev/null/none.h5", &error) == PAL_OK, "create");
     pal_dist_end(d);
+    expect(pal_h5_put_text(file, "/", "t", "x", &error) == PAL_OK, "HDF5 ended: %s", error.message);
+    pal_h5_close(file);
     return report();
 }

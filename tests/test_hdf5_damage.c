@@ -2,6 +2,7 @@
  * test_hdf5_damage.c - what is read from a damaged file is what was written, or an error: files cut
  * short, bytes that have flipped, checksums and attributes made to do harm.
  */
+#include "autograd/params.h"
 #include "tensor/internal.h"
 
 #include <check.h>
@@ -346,6 +347,30 @@ START_TEST(hostile_checksums)
 }
 END_TEST
 
+/* A message is one line, whatever a file's names are. */
+START_TEST(names_with_controls)
+{
+    static const int32_t data[1] = {7};
+    pal_h5 *file;
+    pal_error e = {0};
+    pal_params *p = pal_params_new();
+    const hsize_t n = 1;
+    hid_t id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(1, &n, NULL);
+    hid_t d = H5Dcreate2(id, "a\nb\033[2J\177", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT,
+                         H5P_DEFAULT);
+    ck_assert_int_ge(H5Dwrite(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), 0);
+    H5Dclose(d), H5Sclose(space), H5Fclose(id);
+    ok(pal_h5_open(&file, path, &e), &e);
+    ck_assert_int_eq(pal_params_get(p, file, "/", &e), PAL_EFORMAT);
+    ck_assert_msg(strstr(e.message, "a?b?[2J?"), "%s", e.message);
+    pal_error_set(&e, PAL_EFORMAT, "%s", "a\nb");
+    ck_assert_str_eq(e.message, "a?b");
+    pal_h5_close(file);
+    pal_params_free(p);
+}
+END_TEST
+
 /* An attribute `t` of the file with these `size` bytes, of a text type of fixed length. */
 static void with_text(const char *name, H5T_str_t pad, const char *bytes, size_t size)
 {
@@ -441,6 +466,7 @@ int main(void)
     tcase_add_test(tc, damaged_data_is_named);
     tcase_add_test(tc, flipped_bytes);
     tcase_add_test(tc, hostile_checksums);
+    tcase_add_test(tc, names_with_controls);
     tcase_add_test(tc, hostile_texts);
     tcase_add_test(tc, later_formats_are_refused);
     tcase_add_test(tc, huge_dimensions);

@@ -128,6 +128,7 @@ static void start_mpi(pal_dist *d)
     int up, level;
     MPI_Initialized(&up);
     choose_sum();
+    if (!up) pal_h5_begin();
     if (!up) MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level);
     d->started = !up;
     d->parallel = true;

@@ -92,6 +92,8 @@ pal_status pal_h5_room(const char *path, size_t bytes, pal_error *error)
     return pal_error_set(error, PAL_ENOMEM, "%s: out of memory for HDF5", path);
 }
 
+void pal_h5_begin(void) { (void)pal_h5_room("HDF5", 0, NULL); }
+
 /* HDF5 calls this after each of its functions that fails. */
 static herr_t note_failure(hid_t stack, void *user)
 {

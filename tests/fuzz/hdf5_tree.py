@@ -20,7 +20,7 @@ def created(r, versions=None):
         how["userblock_size"] = 512
     if r.random() < 0.05:
         how["track_order"] = True
-    if r.random() < 0.05 and how["libver"][0] != "earliest" and how["libver"][1] != "v108":
+    if "userblock_size" not in how and r.random() < 0.05 and how["libver"][0] != "earliest" and how["libver"][1] != "v108":
         how.update(fs_strategy=r.choice(["page", "fsm", "aggregate", "none"]), fs_persist=bool(r.randrange(2)))
     return h5py.File("memory", "w", driver="core", backing_store=False, **how)
 
@@ -160,7 +160,10 @@ def replace_dataset(r, f):
     what = r.randrange(10)
     del group[last]
     if what < 3:
-        new = group.create_dataset(last, data=value, **plan_of(r, value.shape))
+        plan = plan_of(r, value.shape)
+        if value.dtype.kind not in "iuf":
+            plan.pop("fillvalue", None)
+        new = group.create_dataset(last, data=value, **plan)
     elif what < 5:
         create_low(r, group, last, value)
     elif what == 5:
