@@ -311,6 +311,10 @@ PAL_API bool pal_bytes_are_hdf5(const void *bytes, size_t size);
  * deflate, more than 1032 times as much); paths of more than 32 names. Only hard links are
  * followed. What these guards cannot see is HDF5's own reading of a file's metadata: see
  * pal_set_file_check.
+ *
+ * The library ends HDF5 when the process exits. After an error of HDF5 it does not, because that
+ * can crash: HDF5 files that the program itself still has open for writing (by the default driver)
+ * are flushed then, but not closed.
  */
 typedef struct pal_h5 pal_h5;
 
