@@ -280,11 +280,12 @@ static bool is_hdf5(const char *path)
 /* A store is read where it is; a text is copied to data.h5. */
 static void check_files(const lm_options *o, const char *config)
 {
-    static const char *const names[] = {"step-*.h5", "config.txt", "log.csv",
-                                        "log.jsonl", "best.txt",   "samples.txt",
-                                        "*.svg",     "data.h5",    NULL};
-    static const char *const names_of_store[] = {"step-*.h5", "config.txt",  "log.csv", "log.jsonl",
-                                                 "best.txt",  "samples.txt", "*.svg",   NULL};
+    static const char *const names[] = {"step-*.h5", "config.txt",  "log.csv",  "log.jsonl",
+                                        "best.txt",  "samples.txt", "loss.svg", "rate.svg",
+                                        "data.h5",   NULL};
+    static const char *const names_of_store[] = {"step-*.h5", "config.txt", "log.csv",
+                                                 "log.jsonl", "best.txt",   "samples.txt",
+                                                 "loss.svg",  "rate.svg",   NULL};
     pal_error error;
     const bool store = is_hdf5(o->data);
     const flags_file in[] = {{"--data", o->data, NULL},
