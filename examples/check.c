@@ -113,6 +113,9 @@ static void check_alone(const char *path)
     pal_error error;
     const long long bytes = fstat(STDIN_FILENO, &is) == 0 ? (long long)is.st_size : 0;
     set_limits(bytes);
+    pal_h5 *any;
+    if (pal_h5_create(&any, "any", NULL) == PAL_OK) pal_h5_close(any); /* starts HDF5 */
+    heap_guard();
     if (pal_h5_check(name, &error) == PAL_OK) _exit(0);
     if (error.status == PAL_EFORMAT) try_to_read(bytes);
     const char *text = error.message;

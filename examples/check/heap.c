@@ -26,6 +26,7 @@
 #ifdef SANITIZED
 
 bool heap_is_ours(void) { return false; }
+void heap_guard(void) {}
 void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted))
 {
     (void)bytes, (void)beyond, (void)refused;
@@ -40,11 +41,14 @@ enum {
     KEPT = 16,         /* freed pieces of up to so many pages are used again */
     FILLED = 1 << 16,  /* bytes of a block that get the pattern */
     PATTERN = 0xa5,    /* of memory that was not written */
+    ROOM = 1 << 20,    /* what the blocks before heap_guard are cut from */
     LIVE = 0x70616c31, /* marks of a head */
+    EARLY = 0x70616c32,
     FREED = 0x70616c30
 };
 
-static const size_t ADDRESSES = (size_t)1 << 40; /* for all pieces and guards */
+/* For all pieces and guards. If `ulimit -v` counts addresses, half of them, where they are many. */
+static const size_t ADDRESSES = (size_t)1 << 40, MANY = (size_t)1 << 30;
 
 typedef struct head { /* directly before the block */
     uint32_t mark;
@@ -57,8 +61,10 @@ static void *kept[KEPT + 1]; /* lists of freed pieces by their pages, linked at 
 static size_t used, limit = SIZE_MAX;
 static void (*beyond_limit)(size_t);
 static void (*refused_by_system)(size_t); /* NULL: the caller is told */
+static bool guarded;
 
 bool heap_is_ours(void) { return true; }
+void heap_guard(void) { guarded = true; }
 
 void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted))
 {
@@ -73,18 +79,16 @@ static void *map(size_t size, int protection)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* Addresses for a piece and its guard, which cannot be touched yet. NULL: there are none, as where
- * `ulimit -v` counts them. */
+/* Addresses for a piece and its guard, which cannot be touched yet. NULL: there are none. */
 static unsigned char *take_addresses(size_t size)
 {
     static unsigned char *next;
     static size_t left = SIZE_MAX; /* not yet asked for */
-    struct rlimit addresses;
+    struct rlimit is;
     if (left == SIZE_MAX) {
-        left = ADDRESSES;
-        if (getrlimit(RLIMIT_AS, &addresses) != 0 || addresses.rlim_cur != RLIM_INFINITY ||
-            !(next = map(ADDRESSES, PROT_NONE)))
-            left = 0;
+        const bool counted = getrlimit(RLIMIT_AS, &is) != 0 || is.rlim_cur != RLIM_INFINITY;
+        left = !counted ? ADDRESSES : is.rlim_cur < MANY ? 0 : is.rlim_cur / 2 / PAGE * PAGE;
+        if (left > 0 && !(next = map(left, PROT_NONE))) left = 0;
     }
     if (size + GUARD > left) return NULL;
     unsigned char *p = next;
@@ -127,23 +131,27 @@ static size_t piece_size(size_t bytes, size_t align)
     return round_up(bytes + sizeof(head) + align, PAGE);
 }
 
-static void *take(size_t bytes, size_t align)
+/* A block that ends somewhere. */
+static void *take_early(size_t bytes, size_t align)
 {
-    if (bytes > SIZE_MAX / 4 || align > SIZE_MAX / 4) {
-        errno = ENOMEM;
-        return NULL;
+    static unsigned char *next, *end;
+    const size_t size = round_up(bytes + sizeof(head) + align, ALIGN);
+    if ((size_t)(end - next) < size) {
+        const size_t room = size > ROOM ? round_up(size, PAGE) : ROOM;
+        if (!(next = map(room, PROT_READ | PROT_WRITE))) return end = NULL;
+        end = next + room;
     }
-    used += bytes;
-    if (used > limit) beyond_limit(limit);
-    if (align < ALIGN) align = ALIGN;
+    unsigned char *block = (unsigned char *)round_up((uintptr_t)next + sizeof(head), align);
+    next += size;
+    *head_of(block) = (head){EARLY, 0, bytes};
+    return block;
+}
+
+static void *take_guarded(size_t bytes, size_t align)
+{
     const size_t size = piece_size(bytes, align);
     unsigned char *start = take_pages(size);
-    if (!start) {
-        if (refused_by_system) refused_by_system(bytes);
-        used -= bytes;
-        errno = ENOMEM;
-        return NULL;
-    }
+    if (!start) return NULL;
     unsigned char *end = start + size;
     unsigned char *block = (unsigned char *)((uintptr_t)(end - bytes) / align * align);
     const size_t rest = (size_t)(end - block) - bytes;
@@ -153,10 +161,32 @@ static void *take(size_t bytes, size_t align)
     return block;
 }
 
+static void *take(size_t bytes, size_t align)
+{
+    if (bytes > SIZE_MAX / 4 || align > SIZE_MAX / 4) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    used += bytes;
+    if (used > limit) beyond_limit(limit);
+    if (align < ALIGN) align = ALIGN;
+    void *block = guarded ? take_guarded(bytes, align) : take_early(bytes, align);
+    if (block) return block;
+    if (refused_by_system) refused_by_system(bytes);
+    used -= bytes;
+    errno = ENOMEM;
+    return NULL;
+}
+
 static void give(void *block)
 {
     if (!block) return;
     head *h = head_of(block);
+    if (h->mark == EARLY) {
+        used -= h->bytes;
+        h->mark = FREED;
+        return;
+    }
     if (h->mark != LIVE) abort(); /* not a block, or one that was freed */
     unsigned char *end = (unsigned char *)block + h->bytes + h->rest;
     for (size_t i = 1; i <= h->rest; i++)
@@ -196,7 +226,7 @@ void *calloc(size_t count, size_t each)
 void *realloc(void *block, size_t bytes)
 {
     if (!block) return take(bytes, ALIGN);
-    if (head_of(block)->mark != LIVE) abort();
+    if (head_of(block)->mark != LIVE && head_of(block)->mark != EARLY) abort();
     void *p = take(bytes, ALIGN);
     if (!p) return NULL;
     const size_t old = head_of(block)->bytes;

@@ -1,11 +1,11 @@
 /*
  * heap.h - an allocator that tells when a library reads or writes beyond its memory.
  *
- * It takes the place of malloc and its relatives in the whole program. Each block ends where its
- * pages end, and the pages behind it cannot be touched: reading or writing beyond the block ends
- * the process by a signal. Only up to 15 bytes lie in between, which are compared when the block is
- * freed. New memory is filled with a pattern. One thread may use it. A build with a sanitizer keeps
- * the sanitizer's allocator.
+ * It takes the place of malloc and its relatives in the whole program. After heap_guard each block
+ * ends where its pages end, and the pages behind it cannot be touched: reading or writing beyond
+ * the block ends the process by a signal. Only up to 15 bytes lie in between, which are compared
+ * when the block is freed. New memory is filled with a pattern. One thread may use it. A build with
+ * a sanitizer keeps the sanitizer's allocator.
  */
 #ifndef CHECK_HEAP_H
 #define CHECK_HEAP_H
@@ -14,6 +14,9 @@
 #include <stddef.h>
 
 bool heap_is_ours(void);
+/* Blocks of before are ordinary ones, which cost little and are not used again. Call it when the
+ * libraries have taken what they always take, before anything is read. */
+void heap_guard(void);
 /* Calls `beyond` with the limit when the blocks have more bytes together, and `refused` with a
  * block's bytes when the system has no memory for it. Neither may return. */
 void heap_limit(size_t bytes, void (*beyond)(size_t limit), void (*refused)(size_t wanted));
