@@ -41,9 +41,10 @@ enum {
     KEPT = 16,         /* freed pieces of up to so many pages are used again */
     FILLED = 1 << 16,  /* bytes of a block that get the pattern */
     PATTERN = 0xa5,    /* of memory that was not written */
-    ROOM = 1 << 20,    /* what the blocks before heap_guard are cut from */
+    ROOM = 1 << 20,    /* what blocks without a guard are cut from */
+    SMALL = 64,        /* smaller blocks have no guard: HDF5 reads files into larger ones */
     LIVE = 0x70616c31, /* marks of a head */
-    EARLY = 0x70616c32,
+    PLAIN = 0x70616c32,
     FREED = 0x70616c30
 };
 
@@ -58,6 +59,8 @@ typedef struct head { /* directly before the block */
 _Static_assert(sizeof(head) == ALIGN, "a head keeps the alignment");
 
 static void *kept[KEPT + 1]; /* lists of freed pieces by their pages, linked at their start */
+static void
+    *small[SMALL / ALIGN]; /* freed blocks without a guard by their size, linked at their start */
 static size_t used, limit = SIZE_MAX;
 static void (*beyond_limit)(size_t);
 static void (*refused_by_system)(size_t); /* NULL: the caller is told */
@@ -131,10 +134,18 @@ static size_t piece_size(size_t bytes, size_t align)
     return round_up(bytes + sizeof(head) + align, PAGE);
 }
 
-/* A block that ends somewhere. */
-static void *take_early(size_t bytes, size_t align)
+/* A block without a guard. */
+static void *take_plain(size_t bytes, size_t align)
 {
     static unsigned char *next, *end;
+    if (bytes < SMALL && align == ALIGN && small[bytes / ALIGN]) {
+        void *block = small[bytes / ALIGN];
+        memcpy(&small[bytes / ALIGN], block, sizeof block);
+        *head_of(block) = (head){PLAIN, 0, bytes};
+        return block;
+    }
+    const size_t wanted = bytes;
+    bytes = bytes / ALIGN * ALIGN + ALIGN;
     const size_t size = round_up(bytes + sizeof(head) + align, ALIGN);
     if ((size_t)(end - next) < size) {
         const size_t room = size > ROOM ? round_up(size, PAGE) : ROOM;
@@ -143,7 +154,7 @@ static void *take_early(size_t bytes, size_t align)
     }
     unsigned char *block = (unsigned char *)round_up((uintptr_t)next + sizeof(head), align);
     next += size;
-    *head_of(block) = (head){EARLY, 0, bytes};
+    *head_of(block) = (head){PLAIN, (uint32_t)(align > ALIGN), wanted};
     return block;
 }
 
@@ -170,7 +181,7 @@ static void *take(size_t bytes, size_t align)
     used += bytes;
     if (used > limit) beyond_limit(limit);
     if (align < ALIGN) align = ALIGN;
-    void *block = guarded ? take_guarded(bytes, align) : take_early(bytes, align);
+    void *block = guarded && bytes >= SMALL ? take_guarded(bytes, align) : take_plain(bytes, align);
     if (block) return block;
     if (refused_by_system) refused_by_system(bytes);
     used -= bytes;
@@ -182,9 +193,12 @@ static void give(void *block)
 {
     if (!block) return;
     head *h = head_of(block);
-    if (h->mark == EARLY) {
+    if (h->mark == PLAIN) {
         used -= h->bytes;
         h->mark = FREED;
+        if (h->bytes >= SMALL || h->rest) return;
+        memcpy(block, &small[h->bytes / ALIGN], sizeof block);
+        small[h->bytes / ALIGN] = block;
         return;
     }
     if (h->mark != LIVE) abort(); /* not a block, or one that was freed */
@@ -226,7 +240,7 @@ void *calloc(size_t count, size_t each)
 void *realloc(void *block, size_t bytes)
 {
     if (!block) return take(bytes, ALIGN);
-    if (head_of(block)->mark != LIVE && head_of(block)->mark != EARLY) abort();
+    if (head_of(block)->mark != LIVE && head_of(block)->mark != PLAIN) abort();
     void *p = take(bytes, ALIGN);
     if (!p) return NULL;
     const size_t old = head_of(block)->bytes;

@@ -3,9 +3,9 @@
  *
  * It takes the place of malloc and its relatives in the whole program. After heap_guard each block
  * ends where its pages end, and the pages behind it cannot be touched: reading or writing beyond
- * the block ends the process by a signal. Only up to 15 bytes lie in between, which are compared
- * when the block is freed. New memory is filled with a pattern. One thread may use it. A build with
- * a sanitizer keeps the sanitizer's allocator.
+ * the block ends the process by a signal. Blocks of less than 64 bytes have no such pages. Only up
+ * to 15 bytes lie in between, which are compared when the block is freed. New memory is filled with
+ * a pattern. One thread may use it. A build with a sanitizer keeps the sanitizer's allocator.
  */
 #ifndef CHECK_HEAP_H
 #define CHECK_HEAP_H
