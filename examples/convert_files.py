@@ -154,7 +154,8 @@ def limit(which, to):
 def reason(e):
     """What an exception says."""
     if isinstance(e, KeyError) and e.args:
-        return str(e.args[0])  # str(e) would have it in quotes
+        text = str(e.args[0])  # str(e) would have it in quotes
+        return text if " " in text else f"there is no readable object of the name {text}"
     return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
 
