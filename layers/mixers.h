@@ -216,8 +216,8 @@ PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_
  * which lets A vanish less easily. Checkpoints do not say which of the two they were trained with.
  */
 typedef enum pal_A_act {
-    PAL_A_SOFTPLUS = 0,
-    PAL_A_HEAVY_TAIL,
+    PAL_A_SOFTPLUS = 0, /* softplus(a) */
+    PAL_A_HEAVY_TAIL,   /* 1 + a for a >= 0, 1 / (1 - a) below */
 } pal_A_act;
 
 /* Mamba-3. */

@@ -25,8 +25,8 @@ typedef enum pal_rule_mode {
 
 /* Which channels Mamba-3 turns together: pair j is channels 2j and 2j + 1, or j and j + K/2. */
 typedef enum pal_pair {
-    PAL_PAIR_ADJACENT = 0,
-    PAL_PAIR_HALF,
+    PAL_PAIR_ADJACENT = 0, /* channels 2j and 2j + 1 */
+    PAL_PAIR_HALF,         /* channels j and j + K/2 */
 } pal_pair;
 
 /* The most parts that the state of a rule has. All rules but Mamba-3 have one. */

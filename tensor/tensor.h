@@ -325,9 +325,9 @@ PAL_API PAL_CHECKED pal_status pal_h5_create(pal_h5 **file, const char *path, pa
 PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_error *error);
 
 /*
- * Sets what is asked before HDF5 sees a file that is opened for reading, by whatever function of
- * this library. fd is open for reading; path is for messages. A status other than PAL_OK is that of
- * the opening. NULL, the default, asks nothing.
+ * A function that is asked before HDF5 sees a file that is opened for reading, by whatever function
+ * of this library. fd is open for reading; path is for messages. A status other than PAL_OK is that
+ * of the opening. NULL, the default, asks nothing.
  *
  * HDF5 reads metadata with faults of its own: in 1.10 a file that was made for it can end the
  * process, read or write outside of its memory, take gigabytes or run for minutes. The guards come
@@ -336,6 +336,8 @@ PAL_API PAL_CHECKED pal_status pal_h5_open(pal_h5 **file, const char *path, pal_
  * Without a check open only files that you trust as you trust a program.
  */
 typedef pal_status pal_file_check_fn(int fd, const char *path, void *user, pal_error *error);
+/* Sets that function for all threads; `user` is handed to it. Call it before other threads open
+ * files. */
 PAL_API void pal_set_file_check(pal_file_check_fn *fn, void *user);
 /*
  * Makes HDF5 read all of a file that this library could read, in the way in which it would: opens
