@@ -3,9 +3,10 @@
  *
  * It takes the place of malloc and its relatives in the whole program. After heap_guard each block
  * ends where its pages end, and the pages behind it cannot be touched: reading or writing beyond
- * the block ends the process by a signal. Blocks of less than 64 bytes have no such pages. Only up
- * to 15 bytes lie in between, which are compared when the block is freed. New memory is filled with
- * a pattern. One thread may use it. A build with a sanitizer keeps the sanitizer's allocator.
+ * the block ends the process by a signal. Up to 15 bytes lie in between; they
+ * are compared when the block is freed. New memory in these blocks is filled with a pattern. Blocks
+ * of less than 64 bytes have neither. One thread may use it. A build with a sanitizer keeps the
+ * sanitizer's allocator.
  */
 #ifndef CHECK_HEAP_H
 #define CHECK_HEAP_H
@@ -14,8 +15,8 @@
 #include <stddef.h>
 
 bool heap_is_ours(void);
-/* Blocks of before are ordinary ones, which cost little and are not used again. Call it when the
- * libraries have taken what they always take, before anything is read. */
+/* From this call on, blocks are guarded. Blocks taken before are ordinary ones, which cost little.
+ * Call it when the libraries have taken what they always take, before anything is read. */
 void heap_guard(void);
 /* Calls `beyond` with the limit when the blocks have more bytes together, and `refused` with a
  * block's bytes when the system has no memory for it. Neither may return. */
