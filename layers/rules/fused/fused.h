@@ -220,8 +220,7 @@ void pal_rule_map_back_forward(const pal_call *call);
 typedef struct pal_rule_parts {
     pal_part part;
     pal_fused_opts opts;
-    int64_t first;                     /* tokens of the first sequence that are here */
-    pal_tensor piece[PAL_RULE_INPUTS]; /* operands of these tokens, constants */
+    pal_tensor piece[PAL_RULE_INPUTS]; /* operands of the first sequence's tokens here, constants */
     pal_tensor map; /* M, if one sequence goes through the whole part; PAL_NONE: it is not needed */
     pal_tensor brought[PAL_RULE_STATES - 1]; /* by pal_rule.bring */
 } pal_rule_parts;

@@ -245,10 +245,9 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
     if (!p->part.comm) return true;
     if (!fits(s)) return false;
     p->opts = pal_fused_options(rule, in, opts);
-    p->first = s->offsets ? s->offsets[1] : s->T;
     if (rule->bring) rule->bring(s, &p->part, in, opts, p->brought);
     if (pal_tape_status(s->frame->tape) != PAL_OK) return false;
-    piece_of(s, rule, in, 0, p->first, 0, false, p->piece);
+    piece_of(s, rule, in, 0, s->offsets ? s->offsets[1] : s->T, 0, false, p->piece);
     pal_tensor x[BEFORE_INPUTS] = {
         [GIVEN] = s->state[0], [OPERAND] = p->piece[pal_rule_at_place(rule, PAL_V)]};
     map_of_last(p, s, rule, in, opts, &x[MAP], &x[WRITTEN]);
@@ -265,7 +264,6 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
 typedef struct after_opts {
     pal_fused_opts fused;
     pal_part part;
-    int64_t first, ranks; /* tokens of the first sequence; rows of a token */
 } after_opts;
 /* Inputs: those of the rule for the first sequence, with the rule's final matrix in place of a
  * matrix; then its output, the map, and what pal_rule.bring has brought. Backward has no gradient
@@ -339,7 +337,6 @@ static void own_gradient(const pal_call *call, void *zero, void *scratch, const 
         memset(dO.stride, 0, sizeof dO.stride);
         memset(dO.data = zero, 0, pal_dtype_size(dO.dtype));
     }
-    dO.shape[1] = o->first * o->ranks;
     in[x.output] = &dO, in[x.final] = NULL;
     if (call->dout[1]) {
         dS = sequences_of(call->dout[1], 0, sequences_after(call));
@@ -429,7 +426,7 @@ pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out)
     if (!p->part.comm) return out;
     const pal_rule *rule = p->opts.rule;
     const pal_shape shape = pal_shape_of(out.o);
-    const after_opts o = {p->opts, p->part, p->first, shape.ndim == 5 ? shape.dim[3] : 1};
+    const after_opts o = {p->opts, p->part};
     const after_inputs x = after_of(rule);
     pal_tensor in[PAL_RULE_INPUTS + 1 + PAL_RULE_STATES], result[2];
     if (!pal_tape_of(out.o.node)->grad || !out.o.node->needs_grad) return out;
