@@ -1,5 +1,6 @@
 /*
- * parts.c - brings the tokens that come before a part from the ranks that have them.
+ * parts.c - brings the tokens that come before a part from the ranks that have them, and composes
+ * messages over ranks.
  *
  * First the ranks tell each other how many tokens they have, so every rank knows which rank wants
  * what. Then the tokens go directly from the rank that has them, one distance between ranks after
@@ -57,6 +58,41 @@ int64_t pal_part_before(const pal_offer *offers, int rank, int64_t n)
     int64_t sum = 0;
     for (int r = rank - 1; r >= 0; r--) sum += taken_from(offers, rank, r, n);
     return sum;
+}
+
+/* ---- What is composed over ranks ---- */
+
+/* Recursive doubling. Before the round of distance d, `before` is the composition of the d - 1
+ * nearest ranks. */
+void *pal_part_compose(const pal_comm *c, bool back, const pal_composition *x)
+{
+    const int rank = back ? c->size - 1 - c->rank : c->rank;
+    void *before = x->spare[0], *room = x->spare[1], *received = x->spare[2];
+    bool any = false;
+    for (int d = 1; d < c->size; d *= 2) {
+        const int to = rank + d, from = rank - d;
+        const bool sends = to < c->size, receives = from >= 0;
+        if (sends && any) x->compose(x->user, x->own, before, room);
+        c->exchange(c,
+                    !sends ? -1
+                    : back ? c->size - 1 - to
+                           : to,
+                    any ? room : x->own, x->bytes,
+                    !receives ? -1
+                    : back    ? c->size - 1 - from
+                              : from,
+                    received, x->bytes);
+        if (!receives) continue;
+        void *now = received;
+        if (any) {
+            x->compose(x->user, before, received, room);
+            now = room, room = before;
+        } else {
+            received = before;
+        }
+        before = now, any = true;
+    }
+    return any ? before : NULL;
 }
 
 /* ---- The operation ---- */

@@ -1,6 +1,6 @@
 /*
  * parts.h - sequences that several processes share: what this rank's part of them is, and how a
- * rank gets the tokens that come before its part.
+ * rank gets what comes before its part.
  */
 #ifndef PAL_LAYERS_PARTS_H
 #define PAL_LAYERS_PARTS_H
@@ -45,5 +45,34 @@ int64_t pal_part_before(const pal_offer *offers, int rank, int64_t n);
  * wants it.
  */
 pal_tensor pal_before(const pal_part *s, const pal_offer *offers, pal_tensor offered, int64_t n);
+
+/*
+ * What is composed of all ranks before this one; with `back` of all ranks behind it, from the last
+ * one on. Each rank has a message of `bytes` bytes, and compose writes to *out the message of two
+ * neighbouring stretches of ranks, of which `second` is the nearer one. Composing is associative.
+ * All ranks call it together; it takes ceil(log2 P) rounds, and two ranks compose nothing. The
+ * result is in one of the spare messages. NULL: there is no such rank.
+ */
+typedef struct pal_composition {
+    /* It only reads the first two messages. */
+    void (*compose)(const void *user, void *second, void *first, void *out);
+    const void *user;
+    void *own, *spare[3];
+    size_t bytes;
+} pal_composition;
+void *pal_part_compose(const pal_comm *comm, bool back, const pal_composition *x);
+
+/*
+ * Sums over the ranks before this one, of what each has of the sequence that continues on the next
+ * rank. before[i] has the shape of own[i] and is the sum of the own[i] of earlier ranks, back to
+ * the nearest of them with stops[i]; that rank's counts, and those before it do not, not even if
+ * they are not finite. It is 0 where no sequence continues. A rank where the sequence begins has to
+ * stop. f32 or f64; sums are in double, in an order that depends on the number of ranks alone.
+ * Differentiable: backward sums gradients over later ranks. So every rank must use the results,
+ * even if nothing continues there. A message has 8 bytes for each number.
+ */
+enum { PAL_PART_SUMS = 4 };
+void pal_part_sums(const pal_part *s, int n, const pal_tensor *own, const bool *stops,
+                   pal_tensor *before);
 
 #endif

@@ -51,8 +51,9 @@ typedef struct pal_rule_opts {
     /* For decoding: the final state overwrites `state`, which must be a contiguous parameter or
      * kept tensor; .state of the result is that tensor. Gradients must be off. */
     bool in_place;
-    const pal_comm
-        *parts;     /* processes that share each sequence, as in pal_run_opts; not with in_place */
+    /* Processes that share each sequence, as in pal_run_opts; not with in_place. Heads wider than
+     * 512, and other numbers of rows a token than 1, 2, 4 and 8, are refused then (PAL_ESHAPE). */
+    const pal_comm *parts;
     bool continued; /* as in pal_run_opts */
     /* Only Mamba-3: the other parts of the initial state, in the order of pal_rule_state. */
     pal_tensor more[PAL_RULE_STATES - 1];
@@ -183,8 +184,7 @@ PAL_API pal_rule_out pal_mamba2(pal_tensor x, pal_tensor dt, pal_tensor A, pal_t
  * that are not given are zeros. An empty sequence leaves all four as they were. Angles add up in
  * double. Otherwise as pal_gdn2. Fused modes take R = 1, 2, 4 and 8; auto composes other numbers. A
  * chunk has at most 256 / R tokens. Cost: about 4 R B T nh N P flops and half as much for the
- * products of tokens with each other, and twice that backward. Sequences over processes are refused
- * (PAL_EVALUE).
+ * products of tokens with each other, and twice that backward.
  * Source: Lahoti, Li, Chen et al., ICLR 2026 (arXiv 2603.15569).
  */
 PAL_API pal_rule_out pal_mamba3(pal_tensor x, pal_tensor dt, pal_tensor g, pal_tensor lam,

@@ -103,13 +103,15 @@ static const char *const mixers[] = {
     "gdn:num_heads=2:head_dim=6:num_v_heads=4",
     "mamba2:head_dim=6:state_size=8:n_groups=2:conv_kernel=3",
     "deltanet:num_heads=2:head_dim=6:num_v_heads=4:use_gate=true",
+    "mamba3:head_dim=6:state_size=5:n_groups=2",
+    "mamba3:head_dim=6:state_size=6:n_groups=2:is_mimo=true:is_outproj_norm=true",
     "attn:num_heads=2:num_kv_heads=1",
     "attn:num_heads=2:qk_norm=true",
     "swa:num_heads=2:window_size=4",
     "swa:num_heads=2:num_kv_heads=1:window_size=25",
     "swa:num_heads=2:window_size=1",
 };
-enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 5, WIDTH = 12 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 7, WIDTH = 12 };
 
 typedef struct mixer_call {
     const pal_mixer *mixer;
@@ -171,10 +173,14 @@ static void mixer_trial(int m, int layout, pal_rule_mode mode, bool has_state)
     }
     char text[160];
     snprintf(text, sizeof text, "%s%s", mixers[m], has_state ? ", state" : "");
-    run_trial(
-        (dist_trial){
-            .input = input, .fn = call_mixer, .context = &c, .params = params, .mode = mode},
-        text, layout);
+    const bool angles = has_state && input[2].name && strcmp(input[2].name, "th") == 0;
+    run_trial((dist_trial){.input = input,
+                           .fn = call_mixer,
+                           .context = &c,
+                           .params = params,
+                           .mode = mode,
+                           .angles = angles ? 2 : 0},
+              text, layout);
     for (int i = 0; input[i].name; i++) free(input[i].x.data);
     pal_params_free(params);
 }
@@ -268,7 +274,8 @@ static void model(void)
                        (pal_lm_opts){.vocab = VOCAB,
                                      .width = WIDTH,
                                      .mixers = "gdn2:num_heads=2,swa:num_heads=2:window_size=9,"
-                                               "mamba2:head_dim=6:state_size=8,attn:num_heads=2",
+                                               "mamba2:head_dim=6:state_size=8,attn:num_heads=2,"
+                                               "mamba3:head_dim=6:state_size=6:is_mimo=true",
                                      .mlp_width = 16,
                                      .dtype = PAL_F64,
                                      .recompute = i % 2},

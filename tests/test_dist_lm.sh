@@ -62,6 +62,14 @@ for packed in false true; do
     several $most s$packed $model --steps 5 --packed=$packed --held-out 0.1 --eval-every 2 --sequence-parallel 2
     same p$packed s$packed 1e-9
 done
+# A hybrid with Mamba-3, whose state has several parts; all ranks share each sequence.
+hybrid="--data $dir/text --mixers mamba3:head_dim=8:state_size=8:n_groups=2,attn:num_heads=2,mamba3:head_dim=8:state_size=8:is_mimo=true
+--layers 3 --width 32 --batch 2 --len 23 --dtype f64 --sample 0 --packed=true --steps 4"
+# shellcheck disable=SC2086
+one hybrid $hybrid
+# shellcheck disable=SC2086
+several $most shared $hybrid --sequence-parallel $most
+same hybrid shared 1e-9
 
 # ---- Ends ----
 children() { # of process $1

@@ -193,6 +193,8 @@ static const m3_problem one = {"one row", .B = 2,  .T = 70, .H = 4, .G = 2,
                                .N = 20,   .P = 12, .J = 5,  .R = 1};
 static const m3_problem rows = {"two rows", .B = 2,  .T = 70, .H = 4, .G = 2,
                                 .N = 20,    .P = 12, .J = 5,  .R = 2, .half = true};
+static const m3_problem four = {"four rows", .B = 1,  .T = 35, .H = 2, .G = 1,
+                                .N = 20,     .P = 12, .J = 5,  .R = 4};
 
 static const struct reduction {
     const char *name;
@@ -202,6 +204,7 @@ static const struct reduction {
     {"Mamba-3 with lam = 1, om = 0 is Mamba-2", mamba2, mamba2_by_mamba3, NULL},
     {"GDN-2 with b = 0, twice, is Mamba-3", itself, gdn2_twice, &one},
     {"two rows are four calls with one", itself, row_by_row, &rows},
+    {"four rows are sixteen calls with one", itself, row_by_row, &four},
     {"four equal rows are one", one_row, equal_rows, &one},
 };
 enum { REDUCTIONS = sizeof reductions / sizeof *reductions };

@@ -1,7 +1,8 @@
 /*
  * test_mamba3_state.c - the four parts of Mamba-3's state: a sequence in pieces, packed sequences,
- * a prompt and then single tokens, and decoding in place.
+ * a prompt and then single tokens, decoding in place, and a segment as a map of the matrix.
  */
+#include "layers/rules/fused/fused.h"
 #include "tests/support/inputs.h"
 #include "tests/support/mamba3.h"
 
@@ -143,19 +144,19 @@ END_TEST
 
 static const double SHIFT = 0.7;
 
-/* Channels along an axis with all pairs of neighbours turned by SHIFT. */
-static pal_tensor shifted(pal_tensor x, int axis, int64_t J)
+/* Channels along an axis with all pairs of the problem turned by SHIFT. */
+static pal_tensor shifted(pal_tensor x, int axis, const m3_problem *p)
 {
-    const int64_t N = pal_dim(x, axis);
     const double c = cos(SHIFT), s = sin(SHIFT);
     pal_tensor out[64];
-    for (int64_t n = 0; n < N; n++) out[n] = pal_select(x, axis, n);
-    for (int64_t j = 0; j < J; j++) {
-        const pal_tensor a = out[2 * j], b = out[2 * j + 1];
-        out[2 * j] = pal_add(pal_affine(a, c, 0), pal_affine(b, -s, 0));
-        out[2 * j + 1] = pal_add(pal_affine(a, s, 0), pal_affine(b, c, 0));
+    for (int64_t n = 0; n < p->N; n++) out[n] = pal_select(x, axis, n);
+    for (int64_t j = 0; j < p->J; j++) {
+        const int64_t first = p->half ? j : 2 * j, second = p->half ? j + p->N / 2 : 2 * j + 1;
+        const pal_tensor a = out[first], b = out[second];
+        out[first] = pal_add(pal_affine(a, c, 0), pal_affine(b, -s, 0));
+        out[second] = pal_add(pal_affine(a, s, 0), pal_affine(b, c, 0));
     }
-    return pal_stack((int)N, out, axis);
+    return pal_stack((int)p->N, out, axis);
 }
 
 static void only_output(const void *context, const pal_tensor *in, pal_tensor *out)
@@ -164,9 +165,9 @@ static void only_output(const void *context, const pal_tensor *in, pal_tensor *o
     pal_tensor all[RULE_INPUTS];
     memcpy(all, in, sizeof all);
     if (c->count) {
-        all[IN_STATE] = shifted(in[IN_STATE], 2, c->p->J);
+        all[IN_STATE] = shifted(in[IN_STATE], 2, c->p);
         all[IN_MORE] = pal_affine(in[IN_MORE], 1, SHIFT);
-        all[IN_MORE + 1] = shifted(in[IN_MORE + 1], 3, c->p->J);
+        all[IN_MORE + 1] = shifted(in[IN_MORE + 1], 3, c->p);
     }
     out[0] = m3_call(all, m3_options(c->p, c->mode, all)).o;
     out[1] = pal_detach(pal_sum(out[0], PAL_ALL, false));
@@ -176,15 +177,16 @@ static void only_output(const void *context, const pal_tensor *in, pal_tensor *o
 START_TEST(one_angle_more_changes_nothing)
 {
     const m3_problem p = {"angles", .B = 2,  .T = 40, .H = 4, .G = 2,
-                          .N = 20,  .P = 12, .J = 5,  .R = 2};
-    const pieces plain = {&p, modes[_i], 0, NULL}, turned = {&p, modes[_i], 1, NULL};
+                          .N = 20,  .P = 12, .J = 5,  .R = 2, .half = _i % 2};
+    const pal_rule_mode mode = modes[_i / 2];
+    const pieces plain = {&p, mode, 0, NULL}, turned = {&p, mode, 1, NULL};
     pal_array x[RULE_INPUTS];
     m3_draw(&p, 3, x);
     for (int d = 0; d < 2; d++) {
         const pal_dtype dtype = d ? PAL_F32 : PAL_F64;
         run_result a = m3_run_by(only_output, &plain, x, dtype);
         run_result b = m3_run_by(only_output, &turned, x, dtype);
-        run_agree(&b, &a, d ? F32 : F64, "mode %s, %s", rule_mode_name(modes[_i]),
+        run_agree(&b, &a, d ? F32 : F64, "mode %s, %s", rule_mode_name(mode),
                   pal_dtype_name(dtype));
         run_free(&a), run_free(&b);
     }
@@ -249,13 +251,108 @@ START_TEST(in_place_is_functional)
 }
 END_TEST
 
+/* ---- A segment as a map of the matrix ---- */
+
+static const m3_problem segments[] = {
+    {"one row", SIZES(300, 1, 1, 20, 40, 5, 1)},
+    {"four rows, halves, two batch rows", .B = 2, .T = 37, .H = 4, .G = 2, .N = 20, .P = 12, .J = 5,
+     .R = 4, .half = true},
+    {"eight rows, packed", SIZES(37, 2, 1, 20, 12, 5, 8), PACKED(3, 0, 17, 17, 37)},
+    {"two rows, chunks of 64", SIZES(150, 2, 1, 20, 12, 5, 2), .chunk = 64},
+    {"no token", SIZES(0, 2, 1, 20, 12, 5, 2)},
+    {"nothing before it", SIZES(37, 2, 1, 20, 12, 5, 2), .no_state = true},
+};
+enum { SEGMENTS = sizeof segments / sizeof *segments };
+
+static pal_tensor random_like(pal_tape *tape, pal_tensor t, uint64_t seed)
+{
+    const int64_t n = pal_count(t);
+    double *draws = malloc((size_t)n * sizeof *draws + 8);
+    pal_draw_cotangent(seed, n, draws);
+    pal_array a = pal_array_of(PAL_F64, pal_shape_of(t), draws);
+    pal_tensor c = pal_input_leaf(tape, &a, pal_dtype_of(t), false, false);
+    free(draws);
+    return c;
+}
+
+/* o [B,T,H,R,P] as the kernels have it, [B,T R,H,P]. */
+static pal_tensor as_rows(const m3_problem *p, pal_tensor o)
+{
+    return pal_reshape(pal_transpose(o, 2, 3), PAL_SHAPE(p->B, p->T * p->R, p->H, p->P));
+}
+
+/* M, N and n of a problem; their bits are compared. */
+static run_result segment(const m3_problem *p, const pal_array *x, pal_dtype dtype)
+{
+    const pal_rule *rule = pal_rule_find("mamba3");
+    run_result r = {.dtype = dtype, .name = {"M", "N", "n"}};
+    pal_tape *tape = pal_tape_new();
+    pal_tensor in[RULE_INPUTS], all[PAL_RULE_INPUTS], M, N, zero;
+    for (int i = 0; i < RULE_INPUTS; i++)
+        in[i] = pal_input_leaf(tape, &x[i], dtype, false, i == IN_STATE);
+    const pal_rule_opts opts = m3_options(p, PAL_RULE_CHUNK, in);
+    const pal_rule_out out = m3_call(in, opts);
+    pal_tensor from[] = {out.o, out.state};
+    pal_tensor d[] = {random_like(tape, out.o, 100), random_like(tape, out.state, 101)};
+    for (int i = 0; i < M3_INPUTS; i++) all[i] = in[i];
+    all[M3_INPUTS] = PAL_NONE;
+    for (int i = 0; i < 3; i++) all[M3_INPUTS + 1 + i] = in[IN_MORE + i];
+    all[M3_INPUTS + 4] = opts.offsets;
+    pal_rule_map(rule, all, opts, &M, &N);
+    pal_tensor n = pal_rule_map_back(rule, all, opts, pal_contiguous(as_rows(p, d[0])));
+    ck_assert(pal_shape_equal(pal_shape_of(M), PAL_SHAPE(pal_dim(N, 0), p->H, 1, 1)));
+    r.value[0] = run_doubles(M), r.value[1] = run_doubles(N), r.value[2] = run_doubles(n);
+    zero = pal_affine(out.state, 0, 0);
+    const pal_tensor before = pal_is_none(in[IN_STATE]) ? zero : pal_detach(in[IN_STATE]);
+    const pal_array S = run_doubles(pal_add(pal_mul(M, before), N)), whole = run_doubles(out.state);
+    const pal_array dS = run_doubles(pal_add(pal_mul(M, d[1]), n));
+    const double tolerance = dtype == PAL_F32 ? F32 : F64;
+    double error = run_error(pal_array_count(&S), S.data, whole.data);
+    ck_assert_msg(error <= tolerance, "%s: M S + N is off by %g", p->name, error);
+    if (!pal_is_none(in[IN_STATE])) {
+        ck_assert(pal_backward_from(2, from, d) == PAL_OK);
+        const pal_array dwhole = run_doubles(pal_grad(in[IN_STATE]));
+        error = run_error(pal_array_count(&dS), dS.data, dwhole.data);
+        ck_assert_msg(error <= tolerance, "%s: M dS + n is off by %g", p->name, error);
+        free(dwhole.data);
+    }
+    free(S.data), free(whole.data), free(dS.data);
+    pal_tape_free(tape);
+    return r;
+}
+
+/* The tokens of a sequence are the map S -> M S + N, with the angles, keys and x before it in N;
+ * the gradient goes back by M dS + n. M is a number for each head. All have the same bits on any
+ * number of threads. */
+START_TEST(segment_is_a_map)
+{
+    static const int threads[] = {1, 2, 16};
+    const m3_problem *p = &segments[_i];
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 3, x);
+    for (int i = 0; i < 2 * ISAS; i++) {
+        if (!test_isa(i / 2, p->name)) continue;
+        run_result map[3];
+        for (int t = 0; t < 3; t++) {
+            pal_set_threads(threads[t]);
+            map[t] = segment(p, x, i % 2 ? PAL_F32 : PAL_F64);
+            run_identical(&map[t], &map[0], "%s on %s with %d threads", p->name, isa_name(),
+                          threads[t]);
+        }
+        for (int t = 0; t < 3; t++) run_free(&map[t]);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, pieces_are_the_whole, 0, 2 * MODES);
     tcase_add_loop_test(tc, packed_is_one_by_one, 0, 2 * MODES);
     tcase_add_loop_test(tc, prompt_and_steps, 0, 2 * 10);
-    tcase_add_loop_test(tc, one_angle_more_changes_nothing, 0, MODES);
+    tcase_add_loop_test(tc, one_angle_more_changes_nothing, 0, 2 * MODES);
     tcase_add_loop_test(tc, in_place_is_functional, 0, 2 * 3);
+    tcase_add_loop_test(tc, segment_is_a_map, 0, SEGMENTS);
 }
 
 int main(void) { return rule_test_main("mamba3 state", add); }

@@ -55,7 +55,8 @@ static void operands(int rule, const pal_tensor in[RULE_INPUTS], const pal_rule_
     }
 }
 
-/* The distance of M S + N from ref, with M [..,K,K] of each lane, or its transpose. */
+/* The distance of M S + N from ref, with M [..,K,K] of each lane, or its transpose; or with M
+ * [..,1,1], a number of each lane. */
 static double map_error(const pal_array *M, bool transposed, const pal_array *S, const pal_array *N,
                         const pal_array *ref)
 {
@@ -63,7 +64,9 @@ static double map_error(const pal_array *M, bool transposed, const pal_array *S,
     const double *m = M->data, *s = S->data;
     double *x = malloc((size_t)n * sizeof *x + 8);
     memcpy(x, N->data, (size_t)n * sizeof *x);
-    for (int64_t i = 0; i < n; i++) {
+    const bool number = M->shape[2] == 1;
+    for (int64_t i = 0; i < n && number; i++) x[i] += m[i / (K * V)] * s[i];
+    for (int64_t i = 0; i < n && !number; i++) {
         int64_t lane = i / (K * V), row = i / V % K;
         for (int64_t j = 0; j < K; j++)
             x[i] += m[lane * K * K + (transposed ? j * K + row : row * K + j)] *
@@ -102,6 +105,7 @@ static run_result segment_map(const rule_problem *p, int rule, const pal_array *
     pal_tensor n =
         pal_rule_map_back(pal_rule_at(rule), all, opts, cotangent(tape, out.o, 100, true));
     r.value[0] = run_doubles(M), r.value[1] = run_doubles(N), r.value[2] = run_doubles(n);
+    ck_assert_int_eq(r.value[0].shape[2], rule == RULE_mamba2 ? 1 : p->K);
 
     pal_array S = run_doubles(out.state), dS = run_doubles(d[1]);
     pal_array S0 = run_doubles(in[IN_STATE]), dS0 = run_doubles(pal_grad(in[IN_STATE]));

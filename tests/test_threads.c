@@ -14,10 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MODELS = 4, STEPS = 3, B = 2, T = 24, VOCAB = 19 };
+enum { MODELS = 5, STEPS = 3, B = 2, T = 24, VOCAB = 19 };
 
 static const char *const mixers[MODELS] = {
-    "gdn2:num_heads=2:head_dim=8", "kda:num_heads=2:head_dim=8", "mamba2", "attn:num_heads=2"};
+    "gdn2:num_heads=2:head_dim=8", "kda:num_heads=2:head_dim=8", "mamba2", "attn:num_heads=2",
+    "mamba3:head_dim=8:state_size=8:is_mimo=true"};
 
 /* ---- A model that one thread trains ---- */
 

@@ -132,6 +132,69 @@ static pal_rule_out compose(pal_scan *s, const pal_tensor *in, const pal_rule_op
     return pal_scan_run(s, token, &rule, pal_mul(pal_unsqueeze(x, -2), mimo_x));
 }
 
+/* ---- Sequences over processes ---- */
+
+/* Keys k [C,nh,R,N] turned by the angles th [C,nh,J] (sign 1), or back (-1). */
+static pal_tensor keys_turned(pal_tensor k, pal_tensor th, double sign, pal_pair pair)
+{
+    const pal_dtype dtype = pal_dtype_of(k);
+    const pal_tensor cos = pal_cast(pal_cos(th), dtype), sin = pal_cast(pal_sin(th), dtype);
+    return turned(k, pal_unsqueeze(cos, -2), pal_affine(pal_unsqueeze(sin, -2), sign, 0), pair);
+}
+
+/* Part i of the initial state of sequence n, or of all of a batch; zeros if it is not given. */
+static pal_tensor given(const pal_scan *s, int i, int64_t n)
+{
+    pal_tensor x = s->state[i];
+    if (pal_is_none(x)) x = pal_zeros(s->frame->tape, s->frame->dtype, s->shape[i]);
+    return s->offsets ? pal_slice(x, 0, n, n + 1, 1) : x;
+}
+
+/*
+ * Angles are a sum over all tokens of a sequence, so over its ranks too. Keys and x are those of
+ * the last token, wherever it is; an empty part hands them on. Keys travel unturned, since the
+ * angles of the last token are known only where they arrive, as the sum.
+ */
+static void bring(pal_scan *s, const pal_part *part, const pal_tensor *in,
+                  const pal_rule_opts *opts, pal_tensor *brought)
+{
+    const pal_frame *f = s->frame;
+    const int64_t group = f->size['J'] / f->size['H'], n = s->sequences - 1, T = s->T;
+    const int64_t from = s->offsets ? s->offsets[n] : 0, end = T > from ? T - 1 : T;
+    const pal_tensor dt = pal_cast(pal_slice(in[1], 1, from, T, 1), PAL_F64);
+    const pal_tensor om = pal_cast(pal_slice(in[4], 1, from, T, 1), PAL_F64);
+    const pal_tensor k = rows_of(pal_slice(in[5], 1, end, T, 1), in[7], group);
+    /* Sums over one token or none. */
+    pal_tensor own[] = {pal_matmul(pal_transpose(dt, 1, 2), om), pal_sum(k, 1, false),
+                        pal_sum(pal_slice(in[0], 1, end, T, 1), 1, false)};
+    const bool begins = !part->through, stops[] = {begins, begins || end < T, begins || end < T};
+    if (begins) {
+        const pal_tensor th = pal_cast(given(s, PAL_ANGLES, n), PAL_F64);
+        own[0] = pal_add(own[0], th);
+        if (end == T) {
+            const pal_tensor last = given(s, PAL_LAST_K, n);
+            own[1] = pal_add(own[1], keys_turned(last, th, -1, opts->pair));
+            own[2] = pal_add(own[2], given(s, PAL_LAST_X, n));
+        }
+    }
+    own[0] = pal_wrap(own[0], TURN);
+    pal_part_sums(part, 3, own, stops, brought);
+    if (!part->continued) return;
+    const pal_tensor th = pal_wrap(brought[0], TURN);
+    const pal_tensor first[] = {pal_cast(th, f->dtype), keys_turned(brought[1], th, 1, opts->pair),
+                                brought[2]};
+    for (int i = PAL_ANGLES; i <= PAL_LAST_X; i++) {
+        pal_tensor state = first[i - PAL_ANGLES];
+        if (n > 0) {
+            const pal_tensor all =
+                pal_is_none(s->state[i]) ? pal_zeros(f->tape, f->dtype, s->shape[i]) : s->state[i];
+            const pal_tensor rest = pal_slice(all, 0, 1, s->sequences, 1);
+            state = pal_concat(2, (pal_tensor[]){state, rest}, 0);
+        }
+        s->state[i] = state;
+    }
+}
+
 static bool fits(pal_frame *f, const pal_rule_opts *opts)
 {
     const int64_t N = f->size['K'], J = f->size['A'];
@@ -166,6 +229,7 @@ const pal_rule pal_rule_mamba3 = {
     .scale = 1,
     .fits = fits,
     .compose = compose,
+    .bring = bring,
 };
 
 pal_rule_out pal_mamba3(pal_tensor x, pal_tensor dt, pal_tensor g, pal_tensor lam, pal_tensor om,

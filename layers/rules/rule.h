@@ -5,7 +5,7 @@
 #ifndef PAL_RULE_H
 #define PAL_RULE_H
 
-#include "layers/check.h"
+#include "layers/parts.h"
 #include "layers/rules.h"
 #include "layers/rules/kernels.h"
 
@@ -65,6 +65,14 @@ struct pal_rule {
     bool (*fits)(pal_frame *f, const pal_rule_opts *opts);
     /* The composed form. The operands `in` are checked and on the tape. */
     pal_rule_out (*compose)(pal_scan *s, const pal_tensor *in, const pal_rule_opts *opts);
+    /*
+     * For sequences over processes: brings the parts of the state beside the matrix that belong to
+     * the first sequence here, from the ranks before, and puts them in s->state. Their gradients go
+     * back the same way. brought[i] is what came for part i + 1, on every rank, even if nothing
+     * continues there. NULL: the matrix is the whole state.
+     */
+    void (*bring)(pal_scan *s, const pal_part *part, const pal_tensor *in,
+                  const pal_rule_opts *opts, pal_tensor *brought);
 };
 
 #define PAL_RULE(name, test) extern const pal_rule pal_rule_##name;

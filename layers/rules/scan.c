@@ -45,7 +45,7 @@ bool pal_scan_too_wide(const pal_scan *s)
 }
 
 /* The kernels divide chunks into whole tokens. */
-static bool ranks_fit(const pal_scan *s)
+bool pal_scan_rows_fit(const pal_scan *s)
 {
     const int64_t R = s->frame->size['R'];
     return R < 0 || R == 1 || R == 2 || R == 4 || R == 8;
@@ -101,9 +101,7 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
     if (!add_states(s, rule, opts)) return false;
     const bool fused =
         opts->mode == PAL_RULE_CHUNK || opts->mode == PAL_RULE_RECURRENT || opts->in_place;
-    if (opts->parts && opts->parts->size > 1 && s->states > 1)
-        return pal_frame_fail(f, PAL_EVALUE, "it does not take sequences over processes");
-    if (fused && !ranks_fit(s))
+    if (fused && !pal_scan_rows_fit(s))
         return pal_frame_fail(f, PAL_ESHAPE, "%lld rows a token; fused modes take 1, 2, 4 and 8",
                               (long long)f->size['R']);
     if (fused && pal_scan_too_wide(s))
@@ -115,8 +113,8 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
 
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)
 {
-    return opts->mode == PAL_RULE_COMPOSED || !ranks_fit(s) || pal_shape_count(s->shape[0]) == 0 ||
-           pal_scan_too_wide(s);
+    return opts->mode == PAL_RULE_COMPOSED || !pal_scan_rows_fit(s) ||
+           pal_shape_count(s->shape[0]) == 0 || pal_scan_too_wide(s);
 }
 
 void pal_scan_prepare(pal_scan *s, const pal_rule_opts *opts, pal_tensor *q, pal_tensor *k,

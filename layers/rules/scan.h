@@ -29,6 +29,8 @@ struct pal_scan {
 bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_rule_opts *opts);
 /* Whether heads are wider than fused modes take. */
 bool pal_scan_too_wide(const pal_scan *s);
+/* Whether fused modes take this number of rows a token. */
+bool pal_scan_rows_fit(const pal_scan *s);
 /* Whether to use the composed form: because it was asked for, because heads or tokens are wider
  * than fused modes take, or because the state is empty. */
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts);

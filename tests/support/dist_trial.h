@@ -43,7 +43,8 @@ typedef int dist_fn(const void *context, pal_tape *tape, const pal_tensor *in, p
  * Runs the function on whole sequences and on this rank's part, for every way to cut the layout,
  * forward and backward from random cotangents; expects outputs, the states of sequences that end
  * here, and gradients of inputs and parameters to be those of the whole within 1e-10. States of
- * sequences that began elsewhere are given as 7 and must not count.
+ * sequences that began elsewhere are given as 7 and must not count. With f32 the function gets
+ * inputs of that dtype, the parameters have it, and the bound is 1e-5.
  */
 typedef struct dist_trial {
     const char *name;
@@ -53,6 +54,8 @@ typedef struct dist_trial {
     const void *context;
     pal_params *params; /* may be NULL */
     pal_rule_mode mode;
+    bool f32;
+    int angles; /* the output that is angles, which count modulo 2 pi; 0: none */
 } dist_trial;
 void dist_run(const dist_trial *t);
 

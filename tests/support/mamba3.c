@@ -42,13 +42,19 @@ static pal_shape shape_of(const m3_problem *p, int input)
     }
 }
 
-static double decay(const m3_problem *p, double u, double r)
+static double decay(const m3_problem *p, int64_t t, double u, double r)
 {
     switch (p->decay) {
     case DECAY_ZERO:
         return 0;
     case DECAY_20:
         return -20;
+    case DECAY_1E12:
+        return log(1e-12);
+    case DECAY_HALF:
+        return r < 0.5 ? 0 : -u;
+    case DECAY_FIRST:
+        return t == 0 ? -90 : 0;
     case DECAY_WIDE:
         return -316 * u;
     case DECAY_TENTH: /* a reset now and then */
@@ -60,14 +66,15 @@ static double decay(const m3_problem *p, double u, double r)
     }
 }
 
-static double entry(const m3_problem *p, int input, pal_rng *rng)
+/* t is the token, of inputs that have one. */
+static double entry(const m3_problem *p, int input, int64_t t, pal_rng *rng)
 {
     const double u = pal_rng_next(rng), r = pal_rng_next(rng);
     switch (input) {
     case M3_DT:
         return p->sharp && r < 0.3 ? 0 : 0.05 + u;
     case M3_G:
-        return decay(p, u, r);
+        return decay(p, t, u, r);
     case M3_LAM:
         return p->lam > 0 ? p->lam : p->sharp ? r < 0.5 : u;
     case M3_OM:
@@ -94,7 +101,10 @@ void m3_draw(const m3_problem *p, uint64_t seed, pal_array x[RULE_INPUTS])
         const int64_t n = pal_shape_count(shape);
         double *data = malloc((size_t)n * sizeof *data + 8);
         pal_rng rng = pal_rng_new(seed, (uint64_t)i);
-        for (int64_t j = 0; j < n; j++) data[j] = (double)(float)entry(p, i, &rng);
+        const int64_t token = i <= M3_C && p->T ? n / (p->B * p->T) : 1; /* numbers of a token */
+        for (int64_t j = 0; j < n; j++)
+            data[j] = (double)(float)entry(p, i, j / token % (p->T ? p->T : 1), &rng);
+        for (int64_t j = token; j < n && i == M3_B && p->same_keys; j++) data[j] = data[j % token];
         x[i] = pal_array_of(PAL_F64, shape, data);
     }
 }
@@ -124,30 +134,30 @@ void m3_outputs(pal_rule_out r, pal_tensor *out)
     for (int i = 0; i < PAL_RULE_STATES - 1; i++) out[2 + i] = r.more[i];
 }
 
-run_result m3_run_by(run_fn *fn, const void *context, const pal_array *x, pal_dtype dtype)
+run_setup m3_setup(run_fn *fn, const void *context, const pal_array *x, pal_dtype dtype)
 {
     static const char *input[IN_STATE];
     memcpy(input, names, sizeof names);
-    const run_setup s = {
+    return (run_setup){
         .fn = fn, .context = context, .x = x, .input = input, .dtype = dtype, .angles = true};
+}
+
+run_result m3_run_by(run_fn *fn, const void *context, const pal_array *x, pal_dtype dtype)
+{
+    const run_setup s = m3_setup(fn, context, x, dtype);
     return run(&s);
 }
 
-typedef struct whole {
-    const m3_problem *p;
-    pal_rule_mode mode;
-} whole;
-
-static void run_whole(const void *context, const pal_tensor *in, pal_tensor *out)
+void m3_whole(const void *by, const pal_tensor *in, pal_tensor *out)
 {
-    const whole *w = context;
+    const m3_by *w = by;
     m3_outputs(m3_call(in, m3_options(w->p, w->mode, in)), out);
 }
 
 run_result m3_run(const m3_problem *p, const pal_array *x, pal_dtype dtype, pal_rule_mode mode)
 {
-    const whole w = {p, mode};
-    return m3_run_by(run_whole, &w, x, dtype);
+    const m3_by w = {p, mode};
+    return m3_run_by(m3_whole, &w, x, dtype);
 }
 
 void m3_slice(const pal_tensor *in, int64_t from, int64_t to, const pal_rule_out *state,

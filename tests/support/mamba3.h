@@ -31,7 +31,8 @@ typedef struct m3_problem {
     bool sharp;       /* lam exactly 0 or 1, and a third of dt 0 */
     double lam;       /* of all tokens, if not 0 */
     bool half;
-    bool bare; /* no bias, D, mimo_x or state */
+    bool same_keys; /* Bm is the same at every token */
+    bool bare;      /* no bias, D, mimo_x or state */
     bool no_state;
     int sequences; /* packed, if not 0 */
     int64_t offsets[MOST_SEQUENCES + 1];
@@ -48,6 +49,13 @@ pal_rule_out m3_call(const pal_tensor *in, pal_rule_opts opts);
 run_result m3_run(const m3_problem *p, const pal_array *x, pal_dtype dtype, pal_rule_mode mode);
 /* The same by another function. */
 run_result m3_run_by(run_fn *fn, const void *context, const pal_array *x, pal_dtype dtype);
+/* What both run, for tests that change it first. m3_run's function is m3_whole. */
+run_setup m3_setup(run_fn *fn, const void *context, const pal_array *x, pal_dtype dtype);
+typedef struct m3_by {
+    const m3_problem *p;
+    pal_rule_mode mode;
+} m3_by;
+void m3_whole(const void *by, const pal_tensor *in, pal_tensor *out);
 /* o and the parts of the state into out. */
 void m3_outputs(pal_rule_out r, pal_tensor *out);
 /* Tokens from .. to - 1 of inputs, and this state. */

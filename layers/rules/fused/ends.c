@@ -14,6 +14,14 @@
 /* A token of each lane is too little for a team, which would be waited for. */
 static bool few(const pal_fused *f) { return f->team == 1 || f->lanes * f->seq.T < 1 << 10; }
 
+pal_carver pal_fused_scratch(pal_fused *f, void *base)
+{
+    pal_carver c = {base, 0};
+    if (f->opts->records || !f->shape.trapezoid) return c;
+    f->angles = pal_carve(&c, (size_t)pal_fused_angle_count(f) * sizeof(double));
+    return c;
+}
+
 void pal_fused_angles(const pal_fused *f)
 {
 #pragma omp parallel for num_threads(f->team) schedule(static) if (!few(f))

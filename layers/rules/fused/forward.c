@@ -269,19 +269,10 @@ static size_t thread_bytes(const pal_fused *f)
     return c.used;
 }
 
-/* Where angles are not saved for backward, they come first in scratch. */
-static pal_carver scratch_of(pal_fused *f, void *base)
-{
-    pal_carver c = {base, 0};
-    if (f->opts->records || !f->shape.trapezoid) return c;
-    f->angles = pal_carve(&c, (size_t)pal_fused_angle_count(f) * sizeof(double));
-    return c;
-}
-
 size_t pal_fused_forward_scratch(const pal_fused *f)
 {
     pal_fused copy = *f;
-    pal_carver c = scratch_of(&copy, NULL);
+    pal_carver c = pal_fused_scratch(&copy, NULL);
     if (!f->wave) return c.used + (size_t)f->team * thread_bytes(f);
     carve_lanes(&c, f);
     return c.used;
@@ -290,7 +281,7 @@ size_t pal_fused_forward_scratch(const pal_fused *f)
 void pal_fused_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    pal_carver c = scratch_of(&f, call->scratch);
+    pal_carver c = pal_fused_scratch(&f, call->scratch);
     if (f.shape.trapezoid) pal_fused_angles(&f);
     if (f.wave)
         by_waves(&f, carve_lanes(&c, &f));

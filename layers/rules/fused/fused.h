@@ -149,6 +149,9 @@ pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lan
 
 /* ---- Mamba-3: where sequences begin and end (ends.c) ---- */
 
+/* Where the angles are not saved for backward they are the first part of scratch, which begins at
+ * `base`. Returns where the rest begins. */
+pal_carver pal_fused_scratch(pal_fused *f, void *base);
 /* Makes the angles of all lanes. */
 void pal_fused_angles(const pal_fused *f);
 /* Writes the final angles, keys and x of all lanes. */
@@ -187,23 +190,27 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
                                  const pal_rule_opts *opts);
 
 /*
- * All tokens of a sequence together change its state by an affine map, S_out = M S_in + N.
+ * All tokens of a sequence together change its matrix by an affine map, S_out = M S_in + N.
  * pal_rule_map computes M [S,HV,K,K] and N [S,HV,K,V] from operands as the fused operation takes
- * them; the caller has checked them. If the operands have a state, *N is M S_in + N of that state.
- * M may be NULL: it is not wanted. The gradient of the state goes back by the transposed map, dS_in
- * = M^T dS_out + n. pal_rule_map_back returns n [S,HV,K,V], computed from dO [B,T,HV,V]; if dS_out
- * is given in the place of the state, it returns M^T dS_out + n. The results are constants, and
- * nothing is recorded. Flops per token and head: about 6 K (K + V), without M 6 K V;
- * pal_rule_map_back 10 K V.
+ * them; the caller has checked them. If the operands have a matrix, *N is M S_in + N of that
+ * matrix. Other parts of the state belong to the map: with the keys and x of the last token before
+ * it, N has what is left of their write. M may be NULL: it is not wanted. If the rule erases
+ * nothing and decays by head, the map is a number for each head, and M is [S,HV,1,1]. The gradient
+ * of the matrix goes back by the transposed map, dS_in = M^T dS_out + n, where S_in is the matrix
+ * with that write. pal_rule_map_back returns n [S,HV,K,V], computed from dO [B,T R,HV,V]; if dS_out
+ * is given in the place of the matrix, it returns M^T dS_out + n. The results are constants, and
+ * nothing is recorded. Flops per row and head: about 6 K (K + V), without M or where it is a number
+ * 6 K V; pal_rule_map_back 10 K V.
  */
+bool pal_rule_map_is_number(const pal_rule *rule);
 void pal_rule_map(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS], pal_rule_opts opts,
                   pal_tensor *M, pal_tensor *N);
 pal_tensor pal_rule_map_back(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                              pal_rule_opts opts, pal_tensor dO);
 
-/* pal_rule_map_back for use inside another operation: the bytes of scratch that each thread needs,
- * and the forward function. */
-size_t pal_rule_map_back_bytes(const pal_fused *f);
+/* pal_rule_map_back for use inside another operation: the bytes of scratch for a team, and the
+ * forward function. */
+size_t pal_rule_map_back_bytes(const pal_fused *f, int team);
 void pal_rule_map_back_forward(const pal_call *call);
 
 /* ---- Sequences over processes (ranks.c) ---- */
@@ -213,14 +220,15 @@ void pal_rule_map_back_forward(const pal_call *call);
 typedef struct pal_rule_parts {
     pal_part part;
     pal_fused_opts opts;
-    int64_t first;                     /* tokens of the first sequence that are here */
-    pal_tensor piece[PAL_RULE_INPUTS]; /* operands of these tokens, constants */
+    pal_tensor piece[PAL_RULE_INPUTS]; /* operands of the first sequence's tokens here, constants */
     pal_tensor map; /* M, if one sequence goes through the whole part; PAL_NONE: it is not needed */
+    pal_tensor brought[PAL_RULE_STATES - 1]; /* by pal_rule.bring */
 } pal_rule_parts;
 
 /*
- * Call it before the rule, composed or fused. It brings the states that come from earlier ranks,
- * and puts them in s->state and in the state among in[]. False after an error was reported.
+ * Call it before the rule, composed or fused. It brings the parts of the state that come from
+ * earlier ranks, and puts them in s->state and in the state among in[]. False after an error was
+ * reported.
  */
 bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
                           pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);

@@ -1,13 +1,14 @@
 /*
- * map.c - all tokens of a sequence as one affine map of the state, and its transpose.
+ * map.c - all tokens of a sequence as one affine map of the matrix, and its transpose.
  *
- * Every rule is linear in the state, so the tokens of a sequence together are
+ * Every rule is linear in the matrix of its state, so the tokens of a sequence together are
  *
  *     S_out = M S_in + N          dS_in = M^T dS_out + n
  *
- * M [K,K] depends only on keys, gates and decays. N is what a zero state becomes, and n comes from
- * the gradient of the outputs. Processes that share a sequence exchange only these. M is the scan
- * of an identity matrix without writes. The kernels of the state compute it too, as K more columns.
+ * M [K,K] depends only on keys, gates and decays. N is what a zero matrix becomes, and n comes from
+ * the gradient of the outputs. Processes that share a sequence exchange these. M is the scan of an
+ * identity matrix without writes. The kernels of the state compute it too, as K more columns. Where
+ * nothing is erased and all of a head decays alike, M is a number, the product of the decays.
  */
 #include "layers/rules/fused/fused.h"
 
@@ -15,6 +16,11 @@
 #include <string.h>
 
 /* ---- The map ---- */
+
+bool pal_rule_map_is_number(const pal_rule *rule)
+{
+    return !rule->erases && pal_rule_channels(rule, PAL_G) != 'K';
+}
 
 typedef struct map_space {
     pal_chunk chunk;
@@ -45,52 +51,74 @@ static void set_identity(const pal_fused *f, void *M)
     }
 }
 
+/* The scan of the identity matrix over a chunk. */
+static void map_chunk(const pal_fused *f, map_space *m)
+{
+    pal_rule_shape square = f->shape; /* K columns instead of V */
+    square.V = f->shape.K, square.Vp = f->shape.Kp;
+    pal_chunk still = m->chunk;
+    still.Z = m->nothing;
+    for (int64_t p = 0; p < square.Vp / f->table->panel; p++)
+        f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
+}
+
+static double first_number(const pal_fused *f, const void *x)
+{
+    return f->size == sizeof(float) ? (double)*(const float *)x : *(const double *)x;
+}
+
 static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
 {
     const pal_rule_shape *s = &f->shape;
-    pal_rule_shape square = *s; /* K columns instead of V */
-    square.V = s->K, square.Vp = s->Kp;
+    const pal_array *to = f->call->nout > 1 ? f->call->out[1] : NULL;
+    const bool number = pal_rule_map_is_number(f->opts->rule), square = to && !number;
+    double product = 1;
     pal_head h = pal_fused_head(f, lane);
     pal_rows S = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), lane);
-    const bool square_too = f->call->nout > 1;
     f->table->panels(s->K, s->V, &S, s->Kp, m->N, 0, pal_fused_panels(f),
                      S.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
-    if (square_too) {
+    pal_fused_enter(f, &h, m->N, true, 0, pal_fused_panels(f));
+    if (square) {
         memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
         set_identity(f, m->M);
     }
     for (int64_t i = 0; i < pal_fused_chunks(f, lane / f->HV); i++) {
         m->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
-        f->rule->prepare(s, &h, i * s->C, &m->chunk);
+        f->rule->prepare(s, &h, i * f->tokens, &m->chunk);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
             f->table->scan(s, &m->chunk, p, m->N, NULL, NULL, NULL, 0, true);
-        pal_chunk still = m->chunk;
-        still.Z = m->nothing;
-        for (int64_t p = 0; p < s->Kp / f->table->panel && square_too; p++)
-            f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
+        if (square) map_chunk(f, m);
+        product *= first_number(f, m->chunk.gamma);
     }
-    pal_rows N = pal_fused_state_rows(f, f->call->out[0], lane);
+    pal_rows N = pal_fused_state_rows(f, f->call->out[0], lane), M;
     f->table->panels(s->K, s->V, &N, s->Kp, m->N, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
-    if (!square_too) return;
-    pal_rows M = pal_fused_state_rows(f, f->call->out[1], lane);
-    f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
+    if (square) {
+        M = pal_fused_state_rows(f, to, lane);
+        f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
+    } else if (to) {
+        pal_array_set(to, (const int64_t[]){lane / f->HV, lane % f->HV, 0, 0}, product);
+    }
 }
 
-static size_t map_bytes(const pal_fused *f)
+static size_t map_bytes(const pal_fused *f, int team)
 {
-    pal_carver c = {NULL, 0};
-    carve_map(&c, f);
-    return c.used;
+    pal_fused copy = *f;
+    pal_carver c = pal_fused_scratch(&copy, NULL), each = {NULL, 0};
+    carve_map(&each, f);
+    return c.used + (size_t)team * each.used;
 }
 
 static void map_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    size_t each = map_bytes(&f);
+    const pal_carver shared = pal_fused_scratch(&f, call->scratch);
+    if (f.shape.trapezoid) pal_fused_angles(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
         const unsigned mode = pal_flush_begin();
-        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        pal_carver each = {NULL, 0};
+        carve_map(&each, &f);
+        pal_carver c = {shared.base + shared.used + (size_t)omp_get_thread_num() * each.used, 0};
         map_space m = carve_map(&c, &f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < f.lanes; i++) map_lane(&f, i, &m);
@@ -126,28 +154,32 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     for (int64_t i = pal_fused_chunks(f, lane / f->HV) - 1; i >= 0; i--) {
         pal_rows rows = pal_rows_from(f, dO, i * s->C);
         b->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
-        f->rule->prepare(s, &h, i * s->C, &b->chunk);
+        f->rule->prepare(s, &h, i * f->tokens, &b->chunk);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
             f->table->scan_back(s, &b->chunk, p, &rows, b->dS, b->dS, &space);
     }
     f->table->panels(s->K, s->V, &n, s->Kp, b->dS, 0, pal_fused_panels(f), PAL_PANELS_WRITE);
 }
 
-size_t pal_rule_map_back_bytes(const pal_fused *f)
+size_t pal_rule_map_back_bytes(const pal_fused *f, int team)
 {
-    pal_carver c = {NULL, 0};
-    carve_back(&c, f);
-    return c.used;
+    pal_fused copy = *f;
+    pal_carver c = pal_fused_scratch(&copy, NULL), each = {NULL, 0};
+    carve_back(&each, f);
+    return c.used + (size_t)team * each.used;
 }
 
 void pal_rule_map_back_forward(const pal_call *call)
 {
     pal_fused f = pal_fused_of(call, call->team);
-    size_t each = pal_rule_map_back_bytes(&f);
+    const pal_carver shared = pal_fused_scratch(&f, call->scratch);
+    if (f.shape.trapezoid) pal_fused_angles(&f);
 #pragma omp parallel num_threads(f.team) if (f.team > 1)
     {
         const unsigned mode = pal_flush_begin();
-        pal_carver c = {(char *)call->scratch + (size_t)omp_get_thread_num() * each, 0};
+        pal_carver each = {NULL, 0};
+        carve_back(&each, &f);
+        pal_carver c = {shared.base + shared.used + (size_t)omp_get_thread_num() * each.used, 0};
         back_space b = carve_back(&c, &f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < f.lanes; i++) back_lane(&f, i, &b);
@@ -164,11 +196,13 @@ static pal_status infer(pal_call *call, bool back)
     pal_dtype dtype = pal_fused_in(&f, PAL_V)->dtype;
     pal_call_work(call, work);
     pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.seq.count, f.HV, K, V));
+    const int64_t width = pal_rule_map_is_number(f.opts->rule) ? 1 : K;
     if (status == PAL_OK && call->nout > 1)
-        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.seq.count, f.HV, K, K));
+        status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.seq.count, f.HV, width, width));
     if (status != PAL_OK) return status;
-    size_t each = back ? pal_rule_map_back_bytes(&f) : map_bytes(&f);
-    return pal_call_scratch(call, (size_t)pal_team(work) * each, 0);
+    const int team = pal_team(work);
+    const size_t bytes = back ? pal_rule_map_back_bytes(&f, team) : map_bytes(&f, team);
+    return pal_call_scratch(call, bytes, 0);
 }
 static pal_status map_infer(pal_call *call) { return infer(call, false); }
 static pal_status back_infer(pal_call *call) { return infer(call, true); }
