@@ -274,7 +274,7 @@ static double step(pal_params *params, const pal_lm *lm, pal_optim *adamw)
 
 static void *copy_block(const pal_params *params, bool grad)
 {
-    pal_block b = pal_params_block(params, 0);
+    pal_param_block b = pal_params_block(params, 0);
     void *copy = malloc((size_t)b.count * sizeof(float));
     return memcpy(copy, grad ? b.grad : b.value, (size_t)b.count * sizeof(float));
 }
