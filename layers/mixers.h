@@ -101,6 +101,7 @@ typedef struct pal_run_opts {
     int64_t layer;         /* layer number for the hook; a model sets it */
     const pal_comm *parts; /* processes that share each sequence; NULL: sequences are whole */
     bool continued;        /* packed, with parts: the first sequence began on an earlier rank */
+    bool training;         /* blocks and heads drop what their dropout says (pal_block_opts) */
 } pal_run_opts;
 
 /*
@@ -309,17 +310,31 @@ PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t
  * *error (may be NULL) names it and lists those that exist. */
 PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
 
-/* The options of a block of a model (layers/model.h) beside those of its mixer. */
+/* Where the norms of a block are. */
+typedef enum pal_norm_place {
+    PAL_NORM_BEFORE = 0, /* x += mixer(norm(x)); x += mlp(norm(x)) */
+    PAL_NORM_AFTER,      /* x += norm(mixer(x)); x += norm(mlp(x)) */
+} pal_norm_place;
+
+/* The options of a block (layers/blocks.h) beside those of its mixer. Each has the key `block.NAME`
+ * in the text of an entry. */
 typedef struct pal_block_opts {
-    int64_t mlp_width; /* key block.mlp_width: intermediate size of the MLP */
-    bool no_mlp;       /* key block.no_mlp: a mixer only, without an MLP */
-    double norm_eps;   /* key block.norm_eps: of the norms before mixer and MLP */
+    int64_t mlp_width;   /* intermediate size of the MLP; 0: 8/3 d rounded up to a multiple of 32 */
+    bool no_mlp;         /* a mixer only, without an MLP */
+    double norm_eps;     /* of the two norms; 0: 1e-5 */
+    pal_norm_place norm; /* before (default) or after */
+    bool norm_plus_one;  /* the norms store w and apply 1 + w */
+    pal_mlp_kind mlp;    /* swiglu (default), geglu, gelu or relu2 */
+    bool mlp_bias;       /* biases in the MLP */
+    double residual_scale; /* of what mixer and MLP add; 0: 1 */
+    double dropout; /* share of what mixer and MLP add that is dropped in training; 0: none */
 } pal_block_opts;
 /*
  * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i
  * modulo their number. N*ENTRY repeats an entry and N*(LIST) repeats a list; lists nest up to 8
  * deep. "6*(gdn2,gdn2,gdn2,attn)" has 24 entries. A list has at most 65536. An entry is the text of
  * a mixer, whose keys may include those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
+ * The mixer "none" is a block of an MLP only: "none:block.mlp=relu2".
  *
  * pal_mixers_check checks all entries and builds nothing; *error (may be NULL) says what is wrong.
  * PAL_EVALUE, PAL_ENOMEM.

@@ -77,6 +77,10 @@ enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options 
 
 #define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
 #include "layers/layers.def"
+/* A block without a mixer (none.c). */
+extern const pal_mixer_kind pal_mixer_kind_none;
+/* Whether the text of a mixer is "none". */
+bool pal_mixer_is_none(const char *text);
 
 /* ---- Lists (list.c) ---- */
 
