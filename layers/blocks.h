@@ -115,6 +115,59 @@ PAL_API PAL_CHECKED pal_status pal_trunk_state_load(const pal_trunk *trunk, pal_
 PAL_API pal_tensor pal_trunk_forward(const pal_trunk *trunk, pal_tensor x, pal_trunk_state *state,
                                      pal_run_opts run);
 
+/* ---- Heads ---- */
+
+/* How the hidden states of a sequence become one. */
+typedef enum pal_pooling {
+    PAL_POOL_MEAN = 0,  /* their mean */
+    PAL_POOL_LAST,      /* that of the last token */
+    PAL_POOL_ATTENTION, /* sum_t softmax_t(<x_t, query> / sqrt d) x_t */
+    PAL_POOL_NONE,      /* they stay, one a token */
+} pal_pooling;
+/*
+ * x [B,T,d] becomes [B,d]; packed, with offsets (PAL_NONE: x is not packed), [1,T,d] becomes [N,d].
+ * query [d] is read by PAL_POOL_ATTENTION only. PAL_POOL_NONE returns x. For padded sequences see
+ * pal_pack (model.h). Differentiable in x and query. A sequence sees no token of another, and none
+ * may be empty. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets and empty sequences,
+ * PAL_ENOMEM.
+ */
+PAL_API pal_tensor pal_pool(pal_tensor x, pal_tensor query, pal_pooling how, pal_tensor offsets);
+
+/* Options of a head; zero is the default of every field. */
+typedef struct pal_task_head_opts {
+    pal_pooling pooling; /* mean (default), last, attention or none */
+    bool no_bias;        /* there is no bias */
+    double dropout;      /* share of its input that is dropped in training; 0: none */
+} pal_task_head_opts;
+/* A head: n numbers of a sequence, or of each token, from hidden states. */
+typedef struct pal_task_head {
+    pal_tensor weight; /* [n,d] */
+    pal_tensor bias;   /* [n]; PAL_NONE: there is none */
+    pal_tensor query;  /* [d], of PAL_POOL_ATTENTION; else PAL_NONE */
+    pal_task_head_opts opts;
+} pal_task_head;
+/*
+ * Makes prefix.weight, prefix.bias, which begins at 0, and prefix.query, N(0, 0.02). n classes or
+ * values; d is the width of the hidden states. If rng is NULL, nothing is drawn. If an option is
+ * wrong, the handler is told and all tensors are PAL_NONE.
+ */
+PAL_API pal_task_head pal_task_head_new(pal_params *params, const char *prefix, int64_t d,
+                                        int64_t n, pal_task_head_opts opts, pal_dtype dtype,
+                                        pal_rng *rng);
+/*
+ * weight drop(pool(x)) + bias: [B,n], packed [N,n]; with PAL_POOL_NONE [B,T,n]. Of run, offsets,
+ * parts and training are read; pooling refuses sequences over processes (PAL_EVALUE). Errors as of
+ * pal_pool.
+ */
+PAL_API pal_tensor pal_task_head_forward(const pal_task_head *head, pal_tensor x, pal_run_opts run);
+/* The mean cross-entropy (nats) of classes, i64 of one for each row of the result, which are
+ * 0 .. n-1 or PAL_IGNORE. */
+PAL_API pal_tensor pal_task_head_classify(const pal_task_head *head, pal_tensor x,
+                                          pal_tensor classes, pal_run_opts run);
+/* The mean of the squares of result - targets; targets have the shape and dtype of the result. */
+PAL_API pal_tensor pal_task_head_regress(const pal_task_head *head, pal_tensor x,
+                                         pal_tensor targets, pal_run_opts run);
+
 #ifdef __cplusplus
 }
 #endif
