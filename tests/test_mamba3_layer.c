@@ -18,8 +18,8 @@ enum { N = 12 };
 static const char *const texts[] = {
     "mamba3:head_dim=8:state_size=12:n_groups=2:use_bias=true",
     "mamba3:head_dim=16:state_size=12:n_groups=2:is_mimo=true:is_outproj_norm=true:use_bias=true",
-    "mamba3:head_dim=8:state_size=12:is_mimo=true:mimo_rank=2:rope_fraction=1:A_act=heavy_tail:"
-    "use_bias=true",
+    ("mamba3:head_dim=8:state_size=12:is_mimo=true:mimo_rank=2:rope_fraction=1:A_act=heavy_tail"
+     ":use_bias=true"),
 };
 enum { TEXTS = sizeof texts / sizeof *texts };
 static const struct sizes {
