@@ -28,7 +28,7 @@ export B LSAN_OPTIONS OMP_WAIT_POLICY OMP_NUM_THREADS CK_TIMEOUT_MULTIPLIER
 # These begin first, so that none of them is left over when all others are done.
 longest="test_dist_lm.sh test_dist_zero.sh test_course.sh test_convert.sh test_inspect.sh test_ablate.sh test_ops
 test_blas_threads test_dist_ranks.sh test_train.sh test_tasks.sh test_rules test_rule_properties test_rule_parts
-test_resume.sh test_kill.sh test_folder.sh test_dist_hang.sh test_generate.sh test_dist_train.sh test_step test_state test_rule_kernels test_dist_layers.sh test_attention"
+test_resume.sh test_kill.sh test_folder.sh test_dist_hang.sh test_generate.sh test_dist_train.sh test_step test_state test_rule_kernels test_dist_layers.sh test_dist_mamba3.sh test_attention"
 
 # ---- The list: a file for each name with the command's words, and the names in their order ----
 add() { # name command...
