@@ -23,6 +23,7 @@
 #include "layers/rules.h"
 #include "layers/modules.h"
 #include "layers/mixers.h"
+#include "layers/own.h"
 #include "layers/blocks.h"
 #include "layers/model.h"
 

@@ -64,6 +64,21 @@ typedef struct pal_gated_norm_opts {
 PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
                                       pal_gated_norm_opts opts);
 
+/*
+ * Linear attention with a decay, for rules of one's own that do not erase: retention, gated linear
+ * attention, and others whose decay is one number a head or one a channel of the key.
+ *
+ *     S <- diag(exp g) S + k v^T        o = scale S^T q
+ *
+ * q, k [B,T,H,K]; v [B,T,HV,V]; g, which is <= 0, [B,T,H,K], [B,T,HV,K], [B,T,H], [B,T,HV], or
+ * PAL_NONE for no decay. It is pal_gdn2 with b = 0 and w = 1, in all its modes: fused by chunks or
+ * token by token, packed, with a state, over processes, and differentiable in the same operands.
+ * Cost and errors are those of pal_gdn2, and B T HV (K + V) numbers more. Sources: Sun et al. 2023
+ * (arXiv 2307.08621), Yang et al. 2024 (arXiv 2312.06635).
+ */
+PAL_API pal_rule_out pal_linear_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g,
+                                          pal_rule_opts opts);
+
 /* Options of pal_short_conv. */
 typedef struct pal_short_conv_opts {
     bool silu;        /* SiLU of the result */

@@ -1,5 +1,5 @@
 /*
- * keys.h - options by name: one table says which options a struct has, what values they can have,
+ * keys.h - options by name, from tables (tensor/key.h). One table says which options a struct has, what values they can have,
  * and which field each of them sets. It serves mixers ("gdn2:num_heads=4"), optimisers, tasks,
  * command lines, configuration files and studies.
  *
@@ -7,74 +7,13 @@
  * and written with a decimal point whatever locale the program has set (tensor/number.h). Defaults
  * are not in the table; the code that makes the struct fills them in.
  *
- *     typedef struct opts { int64_t heads; double eps; } opts;
- *     static const pal_key rows[] = {
- *         {"heads", PAL_KEY_WHOLE, PAL_AT(opts, heads), .low = 1, .high = 64},
- *         {"eps", PAL_KEY_REAL, PAL_AT(opts, eps), .high = 1, .open = PAL_OPEN_LOW},
- *     };
- *     static const pal_keys keys = PAL_KEYS(rows);
- *
  *     pal_keys_set(&keys, &o, "", "heads", "65", &error);
  *         "heads=65 should be a whole number from 1 to 64"
  */
 #ifndef PAL_TENSOR_KEYS_H
 #define PAL_TENSOR_KEYS_H
 
-#include "tensor/tensor.h"
-
-/* What a value is, and the type of its field. */
-typedef enum pal_key_kind {
-    PAL_KEY_WHOLE,    /* int64_t or int; with `words`, these are -1, -2, ... beside the numbers */
-    PAL_KEY_UNSIGNED, /* uint64_t, without bounds */
-    PAL_KEY_REAL,     /* double, finite */
-    PAL_KEY_FLAG,     /* bool: true or false */
-    PAL_KEY_NOT,      /* bool that holds the opposite of what the text says */
-    PAL_KEY_CHOICE,   /* int, enum or bool: the number of a word, counted from `low` */
-    PAL_KEY_SET,      /* unsigned: bit i is word i; the text is a list of words, without repeats */
-    PAL_KEY_TEXT,     /* char[]; with `words`, it is one of them */
-    PAL_KEY_STRING,   /* const char *, which is left pointing at the text that was set: not for
-                         pal_keys_read, whose texts are gone afterwards; `words` as of a text */
-    PAL_KEY_WHOLES,   /* struct { int64_t count; int64_t of[N]; }: a list with commas between */
-    PAL_KEY_REALS     /* struct { int64_t count; double of[N]; } */
-} pal_key_kind;
-
-/* Which bounds are excluded: a number must be above `low` or below `high`. */
-typedef enum pal_key_open {
-    PAL_OPEN_NONE = 0,
-    PAL_OPEN_LOW = 1,
-    PAL_OPEN_HIGH = 2,
-    PAL_OPEN_BOTH = 3
-} pal_key_open;
-
-typedef struct pal_key {
-    const char *name;
-    pal_key_kind kind;
-    size_t offset, size; /* of the field: PAL_AT(struct, field) */
-    double low, high;    /* bounds of a number, or of each number in a list; both 0: no bounds */
-    pal_key_open open;
-    bool required;     /* a text or a list is not empty */
-    bool sparse;       /* a number or flag that files do not name while it is 0 or false */
-    const char *words; /* "silu|sigmoid|none" */
-    /* An extra check of a text: PAL_OK, or an error that says what is wrong with it. */
-    pal_status (*check)(const char *text, pal_error *error);
-    /* What such a text can begin with, i from 0, NULL at the end: a command line's help lists it.
-     */
-    const char *(*names)(int i);
-    int tag;              /* for the owner of the table */
-    char letter;          /* the short name on a command line; 0: none */
-    const char *argument; /* how a command line calls the value: "N" */
-    const char *help;
-} pal_key;
-#define PAL_AT(type, field_) .offset = offsetof(type, field_), .size = sizeof(((type *)0)->field_)
-
-typedef struct pal_keys {
-    int count;
-    const pal_key *key;
-} pal_keys;
-#define PAL_KEYS(rows)                             \
-    {                                              \
-        (int)(sizeof(rows) / sizeof *(rows)), rows \
-    }
+#include "tensor/key.h"
 
 /* ---- A value (key_value.c) ---- */
 

@@ -82,13 +82,6 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_tensor qkv[3], gate;
     project(m, x, call, qkv, &gate);
     for (int i = 0; i < 3; i++) pal_mixer_show(call, names[i], &qkv[i]);
-    const bool packed = !pal_is_none(call->opts.offsets);
-    if (state && (packed || (call->opts.parts && call->opts.parts->size > 1))) {
-        pal_node *n = x.node;
-        pal_fail(n->owner, PAL_EVALUE, "%s: %s leave no state to go on from", mixer->name,
-                 packed ? "packed sequences" : "sequences over processes");
-        return pal_poison(n->owner);
-    }
     if (state) {
         state->seen += pal_dim(x, 1);
         for (int i = 1; i < 3; i++) {
@@ -186,7 +179,7 @@ static pal_mixer *build(const char *name, pal_params *params, const char *prefix
                         pal_dtype dtype, pal_attn_opts opts, pal_rng *rng)
 {
     pal_build b = {params, prefix, dtype, rng, ""};
-    attn layer = {.mixer = {name, forward, remembers}, .opts = opts};
+    attn layer = {.mixer = {name, forward, remembers, PAL_NO_PACKED_STATE}, .opts = opts};
     if (!heads(&b, name, width, &layer) || !details(&b, name, &layer)) return NULL;
     attn *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;

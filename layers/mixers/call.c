@@ -66,3 +66,32 @@ void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_o
         if (part) *part = i ? out->more[i - 1] : out->state;
     }
 }
+
+/* ---- For mixers of one's own ---- */
+
+pal_rule_opts pal_mixer_rule_opts(const pal_mixer_call *call)
+{
+    pal_rule_opts o = {.mode = call->opts.mode,
+                       .offsets = call->opts.offsets,
+                       .parts = call->opts.parts,
+                       .continued = call->opts.continued};
+    const pal_tensor *part = pal_mixer_find_part(call, "state");
+    if (part) o.state = *part;
+    return o;
+}
+
+void pal_mixer_rule_done(const pal_mixer_call *call, pal_rule_out *out)
+{
+    pal_mixer_show(call, "o", &out->o);
+    pal_mixer_show(call, "state", &out->state);
+    pal_tensor *part = pal_mixer_find_part(call, "state");
+    if (part) *part = out->state;
+}
+
+pal_short_conv_opts pal_mixer_conv_opts(const pal_mixer_call *call, const char *part)
+{
+    return (pal_short_conv_opts){.tail = pal_mixer_find_part(call, part),
+                                 .offsets = call->opts.offsets,
+                                 .parts = call->opts.parts,
+                                 .continued = call->opts.continued};
+}

@@ -6,39 +6,13 @@
 #define PAL_MIXERS_INTERNAL_H
 
 #include "layers/check.h"
-#include "layers/mixers.h"
+#include "layers/own.h"
 #include "layers/modules/init.h"
 #include "tensor/keys.h"
 #include "layers/rules/rule.h"
 
-/* One call of a mixer. */
-typedef struct pal_mixer_call {
-    pal_mixer_state *state; /* NULL: sequences start here */
-    pal_run_opts opts;
-} pal_mixer_call;
-
-/* What a mixer remembers between calls: the parts of its state, and their shapes. */
-typedef struct pal_remembered {
-    int parts;
-    struct {
-        const char *name;
-        pal_shape shape;
-    } part[PAL_MIXER_PARTS];
-    bool counts; /* it also needs the number of tokens seen */
-} pal_remembered;
-
-/* The first member of every mixer. */
-struct pal_mixer {
-    const char *name;
-    pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call);
-    /* What it remembers of B sequences after `seen` tokens. */
-    pal_remembered (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen);
-};
-
 /* ---- Memory (memory.c) ---- */
 
-/* Adds a part. */
-void pal_remember(pal_remembered *m, const char *name, pal_shape shape);
 /* Adds the parts of the state of a rule: S sequences and HV heads of K x V, with R ranks and A
  * angles if the rule has them. */
 typedef struct pal_state_sizes {
@@ -47,15 +21,8 @@ typedef struct pal_state_sizes {
 void pal_remember_rule(pal_remembered *m, const pal_rule *rule, pal_state_sizes sizes);
 /* The name of the tail of convolution i. */
 const char *pal_conv_part(int i);
-/* Where the part of this name is in the state of this call. If the part is not there, it is added.
- * NULL if there is no state. */
-pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *name);
-
 /* ---- A call (call.c) ---- */
 
-/* Shows *t to the hook, if there is one, and checks what the hook leaves there. false: the mixer is
- * to be skipped (only for x). */
-bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t);
 /* The options of a rule in this call, with the state of the call. */
 pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule);
 /* For the delta rules. Without a hook it sets opts so that the rule normalises q and k and makes g
@@ -66,13 +33,6 @@ void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt
 /* Shows o and the state of a rule, and puts the parts of it into the state of the call. */
 void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out);
 
-typedef struct pal_mixer_kind {
-    const char *name;
-    pal_keys keys;    /* of its options; zeros are the defaults */
-    size_t opts_size; /* bytes of the options */
-    pal_mixer *(*create)(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
-                         const void *opts, pal_rng *rng);
-} pal_mixer_kind;
 enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options */
 
 #define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
@@ -81,6 +41,16 @@ enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options 
 extern const pal_mixer_kind pal_mixer_kind_none;
 /* Whether the text of a mixer is "none". */
 bool pal_mixer_is_none(const char *text);
+
+/* ---- Kinds (kinds.c) ---- */
+
+/* Kind i, of this library and then of the program; NULL after the last. */
+const pal_mixer_kind *pal_mixer_kind_at(int i);
+/* The kind whose name is the n bytes of text; NULL: there is none, and *error lists all. */
+const pal_mixer_kind *pal_mixer_kind_find(const char *text, size_t n, pal_error *error);
+/* PAL_EVALUE if the mixer is not what its kind promises: its name, and the parts of its state. */
+PAL_CHECKED pal_status pal_mixer_kind_check(const pal_mixer_kind *kind, const pal_mixer *mixer,
+                                            pal_error *error);
 
 /* ---- Lists (list.c) ---- */
 

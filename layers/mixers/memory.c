@@ -9,6 +9,11 @@
 
 void pal_remember(pal_remembered *m, const char *name, pal_shape shape)
 {
+    if (m->parts >= PAL_MIXER_PARTS) {
+        pal_fail_nowhere(PAL_EVALUE, "remember: no room for %s: a state has %d parts at most", name,
+                         PAL_MIXER_PARTS);
+        return;
+    }
     m->part[m->parts].name = name;
     m->part[m->parts++].shape = shape;
 }

@@ -9,15 +9,31 @@
 #include <math.h>
 #include <string.h>
 
-static const pal_mixer_kind *const kinds[] = {
-#define PAL_LAYER(name, test) &pal_mixer_kind_##name,
-#include "layers/layers.def"
-    &pal_mixer_kind_none,
-};
-enum { KINDS = sizeof kinds / sizeof *kinds };
+const char *pal_mixers_name(int i)
+{
+    const pal_mixer_kind *kind = pal_mixer_kind_at(i);
+    return kind ? kind->name : NULL;
+}
 
-const char *pal_mixers_name(int i) { return i >= 0 && i < KINDS ? kinds[i]->name : NULL; }
 const char *pal_mixer_name(const pal_mixer *mixer) { return mixer->name; }
+
+/* Whether the mixer does not take such a call, which is then reported. */
+static bool refuses(const pal_mixer *mixer, bool state, const pal_run_opts *opts, pal_frame *f)
+{
+    const bool packed = !pal_is_none(opts->offsets), split = opts->parts && opts->parts->size > 1;
+    const char *what = packed ? "packed sequences" : "sequences over processes";
+    if (packed && (mixer->refuses & PAL_NO_PACKED))
+        pal_frame_fail(f, PAL_EVALUE, "packed sequences are not for this mixer");
+    else if (split && (mixer->refuses & PAL_NO_PARTS))
+        pal_frame_fail(f, PAL_EVALUE, "sequences over processes are not for this mixer");
+    else if (state && (mixer->refuses & PAL_NO_STATE))
+        pal_frame_fail(f, PAL_EVALUE, "this mixer has no state to go on from");
+    else if (state && (packed || split) && (mixer->refuses & PAL_NO_PACKED_STATE))
+        pal_frame_fail(f, PAL_EVALUE, "%s leave no state to go on from", what);
+    else
+        return false;
+    return true;
+}
 
 pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts opts)
@@ -27,6 +43,7 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
     pal_arg a = {"x", "BTd", x, false};
     pal_frame_init(&f, mixer->name);
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
+    if (refuses(mixer, state != NULL, &opts, &f)) return pal_frame_poison(&f);
     if (!pal_mixer_show(&call, "x", &a.t)) return a.t;
     pal_tensor y = mixer->forward(mixer, a.t, &call);
     pal_mixer_show(&call, "y", &y);
@@ -41,12 +58,11 @@ static pal_status parse(const char *text, const pal_mixer_kind **kind, void **op
                         const char **end, pal_error *error)
 {
     const size_t n = strcspn(text, ":,"), whole = strcspn(text, ",");
-    const int i = pal_kind_find((const void *const *)kinds, KINDS, "mixer", text, n, error);
     char prefix[64];
     *opts = NULL;
     *end = text + whole;
-    if (i < 0) return PAL_EVALUE;
-    *kind = kinds[i];
+    *kind = pal_mixer_kind_find(text, n, error);
+    if (!*kind) return PAL_EVALUE;
     snprintf(prefix, sizeof prefix, "mixer %s: ", (*kind)->name);
     *opts = pal_malloc((*kind)->opts_size);
     if (!*opts) return pal_error_set(error, PAL_ENOMEM, "%sout of memory", prefix);
@@ -79,8 +95,10 @@ pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, 
     pal_mixer *mixer = NULL;
     const char *end;
     if (parse(text, &kind, &opts, &end, &error) == PAL_OK) {
-        if (*end == '\0')
+        if (*end == '\0') {
             mixer = kind->create(params, prefix, width, dtype, opts, rng);
+            if (mixer && pal_mixer_kind_check(kind, mixer, &error) != PAL_OK) mixer = NULL;
+        }
         else
             pal_error_set(&error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
     }

@@ -22,7 +22,7 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
 {
     (void)prefix, (void)width, (void)dtype, (void)opts, (void)rng;
     pal_mixer *m = pal_params_alloc(params, sizeof *m);
-    if (m) *m = (pal_mixer){"none", forward, remembers};
+    if (m) *m = (pal_mixer){.name = "none", .forward = forward, .remembers = remembers};
     return m;
 }
 
