@@ -61,11 +61,13 @@ PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_t
  *     q k v             after convolution, SiLU and unit length (attention: after rotary;
  *                       Mamba-2 and Mamba-3: C, B, x; Mamba-3's C and B are those before the
  *                       bias and the angles, [B,T,R,H,K]); q and k have H heads, v has HV
- * (attention: k and v HKV, of the new tokens) g                 the log-decay, [B,T,H,K] (KDA:
- * [B,T,HV,K], GDN, Mamba-2, Mamba-3: [B,T,HV]; that of Mamba-2 is A dt) o state           what the
- * rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V]) gate              the output gate
- * before its activation, [B,T,HV,V] (Mamba-2, Mamba-3: [B,T,HV V]) y                 the mixer's
- * output, [B,T,d]
+ *                       (attention: k and v HKV, of the new tokens)
+ *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K]; GDN, Mamba-2, Mamba-3:
+ *                       [B,T,HV]; that of Mamba-2 is A dt)
+ *     o state           what the rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V])
+ *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2, Mamba-3:
+ *                       [B,T,HV V])
+ *     y                 the mixer's output, [B,T,d]
  *
  * Later versions may add names, so a hook ignores names that it does not know. What it returns
  * counts only for x. With a hook, unit length and log-decay are separate operations, so that it can
