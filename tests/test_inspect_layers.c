@@ -19,15 +19,15 @@ static void near(double x, double wanted, double within, const char *what)
  * so does the sum over A. */
 START_TEST(layers)
 {
-    static const char *const mixers[] = {"gdn2:num_heads=2:num_v_heads=4:head_dim=6:expand_v=0.5",
-                                         "kda:num_heads=2:num_v_heads=4:head_dim=6",
-                                         "gdn:num_heads=2:head_dim=6:allow_neg_eigval=true",
-                                         "mamba2:head_dim=8:state_size=6:n_groups=2",
-                                         "attn:num_heads=4:num_kv_heads=2",
-                                         "gdn2:num_heads=1,swa:num_heads=2:window_size=5",
-                                         "mamba3:head_dim=8:state_size=6:n_groups=2",
-                                         "mamba3:head_dim=8:state_size=6:is_mimo=true:mimo_rank=2"
-                                         ":rope_fraction=1:is_outproj_norm=true"};
+    static const char *const mixers[] = {
+        "gdn2:num_heads=2:num_v_heads=4:head_dim=6:expand_v=0.5",
+        "kda:num_heads=2:num_v_heads=4:head_dim=6",
+        "gdn:num_heads=2:head_dim=6:allow_neg_eigval=true",
+        "mamba2:head_dim=8:state_size=6:n_groups=2",
+        "attn:num_heads=4:num_kv_heads=2",
+        "gdn2:num_heads=1,swa:num_heads=2:window_size=5",
+        "mamba3:head_dim=8:state_size=6:n_groups=2",
+        "mamba3:head_dim=8:state_size=6:is_mimo=true:mimo_rank=2:is_outproj_norm=true"};
     static const int64_t heads[] = {4, 4, 2, 4, 4, 3, 4, 4};
     int64_t id[23];
     for (int t = 0; t < 23; t++) id[t] = t * t % 11;
