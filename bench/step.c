@@ -9,7 +9,8 @@
  * gradients. Its useful flops are counted as
  *
  *     6 P tokens + sum over layers of tokens (21 K V HV   linear mixers: 7 K V forward, twice back
- *                                             12 H D n    attention, n keys seen on average)
+ *                                             12 H D n    attention, n keys seen on average
+ *                 (12 R K V + R^2 (C + 1) (4 K + 3 V)) HV   Mamba-3 of R rows, chunks of C tokens)
  *
  * with P the parameters without the embedding table, whose rows are looked up. share is of sgemm
  * (2048^3) by the library's own BLIS on as many threads, run in turn with the steps; median of the
@@ -79,6 +80,13 @@ static int64_t rows_of(const training *t, int64_t layer, const char *name)
     return pal_is_none(p) ? 0 : pal_dim(p, 0);
 }
 
+/* As bench/rules counts them, a token and head, of Mamba-3: forward and backward. */
+static double mamba3_flops(double K, double V, double R)
+{
+    const double C = fmin(16, 256 / R); /* tokens of a chunk by default (rules.h) */
+    return 12 * R * K * V + R * R * (C + 1) * (4 * K + 3 * V);
+}
+
 /* Flops a token of the layer's rule, forward and backward. */
 static double rule_flops(training *t, int64_t layer)
 {
@@ -89,7 +97,10 @@ static double rule_flops(training *t, int64_t layer)
     pal_mixer_forward(pal_lm_mixer(t->lm, layer), x, &state, (pal_run_opts){0});
     double flops = 0;
     const pal_tensor S = pal_mixer_state_get(&state, "state"), k = pal_mixer_state_get(&state, "k");
-    if (!pal_is_none(S)) {
+    if (!pal_is_none(pal_mixer_state_get(&state, "th"))) { /* k is [1,HV,R,K] */
+        flops = (double)pal_dim(S, 1) *
+                mamba3_flops((double)pal_dim(S, 2), (double)pal_dim(S, 3), (double)pal_dim(k, 2));
+    } else if (!pal_is_none(S)) {
         flops = 21.0 * (double)pal_count(S);
     } else if (!pal_is_none(k)) { /* a window leaves window - 1 keys in the state */
         double kept = (double)pal_dim(k, 1), n = (double)s->len;

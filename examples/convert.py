@@ -4,10 +4,12 @@
     convert.py model.safetensors weights.h5    into a file that train_lm --init and a program can load
     convert.py weights.h5 model.npz            and back
     convert.py --check model.pt                names, types and shapes; writes nothing
+    convert.py --flags config.json             of a Mamba-3 model: what train_lm has to be told
 
 The suffix says what a file is: .h5 (needs h5py), .npz and .safetensors (NumPy alone), .pt .pth .bin
 (PyTorch). One of the two files is an .h5. Parameters have the names of flash-linear-attention;
-names that begin with backbone, as Mamba-2's, are mapped to them, and back by --style mamba2.
+names that begin with backbone, as those of Mamba-2 and Mamba-3, are mapped to them, and back by
+--style mamba2 (transformers and flash-linear-attention) or --style mamba_ssm.
 docs/files.md describes the file and says what is mapped to what.
 """
 import argparse
@@ -18,6 +20,7 @@ import signal
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
+from convert_config import NOTE, flags_of
 from convert_files import FORMATS, MOST_AXES, NUMPY, Bad, bf16_to_f32, f32_to_bf16, np, reason
 
 # ---- Names ----
@@ -31,7 +34,7 @@ KNOWN = re.compile(
 )
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embeddings.weight"
 
-# Beginnings of ours, and of a Mamba-2 model's. What lies in a layer under other names keeps them.
+# Beginnings of ours, and of a Mamba model's. What lies in a layer under other names keeps them.
 MAMBA2 = [
     (r"model\.embeddings\.", "backbone.embeddings."),
     (r"model\.norm\.", "backbone.norm_f."),
@@ -39,13 +42,23 @@ MAMBA2 = [
     (r"model\.layers\.(\d+)\.attn_norm\.", r"backbone.layers.\1.norm."),
     (r"model\.layers\.(\d+)\.", r"backbone.layers.\1."),
 ]
-FROM_MAMBA2 = [
-    (r"backbone\.embeddings\.", "model.embeddings."),
+# mamba_ssm calls three more otherwise, and joins two maps of an MLP: fc1 is up, then gate.
+MAMBA_SSM = [
+    (r"model\.embeddings\.", "backbone.embedding."),
+    (r"model\.layers\.(\d+)\.mlp_norm\.", r"backbone.layers.\1.norm2."),
+    (r"model\.layers\.(\d+)\.mlp\.down_proj\.", r"backbone.layers.\1.mlp.fc2."),
+    *MAMBA2,
+]
+FROM_BACKBONE = [
+    (r"backbone\.embeddings?\.", "model.embeddings."),
     (r"backbone\.norm_f\.", "model.norm."),
     (r"backbone\.layers\.(\d+)\.mixer\.", r"model.layers.\1.attn."),
     (r"backbone\.layers\.(\d+)\.norm\.", r"model.layers.\1.attn_norm."),
+    (r"backbone\.layers\.(\d+)\.norm2\.", r"model.layers.\1.mlp_norm."),
+    (r"backbone\.layers\.(\d+)\.mlp\.fc2\.", r"model.layers.\1.mlp.down_proj."),
     (r"backbone\.layers\.(\d+)\.", r"model.layers.\1."),
 ]
+STYLES = {"fla": [], "mamba2": MAMBA2, "mamba_ssm": MAMBA_SSM}
 
 
 def renamed(name, table):
@@ -63,6 +76,42 @@ def rename_all(tensors, table):
         if new in out:
             raise Bad(f"two tensors would be {new}")
         out[new] = tensor
+    return out
+
+
+def split_mlps(tensors):
+    """Of mamba_ssm's MLPs: fc1 becomes up_proj, its first half, and gate_proj."""
+    out = {}
+    for name, (dtype, array) in tensors.items():
+        match = re.fullmatch(r"(model\.layers\.\d+\.mlp\.)fc1\.weight", name)
+        if not match:
+            out[name] = dtype, array
+            continue
+        if array.ndim != 2 or array.shape[0] % 2:
+            raise Bad(f"{name} has the shape {list(array.shape)}, which has no two halves")
+        half = array.shape[0] // 2
+        for part, rows in ("up_proj", array[:half]), ("gate_proj", array[half:]):
+            new = f"{match.group(1)}{part}.weight"
+            if new in tensors:
+                raise Bad(f"two tensors would be {new}")
+            out[new] = dtype, rows
+    return out
+
+
+def join_mlps(tensors):
+    """And back."""
+    out = {}
+    for name, (dtype, array) in tensors.items():
+        match = re.fullmatch(r"(model\.layers\.\d+\.mlp\.)(up|gate)_proj\.weight", name)
+        if not match:
+            out[name] = dtype, array
+        elif match.group(2) == "up":
+            gate = tensors.get(f"{match.group(1)}gate_proj.weight")
+            if gate is None or gate[0] != dtype or gate[1].shape != array.shape:
+                raise Bad(f"{name} has no gate_proj of its shape beside it")
+            out[f"backbone{match.group(1)[5:]}fc1.weight"] = dtype, np.concatenate([array, gate[1]])
+        elif f"{match.group(1)}up_proj.weight" not in tensors:
+            raise Bad(f"{name} has no up_proj beside it")
     return out
 
 
@@ -133,13 +182,17 @@ def load(o, inward):
     """The tensors to write, under the names to write them by."""
     tensors = FORMATS[suffix(o.source)][0](o.source)
     if inward:
-        tensors = rename_all(tensors, FROM_MAMBA2)
+        tensors = split_mlps(rename_all(tensors, FROM_BACKBONE))
     check_names(tensors, o.keep_unknown)
     tie(tensors, inward, o.with_head)
     for name, tensor in tensors.items():
         dtype = o.dtype or ("f32" if inward and tensor[0] != "f64" else tensor[0])
         tensors[name] = cast(name, tensor, dtype)
-    return tensors if inward or o.style == "fla" else rename_all(tensors, MAMBA2)
+    if inward:
+        return tensors
+    if o.style == "mamba_ssm":
+        tensors = join_mlps(tensors)
+    return rename_all(tensors, STYLES[o.style])
 
 
 def flush(path):
@@ -169,16 +222,20 @@ def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("source", metavar="FROM")
     p.add_argument("target", metavar="TO", nargs="?")
-    p.add_argument("--style", choices=["fla", "mamba2"], default="fla",
+    p.add_argument("--style", choices=list(STYLES), default="fla",
                    help="names of a file that is not .h5 when it is written (fla)")
     p.add_argument("--dtype", choices=["f16", "bf16", "f32", "f64"],
                    help="of all that is written; else f32 in an .h5 (f64 stays), and what there is")
     p.add_argument("--check", action="store_true", help="print what would be written, and do not")
+    p.add_argument("--flags", action="store_true",
+                   help="FROM is the config.json of a Mamba-3 model: print flags for train_lm")
     p.add_argument("--keep-unknown", action="store_true", help="take unknown names as they are")
     p.add_argument("--with-head", action="store_true",
                    help=f"{HEAD} is there, though it equals the embeddings")
     o = p.parse_args()
-    if not o.target and not o.check:
+    if o.flags and (o.target or o.check):
+        p.error("--flags has FROM alone")
+    if not o.target and not o.check and not o.flags:
         p.error("TO is missing")
     return o
 
@@ -186,6 +243,10 @@ def options():
 def convert(o):
     """All of it; o.at is the file that an error is about."""
     o.at = o.source
+    if o.flags:
+        print(flags_of(o.source), flush=True)
+        print(f"convert.py: note: {NOTE}", file=sys.stderr)
+        return
     inward = suffix(o.source) != ".h5"
     if o.target and (suffix(o.target) == ".h5") != inward:
         raise Bad("one of FROM and TO is an .h5, not both")

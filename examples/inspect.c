@@ -187,7 +187,8 @@ static void read_options(options *o, int argc, char **argv)
             "  inspect --script memory.txt --rule gdn2,mamba2\n"
             "  inspect build/recall/start.h5 build/recall/model.h5 --row 3 --out build/inspect\n"
             "  inspect build/run/step-00000200.h5 --text \"The delta rule\" --layer 0 --head 1\n"
-            "  inspect --mixers gdn2,kda,gdn,mamba2 --text \"abcabcabc\" --out build/inspect\n"};
+            "  inspect --mixers gdn2,kda,gdn,mamba2,mamba3 --text \"abcabcabc\" --out "
+            "build/inspect\n"};
     source_opts *s = &o->source;
     *o = (options){.at = -1,
                    .mode = PAL_RULE_RECURRENT,

@@ -38,6 +38,7 @@ static const char doc[] =
     "gdn2:num_heads=4:head_dim=16:use_short_conv=false:allow_neg_eigval=true\n"
     "  the same with allow_neg_eigval=false\n"
     "  state --dense --mixers mamba2\n"
+    "  state --dense --mixers mamba3 --lr 3e-3 --steps 2000\n"
     "  state --task s3 --mixers gdn2:allow_neg_eigval=true --layers 3\n\n"
     "Once the loss is nothing, more steps can make long rows worse: what short rows do not ask for "
     "still moves. "

@@ -29,6 +29,21 @@ variant.kda = kda:num_heads=2:head_dim=8
 variant.kda.lr = 1e-2
 END
 
+# ---- Equal state and parameters of Mamba-2 and Mamba-3, whose inner width stays ----
+cat >"$dir/turns.study" <<'END'
+task = parity:min=2:max=8:test_len=8
+width = 32
+steps = 2
+state = 128
+match = 3%
+variant.siso = mamba3:inner=32:head_dim=8:state_size=4:rope_fraction=1:A_act=heavy_tail
+variant.mimo = mamba3:inner=32:head_dim=8:state_size=4:is_mimo=true:mimo_rank=2:is_outproj_norm=true
+variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4:conv_kernel=1
+END
+works turns "$dir/turns.study" --jobs 2
+awk -F'|' '/^\| (siso|mimo|mamba2) / { n++; if ($4 !~ /^ 2 x 128 $/ || ($2 ~ /siso/ ? $5 !~ /^ 32 $/ : $5 !~ /\*/)) bad = 1 } END { exit bad || n != 3 }' \
+    "$dir/turns/table.md" || fail "not equal states, or no width was searched: $(cat "$dir/turns/table.md")"
+
 # ---- The same bytes: one at a time, two, two ranks ----
 works one "$dir/tiny.study" --jobs 1
 works two "$dir/tiny.study" --jobs 2
@@ -379,7 +394,10 @@ refuses "line 4: 'just words' is not 'name = value'" 'just words'
 refuses "line 4: variant b: there is no mixer \"gdn9\"" 'variant.b = gdn9'
 refuses 'line 4: variant b: mixer kda: there is no key "erase"; its keys are num_heads,' 'variant.b = kda:erase=scalar'
 refuses "line 4: variant.a is there twice" 'variant.a = gdn'
-refuses 'line 4: variant b: mixer kda has no key "inner"; mamba2 alone does' 'variant.b = mamba2:inner=8,kda:inner=32'
+refuses 'line 4: variant b: mixer kda has no key "inner", nor "expand"' 'variant.b = mamba3:inner=8:head_dim=8,kda:inner=32'
+refuses "line 4: variant b: mixer mamba3: A_act=relu should be softplus|heavy_tail" 'variant.b = mamba3:A_act=relu'
+refuses "line 4: variant b: mamba3 .*rope_fraction is 0.3 and should be 0.5 or 1" 'variant.b = mamba3:rope_fraction=0.3'
+refuses "line 4: variant b: mamba3 .*is_mimo needs an even state_size, and it is 5" 'variant.b = mamba3:is_mimo=true:state_size=5'
 refuses "line 4: the variants a and b are the same" 'variant.b = kda:num_heads=2:head_dim=8'
 refuses "line 4: there is no variant 'b'" 'variant.b.lr = 1'
 refuses "line 4: a variant has no 'seeds' of its own" 'variant.a.seeds = 1'

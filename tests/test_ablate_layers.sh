@@ -12,6 +12,7 @@ rows = 8
 seeds = 2
 models = true
 variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4
+variant.mamba3 = mamba3:inner=32:head_dim=8:state_size=4:is_mimo=true:mimo_rank=2
 variant.erase = gdn2:num_heads=2:head_dim=8:erase=scalar
 variant.full = gdn2:num_heads=2:head_dim=8
 variant.kda = kda:num_heads=2:head_dim=8
@@ -37,6 +38,11 @@ works layers --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8
 works layers --layers "$dir/two/runs/mqar-mamba2-2.h5" --rows 8
 [ "$(cut -d, -f1,3 "$csv" | tr '\n' ' ')" = "layer,edit -1,none 0,skip 0,no_conv 1,skip 1,no_conv " ] ||
     fail "edits of mamba2: $(cat "$csv")"
+works layers --layers "$dir/two/runs/mqar-mamba3-2.h5" --rows 8
+edits="skip euler no_turn no_bias equal_rows"
+[ "$(cut -d, -f1,3 "$csv" | tr '\n' ' ')" = "layer,edit -1,none $(for l in 0 1; do for e in $edits; do printf '%s,%s ' $l $e; done; done)" ] ||
+    fail "edits of mamba3: $(cat "$csv")"
+awk -F, 'NR > 2 && $5 == 0 { bad = 1 } END { exit bad }' "$csv" || fail "an edit of mamba3 changes nothing: $(cat "$csv")"
 
 # Without gnuplot the figure of another model does not stay.
 env PATH=/nowhere "$B/examples/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8 --out "$dir/again" >"$dir/again.log" 2>&1 ||

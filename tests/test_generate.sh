@@ -29,6 +29,9 @@ train() { # OUT steps flags...
 train hybrid 12 --mixers gdn2:num_heads=2:head_dim=8,swa:num_heads=2:window_size=9,kda,attn:num_heads=2 --layers 4 \
     --width 32 --lr 1e-2
 train double 3 --mixers mamba2:head_dim=8:state_size=8 --layers 1 --width 16 --dtype f64
+train turns 4 --mixers mamba3:head_dim=8:state_size=6:rope_fraction=1,mamba3:head_dim=8:state_size=6:n_groups=2:is_mimo=true \
+    --layers 2 --width 16 --lr 1e-2
+turns=$dir/turns/step-00000004.h5
 hybrid=$dir/hybrid/step-00000012.h5
 double=$dir/double/step-00000003.h5
 
@@ -49,7 +52,7 @@ same plain last "--last does not take the parameters of the last step"
 if cmp -s "$dir/mean" "$dir/last"; then fail "the average is not taken"; fi
 grep -q "the average of the parameters" "$dir/mean.err" || fail "no word of the average: $(cat "$dir/mean.err")"
 
-for model in "$hybrid" "$double"; do
+for model in "$hybrid" "$double" "$turns"; do
     # ---- The same seed, the same text ----
     gen a "$model" "7 bottles" --tokens 60 --seed 3
     gen b "$model" "7 bottles" --tokens 60 --seed 3 --threads 2
@@ -87,6 +90,36 @@ for model in "$hybrid" "$double"; do
     cat "$dir/one" "$dir/two" >"$dir/joint"
     same whole joint "a prompt in two parts goes on with another text"
 done
+
+# ---- The four parts of Mamba-3's state: all in the file, whose size does not grow with the text ----
+gen one "$turns" "7 bottles" --tokens 5 --save-state "$dir/short.h5"
+gen one "$turns" "7 bottles" --tokens 150 --save-state "$dir/long.h5"
+[ "$(size short.h5)" = "$(size long.h5)" ] || fail "a state of $(size short.h5) bytes grows to $(size long.h5)"
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    cat >"$dir/parts.py" <<'END'
+import sys, h5py
+mode, path = sys.argv[1:3]
+with h5py.File(path, 'r+' if mode == 'spoil' else 'r') as f:
+    parts = {}
+    f.visititems(lambda name, d: parts.update({name: d}) if isinstance(d, h5py.Dataset) else None)
+    if mode == 'list':
+        print(' '.join(sorted(f'{name.split("/", 1)[1]}{list(d.shape)}'.replace(' ', '') for name, d in parts.items())))
+    else: # one part of the second layer is gone
+        del f[[n for n in parts if n.endswith('1.' + sys.argv[3]) or n.endswith('1/' + sys.argv[3])][0]]
+END
+    parts=$(/usr/bin/python3 "$dir/parts.py" list "$dir/short.h5")
+    for part in 'state\[1,4,6,8\]' 'th\[1,4,3\]' 'th\[1,4,1\]' 'k\[1,4,1,6\]' 'k\[1,4,4,6\]' 'x\[1,4,8\]'; do
+        echo "$parts" | grep -q -e "$part" || fail "no part $part in a state: $parts"
+    done
+    for part in state th k x; do
+        cp "$dir/short.h5" "$dir/spoiled.h5"
+        /usr/bin/python3 "$dir/parts.py" spoil "$dir/spoiled.h5" $part || fail "no part $part"
+        if "$B/examples/generate" "$turns" --load-state "$dir/spoiled.h5" >"$dir/out" 2>&1; then fail "a state without $part was taken"; fi
+        grep -q "spoiled.h5.*$part" "$dir/out" || fail "no word of $part: $(cat "$dir/out")"
+    done
+else
+    echo "note: no h5py; the parts of a state are not listed"
+fi
 
 # ---- Scores ----
 gen known "$hybrid" --score <"$dir/text"

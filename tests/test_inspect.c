@@ -1,7 +1,7 @@
 /*
  * test_inspect.c - what examples/inspect computes: singular values, and the implied attention of
- * every rule, which has to give the layer's own output. Sequences made by hand are in
- * test_inspect_script.c.
+ * every rule, which has to give the rule's own output. What it sees of layers is in
+ * test_inspect_layers.c, and sequences made by hand are in test_inspect_script.c.
  */
 #include "examples/inspect/look.h"
 
@@ -113,9 +113,77 @@ static ob_head *drawn_head(observation *ob, ob_rule rule, int64_t K, int64_t V, 
     return h;
 }
 
+/* A head of Mamba-3 with random contents, R rows a token and J pairs; some steps are 0. */
+static ob_head *drawn_turns(observation *ob, int64_t R, int64_t J, pal_pair pair, pal_rng *rng)
+{
+    ob_head *h;
+    const int64_t T = ob->T, K = 6, V = 5;
+    ck_assert_int_eq(ob_model(ob, "mamba3", NULL), PAL_OK);
+    ck_assert_int_eq(
+        ob_add(ob, (ob_head){.rule = OB_MAMBA3, .K = K, .V = V, .R = R, .turns = {J, .pair = pair}},
+               &h, NULL),
+        PAL_OK);
+    draw(h->turns.dt, T, 0.1, 2, rng);
+    draw(h->turns.lam, T, 0.1, 1, rng);
+    draw(h->turns.om, T * J, -3, 3, rng);
+    draw(h->turns.B, T * R * K, -1, 1, rng);
+    draw(h->turns.C, T * R * K, -1, 1, rng);
+    draw(h->turns.x, T * V, -1, 1, rng);
+    draw(h->turns.mimo_x, R * V, -1, 1, rng);
+    draw(h->g, T * K, -0.5, 0, rng);
+    for (int64_t i = 0; i < T * K; i++) h->g[i] = h->g[i / K * K];
+    h->turns.lam[3] = 0, h->turns.lam[4] = 1, h->turns.dt[7] = 0;
+    h->decays = h->writes = 1;
+    h->scale = 0.7;
+    return h;
+}
+
+/* A row of keys in plain loops: angles add up, and a pair turns. */
+static void plain_turned(const ob_head *h, const double *from, int64_t n, double *to)
+{
+    const ob_turns *r = &h->turns;
+    memcpy(to, from + n * h->K, (size_t)h->K * sizeof *to);
+    for (int64_t j = 0; j < r->J; j++) {
+        const int64_t a = r->pair == PAL_PAIR_HALF ? j : 2 * j;
+        const int64_t b = r->pair == PAL_PAIR_HALF ? j + h->K / 2 : 2 * j + 1;
+        double phi = 0;
+        for (int64_t t = 0; t <= n / h->R; t++) phi += r->dt[t] * r->om[t * r->J + j];
+        const double x = to[a], y = to[b];
+        to[a] = x * cos(phi) - y * sin(phi), to[b] = x * sin(phi) + y * cos(phi);
+    }
+}
+
+/* What token s writes, `weight` times, with all its rows. */
+static void plain_write(const ob_head *h, int64_t s, double weight, double *S)
+{
+    double k[6];
+    for (int64_t i = 0; i < h->R && s >= 0; i++) {
+        plain_turned(h, h->turns.B, s * h->R + i, k);
+        for (int64_t n = 0; n < h->K * h->V; n++) {
+            const int64_t c = n % h->V;
+            S[n] += weight * k[n / h->V] * h->turns.mimo_x[i * h->V + c] * h->turns.x[s * h->V + c];
+        }
+    }
+}
+
+/* Mamba-3 in plain loops: S after `tokens` tokens. */
+static void plain_turns(const ob_head *h, int64_t tokens, double *S)
+{
+    for (int64_t t = 0; t < tokens; t++) {
+        const double dt = h->turns.dt[t], lam = h->turns.lam[t];
+        plain_write(h, t - 1, (1 - lam) * dt, S);
+        for (int64_t n = 0; n < h->K * h->V; n++) S[n] *= exp(h->g[t * h->K]);
+        plain_write(h, t, lam * dt, S);
+    }
+}
+
 /* The recurrence of observation.h in plain loops: S after `tokens` tokens. */
 static void plain(const ob_head *h, int64_t tokens, double *S)
 {
+    if (h->rule == OB_MAMBA3) {
+        plain_turns(h, tokens, S);
+        return;
+    }
     for (int64_t t = 0; t < tokens; t++) {
         const double *k = h->k + t * h->K, *b = h->b + t * h->K;
         for (int64_t c = 0; c < h->V; c++) {
@@ -130,23 +198,62 @@ static void plain(const ob_head *h, int64_t tokens, double *S)
     }
 }
 
-/* Checks what the key of token s reads from S_t, r = S_t^T k_s / |k_s|^2, against z = w_s*v_s: the
- * cosine of the two, and |r - z| / |z|. */
-static void plain_reading(const ob_head *h, int64_t t, int64_t s)
+/* Checks what the key of row n reads from S_t, r = S_t^T k / |k|^2, against z = w*v, which has been
+ * written by then: the cosine of the two, and |r - z| / |z|. */
+static void plain_reading(const ob_head *h, int64_t t, int64_t n)
 {
-    double S[30] = {0}, kk = 0, rr = 0, zz = 0, rz = 0, miss = 0;
-    const double *k = h->k + s * h->K;
+    double S[30] = {0}, kk = 0, rr = 0, zz = 0, rz = 0, miss = 0, written = 1;
+    const double *k = h->k + n * h->K;
+    const int64_t s = n / h->R, at = t * h->T * h->R + n;
+    if (h->rule == OB_MAMBA3) {
+        const ob_turns *u = &h->turns;
+        written = u->lam[s] * u->dt[s] + (s < t ? (1 - u->lam[s + 1]) * u->dt[s + 1] : 0);
+    }
     plain(h, t + 1, S);
     for (int64_t i = 0; i < h->K; i++) kk += k[i] * k[i];
     for (int64_t c = 0; c < h->V; c++) {
-        const double z = h->w[s * h->V + c] * h->v[s * h->V + c];
+        const double z = written * h->w[n * h->V + c] * h->v[n * h->V + c];
         double r = 0;
         for (int64_t i = 0; i < h->K; i++) r += S[i * h->V + c] * k[i] / kk;
         rr += r * r, zz += z * z, rz += r * z, miss += (r - z) * (r - z);
     }
+    if (written == 0) {
+        ck_assert_msg(isnan(h->cosine[at]) && isnan(h->error[at]), "nothing was written");
+        return;
+    }
     miss = sqrt(miss / zz);
-    near(h->cosine[t * h->T + s], rz / sqrt(rr * zz), 1e-12, "the cosine of a reading");
-    near(h->error[t * h->T + s], miss, 1e-12 * (1 + miss), "the error of a reading");
+    near(h->cosine[at], rz / sqrt(rr * zz), 1e-12, "the cosine of a reading");
+    near(h->error[at], miss, 1e-12 * (1 + miss), "the error of a reading");
+}
+
+/* What is shown of Mamba-3 besides: keys, both writes, turns, angles; and the outputs of all rows.
+ */
+static void check_turns(const ob_head *h)
+{
+    const ob_turns *r = &h->turns;
+    for (int64_t t = 0; t < h->T; t++) {
+        double S[30] = {0}, row[6];
+        plain(h, t + 1, S);
+        near(r->now[t], r->lam[t] * r->dt[t], 0, "the write");
+        near(r->late[t], (1 - r->lam[t]) * r->dt[t], 0, "the late write");
+        for (int64_t j = 0; j < r->J; j++) {
+            const double before = t ? r->angle[(t - 1) * r->J + j] : 0;
+            near(r->turn[t * r->J + j], r->dt[t] * r->om[t * r->J + j], 0, "a turn");
+            ck_assert(r->angle[t * r->J + j] >= 0 && r->angle[t * r->J + j] < 8 * atan(1));
+            near(sin((r->angle[t * r->J + j] - before - r->turn[t * r->J + j]) / 2), 0, 1e-12,
+                 "an angle");
+        }
+        for (int64_t n = t * h->R; n < (t + 1) * h->R; n++) {
+            plain_turned(h, r->B, n, row);
+            for (int c = 0; c < 6; c++) near(h->k[n * 6 + c], row[c], 1e-13, "a key");
+            plain_turned(h, r->C, n, row);
+            for (int64_t c = 0; c < h->V; c++) {
+                double o = 0;
+                for (int64_t i = 0; i < 6; i++) o += h->scale * S[i * h->V + c] * row[i];
+                near(h->o[n * h->V + c], o, 1e-12, "an output");
+            }
+        }
+    }
 }
 
 /* For every rule and in both modes: sum_s A[t,s] (w_s*v_s) = o_t within 1e-10, A is 0 above its
@@ -157,7 +264,9 @@ START_TEST(implied_attention)
     for (int mode = 0; mode < 2; mode++) {
         observation ob;
         ck_assert_int_eq(ob_begin(&ob, 19, NULL), PAL_OK);
-        for (int r = 0; r < OB_ATTENTION; r++) drawn_head(&ob, (ob_rule)r, 6, 5, &rng);
+        for (int r = 0; r < OB_MAMBA3; r++) drawn_head(&ob, (ob_rule)r, 6, 5, &rng);
+        drawn_turns(&ob, mode ? 3 : 1, mode ? 2 : 3, mode ? PAL_PAIR_HALF : PAL_PAIR_ADJACENT,
+                    &rng);
         ob_measure(&ob, mode ? PAL_RULE_COMPOSED : PAL_RULE_RECURRENT);
         for (int i = 0; i < ob.heads; i++) {
             const ob_head *h = &ob.head[i];
@@ -177,12 +286,14 @@ START_TEST(implied_attention)
             near(h->rank[18], exp(entropy), 1e-12, "the effective rank");
             near(h->norm[18], sqrt(norm), 1e-12, "the norm");
             near(ob_norm(h->sigma + 18 * 5, 5), sqrt(norm), 1e-12, "the norm of sigma");
-            for (int64_t t = 0; t < 19; t++)
-                for (int64_t s = 0; s < 19; s++)
-                    if (s > t)
-                        near(h->A[t * 19 + s], 0, 0, "A above its diagonal");
-                    else
-                        plain_reading(h, t, s);
+            const int64_t R = h->R, N = 19 * R;
+            for (int64_t n = 0; n < N; n++)
+                for (int64_t m = 0; m < N; m++)
+                    if (m / R > n / R)
+                        near(h->A[n * N + m], 0, 0, "A above its diagonal");
+                    else if (n % R == 0)
+                        plain_reading(h, n / R, m);
+            if (h->rule == OB_MAMBA3) check_turns(h);
         }
         ob_free(&ob);
     }
@@ -203,45 +314,7 @@ START_TEST(wrong_gates)
 }
 END_TEST
 
-/* ---- Layers, limits, tokens ---- */
-
-/* For every mixer, with grouped heads: the rule, step by step, gives what the layer returned, and
- * so does the sum over A. */
-START_TEST(layers)
-{
-    static const char *const mixers[] = {"gdn2:num_heads=2:num_v_heads=4:head_dim=6:expand_v=0.5",
-                                         "kda:num_heads=2:num_v_heads=4:head_dim=6",
-                                         "gdn:num_heads=2:head_dim=6:allow_neg_eigval=true",
-                                         "mamba2:head_dim=8:state_size=6:n_groups=2",
-                                         "attn:num_heads=4:num_kv_heads=2",
-                                         "gdn2:num_heads=1,swa:num_heads=2:window_size=5"};
-    static const int64_t heads[] = {4, 4, 2, 4, 4, 3};
-    int64_t id[23];
-    for (int t = 0; t < 23; t++) id[t] = t * t % 11;
-    for (size_t i = 0; i < sizeof mixers / sizeof *mixers; i++) {
-        observation ob;
-        pal_error error;
-        pal_rng rng = pal_rng_new(3, 0);
-        pal_params *params = pal_params_new();
-        pal_lm *lm = pal_lm_new(
-            params, (pal_lm_opts){.vocab = 11, .width = 16, .mixers = mixers[i], .dtype = PAL_F64},
-            &rng);
-        ck_assert_int_eq(ob_begin(&ob, 23, &error), PAL_OK);
-        ck_assert_int_eq(ob_model(&ob, mixers[i], &error), PAL_OK);
-        if (look_model(&ob, lm, params, mixers[i], id, (look_opts){-1, -1}, &error) != PAL_OK)
-            ck_abort_msg("%s", error.message);
-        ob_measure(&ob, PAL_RULE_RECURRENT);
-        ck_assert_int_eq(ob.heads, heads[i]);
-        for (int j = 0; j < ob.heads; j++) {
-            near(ob.head[j].A_error, 0, 1e-10, mixers[i]);
-            near(ob.head[j].given_error, 0, 1e-10, mixers[i]);
-            ck_assert(ob.head[j].given_most > 0);
-        }
-        ob_free(&ob);
-        pal_params_free(params);
-    }
-}
-END_TEST
+/* ---- Limits, tokens ---- */
 
 START_TEST(limits)
 {
@@ -256,6 +329,10 @@ START_TEST(limits)
     ck_assert_int_eq(ob_add(&ob, (ob_head){.K = OB_WIDTH + 1, .V = 1}, &h, &error), PAL_EVALUE);
     ck_assert_int_eq(ob_add(&ob, (ob_head){.K = 256, .V = 256}, &h, &error), PAL_EVALUE);
     ck_assert(strstr(error.message, "choose --layer, --head or fewer --tokens") != NULL);
+    ck_assert_int_eq(ob_add(&ob, (ob_head){.K = 2, .V = 2, .R = OB_RANKS + 1}, &h, &error),
+                     PAL_EVALUE);
+    ck_assert(strstr(error.message, "17 rows a token; at most 16 are shown") != NULL);
+    ck_assert_int_eq(ob_add(&ob, (ob_head){.K = 2, .V = 2, .R = OB_RANKS}, &h, &error), PAL_EVALUE);
     for (int i = 1; i < OB_MODELS; i++) ck_assert_int_eq(ob_model(&ob, "m", &error), PAL_OK);
     ck_assert_int_eq(ob_model(&ob, "m", &error), PAL_EVALUE);
     ob_free(&ob);
@@ -305,7 +382,6 @@ int main(void)
     tcase_add_test(tc, built_matrices);
     tcase_add_test(tc, implied_attention);
     tcase_add_test(tc, wrong_gates);
-    tcase_add_test(tc, layers);
     tcase_add_test(tc, limits);
     tcase_add_test(tc, shown_words);
     suite_add_tcase(s, tc);

@@ -26,15 +26,15 @@ says demo '^   4 read a  *green  *green  *green  *green  *red + green '
 says demo '^  12 read b  *0  *0  *0  *0  *0.875 blue + 0.7 gold '
 look again --demo --out "$dir/again" --mode composed --no-figures
 paste -d, "$dir/demo/maps.csv" "$dir/again/maps.csv" | awk -F, '
-    NR > 1 { for (i = 1; i <= 8; i++) { d = $i - $(i + 8); if ($i != "" && !(d <= 1e-12 && -d <= 1e-12) || ($i == "") != ($(i + 8) == "")) bad++ } }
-    END { exit bad > 0 || NR != 601 }' || fail "composed and recurrent differ in maps.csv"
+    NR > 1 { for (i = 1; i <= 10; i++) { d = $i - $(i + 10); if ($i != "" && !(d <= 1e-12 && -d <= 1e-12) || ($i == "") != ($(i + 10) == "")) bad++ } }
+    END { exit bad > 0 || NR != 721 }' || fail "composed and recurrent differ in maps.csv"
 [ -e "$dir/again/state-0-0.svg" ] && fail "--no-figures makes figures"
 for name in tokens heads gates norms sigma maps state; do
     [ "$(wc -l <"$dir/demo/$name.csv")" -gt 4 ] || fail "$name.csv: $(cat "$dir/demo/$name.csv")"
 done
 # Tokens 0 and 3 write red and green under the key a: after 3 it reads green, and 0.7 of both sums.
 grep -q '^"gdn2",0,0,3,0,0,1.41421356,' "$dir/demo/maps.csv" || fail "gdn2 still reads red: $(grep '^"gdn2",0,0,3,' "$dir/demo/maps.csv")"
-grep -q '^"mamba2",0,0,3,0,0.707106781,1,1$' "$dir/demo/maps.csv" || fail "mamba2 is no sum: $(grep '^"mamba2",0,0,3,' "$dir/demo/maps.csv")"
+grep -q '^"mamba2",0,0,3,0,0.707106781,1,1,0,0$' "$dir/demo/maps.csv" || fail "mamba2 is no sum: $(grep '^"mamba2",0,0,3,' "$dir/demo/maps.csv")"
 
 # The numbers themselves, of --at 3: red and blue are there, and green with them or in place of red.
 look at --demo --at 3 --out "$dir/at" --no-figures
@@ -44,7 +44,7 @@ has() { # file line
 has state '"gdn2",0,0,3,0,0,0'
 has state '"gdn2",0,0,3,0,2,1'
 has state '"mamba2",0,0,3,0,0,1'
-[ "$(wc -l <"$dir/at/state.csv")" = 81 ] || fail "state.csv is not five states of 4 x 4"
+[ "$(wc -l <"$dir/at/state.csv")" = 97 ] || fail "state.csv is not six states of 4 x 4"
 has gates '"gdn2",0,0,8,decay,0,0.5'
 has gates '"gdn2",0,0,8,decay,1,1'
 has gates '"gdn",0,0,8,decay,0,0.875'
@@ -93,6 +93,29 @@ filled() { # svg
         }'
 }
 figures "$dir/demo" 0-0 state readback attention sigma
+
+# ---- Mamba-3: two writes and angles, by hand ----
+printf 'key a 1 0\nwrite a red lam=0.25\nread a dt=2 lam=0.5 angle=1\nread a angle=-1 decay=0.5\n' >"$dir/turns"
+look turns --script "$dir/turns" --rule mamba3 --out "$dir/turns.out" --no-figures
+says turns "^   1 read a dt=2 lam=0.5 angle=0.675 red"
+says turns "^   2 read a angle=-1 decay=0.5 *0.625 red"
+says turns '^   1 read a dt=2 lam=0.5 *1.000   0.500   2.000   1.000   1.000$'
+has() { # file line
+    grep -q -x -e "$2" "$dir/turns.out/$1.csv" || fail "$1.csv has no line $2"
+}
+for line in 0,decay,0,1 2,decay,0,0.5 0,write,0,0.25 1,late,0,1 1,lam,0,0.5 1,dt,0,2 1,turn,0,1 2,turn,0,-1 1,angle,0,1 2,angle,0,0; do
+    has gates "\"mamba3\",0,0,$line"
+done
+has heads '"mamba3",0,0,mamba3,2,1,1,1,0,1,.*,,1,1'
+has maps '"mamba3",0,0,1,0,1,0,0.675377882,0,0' # 1.25 cos 1
+
+# A model with two rows a token, and what its pages and tables have of them.
+look rows --mixers mamba3:head_dim=8:state_size=6:is_mimo=true:mimo_rank=2:n_groups=2 --width 16 --text abcab --head 3 --out "$dir/rows"
+says rows '^mamba3:head_dim=8:stat *0 *3 *2 *1 '
+figures "$dir/rows" 0-3 state readback attention sigma
+[ "$(wc -l <"$dir/rows/maps.csv")" = 61 ] || fail "maps.csv has not a line for each pair of 10 rows: $(wc -l "$dir/rows/maps.csv")"
+awk -F, 'NR > 1 && $11 <= 1e-8 && $12 > 0 && $12 <= 1e-4 && $13 == 2 && $14 == 1 { good++ } END { exit good != 1 }' "$dir/rows/heads.csv" ||
+    fail "heads: $(cat "$dir/rows/heads.csv")"
 
 # ---- A script, from a file ----
 printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
@@ -238,6 +261,14 @@ if command -v chromium >/dev/null 2>&1; then
     browse t12 "$dir/demo" '#t=12' --dump-dom
     shows t12 S-0 'read: 0'
     shows t12 S-4 'read: 0.875 blue + 0.7 gold'
+    browse turns "$dir/turns.out" '#t=1' --dump-dom
+    shows turns S-0 '|S| 1.25, change 1'
+    shows turns gates-0 'late 1, lam 0.5, dt 2, turn 1'
+    shows turns reads-0 'mean of the row 1'
+    browse rows "$dir/rows" '#t=4' --dump-dom
+    shows rows reads-0 'its own keys: cosine 0.*, error'
+    shows rows A-0 's = [0-4].[01] [abc] (.*sum of the row [-0-9.e]* [-0-9.e]*<'
+    grep -q '6, V 8, 2 rows a token' "$dir/rows.html" || fail "the page does not say how many rows a token has"
     # One large error leaves the others as they are: a key that had almost nothing written with it.
     printf 'key b 0.6 0.8\nkey a 1 0\nwrite b red write=1e-6\nwrite a blue\nwrite a red erase=0\n' >"$dir/large"
     look large --script "$dir/large" --rule gdn2 --out "$dir/large-page" --no-figures

@@ -258,7 +258,20 @@ typedef struct layers_opts {
 void layers_run(const layers_opts *o);
 
 /* What is done to a layer. */
-typedef enum edit { NOTHING, SKIP, MEAN_B, MEAN_W, TIE, MEAN_G, NO_CONV, EDITS } edit;
+typedef enum edit {
+    NOTHING,
+    SKIP,
+    MEAN_B,
+    MEAN_W,
+    TIE,
+    MEAN_G,
+    NO_CONV,
+    EULER, /* from here on Mamba-3's */
+    NO_TURN,
+    NO_BIAS,
+    EQUAL_ROWS,
+    EDITS
+} edit;
 const char *edit_name(edit e);
 const char *edit_title(edit e);
 

@@ -12,8 +12,9 @@
 
 const char *edit_name(edit e)
 {
-    static const char *const names[EDITS] = {"none",    "skip",   "mean_b", "mean_w",
-                                             "tie_b_w", "mean_g", "no_conv"};
+    static const char *const names[EDITS] = {"none",    "skip",    "mean_b",    "mean_w",
+                                             "tie_b_w", "mean_g",  "no_conv",   "euler",
+                                             "no_turn", "no_bias", "equal_rows"};
     return names[e];
 }
 
@@ -21,7 +22,8 @@ const char *edit_title(edit e)
 {
     static const char *const titles[EDITS] = {
         "unchanged",         "mixer skipped",   "b (erase): mean", "w (write): mean",
-        "b and w: one mean", "g (decay): mean", "no convolution"};
+        "b and w: one mean", "g (decay): mean", "no convolution",  "lam: 1",
+        "no turns",          "no biases",       "equal rows"};
     return titles[e];
 }
 
@@ -114,6 +116,27 @@ static void flatten(surgeon *s, pal_tensor *t)
     free(c.data);
 }
 
+/* Of c [n,R,w] each of the R rows becomes their mean. */
+static void join_rows(const pal_array *c, int64_t R, int64_t w)
+{
+    const int64_t n = pal_array_count(c) / (R * w);
+    for (int64_t i = 0; i < n * w; i++) {
+        const int64_t at = i / w * R * w + i % w;
+        long double sum = 0;
+        for (int64_t r = 0; r < R; r++) sum += (long double)get(c, at + r * w);
+        for (int64_t r = 0; r < R; r++) set(c, at + r * w, (double)(sum / (long double)R));
+    }
+}
+
+/* Queries or keys [B,T,R,G,N] of Mamba-3. */
+static void equal_rows(surgeon *s, pal_tensor *t)
+{
+    const pal_array c = copy_of(*t);
+    join_rows(&c, c.shape[2], c.shape[3] * c.shape[4]);
+    *t = pal_from_array(s->tape, &c);
+    free(c.data);
+}
+
 /* ---- One gate for both ---- */
 
 /* The first pass reads: b comes before w, and needs to know it. */
@@ -155,6 +178,16 @@ static void note(surgeon *s, int64_t layer, const char *name, pal_tensor t)
     if (strcmp(name, "w") == 0) has[MEAN_W] = has[TIE] = true;
     /* Of Mamba-2 and GDN it is one number a head, and has no channels. */
     if (strcmp(name, "g") == 0 && pal_shape_of(t).ndim == 4) has[MEAN_G] = true;
+    if (strcmp(name, "lam") == 0) has[EULER] = true;
+    if (strcmp(name, "om") == 0 && pal_dim(t, -1) > 0) has[NO_TURN] = true;
+    if (strcmp(name, "k") == 0 && pal_shape_of(t).ndim == 5 && pal_dim(t, 2) > 1)
+        has[EQUAL_ROWS] = true;
+}
+
+/* All of a tensor becomes one number. */
+static void fill_with(surgeon *s, pal_tensor *t, double x)
+{
+    *t = pal_full(s->tape, pal_dtype_of(*t), pal_shape_of(*t), x);
 }
 
 static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
@@ -181,6 +214,15 @@ static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
         if ((b || w) && s->pass == 0) read_common(s, name, *t);
         if ((b || w) && s->pass == 1) write_common(s, t);
         return true;
+    case EULER:
+        if (strcmp(name, "lam") == 0) fill_with(s, t, 1);
+        return true;
+    case NO_TURN:
+        if (strcmp(name, "om") == 0) fill_with(s, t, 0);
+        return true;
+    case EQUAL_ROWS:
+        if (strcmp(name, "k") == 0 || strcmp(name, "q") == 0) equal_rows(s, t);
+        return true;
     default:
         return true;
     }
@@ -192,36 +234,64 @@ void surgeon_pass(surgeon *s, int pass) { s->pass = pass; }
 
 /* ---- Weights ---- */
 
-static bool is_conv(const pal_params *params, int i, int64_t layer, const char *what)
+/* A parameter of the layer whose name matches the pattern. */
+static bool is_named(const pal_params *params, int i, int64_t layer, const char *what)
 {
     char pattern[64];
-    snprintf(pattern, sizeof pattern, "model.layers.%lld.attn.*conv1d.%s", (long long)layer, what);
+    snprintf(pattern, sizeof pattern, "model.layers.%lld.attn.%s", (long long)layer, what);
     return fnmatch(pattern, pal_params_name(params, i), 0) == 0;
+}
+
+/* Parameter i, after it has been saved. */
+static pal_array save(surgeon *s, int i)
+{
+    const pal_array a = pal_params_array(s->params, i);
+    const size_t size = (size_t)pal_array_count(&a) * pal_dtype_size(a.dtype);
+    if (s->saved == (int)(sizeof s->before / sizeof *s->before)) stop("too many parameters");
+    saved *to = &s->before[s->saved++];
+    *to = (saved){i, malloc(size + 1)};
+    if (!to->data) stop("out of memory");
+    memcpy(to->data, a.data, size);
+    return a;
 }
 
 /* [n,1,W]: the last tap, which is the token itself, alone. A bias goes too. */
 static void make_identity(surgeon *s, int i, bool weight)
 {
-    const pal_array a = pal_params_array(s->params, i);
+    const pal_array a = save(s, i);
     const int64_t n = pal_array_count(&a), W = weight ? a.shape[a.ndim - 1] : 1;
-    if (s->saved == (int)(sizeof s->before / sizeof *s->before)) stop("too many convolutions");
-    saved *to = &s->before[s->saved++];
-    const size_t size = (size_t)n * pal_dtype_size(a.dtype);
-    *to = (saved){i, malloc(size + 1)};
-    if (!to->data) stop("out of memory");
-    memcpy(to->data, a.data, size);
     for (int64_t j = 0; j < n; j++) set(&a, j, weight && j % W == W - 1);
+}
+
+/* What an edit does to parameter i of its layer, if anything. */
+static void change(surgeon *s, int i)
+{
+    static const char *const rows[] = {"[BC]_bias", "mimo_[xzo]"}; /* [heads,R,w] */
+    if (s->e == NO_CONV && is_named(s->params, i, s->layer, "*conv1d.weight"))
+        make_identity(s, i, true);
+    if (s->e == NO_CONV && is_named(s->params, i, s->layer, "*conv1d.bias"))
+        make_identity(s, i, false);
+    for (int r = 0; r < 2; r++) {
+        if (!is_named(s->params, i, s->layer, rows[r])) continue;
+        if (s->e == EQUAL_ROWS) {
+            const pal_array a = save(s, i);
+            join_rows(&a, a.shape[1], a.shape[2]);
+        } else if (s->e == NO_BIAS && r == 0) {
+            const pal_array a = save(s, i);
+            for (int64_t j = 0; j < pal_array_count(&a); j++) set(&a, j, 0);
+        }
+    }
 }
 
 void surgeon_begin(surgeon *s, int64_t layer, edit e)
 {
     s->layer = layer, s->e = e, s->pass = 0;
     for (int i = 0; i < pal_params_count(s->params); i++) {
-        for (int64_t l = 0; l < s->layers && e == NOTHING; l++)
-            if (is_conv(s->params, i, l, "weight")) s->has[l * EDITS + NO_CONV] = true;
-        if (e != NO_CONV) continue;
-        if (is_conv(s->params, i, layer, "weight")) make_identity(s, i, true);
-        if (is_conv(s->params, i, layer, "bias")) make_identity(s, i, false);
+        for (int64_t l = 0; l < s->layers && e == NOTHING; l++) {
+            if (is_named(s->params, i, l, "*conv1d.weight")) s->has[l * EDITS + NO_CONV] = true;
+            if (is_named(s->params, i, l, "[BC]_bias")) s->has[l * EDITS + NO_BIAS] = true;
+        }
+        change(s, i);
     }
     pal_params_touch(s->params);
 }

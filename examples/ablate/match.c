@@ -4,9 +4,9 @@
  * Nothing is computed from formulas: a model is made by pal_lm_new and counted, so that what is
  * compared is what is trained. Recurrent state is what a mixer carries from token to token
  * (the part "state" of pal_mixer_state), seen by running it on one token; the tails of short
- * convolutions, a few rows, are left out. Of attention it is the keys and values that the last
- * token of the longest row that is tested may see: those of its window, if that is shorter than the
- * row.
+ * convolutions and what Mamba-3 keeps of the last token, a few rows, are left out. Of attention it
+ * is the keys and values that the last token of the longest row that is tested may see: those of
+ * its window, if that is shorter than the row.
  */
 #include "examples/ablate/ablate.h"
 
@@ -23,7 +23,7 @@ typedef struct counts {
 
 /* ---- inner=N ---- */
 
-/* The number e with e * width = inner, to the last bit, as Mamba-2 wants it. */
+/* The number e with e * width = inner, to the last bit, as the mixers want it. */
 static bool quotient(double inner, double width, double *e)
 {
     *e = inner / width;

@@ -41,7 +41,7 @@ static void heads(FILE *to, const observation *ob, int64_t at)
 {
     (void)at;
     fprintf(to, "model,layer,head,rule,K,V,scale,decay_channels,erase_channels,write_channels,"
-                "sum_error,layer_error\n");
+                "sum_error,layer_error,rows,pairs\n");
     for (int i = 0; i < ob->heads; i++) {
         const ob_head *h = &ob->head[i];
         which(to, ob, h);
@@ -49,31 +49,26 @@ static void heads(FILE *to, const observation *ob, int64_t at)
                 (long long)h->K, (long long)h->V, h->scale, (long long)h->decays,
                 (long long)h->erases, (long long)h->writes, h->A_error);
         if (h->given) fprintf(to, "%.3g", h->given_error);
-        fputc('\n', to);
+        fprintf(to, ",%lld,%lld\n", (long long)h->R, (long long)h->turns.J);
     }
-}
-
-static void gate(FILE *to, const observation *ob, const ob_head *h, const char *name,
-                 const double *x, int64_t width, int64_t channels)
-{
-    for (int64_t t = 0; t < h->T; t++)
-        for (int64_t c = 0; c < channels; c++) {
-            const double value = x[t * width + c];
-            which(to, ob, h);
-            fprintf(to, "%lld,%s,%lld,%.9g\n", (long long)t, name, (long long)c,
-                    strcmp(name, "decay") ? value : exp(value));
-        }
 }
 
 static void gates(FILE *to, const observation *ob, int64_t at)
 {
+    ob_gate gate[OB_GATES];
     (void)at;
     fprintf(to, "model,layer,head,t,gate,channel,value\n");
     for (int i = 0; i < ob->heads; i++) {
         const ob_head *h = &ob->head[i];
-        gate(to, ob, h, "decay", h->g, h->K, h->decays);
-        gate(to, ob, h, "erase", h->b, h->K, h->erases);
-        gate(to, ob, h, "write", h->w, h->V, h->writes);
+        const int n = ob_gates(h, gate);
+        for (const ob_gate *g = gate; g < gate + n; g++)
+            for (int64_t k = 0; k < h->T * g->channels; k++) {
+                const int64_t t = k / g->channels, c = k % g->channels;
+                const double value = g->x[t * g->stride + c];
+                which(to, ob, h);
+                fprintf(to, "%lld,%s,%lld,%.9g\n", (long long)t, g->name, (long long)c,
+                        g->log ? exp(value) : value);
+            }
     }
 }
 
@@ -111,22 +106,25 @@ static void field(FILE *to, const double *x, int64_t i)
     if (x && !isnan(x[i])) fprintf(to, "%.9g", x[i]);
 }
 
+/* A line for each pair of rows. What keys read has no row of its own, so it is the same for all
+ * rows of t. */
 static void maps(FILE *to, const observation *ob, int64_t at)
 {
     (void)at;
-    fprintf(to, "model,layer,head,t,s,cosine,error,weight\n");
+    fprintf(to, "model,layer,head,t,s,cosine,error,weight,row_t,row_s\n");
     for (int i = 0; i < ob->heads; i++) {
         const ob_head *h = &ob->head[i];
-        for (int64_t t = 0; t < h->T; t++)
-            for (int64_t s = 0; s <= t; s++) {
+        const int64_t R = h->R, N = h->T * R;
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t m = 0; m < (n / R + 1) * R; m++) {
                 which(to, ob, h);
-                fprintf(to, "%lld,%lld,", (long long)t, (long long)s);
-                field(to, h->cosine, t * h->T + s);
+                fprintf(to, "%lld,%lld,", (long long)(n / R), (long long)(m / R));
+                field(to, h->cosine, n / R * N + m);
                 fputc(',', to);
-                field(to, h->error, t * h->T + s);
+                field(to, h->error, n / R * N + m);
                 fputc(',', to);
-                field(to, h->A, t * h->T + s);
-                fputc('\n', to);
+                field(to, h->A, n * N + m);
+                fprintf(to, ",%lld,%lld\n", (long long)(n % R), (long long)(m % R));
             }
     }
 }

@@ -43,8 +43,9 @@ static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_
     fprintf(to, ") noenhanced\n");
 }
 
-/* The tokens as names of an axis, where there are few enough to read. */
-static void token_tics(FILE *to, const observation *ob, char axis)
+/* The tokens as names of an axis, where there are few enough to read. A token has R places there.
+ */
+static void token_tics(FILE *to, const observation *ob, char axis, int64_t R)
 {
     fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
     if (ob->T > 24) return;
@@ -52,7 +53,7 @@ static void token_tics(FILE *to, const observation *ob, char axis)
     for (int64_t t = 0; t < ob->T; t++) {
         if (t) fputs(", ", to);
         quoted(to, ob->token[t]);
-        fprintf(to, " %lld", (long long)t);
+        fprintf(to, " %g", (double)(t * R) + (double)(R - 1) / 2);
     }
     fprintf(to, ") noenhanced\n");
 }
@@ -150,7 +151,7 @@ static void data(FILE *to, const drawing *d, int m, const ob_head *h, kind k)
     else if (k == STATE)
         matrix(to, m, numbers(d, h, k), h->K, h->V);
     else
-        matrix(to, m, numbers(d, h, k), h->T, h->T);
+        matrix(to, m, numbers(d, h, k), h->T * (k == ATTENTION ? h->R : 1), h->T * h->R);
 }
 
 static void panel(FILE *to, const drawing *d, int m, const ob_head *h, kind k)
@@ -176,9 +177,10 @@ static void panel(FILE *to, const drawing *d, int m, const ob_head *h, kind k)
         fprintf(to, "set xtics autofreq norotate\nset ytics autofreq\n");
         curves(to, m, h);
     } else {
-        token_tics(to, d->ob, 'x');
-        token_tics(to, d->ob, 'y');
-        map(to, m, numbers(d, h, k), h->T, h->T, k == READBACK);
+        const int64_t rows = k == ATTENTION ? h->R : 1; /* of a token */
+        token_tics(to, d->ob, 'x', h->R);
+        token_tics(to, d->ob, 'y', rows);
+        map(to, m, numbers(d, h, k), h->T * rows, h->T * h->R, k == READBACK);
     }
 }
 

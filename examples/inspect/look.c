@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { Q, K, V, G, B, W, BETA, DT, O, PARTS };
-static const char *const parts[PARTS] = {"q", "k", "v", "g", "b", "w", "beta", "dt", "o"};
+enum { Q, K, V, G, B, W, BETA, DT, LAM, OM, O, PARTS };
+static const char *const parts[PARTS] = {"q",    "k",  "v",   "g",  "b", "w",
+                                         "beta", "dt", "lam", "om", "o"};
 
-/* A tensor that went by, [T,heads,width]; a gate of one number a head has width 1. */
+/* A tensor that went by, [T,heads,inner,width]. A gate of one number a head has width 1. Mamba-3's
+ * q and k are [T,R,groups,width] and its o is [T,heads,R,width]; elsewhere inner is 1. */
 typedef struct part {
     double *x;
-    int64_t heads, width;
+    int64_t heads, inner, width;
 } part;
 
 typedef struct looker {
@@ -34,8 +36,10 @@ static void keep(part *p, pal_tensor t)
     const int64_t n = pal_count(t);
     const pal_array from = pal_value(pal_contiguous(pal_cast(t, PAL_F64)));
     free(p->x);
-    *p =
-        (part){.x = ob_reals(n), .heads = shape.dim[2], .width = shape.ndim > 3 ? shape.dim[3] : 1};
+    *p = (part){.x = ob_reals(n),
+                .heads = shape.dim[2],
+                .inner = shape.ndim > 4 ? shape.dim[3] : 1,
+                .width = shape.ndim > 3 ? shape.dim[shape.ndim - 1] : 1};
     memcpy(p->x, from.data, (size_t)n * sizeof *p->x);
 }
 
@@ -62,16 +66,83 @@ static int64_t window_of(const char *mixers, int64_t layer)
     return 0; /* "swa" says 2048, more than any sequence here */
 }
 
-/* Mamba-2 adds D x to what its state says, which is small beside it in an untrained model. */
-static void without_D(const looker *l, ob_head *h)
+/* A parameter of the layer of a head. PAL_NONE: there is none. */
+static pal_tensor parameter(const looker *l, const ob_head *h, const char *what)
 {
     char name[64];
-    snprintf(name, sizeof name, "model.layers.%lld.attn.D", (long long)h->layer);
-    const pal_tensor t = pal_params_find(l->params, name);
+    snprintf(name, sizeof name, "model.layers.%lld.attn.%s", (long long)h->layer, what);
+    return pal_params_find(l->params, name);
+}
+
+/* Mamba-2 adds D x to what its state says, and Mamba-3 D v to each row: that is small beside it in
+ * an untrained model. */
+static void without_D(const looker *l, ob_head *h)
+{
+    const pal_tensor t = parameter(l, h, "D");
     if (pal_is_none(t)) return;
     const pal_array a = pal_value(t);
     const double D = pal_array_get(&a, (int64_t[]){h->head});
-    for (int64_t i = 0; i < h->T * h->V; i++) h->given[i] -= D * h->v[i];
+    for (int64_t n = 0; n < h->T * h->R * h->V; n++) {
+        const int64_t c = n % h->V, i = n / h->V % h->R, t_V = n / h->V / h->R * h->V;
+        const double v =
+            h->rule == OB_MAMBA3 ? h->turns.mimo_x[i * h->V + c] * h->turns.x[t_V + c] : h->v[n];
+        h->given[n] -= D * v;
+    }
+}
+
+/* ---- A layer of Mamba-3 ---- */
+
+/* Row i of head j of a parameter [heads,R,n], added to each token's row i of to [T,R,n]. */
+static void add_rows(pal_tensor t, int64_t j, int64_t T, int64_t R, int64_t n, double *to)
+{
+    if (pal_is_none(t)) return;
+    const pal_array a = pal_value(t);
+    for (int64_t i = 0; i < T * R * n; i++)
+        to[i] += pal_array_get(&a, (int64_t[]){j, i / n % R, i % n});
+}
+
+/* The rows of group `group`, [T,R,n]. */
+static void take_rows(const part *p, int64_t T, int64_t group, double *to)
+{
+    for (int64_t r = 0; r < T * p->heads; r++)
+        memcpy(to + r * p->width, p->x + (r * p->inner + group) * p->width,
+               (size_t)p->width * sizeof *to);
+}
+
+static pal_status add_turned(looker *l, int64_t layer, int64_t j, int64_t heads)
+{
+    const part *seen = l->seen, *k = &seen[K], *o = &seen[O];
+    const int64_t T = l->ob->T, R = k->heads, nk = k->width, nv = seen[V].width;
+    const int64_t group = j / (heads / k->inner);
+    ob_head like = {.layer = layer, .head = j, .rule = OB_MAMBA3, .K = nk, .V = nv, .R = R}, *h;
+    like.turns.J = seen[OM].heads;
+    /* The layer's choice: halves with is_mimo, which mimo_x tells. */
+    const pal_tensor mimo_x = parameter(l, &like, "mimo_x");
+    if (!pal_is_none(mimo_x)) like.turns.pair = PAL_PAIR_HALF;
+    const pal_status s = ob_add(l->ob, like, &h, l->error);
+    if (s != PAL_OK) return s;
+    ob_turns *r = &h->turns;
+    take(&seen[DT], T, j, heads, 1, r->dt);
+    take(&seen[LAM], T, j, heads, 1, r->lam);
+    take(&seen[G], T, j, heads, nk, h->g);
+    take(&seen[V], T, j, heads, nv, r->x);
+    memcpy(r->om, seen[OM].x, (size_t)(T * r->J) * sizeof *r->om);
+    take_rows(k, T, group, r->B);
+    take_rows(&seen[Q], T, group, r->C);
+    add_rows(parameter(l, h, "B_bias"), j, T, R, nk, r->B);
+    add_rows(parameter(l, h, "C_bias"), j, T, R, nk, r->C);
+    if (!pal_is_none(mimo_x)) {
+        memset(r->mimo_x, 0, (size_t)(R * nv) * sizeof *r->mimo_x);
+        add_rows(mimo_x, j, 1, R, nv, r->mimo_x);
+    }
+    h->given = ob_reals(T * R * nv);
+    for (int64_t n = 0; n < T * R * nv; n++) {
+        h->given[n] = o->x[(n / nv / R * heads + j) * R * nv + n % (R * nv)];
+        h->given_most = fmax(h->given_most, fabs(h->given[n]));
+    }
+    h->decays = h->writes = 1;
+    without_D(l, h);
+    return PAL_OK;
 }
 
 /* ---- A layer that has run ---- */
@@ -119,7 +190,9 @@ static void add_layer(looker *l, int64_t layer)
                           (long long)layer, name);
     if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
-        if (l->opts.head < 0 || l->opts.head == j) l->status = add_head(l, layer, rule, j, heads);
+        if (l->opts.head < 0 || l->opts.head == j)
+            l->status = rule == OB_MAMBA3 ? add_turned(l, layer, j, heads)
+                                          : add_head(l, layer, rule, j, heads);
 }
 
 static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)

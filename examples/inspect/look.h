@@ -66,13 +66,14 @@ int64_t rows_task_vocab(const char *data);
 /* ---- script.c: sequences made by hand ---- */
 
 /*
- * Runs the lines of `text` through each of the rules (a list of names; NULL: all five), which
+ * Runs the lines of `text` through each of the rules (a list of names; NULL: all six), which
  * become the models of the observation. `name` is what messages call the text. Lines
  * (docs/inspect.md):
  *
  *     key NAME x y ..      value NAME x y ..           names without a vector are unit vectors
  *     write KEY VALUE [erase=B] [write=W] [decay=A]    a number, or one for each channel: 1,0,0.5
  *     erase KEY [erase=B]      decay A [A ..]      read KEY
+ *     on every line [dt=D] [lam=L] [angle=R], which Mamba-3 has; Mamba-2 has dt
  */
 PAL_CHECKED pal_status script_observe(observation *ob, const char *text, const char *name,
                                       const char *rules, pal_error *error);

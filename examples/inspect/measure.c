@@ -5,7 +5,8 @@
  * carried from call to call as in decoding. The implied attention comes from a second run of GDN-2,
  * the rule that contains the others, whose values are one-hot: for fixed gates o is linear in the
  * values that are written, so o_t[s] is then what token s counts in o_t. That sum_s A[t,s]
- * (w_s*v_s) is the o of the rule itself is checked for every head.
+ * (w_s*v_s) is the o of the rule itself is checked for every head. Mamba-3, which is two calls of
+ * GDN-2 and not one, has its own way (turns.c).
  */
 #include "examples/inspect/observation.h"
 
@@ -109,16 +110,16 @@ static void measure_states(ob_head *h)
     }
 }
 
-/* What the key of s, made a unit vector, reads from S_t, beside z = w_s*v_s that was written with
- * it. Nothing was if key or value are zeros. */
-static void read_one(const ob_head *h, int64_t t, int64_t s, double *cosine, double *error)
+/* What the key of row n, made a unit vector, reads from S_t, beside z = w*v that was written with
+ * it by then. Nothing was if key or value are zeros. */
+static void read_one(const ob_head *h, int64_t t, int64_t n, double *cosine, double *error)
 {
-    const double *S = h->S + t * h->K * h->V, *k = h->k + s * h->K;
-    const double kk = ob_norm(k, h->K);
+    const double *S = h->S + t * h->K * h->V, *k = h->k + n * h->K;
+    const double kk = ob_norm(k, h->K), written = ob_written(h, t, n / h->R);
     double zz = 0, rr = 0, rz = 0, miss = 0;
     *cosine = *error = NAN;
     for (int64_t c = 0; c < h->V; c++) {
-        const double z = h->w[s * h->V + c] * h->v[s * h->V + c];
+        const double z = written * h->w[n * h->V + c] * h->v[n * h->V + c];
         double r = 0; /* S_t^T k_s / |k_s|^2: k_s r^T is the state's part along k_s */
         for (int64_t i = 0; kk > 0 && i < h->K; i++) r += S[i * h->V + c] * (k[i] / kk);
         r /= kk > 0 ? kk : 1;
@@ -131,13 +132,14 @@ static void read_one(const ob_head *h, int64_t t, int64_t s, double *cosine, dou
 
 static void read_back(ob_head *h)
 {
-    h->cosine = ob_reals(h->T * h->T), h->error = ob_reals(h->T * h->T);
+    const int64_t N = h->T * h->R;
+    h->cosine = ob_reals(h->T * N), h->error = ob_reals(h->T * N);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t t = 0; t < h->T; t++)
-        for (int64_t s = 0; s < h->T; s++) {
-            double *c = &h->cosine[t * h->T + s], *e = &h->error[t * h->T + s];
+        for (int64_t n = 0; n < N; n++) {
+            double *c = &h->cosine[t * N + n], *e = &h->error[t * N + n];
             *c = *e = NAN;
-            if (s <= t) read_one(h, t, s, c, e);
+            if (n / h->R <= t) read_one(h, t, n, c, e);
         }
 }
 
@@ -193,14 +195,15 @@ static double apart(const double *x, const double *y, int64_t n, double of)
     return of > 0 ? worst / of : worst;
 }
 
-/* sum_s A[t,s] (w_s*v_s), [T,V]. */
+/* sum_s A[t,s] (w_s*v_s), [N,V]. */
 static double *summed(const ob_head *h)
 {
-    double *o = ob_reals(h->T * h->V);
-    for (int64_t t = 0; t < h->T; t++)
-        for (int64_t s = 0; s <= t; s++)
+    const int64_t N = h->T * h->R;
+    double *o = ob_reals(N * h->V);
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t m = 0; m < (n / h->R + 1) * h->R; m++)
             for (int64_t c = 0; c < h->V; c++)
-                o[t * h->V + c] += h->A[t * h->T + s] * h->w[s * h->V + c] * h->v[s * h->V + c];
+                o[n * h->V + c] += h->A[n * N + m] * h->w[m * h->V + c] * h->v[m * h->V + c];
     return o;
 }
 
@@ -210,17 +213,18 @@ void ob_measure(observation *ob, pal_rule_mode mode)
     pal_set_grad(tape, false);
     for (int i = 0; i < ob->heads; i++) {
         ob_head *h = &ob->head[i];
-        h->A = ob_reals(h->T * h->T);
-        h->o = ob_reals(h->T * h->V);
+        const int64_t N = h->T * h->R, n = N * h->V;
+        const bool turns = h->rule == OB_MAMBA3;
+        h->A = ob_reals(N * N);
+        h->o = ob_reals(n);
         if (h->rule == OB_ATTENTION) {
             softmax(h);
         } else {
-            run_rule(tape, h, mode);
+            turns ? ob_step_turns(tape, h, mode) : run_rule(tape, h, mode);
             measure_states(h);
             read_back(h);
-            implied(tape, h, mode);
+            turns ? ob_weigh_turns(h) : implied(tape, h, mode);
         }
-        const int64_t n = h->T * h->V;
         double *sum = summed(h);
         /* Attention is the sum by definition, so only the layer can contradict it. */
         if (h->rule == OB_ATTENTION) memcpy(h->o, sum, (size_t)n * sizeof *sum);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[OB_RULES] = {"gdn2", "kda", "gdn", "deltanet", "mamba2", "attn"};
+static const char *const names[OB_RULES] = {"gdn2",   "kda",    "gdn", "deltanet",
+                                            "mamba2", "mamba3", "attn"};
 
 const char *ob_rule_name(ob_rule rule) { return names[rule]; }
 
@@ -130,14 +131,44 @@ pal_status ob_model(observation *ob, const char *name, pal_error *error)
     return PAL_OK;
 }
 
+static void fill(double *x, int64_t n, double value)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = value;
+}
+
+static void add_turns(ob_head *h, int64_t J, pal_pair pair)
+{
+    const int64_t T = h->T, N = T * h->R;
+    h->turns = (ob_turns){.J = J,
+                          .pair = pair,
+                          .dt = ob_reals(T),
+                          .lam = ob_reals(T),
+                          .om = ob_reals(T * J),
+                          .B = ob_reals(N * h->K),
+                          .C = ob_reals(N * h->K),
+                          .x = ob_reals(T * h->V),
+                          .mimo_x = ob_reals(h->R * h->V),
+                          .now = ob_reals(T),
+                          .late = ob_reals(T),
+                          .turn = ob_reals(T * J),
+                          .angle = ob_reals(T * J)};
+    fill(h->turns.mimo_x, h->R * h->V, 1);
+}
+
 pal_status ob_add(observation *ob, ob_head like, ob_head **out, pal_error *error)
 {
-    const int64_t T = ob->T, K = like.K, V = like.V;
+    const int64_t T = ob->T, K = like.K, V = like.V, R = like.R ? like.R : 1;
+    const bool fits = R >= 1 && R <= OB_RANKS;
     if (K < 1 || V < 1 || K > OB_WIDTH || V > OB_WIDTH)
         return pal_error_set(
             error, PAL_EVALUE, "%s, layer %lld: a head of K %lld and V %lld; both may be 1 to %d",
             ob->model[ob->models - 1], (long long)like.layer, (long long)K, (long long)V, OB_WIDTH);
-    ob->numbers += T * K * V + 3 * T * T;
+    if (!fits)
+        return pal_error_set(
+            error, PAL_EVALUE, "%s, layer %lld: %lld rows a token; at most %d are shown",
+            ob->model[ob->models - 1], (long long)like.layer, (long long)R, OB_RANKS);
+    const int64_t N = T * R;
+    ob->numbers += T * K * V + 2 * T * N + N * N;
     if (ob->numbers > OB_NUMBERS)
         return pal_error_set(error, PAL_EVALUE,
                              "%s, layer %lld, head %lld: states and maps so far are %lld numbers "
@@ -156,10 +187,12 @@ pal_status ob_add(observation *ob, ob_head like, ob_head **out, pal_error *error
                    .T = T,
                    .K = K,
                    .V = V,
+                   .R = R,
                    .scale = 1};
-    h->q = ob_reals(T * K), h->k = ob_reals(T * K), h->g = ob_reals(T * K), h->b = ob_reals(T * K);
-    h->v = ob_reals(T * V), h->w = ob_reals(T * V);
-    for (int64_t i = 0; i < T * V; i++) h->w[i] = 1;
+    h->q = ob_reals(N * K), h->k = ob_reals(N * K), h->g = ob_reals(T * K), h->b = ob_reals(T * K);
+    h->v = ob_reals(N * V), h->w = ob_reals(N * V);
+    fill(h->w, N * V, 1);
+    if (h->rule == OB_MAMBA3) add_turns(h, like.turns.J, like.turns.pair);
     *out = h;
     return PAL_OK;
 }
@@ -168,8 +201,11 @@ void ob_free(observation *ob)
 {
     for (int i = 0; i < ob->heads; i++) {
         ob_head *h = &ob->head[i];
-        double *all[] = {h->q, h->k,    h->g,      h->b,     h->v,    h->w,      h->given, h->S,
-                         h->o, h->norm, h->update, h->sigma, h->rank, h->cosine, h->error, h->A};
+        const ob_turns *r = &h->turns;
+        double *all[] = {h->q,     h->k,      h->g,    h->b,      h->v,     h->w,    h->given,
+                         h->S,     h->o,      h->norm, h->update, h->sigma, h->rank, h->cosine,
+                         h->error, h->A,      r->dt,   r->lam,    r->om,    r->B,    r->C,
+                         r->x,     r->mimo_x, r->now,  r->late,   r->turn,  r->angle};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++) free(all[j]);
     }
     for (int64_t t = 0; ob->token && t < ob->T; t++) free(ob->token[t]);
@@ -178,6 +214,27 @@ void ob_free(observation *ob)
     free(ob->about);
     free(ob->head);
     *ob = (observation){.T = 0};
+}
+
+/* ---- Gates ---- */
+
+int ob_gates(const ob_head *h, ob_gate gate[OB_GATES])
+{
+    const ob_turns *r = &h->turns;
+    const bool turns = h->rule == OB_MAMBA3;
+    const ob_gate all[OB_GATES] = {
+        {"decay", "decay, exp g", 'K', h->decays, h->K, h->g, true},
+        {"erase", "erase, b", 'K', h->erases, h->K, h->b, false},
+        {"write", turns ? "write, lam dt" : "write, w", 'V', h->writes, turns ? 1 : h->V,
+         turns ? r->now : h->w, false},
+        {"late", "late write of the token before, (1 - lam) dt", 0, 1, 1, r->late, false},
+        {"lam", "trapezoid weight, lam", 0, 1, 1, r->lam, false},
+        {"dt", "step, dt", 0, 1, 1, r->dt, false},
+        {"turn", "turn of this token, radians", 'J', r->J, r->J, r->turn, false},
+        {"angle", "angle, radians", 'J', r->J, r->J, r->angle, false},
+    };
+    memcpy(gate, all, sizeof all);
+    return turns ? OB_GATES : 3;
 }
 
 /* ---- Finding heads ---- */

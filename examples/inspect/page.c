@@ -72,30 +72,46 @@ static void array(FILE *to, const char *name, const double *x, int64_t rows, int
     free(byte);
 }
 
+/* A list of the gates, each with its title and the axis that its channels are of. */
+static void put_gates(FILE *to, const ob_head *h)
+{
+    ob_gate gate[OB_GATES];
+    const int n = ob_gates(h, gate);
+    fputs(",\"gates\":[", to);
+    for (int i = 0; i < n; i++) {
+        const ob_gate *g = &gate[i];
+        const char axis[2] = {g->axis, 0};
+        fprintf(to, "%s{\"name\":\"%s\",\"title\":\"%s\",\"axis\":\"%s\"", i ? "," : "", g->name,
+                g->title, axis);
+        array(to, "values", g->x, h->T, g->channels, g->stride, g->log);
+        fputc('}', to);
+    }
+    fputc(']', to);
+}
+
 static void put_head(FILE *to, const ob_head *h)
 {
-    const int64_t T = h->T, K = h->K, V = h->V, m = K < V ? K : V;
-    double *z = ob_reals(T);
-    for (int64_t t = 0; t < T; t++) {
-        for (int64_t c = 0; c < V; c++) z[t] += pow(h->w[t * V + c] * h->v[t * V + c], 2);
-        z[t] = sqrt(z[t]);
+    const int64_t T = h->T, K = h->K, V = h->V, m = K < V ? K : V, N = T * h->R;
+    double *z = ob_reals(N);
+    for (int64_t n = 0; n < N; n++) {
+        for (int64_t c = 0; c < V; c++) z[n] += pow(h->w[n * V + c] * h->v[n * V + c], 2);
+        z[n] = sqrt(z[n]);
     }
     fprintf(to, "{\"model\":%d,\"layer\":%lld,\"head\":%lld,\"rule\":\"%s\",\"K\":%lld,\"V\":%lld",
             h->model, (long long)h->layer, (long long)h->head, ob_rule_name(h->rule), (long long)K,
             (long long)V);
+    fprintf(to, ",\"R\":%lld", (long long)h->R);
     array(to, "S", h->S, T, K * V, K * V, false);
-    array(to, "decay", h->g, T, h->decays, K, true);
-    array(to, "erase", h->b, T, h->erases, K, false);
-    array(to, "write", h->w, T, h->writes, V, false);
-    array(to, "o", h->o, T, V, V, false);
+    put_gates(to, h);
+    array(to, "o", h->o, N, V, V, false);
     array(to, "norm", h->norm, T, 1, 1, false);
     array(to, "update", h->update, T, 1, 1, false);
     array(to, "rank", h->rank, T, 1, 1, false);
     array(to, "sigma", h->sigma, T, m < 16 ? m : 16, m, false);
-    array(to, "cosine", h->cosine, T, T, T, false);
-    array(to, "error", h->error, T, T, T, false);
-    array(to, "A", h->A, T, T, T, false);
-    array(to, "z", z, T, 1, 1, false);
+    array(to, "cosine", h->cosine, T, N, N, false);
+    array(to, "error", h->error, T, N, N, false);
+    array(to, "A", h->A, N, N, N, false);
+    array(to, "z", z, N, 1, 1, false);
     fputc('}', to);
     free(z);
 }

@@ -10,22 +10,40 @@
 
 enum { LINES = 64, READING = 28 }; /* of the table of tokens; characters of a reading */
 
-/* Mean of a gate over its channels, or over all tokens (T rows); a dash where the rule has none. */
-static const char *gate(char text[16], int64_t channels, const double *x, int64_t n, bool decay)
+/* Mean of a gate over its channels and n tokens from t on; a dash where the rule has none. */
+static void put_gate(FILE *to, const ob_gate *g, int64_t t, int64_t n)
 {
     double sum = 0;
-    if (channels == 0) return "-";
-    for (int64_t i = 0; i < n; i++) sum += decay ? exp(x[i]) : x[i];
-    snprintf(text, 16, "%.3f", sum / (double)n);
-    return text;
+    if (g->channels == 0) {
+        fprintf(to, " %7s", "-");
+        return;
+    }
+    for (int64_t i = 0; i < n * g->channels; i++) {
+        const double x = g->x[(t + i / g->channels) * g->stride + i % g->channels];
+        sum += g->log ? exp(x) : x;
+    }
+    fprintf(to, " %7.3f", sum / (double)(n * g->channels));
 }
+
+enum { COMMON = 3 }; /* gates of every rule; the others are in a table of their own */
 
 static void gates(FILE *to, const ob_head *h, int64_t t, int64_t n)
 {
-    char a[16], b[16], c[16];
-    fprintf(to, " %7s %7s %7s", gate(a, h->decays, h->g + t * h->K, n * h->K, true),
-            gate(b, h->erases, h->b + t * h->K, n * h->K, false),
-            gate(c, h->writes, h->w + t * h->V, n * h->V, false));
+    ob_gate gate[OB_GATES];
+    ob_gates(h, gate);
+    for (int i = 0; i < COMMON; i++) put_gate(to, &gate[i], t, n);
+}
+
+/* Those that only Mamba-3 has; of turns and angles those of pair 0, and angles have no mean. */
+static void more_gates(FILE *to, const ob_head *h, int64_t t, int64_t n)
+{
+    ob_gate gate[OB_GATES];
+    const int all = ob_gates(h, gate);
+    for (int i = COMMON; i < all; i++) {
+        const bool last = strcmp(gate[i].name, "angle") == 0;
+        if (gate[i].channels > 1) gate[i].channels = 1;
+        put_gate(to, &gate[i], last ? t + n - 1 : t, last ? 1 : n);
+    }
 }
 
 /* Mean of the cosines in row t of the map, over the keys that have been written. */
@@ -33,8 +51,8 @@ static double reads(const ob_head *h, int64_t t)
 {
     double sum = 0;
     int64_t n = 0;
-    for (int64_t s = 0; s <= t; s++) {
-        const double x = h->cosine[t * h->T + s];
+    for (int64_t s = 0; s < (t + 1) * h->R; s++) {
+        const double x = h->cosine[t * h->T * h->R + s];
         if (!isnan(x)) sum += x, n++;
     }
     return n > 0 ? sum / (double)n : NAN;
@@ -89,6 +107,41 @@ static void token_table(FILE *to, const observation *ob, const ob_head *h)
         fprintf(to, "     ... %lld more, in --out's norms.csv\n", (long long)(h->T - LINES));
 }
 
+static const char more_names[] = "    late     lam      dt    turn   angle";
+
+/* What Mamba-3 has besides, by head, and by token if there are few heads. */
+static void turn_tables(FILE *to, const observation *ob)
+{
+    bool any = false;
+    for (int i = 0; i < ob->heads; i++) {
+        const ob_head *h = &ob->head[i];
+        if (h->rule != OB_MAMBA3) continue;
+        if (!any) fprintf(to, "\n%-22s layer head  rows pairs%s\n", "model", more_names);
+        any = true;
+        put_word(to, ob->model[h->model], 22);
+        fprintf(to, " %5lld %4lld  %4lld %5lld", (long long)h->layer, (long long)h->head,
+                (long long)h->R, (long long)h->turns.J);
+        more_gates(to, h, 0, h->T);
+        fputc('\n', to);
+    }
+    if (any)
+        fprintf(to,
+                "\nwrite is lam dt of a token, late (1 - lam) dt of the write before it; turn and "
+                "angle are means\nover pairs, in radians\n");
+    for (int i = 0; ob->heads <= 2 && i < ob->heads; i++) {
+        const ob_head *h = &ob->head[i];
+        if (h->rule != OB_MAMBA3) continue;
+        fprintf(to, "\n%s, layer %lld, head %lld\n   t token               %s\n",
+                ob->model[h->model], (long long)h->layer, (long long)h->head, more_names);
+        for (int64_t t = 0; t < h->T && t < LINES; t++) {
+            fprintf(to, "%4lld ", (long long)t);
+            put_word(to, ob->token[t], 20);
+            more_gates(to, h, t, 1);
+            fputc('\n', to);
+        }
+    }
+}
+
 void report_screen(const observation *ob, FILE *to)
 {
     PAL_C_LOCALE;
@@ -104,6 +157,7 @@ void report_screen(const observation *ob, FILE *to)
             "errors of o against the sum\nover A, and against the layer's own o\n");
     for (int i = 0; ob->heads <= 2 && i < ob->heads; i++)
         if (ob->head[i].rule != OB_ATTENTION) token_table(to, ob, &ob->head[i]);
+    turn_tables(to, ob);
 }
 
 void report_readings(const observation *ob, FILE *to)
@@ -116,8 +170,8 @@ void report_readings(const observation *ob, FILE *to)
         put_word(to, ob->token[t], 26);
         for (int m = 0; m < ob->models; m++) {
             const ob_head *h = &ob->head[m];
-            const bool asks = ob_norm(h->q + t * h->K, h->K) > 0;
-            script_reading(ob, h->o + t * h->V, h->V, text, sizeof text);
+            const bool asks = ob_norm(h->q + t * h->R * h->K, h->K) > 0;
+            script_reading(ob, h->o + t * h->R * h->V, h->V, text, sizeof text);
             put_word(to, asks ? text : "", READING);
             fputc(' ', to);
         }

@@ -46,7 +46,7 @@ static double log_decay(double a) { return a > 0 ? log(a) : -1e3; }
 static void set_gates(ob_rule rule, const line *l, int64_t K, int64_t V, double *g, double *b,
                       double *w)
 {
-    const double erase = mean(&l->erase), write = mean(&l->write);
+    const double erase = mean(&l->erase), write = mean(&l->write), dt = script_step(l);
     /* One gate for both: an erasing writes zeros over what is there. */
     const double beta = l->verb == ERASE ? erase : write;
     fill(w, V, beta);
@@ -62,8 +62,25 @@ static void set_gates(ob_rule rule, const line *l, int64_t K, int64_t V, double 
     if (rule == OB_MAMBA2) {
         fill(b, K, 0);
         /* Its decay is exp(A dt): no decay without a step. What is written then is zeros. */
-        fill(w, V, l->verb == WRITE && write > 0 ? write : g[0] < 0);
+        const bool writes = l->verb == WRITE || l->dt.count;
+        fill(w, V, writes && dt > 0 ? dt : g[0] < 0);
     }
+}
+
+/* Both writes of Mamba-3 and its angles; w is 1. Erasing and reading write zeros. */
+static void set_turns(ob_head *h, const script *s, int64_t t)
+{
+    const line *l = &s->line[t];
+    ob_turns *r = &h->turns;
+    const size_t k = (size_t)h->K * sizeof(double), v = (size_t)h->V * sizeof(double);
+    if (l->key >= 0) memcpy(r->C + t * h->K, s->keys.of[l->key].x, k);
+    if (l->verb == WRITE || l->verb == ERASE) memcpy(r->B + t * h->K, s->keys.of[l->key].x, k);
+    if (l->verb == WRITE) memcpy(r->x + t * h->V, s->values.of[l->value].x, v);
+    fill(h->g + t * h->K, h->K, log_decay(mean(&l->decay)));
+    r->dt[t] = script_step(l);
+    r->lam[t] = l->lam.count ? l->lam.x[0] : 1;
+    for (int64_t j = 0; j < r->J && l->angle.count; j++)
+        if (channel(&l->angle, j) != 0) r->om[t * r->J + j] = channel(&l->angle, j) / r->dt[t];
 }
 
 static void set_token(ob_head *h, const script *s, int64_t t)
@@ -73,8 +90,8 @@ static void set_token(ob_head *h, const script *s, int64_t t)
     const size_t k = (size_t)K * sizeof(double), v = (size_t)V * sizeof(double);
     if (l->key >= 0) memcpy(h->q + t * K, s->keys.of[l->key].x, k);
     if (l->verb == WRITE || l->verb == ERASE) memcpy(h->k + t * K, s->keys.of[l->key].x, k);
-    /* A write gate of 0 on Mamba-2 may still be a step that decays. */
-    if (l->verb == WRITE && !(h->rule == OB_MAMBA2 && mean(&l->write) == 0))
+    /* A step of 0 on Mamba-2 may still be one that decays. */
+    if (l->verb == WRITE && !(h->rule == OB_MAMBA2 && script_step(l) == 0))
         memcpy(h->v + t * V, s->values.of[l->value].x, v);
     set_gates(h->rule, l, K, V, h->g + t * K, h->b + t * K, h->w + t * V);
 }
@@ -100,13 +117,18 @@ static pal_status add_rule(observation *ob, const script *s, ob_rule rule, pal_e
     ob_head *h;
     pal_status status = ob_model(ob, ob_rule_name(rule), error);
     if (status == PAL_OK)
-        status = ob_add(ob, (ob_head){.rule = rule, .K = s->keys.width, .V = s->values.width}, &h,
-                        error);
+        status = ob_add(ob,
+                        (ob_head){.rule = rule,
+                                  .K = s->keys.width,
+                                  .V = s->values.width,
+                                  .turns.J = s->keys.width / 2},
+                        &h, error);
     if (status != PAL_OK) return status;
+    const bool adds = rule == OB_MAMBA2 || rule == OB_MAMBA3;
     h->decays = rule == OB_GDN2 || rule == OB_KDA ? h->K : rule != OB_DELTANET;
-    h->erases = rule == OB_GDN2 ? h->K : rule != OB_MAMBA2;
+    h->erases = rule == OB_GDN2 ? h->K : !adds;
     h->writes = rule == OB_GDN2 ? h->V : 1;
-    for (int64_t t = 0; t < ob->T; t++) set_token(h, s, t);
+    for (int64_t t = 0; t < ob->T; t++) rule == OB_MAMBA3 ? set_turns(h, s, t) : set_token(h, s, t);
     return PAL_OK;
 }
 

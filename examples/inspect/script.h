@@ -18,8 +18,9 @@ typedef struct line {
     verb verb;
     int key, value; /* indices of names; -1: none */
     gate erase, write, decay;
-    int number;    /* in the text, for messages */
-    char text[64]; /* cut where it does not fit */
+    gate dt, lam, angle; /* count 0: not given */
+    int number;          /* in the text, for messages */
+    char text[64];       /* cut where it does not fit */
 } line;
 
 typedef struct name {
@@ -39,6 +40,9 @@ typedef struct script {
     line line[OB_TOKENS];
     int lines;
 } script;
+
+/* The step of a line, the dt of Mamba-2 and Mamba-3: what it says, else its write gate, else 1. */
+double script_step(const line *l);
 
 /* PAL_EFORMAT by file and line. *s is large: not for a stack. */
 PAL_CHECKED pal_status script_parse(script *s, const char *text, const char *file,

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_WORDS = OB_AXIS + 8 }; /* of a line: a verb, channels, options, and one too many */
+
 static const char *const verbs[VERBS] = {"write", "erase", "decay", "read"};
 
 typedef struct parser {
@@ -100,33 +102,69 @@ static pal_status settle(const parser *p, names *n, bool unit, const char *what)
 
 /* ---- Lines ---- */
 
-/* "1" or "1,0,0.5", from 0 to most. */
-static pal_status read_gate(const parser *p, gate *g, char *text, double most)
+/* What a gate may be. */
+typedef struct kind {
+    double low, high;
+    const char *wanted;
+} kind;
+static const kind share = {0, 1, "a number from 0 to 1 is wanted"},
+                  twice = {0, 2, "a number from 0 to 2 is wanted"}, /* negative eigenvalues */
+    size = {0, 1e50, "a number from 0 to 1e50 is wanted"},
+                  turns = {-1e4, 1e4, "a number from -10000 to 10000 is wanted"};
+
+/* "1" or "1,0,0.5". */
+static pal_status read_gate(const parser *p, gate *g, char *text, kind is)
 {
     char *word;
     for (g->count = 0; (word = strsep(&text, ",")); g->count++) {
         if (g->count == OB_AXIS) return fail(p, "more than 64 channels", NULL);
         double *x = &g->x[g->count];
-        if (!real(word, x) || !(*x >= 0 && *x <= most))
-            return fail(
-                p, most > 1 ? "a number from 0 to 2 is wanted" : "a number from 0 to 1 is wanted",
-                word);
-        if (!in_range(*x)) return fail(p, "a number above 0 is 1e-50 at least", word);
+        if (!real(word, x) || !(*x >= is.low && *x <= is.high)) return fail(p, is.wanted, word);
+        if (!in_range(*x))
+            return fail(p,
+                        is.low < 0 ? "a number that is not 0 is 1e-50 at least in size"
+                                   : "a number above 0 is 1e-50 at least",
+                        word);
     }
     return PAL_OK;
+}
+
+static pal_status read_one(const parser *p, gate *g, char *text, kind is)
+{
+    const pal_status s = read_gate(p, g, text, is);
+    return s == PAL_OK && g->count != 1 ? fail(p, "dt and lam are one number", NULL) : s;
 }
 
 static pal_status option(const parser *p, line *l, char *word)
 {
     char *equals = strchr(word, '=');
-    if (!equals) return fail(p, "erase=, write= or decay= is wanted here", word);
+    if (!equals) return fail(p, "erase=, write=, decay=, dt=, lam= or angle= is wanted here", word);
     *equals = 0;
     if (strcmp(word, "erase") == 0 && (l->verb == WRITE || l->verb == ERASE))
-        return read_gate(p, &l->erase, equals + 1, 2); /* 2: negative eigenvalues */
+        return read_gate(p, &l->erase, equals + 1, twice);
     if (strcmp(word, "write") == 0 && l->verb == WRITE)
-        return read_gate(p, &l->write, equals + 1, 1);
-    if (strcmp(word, "decay") == 0) return read_gate(p, &l->decay, equals + 1, 1);
+        return read_gate(p, &l->write, equals + 1, share);
+    if (strcmp(word, "decay") == 0 && l->verb != DECAY)
+        return read_gate(p, &l->decay, equals + 1, share);
+    if (strcmp(word, "dt") == 0) return read_one(p, &l->dt, equals + 1, size);
+    if (strcmp(word, "lam") == 0) return read_one(p, &l->lam, equals + 1, share);
+    if (strcmp(word, "angle") == 0) return read_gate(p, &l->angle, equals + 1, turns);
     return fail(p, "this line takes no such option", word);
+}
+
+double script_step(const line *l)
+{
+    if (l->dt.count) return l->dt.x[0];
+    return l->verb == WRITE ? ob_mean(l->write.x, l->write.count) : 1;
+}
+
+/* Angles are turned by steps: in the rule they are a rate times dt. */
+static pal_status check_angle(const parser *p, const line *l)
+{
+    for (int64_t j = 0; j < l->angle.count; j++)
+        if (l->angle.x[j] != 0 && script_step(l) == 0)
+            return fail(p, "angle= wants a step, and dt (or write) is 0", NULL);
+    return PAL_OK;
 }
 
 static pal_status parse_line(const parser *p, line *l, char **word, int words)
@@ -143,18 +181,19 @@ static pal_status parse_line(const parser *p, line *l, char **word, int words)
     if (wanted > 0) s = find(p, &p->s->keys, word[at++], &l->key);
     if (s == PAL_OK && wanted > 1) s = find(p, &p->s->values, word[at++], &l->value);
     if (s == PAL_OK && l->verb == DECAY) {
-        if (words < 2) return fail(p, "decay: a number is wanted", NULL);
+        if (words < 2 || strchr(word[1], '=')) return fail(p, "decay: a number is wanted", NULL);
         if (words - 1 > OB_AXIS) return fail(p, "more than 64 channels", NULL);
-        for (l->decay.count = 0; s == PAL_OK && at < words; l->decay.count++, at++) {
+        l->decay.count = 0;
+        for (; s == PAL_OK && at < words && !strchr(word[at], '='); l->decay.count++, at++) {
             gate one = {0};
-            s = read_gate(p, &one, word[at], 1);
+            s = read_gate(p, &one, word[at], share);
             if (s == PAL_OK && one.count != 1)
                 s = fail(p, "channels of decay have spaces between them", word[at]);
             l->decay.x[l->decay.count] = one.x[0];
         }
     }
     for (; s == PAL_OK && at < words; at++) s = option(p, l, word[at]);
-    return s;
+    return s == PAL_OK ? check_angle(p, l) : s;
 }
 
 static pal_status parse_words(parser *p, char **word, int words, const char *text)
@@ -184,9 +223,14 @@ static pal_status check_gates(const parser *p)
             int64_t count, width;
         } all[] = {{"erase", l->erase.count, s->keys.width},
                    {"decay", l->decay.count, s->keys.width},
-                   {"write", l->write.count, s->values.width}};
-        for (int j = 0; j < 3; j++)
-            if (all[j].count != 1 && all[j].count != all[j].width)
+                   {"write", l->write.count, s->values.width},
+                   {"angle", l->angle.count, s->keys.width / 2}};
+        if (l->angle.count && s->keys.width < 2)
+            return pal_error_set(p->error, PAL_EFORMAT,
+                                 "%s:%d: angle= turns pairs of channels, and keys have one channel",
+                                 p->file, l->number);
+        for (int j = 0; j < 4; j++)
+            if (all[j].count > 1 && all[j].count != all[j].width)
                 return pal_error_set(p->error, PAL_EFORMAT,
                                      "%s:%d: %s has %lld numbers; 1 or %lld are wanted", p->file,
                                      l->number, all[j].what, (long long)all[j].count,
@@ -208,14 +252,14 @@ static int split(char *text, char **word, int most)
 pal_status script_parse(script *s, const char *text, const char *file, pal_error *error)
 {
     parser p = {.s = s, .file = file, .error = error};
-    char *copy = ob_copy(text, (int64_t)strlen(text)), *rest = copy, *one, *word[OB_AXIS + 4];
+    char *copy = ob_copy(text, (int64_t)strlen(text)), *rest = copy, *one, *word[MOST_WORDS];
     pal_status status = PAL_OK;
     *s = (script){.lines = 0};
     while (status == PAL_OK && (one = strsep(&rest, "\n"))) {
         char shown[sizeof s->line->text] = "";
         p.number++;
-        const int words = split(one, word, OB_AXIS + 4);
-        if (words == OB_AXIS + 4) status = fail(&p, "too many words", NULL);
+        const int words = split(one, word, MOST_WORDS);
+        if (words == MOST_WORDS) status = fail(&p, "too many words", NULL);
         for (int i = 0; i < words; i++) {
             strncat(shown, i ? " " : "", sizeof shown - 1 - strlen(shown));
             strncat(shown, word[i], sizeof shown - 1 - strlen(shown));

@@ -3,6 +3,7 @@
 #include "examples/inspect/look.h"
 #include "examples/inspect/script.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -18,6 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         observation ob = {.T = 0};
         fuzz_must(script_observe(&ob, text, "fuzz", NULL, &error) == PAL_OK, error.message);
         fuzz_must(ob.T == s->lines, "a line is a token");
+        for (int i = 0; i < ob.heads; i++)
+            for (int64_t j = 0; j < ob.T * ob.head[i].turns.J; j++)
+                fuzz_must(isfinite(ob.head[i].turns.om[j]), "a rate of angles is a number");
         ob_free(&ob);
     }
     fuzz_forget();

@@ -1,8 +1,8 @@
-"""weights.py [--runs N] [--seed N] - mutated safetensors and npz files for examples/convert.py, in one process.
+"""weights.py [--runs N] [--seed N] - mutated files for examples/convert.py, in one process: safetensors, npz, config.json.
 
 Every file is converted, or refused by an error that convert.py raises itself. What is converted is compared with an
-independent reading: NumPy's of an npz, and a plain one of a safetensors file. A file that fails stays in the folder
-that is printed.
+independent reading: NumPy's of an npz, and a plain one of a safetensors file. What a config.json becomes has no character
+that a shell would see. A file that fails stays in the folder that is printed.
 """
 import argparse
 import collections
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -23,11 +24,12 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../examples"))
 import convert
+import convert_config
 import convert_files
 
 NUMBERS = [0, 1, -1, 2, 4, 7, 8, 255, 2**31, 2**32 - 1, 2**48, 2**62, 2**63, 2**64 - 1, 2**70, 1.0, 1.5, True, None]
 NAMES = ["model.norm.weight", "lm_head.weight", "model.layers.0.attn.A_log", "model.layers.0.mlp.up_proj.weight", "",
-         ".", "a/b", "/a", "a\0b", "\ud800", "\x1b[0m\n", "__metadata__", "backbone.norm_f.weight"]
+         ".", "a/b", "/a", "a\0b", "\ud800", "\x1b[0m\n", "__metadata__", "backbone.norm_f.weight", "backbone.layers.0.mlp.fc1.weight"]
 TYPES = ["F32", "F64", "F16", "BF16", "I64", "f32", "F8_E4M3", "", 4, None]
 
 
@@ -162,6 +164,29 @@ def check_npz(path, got):
             assert want[name].astype(got[name][1].dtype).tobytes() == got[name][1].tobytes(), name
 
 
+# ---- Configurations ----
+
+
+def config(r):
+    ssm = {"layer": "Mamba3", "d_state": 16, "headdim": 8, "ngroups": 1, "is_mimo": True, "mimo_rank": 4, "rope_fraction": 0.5}
+    c = r.choice([{"d_model": 32, "n_layer": 2, "vocab_size": 250, "d_intermediate": 64, "ssm_cfg": ssm},
+                  {"model_type": "mamba3", "hidden_size": 32, "state_size": 16, "head_dim": 8, "norm_eps": 1e-5}])
+    for _ in range(r.randint(0, 2)):
+        at = r.choice([c, ssm])
+        at[r.choice([*at, "state_size", "attn_layer_idx", "A_floor", "rms_norm", "$(touch x)"])] = r.choice(
+            NUMBERS + ["; touch x", [], {}, [1], float("nan"), float("inf"), "Mamba3", 1e-300])
+    return bytes_of(r, json.dumps(c).encode(), 0.2)
+
+
+def flags_one(path):
+    try:
+        flags = convert_config.flags_of(path)
+    except (convert_files.Bad, OSError):
+        return "refused"
+    assert re.fullmatch(r"--layers \d+ --width \d+ --vocab \d+ [-+\w.:= ]+", flags), flags
+    return "taken"
+
+
 def convert_one(path, target):
     """What became of it: "taken" or "refused"."""
     sys.argv[1:] = [path, target, "--keep-unknown"]
@@ -188,13 +213,13 @@ def main():
     became = collections.Counter()
     out, sys.stdout = sys.stdout, open(os.devnull, "w")
     for i in range(o.runs):
-        for kind, make in (("safetensors", safetensors), ("npz", npz)):
+        for kind, make in (("safetensors", safetensors), ("npz", npz), ("json", config)):
             path = f"{folder}/{o.seed}-{i}.{kind}"
             with open(path, "wb") as f:
                 f.write(make(random.Random(f"{o.seed} {i} {kind}")))
             signal.alarm(20)  # one that hangs ends here
             try:
-                became[kind, convert_one(path, folder + "/out.h5")] += 1
+                became[kind, flags_one(path) if kind == "json" else convert_one(path, folder + "/out.h5")] += 1
             except Exception as e:
                 if os.path.exists(folder + "/out.h5"):
                     os.remove(folder + "/out.h5")
@@ -203,9 +228,9 @@ def main():
                 continue
             os.remove(path)
     signal.alarm(0)
-    print(f"{o.runs} safetensors and npz files each: {became['safetensors', 'taken']} and {became['npz', 'taken']} taken, "
-          f"the others refused, {became['failed']} failed", file=out)
-    enough = min(became[k, w] for k in ("safetensors", "npz") for w in ("taken", "refused")) > o.runs // 20
+    print(f"{o.runs} safetensors, npz and json files each: {became['safetensors', 'taken']}, {became['npz', 'taken']} and "
+          f"{became['json', 'taken']} taken, the others refused, {became['failed']} failed", file=out)
+    enough = min(became[k, w] for k in ("safetensors", "npz", "json") for w in ("taken", "refused")) > o.runs // 20
     if not enough:
         print("FAIL: too few were taken, or refused, to show anything", file=out)
     if not became["failed"]:
