@@ -72,6 +72,9 @@ MEASURE  := $(call objects,bench/measure examples/flags)
 SHARED_A := $(B)/libexamples.a
 # Linked into each of these programs, although nothing calls it.
 STREAMS  := $(B)/obj/examples/flags/streams.o
+# The programs that take mixers of one's own (PAL_MIXERS): they show such a file all of the library.
+PLUGGED  := $(filter-out %/check $(B)/examples/0%,$(EXAMPLES))
+PLUGINS  := $(B)/obj/examples/flags/plugins.o
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
 # Folders of everything that is compiled, and what the example language model reads by default: the sources and texts of
@@ -146,8 +149,11 @@ CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(if $(CHECK),$(shell $(PKG_CONFIG) 
 define LINK
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD      $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDLIBS) -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter-out $(WHOLE),$(filter %.a,$^)) \
+	    $(if $(WHOLE),-rdynamic -Wl,--whole-archive $(WHOLE) -Wl,--no-whole-archive) $(1) $(LDLIBS) $(if $(WHOLE),-ldl) -o $@
 endef
+$(PLUGGED): $(PLUGINS)
+$(PLUGGED): private WHOLE := $(LIB_A)
 $(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A)
 	$(call LINK)
 # The program that the others start before they open a file (examples/flags/checked.h).

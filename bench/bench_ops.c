@@ -69,6 +69,7 @@ static pal_tensor silu_op(operands o) { return pal_silu(o.x); }
 static pal_tensor sum_op(operands o) { return pal_sum(o.x, -1, false); }
 static pal_tensor softmax_op(operands o) { return pal_softmax(o.x, -1); }
 static pal_tensor rms_op(operands o) { return pal_rms_norm(o.x, o.row, 1e-5); }
+static pal_tensor dropout_op(operands o) { return pal_dropout(o.x, 0.1); }
 static pal_tensor transposed_op(operands o) { return pal_contiguous(pal_transpose(o.x, 0, 1)); }
 
 static double copy_exact(double x, double y) { return (void)y, x; }
@@ -96,6 +97,7 @@ static const subject subjects[] = {
     {"sum of rows", sum_op, NULL, 1, 1},
     {"softmax of rows", softmax_op, NULL, 1, 1},
     {"rms_norm of rows", rms_op, NULL, 1, 1},
+    {"dropout", dropout_op, NULL, 1, 1},
 };
 
 /* ---- Timing ---- */

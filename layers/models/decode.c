@@ -1,52 +1,10 @@
 /*
  * decode.c - decoding, and the log-probability of a text.
- *
- * The state of a layer outlives the step: pal_keep copies it to parameters of its own, every time
- * to the same memory. Only the cache of attention without a window grows.
  */
 #include "layers/models/lm.h"
 
-#include <string.h>
-
-static size_t state_bytes(int64_t layers)
-{
-    return sizeof(pal_trunk_state) + (size_t)layers * sizeof(pal_mixer_state);
-}
-
-pal_trunk_state *pal_trunk_state_new(const pal_trunk *trunk)
-{
-    size_t size = state_bytes(trunk->opts.layers);
-    pal_trunk_state *s = pal_malloc(size);
-    if (!s) {
-        pal_fail_nowhere(PAL_ENOMEM, "%s_state_new: out of memory", trunk->what);
-        return NULL;
-    }
-    memset(s, 0, size);
-    s->trunk = trunk;
-    s->layers = trunk->opts.layers;
-    s->store = pal_params_new();
-    if (s->store) return s;
-    pal_free(s, size);
-    return NULL;
-}
-
-void pal_trunk_state_free(pal_trunk_state *s)
-{
-    if (!s) return;
-    pal_params_free(s->store);
-    pal_free(s, state_bytes(s->layers));
-}
-
 pal_lm_state *pal_lm_state_new(const pal_lm *lm) { return pal_trunk_state_new(lm->trunk); }
 void pal_lm_state_free(pal_lm_state *s) { pal_trunk_state_free(s); }
-
-pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t)
-{
-    char name[64];
-    if (pal_is_none(t)) return t;
-    snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, part);
-    return pal_keep(store, name, t);
-}
 
 /* [N,d], the last of each sequence of x [B,T,d] or, packed, [1,T,d]. */
 static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
@@ -61,51 +19,6 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
         }
     pal_tensor one = pal_full(tape, PAL_I64, PAL_SHAPE(1), 1);
     return pal_embedding(pal_select(x, 0, 0), pal_sub(pal_slice(offsets, 0, 1, n + 1, 1), one));
-}
-
-void pal_trunk_keep(pal_trunk_state *s, pal_mixer_state *after)
-{
-    for (int64_t i = 0; i < s->layers; i++) {
-        for (int j = 0; j < PAL_MIXER_PARTS && after[i].part[j].name; j++) {
-            const pal_mixer_part p = after[i].part[j];
-            s->layer[i].part[j] =
-                (pal_mixer_part){p.name, pal_state_keep(s->store, i, p.name, p.tensor)};
-        }
-        s->layer[i].seen = after[i].seen;
-    }
-}
-
-bool pal_trunk_whole(const char *op, const pal_run_opts *run, pal_tensor x)
-{
-    if (!run->parts || run->parts->size < 2 || pal_is_none(x)) return true;
-    pal_fail(x.node->owner, PAL_EVALUE, "%s: takes whole sequences, and run.parts has %d processes",
-             op, run->parts->size);
-    return false;
-}
-
-bool pal_trunk_go_on(const pal_trunk *t, pal_trunk_state *s, pal_tensor x, pal_run_opts run,
-                     pal_tensor *out, pal_mixer_state **states)
-{
-    *out = x; /* [B,T,d] */
-    if (!pal_trunk_begin(t, &run, out)) return false;
-    pal_tape *tape = pal_tape_of(out->node);
-    const size_t size = (size_t)s->layers * sizeof(pal_mixer_state);
-    pal_mixer_state *after = pal_arena_take(&pal_tape_level(tape)->heads, size);
-    *states = after;
-    if (!after || s->layers != t->opts.layers) {
-        pal_fail(&tape->owner, after ? PAL_EVALUE : PAL_ENOMEM, "%s_step: %s", t->what,
-                 after ? "the state is of a model with another number of layers" : "out of memory");
-        *out = pal_poison(&tape->owner);
-        return false;
-    }
-    memcpy(after, s->layer, size);
-    for (run.layer = 0; run.layer < s->layers; run.layer++) {
-        *out = pal_block_forward(&t->blocks[run.layer], *out, &after[run.layer], run);
-        if (pal_tape_status(tape) == PAL_OK) continue;
-        *out = pal_poison(&tape->owner);
-        return false;
-    }
-    return true;
 }
 
 /* The new states are kept only if all layers and the head have succeeded. */

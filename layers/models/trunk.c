@@ -175,16 +175,3 @@ pal_tensor pal_trunk_last_norm(const pal_trunk *t, pal_tensor x)
     return pal_rms_norm(x, pal_norm_gain(x, t->norm, t->opts.block.norm_plus_one),
                         t->opts.block.norm_eps);
 }
-
-pal_tensor pal_trunk_forward(const pal_trunk *t, pal_tensor x, pal_trunk_state *state,
-                             pal_run_opts run)
-{
-    pal_tensor y;
-    pal_mixer_state *after = NULL;
-    if (state && !pal_trunk_whole("trunk_forward", &run, x)) return pal_poison(x.node->owner);
-    if (state ? !pal_trunk_go_on(t, state, x, run, &y, &after) : !pal_trunk_run(t, x, run, &y))
-        return y;
-    y = pal_trunk_last_norm(t, y);
-    if (state && pal_tape_status(pal_tape_of(y.node)) == PAL_OK) pal_trunk_keep(state, after);
-    return y;
-}

@@ -51,7 +51,7 @@ pal_trunk *pal_trunk_make(pal_params *params, const char *what, const char *pref
  * pal_trunk_forward. (trunk.c) */
 bool pal_trunk_run(const pal_trunk *trunk, pal_tensor x, pal_run_opts run, pal_tensor *out);
 /* The same from a state on. *after becomes the states of all blocks, which pal_trunk_keep keeps.
- * (decode.c) */
+ * (trunk_state.c) */
 bool pal_trunk_go_on(const pal_trunk *trunk, pal_trunk_state *state, pal_tensor x, pal_run_opts run,
                      pal_tensor *out, pal_mixer_state **after);
 void pal_trunk_keep(pal_trunk_state *state, pal_mixer_state *after);
@@ -61,11 +61,11 @@ pal_tensor pal_trunk_last_norm(const pal_trunk *trunk, pal_tensor x);
  * wrong, *x is poison and it returns false. (trunk.c) */
 bool pal_trunk_begin(const pal_trunk *trunk, const pal_run_opts *run, pal_tensor *x);
 /* Checks that sequences are whole: otherwise the next token may be on another rank. False after an
- * error was reported. (decode.c) */
+ * error was reported. (trunk_state.c) */
 bool pal_trunk_whole(const char *op, const pal_run_opts *run, pal_tensor x);
 
 /* Copies a part of the layer's state to `store`, over the earlier copy, and returns the copy;
- * PAL_NONE if t is PAL_NONE. (decode.c) */
+ * PAL_NONE if t is PAL_NONE. (trunk_state.c) */
 pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t);
 
 #endif

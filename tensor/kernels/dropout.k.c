@@ -78,14 +78,12 @@ typedef struct keys {
     Q first[10], second[10];
 } keys;
 
-static inline keys keys_of(uint64_t seed)
+static inline void set_keys(uint64_t seed, keys *k)
 {
-    keys k;
     for (unsigned i = 0; i < 10; i++) {
-        k.first[i] = (Q){0} + (uint64_t)((uint32_t)seed + i * 0x9E3779B9u);
-        k.second[i] = (Q){0} + (uint64_t)((uint32_t)(seed >> 32) + i * 0xBB67AE85u);
+        k->first[i] = (Q){0} + (uint64_t)((uint32_t)seed + i * 0x9E3779B9u);
+        k->second[i] = (Q){0} + (uint64_t)((uint32_t)(seed >> 32) + i * 0xBB67AE85u);
     }
-    return k;
 }
 
 /* The words of GROUP QL blocks from `counter` on. */
@@ -142,7 +140,8 @@ static inline void keep_64(int64_t n, uint64_t bits, const R *x, V scale, bool a
 void K(drop)(int64_t n, const pal_drops *d, const void *x, double scale, void *y, uint64_t *keep)
 {
     const V factor = splat((R)scale);
-    const keys k = keys_of(d->seed);
+    keys k;
+    set_keys(d->seed, &k);
     for (int64_t i = 0; i < n; i += 64) {
         const uint64_t bits = d->none ? UINT64_MAX : draw(d, &k, d->counter + (uint64_t)(i / 2));
         keep[i / 64] = bits;
