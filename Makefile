@@ -150,7 +150,7 @@ define LINK
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed $(filter %.o,$^) $(filter-out $(WHOLE),$(filter %.a,$^)) \
-	    $(if $(WHOLE),-rdynamic -Wl,--whole-archive $(WHOLE) -Wl,--no-whole-archive) $(1) $(LDLIBS) $(if $(WHOLE),-ldl) -o $@
+	    $(if $(WHOLE),-rdynamic -Wl$(comma)--whole-archive $(WHOLE) -Wl$(comma)--no-whole-archive) $(1) $(LDLIBS) $(if $(WHOLE),-ldl) -o $@
 endef
 $(PLUGGED): $(PLUGINS)
 $(PLUGGED): private WHOLE := $(LIB_A)

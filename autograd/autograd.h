@@ -143,6 +143,9 @@ PAL_API pal_tensor pal_want_grad(pal_tensor leaf);
 /* A parameter (or a tensor of another owner) as a leaf of this tape. It is needed when no other
  * operand names a tape. */
 PAL_API pal_tensor pal_on(pal_tape *tape, pal_tensor t);
+/* The tape that a tensor is on, for functions that are given tensors only. NULL if it is on none,
+ * as a parameter, or is stale. */
+PAL_API pal_tape *pal_tape_at(pal_tensor t);
 
 /* ---- Looking at a tensor ---- */
 

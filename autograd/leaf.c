@@ -121,6 +121,11 @@ pal_tensor pal_on(pal_tape *tape, pal_tensor t)
     return pal_view("on", tape, t.node, &t.node->a);
 }
 
+pal_tape *pal_tape_at(pal_tensor t)
+{
+    return pal_is_none(t) || pal_handle_problem(t) ? NULL : pal_tape_of(t.node);
+}
+
 pal_tensor pal_detach(pal_tensor t)
 {
     pal_node *x = pal_node_of(t, "detach", "t");
