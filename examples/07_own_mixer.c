@@ -44,8 +44,8 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_mixer_show(call, "g", &g);
     pal_rule_out out = pal_linear_attention(q, k, v, g, pal_mixer_rule_opts(call));
     pal_mixer_rule_done(call, &out);
-    pal_tensor y = pal_gated_rms_norm(out.o, heads(r, x, r->gate), r->norm,
-                                      (pal_gated_norm_opts){0});
+    pal_tensor y =
+        pal_gated_rms_norm(out.o, heads(r, x, r->gate), r->norm, (pal_gated_norm_opts){0});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), r->H * r->K));
     return pal_linear(y, r->out, PAL_NONE);
 }
@@ -67,8 +67,9 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
     char name[PAL_MIXER_NAME];
     retention *r = pal_params_alloc(params, sizeof *r);
     if (!r) return NULL;
-    if (width % H) return pal_mixer_wrong("retention", "%lld heads do not divide the width %lld",
-                                          (long long)H, (long long)width);
+    if (width % H)
+        return pal_mixer_wrong("retention", "%lld heads do not divide the width %lld", (long long)H,
+                               (long long)width);
     *r = (retention){.mixer = {"retention", forward, remembers, 0}, .H = H, .K = width / H};
     const char *const names[] = {"q_proj", "k_proj", "v_proj", "g_proj", "o_proj"};
     pal_tensor *const weights[] = {&r->q, &r->k, &r->v, &r->gate, &r->out};
@@ -96,8 +97,8 @@ int main(void)
 
     pal_rng rng = pal_rng_new(1, 0);
     pal_params *params = pal_params_new();
-    pal_lm *lm = pal_lm_new(params,
-                            (pal_lm_opts){.vocab = 64, .width = 64, .mixers = "gdn2,retention"}, &rng);
+    pal_lm *lm = pal_lm_new(
+        params, (pal_lm_opts){.vocab = 64, .width = 64, .mixers = "gdn2,retention"}, &rng);
     pal_lm_print_counts(lm, stdout);
     pal_params_free(params);
     return 0;

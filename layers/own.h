@@ -49,9 +49,9 @@ typedef struct pal_remembered {
 
 /* What a mixer does not take; pal_mixer_forward refuses it with a sentence (PAL_EVALUE). */
 typedef enum pal_mixer_refuses {
-    PAL_NO_PACKED = 1, /* offsets */
-    PAL_NO_STATE = 2,  /* a state: such a mixer cannot decode */
-    PAL_NO_PARTS = 4,  /* sequences over several processes */
+    PAL_NO_PACKED = 1,       /* offsets */
+    PAL_NO_STATE = 2,        /* a state: such a mixer cannot decode */
+    PAL_NO_PARTS = 4,        /* sequences over several processes */
     PAL_NO_PACKED_STATE = 8, /* a state together with one of these two */
 } pal_mixer_refuses;
 
@@ -86,13 +86,13 @@ typedef struct pal_mixer_kind {
 PAL_API PAL_CHECKED pal_status pal_mixer_register(const pal_mixer_kind *kind, pal_error *error);
 /* Registers a static kind when the program, or the shared object, is loaded. After an error the
  * program ends with status 1. */
-#define PAL_MIXER(kind)                                              \
+#define PAL_MIXER(kind)                                                \
     __attribute__((constructor)) static void pal_register_##kind(void) \
-    {                                                                \
-        pal_error error;                                             \
-        if (pal_mixer_register(&(kind), &error) == PAL_OK) return;   \
-        fprintf(stderr, "%s\n", error.message);                      \
-        exit(EXIT_FAILURE);                                          \
+    {                                                                  \
+        pal_error error;                                               \
+        if (pal_mixer_register(&(kind), &error) == PAL_OK) return;     \
+        fprintf(stderr, "%s\n", error.message);                        \
+        exit(EXIT_FAILURE);                                            \
     }
 
 /* ---- For create and remembers ---- */

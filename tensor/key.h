@@ -49,8 +49,8 @@ typedef enum pal_key_open {
 
 /* One option. Only the first three fields are always needed. */
 typedef struct pal_key {
-    const char *name; /* how text calls it */
-    pal_key_kind kind; /* what its value is */
+    const char *name;    /* how text calls it */
+    pal_key_kind kind;   /* what its value is */
     size_t offset, size; /* of the field: PAL_AT(struct, field) */
     double low, high;    /* bounds of a number, or of each number in a list; both 0: no bounds */
     pal_key_open open;

@@ -1,7 +1,7 @@
 /*
- * keys.h - options by name, from tables (tensor/key.h). One table says which options a struct has, what values they can have,
- * and which field each of them sets. It serves mixers ("gdn2:num_heads=4"), optimisers, tasks,
- * command lines, configuration files and studies.
+ * keys.h - options by name, from tables (tensor/key.h). One table says which options a struct has,
+ * what values they can have, and which field each of them sets. It serves mixers
+ * ("gdn2:num_heads=4"), optimisers, tasks, command lines, configuration files and studies.
  *
  * The header is not installed. Programs of examples/ and bench/ include it too. Numbers are read
  * and written with a decimal point whatever locale the program has set (tensor/number.h). Defaults

@@ -2,9 +2,9 @@
  * plugins.c - mixers of one's own in the programs of examples/: each is linked with this object.
  *
  * PAL_MIXERS is a list of shared objects with colons between, which are loaded before main begins.
- * Such a file registers its mixers as it is loaded (PAL_MIXER of layers/own.h), and finds the library in
- * the program. A name without a slash is one of the working folder. As LD_PRELOAD, it runs code of
- * whoever sets the environment.
+ * Such a file registers its mixers as it is loaded (PAL_MIXER of layers/own.h), and finds the
+ * library in the program. A name without a slash is one of the working folder. As LD_PRELOAD, it
+ * runs code of whoever sets the environment.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -147,6 +147,26 @@ static pal_status add_turned(looker *l, int64_t layer, int64_t j, int64_t heads)
 
 /* ---- A layer that has run ---- */
 
+/* The first of two gates that the layer has shown; NULL: it has shown neither. */
+static const part *gate(const part *one, const part *other)
+{
+    return one->x ? one : other->x ? other : NULL;
+}
+
+/* The gates of a head. A mixer of one's own has those that it shows. */
+static void add_gates(looker *l, ob_rule rule, int64_t j, int64_t heads, ob_head *h)
+{
+    const part *seen = l->seen, *g = &seen[G];
+    const part *erase = gate(&seen[B], &seen[BETA]), *write = gate(&seen[W], &seen[BETA]);
+    if (rule == OB_MAMBA2) write = &seen[DT];
+    if (g->x) take(g, h->T, j, heads, h->K, h->g);
+    if (erase) take(erase, h->T, j, heads, h->K, h->b);
+    if (write) take(write, h->T, j, heads, h->V, h->w);
+    h->decays = g->x ? g->width : 0;
+    h->erases = erase ? erase->width : 0;
+    h->writes = write ? write->width : 0;
+}
+
 static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, int64_t heads)
 {
     const part *seen = l->seen;
@@ -166,14 +186,7 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
         h->window = window_of(l->mixers, layer);
         return PAL_OK;
     }
-    const part *erase = rule == OB_GDN2 ? &seen[B] : rule == OB_MAMBA2 ? NULL : &seen[BETA];
-    const part *write = rule == OB_GDN2 ? &seen[W] : rule == OB_MAMBA2 ? &seen[DT] : &seen[BETA];
-    take(&seen[G], T, j, heads, nk, h->g);
-    if (erase) take(erase, T, j, heads, nk, h->b);
-    take(write, T, j, heads, nv, h->w);
-    h->decays = seen[G].width;
-    h->erases = erase ? erase->width : 0;
-    h->writes = write->width;
+    add_gates(l, rule, j, heads, h);
     if (rule == OB_MAMBA2) without_D(l, h);
     return PAL_OK;
 }
@@ -181,13 +194,14 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
 static void add_layer(looker *l, int64_t layer)
 {
     const char *name = pal_mixer_name(pal_lm_mixer(l->lm, layer));
-    const ob_rule rule = ob_rule_of(name);
+    const bool own = ob_rule_of(name) == OB_RULES; /* GDN-2 contains what it shows */
+    const ob_rule rule = own ? OB_GDN2 : ob_rule_of(name);
     /* Attention has as many outputs as queries; the rules as many as values. */
     const int64_t heads = l->seen[rule == OB_ATTENTION ? Q : V].heads;
-    if (rule == OB_RULES)
-        l->status =
-            pal_error_set(l->error, PAL_EVALUE, "layer %lld is %s, which inspect does not know",
-                          (long long)layer, name);
+    if (own && !(l->seen[Q].x && l->seen[K].x && l->seen[V].x))
+        l->status = pal_error_set(l->error, PAL_EVALUE,
+                                  "layer %lld is %s, which does not show its q, k and v",
+                                  (long long)layer, name);
     if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
         if (l->opts.head < 0 || l->opts.head == j)
@@ -199,8 +213,10 @@ static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
 {
     looker *l = user;
     if (l->opts.layer >= 0 && l->opts.layer != layer) return true;
-    for (int i = 0; i < PARTS; i++)
+    for (int i = 0; i < PARTS; i++) {
+        if (strcmp(name, "x") == 0) free(l->seen[i].x), l->seen[i].x = NULL; /* another layer's */
         if (strcmp(name, parts[i]) == 0) keep(&l->seen[i], *t);
+    }
     if (strcmp(name, "o") == 0 && l->status == PAL_OK) add_layer(l, layer);
     return true;
 }

@@ -103,8 +103,7 @@ pal_status pal_mixer_kind_check(const pal_mixer_kind *kind, const pal_mixer *mix
     const pal_remembered m = mixer->remembers(mixer, 1, 1);
     for (int i = 0; i < m.parts; i++) {
         bool good = is_part(m.part[i].name);
-        for (int j = 0; good && j < i; j++)
-            good = strcmp(m.part[i].name, m.part[j].name) != 0;
+        for (int j = 0; good && j < i; j++) good = strcmp(m.part[i].name, m.part[j].name) != 0;
         if (!good)
             return pal_error_set(error, PAL_EVALUE,
                                  "mixer %s: its state has a part \"%.60s\", which is no name for a "

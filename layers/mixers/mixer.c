@@ -98,8 +98,7 @@ pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, 
         if (*end == '\0') {
             mixer = kind->create(params, prefix, width, dtype, opts, rng);
             if (mixer && pal_mixer_kind_check(kind, mixer, &error) != PAL_OK) mixer = NULL;
-        }
-        else
+        } else
             pal_error_set(&error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
     }
     drop(kind, opts);

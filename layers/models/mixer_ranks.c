@@ -136,7 +136,8 @@ static void put(pal_numbers *whole, const pal_numbers *part, const rank *r)
 {
     const int64_t d = r->of->width, n = r->last - r->first;
     for (int64_t b = 0; b < B && part->n == B * n * d; b++)
-        memcpy(whole->x + (b * T + r->first) * d, part->x + b * n * d, (size_t)(n * d) * sizeof(double));
+        memcpy(whole->x + (b * T + r->first) * d, part->x + b * n * d,
+               (size_t)(n * d) * sizeof(double));
 }
 
 static void add(pal_numbers *sum, const pal_numbers *part)
@@ -181,10 +182,11 @@ static void divided(pal_mixer_trial *of, const rank *whole, int size)
     pthread_cond_destroy(&g.changed);
     pthread_mutex_destroy(&g.lock);
     const double of_params = params.n ? pal_numbers_apart(&params, &whole->params) : 0;
-    const double apart = started < size ? HUGE_VAL
-                                        : fmax(fmax(pal_numbers_apart(&y, &whole->y),
-                                                    pal_numbers_apart(&dx, &whole->dx)),
-                                               of_params);
+    const double apart =
+        started < size
+            ? HUGE_VAL
+            : fmax(fmax(pal_numbers_apart(&y, &whole->y), pal_numbers_apart(&dx, &whole->dx)),
+                   of_params);
     pal_trial_said(of, size == 2 ? "2 ranks" : "3 ranks", apart, of->tolerance);
     free(y.x), free(dx.x), free(params.x);
 }

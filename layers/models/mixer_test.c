@@ -205,8 +205,8 @@ static void rows_and_time(pal_mixer_trial *of)
     const int64_t a_row = whole.n / B, d = of->width;
     for (int64_t b = 0; b < B && whole.n > 0; b++) {
         pal_numbers row = output(of, b, 1, T), same = {whole.x + b * a_row, a_row};
-        pal_trial_said(of, b ? "row 1 by itself" : "row 0 by itself", pal_numbers_apart(&row, &same),
-                       of->tolerance);
+        pal_trial_said(of, b ? "row 1 by itself" : "row 0 by itself",
+                       pal_numbers_apart(&row, &same), of->tolerance);
         free(row.x);
     }
     for (int64_t n = 1; n < T && whole.n > 0; n += 2) { /* no token sees a later one */
@@ -231,9 +231,9 @@ static pal_numbers in_pieces(pal_mixer_trial *of, int64_t cut)
         pal_tensor y[T];
         int pieces = 0;
         for (int64_t at = 0; at < T; at = at == 0 ? cut : at + 1)
-            y[pieces++] = pal_mixer_forward(
-                t.mixer, pal_trial_tokens(&t, B, at, at == 0 ? cut : at + 1), &state,
-                (pal_run_opts){0});
+            y[pieces++] =
+                pal_mixer_forward(t.mixer, pal_trial_tokens(&t, B, at, at == 0 ? cut : at + 1),
+                                  &state, (pal_run_opts){0});
         pal_numbers_add(&all, pal_concat(pieces, y, 1));
         for (int i = 0; i < PAL_MIXER_PARTS && state.part[i].name; i++)
             pal_numbers_add(&all, state.part[i].tensor);
@@ -269,14 +269,12 @@ static pal_numbers packed(pal_mixer_trial *of, bool together)
         pal_tensor x = pal_trial_tokens(&t, 1, 0, T), y[N];
         int n = 0;
         if (together) {
-            pal_run_opts run = {
-                .offsets = pal_from(t.tape, PAL_I64, PAL_SHAPE(N + 1), offsets)};
+            pal_run_opts run = {.offsets = pal_from(t.tape, PAL_I64, PAL_SHAPE(N + 1), offsets)};
             y[n++] = pal_mixer_forward(t.mixer, x, states ? &state : NULL, run);
         }
         for (int i = 0; i < N && !together; i++)
             if (offsets[i + 1] > offsets[i])
-                y[n++] = pal_mixer_forward(t.mixer,
-                                           pal_slice(x, 1, offsets[i], offsets[i + 1], 1),
+                y[n++] = pal_mixer_forward(t.mixer, pal_slice(x, 1, offsets[i], offsets[i + 1], 1),
                                            NULL, (pal_run_opts){0});
         pal_tensor joined = n == 1 ? y[0] : pal_concat(n, y, 1);
         pal_numbers_add(&all, joined);

@@ -103,8 +103,7 @@ void pal_trial_gradients(pal_mixer_trial *of)
         for (int i = 0; i < count; i++)
             check(&p, of, pal_params_name(p.t.params, i), pal_params_array(p.t.params, i).data,
                   &g[i]);
-        for (int i = 0; i < p.parts; i++)
-            check(&p, of, p.part[i].name, p.given[i], &g[count + i]);
+        for (int i = 0; i < p.parts; i++) check(&p, of, p.part[i].name, p.given[i], &g[count + i]);
         check(&p, of, "x", p.x, &g[count + p.parts]);
     } else {
         pal_trial_said(of, "backward", HUGE_VAL, 0);
@@ -153,7 +152,8 @@ static pal_tensor tokens(model *m, int64_t first, int64_t last, int64_t by)
 {
     int64_t t[B * T], n = 0;
     for (int64_t b = 0; b < B; b++)
-        for (int64_t i = first; i < last; i++) t[n++] = (3 * (i + by) * (i + by) + 5 * b + by) % VOCAB;
+        for (int64_t i = first; i < last; i++)
+            t[n++] = (3 * (i + by) * (i + by) + 5 * b + by) % VOCAB;
     return pal_from(m->tape, PAL_I64, PAL_SHAPE(B, last - first), t);
 }
 
@@ -198,8 +198,8 @@ static pal_numbers gradients(pal_mixer_trial *of, bool recompute)
     pal_numbers all = {0};
     model m;
     if (make(&m, of, recompute)) {
-        pal_tensor loss = pal_lm_loss(m.lm, tokens(&m, 0, T, 0), tokens(&m, 0, T, 1),
-                                      (pal_run_opts){0});
+        pal_tensor loss =
+            pal_lm_loss(m.lm, tokens(&m, 0, T, 0), tokens(&m, 0, T, 1), (pal_run_opts){0});
         if (pal_backward(loss) == PAL_OK)
             for (int i = 0; i < pal_params_count(m.params); i++)
                 pal_numbers_add(&all, pal_grad(pal_params_at(m.params, i)));
