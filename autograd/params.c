@@ -108,7 +108,6 @@ static block *new_block(pal_params *p, pal_dtype dtype, size_t bytes, bool kept)
         pal_free(b, sizeof *b);
         return NULL;
     }
-    memset(b->b.value, 0, capacity);
     if (p->last_block)
         p->last_block->next = b;
     else
@@ -119,7 +118,8 @@ static block *new_block(pal_params *p, pal_dtype dtype, size_t bytes, bool kept)
     return b;
 }
 
-/* Finds room for `bytes` after the last entry of this kind; *span says where. */
+/* Finds room for `bytes` after the last entry of this kind; *span says where. Zeros are written as
+ * room is taken: a page of a block that nobody uses is never touched. */
 static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept, pal_span *span)
 {
     int number = 0, found = -1;
@@ -136,6 +136,8 @@ static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept,
     if (!at) return NULL;
     span->block = found;
     span->offset = (int64_t)(at->used / pal_dtype_size(dtype));
+    memset((char *)at->b.value + at->used, 0, bytes);
+    if (at->b.grad) memset((char *)at->b.grad + at->used, 0, bytes);
     at->used += bytes;
     at->b.count = (int64_t)(at->used / pal_dtype_size(dtype));
     return at;
@@ -160,13 +162,12 @@ bool pal_params_make_gradients(pal_params *p)
         if (lacks_gradients(b)) size += pal_round_up(b->capacity, PAL_ALIGN);
     gradients *g = pal_malloc(head + size);
     if (!g) return false;
-    memset(g, 0, head + size);
     *g = (gradients){.next = p->gradients, .size = head + size};
     p->gradients = g;
     char *at = (char *)g + head;
     for (block *b = p->first_block; b; b = b->next) {
         if (!lacks_gradients(b)) continue;
-        b->b.grad = at;
+        b->b.grad = memset(at, 0, b->used);
         at += pal_round_up(b->capacity, PAL_ALIGN);
     }
     for (entry *e = p->first; e; e = e->next)

@@ -148,8 +148,11 @@ static void fail_alone(pal_dist *d)
     for (double x = 1;;) pal_dist_sum(d, 1, &x);
 }
 
+static double slower = 1; /* all times of a hang, where a machine has other work */
+
 static void pause_for(double seconds)
 {
+    seconds *= slower;
     struct timespec t = {.tv_sec = (time_t)seconds};
     t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
     while (nanosleep(&t, &t) != 0) continue;
@@ -163,7 +166,8 @@ static void stand_still(int number)
 }
 
 /*
- * Waits that are named with PAL_PATIENCE=1, when ranks tell of theirs after 0.25 s. "backward":
+ * Waits that are named with PAL_PATIENCE=1, when ranks tell of theirs after 0.25 s; `slower` scales
+ * all of it. "backward":
  * rank 2 waits for rank 1 before it does not come to the sum of gradients. "parts": rank 3 waits
  * for rank 2 where the others do not. "all": rank 2 is stopped while it waits.
  */
@@ -186,7 +190,9 @@ static void hang(pal_dist *d, const char *how)
         check_exchange(d);
     } else if (rank == 2) {
         signal(SIGALRM, stand_still);
-        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 450000}}, NULL);
+        const double after = 0.45 * slower;
+        const struct timeval at = {(time_t)after, (suseconds_t)(1e6 * (after - floor(after)))};
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = at}, NULL);
     } else if (rank == 1) {
         pause_for(0.7);
     }
@@ -209,6 +215,7 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[2], "alike") == 0)
         pal_raise(&(pal_error){.status = PAL_EVALUE, .message = "all have the same trouble"});
     if (argc > 3 && strcmp(argv[2], "hang") == 0) {
+        if (argc > 4) slower = atof(argv[4]);
         hang(d, argv[3]);
         pal_dist_end(d);
         return report();

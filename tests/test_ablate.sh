@@ -90,8 +90,12 @@ head -n 20 "$dir/one/runs/mqar-erase-2.txt" >"$dir/half" && cp "$dir/half" "$dir
 works one "$dir/tiny.study"
 says one '^12 runs, 5 of them to be made'
 same one two "made again"
-# Nor is one with numbers that no run leaves: each of these is as if it were not there.
-file=$dir/one/runs/parity-erase-2.txt
+# ---- What is no result, in a study of two runs ----
+# Each of them is looked at whenever the study is listed, and in one.
+sed '/^task = mqar/d; /^match/d; /^state/d; /^variant.mamba2/d; s/^seeds.*/seeds = 2/' "$dir/tiny.study" >"$dir/few.study"
+works few "$dir/few.study"
+# A file with numbers that no run leaves is none: each of these is as if it were not there.
+file=$dir/few/runs/parity-erase-2.txt
 cp "$file" "$dir/good"
 missing() { # FOLDER STUDY why: one run, for the list
     works "$1" "$2" --list
@@ -105,35 +109,40 @@ for damage in 's/^point [^ ]*/point 7.5/' 's/^point [^ ]*/point nan/' 's/^\(poin
     's/^\(look 3 [^ ]*\) [^ ]*/\1 1.5/' 's/^\(look 6 [^ ]*\) [^ ]*/\1 0.99/' 's/^end/end of it/'; do
     sed "$damage" "$dir/good" >"$file"
     if cmp -s "$file" "$dir/good"; then fail "$damage damages nothing"; fi
-    missing one "$dir/tiny.study" "$damage"
+    missing few "$dir/few.study" "$damage"
 done
 { cat "$dir/good" && echo more; } >"$file"
-missing one "$dir/tiny.study" "what comes after the end"
-# It is made again: the same.
-works one "$dir/tiny.study"
-says one '^12 runs, 1 of them to be made'
-same one two "made again, after damage"
+missing few "$dir/few.study" "what comes after the end"
+# It is made again: the same, but for the time it took.
+works few "$dir/few.study"
+says few '^2 runs, 1 of them to be made'
+sed 's/seconds.*//' "$dir/good" >"$dir/before.txt"
+sed 's/seconds.*//' "$file" | cmp -s - "$dir/before.txt" || fail "made again, after damage: $(cat "$file")"
 # A model has to be that of its run: this variant, this seed, after all steps.
-model=$dir/one/runs/parity-erase-2.h5
+sed 's/^seeds.*/seeds = 5/' "$dir/few.study" >"$dir/seed.study"
+works seed "$dir/seed.study"
+sed 's/^task.*/task = mqar:vocab=16:len=16:pairs=2/' "$dir/few.study" >"$dir/task.study"
+works task "$dir/task.study"
+model=$dir/few/runs/parity-erase-2.h5
 cp "$model" "$dir/model"
-for other in parity-kda-2 parity-erase-5 mqar-erase-2; do
-    cp "$dir/one/runs/$other.h5" "$model"
-    missing one "$dir/tiny.study" "the model of $other"
+for other in few/runs/parity-kda-2 seed/runs/parity-erase-5 task/runs/mqar-erase-2; do
+    cp "$dir/$other.h5" "$model"
+    missing few "$dir/few.study" "the model of $other"
 done
 : >"$model"
-missing one "$dir/tiny.study" "an empty model"
+missing few "$dir/few.study" "an empty model"
 head -c 3000 "$dir/model" >"$model"
-missing one "$dir/tiny.study" "half a model"
+missing few "$dir/few.study" "half a model"
 rm "$model" && mkfifo "$model"
-missing one "$dir/tiny.study" "a pipe for a model"
+missing few "$dir/few.study" "a pipe for a model"
 rm "$model" && cp "$dir/model" "$model"
 if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
     /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r+").attrs.modify("step", 5)' "$model"
-    missing one "$dir/tiny.study" "a model of step 5"
+    missing few "$dir/few.study" "a model of step 5"
     cp "$dir/model" "$model"
 fi
-works one "$dir/tiny.study" --list
-says one '^12 runs are there, 0 are missing'
+works few "$dir/few.study" --list
+says few '^2 runs are there, 0 are missing'
 
 # What reached `enough` ended earlier and is whole; what did not is none. A model that is kept no more goes.
 cat >"$dir/early.study" <<'END'

@@ -24,11 +24,20 @@ fail() {
     echo "FAIL: $*"
     failed=1
 }
-convert() { "$python" examples/convert.py "$@" >"$dir/said" 2>&1 || fail "convert.py $*: $(cat "$dir/said")"; }
+# One Python for all scripts, or else most of the time is spent with its start; a file of its own tries convert.py alone.
+mkfifo "$dir/ask" "$dir/told"
+"$python" tests/support/forked.py "$dir/ask" "$dir/told" &
+exec 3>"$dir/ask" 4<"$dir/told"
+python() { # script arguments...; what it prints is in $dir/said
+    (IFS='	' && echo "$dir/said	$*") >&3
+    read -r status <&4 || fail "forked.py has ended"
+    [ "$status" = 0 ]
+}
+convert() { python examples/convert.py "$@" || fail "convert.py $*: $(cat "$dir/said")"; }
 refuses() { # words flags...
     words=$1
     shift
-    if "$python" examples/convert.py "$@" >"$dir/said" 2>&1; then fail "convert.py $* was accepted"; fi
+    if python examples/convert.py "$@"; then fail "convert.py $* was accepted"; fi
     grep -qF -e "$words" "$dir/said" || fail "convert.py $*: no word of $words: $(cat "$dir/said")"
     if grep -q Traceback "$dir/said"; then fail "convert.py $*: $(cat "$dir/said")"; fi
 }
@@ -59,7 +68,7 @@ assert len(a) > 80 and sorted(a) == sorted(b), sorted(set(a) ^ set(b))
 for n in a:
     assert a[n].dtype == b[n].dtype and a[n].shape == b[n].shape and a[n].tobytes() == b[n].tobytes(), n
 PY
-same() { "$python" "$dir/same.py" "$dir/$1" "$dir/$2" >"$dir/said" 2>&1 || fail "$1 and $2: $(tail -n 1 "$dir/said")"; }
+same() { python "$dir/same.py" "$dir/$1" "$dir/$2" || fail "$1 and $2: $(tail -n 1 "$dir/said")"; }
 
 # ---- Out and back, and into the library ----
 lm first || fail "$(cat "$dir/first.txt")"

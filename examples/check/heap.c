@@ -100,18 +100,19 @@ static unsigned char *take_addresses(size_t size)
 }
 
 /* `size` bytes of whole pages with a guard behind them; without one if the system has too many
- * pieces of memory already. */
+ * pieces of memory already. The pattern is in them: a piece that is used again got it when its
+ * block was freed. */
 static unsigned char *take_pages(size_t size)
 {
     const size_t pages = size / PAGE;
     if (pages <= KEPT && kept[pages]) {
         void *p = kept[pages];
         memcpy(&kept[pages], p, sizeof p);
-        return p;
+        return memset(p, PATTERN, sizeof p);
     }
     unsigned char *p = take_addresses(size);
-    if (p && mprotect(p, size, PROT_READ | PROT_WRITE) == 0) return p;
-    return map(size, PROT_READ | PROT_WRITE);
+    if (!p || mprotect(p, size, PROT_READ | PROT_WRITE) != 0) p = map(size, PROT_READ | PROT_WRITE);
+    return p ? memset(p, PATTERN, size < FILLED ? size : FILLED) : NULL;
 }
 
 static void give_pages(unsigned char *start, size_t size)
@@ -166,9 +167,8 @@ static void *take_guarded(size_t bytes, size_t align)
     unsigned char *end = start + size;
     unsigned char *block = (unsigned char *)((uintptr_t)(end - bytes) / align * align);
     const size_t rest = (size_t)(end - block) - bytes;
-    *head_of(block) = (head){LIVE, (uint32_t)rest, bytes};
-    memset(block, PATTERN, bytes < FILLED ? bytes : FILLED);
     memset(block + bytes, PATTERN, rest);
+    *head_of(block) = (head){LIVE, (uint32_t)rest, bytes};
     return block;
 }
 
@@ -205,12 +205,11 @@ static void give(void *block)
     unsigned char *end = (unsigned char *)block + h->bytes + h->rest;
     for (size_t i = 1; i <= h->rest; i++)
         if (end[-(ptrdiff_t)i] != PATTERN) abort(); /* written beyond the block */
-    used -= h->bytes;
-    h->mark = FREED;
-    const size_t size = piece_size(h->bytes, ALIGN);
+    const size_t bytes = h->bytes, size = piece_size(bytes, ALIGN);
     const bool usual =
         h->rest < ALIGN; /* no larger alignment; a block that has one is not reused */
-    memset(block, PATTERN, h->bytes < FILLED ? h->bytes : FILLED);
+    used -= bytes;
+    memset(h, PATTERN, sizeof *h + (bytes < FILLED ? bytes : FILLED)); /* which is no mark */
     if (usual) give_pages(end - size, size);
 }
 

@@ -5,8 +5,8 @@
  * So a rank that has waited for a second tells ranks 0 and 1 that it waits, and later that it goes
  * on. When these have waited for PAL_PATIENCE seconds, the missing ranks are those whose last word
  * is not that they wait. Rank 0 prints their names, or that all wait; rank 1 prints them if rank 0
- * is missing. All go on waiting. Ranks that wait less than a second send nothing, so this costs
- * nothing as long as all goes well.
+ * is missing. All go on waiting, and from the first second on they hardly use a processor. Ranks
+ * that wait less than a second send nothing, so this costs nothing as long as all goes well.
  */
 #include "optim/ranks/dist_private.h"
 #include "tensor/number.h"
@@ -97,6 +97,14 @@ static bool all_done(int n, MPI_Request *request, int tests)
     return done;
 }
 
+/* After a second the others are late, not a moment behind: what they do needs the processor more.
+ */
+static void give_way(void)
+{
+    const struct timespec nap = {.tv_nsec = 100000};
+    nanosleep(&nap, NULL);
+}
+
 static void wait_long(pal_dist *d, int n, MPI_Request *request)
 {
     const double began = now();
@@ -104,6 +112,7 @@ static void wait_long(pal_dist *d, int n, MPI_Request *request)
     bool said = false;
     while (!all_done(n, request, TESTS)) {
         const double waited = now() - began;
+        if (waited >= 1) give_way();
         if (waited >= fmin(1, d->patience / 4)) {
             d->waits = 1;
             tell(d);

@@ -121,7 +121,7 @@ static pal_status check_all(checking *c)
  * metadata, so that many objects need not much memory. */
 static void keep_little(hid_t file)
 {
-    enum { BYTES = 32 << 10 };
+    enum { BYTES = 12 << 10 };
     H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
     if (H5Fget_mdc_config(file, &cache) < 0) return;
     cache.set_initial_size = true;
