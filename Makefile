@@ -215,7 +215,7 @@ check-sample: ## a sample of the tests under both sanitizers, in build/san
 RACES_OF := batches_ahead threads
 RACES    := $(filter $(RACES_OF:%=$(B)/tests/test_%),$(TESTS)) $(filter tests/test_dist_ranks.sh tests/test_dist_train.sh,$(SCRIPTS))
 races: $(filter-out %.sh,$(RACES)) $(RANKED)
-	$(Q)B='$(B)' OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp sh tests/run.sh $(RACES)
+	$(Q)B='$(B)' SAN='$(SAN)' OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp sh tests/run.sh $(RACES)
 check-tsan: ## threads and ranks under the thread sanitizer, in build/tsan
 	+$(Q)$(MAKE) B=$(B)/tsan SAN=thread OPT=-O1 races
 

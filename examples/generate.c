@@ -77,7 +77,7 @@ static const pal_key rows[] = {
      .help = "draw from the fewest tokens that have a share of P together; 0: from all (0)"},
     {"seed", PAL_KEY_WHOLE, PAL_AT(options, seed), .high = INT32_MAX, .letter = 's',
      .help = "of the draws (1, or where the loaded state was)"},
-    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = INT32_MAX,
+    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = 4096,
      .help = "0: as many as OpenMP gives (0)"},
     {"last", PAL_KEY_FLAG, PAL_AT(options, last),
      .help = "the parameters of the last step, although the checkpoint has their average"},

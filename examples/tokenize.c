@@ -283,7 +283,10 @@ static void make_tokenizer(run *r)
         lm_text json = {0};
         if (r->o.tokenizer) need(lm_text_read(&json, r->o.tokenizer, &error), &error);
         if (r->o.tokenizer && json.size == 0) stop("%s: it is empty", r->o.tokenizer);
-        need(pal_tokenizer_load(&r->bpe, (const char *)json.byte, json.size, &error), &error);
+        const pal_status s =
+            pal_tokenizer_load(&r->bpe, (const char *)json.byte, json.size, &error);
+        if (s != PAL_OK && r->o.tokenizer) stop("%s: %s", r->o.tokenizer, error.message);
+        need(s, &error);
         lm_text_free(&json);
     }
     r->end = r->o.end ? pal_tokenizer_special(r->bpe, r->o.end) : -1;

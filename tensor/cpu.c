@@ -92,10 +92,14 @@ static _Atomic int wanted_threads;
 
 void pal_set_threads(int n) { atomic_store(&wanted_threads, n < 1 ? 0 : n); }
 
+/* Lists of threads are on libgomp's stack. 100000 threads leave it. */
+enum { MOST_THREADS = 4096 };
+
 int pal_threads(void)
 {
     int n = atomic_load_explicit(&wanted_threads, memory_order_relaxed);
-    return n ? n : omp_get_max_threads();
+    if (n == 0) n = omp_get_max_threads();
+    return n < MOST_THREADS ? n : MOST_THREADS;
 }
 
 /*
@@ -151,16 +155,19 @@ static int stacks_left(int n, size_t size)
 /*
  * libgomp ends the process if there is no memory for the stack of a thread. So the threads of a
  * team are made at once, as many as there is memory for. If they are fewer than wanted, the next
- * region asks again. Results do not depend on their number.
+ * region asks again. Results do not depend on their number. Stacks on which our work would not find
+ * room (OMP_STACKSIZE, ulimit -s) are not made.
  */
 static int with_stacks(int threads)
 {
     static _Thread_local int made = 1; /* each thread that calls us has a team of its own */
     enum { MORE = 1 << 20 };           /* bytes beside the stack */
+    enum { LEAST = 256 << 10 };        /* of a stack; products by BLIS need more than 32 KiB */
     if (threads < made) made = threads;
     if (threads <= made) return made;
     const size_t stack = stack_size();
-    const int more = stack < SIZE_MAX - MORE ? stacks_left(threads - made, stack + MORE) : 0;
+    const bool usable = stack >= LEAST && stack < SIZE_MAX - MORE;
+    const int more = usable ? stacks_left(threads - made, stack + MORE) : 0;
     if (more == 0) return made;
     made += more;
 #pragma omp parallel num_threads(made)

@@ -102,7 +102,7 @@ PAL_API void pal_set_allocator(pal_alloc_fn *fn, void *user);
 /* Sets the number of OpenMP threads from now on. Results do not depend on it. n < 1 restores the
  * default. Call it while no other thread is in the library. */
 PAL_API void pal_set_threads(int n);
-/* The number of threads in use. */
+/* The number of threads in use, at most 4096. */
 PAL_API int pal_threads(void);
 
 /*

@@ -74,6 +74,11 @@ START_TEST(threads)
     ck_assert_int_eq(inside, 2);
     pal_set_threads(0);
     ck_assert_int_eq(pal_threads(), omp_get_max_threads());
+    pal_set_threads(INT32_MAX);
+    ck_assert_int_eq(pal_threads(), 4096);
+    omp_set_num_threads(100000);
+    pal_set_threads(0);
+    ck_assert_int_eq(pal_threads(), 4096);
 }
 END_TEST
 
@@ -115,7 +120,8 @@ START_TEST(stacks_by_environment)
     static const struct {
         const char *value;
         int team;
-    } sizes[] = {{"1g", 1}, {"1048576", 1}, {" 1024 M ", 1}, {"1x", 4}, {"4096 K", 4}, {"", 4}};
+    } sizes[] = {{"1g", 1}, {"1048576", 1}, {" 1024 M ", 1}, {"64k", 1},
+                 {"1x", 4}, {"4096 K", 4},  {"512", 4},      {"", 4}};
     pal_set_threads(4);
     struct rlimit before = allow_more(512 << 20);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -64,6 +64,13 @@ for command in "train_lm --print-config" "ablate $study --list --out study"; do
 done
 said=$(ulimit -f 0 && "$x/examples/train_lm" --help 2>&1 >out)
 case $?,$said in 1,*'standard output cannot be written: File too large') ;; *) fail "--help to a file that may not grow: $said" ;; esac
+# Too small a stack is told, and no file is blamed for it.
+for command in "check $model" "generate $model abc" "recall --show 1" "tokenize --out small.h5 text.txt"; do
+    said=$(ulimit -s 1024 && "$x/examples/"$command 2>&1)
+    [ $? = 1 ] || fail "$command, little stack: not status 1: $said"
+    case $said in *'the stack has 1024 KiB (ulimit -s), and 2048 are needed') ;; *) fail "$command, little stack: $said" ;; esac
+done
+(ulimit -s 2048 && "$x/examples/generate" $model abc --tokens 3) >out 2>err || fail "a stack of 2 MiB: $(cat err)"
 
 # ---- Standard input ----
 text=$("$x/examples/generate" $model --score <text.txt) || fail "--score"

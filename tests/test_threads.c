@@ -14,6 +14,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* libgomp is not built for the thread sanitizer, which does not see how a team waits for its
+ * threads.
+ */
+#ifdef __SANITIZE_THREAD__
+enum { TEAM = 1 };
+#else
+enum { TEAM = 2 };
+#endif
 enum { MODELS = 5, STEPS = 3, B = 2, T = 24, VOCAB = 19 };
 
 static const char *const mixers[MODELS] = {
@@ -97,7 +105,7 @@ static uint32_t wanted[MODELS];
 static void setup(void)
 {
     pal_team_from(1 << 12);
-    pal_set_threads(2);
+    pal_set_threads(TEAM);
     for (int i = 0; i < MODELS; i++) wanted[i] = train(i);
 }
 
@@ -284,7 +292,7 @@ END_TEST
 START_TEST(a_child_trains)
 {
     int status;
-    ck_assert_int_eq(pal_team(INT64_C(1) << 40), 2);
+    ck_assert_int_eq(pal_team(INT64_C(1) << 40), TEAM);
     const pid_t child = fork();
     if (child == 0) {
         alarm(20);
@@ -332,7 +340,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, a_tape_for_each_thread);
-    tcase_add_test(tc, inside_a_parallel_region);
+    if (TEAM > 1) tcase_add_test(tc, inside_a_parallel_region);
     tcase_add_test(tc, two_tapes_in_turn);
     tcase_add_test(tc, inference_with_shared_parameters);
     tcase_add_test(tc, errors_of_a_thread);

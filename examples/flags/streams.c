@@ -9,6 +9,9 @@
  * A file that may not grow is an error of the write that needs it, and no SIGXFSZ that ends the
  * program without a sentence. Texts in memory are such files, too (tensor/stream.h).
  *
+ * A stack on which HDF5 and the program would not find room (ulimit -s) is told at the start,
+ * before it ends the program by a signal, or a good file is taken for one that crashes HDF5.
+ *
  * At the end, standard output that could not be written is status 1 and a sentence. This includes
  * --help and all other ways to end by exit(). A closed pipe is the usual SIGPIPE, unless the
  * program or its parent ignores this signal.
@@ -20,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* What was printed may already be lost (ferror), or be lost now. Some file systems report a full
@@ -35,9 +39,21 @@ static void check_output(void)
     _exit(EXIT_FAILURE);
 }
 
+/* `check` touches a mebibyte of it, and needs some more. */
+static void need_stack(void)
+{
+    enum { LEAST = 2 << 20 };
+    struct rlimit stack;
+    if (getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= LEAST) return;
+    fprintf(stderr, "%s: the stack has %llu KiB (ulimit -s), and %d are needed\n",
+            program_invocation_short_name, (unsigned long long)stack.rlim_cur >> 10, LEAST >> 10);
+    _exit(EXIT_FAILURE);
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     signal(SIGXFSZ, SIG_IGN);
+    need_stack();
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
         /* The lowest free descriptor is fd. */
