@@ -40,7 +40,7 @@ LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/di
     %/dist_one.c %/hdf5_one.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
-LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
+LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c %/golden_folder%.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.
 naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)

@@ -152,6 +152,8 @@ PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state 
 /* How a model is taken from a file; zero is the default. */
 typedef struct pal_lm_open_opts {
     bool last; /* take the parameters of the last step, even if the file has their moving average */
+    bool no_tokenizer; /* of a folder: leave out its tokenizer, and be NULL there */
+    pal_dtype dtype;   /* of the model of a folder; 0: f32 */
 } pal_lm_open_opts;
 
 /* What is in a file. */
@@ -160,6 +162,7 @@ typedef struct pal_lm_file {
     pal_lm *lm;               /* on params */
     pal_tokenizer *tokenizer; /* the tokenizer of its data; bytes if the file has none */
     char *description;        /* the text of its configuration, lines `name = value` */
+    char *notes;              /* what is not as expected, a line each; NULL or "": nothing */
     bool averaged;            /* the parameters are their moving average */
 } pal_lm_file;
 

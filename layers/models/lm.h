@@ -36,6 +36,14 @@ pal_tensor pal_block_forward(const pal_block_layer *block, pal_tensor x, pal_mix
                              pal_run_opts run);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
 
+/*
+ * Makes a model without values in f->params and f->lm. It may have twice as many parameters, and
+ * 2^16, as the file that describes it has numbers, and no more memory is taken. What is wrong with
+ * the options is told to *error, not to the handler.
+ */
+PAL_CHECKED pal_status pal_lm_make_empty(pal_lm_file *f, pal_lm_opts opts, int64_t elements,
+                                         pal_error *error);
+
 /* Copies a part of the layer's state to `store`, over the earlier copy, and returns the copy;
  * PAL_NONE if t is PAL_NONE. (decode.c) */
 pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t);
