@@ -104,7 +104,8 @@ static pal_status check_vocabulary(const pal_lm_file *f, pal_error *error)
     pal_tokenizer_json(f->tokenizer, &size);
     if (size == 0 || tokens <= vocab) return PAL_OK; /* that it reads bytes is only supposed */
     return pal_error_set(error, PAL_EFORMAT,
-                         "its tokenizer has %lld tokens, more than its model, which knows %lld",
+                         "its tokenizer has %lld tokens, more tokens than its model, which "
+                         "knows %lld",
                          (long long)tokens, (long long)vocab);
 }
 
