@@ -179,6 +179,26 @@ pal_status pal_lm_open(pal_lm_file *file, const char *path, pal_lm_open_opts opt
     return take_or_nothing(file, NULL, path, opts, error);
 }
 
+static pal_status describe(const char *path, char **description, pal_error *error)
+{
+    pal_h5 *file;
+    bool checkpoint = true;
+    if (pal_file_kind_of(path) == PAL_FILE_FOLDER)
+        return pal_lm_describe_folder(path, description, error);
+    pal_status s = open_file(&file, path, &checkpoint, error);
+    if (s == PAL_OK) s = pal_checkpoint_read_config(file, description, error);
+    pal_h5_close(file);
+    return s;
+}
+
+pal_status pal_lm_describe(const char *path, char **description, pal_error *error)
+{
+    pal_error why = {PAL_OK, ""};
+    *description = NULL;
+    const pal_status s = describe(path, description, &why);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
+}
+
 pal_status pal_lm_load(pal_params *params, const char *path, pal_lm_open_opts opts,
                        pal_lm_file *about, pal_error *error)
 {

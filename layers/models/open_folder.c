@@ -8,25 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pal_status read_tokenizer(pal_lm_file *f, const pal_folder *folder, pal_error *error)
+/* Without a tokenizer.json a new model reads bytes, and it is not known what another one reads. */
+static pal_status read_tokenizer(pal_lm_file *f, const pal_folder *folder, bool bytes,
+                                 pal_error *error)
 {
     char *text;
     size_t length;
     pal_error why;
     pal_status s = pal_folder_tokenizer(folder, &text, &length, error);
-    if (s != PAL_OK) return s;
+    if (s != PAL_OK || (!text && !bytes)) return s;
     s = pal_tokenizer_load(&f->tokenizer, text, (int64_t)length, &why);
     free(text);
     return s == PAL_OK ? s : pal_error_set(error, s, "its tokenizer: %.500s", why.message);
 }
 
 static pal_status read_texts(pal_lm_file *f, const pal_folder *folder, pal_lm_open_opts opts,
-                             pal_error *error)
+                             bool bytes, pal_error *error)
 {
     f->description = pal_folder_description(folder, opts.dtype);
     f->notes = strdup(folder->notes);
     if (!f->description || !f->notes) return pal_error_set(error, PAL_ENOMEM, "out of memory");
-    return opts.no_tokenizer ? PAL_OK : read_tokenizer(f, folder, error);
+    return opts.no_tokenizer ? PAL_OK : read_tokenizer(f, folder, bytes, error);
 }
 
 /* Each layer has tensors: what a file says of itself is compared with what it has. */
@@ -53,18 +55,32 @@ static pal_status fill(pal_params *params, const pal_folder *folder, pal_error *
     return s;
 }
 
+static pal_status open_folder(pal_folder *folder, const char *path, pal_error *error)
+{
+    if (pal_folder_is(path)) return pal_folder_open(folder, path, error);
+    return pal_error_set(error, PAL_EFORMAT,
+                         "%.400s is a folder without config.json, and a checkpoint or the folder "
+                         "of a model is wanted",
+                         path);
+}
+
+pal_status pal_lm_describe_folder(const char *path, char **description, pal_error *error)
+{
+    pal_folder folder;
+    pal_status s = open_folder(&folder, path, error);
+    if (s != PAL_OK) return s;
+    *description = pal_folder_description(&folder, PAL_F32);
+    pal_folder_close(&folder);
+    return *description ? s : pal_error_set(error, PAL_ENOMEM, "out of memory");
+}
+
 pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, const char *path,
                               pal_lm_open_opts opts, pal_error *error)
 {
     pal_folder folder;
-    if (!pal_folder_is(path))
-        return pal_error_set(error, PAL_EFORMAT,
-                             "%.400s is a folder without config.json, and a checkpoint or the "
-                             "folder of a model is wanted",
-                             path);
-    pal_status s = pal_folder_open(&folder, path, error);
+    pal_status s = open_folder(&folder, path, error);
     if (s != PAL_OK) return s;
-    s = read_texts(f, &folder, opts, error);
+    s = read_texts(f, &folder, opts, !params, error);
     if (s == PAL_OK && !params) s = make_model(f, &folder, opts, error);
     if (s == PAL_OK) s = fill(params ? params : f->params, &folder, error);
     pal_folder_close(&folder);

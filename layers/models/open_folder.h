@@ -10,5 +10,8 @@
  * error those have not changed, and *f holds what was made so far. */
 PAL_CHECKED pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, const char *path,
                                           pal_lm_open_opts opts, pal_error *error);
+/* The description of the model of a folder, for free(). */
+PAL_CHECKED pal_status pal_lm_describe_folder(const char *path, char **description,
+                                              pal_error *error);
 
 #endif

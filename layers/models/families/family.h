@@ -86,7 +86,10 @@ typedef struct pal_family {
 #define PAL_FAMILY(name) extern const pal_family pal_family_##name;
 #include "layers/models/families/families.def"
 
-/* ---- For `describe` (config.c) ---- */
+/* ---- For `describe` (describe.c) ---- */
+
+/* The number of a word in "a|b", or with another character between them; -1: it is none. */
+int pal_word_of(const char *words, char between, const char *text);
 
 /* PAL_EFORMAT with a message that begins "config.json: ". */
 pal_status pal_config_bad(pal_error *error, const char *format, ...) PAL_PRINTF(2, 3);
@@ -109,6 +112,8 @@ void pal_entry_word(pal_described *d, int kind, const char *key, const char *val
 void pal_entry_whole(pal_described *d, int kind, const char *key, int64_t value);
 void pal_entry_real(pal_described *d, int kind, const char *key, double value);
 void pal_entry_flag(pal_described *d, int kind, const char *key, bool value);
+
+/* ---- All of it (config.c) ---- */
 
 /*
  * Reads a config.json: its family, and what that makes of it. Every warning is a line of *notes.
