@@ -208,7 +208,8 @@ PAL_API PAL_CHECKED pal_status pal_lm_describe(const char *path, char **descript
                                                pal_error *error);
 /*
  * Loads into existing parameters those of a checkpoint, of a folder as in pal_lm_open, or of a file
- * that has only parameters (examples/convert.py). Floats of another width are converted. *about
+ * that has only parameters: HDF5 (examples/convert.py), or safetensors with these names or those of
+ * a Mamba-2 model. Floats of another width are converted. *about
  * (may be NULL) gets tokenizer, description, notes and `averaged`; its lm and params are NULL. If
  * the file has only parameters, tokenizer and description are NULL too; if a folder has no
  * tokenizer.json, the tokenizer is. pal_lm_close frees it. After an error nothing has changed, and

@@ -142,6 +142,8 @@ static pal_status take_file(pal_lm_file *f, pal_params *params, const char *path
 {
     pal_h5 *file;
     bool checkpoint = params == NULL;
+    if (params && pal_file_kind_of(path) == PAL_FILE_TENSORS)
+        return pal_lm_load_tensors(params, path, error);
     pal_status s = open_file(&file, path, &checkpoint, error);
     if (s == PAL_OK && checkpoint) s = pal_checkpoint_read_config(file, &f->description, error);
     if (s == PAL_OK && checkpoint) s = read_tokenizer(f, file, error);

@@ -45,12 +45,12 @@ static pal_status make_model(pal_lm_file *f, const pal_folder *folder, pal_lm_op
     return pal_lm_make_empty(f, o, pal_folder_elements(folder), error);
 }
 
-static pal_status fill(pal_params *params, const pal_folder *folder, pal_error *error)
+static pal_status fill(pal_params *params, const pal_family *family, const pal_described *d,
+                       const pal_weights *weights, pal_error *error)
 {
     pal_names *names;
-    const pal_status s =
-        pal_names_match(&names, params, folder->family, &folder->described, folder->weights, error);
-    if (s == PAL_OK) pal_folder_read(folder, names, params);
+    const pal_status s = pal_names_match(&names, params, family, d, weights, error);
+    if (s == PAL_OK) pal_folder_read(weights, names, params);
     pal_names_free(names);
     return s;
 }
@@ -82,7 +82,22 @@ pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, const char *pa
     if (s != PAL_OK) return s;
     s = read_texts(f, &folder, opts, !params, error);
     if (s == PAL_OK && !params) s = make_model(f, &folder, opts, error);
-    if (s == PAL_OK) s = fill(params ? params : f->params, &folder, error);
+    if (s == PAL_OK)
+        s = fill(params ? params : f->params, folder.family, &folder.described, folder.weights,
+                 error);
     pal_folder_close(&folder);
+    return s;
+}
+
+pal_status pal_lm_load_tensors(pal_params *params, const char *path, pal_error *error)
+{
+    static const char head[] = "lm_head.weight";
+    pal_weights *weights;
+    pal_described d = {.opts = {.tie = true}};
+    for (int i = 0; i < pal_params_count(params); i++)
+        if (strcmp(pal_params_name(params, i), head) == 0) d.opts.tie = false;
+    pal_status s = pal_weights_open_file(&weights, path, error);
+    if (s == PAL_OK) s = fill(params, &pal_family_plain, &d, weights, error);
+    pal_weights_close(weights);
     return s;
 }

@@ -13,5 +13,7 @@ PAL_CHECKED pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, co
 /* The description of the model of a folder, for free(). */
 PAL_CHECKED pal_status pal_lm_describe_folder(const char *path, char **description,
                                               pal_error *error);
+/* Fills parameters from a safetensors file. After an error they have not changed. */
+PAL_CHECKED pal_status pal_lm_load_tensors(pal_params *params, const char *path, pal_error *error);
 
 #endif

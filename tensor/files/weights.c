@@ -51,10 +51,10 @@ static pal_status no_memory(const pal_weights *w, pal_error *error)
     return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", w->folder);
 }
 
-/* A further file. */
-static pal_status add_file(pal_weights *w, const char *name, pal_error *error)
+/* A further file; path NULL: it is the one of that name in the folder. */
+static pal_status add_file(pal_weights *w, const char *name, const char *path, pal_error *error)
 {
-    char path[PATH_MAX];
+    char in_folder[PATH_MAX];
     if (w->files == PAL_SHARDS_MOST)
         return pal_error_set(error, PAL_EFORMAT, "%.400s/%s: it lists more than %d files",
                              w->folder, INDEX, PAL_SHARDS_MOST);
@@ -68,8 +68,9 @@ static pal_status add_file(pal_weights *w, const char *name, pal_error *error)
     w->name[w->files] = copy;
     w->file[w->files] = NULL;
     w->files++;
-    pal_status s = path_of(w, name, path, error);
-    return s == PAL_OK ? pal_safetensors_open(&w->file[w->files - 1], path, error) : s;
+    pal_status s = path ? PAL_OK : path_of(w, name, in_folder, error);
+    if (s != PAL_OK) return s;
+    return pal_safetensors_open(&w->file[w->files - 1], path ? path : in_folder, error);
 }
 
 static int by_name(const void *a, const void *b)
@@ -127,7 +128,7 @@ static pal_status open_listed(pal_weights *w, const pal_json *map, pal_error *er
         if (++n > PAL_SAFETENSORS_MOST)
             return pal_error_set(error, PAL_EFORMAT, "%.400s/%s: it has more than %d tensors",
                                  w->folder, INDEX, PAL_SAFETENSORS_MOST);
-        const pal_status s = find_file(w, name) < 0 ? add_file(w, name, error) : PAL_OK;
+        const pal_status s = find_file(w, name) < 0 ? add_file(w, name, NULL, error) : PAL_OK;
         if (s != PAL_OK) return s;
     }
     return PAL_OK;
@@ -216,18 +217,21 @@ static pal_status nothing_there(const pal_weights *w, pal_error *error)
                          w->folder, found, SINGLE, w->folder, w->folder, SINGLE);
 }
 
-pal_status pal_weights_open(pal_weights **weights, const char *folder, pal_error *error)
+static pal_status open_path(pal_weights **weights, const char *path, bool folder, pal_error *error)
 {
     *weights = NULL;
     pal_weights *w = calloc(1, sizeof *w);
-    if (w) w->folder = strdup(folder);
+    if (w) w->folder = strdup(path);
     if (!w || !w->folder) {
         free(w);
-        return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", folder);
+        return pal_error_set(error, PAL_ENOMEM, "%.400s: out of memory", path);
     }
     pal_status s;
-    if (is_there(w, SINGLE)) {
-        s = add_file(w, SINGLE, error);
+    if (!folder) {
+        s = add_file(w, path, path, error);
+        if (s == PAL_OK) s = gather(w, error);
+    } else if (is_there(w, SINGLE)) {
+        s = add_file(w, SINGLE, NULL, error);
         if (s == PAL_OK) s = gather(w, error);
     } else {
         s = is_there(w, INDEX) ? open_index(w, error) : nothing_there(w, error);
@@ -237,6 +241,16 @@ pal_status pal_weights_open(pal_weights **weights, const char *folder, pal_error
     else
         pal_weights_close(w);
     return s;
+}
+
+pal_status pal_weights_open(pal_weights **weights, const char *folder, pal_error *error)
+{
+    return open_path(weights, folder, true, error);
+}
+
+pal_status pal_weights_open_file(pal_weights **weights, const char *path, pal_error *error)
+{
+    return open_path(weights, path, false, error);
 }
 
 void pal_weights_close(pal_weights *w)

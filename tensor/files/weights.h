@@ -20,6 +20,9 @@ enum { PAL_SHARDS_MOST = 4096 };
  */
 PAL_CHECKED pal_status pal_weights_open(pal_weights **weights, const char *folder,
                                         pal_error *error);
+/* The same of one file by itself. */
+PAL_CHECKED pal_status pal_weights_open_file(pal_weights **weights, const char *path,
+                                             pal_error *error);
 /* NULL is allowed. */
 void pal_weights_close(pal_weights *weights);
 /* The number of the tensor of this name, in the order of names; -1: there is none. */

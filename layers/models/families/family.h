@@ -86,6 +86,8 @@ typedef struct pal_family {
 #define PAL_FAMILY(name) extern const pal_family pal_family_##name;
 #include "layers/models/families/families.def"
 
+extern const pal_family pal_family_plain; /* of files that have no config.json */
+
 /* ---- For `describe` (describe.c) ---- */
 
 /* The number of a word in "a|b", or with another character between them; -1: it is none. */

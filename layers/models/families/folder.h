@@ -33,6 +33,6 @@ PAL_CHECKED pal_status pal_folder_tokenizer(const pal_folder *folder, char **tex
                                             pal_error *error);
 
 /* Reads the numbers into parameters that pal_names_match has compared. It cannot fail. */
-void pal_folder_read(const pal_folder *folder, const pal_names *names, pal_params *params);
+void pal_folder_read(const pal_weights *weights, const pal_names *names, pal_params *params);
 
 #endif
