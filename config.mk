@@ -67,7 +67,7 @@ endif
 # What is left out is told when that changes, which is mostly the first time; `make check` repeats what it skips.
 LEFT_OUT := \
   $(if $(filter no,$(MPI)),'Without MPI a program is one process; left out: bench/dist.') \
-  $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE, and folders of released models.') \
+  $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE and folders of released models.') \
   $(if $(GNUPLOT),,'Without gnuplot there are numbers and no plots.') \
   $(if $(CHECK),,'Without Check there are no tests.')
 $(B)/left-out: FORCE

@@ -190,7 +190,7 @@ START_TEST(reading)
     ck_assert(a->data[0] == 1 && a->data[3] == 4 && a->bytes == 4);
     ck_assert_str_eq(b->name, "b");
     ck_assert(b->shape.ndim == 2 && b->shape.dim[0] == 2 && b->data[0] == 5);
-    ck_assert_int_eq(pal_safetensors_at(f, 2)->bytes, 0);
+    ck_assert_uint_eq(pal_safetensors_at(f, 2)->bytes, 0);
     ck_assert_int_eq(pal_safetensors_at(f, 3)->type, PAL_EL_OTHER);
     ck_assert_str_eq(pal_safetensors_at(f, 3)->dtype, "U8");
     char *metadata = pal_safetensors_metadata(f);
@@ -252,7 +252,7 @@ START_TEST(wrong_headers)
         {T("F32", "[1]", 4, 8) ",\"a\":" T("F32", "[0]", 8, 8) "}", 8, "\"a\" stands twice"},
         {T("F32", "[1]", 4, 8) ",\"__metadata__\":[1]}", 8, "__metadata__ is no object"},
         {T("F32", "[1]", 4, 8) ",\"__metadata__\":{\"x\":1}}", 8, "__metadata__ is no object"},
-        {T("F32", "[1]", 4, 8) "} x", 8, "it is not JSON"},
+        {T("F32", "[1]", 4, 8) "} x", 8, "something follows the JSON"},
         {T("F32", "[1]", 4, 8) "} {}", 8, "something follows the JSON"},
         {T("F32", "[01]", 4, 8) "}", 8, "a number is not well formed"},
         {T("F32", "[1]", 4, 8) ",\"a\tb\":1}", 8, "a control character is in a string"},
@@ -308,7 +308,7 @@ START_TEST(writing)
     ck_assert_int_eq(pal_safetensors_open(&f, at("file"), &error), PAL_OK);
     ck_assert_str_eq(pal_safetensors_at(f, 0)->name, all[0].name);
     ck_assert_int_eq(memcmp(pal_safetensors_at(f, 1)->data, "90", 2), 0);
-    ck_assert_int_eq((pal_safetensors_at(f, 0)->begin) % 8, 0);
+    ck_assert_uint_eq(pal_safetensors_at(f, 1)->begin % 2, 0);
     pal_safetensors_close(f);
 
     /* Fewer bytes, more bytes, an error before: the file stays as it was. */

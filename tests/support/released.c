@@ -14,11 +14,12 @@ pal_error released_error;
 
 const char *released_at(const char *folder, const char *name)
 {
-    static char path[4][256];
+    static char path[64][256];
     static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
+    char joined[256]; /* folder may be an earlier path */
+    turn = (turn + 1) % 64;
+    snprintf(joined, sizeof joined, "%s/%s", folder, name);
+    return strcpy(path[turn], joined);
 }
 
 const char *released_source(const char *model) { return released_at("tests/data/hf", model); }
