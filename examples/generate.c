@@ -118,16 +118,14 @@ static void read_options(options *o, int argc, char **argv)
         .children = children,
         .parser = parse,
         .args_doc = "CHECKPOINT [PROMPT]",
-        .doc = "Goes on with a text by a language model: one that train_lm has trained, whose "
-               "checkpoints (build/run/step-00000200.h5) say by themselves what the model is, or a "
-               "released one in its folder (config.json, model.safetensors, tokenizer.json). "
+        .doc = "Goes on with a text by a language model that train_lm has trained, whose "
+               "checkpoints (build/run/step-00000200.h5) say by themselves what the model is. "
                "Tokens are those of its data; a prompt is encoded by itself. Without PROMPT the "
                "text is read from standard input, unless a "
                "state is loaded. Prompt and continuation go to standard output, the time they took "
                "to standard error."
                "\vExamples:\n\n"
                "  generate build/run/step-00000200.h5 \"The delta rule\" --tokens 500\n"
-               "  generate Qwen3.5-0.8B \"The delta rule\" --temperature 0.6\n"
                "  generate build/run/step-00000200.h5 --temperature 0 <letter.txt\n"
                "  generate build/run/step-00000200.h5 --score <book.txt\n"
                "  generate build/run/step-00000200.h5 \"Once\" --save-state once.h5\n"
