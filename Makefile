@@ -28,7 +28,7 @@ ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(LDFLAGS)
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
 # Objects go to $(B)/obj under the names of their sources. Rooms are the folders of the library.
 ROOMS  := tensor tensor/files tensor/text autograd autograd/ops layers layers/rules layers/rules/fused layers/attention \
-          layers/modules layers/mixers layers/models optim/optimisers optim/data optim/train optim/ranks
+          layers/modules layers/mixers layers/models layers/models/families optim/optimisers optim/data optim/train optim/ranks
 SRC    := $(call present,$(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c))))
 KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
 OBJ    := $(SRC:%.c=$(B)/obj/%.o)

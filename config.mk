@@ -40,15 +40,20 @@ LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/di
     %/dist_one.c %/hdf5_one.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
+# Folders of released models, which are JSON and have a tokenizer.
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),%/files/json.c %/files/safetensors.c %/files/weights.c %/models/export.c %/open_folder.c \
+    $(wildcard layers/models/families/*.c tests/support/golden_folder*.c) %/support/released.c \
+    $(addprefix tests/fuzz/,safetensors.c shards.c released.c),%/no_folder.c)
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.
 naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)
 MPI_TESTS  = $(call naming,mpirun support/ranks.sh)
 BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab)
+RELEASED_TESTS := $(addprefix tests/,test_safetensors.c test_released.c test_released_wrong.c test_released.sh)
 JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
-LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \
+LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED) $(RELEASED_TESTS)) \
                     $(if $(CJSON),,$(JSON_TESTS)) $(if $(GNUPLOT),,$(PLOT_TESTS)))
 LEFT_OUT_SRC += $(filter %.c,$(LEFT_OUT_TESTS))
 present = $(filter-out $(LEFT_OUT_SRC),$(1))
@@ -62,7 +67,7 @@ endif
 # What is left out is told when that changes, which is mostly the first time; `make check` repeats what it skips.
 LEFT_OUT := \
   $(if $(filter no,$(MPI)),'Without MPI a program is one process; left out: bench/dist.') \
-  $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE.') \
+  $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE and folders of released models.') \
   $(if $(GNUPLOT),,'Without gnuplot there are numbers and no plots.') \
   $(if $(CHECK),,'Without Check there are no tests.')
 $(B)/left-out: FORCE

@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""convert.py - parameters between this library's HDF5 files and PyTorch's state dicts.
+"""convert.py - parameters between PyTorch's state dicts or NumPy's files, and files that C reads.
 
-    convert.py model.safetensors weights.h5    into a file that train_lm --init and a program can load
-    convert.py weights.h5 model.npz            and back
-    convert.py --check model.pt                names, types and shapes; writes nothing
-    convert.py --flags config.json             of a Mamba-3 model: what train_lm has to be told
+    convert.py pytorch_model.bin model.safetensors    what a released model's folder then has
+    convert.py FOLDER FOLDER/model.safetensors        the same of several pytorch_model-*.bin
+    convert.py model.npz weights.h5                   a file that train_lm --init and a program load
+    convert.py weights.h5 model.npz                   and back
+    convert.py --check model.pt                       names, types and shapes; writes nothing
 
 The suffix says what a file is: .h5 (needs h5py), .npz and .safetensors (NumPy alone), .pt .pth .bin
-(PyTorch). One of the two files is an .h5. Parameters have the names of flash-linear-attention;
-names that begin with backbone, as those of Mamba-2 and Mamba-3, are mapped to them, and back by
---style mamba2 (transformers and flash-linear-attention) or --style mamba_ssm.
-docs/files.md describes the file and says what is mapped to what.
+(PyTorch). An .h5 has f32 or f64 under the names of flash-linear-attention; a .safetensors keeps all
+types and names, and is not read here, because the programs do that. docs/files.md has more.
 """
 import argparse
 import contextlib
@@ -20,8 +19,8 @@ import signal
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
-from convert_config import NOTE, flags_of
-from convert_files import FORMATS, MOST_AXES, NUMPY, Bad, bf16_to_f32, f32_to_bf16, np, reason
+from convert_files import (FORMATS, MOST_AXES, NUMPY, Bad, SAFETENSORS, bf16_to_f32, f32_to_bf16, np,
+                           pickles_in, reason)
 
 # ---- Names ----
 
@@ -33,86 +32,6 @@ KNOWN = re.compile(
     rf"((attn|mlp)_norm\.weight|mlp\.(gate|up|down)_proj\.weight|attn\.({MIXER}))"
 )
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embeddings.weight"
-
-# Beginnings of ours, and of a Mamba model's. What lies in a layer under other names keeps them.
-MAMBA2 = [
-    (r"model\.embeddings\.", "backbone.embeddings."),
-    (r"model\.norm\.", "backbone.norm_f."),
-    (r"model\.layers\.(\d+)\.attn\.", r"backbone.layers.\1.mixer."),
-    (r"model\.layers\.(\d+)\.attn_norm\.", r"backbone.layers.\1.norm."),
-    (r"model\.layers\.(\d+)\.", r"backbone.layers.\1."),
-]
-# mamba_ssm calls three more otherwise, and joins two maps of an MLP: fc1 is up, then gate.
-MAMBA_SSM = [
-    (r"model\.embeddings\.", "backbone.embedding."),
-    (r"model\.layers\.(\d+)\.mlp_norm\.", r"backbone.layers.\1.norm2."),
-    (r"model\.layers\.(\d+)\.mlp\.down_proj\.", r"backbone.layers.\1.mlp.fc2."),
-    *MAMBA2,
-]
-FROM_BACKBONE = [
-    (r"backbone\.embeddings?\.", "model.embeddings."),
-    (r"backbone\.norm_f\.", "model.norm."),
-    (r"backbone\.layers\.(\d+)\.mixer\.", r"model.layers.\1.attn."),
-    (r"backbone\.layers\.(\d+)\.norm\.", r"model.layers.\1.attn_norm."),
-    (r"backbone\.layers\.(\d+)\.norm2\.", r"model.layers.\1.mlp_norm."),
-    (r"backbone\.layers\.(\d+)\.mlp\.fc2\.", r"model.layers.\1.mlp.down_proj."),
-    (r"backbone\.layers\.(\d+)\.", r"model.layers.\1."),
-]
-STYLES = {"fla": [], "mamba2": MAMBA2, "mamba_ssm": MAMBA_SSM}
-
-
-def renamed(name, table):
-    for begin, to in table:
-        new, changed = re.subn("^" + begin, to, name)
-        if changed:
-            return new
-    return name
-
-
-def rename_all(tensors, table):
-    out = {}
-    for name, tensor in tensors.items():
-        new = renamed(name, table)
-        if new in out:
-            raise Bad(f"two tensors would be {new}")
-        out[new] = tensor
-    return out
-
-
-def split_mlps(tensors):
-    """Of mamba_ssm's MLPs: fc1 becomes up_proj, its first half, and gate_proj."""
-    out = {}
-    for name, (dtype, array) in tensors.items():
-        match = re.fullmatch(r"(model\.layers\.\d+\.mlp\.)fc1\.weight", name)
-        if not match:
-            out[name] = dtype, array
-            continue
-        if array.ndim != 2 or array.shape[0] % 2:
-            raise Bad(f"{name} has the shape {list(array.shape)}, which has no two halves")
-        half = array.shape[0] // 2
-        for part, rows in ("up_proj", array[:half]), ("gate_proj", array[half:]):
-            new = f"{match.group(1)}{part}.weight"
-            if new in tensors:
-                raise Bad(f"two tensors would be {new}")
-            out[new] = dtype, rows
-    return out
-
-
-def join_mlps(tensors):
-    """And back."""
-    out = {}
-    for name, (dtype, array) in tensors.items():
-        match = re.fullmatch(r"(model\.layers\.\d+\.mlp\.)(up|gate)_proj\.weight", name)
-        if not match:
-            out[name] = dtype, array
-        elif match.group(2) == "up":
-            gate = tensors.get(f"{match.group(1)}gate_proj.weight")
-            if gate is None or gate[0] != dtype or gate[1].shape != array.shape:
-                raise Bad(f"{name} has no gate_proj of its shape beside it")
-            out[f"backbone{match.group(1)[5:]}fc1.weight"] = dtype, np.concatenate([array, gate[1]])
-        elif f"{match.group(1)}up_proj.weight" not in tensors:
-            raise Bad(f"{name} has no up_proj beside it")
-    return out
 
 
 # ---- Types and formats ----
@@ -134,19 +53,34 @@ def cast(name, tensor, want):
     return want, array
 
 
-def suffix(path):
+def suffix(path, to_read=False):
     found = os.path.splitext(path)[1]
     if found not in FORMATS:
         raise Bad("its suffix is none of " + " ".join(FORMATS))
+    if to_read and not FORMATS[found][0]:
+        raise Bad("a .safetensors is read by the programs themselves, and by train_lm --init")
     return found
+
+
+def read(path):
+    """The tensors of a file, or of the pickles of a folder."""
+    if not os.path.isdir(path):
+        return FORMATS[suffix(path, True)][0](path)
+    tensors = {}
+    for file in pickles_in(path):
+        for name, tensor in FORMATS[".bin"][0](file).items():
+            if name in tensors:
+                raise Bad(f"{name} is in two of its files")
+            tensors[name] = tensor
+    return tensors
 
 
 # ---- Converting ----
 
 
-def check_names(tensors, keep_unknown):
+def check_names(tensors, any_name, any_type):
     unknown = [name for name in tensors if not KNOWN.fullmatch(name)]
-    if unknown and not keep_unknown:
+    if unknown and not any_name:
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         raise Bad(
             f"{len(unknown)} names are unknown (--keep-unknown takes them as they are): "
@@ -157,7 +91,7 @@ def check_names(tensors, keep_unknown):
             raise Bad(f"the name {name!r} is no text")
         if "\0" in name or any(part in ("", ".") for part in name.split("/")):
             raise Bad(f"the name {name!r} is none that a file can hold")
-        if dtype != "bf16" and dtype not in NUMPY:
+        if dtype != "bf16" and dtype not in NUMPY and not (any_type and dtype in SAFETENSORS):
             raise Bad(f"{name} is {dtype}: only f16, bf16, f32 and f64 are converted")
         if array.ndim > MOST_AXES:
             raise Bad(f"{name} has {array.ndim} axes, and {MOST_AXES} are the most")
@@ -180,19 +114,16 @@ def tie(tensors, inward, with_head):
 
 def load(o, inward):
     """The tensors to write, under the names to write them by."""
-    tensors = FORMATS[suffix(o.source)][0](o.source)
-    if inward:
-        tensors = split_mlps(rename_all(tensors, FROM_BACKBONE))
-    check_names(tensors, o.keep_unknown)
-    tie(tensors, inward, o.with_head)
+    tensors = read(o.source)
+    container = o.target and suffix(o.target) == ".safetensors" and inward
+    check_names(tensors, o.keep_unknown or container, container)
+    if not container:
+        tie(tensors, inward, o.with_head)
     for name, tensor in tensors.items():
-        dtype = o.dtype or ("f32" if inward and tensor[0] != "f64" else tensor[0])
-        tensors[name] = cast(name, tensor, dtype)
-    if inward:
-        return tensors
-    if o.style == "mamba_ssm":
-        tensors = join_mlps(tensors)
-    return rename_all(tensors, STYLES[o.style])
+        dtype = o.dtype or ("f32" if inward and not container and tensor[0] != "f64" else tensor[0])
+        if dtype in NUMPY or dtype == "bf16":
+            tensors[name] = cast(name, tensor, dtype)
+    return tensors
 
 
 def flush(path):
@@ -222,20 +153,14 @@ def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("source", metavar="FROM")
     p.add_argument("target", metavar="TO", nargs="?")
-    p.add_argument("--style", choices=list(STYLES), default="fla",
-                   help="names of a file that is not .h5 when it is written (fla)")
     p.add_argument("--dtype", choices=["f16", "bf16", "f32", "f64"],
                    help="of all that is written; else f32 in an .h5 (f64 stays), and what there is")
     p.add_argument("--check", action="store_true", help="print what would be written, and do not")
-    p.add_argument("--flags", action="store_true",
-                   help="FROM is the config.json of a Mamba-3 model: print flags for train_lm")
     p.add_argument("--keep-unknown", action="store_true", help="take unknown names as they are")
     p.add_argument("--with-head", action="store_true",
                    help=f"{HEAD} is there, though it equals the embeddings")
     o = p.parse_args()
-    if o.flags and (o.target or o.check):
-        p.error("--flags has FROM alone")
-    if not o.target and not o.check and not o.flags:
+    if not o.target and not o.check:
         p.error("TO is missing")
     return o
 
@@ -243,16 +168,14 @@ def options():
 def convert(o):
     """All of it; o.at is the file that an error is about."""
     o.at = o.source
-    if o.flags:
-        print(flags_of(o.source), flush=True)
-        print(f"convert.py: note: {NOTE}", file=sys.stderr)
-        return
-    inward = suffix(o.source) != ".h5"
-    if o.target and (suffix(o.target) == ".h5") != inward:
+    inward = os.path.isdir(o.source) or suffix(o.source, True) != ".h5"
+    if o.target and inward and suffix(o.target) not in (".h5", ".safetensors"):
+        raise Bad("TO is an .h5 or a .safetensors, unless FROM is an .h5")
+    if o.target and not inward and suffix(o.target) == ".h5":
         raise Bad("one of FROM and TO is an .h5, not both")
     if o.target and os.path.exists(o.target) and os.path.samefile(o.source, o.target):
         raise Bad(f"{o.target} is the same file, which would be lost")
-    if inward and o.dtype in ("f16", "bf16"):
+    if inward and o.dtype in ("f16", "bf16") and (not o.target or suffix(o.target) == ".h5"):
         raise Bad("an .h5 holds f32 or f64")
     tensors = load(o, inward)
     o.at = o.target or "standard output"
@@ -265,8 +188,7 @@ def convert(o):
 
 
 def printable(text):
-    """One line of a terminal, whatever a file has for names: of a very long one, its beginning and its end."""
-    text = re.sub(r"\S{201,}", lambda name: f"{name[0][:100]}...{name[0][-50:]}", text)
+    """One line of a terminal, whatever a file has for names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

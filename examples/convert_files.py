@@ -1,4 +1,4 @@
-"""convert_files.py - the files that convert.py reads and writes: HDF5, .npz, .safetensors, PyTorch.
+"""convert_files.py - the files that convert.py reads and writes: HDF5, .npz, PyTorch; .safetensors it writes.
 
 Files come from elsewhere and are not trusted: what one claims to hold is compared with what it has
 before memory is taken for it. Each reader returns {name: (type, array)} or raises Bad with one
@@ -25,9 +25,9 @@ except ImportError as missing:
 # ---- Element types ----
 
 # A tensor is a pair: its type as text, and an array of it; bf16, which NumPy lacks, as uint16.
-SAFETENSORS = {"f16": "<f2", "bf16": "<u2", "f32": "<f4", "f64": "<f8"}
-SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2,
-         "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8}
+SAFETENSORS = {"f16": ("F16", "<f2"), "bf16": ("BF16", "<u2"), "f32": ("F32", "<f4"), "f64": ("F64", "<f8"),
+               "bool": ("BOOL", "|b1"), "uint8": ("U8", "|u1"), "int8": ("I8", "|i1"), "int16": ("I16", "<i2"),
+               "int32": ("I32", "<i4"), "int64": ("I64", "<i8")}
 NUMPY = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 
 
@@ -53,7 +53,6 @@ def f32_to_bf16(x):
 
 # What a file unpacks to may be so many times its size, beyond a part that every file may have.
 MOST_TIMES, SMALL = 256, 64 << 20
-MOST_HEADER = 100_000_000  # bytes of a safetensors header, as the format has it
 MOST_AXES = 8  # of a tensor of ours
 DEEPEST = 32  # groups within groups of an HDF5 file
 
@@ -289,84 +288,10 @@ def write_npz(path, tensors):
         np.savez(f, **{name: array for name, (_, array) in tensors.items()})
 
 
-def once(pairs):
-    """An object of JSON whose keys are different."""
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        twice = [name for name, n in collections.Counter(name for name, _ in pairs).items() if n > 1]
-        raise Bad(f"{twice[0]} is there twice")
-    return out
-
-
-def safetensors_header(f):
-    """The header of the file and the size of its data, which begin where f is left."""
-    total = os.fstat(f.fileno()).st_size
-    size = int.from_bytes(f.read(8), "little")
-    if total < 8 or size > min(total - 8, MOST_HEADER):
-        raise Bad("it is no safetensors file")
-
-    def no_number(text):
-        raise Bad(f"{text} is no number of JSON")
-
-    try:
-        header = json.loads(f.read(size).decode("utf-8"), object_pairs_hook=once, parse_constant=no_number)
-    except Bad:
-        raise
-    except (ValueError, RecursionError) as e:
-        raise Bad(f"it is no JSON: {e}") from e
-    if not isinstance(header, dict):
-        raise Bad("it is no object")
-    about = header.pop("__metadata__", {})
-    if not isinstance(about, dict) or not all(isinstance(v, str) for v in about.values()):
-        raise Bad("__metadata__ is no object of texts")
-    return header, total - 8 - size
-
-
-def safetensors_range(name, t):
-    """(begin, end, type, shape) of one tensor, by the header."""
-    if not isinstance(t, dict) or not {"dtype", "shape", "data_offsets"} <= set(t):
-        raise Bad(f"{name} has no dtype, shape or data_offsets")
-    at = t["data_offsets"]
-    if not isinstance(at, list) or len(at) != 2 or not all(type(n) is int for n in at):
-        raise Bad(f"the data_offsets of {name} are not two whole numbers")
-    if not isinstance(t["dtype"], str) or t["dtype"] not in SIZES:
-        raise Bad(f"{name} is {t['dtype']!r}, which is no known type")
-    size = elements(name, t["shape"]) * SIZES[t["dtype"]]
-    if at[0] < 0 or at[1] - at[0] != size:
-        raise Bad(f"{name} lies at {at[0]} to {at[1]}, and its shape takes {size} bytes")
-    return at[0], at[1], t["dtype"].lower(), t["shape"]
-
-
-def read_safetensors(path):
-    """Eight bytes of length, a JSON header of that length, and the numbers: each byte is one tensor's."""
-    out, end = {}, 0
-    with open(path, "rb") as f:
-        try:
-            header, size = safetensors_header(f)
-            places = {name: safetensors_range(name, t) for name, t in header.items()}
-            for begin, stop, name in sorted((b, e, n) for n, (b, e, _, _) in places.items()):
-                if begin != end:
-                    what = "overlaps the tensor before it" if begin < end else "leaves a hole before it"
-                    raise Bad(f"{name} at {begin} {what}")
-                end = stop
-            if end != size:
-                raise Bad(f"the tensors take {end} bytes, and there are {size}")
-        except Bad as e:
-            raise Bad(f"its header does not fit its data ({e})") from e
-        data = f.read(size)
-    if len(data) != size:
-        raise Bad("it became shorter while it was read")
-    for name, (begin, stop, dtype, shape) in places.items():
-        plain = SAFETENSORS.get(dtype)
-        array = np.frombuffer(memoryview(data)[begin:stop], plain).reshape(shape) if plain else np.empty(0)
-        out[name] = dtype, array
-    return out
-
-
 def write_safetensors(path, tensors):
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for name, (dtype, array) in tensors.items():
-        header[name] = {"dtype": dtype.upper(), "shape": list(array.shape),
+        header[name] = {"dtype": SAFETENSORS[dtype][0], "shape": list(array.shape),
                         "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
     text = json.dumps(header).encode()
@@ -374,7 +299,7 @@ def write_safetensors(path, tensors):
     with open(path, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
         for dtype, array in tensors.values():
-            f.write(np.ascontiguousarray(array, SAFETENSORS[dtype]).tobytes())
+            f.write(np.ascontiguousarray(array, SAFETENSORS[dtype][1]).tobytes())
 
 
 def read_torch(path):
@@ -399,6 +324,14 @@ def read_torch(path):
     return out
 
 
+def pickles_in(folder):
+    """The files of a released model's parameters, of which there may be several."""
+    names = sorted(n for n in os.listdir(folder) if re.fullmatch(r"pytorch_model(-\d+-of-\d+)?\.bin", n))
+    if not names:
+        raise Bad("it has no pytorch_model.bin")
+    return [os.path.join(folder, n) for n in names]
+
+
 def write_torch(path, tensors):
     import torch
 
@@ -414,7 +347,7 @@ def write_torch(path, tensors):
 FORMATS = {
     ".h5": (read_h5, write_h5),
     ".npz": (read_npz, write_npz),
-    ".safetensors": (read_safetensors, write_safetensors),
+    ".safetensors": (None, write_safetensors),
     ".pt": (read_torch, write_torch),
     ".pth": (read_torch, write_torch),
     ".bin": (read_torch, write_torch),

@@ -69,7 +69,8 @@ static const pal_key token_rows[] = {
     {"point", PAL_KEY_WHOLE, PAL_AT(options, source.point), .high = INT32_MAX,
      .help = "of a task: test point N, a degree of difficulty (0)"},
     {"data", PAL_KEY_STRING, PAL_AT(options, source.data), .argument = "TASK|FILE",
-     .help = "of --mixers: a task, a store of tokens or a text"},
+     .help = "of --mixers, and of the folder of a released model: a task, a store of tokens or a "
+             "text"},
     {"seed", PAL_KEY_WHOLE, PAL_AT(options, source.seed), .high = INT32_MAX, .letter = 's',
      .help = "of the parameters of --mixers and of a task's rows (1)"},
     {"tokens", PAL_KEY_WHOLE, PAL_AT(options, source.tokens), .high = OB_TOKENS, .letter = 'n',
@@ -132,7 +133,8 @@ static void check(const options *o)
         const char *what;
     } all[] = {
         {o->rules, hand, "--rule belongs to --demo and --script"},
-        {s->data, fresh, "--data belongs to --mixers: a checkpoint knows its data"},
+        {s->data, fresh || (saved && pal_file_kind_of(s->checkpoint[0]) == PAL_FILE_FOLDER),
+         "--data belongs to --mixers: a checkpoint knows its data"},
         {s->layers >= 0, fresh, "--layers belongs to --mixers"},
         {s->width >= 0, fresh, "--width belongs to --mixers"},
         {s->last, saved, "--last belongs to checkpoints"},

@@ -91,7 +91,8 @@ static const pal_key rows[] = {
     {"out", PAL_KEY_STRING, PAL_AT(options, out), .letter = 'o', .argument = "STORE",
      .help = "the file to write"},
     {"tokenizer", PAL_KEY_STRING, PAL_AT(options, tokenizer), .letter = 't', .argument = "FILE",
-     .help = "a tokenizer.json of Hugging Face's `tokenizers`, byte-level BPE (tokens are bytes)"},
+     .help = "a tokenizer.json of Hugging Face's `tokenizers`, or the folder of a released model "
+             "that has one (tokens are bytes)"},
     {"train-vocab", PAL_KEY_WHOLE, PAL_AT(options, train), .low = 257, .high = 1 << 24,
      .letter = 'v',
      .help = "learn a byte-level BPE of N tokens, 256 bytes among them, from the files"},
@@ -144,6 +145,15 @@ static void check_files(const options *o)
     free(in);
 }
 
+/* That of a released model lies in its folder. */
+static void find_tokenizer(options *o)
+{
+    char *path;
+    if (!o->tokenizer || pal_file_kind_of(o->tokenizer) != PAL_FILE_FOLDER) return;
+    if (asprintf(&path, "%s/tokenizer.json", o->tokenizer) < 0) stop("out of memory");
+    o->tokenizer = path;
+}
+
 static const char before_flags[] =
     "Makes a store of tokens from text files, for train_lm --data. Without --tokenizer and "
     "--train-vocab a token is a byte. A text need not be UTF-8: every tokenizer here gives back "
@@ -155,6 +165,7 @@ static const char after_flags[] =
     "  tokenize --out book.tokens.h5 book.txt\n"
     "  tokenize --train-vocab 4096 --save-tokenizer book.json --out book.tokens.h5 book.txt\n"
     "  tokenize --tokenizer book.json --out letters.tokens.h5 letters/*.txt\n"
+    "  tokenize --tokenizer Qwen3.5-0.8B --out letters.tokens.h5 letters/*.txt\n"
     "  tokenize --train-vocab 8192 --held-out 0.05 --separator '<|endoftext|>' \\\n"
     "           --end '<|endoftext|>' --out debian.tokens.h5 build/debian.txt\n\n"
     "More tokens make a text shorter, and a model's table of them larger: some thousands fit small "
@@ -183,6 +194,7 @@ static void read_options(options *o, int argc, char **argv)
     if (o->held_out > 0 && !o->train) stop("--held-out: nothing is learned without --train-vocab");
     if (o->end && !o->tokenizer && !o->train)
         stop("--end: bytes have no special tokens; --tokenizer or --train-vocab is wanted");
+    find_tokenizer(o);
     check_files(o);
 }
 

@@ -16,6 +16,7 @@
 #include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
 #include "examples/lm/open.h"
+#include "examples/lm/released.h"
 #include "optim/train/gnuplot.h"
 #include "optim/train/run_folder.h"
 
@@ -213,6 +214,14 @@ static void continue_run(run *r)
     free(text);
 }
 
+/* A new run begins with the model of --init. */
+static void begin_with(run *r)
+{
+    pal_error error;
+    if (lm_data_check(ranks, r->o.init, &error) != PAL_OK) stop("--init: %s", error.message);
+    if (lm_begin(&r->o, &error) != PAL_OK) stop("%s", error.message);
+}
+
 /* Options and data: of the saved run if there is one to continue. */
 static void prepare(run *r)
 {
@@ -222,6 +231,8 @@ static void prepare(run *r)
         continue_run(r);
     else if (pal_run_last(o->out, 0))
         stop("--out holds a run already: continue it with --resume, or choose another folder");
+    else if (*o->init)
+        begin_with(r);
     /* Before anything is written. */
     const pal_schedule schedule = lm_options_schedule(o);
     if (pal_schedule_check(&schedule, &error) != PAL_OK) stop("%s", error.message);
@@ -242,38 +253,21 @@ static void prepare(run *r)
     if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop_at_checkpoint(r, &error);
 }
 
-/* A model for fine-tuning has read the tokens of the data. A file that is no checkpoint does not
- * say what its tokens are, and is believed. */
-static void check_tokenizer(const char *path, const pal_tokenizer *own, const pal_tokenizer *data)
-{
-    int64_t size, own_size;
-    if (!own) return;
-    const char *want = pal_tokenizer_json(data, &size), *have = pal_tokenizer_json(own, &own_size);
-    if (size != own_size || memcmp(want, have, (size_t)size) != 0)
-        stop("--init: %.400s was trained with another tokenizer than that of --data; "
-             "examples/convert.py takes its parameters alone",
-             path);
-}
-
 /* The parameters that a new run begins with, if they are not drawn. */
 static void load_weights(run *r)
 {
     lm_options *o = &r->o;
     pal_error error;
-    pal_lm_file from;
+    bool averaged;
     char sum[LM_SUM];
     if (r->from || !*o->init) return;
-    if (lm_data_check(ranks, o->init, &error) != PAL_OK) stop("--init: %s", error.message);
-    if (pal_lm_load(r->params, o->init, (pal_lm_open_opts){.last = o->init_last}, &from, &error) !=
-        PAL_OK)
-        stop("--init: %s", error.message);
-    check_tokenizer(o->init, from.tokenizer, r->data.tokenizer);
+    if (lm_load(r->params, o, r->data.tokenizer, &averaged, &error) != PAL_OK)
+        stop("%s", error.message);
     must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
             lm_weights_sum(r->params, sum));
     if (pal_dist_rank(ranks) == 0)
-        printf("init    %s of %s\n",
-               from.averaged ? "the average of the parameters" : "the parameters", o->init);
-    pal_lm_close(&from);
+        printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
+               o->init);
 }
 
 /* What every checkpoint of the run says of it. */
@@ -301,6 +295,8 @@ static void build(run *r)
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     /* Nothing is drawn that a file replaces. */
     r->lm = pal_lm_new(r->params, lm_options_model(o), r->from || *o->init ? NULL : &rng);
+    pal_error error;
+    if (lm_export_check(o, r->lm, &error) != PAL_OK) stop("%s", error.message);
     load_weights(r);
     r->optim = lm_optimizer_new(r->params, o->optimizer, o->weight_decay, 0.95);
     if (o->average > 0)
@@ -423,6 +419,16 @@ static bool plots_are_old(const run *r)
     return false;
 }
 
+static void write_export(const run *r, bool whole)
+{
+    pal_error error;
+    if (!whole)
+        printf("not exported: the run has not made all of its steps; --resume --export does it at "
+               "their end\n");
+    else if (lm_export(&r->o, r->lm, &error) != PAL_OK)
+        stop("%s", error.message);
+}
+
 /* Returns the status of the program. */
 static int finish(run *r, pal_train_result result)
 {
@@ -446,9 +452,10 @@ static int finish(run *r, pal_train_result result)
     if (result.best_step)
         printf("best    %.4f bits per byte held out, step %lld\n", result.best,
                (long long)result.best_step);
+    if (r->average) pal_average_swap(r->average);
+    if (*r->o.export) write_export(r, result.step == r->o.steps || r->from == r->o.steps);
     if (!r->o.sample || result.signal) return status;
     printf("\nThe model goes on after the first line:\n\n");
-    if (r->average) pal_average_swap(r->average);
     pal_set_grad(r->tape, false);
     lm_data_sample(&r->data, r->lm, r->tape, &r->o, stdout);
     printf("\n");

@@ -160,6 +160,8 @@ PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state 
 /* How a model is taken from a file; zero is the default. */
 typedef struct pal_lm_open_opts {
     bool last; /* take the parameters of the last step, even if the file has their moving average */
+    bool no_tokenizer; /* of a folder: leave out its tokenizer, and be NULL there */
+    pal_dtype dtype;   /* of the model of a folder; 0: f32 */
 } pal_lm_open_opts;
 
 /* What is in a file. */
@@ -168,32 +170,50 @@ typedef struct pal_lm_file {
     pal_lm *lm;               /* on params */
     pal_tokenizer *tokenizer; /* the tokenizer of its data; bytes if the file has none */
     char *description;        /* the text of its configuration, lines `name = value` */
+    char *notes;              /* what is not as expected, a line each; NULL or "": nothing */
     bool averaged;            /* the parameters are their moving average */
 } pal_lm_file;
 
 /*
- * Opens the model of a checkpoint (optim/train.h) and fills *file, which pal_lm_close frees. It
- * reads the lines mixers, layers, width, mlp-width, no-mlp, vocab, tie, norm-eps, norm-plus-one,
- * embed-scale, residual-scale, logit-scale, dropout, dtype and recompute of the description and
- * ignores others. If vocab, width, layers or dtype are 0 or
- * missing, they follow from the parameters in the file. No random numbers are drawn. Memory holds
- * one copy of the parameters; gradients come with the first backward pass.
+ * Opens the model of a checkpoint (optim/train.h), or of a folder that others have released, and
+ * fills *file, which pal_lm_close frees.
+ *
+ * Of a checkpoint it reads the lines mixers, layers, width, mlp-width, no-mlp, vocab, tie,
+ * norm-eps, norm-plus-one, embed-scale, residual-scale, logit-scale, dropout, dtype and recompute
+ * of the description and ignores others. If vocab, width, layers or dtype are 0 or missing, they
+ * follow from the parameters in the file.
+ *
+ * A folder has a config.json of a family that docs/models.md lists, its tensors in
+ * model.safetensors or in the shards of model.safetensors.index.json (bf16, f16, f32 or f64), and
+ * mostly a tokenizer.json. The files are mapped, and their numbers go straight into the parameters.
+ * What the configuration says is the description. A key of it that the family does not know is a
+ * line of `notes`.
+ *
+ * No random numbers are drawn. Memory holds one copy of the parameters; gradients come with the
+ * first backward pass.
  *
  * Files are not trusted (pal_set_file_check says what remains). What the description says is
  * compared with the parameters' shapes before memory is taken for a model. The error is one
  * sentence that names the file, and *file is then zeros, for: a file of another kind, a line that
  * is not valid, a parameter that is missing, not expected or of another shape, a tokenizer that is
- * damaged or has more tokens than the model. PAL_EIO, PAL_EFORMAT, PAL_ENOMEM, PAL_EVALUE for an
- * option that the model refuses.
+ * damaged or has more tokens than the model; of a folder also for a type of model that is not
+ * known, an option that is not there, and shards that their index does not fit. PAL_EIO,
+ * PAL_EFORMAT, PAL_ENOMEM, PAL_EVALUE for an option that the model refuses.
  */
 PAL_API PAL_CHECKED pal_status pal_lm_open(pal_lm_file *file, const char *path,
                                            pal_lm_open_opts opts, pal_error *error);
+/* The description of the model in a checkpoint or a folder, as pal_lm_open has it, for free(). Its
+ * parameters are not read. Errors as of pal_lm_open. */
+PAL_API PAL_CHECKED pal_status pal_lm_describe(const char *path, char **description,
+                                               pal_error *error);
 /*
- * Loads into existing parameters those of a checkpoint, or of a file that has only parameters
- * (examples/convert.py). Floats of another width are converted. *about (may be NULL) gets
- * tokenizer, description and `averaged`; its lm and params are NULL. If the file has only
- * parameters, tokenizer and description are NULL too. pal_lm_close frees it. After an error nothing
- * has changed, and *about is zeros. Errors as of pal_lm_open.
+ * Loads into existing parameters those of a checkpoint, of a folder as in pal_lm_open, or of a file
+ * that has only parameters: HDF5 (examples/convert.py), or safetensors with these names or those of
+ * a Mamba-2 model. Floats of another width are converted. *about
+ * (may be NULL) gets tokenizer, description, notes and `averaged`; its lm and params are NULL. If
+ * the file has only parameters, tokenizer and description are NULL too; if a folder has no
+ * tokenizer.json, the tokenizer is. pal_lm_close frees it. After an error nothing has changed, and
+ * *about is zeros. Errors as of pal_lm_open.
  */
 PAL_API PAL_CHECKED pal_status pal_lm_load(pal_params *params, const char *path,
                                            pal_lm_open_opts opts, pal_lm_file *about,
@@ -207,6 +227,26 @@ PAL_API PAL_CHECKED pal_status pal_lm_load(pal_params *params, const char *path,
 PAL_API PAL_CHECKED pal_status pal_lm_compare(pal_lm_opts opts, const char *path, pal_error *error);
 /* Frees all that *file holds and sets it to zeros. */
 PAL_API void pal_lm_close(pal_lm_file *file);
+
+/*
+ * Writes a model as a folder of the kind of `like`, from which it was opened: model.safetensors or
+ * its shards with the same names, shapes and types (numbers are rounded to the nearest, so those
+ * that were read from bf16 and did not change are the same bits), tensors that are no part of the
+ * model as they are there, and copies of its configuration, tokenizer, templates and licenses. The
+ * model has to have the options of that folder's (dtype, recompute and dropout may differ).
+ *
+ * `folder` must not exist, or be empty; its own folder exists. It appears as a whole or not at all:
+ * it is built as folder.tmp-PROCESS, which only a killed process leaves behind. Memory holds 2 MiB
+ * of it. Errors: PAL_EVALUE for another model, or a folder that is not empty; those of pal_lm_open
+ * for `like`; PAL_EIO; PAL_ENOMEM. pal_lm_export_check says before a training whether its end could
+ * be written.
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_export(const pal_lm *lm, const char *like, const char *folder,
+                                             pal_error *error);
+/* Whether a model of these options, with every default filled in, could be written. It writes
+ * nothing. */
+PAL_API PAL_CHECKED pal_status pal_lm_export_check(pal_lm_opts opts, const char *like,
+                                                   const char *folder, pal_error *error);
 
 /* How a token is drawn from logits. Zero is greedy: the token with the largest logit. */
 typedef struct pal_sample_opts {

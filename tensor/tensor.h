@@ -273,6 +273,7 @@ typedef enum pal_file_kind {
     PAL_FILE_FOLDER,     /* a folder */
     PAL_FILE_SPECIAL,    /* a pipe, a device or a socket */
     PAL_FILE_OTHER,      /* any other bytes, such as a text */
+    PAL_FILE_TENSORS,    /* a safetensors file */
     PAL_FILE_CHECKPOINT, /* HDF5: a checkpoint of a run */
     PAL_FILE_TOKENS,     /* HDF5: a store of tokens */
     PAL_FILE_STATE,      /* HDF5: what a model remembers while decoding */

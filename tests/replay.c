@@ -1,7 +1,11 @@
 /*
  * replay.c - holds the library against files of reference outputs and gradients.
  *
- *     replay [--mode auto|composed|recurrent|chunk] [--dtype f32|f64|both] FILE.h5...
+ *     replay [--mode auto|composed|recurrent|chunk] [--dtype f32|f64|both] [--folder DIR]
+ * FILE.h5...
+ *
+ * With --folder, the files are results of the released model in that folder, which is opened as
+ * programs open it; without, a file of a model has its parameters.
  *
  * Prints the error of every output and gradient. The error of an array is ||x - ref|| /
  * max(||ref||, 0.01 sqrt(count)). Exit status: 0 every array of every file within its tolerance, 1
@@ -15,6 +19,7 @@
 typedef struct settings {
     pal_rule_mode mode;
     bool f32, f64;
+    const char *folder; /* of the model whose results the files have; NULL: none */
 } settings;
 
 /* Errors of the library are failures of the file, not of the program. */
@@ -23,7 +28,7 @@ static void complain(const pal_error *error, void *user)
     golden_fail(user, "%s", error->message);
 }
 
-static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, pal_rule_mode mode,
+static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, const settings *s,
                              pal_dtype dtype)
 {
     bool op = strcmp(kind, "op") == 0, model = strcmp(kind, "model") == 0;
@@ -31,7 +36,7 @@ static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, p
         .file = file,
         .path = path,
         .dtype = dtype,
-        .mode = mode,
+        .mode = s->mode,
         .f32 = op ? 2e-5 : 1e-4,
         .f64 = 1e-9,
         .f64_stored_f32 = model ? 1e-6 : 1e-7,
@@ -39,7 +44,10 @@ static golden_verdict replay(const char *path, pal_h5 *file, const char *kind, p
     };
     printf("%s  [%s]\n", path, pal_dtype_name(dtype));
     pal_set_error_handler(complain, &g);
-    golden_verdict verdict = op ? golden_op(&g) : model ? golden_model(&g) : golden_layer(&g);
+    golden_verdict verdict = s->folder ? golden_folder_results(&g, s->folder)
+                             : op      ? golden_op(&g)
+                             : model   ? golden_model(&g)
+                                       : golden_layer(&g);
     if (verdict != GOLDEN_CANNOT) {
         if (!g.compared) golden_fail(&g, "nothing was compared");
         printf("  %d compared, %d failed\n", g.compared, g.failed);
@@ -63,13 +71,15 @@ static golden_verdict replay_file(const char *path, const settings *s)
     golden_verdict verdict = GOLDEN_CANNOT;
     if (status != PAL_OK)
         printf("%s\n  %s\n", path, error.message);
-    else if (strcmp(kind, "op") != 0 && strcmp(kind, "layer") != 0 && strcmp(kind, "model") != 0)
+    else if (s->folder ? strcmp(kind, "model") != 0
+                       : strcmp(kind, "op") != 0 && strcmp(kind, "layer") != 0 &&
+                             strcmp(kind, "model") != 0)
         printf("%s\n  files of kind \"%s\" cannot be run\n", path, kind);
     else {
         verdict = GOLDEN_PASS;
         for (int i = 0; i < 2 && verdict != GOLDEN_CANNOT; i++) {
             if (!(i ? s->f64 : s->f32)) continue;
-            golden_verdict v = replay(path, file, kind, s->mode, i ? PAL_F64 : PAL_F32);
+            golden_verdict v = replay(path, file, kind, s, i ? PAL_F64 : PAL_F32);
             if (v != GOLDEN_PASS) verdict = v;
         }
     }
@@ -80,7 +90,7 @@ static golden_verdict replay_file(const char *path, const settings *s)
 static int usage(void)
 {
     fprintf(stderr, "usage: replay [--mode auto|composed|recurrent|chunk] [--dtype f32|f64|both] "
-                    "FILE.h5...\n");
+                    "[--folder DIR] FILE.h5...\n");
     return GOLDEN_CANNOT;
 }
 
@@ -105,6 +115,11 @@ static bool option(settings *s, int argc, char **argv, int *i)
         s->f64 = both || strcmp(value, "f64") == 0;
         (*i)++;
         return s->f32 || s->f64;
+    }
+    if (strcmp(name, "--folder") == 0) {
+        s->folder = value;
+        (*i)++;
+        return *value;
     }
     return false;
 }

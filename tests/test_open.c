@@ -167,7 +167,7 @@ START_TEST(other_files)
     refused(at("text"),
             "it is a text or another file that is not HDF5, and a checkpoint is wanted");
     refused(at("nothing"), "cannot be read");
-    refused(folder, "is a folder, and a checkpoint is wanted");
+    refused(folder, "is a folder without config.json, and a checkpoint or");
     ck_assert_int_eq(mkfifo(at("pipe"), 0600), 0);
     refused(at("pipe"), "is no file but a pipe");
     refused("/dev/zero", "is no file but a pipe or a device");

@@ -78,6 +78,9 @@ static void open_data(subject *x)
     data_source from;
     const char *data = x->how->data ? x->how->data : x->o.data;
     int64_t vocab;
+    if (!*data)
+        stop("%s: a released model names no data; --data names a task or a store of tokens",
+             x->how->checkpoint);
     /* A run on a text has its tokens beside its checkpoints. */
     if (data_find(&from, data, x->how->data ? NULL : x->how->checkpoint, &error) != PAL_OK)
         stop("%s; --data names a task or a store", error.message);

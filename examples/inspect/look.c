@@ -2,6 +2,7 @@
  * look.c - looks into a running model by a hook, and sorts what it sees by head.
  */
 #include "examples/inspect/look.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -55,15 +56,17 @@ static void take(const part *p, int64_t T, int64_t j, int64_t HV, int64_t n, dou
 
 /* ---- What only the text and the parameters know ---- */
 
-/* The entry of layer i in the list of mixers says window_size=N; 0: it does not. */
-static int64_t window_of(const char *mixers, int64_t layer)
+/* The number that the entry of a layer in the list of mixers says of a key (":window_size="); 0: it
+ * does not. */
+static double said_of(const char *mixers, int64_t layer, const char *key)
 {
-    static const char key[] = ":window_size=";
     size_t length;
+    double x = 0;
     const char *entry = pal_mixers_at(mixers, layer, &length);
     const char *at = entry ? strstr(entry, key) : NULL;
-    if (at && at < entry + length) return strtoll(at + strlen(key), NULL, 10);
-    return 0; /* "swa" says 2048, more than any sequence here */
+    if (!at || at >= entry + length) return 0;
+    at += strlen(key);
+    return pal_number_next(&at, &x) ? x : 0;
 }
 
 /* A parameter of the layer of a head. PAL_NONE: there is none. */
@@ -183,7 +186,10 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
     take(&seen[O], T, j, heads, nv, h->given);
     for (int64_t i = 0; i < T * nv; i++) h->given_most = fmax(h->given_most, fabs(h->given[i]));
     if (rule == OB_ATTENTION) {
-        h->window = window_of(l->mixers, layer);
+        const double scale = said_of(l->mixers, layer, ":scale=");
+        if (scale > 0) h->scale = scale;
+        /* "swa" says 2048 by itself, more than any sequence here. */
+        h->window = (int64_t)said_of(l->mixers, layer, ":window_size=");
         return PAL_OK;
     }
     add_gates(l, rule, j, heads, h);

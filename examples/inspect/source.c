@@ -12,16 +12,21 @@
 /* A model that is there, with what it knows of its tokens. */
 typedef struct model {
     lm_options o;
-    const char *checkpoint; /* NULL: it is a fresh one */
+    const char *checkpoint; /* beside which its data may be; NULL: there is none */
     pal_lm_file file;       /* of a fresh one too, without description */
 } model;
 
 /* ---- Models ---- */
 
-static pal_status open_checkpoint(model *m, const char *path, bool last, pal_error *error)
+/* A released model names no data. */
+static pal_status open_checkpoint(model *m, const char *path, const source_opts *o,
+                                  pal_error *error)
 {
-    m->checkpoint = path;
-    return lm_open(&m->file, &m->o, path, last, error);
+    const bool released = pal_file_kind_of(path) == PAL_FILE_FOLDER;
+    const pal_status s = lm_open(&m->file, &m->o, path, o->last, error);
+    if (s == PAL_OK && released && o->data) snprintf(m->o.data, sizeof m->o.data, "%s", o->data);
+    m->checkpoint = released ? NULL : path;
+    return s;
 }
 
 /* A fresh model's tokenizer and vocabulary: of the store that the data are, else bytes. */
@@ -156,7 +161,7 @@ pal_status source_observe(observation *ob, const source_opts *o, pal_error *erro
     pal_status s = PAL_OK;
     for (int i = 0; s == PAL_OK && i < o->checkpoints; i++) {
         model m = {.checkpoint = NULL};
-        s = open_checkpoint(&m, o->checkpoint[i], o->last, error);
+        s = open_checkpoint(&m, o->checkpoint[i], o, error);
         if (s == PAL_OK) s = observe(ob, o, &m, short_name(o, i), &r, error);
         pal_lm_close(&m.file);
     }

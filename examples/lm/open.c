@@ -1,15 +1,25 @@
 /*
- * open.c - the model of a checkpoint with the options of its run.
+ * open.c - the model of a checkpoint with the options of its run, or of a released model's folder.
  */
 #include "examples/lm/open.h"
 
 #include <string.h>
+
+void lm_print_notes(const char *path, const pal_lm_file *file)
+{
+    for (const char *line = file->notes ? file->notes : ""; *line;) {
+        const size_t n = strcspn(line, "\n");
+        fprintf(stderr, "note    %s: %.*s\n", path, (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+}
 
 pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last, pal_error *error)
 {
     pal_error why;
     pal_status s = pal_lm_open(file, path, (pal_lm_open_opts){.last = last}, error);
     if (s != PAL_OK) return s;
+    lm_print_notes(path, file);
     s = lm_options_read(o, file->description, &why);
     if (s != PAL_OK) {
         pal_lm_close(file);
@@ -17,6 +27,7 @@ pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last
     }
     const pal_lm_opts is = pal_lm_options(file->lm);
     o->model.vocab = is.vocab, o->model.width = is.width, o->model.layers = is.layers;
+    if (pal_file_kind_of(path) == PAL_FILE_FOLDER) *o->data = '\0';
     return PAL_OK;
 }
 

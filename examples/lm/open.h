@@ -1,5 +1,5 @@
 /*
- * open.h - the model of a checkpoint with the options of its run.
+ * open.h - the model of a checkpoint with the options of its run, or of a released model's folder.
  */
 #ifndef LM_OPEN_H
 #define LM_OPEN_H
@@ -11,11 +11,14 @@ enum { LM_SUM = 24 }; /* room for a sum */
 /*
  * Calls pal_lm_open, and reads all flags of the run from the description. If the file has the
  * moving average of the parameters (which best.txt scores), the model gets that, unless `last` asks
- * for the parameters of the last step. vocab, width and layers are those of the model. pal_lm_close
+ * for the parameters of the last step. vocab, width and layers are those of the model. The folder
+ * of a released model names no data: `data` is then empty. Warnings go to stderr. pal_lm_close
  * frees *file.
  */
 PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last,
                                pal_error *error);
+/* The warnings of a file that was opened, each a line of stderr. */
+void lm_print_notes(const char *path, const pal_lm_file *file);
 /* A number of names and values, as 16 hexadecimal digits: FNV-1a of 64 bits (Fowler, Noll, Vo).
  * Returns text. */
 char *lm_weights_sum(const pal_params *params, char text[LM_SUM]);

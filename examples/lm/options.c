@@ -83,7 +83,9 @@ static void put(FILE *to, const pal_key *key, const void *from)
 
 static bool is_written(const pal_key *key, const void *from)
 {
-    return key->tag != LOCAL && !(key->sparse && pal_key_number(key, from) == 0);
+    if (key->tag == LOCAL || !key->sparse) return key->tag != LOCAL;
+    if (key->kind == PAL_KEY_TEXT) return ((const char *)from)[key->offset];
+    return pal_key_number(key, from) != 0;
 }
 
 char *lm_options_text(const lm_options *o)
@@ -185,6 +187,36 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
                              "say --schedule-steps where a run begins",
                              (long long)o->steps, (long long)saved.steps, schedule);
     }
+    return PAL_OK;
+}
+
+/* What a model may do otherwise than the one that it is to begin with. */
+static bool is_free(const char *name)
+{
+    return strcmp(name, "dtype") == 0 || strcmp(name, "dropout") == 0 ||
+           strcmp(name, "recompute") == 0;
+}
+
+pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error)
+{
+    lm_options is;
+    size_t offset;
+    const pal_key *key;
+    const pal_status s = lm_options_read(&is, text, error);
+    if (s != PAL_OK) return s;
+    for (int i = 0; i < pal_lm_keys.count && (key = row(i, &offset)); i++) {
+        char wanted[VALUE], now[VALUE];
+        if (is_free(key->name) || pal_key_same(key, in(&is, offset), in(o, offset))) continue;
+        if (!(o->given >> i & 1)) {
+            memcpy((char *)o + offset + key->offset, (char *)&is + offset + key->offset, key->size);
+            continue;
+        }
+        pal_key_print(key, in(&is, offset), wanted, sizeof wanted);
+        pal_key_print(key, in(o, offset), now, sizeof now);
+        return pal_error_set(error, PAL_EVALUE, "--%s is %.200s, and the model has %.200s",
+                             key->name, now, wanted);
+    }
+    if (!*o->like) memcpy(o->like, is.like, sizeof o->like);
     return PAL_OK;
 }
 
@@ -296,9 +328,10 @@ static void check_files(const lm_options *o, const char *config)
     const bool store = is_hdf5(o->data);
     const flags_file in[] = {{"--data", o->data, NULL},
                              {"--init", o->init, NULL},
+                             {"--like", o->like, NULL},
                              {"--config", config, NULL}},
                      out = {"--out", o->out, store ? names_of_store : names};
-    if (flags_files_check(in, 3, &out, 1, &error) == PAL_OK) return;
+    if (flags_files_check(in, 4, &out, 1, &error) == PAL_OK) return;
     fprintf(stderr, "train_lm: %s\n", error.message);
     exit(EXIT_FAILURE);
 }
@@ -314,6 +347,10 @@ static const char doc[] =
     "  train_lm --config build/book/config.txt --seed 2 --out build/other\n\n"
     "SIGINT (control-C), SIGTERM and SIGUSR1 end the step, save the run and end the program; "
     "--resume goes on with it. A second SIGINT ends at once.\n\n"
+    "  train_lm --init Qwen3.5-0.8B --data mine.h5 --lr 1e-5 --out build/mine --export Mine\n\n"
+    "goes on with a released model, whose folder (config.json, model.safetensors, tokenizer.json) "
+    "says what it is made of; `tokenize --tokenizer Qwen3.5-0.8B` makes such data. --export writes "
+    "a folder of the same kind.\n\n"
     "mpirun -n 4 train_lm ... trains one model on 4 ranks, each with its rows of every batch; "
     "SIGUSR1 to mpirun stops and saves. --resume may have another number of ranks.";
 

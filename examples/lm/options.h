@@ -40,6 +40,13 @@ PAL_CHECKED pal_status lm_options_read(lm_options *o, const char *text, pal_erro
 PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error);
 
 /*
+ * The flags of a new run that begins with a model of this description: those of the model that were
+ * not given are taken from it, and `like` if it is empty. PAL_EVALUE names a flag of the model that
+ * was given and differs.
+ */
+PAL_CHECKED pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error);
+
+/*
  * Compares the text of a config.txt with that of the checkpoint. PAL_EFORMAT if it cannot be read.
  * PAL_EVALUE names the first flag that differs and must not change. PAL_OK with a text in
  * error->message names one that may change, unless it was given on the command line, which is

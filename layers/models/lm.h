@@ -17,4 +17,12 @@ struct pal_lm {
 pal_tensor pal_lm_normed(const pal_lm *lm, pal_tensor x);
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x); /* [..,d] to [..,vocab] */
 
+/*
+ * Makes a model without values in f->params and f->lm. It may have twice as many parameters, and
+ * 2^16, as the file that describes it has numbers, and no more memory is taken. What is wrong with
+ * the options is told to *error, not to the handler.
+ */
+PAL_CHECKED pal_status pal_lm_make_empty(pal_lm_file *f, pal_lm_opts opts, int64_t elements,
+                                         pal_error *error);
+
 #endif

@@ -1,8 +1,9 @@
 /*
- * open.c - the model of a checkpoint in one call: description, tokenizer, parameters.
+ * open.c - the model of a file or a folder in one call: description, tokenizer, parameters.
  */
 #include "layers/models/description.h"
 #include "layers/models/lm.h"
+#include "layers/models/open_folder.h"
 #include "tensor/files/checkpoint.h"
 
 #include <stdlib.h>
@@ -68,29 +69,6 @@ static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
     return PAL_OK;
 }
 
-static void keep_first(const pal_error *error, void *user)
-{
-    pal_error *first = user;
-    if (first->status == PAL_OK) *first = *error;
-}
-
-/* Makes the model without values. The first error of this thread is kept for *error. */
-static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_error *error)
-{
-    pal_error first = {PAL_OK, ""};
-    const pal_listener before = pal_listen((pal_listener){keep_first, &first});
-    f->params = pal_params_new();
-    if (f->params) {
-        /* Somewhat more, so that a parameter that is missing is named. */
-        pal_params_limit(f->params, 2 * s->elements + (1 << 16));
-        f->lm = pal_lm_new(f->params, o, NULL);
-        pal_params_limit(f->params, INT64_MAX);
-    }
-    pal_listen(before);
-    if (f->lm) return PAL_OK;
-    return pal_error_set(error, first.status, "its configuration: %s", first.message);
-}
-
 static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_error *error)
 {
     survey s = {.file = file, .group = group};
@@ -99,7 +77,7 @@ static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pa
     pal_status status = pal_description_read(f->description, &o, &copy, error);
     if (status == PAL_OK) status = pal_h5_each(file, group, look, &s, error);
     if (status == PAL_OK) status = complete(&o, &s, error);
-    if (status == PAL_OK) status = build(f, o, &s, error);
+    if (status == PAL_OK) status = pal_lm_make_empty(f, o, s.elements, error);
     free(copy);
     return status == PAL_OK ? pal_params_read_in_place(f->params, file, group, error) : status;
 }
@@ -126,8 +104,8 @@ static pal_status check_vocabulary(const pal_lm_file *f, pal_error *error)
     pal_tokenizer_json(f->tokenizer, &size);
     if (size == 0 || tokens <= vocab) return PAL_OK; /* that it reads bytes is only supposed */
     return pal_error_set(error, PAL_EFORMAT,
-                         "the tokenizer of the checkpoint has %lld tokens, more tokens than its "
-                         "model, which knows %lld",
+                         "its tokenizer has %lld tokens, more tokens than its model, which "
+                         "knows %lld",
                          (long long)tokens, (long long)vocab);
 }
 
@@ -147,7 +125,7 @@ static pal_status open_file(pal_h5 **file, const char *path, bool *checkpoint, p
 {
     const pal_file_kind kind = pal_file_kind_of(path);
     *file = NULL;
-    if (kind == PAL_FILE_SPECIAL || kind == PAL_FILE_FOLDER)
+    if (kind == PAL_FILE_SPECIAL)
         return pal_error_set(error, PAL_EIO, "%.400s is %s, and a checkpoint is wanted", path,
                              pal_file_kind_name(kind));
     pal_status s = pal_h5_open(file, path, error);
@@ -159,11 +137,13 @@ static pal_status open_file(pal_h5 **file, const char *path, bool *checkpoint, p
 }
 
 /* Into new parameters, or into those that there are. */
-static pal_status take(pal_lm_file *f, pal_params *params, const char *path, pal_lm_open_opts opts,
-                       pal_error *error)
+static pal_status take_file(pal_lm_file *f, pal_params *params, const char *path,
+                            pal_lm_open_opts opts, pal_error *error)
 {
     pal_h5 *file;
     bool checkpoint = params == NULL;
+    if (params && pal_file_kind_of(path) == PAL_FILE_TENSORS)
+        return pal_lm_load_tensors(params, path, error);
     pal_status s = open_file(&file, path, &checkpoint, error);
     if (s == PAL_OK && checkpoint) s = pal_checkpoint_read_config(file, &f->description, error);
     if (s == PAL_OK && checkpoint) s = read_tokenizer(f, file, error);
@@ -172,9 +152,17 @@ static pal_status take(pal_lm_file *f, pal_params *params, const char *path, pal
         const char *group = f->averaged ? PAL_CHECKPOINT_AVERAGE : PAL_CHECKPOINT_PARAMS;
         s = params ? pal_params_get(params, file, group, error) : open_model(f, file, group, error);
     }
-    if (s == PAL_OK && f->lm) s = check_vocabulary(f, error);
     pal_h5_close(file);
     return s;
+}
+
+static pal_status take(pal_lm_file *f, pal_params *params, const char *path, pal_lm_open_opts opts,
+                       pal_error *error)
+{
+    const bool folder = pal_file_kind_of(path) == PAL_FILE_FOLDER;
+    const pal_status s = folder ? pal_lm_open_folder(f, params, path, opts, error)
+                                : take_file(f, params, path, opts, error);
+    return s == PAL_OK && f->lm && f->tokenizer ? check_vocabulary(f, error) : s;
 }
 
 static pal_status take_or_nothing(pal_lm_file *f, pal_params *params, const char *path,
@@ -193,6 +181,26 @@ pal_status pal_lm_open(pal_lm_file *file, const char *path, pal_lm_open_opts opt
     return take_or_nothing(file, NULL, path, opts, error);
 }
 
+static pal_status describe(const char *path, char **description, pal_error *error)
+{
+    pal_h5 *file;
+    bool checkpoint = true;
+    if (pal_file_kind_of(path) == PAL_FILE_FOLDER)
+        return pal_lm_describe_folder(path, description, error);
+    pal_status s = open_file(&file, path, &checkpoint, error);
+    if (s == PAL_OK) s = pal_checkpoint_read_config(file, description, error);
+    pal_h5_close(file);
+    return s;
+}
+
+pal_status pal_lm_describe(const char *path, char **description, pal_error *error)
+{
+    pal_error why = {PAL_OK, ""};
+    *description = NULL;
+    const pal_status s = describe(path, description, &why);
+    return s == PAL_OK ? s : pal_checkpoint_failed(path, s, &why, error);
+}
+
 pal_status pal_lm_load(pal_params *params, const char *path, pal_lm_open_opts opts,
                        pal_lm_file *about, pal_error *error)
 {
@@ -208,7 +216,7 @@ static pal_status compare(pal_lm_file *f, pal_lm_opts o, pal_h5 *file, pal_error
     pal_status status = pal_checkpoint_version(file, error);
     if (status == PAL_OK) status = pal_h5_each(file, s.group, look, &s, error);
     if (status == PAL_OK) status = complete(&o, &s, error);
-    return status == PAL_OK ? build(f, o, &s, error) : status;
+    return status == PAL_OK ? pal_lm_make_empty(f, o, s.elements, error) : status;
 }
 
 pal_status pal_lm_compare(pal_lm_opts opts, const char *path, pal_error *error)
@@ -230,5 +238,6 @@ void pal_lm_close(pal_lm_file *f)
     pal_params_free(f->params);
     pal_tokenizer_free(f->tokenizer);
     free(f->description);
+    free(f->notes);
     *f = (pal_lm_file){0};
 }

@@ -2,6 +2,7 @@
 #ifndef PAL_TENSOR_HDF5_PRIVATE_H
 #define PAL_TENSOR_HDF5_PRIVATE_H
 
+#include "tensor/files/temporary.h"
 #include "tensor/internal.h"
 
 #include <hdf5.h>
@@ -46,24 +47,8 @@ pal_h5_reason pal_h5_why(void);
 pal_h5 *pal_h5_new(const char *path, pal_error *error);
 void pal_h5_release(pal_h5 *file);
 
-/* Reports a failed system call; errno must still be that of the failure. */
-pal_status pal_h5_refused(const char *path, const char *what, pal_error *error);
 /* Writes the attributes `creator` and `format` of a file. */
 pal_status pal_h5_sign(pal_h5 *file, pal_error *error);
-
-/* ---- Replacing a file ---- */
-
-enum {
-    PAL_H5_SUFFIX = 64
-}; /* bytes that a temporary name needs beyond the path, with the final NUL */
-
-/* Makes a new file next to path under an unused name, and removes those that killed processes left
- * there for the same path. shared: ranks will open it too. -1 if the system refuses. */
-int pal_h5_open_temporary(const char *path, bool shared, char *temporary, size_t size);
-/* Flushes the temporary file, renames it to path and closes it. If that fails, or if status is
- * already a failure, it is removed. */
-pal_status pal_h5_publish(int fd, const char *temporary, const char *path, pal_status status,
-                          pal_error *error);
 
 /* ---- Files built by several processes (hdf5_mpi.c; hdf5_one.c without MPI) ---- */
 

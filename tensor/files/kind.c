@@ -15,6 +15,7 @@ const char *pal_file_kind_name(pal_file_kind kind)
         "a folder",
         "no file but a pipe or a device",
         "a text or another file that is not HDF5",
+        "a safetensors file",
         "a checkpoint",
         "a store of tokens",
         "a saved state",
@@ -36,9 +37,17 @@ static pal_file_kind kind_of_hdf5(pal_h5 *file)
     return PAL_FILE_HDF5;
 }
 
+/* A safetensors file of so many bytes begins with the length of its header, a JSON object. */
+static bool are_safetensors(const unsigned char *begin, size_t size, uint64_t bytes)
+{
+    uint64_t length = 0;
+    for (int i = 7; i >= 0 && size > 8; i--) length = length << 8 | begin[i];
+    return size > 8 && begin[8] == '{' && length > 0 && length <= bytes - 8;
+}
+
 pal_file_kind pal_file_kind_of(const char *path)
 {
-    char begin[8]; /* of the signature */
+    unsigned char begin[9]; /* of a signature, or a length and a bracket */
     struct stat is;
     if (stat(path, &is) != 0) return PAL_FILE_NONE;
     if (S_ISDIR(is.st_mode)) return PAL_FILE_FOLDER;
@@ -47,6 +56,7 @@ pal_file_kind pal_file_kind_of(const char *path)
     if (!stream) return PAL_FILE_NONE;
     const size_t size = fread(begin, 1, sizeof begin, stream);
     fclose(stream);
+    if (are_safetensors(begin, size, (uint64_t)is.st_size)) return PAL_FILE_TENSORS;
     if (!pal_bytes_are_hdf5(begin, size)) return PAL_FILE_OTHER;
     pal_h5 *file;
     if (pal_h5_open(&file, path, NULL) != PAL_OK) return PAL_FILE_HDF5;

@@ -6,7 +6,6 @@
  * nobody writes any more.
  */
 #include "tensor/files/temporary.h"
-#include "tensor/files/hdf5_private.h"
 #include "tensor/internal.h"
 
 #include <dirent.h>

@@ -144,7 +144,7 @@ static double relative_error(const pal_array *x, const pal_array *ref, bool angl
     return sqrt(difference) / fmax(sqrt(norm), 0.01 * sqrt((double)n));
 }
 
-static void compare_one(golden *g, const char *group, const golden_result *r)
+void golden_compare_one(golden *g, const char *group, const golden_result *r)
 {
     char full[256], have[128], want[128];
     snprintf(full, sizeof full, "%s/%s", group, r->name);
@@ -171,7 +171,7 @@ void golden_compare(golden *g, const char *group, int n, const golden_result *re
 {
     const char **names = calloc((size_t)n + 1, sizeof *names);
     for (int i = 0; i < n; i++) {
-        compare_one(g, group, &results[i]);
+        golden_compare_one(g, group, &results[i]);
         names[i] = results[i].name;
     }
     golden_expect_only(g, group, n, names);

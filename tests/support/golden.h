@@ -40,6 +40,8 @@ void golden_backward(golden *g, int n, const char *const *names, const pal_tenso
 /* Compares every result with the dataset of its name; a failure for each that the file lacks, and
  * for each dataset below group that was not computed. */
 void golden_compare(golden *g, const char *group, int n, const golden_result *results);
+/* Compares one result; other datasets of the group are nobody's matter. */
+void golden_compare_one(golden *g, const char *group, const golden_result *result);
 golden_result golden_result_of(const char *name, pal_array value);
 /* Results of all parameters, named prefix + NAME: their values or their gradients. */
 void golden_param_results(golden *g, pal_params *params, const char *prefix, bool gradients,
@@ -70,5 +72,7 @@ bool golden_mixer_known(const char *name);
 golden_verdict golden_op(golden *g);
 golden_verdict golden_layer(golden *g);
 golden_verdict golden_model(golden *g);
+/* A file of results of the model in a folder, as golden_folder.h says. */
+golden_verdict golden_folder_results(golden *g, const char *folder);
 
 #endif

@@ -1,0 +1,137 @@
+/*
+ * golden_folder_train.c - gradients under the names of a folder's tensors, and some steps of AdamW.
+ */
+#include "optim/optim.h"
+#include "tests/support/golden_folder.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Gradients ---- */
+
+typedef struct gather {
+    golden *g;
+    pal_params *params;
+    double *to;
+} gather;
+
+/* A piece of a parameter's gradient, at its place in the tensor. */
+static void gather_piece(void *user, int param, int64_t at, int64_t of_tensor, int64_t count)
+{
+    const gather *x = user;
+    const pal_array d = golden_gradient(x->g, pal_params_at(x->params, param));
+    for (int64_t i = 0; i < count; i++)
+        x->to[of_tensor + i] = d.dtype == PAL_F32 ? (double)((const float *)d.data)[at + i]
+                                                  : ((const double *)d.data)[at + i];
+}
+
+static pal_tensor loss_of(golden_folder *f, int64_t step)
+{
+    pal_tensor x = golden_folder_tokens(f, step, f->B, 0, f->T),
+               y = golden_folder_tokens(f, step, f->B, 1, f->T + 1);
+    return pal_lm_loss(f->model.lm, x, y, (pal_run_opts){.mode = f->g->mode});
+}
+
+/* One for each tensor of the model. */
+static int gradients_of(golden_folder *f, golden_result *results)
+{
+    const pal_weights *w = f->folder.weights;
+    int n = 0;
+    for (int64_t t = 0; t < pal_weights_count(w); t++) {
+        const pal_stored *stored = pal_weights_at(w, t);
+        if (pal_names_role(f->names, t) != PAL_ROLE_MODEL) continue;
+        gather x = {f->g, f->model.params,
+                    calloc((size_t)pal_shape_count(stored->shape) + 1, sizeof *x.to)};
+        pal_names_pieces(f->names, t, gather_piece, &x);
+        results[n] = golden_result_of("", pal_array_of(PAL_F64, stored->shape, x.to));
+        snprintf(results[n].name, sizeof results[n].name, "params/%.140s", stored->name);
+        n++;
+    }
+    return n;
+}
+
+void golden_folder_gradients(golden_folder *f)
+{
+    golden_result *results =
+        calloc((size_t)pal_weights_count(f->folder.weights) + 1, sizeof *results);
+    if (pal_backward(loss_of(f, 0)) != PAL_OK) golden_fail(f->g, "no backward pass");
+    const int n = gradients_of(f, results);
+    golden_folder_tolerance(f, 1e-6, 2e-5 + f->f32_train_error[1]);
+    golden_compare(f->g, "grad", n, results);
+    for (int i = 0; i < n; i++) free(results[i].value.data);
+    free(results);
+    pal_params_zero_grad(f->model.params);
+    pal_tape_reset(f->g->tape);
+}
+
+/* ---- Training ---- */
+
+typedef struct recipe {
+    pal_schedule schedule;
+    pal_adamw_opts adamw;
+    double clip;
+} recipe;
+
+static double number(golden *g, const cJSON *json, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItem(json, name);
+    if (!cJSON_IsNumber(item)) golden_fail(g, "the recipe has no number %s", name);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static bool read_recipe(golden *g, recipe *r)
+{
+    char text[1024];
+    cJSON *json = golden_text(g, "recipe", text, sizeof text) ? cJSON_Parse(text) : NULL;
+    *r = (recipe){.schedule = {.kind = PAL_COSINE,
+                               .lr = number(g, json, "lr"),
+                               .min_lr = number(g, json, "min_lr"),
+                               .warmup = (int64_t)number(g, json, "warmup"),
+                               .steps = (int64_t)number(g, json, "steps")},
+                  .adamw = {.beta1 = number(g, json, "beta1"),
+                            .beta2 = number(g, json, "beta2"),
+                            .eps = number(g, json, "eps"),
+                            .decay = number(g, json, "weight_decay")},
+                  .clip = number(g, json, "clip")};
+    const bool good = cJSON_GetArraySize(json) == 9;
+    if (!good) golden_fail(g, "the recipe does not have the nine numbers that are read");
+    cJSON_Delete(json);
+    return good;
+}
+
+/* Clips to a norm. The reference divides by the norm alone, and pal_clip_grad_norm by 1e-6 more. */
+static double clip(pal_params *params, double most)
+{
+    const double norm = pal_clip_grad_norm(params, 0);
+    return norm > most ? pal_clip_grad_norm(params, most * (norm + 1e-6) / norm) : norm;
+}
+
+void golden_folder_train(golden_folder *f)
+{
+    golden *g = f->g;
+    recipe r;
+    if (!read_recipe(g, &r)) return;
+    const int64_t n = f->steps;
+    double *numbers = calloc(3 * (size_t)n, sizeof *numbers);
+    pal_optim *adamw = pal_adamw_new(f->model.params, r.adamw);
+    for (int64_t i = 0; i < n && adamw; i++) {
+        pal_tensor loss = loss_of(f, i);
+        if (pal_backward(loss) != PAL_OK) golden_fail(g, "no backward pass");
+        numbers[i] = pal_item(loss);
+        numbers[n + i] = clip(f->model.params, r.clip);
+        numbers[2 * n + i] = pal_schedule_lr(&r.schedule, i);
+        if (pal_optim_step(adamw, numbers[2 * n + i]) != PAL_OK) golden_fail(g, "no step");
+        pal_params_zero_grad(f->model.params);
+        pal_tape_reset(g->tape);
+    }
+    static const char *const names[] = {"losses", "grad_norms", "lrs"};
+    for (int i = 0; i < 3; i++) {
+        const golden_result result =
+            golden_result_of(names[i], pal_array_of(PAL_F64, PAL_SHAPE(n), numbers + i * n));
+        golden_folder_tolerance(f, 1e-9, i < 2 ? f->f32_train_error[i] : 0);
+        golden_compare_one(g, "out", &result);
+    }
+    pal_optim_free(adamw);
+    free(numbers);
+}

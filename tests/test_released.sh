@@ -1,0 +1,141 @@
+#!/bin/sh
+# test_released.sh - folders of released models: replay holds each to the results of its reference, in
+# both types, and fails on spoiled ones; programs take a folder where they take a checkpoint; what
+# train_lm exports is loaded by transformers, where that is, with the same logits.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+hf=tests/data/hf
+# Threads would only wait for each other here.
+OMP_NUM_THREADS=1
+export OMP_NUM_THREADS
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+runs() { # words command...
+    words=$1
+    shift
+    "$@" >"$dir/said" 2>&1 || fail "$*: status $?: $(tail -n 3 "$dir/said")"
+    grep -qF -e "$words" "$dir/said" || fail "$*: no word of $words: $(tail -n 3 "$dir/said")"
+}
+refuses() { # words command...
+    words=$1
+    shift
+    if "$@" >"$dir/said" 2>&1; then fail "$* was accepted"; fi
+    grep -qF -e "$words" "$dir/said" || fail "$*: no word of $words: $(tail -n 3 "$dir/said")"
+}
+
+# ---- Results of the references ----
+models="fla_gdn granite4h mamba2 olmo_hybrid qwen3_5"
+for m in $models; do
+    "$B/tests/replay" --folder $hf/$m $hf/$m.h5 >"$dir/$m.log" 2>&1 ||
+        fail "replay of $m: $(grep FAIL "$dir/$m.log" | head -n 3)"
+done
+# A result that is other, a folder that is other, and one that is missing.
+"$B/tests/replay" --dtype f64 --folder $hf/mamba2 $hf/fla_gdn.h5 >"$dir/said" 2>&1 && fail "another model's results pass"
+refuses "config.json" "$B/tests/replay" --folder "$dir" $hf/mamba2.h5
+refuses "usage" "$B/tests/replay" --folder
+for p in python3 /usr/bin/python3; do
+    "$p" -c 'import h5py' 2>/dev/null || continue
+    "$p" - "$hf" "$dir" <<'END' >"$dir/list" || exit 1
+import h5py, shutil, sys
+source, target = sys.argv[1:]
+def spoil(name, change):
+    path = f"{target}/spoiled-{name.replace('/', '-')}.h5"
+    shutil.copyfile(f"{source}/mamba2.h5", path)
+    with h5py.File(path, "r+") as f:
+        change(f)
+    print(path, name)
+for name in ("out/logits", "out/logits_last", "out/score", "out/state/1", "out/ablate", "out/losses", "out/grad_norms",
+             "out/lrs", "grad/params/backbone.layers.1.mixer.A_log"):
+    spoil(name, lambda f: f[name].__setitem__(..., f[name][...] * (1 + 3e-6)))
+spoil("out/greedy", lambda f: f["out/greedy"].__setitem__(20, 1))
+spoil("out/extra", lambda f: f["out"].create_dataset("extra", data=[1.0]))
+spoil("out/state/2", lambda f: f.__delitem__("out/state/2"))
+END
+    while read -r file name; do
+        refuses "FAIL  $name" "$B/tests/replay" --dtype f64 --folder $hf/mamba2 "$file"
+    done <"$dir/list"
+    [ -s "$dir/list" ] || fail "nothing was spoiled"
+    break
+done
+
+# ---- Programs ----
+g=$hf/granite4h
+head -c 20000 README.md >"$dir/text.txt"
+runs "written 5 tokens" "$B/examples/generate" $g "The delta rule" --tokens 5
+runs "bits per byte" "$B/examples/generate" $g --score "The delta rule"
+runs "" "$B/examples/inspect" $g --text "The delta rule"
+refuses "--text or --data has to say" "$B/examples/inspect" $g
+runs "tokenizer  330 tokens" "$B/examples/tokenize" --tokenizer $g --out "$dir/data.h5" "$dir/text.txt"
+runs "" "$B/examples/inspect" $g --data "$dir/data.h5" --tokens 20
+runs "| 2 | attn |" "$B/examples/ablate" --layers $g --data "$dir/data.h5" --rows 1
+refuses "a released model names no data" "$B/examples/ablate" --layers $g
+lm() { # OUT flags...
+    out=$1
+    shift
+    "$B/examples/train_lm" --data "$dir/data.h5" --batch 1 --len 16 --sample 0 --out "$dir/$out" "$@"
+}
+runs "export  $dir/same, a folder like $g" lm still --init $g --steps 1 --warmup 0 --lr 1e-300 --weight-decay 0 --export "$dir/same"
+cmp -s $g/model.safetensors "$dir/same/model.safetensors" || fail "a model that did not change is exported as another"
+runs "export" lm moved --init $g --steps 2 --export "$dir/moved-out"
+cmp -s $g/model.safetensors "$dir/moved-out/model.safetensors" && fail "training changes nothing that is exported"
+runs "export" lm again --init "$dir/moved/step-00000002.h5" --steps 1 --export "$dir/again-out"
+runs "export" "$B/examples/train_lm" --resume --out "$dir/again" --sample 0 --export "$dir/resumed-out"
+cmp -s "$dir/again-out/model.safetensors" "$dir/resumed-out/model.safetensors" || fail "a later export is another"
+runs "written 3 tokens" "$B/examples/generate" "$dir/again/step-00000001.h5" "Hello" --tokens 3
+refuses "overwrites nothing" lm no --init $g --export "$dir/same"
+refuses "--like has to name the folder" lm no --export "$dir/new"
+refuses "--width is 16, and the model has 32" lm no --init $g --width 16
+refuses "another tokenizer" "$B/examples/train_lm" --init $g --data "$dir/text.txt" --out "$dir/no"
+[ ! -e "$dir/new" ] || fail "a folder was made"
+mkdir "$dir/pickle"
+sed 's/"use_cache"/"new_key": 1, "use_cache"/' $g/config.json >"$dir/same/config.json"
+runs "note    $dir/same: config.json: new_key is not known" "$B/examples/generate" "$dir/same" Hello --tokens 1
+cp $hf/mamba2/config.json "$dir/pickle"
+: >"$dir/pickle/pytorch_model.bin"
+refuses "convert.py" "$B/examples/generate" "$dir/pickle" Hello
+refuses "is a folder without config.json" "$B/examples/generate" "$dir/moved" Hello
+
+# ---- transformers ----
+python=
+for p in ${HF_PYTHON:-} python3 /usr/bin/python3; do
+    if [ -z "$python" ] && "$p" -c 'import transformers, torch, h5py' 2>/dev/null; then python=$p; fi
+done
+if [ -z "$python" ]; then
+    echo "note: what is exported is not loaded by transformers: no python3 with transformers, torch and h5py (HF_PYTHON names one)"
+else
+    for m in granite4h mamba2 olmo_hybrid qwen3_5; do
+        runs "tokens" "$B/examples/tokenize" --tokenizer $hf/$m --out "$dir/$m.tokens.h5" "$dir/text.txt"
+        runs "export" "$B/examples/train_lm" --data "$dir/$m.tokens.h5" --batch 1 --len 16 --sample 0 --out "$dir/run-$m" \
+            --init $hf/$m --steps 2 --export "$dir/$m"
+        "$B/examples/generate" "$dir/$m" --score <"$dir/text.txt" >"$dir/$m.score"
+        "$python" - "$dir/$m" "$hf/$m" "$dir/$m.score" "$dir/$m.tokens.h5" <<'END' 2>"$dir/said" || fail "transformers: $m: $(tail -n 1 "$dir/said")"
+import math, sys
+import h5py, torch
+from transformers import AutoModelForCausalLM
+folder, source, score, tokens = sys.argv[1:]
+torch.set_num_threads(1)
+want = float(open(score).read().split()[0])
+with h5py.File(tokens) as f:
+    ids = torch.tensor(f["tokens"][...].astype("int64"))[None]
+size = len(open(folder[:folder.rindex("/")] + "/text.txt", "rb").read())
+got = []
+for path in (folder, source):
+    model, said = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    assert not said["missing_keys"] and not said["mismatched_keys"], said
+    with torch.no_grad():
+        logits = model(ids).logits[0, :-1].double().log_softmax(-1)
+    got.append(-logits.gather(1, ids[0, 1:, None]).sum().item() / math.log(2) / (size - 1))
+assert abs(got[0] - want) < 2e-4 < abs(got[1] - want), (got, want)
+END
+    done
+fi
+
+[ $failed = 0 ] && echo "folders of released models are opened, held to their results, trained and exported"
+exit $failed
