@@ -242,7 +242,9 @@ static void read_documents(run *r)
     int64_t separators = 0;
     for (int i = 0; i < r->o.files; i++) {
         pal_error error;
-        need(lm_text_read(&r->file[i], r->o.file[i], &error), &error);
+        /* Hugging Face's tokenizers take the mark for a character, and so does a model of theirs.
+         */
+        need(lm_text_read_as(&r->file[i], r->o.file[i], r->o.tokenizer != NULL, &error), &error);
         separators += cut(r, (const char *)r->file[i].byte, r->file[i].size);
     }
     if (r->o.separator && separators == 0)
