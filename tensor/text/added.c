@@ -32,16 +32,20 @@ static bool add_length(pal_bpe_finder *f, unsigned char byte, int64_t size)
     return true;
 }
 
-/* Adds what is looked for; the first of two that look for the same counts. */
-static pal_status add_name(pal_bpe_finder *f, const char *text, int64_t size, int32_t of,
-                           pal_error *error)
+/* Adds what is looked for. */
+static pal_status add_name(const pal_tokenizer *b, pal_bpe_finder *f, const char *text,
+                           int64_t size, int32_t of, pal_error *error)
 {
     if (size == 0) return PAL_OK; /* nothing is left of it by the normalizers */
     const int64_t known = f->name.count;
     const int32_t i = pal_bpe_names_add(&f->name, text, size);
     if (i < 0 || !pal_bpe_grow((void **)&f->of, &f->of_room, i + 1, sizeof *f->of))
         return no_memory(error);
-    if (i < known) return PAL_OK;
+    if (i < known)
+        return pal_bpe_bad(error,
+                           "the added tokens %d and %d are one text after the normalizer, so that "
+                           "nothing says which is meant",
+                           b->added[f->of[i]].id, b->added[of].id);
     f->of[i] = of;
     return add_length(f, (unsigned char)text[0], size) ? PAL_OK : no_memory(error);
 }
@@ -52,23 +56,19 @@ pal_status pal_bpe_make_finders(pal_tokenizer *b, pal_error *error)
     pal_status s = PAL_OK;
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < 256; i++) b->finder[k].first[i] = -1;
-    /* Special tokens first, as in `tokenizers`, whatever their order in the file. */
-    for (int special = 1; special >= 0; special--)
-        for (int32_t i = 0; i < b->addeds && s == PAL_OK; i++) {
-            const pal_bpe_added *a = &b->added[i];
-            if (a->special != special) continue;
-            if (a->normalized) s = pal_bpe_normalize(b, a->text, a->size, &text, error);
-            if (s == PAL_OK && a->single_word && !b->word)
-                s = pal_bpe_compile(
-                    b,
-                    "^[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-"
-                    "\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\x{200c}"
-                    "\\x{200d}]",
-                    PAL_BPE_OWN, &b->word, error);
-            if (s == PAL_OK)
-                s = add_name(&b->finder[a->normalized], a->normalized ? text.byte : a->text,
-                             a->normalized ? text.size : a->size, i, error);
-        }
+    for (int32_t i = 0; i < b->addeds && s == PAL_OK; i++) {
+        const pal_bpe_added *a = &b->added[i];
+        if (a->normalized) s = pal_bpe_normalize(b, a->text, a->size, &text, error);
+        if (s == PAL_OK && a->single_word && !b->word)
+            s = pal_bpe_compile(b,
+                                "^[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-"
+                                "\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\x{200c}"
+                                "\\x{200d}]",
+                                PAL_BPE_OWN, &b->word, error);
+        if (s == PAL_OK)
+            s = add_name(b, &b->finder[a->normalized], a->normalized ? text.byte : a->text,
+                         a->normalized ? text.size : a->size, i, error);
+    }
     free(text.byte);
     return s;
 }

@@ -21,6 +21,7 @@ typedef struct texts {
     pal_tokenizer *b;
     pal_bpe_buffer text;
     int64_t *at;
+    int64_t most; /* bytes that there may be */
     bool bytes, fused; /* after a ByteFallback, after a Fuse */
 } texts;
 
@@ -64,7 +65,7 @@ static bool apply(const rule *r, const char *text, int64_t size, pal_bpe_buffer 
 static pal_status change(texts *t, const rule *r, pal_error *error)
 {
     pal_bpe_buffer to = {0};
-    const int64_t vocab = t->b->vocab, most = 64 * t->text.size + (1 << 20);
+    const int64_t vocab = t->b->vocab, most = t->most;
     int64_t *at = malloc((size_t)(vocab + 1) * sizeof *at);
     bool room = at && pal_bpe_grow((void **)&to.byte, &to.room, 1, 1);
     for (int64_t i = 0; i < vocab && room && to.size <= most; i++) {
@@ -231,6 +232,7 @@ pal_status pal_bpe_load_decoder(pal_tokenizer *b, const cJSON *o, pal_error *err
     texts t = {
         .b = b, .text = {b->text, b->text_at[b->vocab], b->text_at[b->vocab]}, .at = b->text_at};
     b->reading = PAL_BPE_TEXTS;
+    t.most = 64 * t.text.size + (1 << 20);
     const pal_status s = decoders(&t, o, 0, error);
     b->text = t.text.byte;
     b->text_at = t.at;

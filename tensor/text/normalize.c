@@ -82,7 +82,9 @@ static pal_status replace(pal_tokenizer *b, const pal_bpe_step *step, const char
         if (s == PAL_OK) s = add(to, step->content, step->size, error);
         if (s != PAL_OK) return s;
         done = search.end;
-        b->lost_start |= to->size == 0 && done > 0;
+        /* What takes the place of several characters counts as the last of them. */
+        if (search.begin == 0 && done > 0)
+            b->lost_start |= step->size == 0 || pal_utf8(text, size) < done;
     }
 }
 
