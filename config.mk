@@ -40,7 +40,7 @@ PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8P
 # Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
 LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/dist_wait.c %/hdf5_mpi.c tests/dist_%.c,\
     %/dist_one.c %/hdf5_one.c)
-LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c %/lossy.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(filter yes,$(BPE)),$(if $(filter yes,$(UTF8PROC)),%/unicode_none.c,%/unicode.c))
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)

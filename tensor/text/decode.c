@@ -6,12 +6,11 @@
  * a part of it is no UTF-8. That is what `tokenizers` makes of the tokens together.
  */
 #include "tensor/text/internal.h"
+#include "tensor/text/lossy.h"
 #include "tensor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static const char REPLACEMENT[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 const char *pal_tokenizer_token(const pal_tokenizer *b, int64_t id, int64_t *size)
 {
@@ -150,45 +149,21 @@ static bool emit(pal_tokenizer_stream *s, const char *text, int64_t size)
     return pal_bpe_buffer_add(&s->ready, text + skip, size - skip);
 }
 
-/* What begins here and is no UTF-8: the length of what one U+FFFD stands for, or 0 if the bytes
- * that are missing could make it a character. (Unicode, section 3.9: maximal subparts.) */
-static int64_t subpart(const char *byte, int64_t left)
-{
-    const unsigned char *s = (const unsigned char *)byte;
-    const int wanted = s[0] < 0xC2 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 1;
-    for (int n = 1; n < wanted; n++) {
-        if (n == left) return 0;
-        unsigned char low = 0x80, high = 0xBF;
-        if (n == 1 && s[0] == 0xE0) low = 0xA0;
-        if (n == 1 && s[0] == 0xED) high = 0x9F;
-        if (n == 1 && s[0] == 0xF0) low = 0x90;
-        if (n == 1 && s[0] == 0xF4) high = 0x8F;
-        if (s[n] < low || s[n] > high) return n;
-    }
-    return 1;
-}
-
 /* The held bytes as far as they are whole characters, or all of them. */
 static bool release(pal_tokenizer_stream *s, bool all)
 {
-    const char *byte = s->held.byte;
-    const int64_t size = s->held.size;
     int64_t at = 0;
     bool room = true;
-    while (at < size && room) {
-        int64_t n = pal_utf8(byte + at, size - at);
-        if (n > 0) {
-            room = emit(s, byte + at, n);
-        } else {
-            n = subpart(byte + at, size - at);
-            if (n == 0 && !all) break;
-            if (n == 0) n = size - at;
-            room = emit(s, REPLACEMENT, 3);
-        }
+    while (at < s->held.size && room) {
+        const char *text;
+        int64_t size;
+        const int64_t n = pal_lossy(s->held.byte + at, s->held.size - at, all, &text, &size);
+        if (n == 0) break;
+        room = emit(s, text, size);
         at += n;
     }
-    memmove(s->held.byte, s->held.byte + at, (size_t)(size - at));
     s->held.size -= at;
+    memmove(s->held.byte, s->held.byte + at, (size_t)s->held.size);
     return room;
 }
 
@@ -201,7 +176,7 @@ static bool end_run(pal_tokenizer_stream *s)
         valid = n > 0;
     }
     if (valid) room = emit(s, s->held.byte, s->held.size);
-    for (int64_t i = 0; i < s->held.size && !valid && room; i++) room = emit(s, REPLACEMENT, 3);
+    for (int64_t i = 0; i < s->held.size && !valid && room; i++) room = emit(s, PAL_REPLACEMENT, 3);
     s->held.size = 0;
     return room;
 }

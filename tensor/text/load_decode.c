@@ -21,7 +21,7 @@ typedef struct texts {
     pal_tokenizer *b;
     pal_bpe_buffer text;
     int64_t *at;
-    int64_t most; /* bytes that there may be */
+    int64_t most;      /* bytes that there may be */
     bool bytes, fused; /* after a ByteFallback, after a Fuse */
 } texts;
 
