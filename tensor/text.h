@@ -150,6 +150,7 @@ typedef struct pal_tokenizer_stream pal_tokenizer_stream;
 typedef struct pal_stream_opts {
     bool specials; /* special tokens are text too */
     bool inside;   /* tokens came before: nothing is left out at the beginning */
+    bool raw;      /* bytes that are no UTF-8 stay as they are */
 } pal_stream_opts;
 /* NULL without memory. */
 PAL_API pal_tokenizer_stream *pal_tokenizer_stream_new(const pal_tokenizer *b,
@@ -161,6 +162,8 @@ PAL_API void pal_tokenizer_stream_free(pal_tokenizer_stream *stream);
 PAL_API PAL_CHECKED pal_status pal_tokenizer_stream_put(pal_tokenizer_stream *stream, int64_t id,
                                                         const char **text, int64_t *size,
                                                         pal_error *error);
+/* How many bytes of the tokens so far are kept back. */
+PAL_API int64_t pal_tokenizer_stream_held(const pal_tokenizer_stream *stream);
 /* The end of the text: what was kept back, with U+FFFD for bytes that remain no character. */
 PAL_API PAL_CHECKED pal_status pal_tokenizer_stream_end(pal_tokenizer_stream *stream,
                                                         const char **text, int64_t *size,

@@ -2,13 +2,17 @@
  * open.c - the model of a checkpoint with the options of its run.
  */
 #include "examples/lm/open.h"
+#include "examples/lm/progress.h"
 
 #include <string.h>
 
 pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last, pal_error *error)
 {
     pal_error why;
-    pal_status s = pal_lm_open(file, path, (pal_lm_open_opts){.last = last}, error);
+    lm_progress shown = lm_progress_begin("loading");
+    const pal_progress progress = {lm_progress_show, &shown};
+    pal_status s =
+        pal_lm_open(file, path, (pal_lm_open_opts){.last = last, .progress = progress}, error);
     if (s != PAL_OK) return s;
     s = lm_options_read(o, file->description, &why);
     if (s != PAL_OK) {

@@ -91,7 +91,8 @@ static pal_status build(pal_lm_file *f, pal_lm_opts o, const survey *s, pal_erro
     return pal_error_set(error, first.status, "its configuration: %s", first.message);
 }
 
-static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_error *error)
+static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_progress progress,
+                             pal_error *error)
 {
     survey s = {.file = file, .group = group};
     pal_lm_opts o;
@@ -101,7 +102,8 @@ static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pa
     if (status == PAL_OK) status = complete(&o, &s, error);
     if (status == PAL_OK) status = build(f, o, &s, error);
     free(copy);
-    return status == PAL_OK ? pal_params_read_in_place(f->params, file, group, error) : status;
+    if (status != PAL_OK) return status;
+    return pal_params_read_in_place(f->params, file, group, progress, error);
 }
 
 /* ---- Description and tokenizer ---- */
@@ -170,7 +172,8 @@ static pal_status take(pal_lm_file *f, pal_params *params, const char *path, pal
     if (s == PAL_OK) {
         f->averaged = !opts.last && pal_h5_has(file, PAL_CHECKPOINT_AVERAGE);
         const char *group = f->averaged ? PAL_CHECKPOINT_AVERAGE : PAL_CHECKPOINT_PARAMS;
-        s = params ? pal_params_get(params, file, group, error) : open_model(f, file, group, error);
+        s = params ? pal_params_get(params, file, group, error)
+                   : open_model(f, file, group, opts.progress, error);
     }
     if (s == PAL_OK && f->lm) s = check_vocabulary(f, error);
     pal_h5_close(file);

@@ -3,6 +3,7 @@
  * place of the other files of this folder but lossy.c; BPE, which needs both, is an error here.
  */
 #include "tensor/text.h"
+#include "tensor/text/ends.h"
 #include "tensor/text/lossy.h"
 
 #include <stdlib.h>
@@ -112,15 +113,20 @@ bool pal_tokenizer_is_special(const pal_tokenizer *b, int64_t id)
 struct pal_tokenizer_stream {
     char held[8], ready[32];
     int64_t helds;
+    bool raw;
 };
 
 pal_tokenizer_stream *pal_tokenizer_stream_new(const pal_tokenizer *b, pal_stream_opts opts)
 {
-    (void)b, (void)opts;
-    return calloc(1, sizeof(pal_tokenizer_stream));
+    (void)b;
+    pal_tokenizer_stream *s = calloc(1, sizeof *s);
+    if (s) s->raw = opts.raw;
+    return s;
 }
 
 void pal_tokenizer_stream_free(pal_tokenizer_stream *s) { free(s); }
+
+int64_t pal_tokenizer_stream_held(const pal_tokenizer_stream *s) { return s->helds; }
 
 static void release(pal_tokenizer_stream *s, bool all, const char **text, int64_t *size)
 {
@@ -130,7 +136,7 @@ static void release(pal_tokenizer_stream *s, bool all, const char **text, int64_
     while (at < s->helds) {
         const char *part;
         int64_t length;
-        n = pal_lossy(s->held + at, s->helds - at, all, &part, &length);
+        n = pal_lossy(s->held + at, s->helds - at, all, s->raw, &part, &length);
         if (n == 0) break;
         memcpy(s->ready + *size, part, (size_t)length);
         *size += length;
@@ -186,5 +192,19 @@ pal_status pal_tokenizer_text_of(const pal_tokenizer *b, const int64_t *id, int6
     all[to] = 0;
     *text = all;
     *size = to;
+    return PAL_OK;
+}
+
+/* ---- The end of a text, which no byte is ---- */
+
+pal_status pal_ends_read(const char *json, int64_t size, pal_token_ids *to, pal_error *error)
+{
+    (void)json, (void)size, (void)to, (void)error;
+    return PAL_OK;
+}
+
+pal_status pal_ends_named(const pal_tokenizer *b, pal_token_ids *to, pal_error *error)
+{
+    (void)b, (void)to, (void)error;
     return PAL_OK;
 }

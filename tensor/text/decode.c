@@ -116,7 +116,7 @@ int64_t pal_tokenizer_decode(const pal_tokenizer *b, const int64_t *id, int64_t 
 
 struct pal_tokenizer_stream {
     const pal_tokenizer *b;
-    bool specials;
+    bool specials, raw;
     bool begun;           /* a token came before */
     int64_t strips;       /* characters that may still be left out at the beginning */
     pal_bpe_buffer held;  /* bytes that are no text yet */
@@ -129,6 +129,7 @@ pal_tokenizer_stream *pal_tokenizer_stream_new(const pal_tokenizer *b, pal_strea
     if (!s) return NULL;
     s->b = b;
     s->specials = opts.specials;
+    s->raw = opts.raw;
     s->begun = opts.inside;
     s->strips = opts.inside ? 0 : b->strip_most;
     return s;
@@ -157,7 +158,8 @@ static bool release(pal_tokenizer_stream *s, bool all)
     while (at < s->held.size && room) {
         const char *text;
         int64_t size;
-        const int64_t n = pal_lossy(s->held.byte + at, s->held.size - at, all, &text, &size);
+        const int64_t n =
+            pal_lossy(s->held.byte + at, s->held.size - at, all, s->raw, &text, &size);
         if (n == 0) break;
         room = emit(s, text, size);
         at += n;
@@ -175,11 +177,14 @@ static bool end_run(pal_tokenizer_stream *s)
         n = pal_utf8(s->held.byte + at, s->held.size - at);
         valid = n > 0;
     }
+    valid |= s->raw;
     if (valid) room = emit(s, s->held.byte, s->held.size);
     for (int64_t i = 0; i < s->held.size && !valid && room; i++) room = emit(s, PAL_REPLACEMENT, 3);
     s->held.size = 0;
     return room;
 }
+
+int64_t pal_tokenizer_stream_held(const pal_tokenizer_stream *s) { return s->held.size; }
 
 static pal_status finish(pal_tokenizer_stream *s, bool room, const char **text, int64_t *size,
                          pal_error *error)

@@ -19,7 +19,8 @@ static int64_t subpart(const char *byte, int64_t left)
     return 1;
 }
 
-int64_t pal_lossy(const char *byte, int64_t left, bool all, const char **text, int64_t *size)
+int64_t pal_lossy(const char *byte, int64_t left, bool all, bool raw, const char **text,
+                  int64_t *size)
 {
     int64_t n = pal_utf8(byte, left);
     *text = byte;
@@ -27,7 +28,10 @@ int64_t pal_lossy(const char *byte, int64_t left, bool all, const char **text, i
     if (n > 0) return n;
     n = subpart(byte, left);
     if (n == 0 && !all) return 0;
+    if (n == 0) n = left;
+    *size = n;
+    if (raw) return n;
     *text = PAL_REPLACEMENT;
     *size = 3;
-    return n ? n : left;
+    return n;
 }

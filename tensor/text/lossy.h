@@ -9,9 +9,10 @@
 /*
  * The text of what begins here: a character, or U+FFFD for bytes that begin none. Returns how many
  * bytes that takes; 0 if bytes that are missing could make it a character, unless `all` says that
- * none will come. Of bytes that are no UTF-8, those that could begin a character are one U+FFFD
- * (maximal subparts: Unicode, section 3.9).
+ * none will come; `raw`: such bytes stand for themselves. Of bytes that are no UTF-8, those that
+ * could begin a character are one U+FFFD (maximal subparts: Unicode, section 3.9).
  */
-int64_t pal_lossy(const char *byte, int64_t left, bool all, const char **text, int64_t *size);
+int64_t pal_lossy(const char *byte, int64_t left, bool all, bool raw, const char **text,
+                  int64_t *size);
 
 #endif
