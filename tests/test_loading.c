@@ -17,7 +17,7 @@ static void note(void *user, int64_t done, int64_t all)
 
 START_TEST(bytes_of_parameters)
 {
-    const char *path = "tests/data/runs/bytes.h5";
+    const char *path = "tests/data/runs/hybrid.h5";
     told t = {0, 0, 0};
     pal_lm_file f;
     pal_error error;
