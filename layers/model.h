@@ -162,6 +162,7 @@ typedef struct pal_lm_open_opts {
     bool last; /* take the parameters of the last step, even if the file has their moving average */
     bool no_tokenizer; /* of a folder: leave out its tokenizer, and be NULL there */
     pal_dtype dtype;   /* of the model of a folder; 0: f32 */
+    pal_progress progress; /* is told of the bytes of parameters that were read; NULL: nobody */
 } pal_lm_open_opts;
 
 /* What is in a file. */
