@@ -296,7 +296,6 @@ static void build(run *r)
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     /* Nothing is drawn that a file replaces. */
     r->lm = pal_lm_new(r->params, lm_options_model(o), r->from || *o->init ? NULL : &rng);
-    pal_error error;
     if (lm_export_check(o, r->lm, &error) != PAL_OK) stop("%s", error.message);
     load_weights(r);
     if (lm_optimizer_of(&r->optim, r->params, o, &error) != PAL_OK) stop("%s", error.message);

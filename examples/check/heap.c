@@ -108,7 +108,7 @@ static unsigned char *take_pages(size_t size)
     if (pages <= KEPT && kept[pages]) {
         void *p = kept[pages];
         memcpy(&kept[pages], p, sizeof p);
-        return memset(p, PATTERN, sizeof p);
+        return memset(p, PATTERN, sizeof(void *));
     }
     unsigned char *p = take_addresses(size);
     if (!p || mprotect(p, size, PROT_READ | PROT_WRITE) != 0) p = map(size, PROT_READ | PROT_WRITE);
