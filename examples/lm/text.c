@@ -23,10 +23,11 @@ static pal_status drop_mark(lm_text *text, const char *path, pal_error *error)
     return PAL_OK;
 }
 
-static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_error *error)
+static pal_status read_all(lm_text *text, FILE *file, const char *path, size_t most,
+                           pal_error *error)
 {
     size_t room = 0, size = 0;
-    for (;;) {
+    while (size <= most) {
         if (size == room) {
             room = room ? 2 * room : 1 << 16;
             unsigned char *more = realloc(text->byte, room);
@@ -38,6 +39,10 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
         if (n == 0) break;
     }
     if (ferror(file)) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
+    if (size > most)
+        return pal_error_set(error, PAL_EVALUE,
+                             "%s: it has more than %zu bytes, the most that such a file may have",
+                             path, most);
     if (pal_bytes_are_hdf5(text->byte, size))
         return pal_error_set(error, PAL_EFORMAT, "%s: it is an HDF5 file, whose bytes are no text",
                              path);
@@ -45,16 +50,21 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, pal_erro
     return drop_mark(text, path, error);
 }
 
-pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
+pal_status lm_text_read_most(lm_text *text, const char *path, int64_t most, pal_error *error)
 {
     *text = (lm_text){0};
     const bool own = !flags_is_stdin(path);
     FILE *file = own ? fopen(path, "rb") : stdin;
     if (!file) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
-    pal_status s = read_all(text, file, own ? path : "standard input", error);
+    pal_status s = read_all(text, file, own ? path : "standard input", (size_t)most, error);
     if (own) fclose(file);
     if (s != PAL_OK) lm_text_free(text);
     return s;
+}
+
+pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
+{
+    return lm_text_read_most(text, path, INT64_MAX, error);
 }
 
 pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error)
