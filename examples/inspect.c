@@ -219,7 +219,7 @@ static void observe(observation *ob, const options *o)
         need(source_observe(ob, &o->source, &error), &error);
         return;
     }
-    if (o->script) need(lm_text_read(&text, o->script, &error), &error);
+    if (o->script) need(lm_text_read_most(&text, o->script, LM_MOST_LINES, &error), &error);
     if (text.size > 0 && memchr(text.byte, 0, (size_t)text.size)) stop("--script: it is no text");
     char *copy = ob_copy(text.byte ? text.byte : (const unsigned char *)"", text.size);
     need(script_observe(ob, o->demo ? script_demo : copy, o->demo ? "the demo" : o->script,

@@ -303,7 +303,8 @@ static void make_tokenizer(run *r)
         if (r->o.save) write_file(r->o.save, json);
     } else {
         lm_text json = {0};
-        if (r->o.tokenizer) need(lm_text_read(&json, r->o.tokenizer, &error), &error);
+        if (r->o.tokenizer)
+            need(lm_text_read_most(&json, r->o.tokenizer, LM_MOST_TOKENIZER, &error), &error);
         if (r->o.tokenizer && json.size == 0) stop("%s: it is empty", r->o.tokenizer);
         const pal_status s =
             pal_tokenizer_load(&r->bpe, (const char *)json.byte, json.size, &error);

@@ -90,16 +90,21 @@ static void must_be(const char *flag, const char *path, char *wanted, size_t roo
     snprintf(wanted, room, "%s", is);
 }
 
-/* A text of the run's folder, for free(); NULL: there is none. */
-static char *read_text(const run *r, const char *name)
+/* A text of the run's folder, for free(); NULL: there is none. A pipe or a device in its place is
+ * not waited for. */
+static char *read_text(const run *r, const char *name, int64_t most)
 {
     char path[PAL_PATH];
+    struct stat is;
     lm_text text;
     pal_error error;
     if (snprintf(path, sizeof path, "%s/%s", r->o.out, name) >= PAL_PATH)
         stop("--out: the path is too long");
-    if (access(path, F_OK) != 0) return NULL;
-    if (lm_text_read(&text, path, &error) != PAL_OK) stop("%s", error.message);
+    if (stat(path, &is) != 0) return NULL;
+    if (!S_ISREG(is.st_mode))
+        stop("%s: it is %s, and the run writes a file of this name", path,
+             S_ISDIR(is.st_mode) ? "a folder" : "no regular file");
+    if (lm_text_read_most(&text, path, most, &error) != PAL_OK) stop("%s", error.message);
     char *copy = strndup((const char *)text.byte, (size_t)text.size);
     if (!copy) stop("out of memory for %s", path);
     lm_text_free(&text);
@@ -137,7 +142,8 @@ static char *begin_again(run *r)
 {
     lm_options was;
     pal_error error;
-    char *config = read_text(r, "config.txt"), *log = read_text(r, "log.csv");
+    char *config = read_text(r, "config.txt", LM_MOST_LINES);
+    char *log = read_text(r, "log.csv", INT64_MAX);
     if (!config || r->o.resume_from) stop("--resume: --out holds no checkpoint to continue from");
     if (lm_options_read(&was, config, &error) != PAL_OK)
         stop("%s/config.txt: %s", r->o.out, error.message);
@@ -160,7 +166,7 @@ static char *begin_again(run *r)
 static void check_config(run *r, const char *saved)
 {
     pal_error error;
-    char *text = read_text(r, "config.txt");
+    char *text = read_text(r, "config.txt", LM_MOST_LINES);
     const lm_options *o = &r->o;
     if (pal_dist_rank(ranks) > 0 || !text) {
         free(text);

@@ -97,6 +97,12 @@ sys.exit(subprocess.run(sys.argv[1:], stdin=b).returncode)
 P
     [ "$(python3 peer.py "$x/examples/generate" $model --score)" = "$text" ] || fail "a socket as stdin"
 fi
+# What has no end is not read to its end.
+for command in "train_lm --config /dev/zero" "ablate /dev/zero --list" "inspect --script /dev/zero"; do
+    said=$("$x/examples/"$command 2>&1 >/dev/null)
+    [ $? = 1 ] || fail "$command: not status 1: $said"
+    case $said in *'/dev/zero: it has more than 1048576 bytes, the most'*) ;; *) fail "$command: $said" ;; esac
+done
 
 # ---- No output is an input ----
 refused() { # FILE command...: the file stays as it is, and nothing is printed

@@ -35,7 +35,8 @@ static recipe read_description(const char **text)
     recipe r;
     lm_text all;
     pal_error error;
-    if (lm_text_read(&all, "-", &error) != PAL_OK) stop("--run: %s", error.message);
+    if (lm_text_read_most(&all, "-", LM_MOST_LINES, &error) != PAL_OK)
+        stop("--run: %s", error.message);
     *text = lm_keep((const char *)all.byte, (size_t)all.size);
     lm_text_free(&all);
     if (recipe_read(&r, *text, &error) != PAL_OK) stop("--run, standard input: %s", error.message);

@@ -65,7 +65,8 @@ static void add_line(reading *r, char *text, int number)
 static void read_lines(reading *r)
 {
     pal_error error;
-    if (lm_text_read(&r->text, r->path, &error) != PAL_OK) stop("%s", error.message);
+    if (lm_text_read_most(&r->text, r->path, LM_MOST_LINES, &error) != PAL_OK)
+        stop("%s", error.message);
     char *copy = malloc((size_t)r->text.size + 1), *rest = copy;
     if (!copy) stop("%s: out of memory", r->path);
     memcpy(copy, r->text.byte, (size_t)r->text.size);

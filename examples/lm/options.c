@@ -284,9 +284,9 @@ static void read_config(lm_options *o, const char *path)
 {
     lm_text text;
     pal_error error;
-    if (lm_text_read(&text, path, &error) != PAL_OK) fail("--config", error.message);
-    if (text.size >= 1 << 20 || memchr(text.byte, 0, (size_t)text.size))
-        fail(path, "it is no text of less than a mebibyte");
+    if (lm_text_read_most(&text, path, LM_MOST_LINES, &error) != PAL_OK)
+        fail("--config", error.message);
+    if (memchr(text.byte, 0, (size_t)text.size)) fail(path, "it is no text");
     char *lines = strndup((const char *)text.byte, (size_t)text.size);
     lm_text_free(&text);
     if (!lines) fail(path, "out of memory");

@@ -23,10 +23,11 @@ static pal_status check_mark(lm_text *text, const char *path, bool keep, pal_err
     return PAL_OK;
 }
 
-static pal_status read_all(lm_text *text, FILE *file, const char *path, bool keep, pal_error *error)
+static pal_status read_all(lm_text *text, FILE *file, const char *path, bool keep, size_t most,
+                           pal_error *error)
 {
     size_t room = 0, size = 0;
-    for (;;) {
+    while (size <= most) {
         if (size == room) {
             room = room ? 2 * room : 1 << 16;
             unsigned char *more = realloc(text->byte, room);
@@ -38,6 +39,10 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, bool kee
         if (n == 0) break;
     }
     if (ferror(file)) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
+    if (size > most)
+        return pal_error_set(error, PAL_EVALUE,
+                             "%s: it has more than %zu bytes, the most that such a file may have",
+                             path, most);
     if (pal_bytes_are_hdf5(text->byte, size))
         return pal_error_set(error, PAL_EFORMAT, "%s: it is an HDF5 file, whose bytes are no text",
                              path);
@@ -45,13 +50,14 @@ static pal_status read_all(lm_text *text, FILE *file, const char *path, bool kee
     return check_mark(text, path, keep, error);
 }
 
-pal_status lm_text_read_as(lm_text *text, const char *path, bool keep, pal_error *error)
+static pal_status read_file(lm_text *text, const char *path, bool keep, size_t most,
+                            pal_error *error)
 {
     *text = (lm_text){0};
     const bool own = !flags_is_stdin(path);
     FILE *file = own ? fopen(path, "rb") : stdin;
     if (!file) return pal_error_set(error, PAL_EIO, "%s: %s", path, strerror(errno));
-    pal_status s = read_all(text, file, own ? path : "standard input", keep, error);
+    pal_status s = read_all(text, file, own ? path : "standard input", keep, most, error);
     if (own) fclose(file);
     if (s != PAL_OK) lm_text_free(text);
     return s;
@@ -59,7 +65,17 @@ pal_status lm_text_read_as(lm_text *text, const char *path, bool keep, pal_error
 
 pal_status lm_text_read(lm_text *text, const char *path, pal_error *error)
 {
-    return lm_text_read_as(text, path, false, error);
+    return read_file(text, path, false, SIZE_MAX - 1, error);
+}
+
+pal_status lm_text_read_as(lm_text *text, const char *path, bool keep, pal_error *error)
+{
+    return read_file(text, path, keep, SIZE_MAX - 1, error);
+}
+
+pal_status lm_text_read_most(lm_text *text, const char *path, int64_t most, pal_error *error)
+{
+    return read_file(text, path, false, (size_t)most, error);
 }
 
 pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error)

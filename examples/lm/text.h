@@ -17,6 +17,14 @@ PAL_CHECKED pal_status lm_text_read(lm_text *text, const char *path, pal_error *
 /* The same; `keep`: a byte order mark of UTF-8 is a character of the text. */
 PAL_CHECKED pal_status lm_text_read_as(lm_text *text, const char *path, bool keep,
                                        pal_error *error);
+/* The same of a file that has no reason to be long. One with more than `most` bytes is PAL_EVALUE,
+ * and no more than that is read: a device may have no end. */
+PAL_CHECKED pal_status lm_text_read_most(lm_text *text, const char *path, int64_t most,
+                                         pal_error *error);
+enum {
+    LM_MOST_LINES = 1 << 20,    /* of a configuration, a study or a script */
+    LM_MOST_TOKENIZER = 1 << 28 /* of a tokenizer.json */
+};
 /* The bytes of a string. */
 PAL_CHECKED pal_status lm_text_copy(lm_text *text, const char *string, pal_error *error);
 void lm_text_free(lm_text *text);

@@ -23,9 +23,9 @@ static void give(void *memory)
     free(memory);
 }
 
-static pal_status read_text(lm_text *text, const char *path, pal_error *error)
+static pal_status read_text(lm_text *text, const char *path, int64_t most, pal_error *error)
 {
-    const pal_status s = lm_text_read(text, path, error);
+    const pal_status s = lm_text_read_most(text, path, most, error);
     unsigned char *byte = text->byte;
     if (s != PAL_OK) return s;
     text->byte = memory_of((size_t)text->size + 1, 1);
@@ -36,11 +36,11 @@ static pal_status read_text(lm_text *text, const char *path, pal_error *error)
 
 static void free_text(lm_text *text) { give(text->byte); }
 
-#define lm_text_read read_text
-#define lm_text_free free_text
-#define malloc(size) memory_of(1, size)
-#define calloc       memory_of
-#define free         give
+#define lm_text_read_most read_text
+#define lm_text_free      free_text
+#define malloc(size)      memory_of(1, size)
+#define calloc            memory_of
+#define free              give
 #include "examples/ablate/study.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
