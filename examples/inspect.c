@@ -12,6 +12,7 @@
 #include "examples/flags/flags.h"
 #include "examples/inspect/look.h"
 #include "examples/inspect/report.h"
+#include "examples/inspect/statistics.h"
 #include "examples/lm/text.h"
 #include "tensor/number.h"
 
@@ -22,6 +23,7 @@
 typedef struct options {
     flags flags; /* of `sections`, which set the rest */
     source_opts source;
+    statistics_opts statistics;
     const char *script, *rules, *out;
     int64_t at, threads; /* at, and numbers of the source: -1 if they were not given */
     pal_rule_mode mode;
@@ -92,11 +94,21 @@ static const pal_key shown_rows[] = {
     {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = 4096,
      .help = "0: as many as OpenMP gives (0)"},
 };
+static const pal_key statistics_rows[] = {
+    {"statistics", PAL_KEY_WHOLE, PAL_AT(options, statistics.rows), .low = 1, .high = INT32_MAX,
+     .argument = "ROWS",
+     .help = "gates and decay of each head over so many rows of the data, from --row on, in place "
+             "of one look; --out gets statistics.csv and statistics.h5"},
+    {"file", PAL_KEY_STRING, PAL_AT(options, statistics.file), .argument = "FILE",
+     .help = "the same over a text of any length, which is read as one"},
+};
+static const pal_keys of_statistics = PAL_KEYS(statistics_rows);
 static const pal_keys of_run = PAL_KEYS(run_rows), of_tokens = PAL_KEYS(token_rows),
                       of_shown = PAL_KEYS(shown_rows);
 static const flags_section sections[] = {{"What is run:", &of_run, 0},
                                          {"Which tokens:", &of_tokens, 0},
-                                         {"What is shown:", &of_shown, 0}};
+                                         {"What is shown:", &of_shown, 0},
+                                         {"Many tokens:", &of_statistics, 0}};
 _Static_assert(PAL_RULE_RECURRENT == PAL_RULE_COMPOSED + 1,
                "the words of --mode are in this order");
 
@@ -148,22 +160,30 @@ static void check(const options *o)
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].given && !all[i].belongs) stop(all[i].what);
+    const bool many = o->statistics.rows > 0 || o->statistics.file;
+    if (many && hand) stop("--statistics and --file belong to models");
+    if (many && (s->text || s->tokens >= 0))
+        stop("--statistics and --file read whole rows and texts, without --text and --tokens");
+    if (o->statistics.rows > 0 && o->statistics.file)
+        stop("--statistics is of rows, and --file is a text: one of them");
+    if (o->statistics.file && fresh && !s->data) return; /* bytes */
     if (fresh && !s->text && !s->data) stop("--mixers: --text or --data says what is read");
 }
 
 static void check_files(const options *o)
 {
     static const char *const names[] = {
-        "index.html",          "tokens.csv",          "heads.csv", "gates.csv",
-        "norms.csv",           "sigma.csv",           "maps.csv",  "state.csv",
+        "index.html",          "tokens.csv",          "heads.csv", "gates.csv", "statistics.csv",
+        "statistics.h5",       "norms.csv",           "sigma.csv", "maps.csv",  "state.csv",
         "*-[0-9]*-[0-9]*.svg", "*-[0-9]*-[0-9]*.png", NULL};
     pal_error error;
-    flags_file in[OB_MODELS + 2] = {{"--script", o->script, NULL},
-                                    {"--data", o->source.data, NULL}};
+    flags_file in[OB_MODELS + 3] = {{"--script", o->script, NULL},
+                                    {"--data", o->source.data, NULL},
+                                    {"--file", o->statistics.file, NULL}};
     const flags_file out = {"--out", o->out, names};
     for (int i = 0; i < o->source.checkpoints; i++)
-        in[2 + i] = (flags_file){"CHECKPOINT", o->source.checkpoint[i], NULL};
-    need(flags_files_check(in, 2 + o->source.checkpoints, &out, 1, &error), &error);
+        in[3 + i] = (flags_file){"CHECKPOINT", o->source.checkpoint[i], NULL};
+    need(flags_files_check(in, 3 + o->source.checkpoints, &out, 1, &error), &error);
 }
 
 static void fill(int64_t *x, int64_t otherwise)
@@ -190,7 +210,8 @@ static void read_options(options *o, int argc, char **argv)
             "  inspect build/recall/start.h5 build/recall/model.h5 --row 3 --out build/inspect\n"
             "  inspect build/run/step-00000200.h5 --text \"The delta rule\" --layer 0 --head 1\n"
             "  inspect --mixers gdn2,kda,gdn,mamba2,mamba3 --text \"abcabcabc\" --out "
-            "build/inspect\n"};
+            "build/inspect\n"
+            "  inspect build/run/step-00000200.h5 --statistics 100 --out build/inspect\n"};
     source_opts *s = &o->source;
     *o = (options){.at = -1,
                    .mode = PAL_RULE_RECURRENT,
@@ -268,6 +289,11 @@ int main(int argc, char **argv)
     read_options(&o, argc, argv);
     pal_set_threads((int)o.threads);
     checked_files();
+    if (o.statistics.rows > 0 || o.statistics.file) {
+        pal_error error;
+        need(statistics_run(&o.source, &o.statistics, o.out, stdout, &error), &error);
+        return 0;
+    }
     observe(&ob, &o);
     if (o.at >= ob.T) stop("--at: there are not so many tokens");
     ob_measure(&ob, o.mode);

@@ -1,20 +1,14 @@
 /*
  * source.c - models of checkpoints, or fresh ones by text, and the tokens that all of them see.
  */
-#include "examples/inspect/look.h"
+#include "examples/inspect/models.h"
 #include "examples/lm/data.h"
 #include "examples/lm/keep.h"
-#include "examples/lm/open.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A model that is there, with what it knows of its tokens. */
-typedef struct model {
-    lm_options o;
-    const char *checkpoint; /* beside which its data may be; NULL: there is none */
-    pal_lm_file file;       /* of a fresh one too, without description */
-} model;
+typedef source_model model;
 
 /* ---- Models ---- */
 
@@ -83,7 +77,7 @@ static const char *short_name(const source_opts *o, int i)
 
 /* ---- All of them ---- */
 
-static pal_status read_rows(rows *r, const source_opts *o, const model *m, pal_error *error)
+pal_status source_rows(rows *r, const source_opts *o, const model *m, pal_error *error)
 {
     const rows_data data = {.name = m->o.data,
                             .checksum = m->o.data_checksum,
@@ -98,7 +92,7 @@ static pal_status same_tokens(const model *m, const source_opts *o, const rows *
                               const char *name, pal_error *error)
 {
     rows r = {.id = NULL};
-    pal_status s = read_rows(&r, o, m, error);
+    pal_status s = source_rows(&r, o, m, error);
     if (s == PAL_OK &&
         (r.count != first->count || memcmp(r.id, first->id, (size_t)r.count * sizeof *r.id) != 0))
         s = pal_error_set(
@@ -124,13 +118,21 @@ static void show_tokens(observation *ob, const model *m, const rows *r)
     }
 }
 
+typedef struct observer {
+    observation *ob;
+    rows r; /* of all models */
+} observer;
+
 /* One model over the tokens, which it brings along if it is the first. */
-static pal_status observe(observation *ob, const source_opts *o, model *m, const char *name,
-                          rows *r, pal_error *error)
+static pal_status observe(void *user, const source_opts *o, model *m, const char *name,
+                          pal_error *error)
 {
+    observer *own = user;
+    observation *ob = own->ob;
+    rows *r = &own->r;
     pal_status s = PAL_OK;
     if (!r->id) {
-        s = read_rows(r, o, m, error);
+        s = source_rows(r, o, m, error);
         if (s == PAL_OK) s = ob_begin(ob, r->count, error);
         if (s == PAL_OK) show_tokens(ob, m, r);
     } else {
@@ -155,14 +157,13 @@ static const char *entry_of(const char *mixers, int64_t i)
     return lm_keep(at, length);
 }
 
-pal_status source_observe(observation *ob, const source_opts *o, pal_error *error)
+pal_status source_each(const source_opts *o, source_fn *fn, void *user, pal_error *error)
 {
-    rows r = {.id = NULL};
     pal_status s = PAL_OK;
     for (int i = 0; s == PAL_OK && i < o->checkpoints; i++) {
         model m = {.checkpoint = NULL};
         s = open_checkpoint(&m, o->checkpoint[i], o, error);
-        if (s == PAL_OK) s = observe(ob, o, &m, short_name(o, i), &r, error);
+        if (s == PAL_OK) s = fn(user, o, &m, short_name(o, i), error);
         pal_lm_close(&m.file);
     }
     const char *mixer = NULL;
@@ -170,9 +171,16 @@ pal_status source_observe(observation *ob, const source_opts *o, pal_error *erro
     for (int64_t i = 0; s == PAL_OK && o->mixers && (mixer = entry_of(o->mixers, i)); i++) {
         model m = {.checkpoint = NULL};
         s = fresh(&m, o, mixer, error);
-        if (s == PAL_OK) s = observe(ob, o, &m, mixer, &r, error);
+        if (s == PAL_OK) s = fn(user, o, &m, mixer, error);
         pal_lm_close(&m.file);
     }
-    rows_free(&r);
+    return s;
+}
+
+pal_status source_observe(observation *ob, const source_opts *o, pal_error *error)
+{
+    observer own = {.ob = ob};
+    const pal_status s = source_each(o, observe, &own, error);
+    rows_free(&own.r);
     return s;
 }

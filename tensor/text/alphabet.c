@@ -19,6 +19,13 @@ bool pal_bpe_utf8_all(const char *byte, int64_t size)
     return true;
 }
 
+int pal_bpe_utf8_before(const char *text, int64_t size)
+{
+    for (int n = 1; n <= 4 && n <= size; n++)
+        if (pal_utf8(text + size - n, n) == n) return n;
+    return 1;
+}
+
 static bool printable(int c) { return (c > ' ' && c < 127) || (c > 160 && c != 173); }
 
 enum { LOW = 33, HIGH = 34, OTHERS = LOW + HIGH + 1 }; /* 0..32, 127..160, and 173 */

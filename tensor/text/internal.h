@@ -16,6 +16,13 @@
 /* realloc to at least `least` elements, by doubling; false, and nothing changed, without memory. */
 bool pal_bpe_grow(void **memory, int64_t *room, int64_t least, size_t element);
 
+/* Bytes that grow; {0} is none. */
+typedef struct pal_bpe_buffer {
+    char *byte;
+    int64_t size, room;
+} pal_bpe_buffer;
+bool pal_bpe_buffer_add(pal_bpe_buffer *to, const char *byte, int64_t size);
+
 /* Different strings of bytes, numbered from 0 in the order in which they came; {0} is none. */
 typedef struct pal_bpe_names {
     char *pool;
@@ -56,6 +63,8 @@ typedef enum pal_bpe_form {
 
 /* Whether all of a text is UTF-8 without NUL. */
 bool pal_bpe_utf8_all(const char *byte, int64_t size);
+/* The length of the character before the end of a text; 1 if it is no UTF-8. */
+int pal_bpe_utf8_before(const char *text, int64_t size);
 /* GPT-2's alphabet: a character for every byte, of 1 or 2 bytes in UTF-8. Returns its length. */
 int pal_bpe_spell(unsigned char byte, char to[2]);
 /* The bytes that characters of the alphabet stand for; -1 if one is not of it. `to` has room for
@@ -109,13 +118,6 @@ typedef struct pal_bpe_cached {
     char byte[PAL_BPE_CACHED_SIZE];
     int32_t id[PAL_BPE_CACHED_IDS];
 } pal_bpe_cached;
-
-/* Bytes that grow; {0} is none. */
-typedef struct pal_bpe_buffer {
-    char *byte;
-    int64_t size, room;
-} pal_bpe_buffer;
-bool pal_bpe_buffer_add(pal_bpe_buffer *to, const char *byte, int64_t size);
 
 typedef struct pal_bpe_added {
     const char *text; /* the content: in pal_tokenizer.text, or in the JSON while it is loaded */
@@ -266,8 +268,6 @@ PAL_CHECKED pal_status pal_bpe_normalize(pal_tokenizer *b, const char *text, int
 /* The length of the white space that begins or ends a text. */
 int64_t pal_bpe_space_at_start(const char *text, int64_t size);
 int64_t pal_bpe_space_at_end(const char *text, int64_t size);
-/* The length of the character before the end of a text; 1 if it is no UTF-8. */
-int pal_bpe_utf8_before(const char *text, int64_t size);
 
 /* ---- added.c ---- */
 

@@ -10,14 +10,6 @@
 /* A file may ask for much more text than there is, again and again. */
 enum { GROWTH = 64, GROWTH_LEAST = 1 << 20 };
 
-bool pal_bpe_buffer_add(pal_bpe_buffer *to, const char *byte, int64_t size)
-{
-    if (!pal_bpe_grow((void **)&to->byte, &to->room, to->size + size, 1)) return false;
-    if (size) memcpy(to->byte + to->size, byte, (size_t)size);
-    to->size += size;
-    return true;
-}
-
 static pal_status add(pal_bpe_buffer *to, const char *byte, int64_t size, pal_error *error)
 {
     if (pal_bpe_buffer_add(to, byte, size)) return PAL_OK;
@@ -39,13 +31,6 @@ static int space(const char *text, int64_t left)
                    c == 0x202F || c == 0x205F || c == 0x3000
                ? 3
                : 0;
-}
-
-int pal_bpe_utf8_before(const char *text, int64_t size)
-{
-    for (int n = 1; n <= 4 && n <= size; n++)
-        if (pal_utf8(text + size - n, n) == n) return n;
-    return 1;
 }
 
 int64_t pal_bpe_space_at_start(const char *text, int64_t size)

@@ -18,6 +18,14 @@ bool pal_bpe_grow(void **memory, int64_t *room, int64_t least, size_t element)
     return true;
 }
 
+bool pal_bpe_buffer_add(pal_bpe_buffer *to, const char *byte, int64_t size)
+{
+    if (!pal_bpe_grow((void **)&to->byte, &to->room, to->size + size, 1)) return false;
+    if (size) memcpy(to->byte + to->size, byte, (size_t)size);
+    to->size += size;
+    return true;
+}
+
 static uint64_t stir(uint64_t x)
 {
     x = (x ^ x >> 32) * 0x9e3779b97f4a7c15u;

@@ -1,0 +1,98 @@
+#!/bin/sh
+# test_finetune.sh - train_lm --freeze and --lr-of: what is frozen keeps its bits, a factor is one of the step, a run that is
+# continued keeps both, and a pattern that matches nothing is refused.
+set -u
+B=${B:-build}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+export OMP_NUM_THREADS=1
+
+fail() {
+    echo "FAIL: $*"
+    failed=1
+}
+llama=tests/data/hf/fla_gdn/tokenizer.json
+i=0
+while [ $i -lt 100 ]; do
+    printf '%d bottles\n<cut>\n' $i >>"$dir/one"
+    printf '%d labels, %d corks\n<cut>\n' $i $((i * i % 97)) >>"$dir/other"
+    i=$((i + 1))
+done
+for text in one other; do
+    "$B/examples/tokenize" --tokenizer $llama --special --separator '<cut>' --out "$dir/$text.h5" "$dir/$text" >"$dir/tok.txt" 2>&1 ||
+        fail "tokenize: $(cat "$dir/tok.txt")"
+done
+train() { # OUT flags...
+    out=$1
+    shift
+    "$B/examples/train_lm" --out "$dir/$out" --sample 0 --threads 1 "$@" >"$dir/$out.log" 2>&1 || fail "train_lm $*: $(cat "$dir/$out.log")"
+}
+train base --data "$dir/one.h5" --mixers gdn2:num_heads=2:head_dim=8,attn:num_heads=2 --layers 2 --width 16 --batch 2 --len 24 --steps 3
+tune() { # OUT flags...
+    out=$1
+    shift
+    train "$out" --config "$dir/base/config.txt" --data "$dir/other.h5" --init "$dir/base/step-00000003.h5" "$@"
+}
+parts="--freeze model.embeddings.* --freeze *.attn_norm.weight --lr-of *.mlp.*=0.25,lm_head.*=0.5 --lr-of *=2"
+set -f # the patterns are for train_lm
+# shellcheck disable=SC2086
+tune step --steps 1 --lr 1e-3 --warmup 0 --weight-decay 0 --clip 0 $parts
+# shellcheck disable=SC2086
+tune whole --steps 6 $parts
+# shellcheck disable=SC2086
+tune half --steps 3 $parts
+train half --resume --steps 6
+set +f
+grep -q '^freeze = model.embeddings.\*,\*.attn_norm.weight$' "$dir/step/config.txt" || fail "config.txt: $(grep freeze "$dir/step/config.txt")"
+grep -q '^lr-of = \*.mlp.\*=0.25,lm_head.\*=0.5,\*=2$' "$dir/step/config.txt" || fail "config.txt: $(grep lr-of "$dir/step/config.txt")"
+grep -q '^trains  [0-9]* of [0-9]* parameters, without model.embeddings' "$dir/step.log" || fail "no word of what trains"
+cmp -s "$dir/whole/log.csv" "$dir/half/log.csv" || fail "a run that is continued is another one"
+
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    /usr/bin/python3 - "$dir" <<'END' || fail "other parts have moved"
+import sys, h5py, numpy
+d = sys.argv[1]
+before, step, whole, half = (h5py.File(d + '/' + n)['params'] for n in
+                             ('base/step-00000003.h5', 'step/step-00000001.h5', 'whole/step-00000006.h5', 'half/step-00000006.h5'))
+frozen, moved = 0, {}
+for name in before:
+    a, b = before[name][...], step[name][...]
+    assert numpy.array_equal(whole[name][...], half[name][...]), name
+    if name.startswith('model.embeddings.') or name.endswith('.attn_norm.weight'):
+        assert numpy.array_equal(a, b) and numpy.array_equal(a, whole[name][...]), name
+        frozen += 1
+        continue
+    factor = 0.25 if '.mlp.' in name else 0.5 if name.startswith('lm_head.') else 2
+    # The first step of AdamW moves every element by the rate, where its gradient is above eps.
+    most = abs(b - a).max() / 1e-3
+    assert abs(most - factor) < 0.01 * factor, (name, most, factor)
+    moved[factor] = True
+assert frozen == 3 and len(moved) == 3, (frozen, moved)
+END
+fi
+
+refuses() { # words flags...
+    words=$1
+    shift
+    if "$B/examples/train_lm" --config "$dir/base/config.txt" --data "$dir/other.h5" --steps 1 --out "$dir/no" "$@" >"$dir/out" 2>&1; then
+        fail "accepted: $*"
+    fi
+    grep -q -e "$words" "$dir/out" || fail "no \"$words\": $(cat "$dir/out")"
+    [ -e "$dir/no/step-00000001.h5" ] && fail "a refused run was made: $*"
+}
+refuses "freeze: no parameter's name matches 'model.layer.0.\*'" --freeze 'model.layer.0.*'
+refuses "lr-of: no parameter's name matches 'head'" --lr-of 'head=2'
+refuses "all parameters are frozen" --freeze '*'
+refuses "PATTERN=FACTOR is wanted" --lr-of '*'
+refuses "\-\-freeze stops a part" --lr-of '*=0'
+refuses "no number above 0" --lr-of '*=-1'
+refuses "no number above 0" --lr-of '*=nan'
+refuses "a pattern is empty" --freeze 'a,,b'
+refuses "a pattern is empty" --lr-of '=2'
+if "$B/examples/train_lm" --resume --out "$dir/half" --steps 8 --freeze '*.mlp.*' >"$dir/out" 2>&1; then fail "a run that is continued freezes other parts"; fi
+grep -q "freeze is \*.mlp.\*, and model.embeddings" "$dir/out" || fail "$(cat "$dir/out")"
+
+[ $failed = 0 ] && echo "parts of a model rest, or learn at their own rate"
+exit $failed
