@@ -123,8 +123,11 @@ open(d + '/crash.h5', 'wb').write(raw)
 shutil.copy(good, d + '/bomb.h5')
 with h5py.File(d + '/bomb.h5', 'r+') as f:
     x = f.create_dataset('params/more', (1 << 20,), 'f4', chunks=(1 << 20,), compression='gzip')
-    z = zlib.compressobj(1)
-    x.id.write_direct_chunk((0,), b''.join([z.compress(bytes(1 << 20)) for i in range(600)] + [z.flush()]))
+    z = zlib.compressobj(1)  # 600 times the same block, the last block, and the sum of 600 MB of zeros
+    first, block = (z.compress(bytes(1 << 20)) + z.flush(zlib.Z_FULL_FLUSH) for i in range(2))
+    end = b'\x03\x00' + ((600 << 20) % 65521 << 16 | 1).to_bytes(4, 'big')
+    assert len(zlib.decompress(first + block + b'\x03\x00' + ((2 << 20) % 65521 << 16 | 1).to_bytes(4, 'big'))) == 2 << 20
+    x.id.write_direct_chunk((0,), first + 599 * block + end)
 END
     /usr/bin/python3 "$dir/spoil.py" "$good" "$dir" || fail "no spoiled files"
     for f in crash bomb; do
