@@ -94,6 +94,12 @@ filled() { # svg
 }
 figures "$dir/demo" 0-0 state readback attention sigma
 
+# Several at once in one folder take turns.
+for i in 1 2 3 4; do "$B/examples/inspect" --demo --no-figures --out "$dir/turns" >"$dir/turn-$i.txt" 2>&1 & done
+wait
+if grep '^inspect: ' "$dir"/turn-*.txt; then fail "they were in each other's way"; fi
+cmp -s "$dir/turns/maps.csv" "$dir/demo/maps.csv" || fail "several at once: another maps.csv"
+
 # ---- A script, from a file ----
 printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
 look script --script "$dir/script" --rule mamba2,gdn2
