@@ -20,7 +20,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static pal_dist *ranks; /* this process and those that mpirun started with it */
@@ -198,17 +197,13 @@ static void list_runs(const work *w, const runs *r)
     makers_print(stdout, &m);
 }
 
-/* The lock of the study's folder, where files are replaced under names that another process would
- * use too. It is not that of the runs: --table may be asked for while runs are made. It is held for
- * seconds, which are waited for. */
+/* The lock of the study's folder. It is not that of the runs: --table may be asked for while runs
+ * are made. */
 static pal_lock *lock_folder(const char *folder)
 {
     pal_lock *lock;
     pal_error error;
-    for (int i = 0; pal_run_lock(&lock, folder, &error) != PAL_OK; i++) {
-        if (i == 300 || access(folder, F_OK)) stop("%s", error.message);
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    }
+    if (flags_files_lock(&lock, folder, &error) != PAL_OK) stop("%s", error.message);
     return lock;
 }
 

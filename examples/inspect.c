@@ -273,11 +273,14 @@ static void report(const observation *ob, const options *o)
     report_screen(ob, stdout);
     if (!o->out) return;
     const int64_t at = o->at < 0 ? ob->T - 1 : o->at;
+    pal_lock *lock;
     need(pal_run_make(o->out, &error), &error);
+    need(flags_files_lock(&lock, o->out, &error), &error);
     need(report_page(ob, o->out, &error), &error);
     need(report_csv(ob, o->out, at, &error), &error);
     if (!o->no_figures) need(report_figures(ob, o->out, at, &error), &error);
     need(report_figures_tidy(ob, o->out, !o->no_figures, &error), &error);
+    pal_run_unlock(lock);
     printf("\n%s/index.html shows it after every token\n", o->out);
 }
 

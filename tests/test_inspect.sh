@@ -117,6 +117,12 @@ figures "$dir/rows" 0-3 state readback attention sigma
 awk -F, 'NR > 1 && $11 <= 1e-8 && $12 > 0 && $12 <= 1e-4 && $13 == 2 && $14 == 1 { good++ } END { exit good != 1 }' "$dir/rows/heads.csv" ||
     fail "heads: $(cat "$dir/rows/heads.csv")"
 
+# Several at once in one folder take turns.
+for i in 1 2 3 4; do "$B/examples/inspect" --demo --no-figures --out "$dir/together" >"$dir/turn-$i.txt" 2>&1 & done
+wait
+if grep '^inspect: ' "$dir"/turn-*.txt; then fail "they were in each other's way"; fi
+cmp -s "$dir/together/maps.csv" "$dir/demo/maps.csv" || fail "several at once: another maps.csv"
+
 # ---- A script, from a file ----
 printf 'write a red # a comment\nwrite a blue\n\nread a\n' >"$dir/script"
 look script --script "$dir/script" --rule mamba2,gdn2

@@ -70,5 +70,10 @@ draw bare /nonexistent HOME=/nonexistent
 [ "$(grep -c 'gnuplot is not installed: no plots' "$dir/bare/said")" = 5 ] ||
     fail "not one sentence of each program: $(grep gnuplot "$dir/bare/said")"
 
+# A gnuplot that says nothing and makes nothing.
+mkdir "$dir/none" && printf '#!/bin/sh\n' >"$dir/none/gnuplot" && chmod 755 "$dir/none/gnuplot"
+PATH=$dir/none:$PATH OMP_NUM_THREADS=1 "$B/examples/inspect" --demo --out "$dir/none/out" >"$dir/none/said" 2>&1
+[ $? = 1 ] && grep -q 'none/out: gnuplot ended, and has not made state-0-0.svg' "$dir/none/said" || fail "no plots: $(tail -n 2 "$dir/none/said")"
+
 [ $failed = 0 ] && echo "plots are what the programs say"
 exit $failed

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 bool flags_is_stdin(const char *path)
@@ -131,4 +132,13 @@ pal_status flags_files_check(const flags_file *in, int ins, const flags_file *ou
         if (s != PAL_OK) return s;
     }
     return PAL_OK;
+}
+
+pal_status flags_files_lock(pal_lock **lock, const char *folder, pal_error *error)
+{
+    for (int i = 0;; i++) {
+        const pal_status s = pal_run_lock(lock, folder, error);
+        if (s == PAL_OK || i == 300 || access(folder, F_OK)) return s;
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
 }

@@ -29,4 +29,11 @@ bool flags_is_stdin(const char *path);
 PAL_CHECKED pal_status flags_files_check(const flags_file *in, int ins, const flags_file *out,
                                          int outs, pal_error *error);
 
+/*
+ * The lock of a folder (pal_run_lock) whose files are replaced under names that another process
+ * would use too. It is held for seconds, which are waited for: 30 of them. Errors: those of
+ * pal_run_lock.
+ */
+PAL_CHECKED pal_status flags_files_lock(pal_lock **lock, const char *folder, pal_error *error);
+
 #endif

@@ -239,8 +239,14 @@ static pal_status write_script(pal_script *script, pal_draw_fn *draw, const void
 static pal_status take_over(const pal_script *script, pal_error *error)
 {
     pal_status s = PAL_OK;
-    for (int i = 0; s == PAL_OK && i < script->names; i++)
-        s = pal_fresh_flush(script->folder, script->name[i], error);
+    char path[PAL_PATH];
+    for (int i = 0; s == PAL_OK && i < script->names; i++) {
+        s = pal_fresh_path(path, script->folder, script->name[i], error);
+        if (s == PAL_OK && access(path, F_OK) != 0)
+            s = pal_error_set(error, PAL_EIO, "%.400s: gnuplot ended, and has not made %.100s",
+                              script->folder, script->name[i]);
+        if (s == PAL_OK) s = pal_fresh_flush(script->folder, script->name[i], error);
+    }
     for (int i = 0; s == PAL_OK && i < script->names; i++)
         s = pal_fresh_rename(script->folder, script->name[i], error);
     return s;

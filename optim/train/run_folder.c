@@ -116,7 +116,8 @@ pal_status pal_run_lock(pal_lock **lock, const char *folder, pal_error *error)
     close(fd);
     if (!l) return pal_error_set(error, PAL_ENOMEM, "run_lock: out of memory");
     pal_free(l, sizeof *l);
-    return pal_error_set(error, PAL_EIO, "another process trains in %.400s", folder);
+    return pal_error_set(error, PAL_EIO, "another process trains in %.400s, or replaces its files",
+                         folder);
 }
 
 void pal_run_unlock(pal_lock *l)
