@@ -81,12 +81,12 @@ static pal_tensor leaf(pal_tape *tape, pal_dtype dtype, pal_shape shape, const d
 
 /* Puts what a mixer gives into `out`: y and, if it has them, its state, keys and values. Returns
  * their number. */
-enum { OUTPUTS = 4 };
+enum { OUTPUTS = 5 };
 static int outputs_of(pal_tensor y, const pal_mixer_state *state, pal_tensor out[OUTPUTS])
 {
-    const pal_tensor all[OUTPUTS] = {y, pal_mixer_state_get(state, "state"),
-                                     pal_mixer_state_get(state, "k"),
-                                     pal_mixer_state_get(state, "v")};
+    const pal_tensor all[OUTPUTS] = {
+        y, pal_mixer_state_get(state, "state"), pal_mixer_state_get(state, "k"),
+        pal_mixer_state_get(state, "v"), pal_mixer_state_get(state, "conv.0")};
     int n = 0;
     for (int i = 0; i < OUTPUTS; i++)
         if (!pal_is_none(all[i])) out[n++] = all[i];
@@ -317,6 +317,8 @@ static const struct {
     {"attn:rope=yes", "rope=yes should be half|interleaved|none"},
     {"attn:rope_fraction=1.5", "rope_fraction=1.5 should be a number above 0, up to 1"},
     {"attn:norm_eps=0", "norm_eps=0 should be a number above 0"},
+    {"attn+gdn3", "there is no mixer \"gdn3\""},
+    {"attn+kda+gdn+mamba2+mamba3", "is a sum of 5 mixers; 4 are possible"},
     {"gdn:head_v_dim=0", "head_v_dim=0 should be a whole number from 1"},
     {"kda:lower_bound=", "lower_bound= should be a number"},
 };
@@ -349,6 +351,8 @@ static const struct {
     {"attn:head_dim=6:rope_fraction=0.5", "is 3 channels"},
     {"swa:num_heads=4:num_kv_heads=3", "swa (a): num_heads 4 is no multiple of num_kv_heads 3"},
     {"attn:rope_theta=-1", "out of range"},
+    {"gdn:num_heads=1+mamba2", "gdn+mamba2 (a): two of these mixers remember a part state"},
+    {"attn+swa", "two of these mixers remember a part k"},
     {"mamba2:head_dim=5", "cannot be cut into heads of 5"},
     {"mamba2:head_dim=8:n_groups=3", "in 3 groups"},
     {"mamba2:expand=0.01", "no inner width"},

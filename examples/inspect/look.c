@@ -2,6 +2,7 @@
  * look.c - looks into a running model by a hook, and sorts what it sees by head.
  */
 #include "examples/inspect/look.h"
+#include "tensor/number.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ typedef struct looker {
     part seen[PARTS];
     pal_status status;
     pal_error *error;
+    char unknown[128]; /* what is said if no layer can be shown */
 } looker;
 
 static void keep(part *p, pal_tensor t)
@@ -51,15 +53,19 @@ static void take(const part *p, int64_t T, int64_t j, int64_t HV, int64_t n, dou
 
 /* ---- What only the text and the parameters know ---- */
 
-/* The entry of layer i in the list of mixers says window_size=N; 0: it does not. */
-static int64_t window_of(const char *mixers, int64_t layer)
+/* The number that the entry of a layer in the list of mixers says for ":key="; 0: it says none. */
+static double said(const char *mixers, int64_t layer, const char *key)
 {
-    static const char key[] = ":window_size=";
     size_t length;
+    double number = 0;
     const char *entry = pal_mixers_at(mixers, layer, &length);
     const char *at = entry ? strstr(entry, key) : NULL;
-    if (at && at < entry + length) return strtoll(at + strlen(key), NULL, 10);
-    return 0; /* "swa" says 2048, more than any sequence here */
+    if (!at || at >= entry + length) return 0;
+    at += strlen(key);
+    char *text = strndup(at, strcspn(at, ":,()"));
+    if (text && !pal_number_read(text, &number)) number = 0;
+    free(text);
+    return number;
 }
 
 /* Mamba-2 adds D x to what its state says, which is small beside it in an untrained model. */
@@ -91,8 +97,10 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
     h->given = ob_reals(T * nv);
     take(&seen[O], T, j, heads, nv, h->given);
     for (int64_t i = 0; i < T * nv; i++) h->given_most = fmax(h->given_most, fabs(h->given[i]));
-    if (rule == OB_ATTENTION) {
-        h->window = window_of(l->mixers, layer);
+    if (rule == OB_ATTENTION) { /* "swa" sees 2048, more than any sequence here */
+        const double scale = said(l->mixers, layer, ":scale=");
+        if (scale != 0) h->scale = scale;
+        h->window = (int64_t)said(l->mixers, layer, ":window_size=");
         return PAL_OK;
     }
     const part *erase = rule == OB_GDN2 ? &seen[B] : rule == OB_MAMBA2 ? NULL : &seen[BETA];
@@ -113,10 +121,11 @@ static void add_layer(looker *l, int64_t layer)
     const ob_rule rule = ob_rule_of(name);
     /* Attention has as many outputs as queries; the rules as many as values. */
     const int64_t heads = l->seen[rule == OB_ATTENTION ? Q : V].heads;
-    if (rule == OB_RULES)
-        l->status =
-            pal_error_set(l->error, PAL_EVALUE, "layer %lld is %s, which inspect does not know",
-                          (long long)layer, name);
+    if (rule == OB_RULES) { /* the other layers are shown without it */
+        snprintf(l->unknown, sizeof l->unknown, "layer %lld is %.60s, which inspect does not know",
+                 (long long)layer, name);
+        return;
+    }
     if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
         if (l->opts.head < 0 || l->opts.head == j) l->status = add_head(l, layer, rule, j, heads);
@@ -153,6 +162,8 @@ pal_status look_model(observation *ob, const pal_lm *lm, pal_params *params, con
                   (pal_run_opts){.hook = hook, .user = &l});
     pal_tape_free(tape);
     for (int i = 0; i < PARTS; i++) free(l.seen[i].x);
+    if (l.status == PAL_OK && l.most == 0 && *l.unknown)
+        return pal_error_set(error, PAL_EVALUE, "%s", l.unknown);
     /* Layers may have different numbers of heads. */
     if (l.status == PAL_OK && opts.head >= l.most) {
         if (opts.layer >= 0)
