@@ -23,7 +23,7 @@ typedef struct pal_mixer pal_mixer;
  *
  *     state             the state of the rule, [B,HV,K,V]
  *     conv.0 .. conv.2  the tails of the short convolutions of q, k, v, [B,W-1,channels] (Mamba-2:
- *                       conv.0 only, of x, B, C)
+ *                       conv.0 only, of x, B, C; shortconv: conv.0)
  *     th k x            Mamba-3: the angles [B,HV,J], and the keys [B,HV,R,K] and x [B,HV,V] of the
  *                       last token (pal_mamba3)
  *     k v               attention: the keys (after rotary) and values [B,n,HKV,D] that later
@@ -216,10 +216,33 @@ typedef struct pal_mamba2_opts {
     bool no_norm;          /* key rmsnorm=false: y * silu(z), no weight */
     bool norm_before_gate; /* rms_norm(y) * silu(z) instead of rms_norm(y * silu(z)) */
     double norm_eps;       /* 0: 1e-5 */
+    double in_scale;       /* of the layer's input; 0: 1, as for the next six */
+    double out_scale;      /* of the layer's output */
+    double z_scale;        /* of z, x, B, C and dt as in_proj gives them */
+    double x_scale;        /* of x */
+    double B_scale;        /* of B */
+    double C_scale;        /* of C */
+    double dt_scale;       /* of dt, before dt_bias */
 } pal_mamba2_opts;
 /* A Mamba-2 layer. */
 PAL_API pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
                                   pal_dtype dtype, pal_mamba2_opts opts, pal_rng *rng);
+
+/* The gated short convolution of LFM2. */
+typedef struct pal_shortconv_opts {
+    int64_t conv_size; /* W; 0: 3 */
+    bool use_bias;     /* biases in in_proj, the convolution and out_proj */
+} pal_shortconv_opts;
+/*
+ * Makes a gated short convolution, a mixer that remembers W - 1 tokens:
+ *
+ *     b c x = in_proj u                                          widths d d d
+ *     y = out_proj (c * conv1d(b * x))
+ *
+ * Parameters: in_proj, conv1d, out_proj (.weight, .bias). Source: LFM2, arXiv 2511.23404.
+ */
+PAL_API pal_mixer *pal_shortconv_new(pal_params *params, const char *prefix, int64_t width,
+                                     pal_dtype dtype, pal_shortconv_opts opts, pal_rng *rng);
 
 /* How Mamba-3 makes A of its projection a: softplus(a); or 1 + a for a >= 0 and 1 / (1 - a) below,
  * which lets A vanish less easily. Checkpoints do not say which of the two they were trained with.
@@ -284,6 +307,8 @@ typedef struct pal_attn_opts {
     bool norm_plus_one;   /* they store w and apply 1 + w */
     double scale;         /* of q k^T; 0: 1 / sqrt D */
     pal_gate output_gate; /* none (default), sigmoid or silu */
+    double in_scale;      /* of the layer's input; 0: 1 */
+    double out_scale;     /* of the layer's output; 0: 1 */
 } pal_attn_opts;
 /*
  * Makes a layer of softmax attention:
@@ -303,11 +328,16 @@ PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t 
 /*
  * Makes a mixer from text, `name[:key=value...]`, such as "gdn2:num_heads=4:output_gate=sigmoid".
  * Flags are true or false. pal_mixers_name lists the names.
+ *
+ * Texts with + between them, "mamba2:num_heads=6+attn", make a sum of up to 4 mixers: all read x,
+ * and their outputs are added, as in Falcon-H1 (arXiv 2507.22448). The parameters of each are named
+ * prefix.NAME.*, and its own name is "mamba2+attn". They share one state, so no two may remember
+ * parts of one name (PAL_EVALUE). A hook sees the tensors of the first, then those of the next.
  */
 PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width,
                                  pal_dtype dtype, const char *text, pal_rng *rng);
-/* Checks the name and the keys of the text of one mixer. It builds nothing. If one is unknown,
- * *error (may be NULL) names it and lists those that exist. */
+/* Checks the name and the keys of the text of one mixer or sum. It builds nothing. If one is
+ * unknown, *error (may be NULL) names it and lists those that exist. */
 PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
 
 /* Where the norms of a block are. */
@@ -326,6 +356,8 @@ typedef struct pal_block_opts {
     bool norm_plus_one;  /* the norms store w and apply 1 + w */
     pal_mlp_kind mlp;    /* swiglu (default), geglu, gelu or relu2 */
     bool mlp_bias;       /* biases in the MLP */
+    double mlp_gate_scale; /* of gate_proj x, before its activation; 0: 1 */
+    double mlp_down_scale; /* of the MLP's output; 0: 1 */
     double residual_scale; /* of what mixer and MLP add; 0: 1 */
     double dropout; /* share of what mixer and MLP add that is dropped in training; 0: none */
 } pal_block_opts;

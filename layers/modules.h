@@ -113,6 +113,8 @@ typedef enum pal_mlp_kind {
 typedef struct pal_mlp_opts {
     pal_mlp_kind kind; /* what it computes */
     bool bias;         /* each projection has one, beginning at 0 */
+    double gate_scale; /* of gate_proj x, before its activation; 0: 1 */
+    double down_scale; /* of the result; 0: 1 */
 } pal_mlp_opts;
 
 /* An MLP of x [.., d] with inner width n. Parameters: prefix.gate_proj.weight (not of gelu and

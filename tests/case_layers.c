@@ -49,6 +49,9 @@ static const char *const mamba2[] = {
     "mamba2:head_dim=6:state_size=4:expand=1:rmsnorm=false:conv_kernel=3",
     "mamba2:state_size=3:head_dim=3:dt_min=0.01:dt_max=0.2",
     "mamba2:state_size=3:num_heads=5:head_dim=3:n_groups=5",
+    "mamba2:state_size=3:head_dim=6:in_scale=1.25:out_scale=0.4:z_scale=0.5:x_scale=1.5:B_scale=0."
+    "7:"
+    "C_scale=2:dt_scale=0.6:use_bias=true",
 };
 const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};
 
@@ -65,7 +68,8 @@ static const char *const attn[] = {
     "attn",
     "attn:num_heads=2:num_kv_heads=1:window_size=3:qkv_bias=true",
     "attn:num_heads=3:head_dim=6:num_kv_heads=1:qk_norm=true:rope_theta=100",
-    "attn:num_heads=2:head_dim=5:rope=none:scale=0.3:o_bias=true",
+    "attn:num_heads=2:head_dim=5:rope=none:scale=0.3:o_bias=true:in_scale=1.1:out_scale=0.6",
+    "attn:num_heads=2:rope_theta=1e+3+mamba2:state_size=3:head_dim=6:out_scale=0.5",
     "attn:num_heads=2:head_dim=8:rope_fraction=0.5:rope=interleaved:output_gate=silu",
     "attn:num_heads=4:num_kv_heads=2:head_dim=8:qk_norm=true:norm_eps=1e-6:norm_plus_one=true:"
     "rope_fraction=0.25:rope_theta=1e7:output_gate=sigmoid:qkv_bias=true",
@@ -77,3 +81,8 @@ const pal_layer_case pal_layer_case_attn = {"attn", sizeof attn / sizeof *attn, 
 
 static const char *const swa[] = {"swa", "swa:num_heads=3:window_size=2:qk_norm=true"};
 const pal_layer_case pal_layer_case_swa = {"swa", sizeof swa / sizeof *swa, swa};
+
+static const char *const shortconv[] = {"shortconv", "shortconv:conv_size=2:use_bias=true",
+                                        "shortconv:conv_size=1"};
+const pal_layer_case pal_layer_case_shortconv = {"shortconv", sizeof shortconv / sizeof *shortconv,
+                                                 shortconv};

@@ -34,6 +34,10 @@ static const pal_lm_opts variants[] = {
                    "norm_plus_one=true:norm_eps=1e-6,"
                    "gdn:num_heads=1:num_v_heads=2:head_dim=4:head_v_dim=3:allow_neg_eigval=true",
      .norm_plus_one = true},
+    {.mixers =
+         "mamba2:num_heads=3:head_dim=2:state_size=3:in_scale=1.25:out_scale=0.24:z_scale=0.35:"
+         "block.mlp_gate_scale=0.9:block.mlp_down_scale=0.4+attn:num_heads=2:in_scale=1.1:"
+         "scale=0.3:out_scale=0.9,shortconv"},
     {.mixers = "mamba2:num_heads=3:head_dim=2:state_size=3:dt_min=0.01:block.mlp_bias=true",
      .residual_scale = 0.5,
      .no_mlp = true},
@@ -108,14 +112,16 @@ static pal_tensor mlp(const model *m, int64_t i, pal_tensor x)
     const bool gated = kind == PAL_MLP_SWIGLU || kind == PAL_MLP_GEGLU;
     ck_assert(gated != pal_is_none(named(m, i, "mlp.gate_proj.weight")));
     ck_assert(pal_lm_block(m->lm, i).mlp_bias != pal_is_none(named(m, i, "mlp.up_proj.bias")));
+    const pal_block_opts o = pal_lm_block(m->lm, i);
     pal_tensor up = linear(m, i, "up", x), gate = gated ? linear(m, i, "gate", x) : up;
+    if (gated) gate = pal_affine(gate, o.mlp_gate_scale, 0);
     if (kind == PAL_MLP_SWIGLU)
         gate = pal_mul(gate, pal_sigmoid(gate));
     else if (kind == PAL_MLP_RELU2)
         gate = pal_mul(pal_maximum(gate, pal_affine(gate, 0, 0)), gate);
     else
         gate = pal_gelu(gate);
-    return linear(m, i, "down", gated ? pal_mul(gate, up) : gate);
+    return pal_affine(linear(m, i, "down", gated ? pal_mul(gate, up) : gate), o.mlp_down_scale, 0);
 }
 
 static pal_tensor block(const model *m, int64_t i, pal_tensor x)
@@ -420,6 +426,7 @@ START_TEST(wrong_options)
          "block.dropout=1 should be a number from 0 to below 1"},
         {{.mixers = "attn:block.residual_scale=0"}, "residual_scale=0 should be a number above 0"},
         {{.mixers = "none:block.no_mlp=true"}, "a block of the mixer none has an MLP"},
+        {{.mixers = "attn:block.mlp_gate_scale=0"}, "mlp_gate_scale=0 should be a number above 0"},
         {{.mixers = "none:num_heads=2"}, "there is no key \"num_heads\""},
     };
     pal_error heard = {PAL_OK, ""};

@@ -136,6 +136,8 @@ static const struct {
     {"attn:num_heads=2:num_kv_heads=1:head_dim=6:output_gate=sigmoid:rope=none",
      "7 x f64[2,21,12]\n7 q f64[2,21,2,6]\n7 k f64[2,21,1,6]\n7 v f64[2,21,1,6]\n"
      "7 o f64[2,21,2,6]\n7 gate f64[2,21,2,6]\n7 y f64[2,21,12]\n"},
+    {"shortconv", "7 x f64[2,21,12]\n7 v f64[2,21,12]\n7 o f64[2,21,12]\n7 gate f64[2,21,12]\n"
+                  "7 y f64[2,21,12]\n"},
     {"none", "7 x f64[2,21,12]\n7 y f64[2,21,12]\n"},
     {"swa:num_heads=2:window_size=3",
      "7 x f64[2,21,12]\n7 q f64[2,21,2,6]\n7 k f64[2,21,2,6]\n7 v f64[2,21,2,6]\n"

@@ -304,6 +304,11 @@ else
     echo "note: no chromium: the page was not opened"
 fi
 
+# ---- Options of attention; layers without a memory that is shown ----
+look scaled --mixers "attn:num_heads=2:scale=3:output_gate=sigmoid:window_size=5,shortconv" --layers 2 --width 16 --text "It was not seen." --out "$dir/scaled" --no-figures
+awk '$4 == "attn" { n++; if (!($NF <= 1e-6)) bad = 1 } $4 == "shortconv" { bad = 1 } END { exit bad || n != 2 }' "$dir/scaled.txt" ||
+    fail "the maps are not those of the layer: $(cat "$dir/scaled.txt")"
+
 # ---- What is refused ----
 refuses() { # words arguments...
     words=$1
@@ -329,6 +334,7 @@ refuses "/dev/zero: a file is wanted" --mixers gdn2 --data /dev/zero
 rm "$dir/text"
 mv "$dir/words" "$dir/text"
 mv "$dir/data.h5" "$dir/run/data.h5"
+refuses "layer 0 is shortconv, which inspect does not know" --mixers shortconv --width 16 --text abc
 refuses "pairz" --mixers gdn2 --data mqar:pairz=3
 refuses "point belongs to tasks" "$lm" --point 2
 for flag in "layer 5" "head 7" "row 3" "point 2" "seed 2" "tokens 5" "width 8" "layers 2" last "text a" "data a"; do

@@ -317,6 +317,8 @@ static const struct {
     {"attn:rope=yes", "rope=yes should be half|interleaved|none"},
     {"attn:rope_fraction=1.5", "rope_fraction=1.5 should be a number above 0, up to 1"},
     {"attn:norm_eps=0", "norm_eps=0 should be a number above 0"},
+    {"attn+gdn3", "there is no mixer \"gdn3\""},
+    {"attn+kda+gdn+mamba2+mamba3", "is a sum of 5 mixers; 4 are possible"},
     {"gdn:head_v_dim=0", "head_v_dim=0 should be a whole number from 1"},
     {"kda:lower_bound=", "lower_bound= should be a number"},
 };
@@ -349,6 +351,8 @@ static const struct {
     {"attn:head_dim=6:rope_fraction=0.5", "is 3 channels"},
     {"swa:num_heads=4:num_kv_heads=3", "swa (a): num_heads 4 is no multiple of num_kv_heads 3"},
     {"attn:rope_theta=-1", "out of range"},
+    {"gdn:num_heads=1+mamba2", "gdn+mamba2 (a): two of these mixers remember a part state"},
+    {"attn+swa", "two of these mixers remember a part k"},
     {"mamba2:head_dim=5", "cannot be cut into heads of 5"},
     {"mamba2:head_dim=8:n_groups=3", "in 3 groups"},
     {"mamba2:expand=0.01", "no inner width"},

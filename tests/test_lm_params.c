@@ -166,6 +166,7 @@ static const pal_lm_opts ZOO = {
         "swa:num_heads=2:window_size=3:qkv_bias=true:qk_norm=true,"
         "deltanet:num_heads=2:head_dim=4:conv_bias=true:use_gate=true,"
         "mamba3:head_dim=6:state_size=4:is_mimo=true:is_outproj_norm=true:use_bias=true,"
+        "shortconv:use_bias=true,"
         "none:block.mlp_bias=true:block.norm_plus_one=true",
 };
 
@@ -184,6 +185,7 @@ static const char *const decaying[] = {
     "q_proj.weight q_conv1d.weight k_proj.weight k_conv1d.weight v_proj.weight v_conv1d.weight "
     "b_proj.weight g_proj.weight o_proj.weight ",
     "in_proj.weight out_proj.weight ",
+    "in_proj.weight conv1d.weight out_proj.weight ",
     "",
 };
 

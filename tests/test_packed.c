@@ -28,6 +28,8 @@ static const char *const mixers[] = {
     "attn:num_heads=2",
     "swa:num_heads=2:num_kv_heads=1:window_size=4",
     "attn:num_heads=2:rope=none:qk_norm_whole=true:scale=0.4",
+    "mamba2:head_dim=6:state_size=8+attn:num_heads=2:out_scale=0.5",
+    "shortconv",
     "attn:num_heads=2:head_dim=8:rope_fraction=0.5:rope=interleaved:output_gate=sigmoid",
 };
 enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 5 };

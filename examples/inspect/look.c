@@ -29,6 +29,7 @@ typedef struct looker {
     part seen[PARTS];
     pal_status status;
     pal_error *error;
+    char unknown[128]; /* what is said if no layer can be shown */
 } looker;
 
 static void keep(part *p, pal_tensor t)
@@ -204,10 +205,12 @@ static void add_layer(looker *l, int64_t layer)
     const ob_rule rule = own ? OB_GDN2 : ob_rule_of(name);
     /* Attention has as many outputs as queries; the rules as many as values. */
     const int64_t heads = l->seen[rule == OB_ATTENTION ? Q : V].heads;
-    if (own && !(l->seen[Q].x && l->seen[K].x && l->seen[V].x))
-        l->status = pal_error_set(l->error, PAL_EVALUE,
-                                  "layer %lld is %s, which does not show its q, k and v",
-                                  (long long)layer, name);
+    if (own && (strchr(name, '+') || !(l->seen[Q].x && l->seen[K].x && l->seen[V].x))) {
+        /* It is a sum, or shows no q, k and v; the other layers are shown without it. */
+        snprintf(l->unknown, sizeof l->unknown, "layer %lld is %.60s, which inspect does not know",
+                 (long long)layer, name);
+        return;
+    }
     if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
         if (l->opts.head < 0 || l->opts.head == j)
@@ -248,6 +251,8 @@ pal_status look_model(observation *ob, const pal_lm *lm, pal_params *params, con
                   (pal_run_opts){.hook = hook, .user = &l});
     pal_tape_free(tape);
     for (int i = 0; i < PARTS; i++) free(l.seen[i].x);
+    if (l.status == PAL_OK && l.most == 0 && *l.unknown)
+        return pal_error_set(error, PAL_EVALUE, "%s", l.unknown);
     /* Layers may have different numbers of heads. */
     if (l.status == PAL_OK && opts.head >= l.most) {
         if (opts.layer >= 0)

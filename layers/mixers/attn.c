@@ -80,6 +80,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
                                     .parts = call->opts.parts,
                                     .continued = call->opts.continued};
     pal_tensor qkv[3], gate;
+    x = pal_scaled(x, m->opts.in_scale);
     project(m, x, call, qkv, &gate);
     for (int i = 0; i < 3; i++) pal_mixer_show(call, names[i], &qkv[i]);
     if (state) {
@@ -94,7 +95,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_mixer_show(call, "gate", &gate);
     y = gated(m, y, gate);
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), m->H * m->D));
-    return pal_linear(y, m->o_proj, m->o_bias);
+    return pal_scaled(pal_linear(y, m->o_proj, m->o_bias), m->opts.out_scale);
 }
 
 static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
@@ -160,9 +161,11 @@ static bool details(const pal_build *b, const char *name, attn *m)
     if (o->norm_eps == 0) o->norm_eps = 1e-5;
     if (o->output_gate == PAL_GATE_DEFAULT) o->output_gate = PAL_GATE_NONE;
     if (!(share > 0 && share <= 1) || !(o->norm_eps > 0 && o->norm_eps < HUGE_VAL) ||
-        !isfinite(o->scale))
-        return pal_build_fail(b, name, "rope_fraction %g, norm_eps %g or scale %g is out of range",
-                              o->rope_fraction, o->norm_eps, o->scale);
+        !isfinite(o->scale) || !isfinite(o->in_scale) || !isfinite(o->out_scale))
+        return pal_build_fail(b, name,
+                              "rope_fraction %g, norm_eps %g, scale %g, in_scale %g or out_scale "
+                              "%g is out of range",
+                              o->rope_fraction, o->norm_eps, o->scale, o->in_scale, o->out_scale);
     if (o->rope == PAL_ROPE_NONE) return true;
     m->R = share < 1 ? (int64_t)(share * (double)m->D + 1e-9) : m->D; /* 0.7 of 10 is 7 */
     if (m->D % 2 && share >= 1)
@@ -227,6 +230,8 @@ static const pal_key rows[] = {
      .open = PAL_OPEN_LOW},
     {"norm_plus_one", PAL_KEY_FLAG, PAL_AT(pal_attn_opts, norm_plus_one)},
     {"scale", PAL_KEY_REAL, PAL_AT(pal_attn_opts, scale)},
+    {"in_scale", PAL_KEY_REAL, PAL_AT(pal_attn_opts, in_scale)},
+    {"out_scale", PAL_KEY_REAL, PAL_AT(pal_attn_opts, out_scale)},
     {"output_gate", PAL_KEY_CHOICE, PAL_AT(pal_attn_opts, output_gate), .low = PAL_GATE_SILU,
      .words = "silu|sigmoid|none"},
 };

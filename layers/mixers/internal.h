@@ -39,6 +39,12 @@ enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options 
 #include "layers/layers.def"
 /* A block without a mixer (none.c). */
 extern const pal_mixer_kind pal_mixer_kind_none;
+/* The sum of 2 to 4 mixers, which params own; NULL after an error. (sum.c) */
+enum { PAL_SUM_MOST = 4 };
+pal_mixer *pal_mixer_sum(pal_params *params, const char *prefix, int count, pal_mixer *const *part);
+/* Where the text of the first mixer of a sum ends: at a + before a letter, or at the end of `text`;
+ * a + before a digit belongs to a number. (sum.c) */
+size_t pal_mixer_sum_length(const char *text);
 /* Whether the text of a mixer is "none". */
 bool pal_mixer_is_none(const char *text);
 

@@ -104,6 +104,10 @@ static const pal_key rows[] = {
     {"block.norm_plus_one", PAL_KEY_FLAG, PAL_AT(pal_block_opts, norm_plus_one)},
     {"block.mlp", PAL_KEY_CHOICE, PAL_AT(pal_block_opts, mlp), .words = "swiglu|geglu|gelu|relu2"},
     {"block.mlp_bias", PAL_KEY_FLAG, PAL_AT(pal_block_opts, mlp_bias)},
+    {"block.mlp_gate_scale", PAL_KEY_REAL, PAL_AT(pal_block_opts, mlp_gate_scale), .high = HUGE_VAL,
+     .open = PAL_OPEN_LOW},
+    {"block.mlp_down_scale", PAL_KEY_REAL, PAL_AT(pal_block_opts, mlp_down_scale), .high = HUGE_VAL,
+     .open = PAL_OPEN_LOW},
     {"block.residual_scale", PAL_KEY_REAL, PAL_AT(pal_block_opts, residual_scale), .high = HUGE_VAL,
      .open = PAL_OPEN_LOW},
     {"block.dropout", PAL_KEY_REAL, PAL_AT(pal_block_opts, dropout), .high = 1,
@@ -119,20 +123,27 @@ static pal_status set_block(pal_block_opts *block, char *piece, pal_error *error
     return pal_keys_set(&block_keys, block, "a block: ", piece, value ? value : "", error);
 }
 
-/* Takes the pieces of the block out of an entry, which is cut in place. */
+/* Takes the pieces of the block out of an entry, which is cut in place. A piece ends at a colon or
+ * before the next mixer of a sum. */
 static pal_status split(char *entry, pal_block_opts *block, pal_error *error)
 {
-    char *to = entry, *rest = entry, *piece;
-    while ((piece = strsep(&rest, ":"))) {
-        if (piece > entry && strncmp(piece, BLOCK, strlen(BLOCK)) == 0) {
+    char *to = entry, before = '\0';
+    for (char *piece = entry;; piece++) {
+        const size_t colon = strcspn(piece, ":"), sum = pal_mixer_sum_length(piece);
+        const size_t n = colon < sum ? colon : sum;
+        const char next = piece[n];
+        piece[n] = '\0';
+        if (before == ':' && strncmp(piece, BLOCK, strlen(BLOCK)) == 0) {
             const pal_status s = set_block(block, piece, error);
             if (s != PAL_OK) return s;
-            continue;
+        } else {
+            if (before) *to++ = before;
+            memmove(to, piece, n);
+            to += n;
         }
-        const size_t n = strlen(piece);
-        if (piece > entry) *to++ = ':';
-        memmove(to, piece, n);
-        to += n;
+        before = next;
+        piece += n;
+        if (!next) break;
     }
     *to = '\0';
     return PAL_OK;

@@ -24,11 +24,28 @@ static pal_tensor gated_norm(const mamba2 *m, pal_tensor y, pal_tensor z)
     return pal_gated_rms_norm(y, z, m->norm, opts);
 }
 
+/* The input projection, with z, x, B, C and dt times their scales. */
+static pal_tensor project(const mamba2 *m, pal_tensor u)
+{
+    const pal_mamba2_opts *o = &m->opts;
+    const double scale[] = {o->z_scale, o->x_scale, o->B_scale, o->C_scale, o->dt_scale};
+    const int64_t GN = m->G * m->N, width[] = {m->di, m->di, GN, GN, m->nh};
+    bool any = false;
+    for (int i = 0; i < 5; i++) any = any || (scale[i] != 0 && scale[i] != 1);
+    pal_tensor y = pal_linear(pal_scaled(u, o->in_scale), m->in_proj, m->in_bias), part[5];
+    pal_tape *tape = pal_tape_of(y.node);
+    if (!any || !tape) return y;
+    for (int i = 0; i < 5; i++)
+        part[i] =
+            pal_full(tape, pal_dtype_of(y), PAL_SHAPE(width[i]), scale[i] != 0 ? scale[i] : 1);
+    return pal_mul(y, pal_concat(5, part, 0));
+}
+
 static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_mixer_call *call)
 {
     const mamba2 *m = (const mamba2 *)mixer;
     int64_t B = pal_dim(u, 0), T = pal_dim(u, 1), GN = m->G * m->N;
-    pal_tensor zxbcdt = pal_linear(u, m->in_proj, m->in_bias), part[3], xbc[3];
+    pal_tensor zxbcdt = project(m, u), part[3], xbc[3];
     pal_tape *tape = pal_tape_of(zxbcdt.node);
     if (!tape || pal_tape_status(tape) != PAL_OK) return zxbcdt;
     pal_split(zxbcdt, -1, 3, (int64_t[]){m->di, m->di + 2 * GN, m->nh}, part); /* z, xBC, dt */
@@ -60,7 +77,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_mixer_
     pal_mixer_done(call, &pal_rule_mamba2, &out);
     pal_mixer_show(call, "gate", &part[0]);
     pal_tensor y = gated_norm(m, pal_reshape(out.o, PAL_SHAPE(B, T, m->di)), part[0]);
-    return pal_linear(y, m->out_proj, m->out_bias);
+    return pal_scaled(pal_linear(y, m->out_proj, m->out_bias), m->opts.out_scale);
 }
 
 static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
@@ -95,6 +112,18 @@ static void parameters(mamba2 *m, pal_build *b, int64_t d)
     m->out_proj = pal_build_linear(b, "out_proj.weight", d, m->di);
     if (o->use_bias)
         m->out_bias = pal_bias_new(b->params, pal_build_name(b, "out_proj.bias"), d, b->dtype);
+}
+
+/* Whether all scales are numbers; false after reporting. */
+static bool scales(const mamba2 *m, const pal_build *b)
+{
+    const pal_mamba2_opts *o = &m->opts;
+    const double all[] = {o->in_scale, o->out_scale, o->z_scale, o->x_scale,
+                          o->B_scale,  o->C_scale,   o->dt_scale};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!isfinite(all[i]))
+            return pal_build_fail(b, "mamba2", "a scale is %g, which is no number", all[i]);
+    return true;
 }
 
 /* Fills in defaults and derives the sizes; false after reporting. */
@@ -139,7 +168,7 @@ pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
     mamba2 *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
     *m = (mamba2){.mixer = {"mamba2", forward, remembers}, .opts = opts};
-    if (!sizes(m, &b, width)) return NULL;
+    if (!sizes(m, &b, width) || !scales(m, &b)) return NULL;
     parameters(m, &b, width);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }
@@ -167,6 +196,13 @@ static const pal_key rows[] = {
     {"rmsnorm", PAL_KEY_NOT, PAL_AT(pal_mamba2_opts, no_norm)},
     {"norm_before_gate", PAL_KEY_FLAG, PAL_AT(pal_mamba2_opts, norm_before_gate)},
     {"norm_eps", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, norm_eps)},
+    {"in_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, in_scale)},
+    {"out_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, out_scale)},
+    {"z_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, z_scale)},
+    {"x_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, x_scale)},
+    {"B_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, B_scale)},
+    {"C_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, C_scale)},
+    {"dt_scale", PAL_KEY_REAL, PAL_AT(pal_mamba2_opts, dt_scale)},
 };
 const pal_mixer_kind pal_mixer_kind_mamba2 = {"mamba2", PAL_KEYS(rows), sizeof(pal_mamba2_opts),
                                               create};

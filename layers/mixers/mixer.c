@@ -52,12 +52,14 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
 
 /* ---- Text ---- */
 
-/* Reads the text of one mixer, up to a comma or the end: its kind, and its options, which drop
- * frees. *end is where it stops. */
+/* Reads the text of one mixer, up to a comma, the next one of a sum or the end: its kind, and its
+ * options, which drop frees. *end is where it stops. */
 static pal_status parse(const char *text, const pal_mixer_kind **kind, void **opts,
                         const char **end, pal_error *error)
 {
-    const size_t n = strcspn(text, ":,"), whole = strcspn(text, ",");
+    const size_t most = pal_mixer_sum_length(text), comma = strcspn(text, ",");
+    const size_t whole = comma < most ? comma : most, colon = strcspn(text, ":");
+    const size_t n = colon < whole ? colon : whole;
     char prefix[64];
     *opts = NULL;
     *end = text + whole;
@@ -77,31 +79,57 @@ static void drop(const pal_mixer_kind *kind, void *opts)
 
 pal_status pal_mixer_check(const char *text, pal_error *error)
 {
+    int count = 1;
+    for (const char *at = text;; at++, count++) {
+        const pal_mixer_kind *kind;
+        void *opts;
+        const pal_status status = parse(at, &kind, &opts, &at, error);
+        drop(kind, opts);
+        if (status != PAL_OK) return status;
+        if (*at == ',')
+            return pal_error_set(error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted",
+                                 text);
+        if (*at == '\0') break;
+    }
+    if (count <= PAL_SUM_MOST) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "\"%.300s\" is a sum of %d mixers; %d are possible",
+                         text, count, PAL_SUM_MOST);
+}
+
+/* The mixer at *at in a text that was checked; *at moves behind it. Of a sum, its parameters have
+ * its name. */
+static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const char **at, bool sum, pal_rng *rng)
+{
+    char own[PAL_NAME_MAX];
     const pal_mixer_kind *kind;
     void *opts;
-    const char *end;
-    pal_status status = parse(text, &kind, &opts, &end, error);
+    pal_error error = {PAL_OK, ""};
+    pal_mixer *mixer = NULL;
+    if (parse(*at, &kind, &opts, at, &error) == PAL_OK) {
+        snprintf(own, sizeof own, "%s%s%s", prefix, *prefix ? "." : "", kind->name);
+        mixer = kind->create(params, sum ? own : prefix, width, dtype, opts, rng);
+        if (mixer && pal_mixer_kind_check(kind, mixer, &error) != PAL_OK) mixer = NULL;
+    }
     drop(kind, opts);
-    if (status != PAL_OK || *end == '\0') return status;
-    return pal_error_set(error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
+    if (error.status != PAL_OK) pal_raise(&error);
+    return mixer;
 }
 
 pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
                          const char *text, pal_rng *rng)
 {
-    const pal_mixer_kind *kind;
-    void *opts;
     pal_error error = {PAL_OK, ""};
-    pal_mixer *mixer = NULL;
-    const char *end;
-    if (parse(text, &kind, &opts, &end, &error) == PAL_OK) {
-        if (*end == '\0') {
-            mixer = kind->create(params, prefix, width, dtype, opts, rng);
-            if (mixer && pal_mixer_kind_check(kind, mixer, &error) != PAL_OK) mixer = NULL;
-        } else
-            pal_error_set(&error, PAL_EVALUE, "mixer \"%s\" is a list; one mixer is wanted", text);
+    pal_mixer *part[PAL_SUM_MOST];
+    int count = 0;
+    if (pal_mixer_check(text, &error) != PAL_OK) {
+        pal_raise(&error);
+        return NULL;
     }
-    drop(kind, opts);
-    if (error.status != PAL_OK) pal_raise(&error);
-    return mixer;
+    const bool sum = text[pal_mixer_sum_length(text)] == '+';
+    for (const char *at = text; count == 0 || *at++; count++) {
+        part[count] = create(params, prefix ? prefix : "", width, dtype, &at, sum, rng);
+        if (!part[count]) return NULL;
+    }
+    return sum ? pal_mixer_sum(params, prefix, count, part) : part[0];
 }

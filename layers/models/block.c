@@ -17,6 +17,8 @@ bool pal_block_defaults(pal_block_opts *o, const char *what, int64_t width)
 {
     if (o->norm_eps == 0) o->norm_eps = 1e-5;
     if (o->residual_scale == 0) o->residual_scale = 1;
+    if (o->mlp_gate_scale == 0) o->mlp_gate_scale = 1;
+    if (o->mlp_down_scale == 0) o->mlp_down_scale = 1;
     if (o->no_mlp)
         o->mlp_width = 0;
     else if (!o->mlp_width)
@@ -24,6 +26,9 @@ bool pal_block_defaults(pal_block_opts *o, const char *what, int64_t width)
     if ((o->mlp_width < 1 && !o->no_mlp) || o->mlp_width > 1 << 24)
         pal_fail_nowhere(PAL_EVALUE, "%s: mlp_width %lld is out of range", what,
                          (long long)o->mlp_width);
+    else if (!in_range(o->mlp_gate_scale, 0, HUGE_VAL) || !in_range(o->mlp_down_scale, 0, HUGE_VAL))
+        pal_fail_nowhere(PAL_EVALUE, "%s: mlp_gate_scale %g or mlp_down_scale %g is out of range",
+                         what, o->mlp_gate_scale, o->mlp_down_scale);
     else if (!in_range(o->norm_eps, 0, HUGE_VAL) || !in_range(o->residual_scale, 0, HUGE_VAL) ||
              !(o->dropout >= 0 && o->dropout < 1))
         pal_fail_nowhere(PAL_EVALUE,
@@ -70,9 +75,11 @@ bool pal_block_build(pal_block *block, pal_build *b, int64_t width, const char *
     if (o->no_mlp) return pal_params_status(b->params) == PAL_OK;
     block->mlp_norm = pal_build_norm(b, "mlp_norm.weight", width, o->norm_plus_one);
     snprintf(part, sizeof part, "%s", pal_build_name(b, "mlp"));
-    block->mlp =
-        pal_mlp_new_with(b->params, part, width, o->mlp_width,
-                         (pal_mlp_opts){.kind = o->mlp, .bias = o->mlp_bias}, b->dtype, b->rng);
+    const pal_mlp_opts mlp = {.kind = o->mlp,
+                              .bias = o->mlp_bias,
+                              .gate_scale = o->mlp_gate_scale,
+                              .down_scale = o->mlp_down_scale};
+    block->mlp = pal_mlp_new_with(b->params, part, width, o->mlp_width, mlp, b->dtype, b->rng);
     return pal_params_status(b->params) == PAL_OK;
 }
 
@@ -116,8 +123,7 @@ static pal_tensor add(const pal_block *block, pal_tensor x, pal_tensor y, pal_te
     const pal_block_opts *o = &block->opts;
     if (o->norm == PAL_NORM_AFTER) y = normalise(block, y, weight);
     if (run->training) y = pal_dropout(y, o->dropout);
-    if (o->residual_scale != 1) y = pal_affine(y, o->residual_scale, 0);
-    return pal_add(x, y);
+    return pal_add(x, pal_scaled(y, o->residual_scale));
 }
 
 pal_tensor pal_block_forward(const pal_block *block, pal_tensor x, pal_mixer_state *state,

@@ -112,8 +112,7 @@ pal_block_opts pal_lm_block(const pal_lm *lm, int64_t layer)
 
 pal_tensor pal_lm_normed(const pal_lm *lm, pal_tensor x)
 {
-    x = pal_trunk_last_norm(lm->trunk, x);
-    return lm->opts.logit_scale != 1 ? pal_affine(x, lm->opts.logit_scale, 0) : x;
+    return pal_scaled(pal_trunk_last_norm(lm->trunk, x), lm->opts.logit_scale);
 }
 
 pal_tensor pal_lm_head(const pal_lm *lm, pal_tensor x)

@@ -125,7 +125,7 @@ static pal_tensor embed(const pal_trunk *t, pal_tensor x)
     if (!n) return x.node ? pal_poison(x.node->owner) : pal_poison_nowhere();
     if (n->a.ndim == 2 && n->a.dtype == PAL_I64 && table) {
         x = pal_embedding(t->embeddings, x);
-        return t->opts.embed_scale != 1 ? pal_affine(x, t->opts.embed_scale, 0) : x;
+        return pal_scaled(x, t->opts.embed_scale);
     }
     const bool fits =
         n->a.ndim == 3 && n->a.dtype == t->opts.dtype && n->a.shape[2] == t->opts.width;

@@ -123,3 +123,8 @@ pal_tensor pal_norm_gain(pal_tensor x, pal_tensor weight, bool plus_one)
     pal_tape *tape = plus_one && !pal_is_none(x) ? pal_tape_of(x.node) : NULL;
     return tape ? pal_affine(pal_on(tape, weight), 1, 1) : weight;
 }
+
+pal_tensor pal_scaled(pal_tensor x, double scale)
+{
+    return scale == 0 || scale == 1 ? x : pal_affine(x, scale, 0);
+}

@@ -32,7 +32,8 @@ pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x)
 {
     const pal_mlp_kind kind = mlp->opts.kind;
     pal_tensor inner, gate = PAL_NONE; /* [..,n] */
-    if (gated(kind)) gate = pal_linear(x, mlp->gate_proj, mlp->gate_bias);
+    if (gated(kind))
+        gate = pal_scaled(pal_linear(x, mlp->gate_proj, mlp->gate_bias), mlp->opts.gate_scale);
     const pal_tensor up = pal_linear(x, mlp->up_proj, mlp->up_bias);
     if (kind == PAL_MLP_SWIGLU)
         inner = pal_swiglu(gate, up);
@@ -40,5 +41,5 @@ pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x)
         inner = pal_mul(pal_gelu(gate), up);
     else
         inner = kind == PAL_MLP_GELU ? pal_gelu(up) : pal_square(pal_relu(up));
-    return pal_linear(inner, mlp->down_proj, mlp->down_bias);
+    return pal_scaled(pal_linear(inner, mlp->down_proj, mlp->down_bias), mlp->opts.down_scale);
 }
