@@ -57,6 +57,12 @@ RELEASED_TESTS := $(addprefix tests/,test_safetensors.c test_released.c test_rel
 JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
 LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED) $(RELEASED_TESTS)) \
+BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab tokenizer.json)
+NFC_TESTS  := tests/test_generate_text.sh tests/test_tokenizers.sh
+JSON_TESTS := tests/replay.c tests/test_replay.sh
+PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
+LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \
+                    $(if $(filter no,$(UTF8PROC)),$(NFC_TESTS)) \
                     $(if $(CJSON),,$(JSON_TESTS)) $(if $(GNUPLOT),,$(PLOT_TESTS)))
 LEFT_OUT_SRC += $(filter %.c,$(LEFT_OUT_TESTS))
 present = $(filter-out $(LEFT_OUT_SRC),$(1))
