@@ -52,16 +52,12 @@ LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 # Tests that need an optional package: by what their text names, or by their own name.
 naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)
 MPI_TESTS  = $(call naming,mpirun support/ranks.sh)
-BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab)
+BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab tokenizer.json)
+NFC_TESTS  := tests/test_generate_text.sh tests/test_tokenizers.sh
 RELEASED_TESTS := $(addprefix tests/,test_safetensors.c test_released.c test_released_wrong.c test_released.sh)
 JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
 LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED) $(RELEASED_TESTS)) \
-BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab tokenizer.json)
-NFC_TESTS  := tests/test_generate_text.sh tests/test_tokenizers.sh
-JSON_TESTS := tests/replay.c tests/test_replay.sh
-PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)
-LEFT_OUT_TESTS := $(sort $(if $(filter no,$(MPI)),$(MPI_TESTS)) $(if $(filter no,$(BPE)),$(BPE_TESTED)) \
                     $(if $(filter no,$(UTF8PROC)),$(NFC_TESTS)) \
                     $(if $(CJSON),,$(JSON_TESTS)) $(if $(GNUPLOT),,$(PLOT_TESTS)))
 LEFT_OUT_SRC += $(filter %.c,$(LEFT_OUT_TESTS))
