@@ -141,10 +141,10 @@ typedef struct pal_task_head_opts {
 } pal_task_head_opts;
 /* A head: n numbers of a sequence, or of each token, from hidden states. */
 typedef struct pal_task_head {
-    pal_tensor weight; /* [n,d] */
-    pal_tensor bias;   /* [n]; PAL_NONE: there is none */
-    pal_tensor query;  /* [d], of PAL_POOL_ATTENTION; else PAL_NONE */
-    pal_task_head_opts opts;
+    pal_tensor weight;       /* [n,d] */
+    pal_tensor bias;         /* [n]; PAL_NONE: there is none */
+    pal_tensor query;        /* [d], of PAL_POOL_ATTENTION; else PAL_NONE */
+    pal_task_head_opts opts; /* how it pools, and what it drops */
 } pal_task_head;
 /*
  * Makes prefix.weight, prefix.bias, which begins at 0, and prefix.query, N(0, 0.02). n classes or

@@ -110,8 +110,7 @@ static const char *const mixers[] = {
     "swa:num_heads=2:window_size=4",
     "swa:num_heads=2:num_kv_heads=1:window_size=25",
     "swa:num_heads=2:window_size=1",
-    "attn:num_heads=2:head_dim=8:rope_fraction=0.5:output_gate=sigmoid:norm_plus_one=true:"
-    "qk_norm=true",
+    "attn:num_heads=2:head_dim=8:rope_fraction=0.5:output_gate=sigmoid:qk_norm=true",
     "attn:num_heads=2:rope=none:qk_norm_whole=true",
     "mamba2:head_dim=6:state_size=8+attn:num_heads=2",
     "shortconv:conv_size=5:use_bias=true",

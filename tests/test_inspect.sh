@@ -305,7 +305,9 @@ else
 fi
 
 # ---- Options of attention; layers without a memory that is shown ----
-look scaled --mixers "attn:num_heads=2:scale=3:output_gate=sigmoid:window_size=5,shortconv" --layers 2 --width 16 --text "It was not seen." --out "$dir/scaled" --no-figures
+"$B/examples/train_lm" --data "$dir/text" --out "$dir/scaled-run" --steps 1 --sample 1 --width 16 --layers 0 --len 16 \
+    --mixers attn:num_heads=2:scale=3:output_gate=sigmoid:window_size=5,shortconv >"$dir/scaled.log" 2>&1 || fail "$(cat "$dir/scaled.log")"
+look scaled "$dir/scaled-run/step-00000001.h5" --out "$dir/scaled" --no-figures
 awk '$4 == "attn" { n++; if (!($NF <= 1e-6)) bad = 1 } $4 == "shortconv" { bad = 1 } END { exit bad || n != 2 }' "$dir/scaled.txt" ||
     fail "the maps are not those of the layer: $(cat "$dir/scaled.txt")"
 

@@ -472,48 +472,6 @@ START_TEST(blocks)
 }
 END_TEST
 
-/* The scales, dropout and norms of 1 + w that a configuration names are those of the model; and a
- * configuration names them only where they are not 0. */
-START_TEST(options_by_name)
-{
-    static const char lines[] =
-        "mixers = gdn2:num_heads=2:head_dim=4:block.norm=after\nlayers = 2\n"
-        "width = 8\nvocab = 300\nnorm-plus-one = true\n"
-        "embed-scale = 12\nresidual-scale = 0.246\n"
-        "logit-scale = 0.33333333333333331\ndropout = 0.1\n";
-    const pal_lm_opts opts = {.vocab = 300,
-                              .width = 8,
-                              .layers = 2,
-                              .mixers = "gdn2:num_heads=2:head_dim=4:block.norm=after",
-                              .norm_plus_one = true,
-                              .embed_scale = 12,
-                              .residual_scale = 0.246,
-                              .logit_scale = 1. / 3,
-                              .dropout = 0.1};
-    save("scaled.h5", lines, NULL, opts);
-    open_it(at("scaled.h5"));
-    const pal_lm_opts o = pal_lm_options(f.lm);
-    ck_assert(o.norm_plus_one && o.embed_scale == 12 && o.residual_scale == 0.246);
-    ck_assert(o.logit_scale == 1. / 3 && o.dropout == 0.1);
-    ck_assert(pal_lm_block(f.lm, 1).norm == PAL_NORM_AFTER && pal_lm_block(f.lm, 1).norm_plus_one);
-    pal_lm_close(&f);
-    save("none.h5", "mixers = none:block.mlp=relu2\nwidth = 8\nvocab = 300\n", NULL,
-         (pal_lm_opts){.vocab = 300, .width = 8, .mixers = "none:block.mlp=relu2"});
-    open_it(at("none.h5"));
-    ck_assert_str_eq(pal_mixer_name(pal_lm_mixer(f.lm, 0)), "none");
-    pal_lm_close(&f);
-    static const char *const wrong[][2] = {{"residual-scale = -1", "residual-scale=-1 should be"},
-                                           {"dropout = 1", "dropout=1 should be a number from 0"},
-                                           {"logit-scale = x", "logit-scale=x should be"}};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        char config[256];
-        snprintf(config, sizeof config, "%s%s\n", small, wrong[i][0]);
-        save("wrong.h5", config, NULL, (pal_lm_opts)SMALL);
-        refused(at("wrong.h5"), wrong[i][1]);
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("open");
@@ -529,7 +487,6 @@ int main(void)
     tcase_add_test(tc, one_copy);
     tcase_add_test(tc, lists);
     tcase_add_test(tc, blocks);
-    tcase_add_test(tc, options_by_name);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
