@@ -42,7 +42,7 @@ LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/di
     %/dist_one.c %/hdf5_one.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c %/lossy.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(filter yes,$(BPE)),$(if $(filter yes,$(UTF8PROC)),%/unicode_none.c,%/unicode.c))
-LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c ends.c))
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.
