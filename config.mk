@@ -42,7 +42,7 @@ LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/di
     %/dist_one.c %/hdf5_one.c)
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(filter-out %/bytes.c %/lossy.c,$(wildcard tensor/text/*.c)),%/text/bytes.c)
 LEFT_OUT_SRC += $(if $(filter yes,$(BPE)),$(if $(filter yes,$(UTF8PROC)),%/unicode_none.c,%/unicode.c))
-LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c))
+LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c encode.c train.c ends.c))
 # Folders of released models, which are JSON and have a tokenizer.
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),%/files/json.c %/files/safetensors.c %/files/weights.c %/models/export.c %/open_folder.c \
     $(wildcard layers/models/families/*.c tests/support/golden_folder*.c) %/support/released.c \

@@ -63,7 +63,7 @@ typedef struct pal_error {
  * `all` so far, in the units that the function names. fn NULL: nobody. */
 typedef struct pal_progress {
     void (*fn)(void *user, int64_t done, int64_t all); /* must not call what calls it */
-    void *user;
+    void *user;                                        /* handed to it */
 } pal_progress;
 
 /* The type of an error handler (pal_set_error_handler). *error is valid only during the call. */

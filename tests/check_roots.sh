@@ -130,7 +130,7 @@ try_optional() {
 # The smallest set of packages, in a root of its own state: neither MPI nor one of the optional packages.
 try_serial() {
     inside "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get purge -q -y 'libopenmpi*' 'libhdf5-openmpi*' 'openmpi*' \
-        gnuplot-nox libcjson-dev libpcre2-dev; DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        gnuplot-nox libcjson-dev libpcre2-dev libutf8proc-dev; DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
         gcc g++ make pkg-config libblis-openmp-dev libhdf5-dev check binutils" || fail "packages: $(tail -n 3 "$log")"
     passes "make without MPI" "make B=build/one" && is_quiet "make without MPI" && says "Without MPI"
     passes "make check without MPI" "make B=build/one check" && says "test_dist_ranks.sh"

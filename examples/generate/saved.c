@@ -21,15 +21,18 @@ static void put_list(pal_h5 *file, const char *name, int64_t *id, int64_t count)
     gen_need(pal_h5_put(file, name, &a, &error), &error);
 }
 
-/* A list that may be missing. Its tokens are those of the tokenizer, and not too many. */
-static void get_list(const gen_all *g, pal_h5 *file, const char *name, pal_token_ids *to)
+enum { HELD = 1 << 16 }; /* tokens whose text is kept back, at most */
+
+/* A list that may be missing. Its tokens are those of the tokenizer, and at most so many. */
+static void get_list(const gen_all *g, pal_h5 *file, const char *name, int64_t most,
+                     pal_token_ids *to)
 {
     pal_error error;
     pal_dtype dtype;
     pal_shape shape;
     if (!pal_h5_has(file, name)) return;
     gen_need(pal_h5_info(file, name, &dtype, &shape, &error), &error);
-    if (dtype != PAL_I64 || shape.ndim != 1 || shape.dim[0] > g->vocab)
+    if (dtype != PAL_I64 || shape.ndim != 1 || shape.dim[0] > most)
         gen_stop("--load-state: %s of %s is no list of tokens", name, g->o.load);
     to->count = to->room = shape.dim[0];
     to->id = gen_memory(malloc((size_t)to->room * sizeof *to->id + 1));
@@ -73,9 +76,9 @@ void gen_load(gen_all *g)
           counter <= 0x1p53))
         gen_stop("--load-state: the attributes next, seed or counter are no such numbers");
     s->next = (int64_t)next;
-    get_list(g, file, "/held", &s->held);
+    get_list(g, file, "/held", HELD, &s->held);
     pal_token_ids seen = {NULL, 0, 0};
-    get_list(g, file, "/seen", &seen);
+    get_list(g, file, "/seen", g->vocab, &seen);
     for (int64_t i = 0; i < seen.count; i++) s->seen[seen.id[i]] = true;
     pal_token_ids_free(&seen);
     pal_h5_close(file);
@@ -102,7 +105,7 @@ void gen_save(const gen_all *g)
     gen_need(pal_h5_put_number(file, "/", "seed", (double)s->rng.seed, &error), &error);
     gen_need(pal_h5_put_number(file, "/", "counter", (double)s->rng.counter, &error), &error);
     put_list(file, "/seen", seen, count);
-    put_list(file, "/held", s->held.id, s->held.count);
+    put_list(file, "/held", s->held.id, s->held.count <= HELD ? s->held.count : 0);
     gen_need(pal_h5_commit(file, &error), &error);
     free(seen);
 }

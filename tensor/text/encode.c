@@ -194,7 +194,7 @@ static pal_status piece(void *user, const char *byte, int64_t size, int32_t id, 
         to->id[to->count++] = id;
         return PAL_OK;
     }
-    if (size > PAL_BPE_CACHED_SIZE) return encode_new(e->b, byte, size, to, error);
+    if (!e->b->cache || size > PAL_BPE_CACHED_SIZE) return encode_new(e->b, byte, size, to, error);
     pal_bpe_cached *c = &e->b->cache[pal_bpe_hash(byte, size) % PAL_BPE_CACHE];
     if (c->ids && c->size == size && memcmp(c->byte, byte, (size_t)size) == 0) {
         for (int i = 0; i < c->ids; i++) to->id[to->count++] = c->id[i];
@@ -232,8 +232,11 @@ pal_status pal_tokenizer_encode_with(pal_tokenizer *b, const void *text, int64_t
         for (int64_t i = 0; i < size; i++) to->id[to->count++] = (unsigned char)byte[i];
         return PAL_OK;
     }
-    if (!b->cache) b->cache = calloc(PAL_BPE_CACHE, sizeof *b->cache);
-    if (!b->cache) return no_memory(error);
+    b->encoded += size;
+    if (!b->cache && b->encoded >= PAL_BPE_CACHE_FROM) {
+        b->cache = calloc(PAL_BPE_CACHE, sizeof *b->cache);
+        if (!b->cache) return no_memory(error);
+    }
     const int64_t before_it = to->count;
     encoder e = {b, to};
     pal_status s = opts.begin ? add_ids(to, b->before, b->befores, error) : PAL_OK;

@@ -105,12 +105,13 @@ void pal_bpe_regex_free(pal_tokenizer *b);
 /* ---- The tokenizer ---- */
 
 enum {
-    PAL_BPE_STAGES = 16,      /* pre_tokenizers, one after the other */
-    PAL_BPE_STEPS = 16,       /* normalizers, likewise */
-    PAL_BPE_FRAME = 16,       /* tokens before and after a text */
-    PAL_BPE_CACHE = 1 << 16,  /* pretokens remembered */
-    PAL_BPE_CACHED_SIZE = 30, /* their bytes at most */
-    PAL_BPE_CACHED_IDS = 8    /* and their tokens */
+    PAL_BPE_STAGES = 16,          /* pre_tokenizers, one after the other */
+    PAL_BPE_STEPS = 16,           /* normalizers, likewise */
+    PAL_BPE_FRAME = 16,           /* tokens before and after a text */
+    PAL_BPE_CACHE = 1 << 16,      /* pretokens remembered */
+    PAL_BPE_CACHE_FROM = 1 << 14, /* bytes of text before which nothing is remembered */
+    PAL_BPE_CACHED_SIZE = 30,     /* their bytes at most */
+    PAL_BPE_CACHED_IDS = 8        /* and their tokens */
 };
 
 typedef struct pal_bpe_cached {
@@ -245,6 +246,7 @@ struct pal_tokenizer {
 
     /* Of the call of pal_tokenizer_encode that is under way, kept for the next. */
     pal_bpe_cached *cache;
+    int64_t encoded; /* bytes of texts so far */
     pal_bpe_symbol *symbol;
     pal_bpe_joint *heap;
     int64_t symbol_room, heap_room;
