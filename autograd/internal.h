@@ -229,7 +229,7 @@ void pal_params_limit(pal_params *params, int64_t elements);
 bool pal_params_make_gradients(pal_params *params);
 
 /* Block b without taking memory: grad is NULL where there are no gradients, which are zeros. */
-pal_block pal_params_block_as_is(const pal_params *params, int b);
+pal_param_block pal_params_block_as_is(const pal_params *params, int b);
 
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
 /* That callback (NULL: none). A caller that replaces it can call it from its own callback. */

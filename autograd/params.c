@@ -16,7 +16,7 @@
 
 typedef struct block {
     struct block *next;
-    pal_block b;
+    pal_param_block b;
     size_t used, capacity; /* bytes */
 } block;
 
@@ -143,7 +143,7 @@ static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept,
 
 static void bind_gradient(entry *e)
 {
-    const pal_block *b = &e->block->b;
+    const pal_param_block *b = &e->block->b;
     if (!b->grad) return;
     e->grad.a.data = (char *)b->grad + (size_t)e->span.offset * pal_dtype_size(b->dtype);
     e->value.fixed = e->grad.a.data;
@@ -426,15 +426,15 @@ int64_t pal_params_size(const pal_params *p)
 
 int pal_params_blocks(const pal_params *p) { return p->blocks; }
 
-pal_block pal_params_block_as_is(const pal_params *p, int i)
+pal_param_block pal_params_block_as_is(const pal_params *p, int i)
 {
     const block *b = p->first_block;
     while (b && i-- > 0) b = b->next;
-    return b ? b->b : (pal_block){0};
+    return b ? b->b : (pal_param_block){0};
 }
 
 /* Taking memory for zeros changes nothing that the caller can see, and happens once. */
-pal_block pal_params_block(const pal_params *p, int i)
+pal_param_block pal_params_block(const pal_params *p, int i)
 {
     if (!pal_params_make_gradients((pal_params *)(uintptr_t)p))
         pal_fail_nowhere(PAL_ENOMEM, "params_block: out of memory for the gradients");

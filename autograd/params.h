@@ -76,13 +76,13 @@ PAL_API pal_status pal_params_status(const pal_params *params);
  * in one piece. So do pal_grad, pal_params_block and the constructor of an optimiser where there
  * was no such pass; gradients are zeros then.
  */
-typedef struct pal_block {
+typedef struct pal_param_block {
     pal_dtype dtype; /* of all parameters in it */
     int64_t count;   /* elements in use, padding included */
     void *value;     /* the first element */
     void *grad;      /* the first element of the gradients, laid out alike; NULL if kept */
     bool kept;       /* it holds tensors of pal_keep, which never have gradients */
-} pal_block;
+} pal_param_block;
 /* The place of one parameter in the blocks. */
 typedef struct pal_span {
     int block;      /* 0 .. pal_params_blocks - 1 */
@@ -93,7 +93,7 @@ typedef struct pal_span {
 PAL_API int pal_params_blocks(const pal_params *params);
 /* Block b, with memory for its gradients: where there is none, `grad` is NULL and the handler is
  * told (PAL_ENOMEM). Addresses stay valid as long as the parameters. */
-PAL_API pal_block pal_params_block(const pal_params *params, int b);
+PAL_API pal_param_block pal_params_block(const pal_params *params, int b);
 /* Where parameter i lies. */
 PAL_API pal_span pal_params_span(const pal_params *params, int i);
 /* Says that the values of all parameters have been written (by an optimiser, through

@@ -338,7 +338,8 @@ static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *b)
     return pal_lm_loss(((run *)user)->lm, b->tokens, b->targets,
                        (pal_run_opts){.offsets = b->offsets,
                                       .parts = pal_dist_sequence(ranks),
-                                      .continued = b->continued});
+                                      .continued = b->continued,
+                                      .training = true});
 }
 
 /* What cannot be evaluated ends the program; the checkpoints before it are there. */

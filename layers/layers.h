@@ -9,6 +9,7 @@
  * - modules: linear, norms, short convolution, SwiGLU; a few parameters and a function;
  * - mixers: the layers of the papers (projections, convolutions, gates, a rule, a norm, a
  *   projection), made from text such as "gdn2:num_heads=4:head_dim=32";
+ * - blocks of a mixer and an MLP, and a trunk of several, for models of one's own;
  * - the model: embedding, blocks of mixer and MLP, norm, head; a loss, and logits token by token.
  *
  * Letters in shapes: B batch, T time, H key heads, HV value heads (a multiple of H), K key width,
@@ -22,6 +23,7 @@
 #include "layers/rules.h"
 #include "layers/modules.h"
 #include "layers/mixers.h"
+#include "layers/blocks.h"
 #include "layers/model.h"
 
 #endif

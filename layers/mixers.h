@@ -61,11 +61,13 @@ PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_t
  *     q k v             after convolution, SiLU and unit length (attention: after rotary;
  *                       Mamba-2 and Mamba-3: C, B, x; Mamba-3's C and B are those before the
  *                       bias and the angles, [B,T,R,H,K]); q and k have H heads, v has HV
- * (attention: k and v HKV, of the new tokens) g                 the log-decay, [B,T,H,K] (KDA:
- * [B,T,HV,K], GDN, Mamba-2, Mamba-3: [B,T,HV]; that of Mamba-2 is A dt) o state           what the
- * rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V]) gate              the output gate
- * before its activation, [B,T,HV,V] (Mamba-2, Mamba-3: [B,T,HV V]) y                 the mixer's
- * output, [B,T,d]
+ *                       (attention: k and v HKV, of the new tokens)
+ *     g                 the log-decay, [B,T,H,K] (KDA: [B,T,HV,K], GDN, Mamba-2, Mamba-3: [B,T,HV];
+ *                       that of Mamba-2 is A dt)
+ *     o state           what the rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V])
+ *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2, Mamba-3:
+ *                       [B,T,HV V]; attention: [B,T,H,D])
+ *     y                 the mixer's output, [B,T,d]
  *
  * Later versions may add names, so a hook ignores names that it does not know. What it returns
  * counts only for x. With a hook, unit length and log-decay are separate operations, so that it can
@@ -99,6 +101,7 @@ typedef struct pal_run_opts {
     int64_t layer;         /* layer number for the hook; a model sets it */
     const pal_comm *parts; /* processes that share each sequence; NULL: sequences are whole */
     bool continued;        /* packed, with parts: the first sequence began on an earlier rank */
+    bool training;         /* blocks and heads drop what their dropout says (pal_block_opts) */
 } pal_run_opts;
 
 /*
@@ -121,6 +124,7 @@ typedef struct pal_gdn2_opts {
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* V = expand_v K; 0: 1 */
+    int64_t head_v_dim;    /* V; 0: expand_v K */
     bool no_conv;          /* key use_short_conv=false: only SiLU, no convolution */
     int64_t conv_size;     /* W; 0: 4 */
     bool conv_bias;        /* biases in the convolutions */
@@ -142,6 +146,7 @@ typedef struct pal_kda_opts {
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* 0: 1 */
+    int64_t head_v_dim;    /* V; 0: expand_v K */
     bool no_conv;          /* key use_short_conv=false */
     int64_t conv_size;     /* 0: 4 */
     bool conv_bias;        /* biases in the convolutions */
@@ -160,7 +165,9 @@ typedef struct pal_gdn_opts {
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* 0: 2 */
-    bool no_gate;          /* key use_gate=false: a plain RMS norm on the output */
+    int64_t head_v_dim;    /* V; 0: expand_v K */
+    bool no_gate;          /* key use_gate=false: as output_gate=none */
+    pal_gate output_gate;  /* of the output norm: silu (default), sigmoid or none */
     bool no_conv;          /* key use_short_conv=false */
     int64_t conv_size;     /* 0: 4 */
     bool conv_bias;        /* biases in the convolutions */
@@ -178,6 +185,7 @@ typedef struct pal_deltanet_opts {
     int64_t head_dim;      /* K */
     int64_t num_v_heads;   /* HV; 0: H */
     double expand_v;       /* V = expand_v K; 0: 1 */
+    int64_t head_v_dim;    /* V; 0: expand_v K */
     bool use_gate;         /* the output norm has a SiLU gate, with its own projection */
     bool no_conv;          /* key use_short_conv=false */
     int64_t conv_size;     /* 0: 4 */
@@ -197,6 +205,7 @@ PAL_API pal_mixer *pal_deltanet_new(pal_params *params, const char *prefix, int6
 typedef struct pal_mamba2_opts {
     int64_t head_dim;      /* P; 0: 64, or the inner width where that is smaller */
     int64_t state_size;    /* N; 0: 128 */
+    int64_t num_heads;     /* the inner width is num_heads P; 0: expand says it */
     double expand;         /* inner width / width; 0: 2 */
     int64_t n_groups;      /* G; 0: 1 */
     int64_t conv_kernel;   /* 0: 4 */
@@ -249,22 +258,45 @@ typedef struct pal_mamba3_opts {
 PAL_API pal_mixer *pal_mamba3_new(pal_params *params, const char *prefix, int64_t width,
                                   pal_dtype dtype, pal_mamba3_opts opts, pal_rng *rng);
 
-/*
- * Softmax attention with rotary positions: o_proj(attention(rotary(q_proj x), rotary(k_proj x),
- * v_proj x)). Its text is "attn"; "swa" is the same layer with a default window_size of 2048.
- * Parameters: q_proj, k_proj, v_proj, o_proj (.weight, .bias), q_norm.weight and k_norm.weight [D].
- */
+/* How attention turns queries and keys by their positions (pal_rotary). */
+typedef enum pal_rope {
+    PAL_ROPE_HALF = 0,    /* channels c and c + R/2 are a pair */
+    PAL_ROPE_INTERLEAVED, /* channels 2c and 2c + 1 are */
+    PAL_ROPE_NONE,        /* they know no positions */
+} pal_rope;
+
+/* Softmax attention. num_heads, num_kv_heads and head_dim may be any, whatever the width is. */
 typedef struct pal_attn_opts {
     int64_t num_heads;    /* H; 0: width / head_dim */
-    int64_t head_dim;     /* D, even; 0: width / num_heads. If num_heads is 0 too: min(128, width/4)
+    int64_t head_dim;     /* D; 0: width / num_heads. If num_heads is 0 too: min(128, width/4)
                              rounded down to an even number */
     int64_t num_kv_heads; /* HKV, of which H is a multiple; 0: H */
     int64_t window_size;  /* number of tokens that a query sees, itself included; 0: all up to it */
+    pal_rope rope;        /* half (default), interleaved or none */
     double rope_theta;    /* base of the rotary angles; 0: 10000 */
+    double rope_fraction; /* the first R = rope_fraction D channels are turned, rounded down; R is
+                             even; 0: 1 */
     bool qkv_bias;        /* biases in q_proj, k_proj, v_proj */
-    bool qk_norm;         /* RMS norm (eps 1e-5) of q and k by head, before rotary */
+    bool o_bias;          /* a bias in o_proj */
+    bool qk_norm;         /* RMS norm of q and k by head, before rotary */
+    bool qk_norm_whole;   /* the same over all heads at once; qk_norm need not be said */
+    double norm_eps;      /* of these norms; 0: 1e-5 */
+    bool norm_plus_one;   /* they store w and apply 1 + w */
+    double scale;         /* of q k^T; 0: 1 / sqrt D */
+    pal_gate output_gate; /* none (default), sigmoid or silu */
 } pal_attn_opts;
-/* An attention layer. */
+/*
+ * Makes a layer of softmax attention:
+ *
+ *     q k v = q_proj x, k_proj x, v_proj x                       widths H D, HKV D, HKV D
+ *     y = o_proj (attention(rotary(norm(q)), rotary(norm(k)), v) * act(gate))
+ *
+ * without norm, rotary and gate where the options say so. With a gate, q_proj has 2 H D rows: those
+ * of the query and of the gate of head 0, then those of head 1. Parameters: q_proj, k_proj, v_proj,
+ * o_proj (.weight, .bias); q_norm.weight and k_norm.weight, [D], or [H D] and [HKV D] for
+ * qk_norm_whole. Its text is "attn"; "swa" is the same layer with a default window_size of 2048.
+ * Sources: pal_attention and pal_rotary; the gate is that of Qiu et al. 2025 (arXiv 2505.06708).
+ */
 PAL_API pal_mixer *pal_attn_new(pal_params *params, const char *prefix, int64_t width,
                                 pal_dtype dtype, pal_attn_opts opts, pal_rng *rng);
 
@@ -278,17 +310,31 @@ PAL_API pal_mixer *pal_mixer_new(pal_params *params, const char *prefix, int64_t
  * *error (may be NULL) names it and lists those that exist. */
 PAL_API PAL_CHECKED pal_status pal_mixer_check(const char *text, pal_error *error);
 
-/* The options of a block of a model (layers/model.h) beside those of its mixer. */
+/* Where the norms of a block are. */
+typedef enum pal_norm_place {
+    PAL_NORM_BEFORE = 0, /* x += mixer(norm(x)); x += mlp(norm(x)) */
+    PAL_NORM_AFTER,      /* x += norm(mixer(x)); x += norm(mlp(x)) */
+} pal_norm_place;
+
+/* The options of a block (layers/blocks.h) beside those of its mixer. Each has the key `block.NAME`
+ * in the text of an entry. */
 typedef struct pal_block_opts {
-    int64_t mlp_width; /* key block.mlp_width: intermediate size of the MLP */
-    bool no_mlp;       /* key block.no_mlp: a mixer only, without an MLP */
-    double norm_eps;   /* key block.norm_eps: of the norms before mixer and MLP */
+    int64_t mlp_width;   /* intermediate size of the MLP; 0: 8/3 d rounded up to a multiple of 32 */
+    bool no_mlp;         /* a mixer only, without an MLP */
+    double norm_eps;     /* of the two norms; 0: 1e-5 */
+    pal_norm_place norm; /* before (default) or after */
+    bool norm_plus_one;  /* the norms store w and apply 1 + w */
+    pal_mlp_kind mlp;    /* swiglu (default), geglu, gelu or relu2 */
+    bool mlp_bias;       /* biases in the MLP */
+    double residual_scale; /* of what mixer and MLP add; 0: 1 */
+    double dropout; /* share of what mixer and MLP add that is dropped in training; 0: none */
 } pal_block_opts;
 /*
  * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i
  * modulo their number. N*ENTRY repeats an entry and N*(LIST) repeats a list; lists nest up to 8
  * deep. "6*(gdn2,gdn2,gdn2,attn)" has 24 entries. A list has at most 65536. An entry is the text of
  * a mixer, whose keys may include those of pal_block_opts: "gdn2:num_heads=4:block.no_mlp=true".
+ * The mixer "none" is a block of an MLP only: "none:block.mlp=relu2".
  *
  * pal_mixers_check checks all entries and builds nothing; *error (may be NULL) says what is wrong.
  * PAL_EVALUE, PAL_ENOMEM.

@@ -4,14 +4,14 @@
 #ifndef PAL_LAYERS_MODEL_H
 #define PAL_LAYERS_MODEL_H
 
-#include "layers/mixers.h"
+#include "layers/blocks.h"
 #include "tensor/text.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- A block and a language model ---- */
+/* ---- A language model ---- */
 
 /* A language model of mixers. The parameters it was made on own it. */
 typedef struct pal_lm pal_lm;
@@ -26,18 +26,24 @@ typedef struct pal_lm_opts {
     bool no_mlp;     /* blocks have no MLP, only x += mixer(rms_norm(x)); mlp_width is not read */
     bool tie;        /* the head uses the embedding table; there is no lm_head.weight */
     double norm_eps; /* of all norms, unless an entry of mixers says otherwise; 0: 1e-5 */
+    bool norm_plus_one;    /* these norms store w and apply 1 + w */
+    double embed_scale;    /* of the embeddings; 0: 1 */
+    double residual_scale; /* of what mixers and MLPs add, unless an entry says otherwise; 0: 1 */
+    double logit_scale;    /* of the logits; 0: 1 */
+    double dropout;  /* of what mixers and MLPs add, unless an entry says otherwise; 0: none */
     pal_dtype dtype; /* 0: f32 */
     bool recompute;  /* keep only the input of each block, and recompute the rest in backward */
 } pal_lm_opts;
 
 /*
- * A language model on params: embedding, `layers` blocks of
+ * A language model on params: a trunk (blocks.h) of an embedding, `layers` blocks of
  *
  *     x += mixer(rms_norm(x));  x += mlp(rms_norm(x))
  *
- * a norm and the head. mlp_width, no_mlp and norm_eps hold for blocks whose entry in `mixers` does
- * not say otherwise (pal_block_opts). If rng is NULL, nothing is drawn and these parameters are
- * zero: for models whose parameters are loaded. Parameters: model.embeddings.weight;
+ * and a norm, and the head: logits are logit_scale times head times norm(x). What an entry in
+ * `mixers` says of its block comes before mlp_width, no_mlp, norm_eps, norm_plus_one,
+ * residual_scale and dropout (pal_block_opts). If rng is NULL, nothing is drawn and these
+ * parameters are zero: for models whose parameters are loaded. Parameters: model.embeddings.weight;
  * model.layers.I.attn_norm.weight, .attn.*, .mlp_norm.weight, .mlp.*; model.norm.weight;
  * lm_head.weight. params owns the model. If an option is wrong, the handler is told and NULL
  * returned.
@@ -45,6 +51,8 @@ typedef struct pal_lm_opts {
 PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 /* The model's options, with every default filled in. */
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
+/* The embedding, the blocks and the norm of the model. */
+PAL_API const pal_trunk *pal_lm_trunk(const pal_lm *lm);
 /* The mixer of a layer 0 .. layers-1; NULL for another. */
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);
 /* The options of block 0 .. layers-1 beside those of its mixer, with defaults filled in; zeros for
@@ -107,7 +115,7 @@ PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool 
  *
  * Run it with gradients off (pal_set_grad).
  */
-typedef struct pal_lm_state pal_lm_state;
+typedef pal_trunk_state pal_lm_state;
 PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */
 /* NULL is allowed. */
 PAL_API void pal_lm_state_free(pal_lm_state *state);
@@ -165,8 +173,9 @@ typedef struct pal_lm_file {
 
 /*
  * Opens the model of a checkpoint (optim/train.h) and fills *file, which pal_lm_close frees. It
- * reads the lines mixers, layers, width, mlp-width, no-mlp, vocab, tie, norm-eps, dtype and
- * recompute of the description and ignores others. If vocab, width, layers or dtype are 0 or
+ * reads the lines mixers, layers, width, mlp-width, no-mlp, vocab, tie, norm-eps, norm-plus-one,
+ * embed-scale, residual-scale, logit-scale, dropout, dtype and recompute of the description and
+ * ignores others. If vocab, width, layers or dtype are 0 or
  * missing, they follow from the parameters in the file. No random numbers are drawn. Memory holds
  * one copy of the parameters; gradients come with the first backward pass.
  *

@@ -86,17 +86,39 @@ typedef struct pal_short_conv_opts {
 PAL_API pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                   pal_short_conv_opts opts);
 
-/* SwiGLU MLP: down_proj(silu(gate_proj x) * up_proj x), without biases; x [.., d], inner width n.
- * Parameters prefix.gate_proj.weight, up_proj.weight [n,d], down_proj.weight [d,n]. */
+/* What an MLP computes of x, with gelu in its tanh form (pal_gelu). */
+typedef enum pal_mlp_kind {
+    PAL_MLP_SWIGLU = 0, /* down_proj(silu(gate_proj x) * up_proj x) */
+    PAL_MLP_GEGLU,      /* down_proj(gelu(gate_proj x) * up_proj x) */
+    PAL_MLP_GELU,       /* down_proj(gelu(up_proj x)) */
+    PAL_MLP_RELU2,      /* down_proj(relu(up_proj x)^2) */
+} pal_mlp_kind;
+
+/* Options of an MLP; zero is SwiGLU without biases. */
+typedef struct pal_mlp_opts {
+    pal_mlp_kind kind; /* what it computes */
+    bool bias;         /* each projection has one, beginning at 0 */
+} pal_mlp_opts;
+
+/* An MLP of x [.., d] with inner width n. Parameters: prefix.gate_proj.weight (not of gelu and
+ * relu2) and up_proj.weight [n,d], down_proj.weight [d,n]; with biases also .bias of each. Sources:
+ * Shazeer 2020 (arXiv 2002.05202); relu2: So et al. 2021 (arXiv 2109.08668). */
 typedef struct pal_mlp {
-    pal_tensor gate_proj; /* weight [n,d] */
+    pal_tensor gate_proj; /* weight [n,d]; PAL_NONE for gelu and relu2 */
     pal_tensor up_proj;   /* weight [n,d] */
     pal_tensor down_proj; /* weight [d,n] */
+    pal_mlp_opts opts;    /* what it computes of them */
+    pal_tensor gate_bias; /* [n]; PAL_NONE: there is none, as for the next two */
+    pal_tensor up_bias;   /* [n] */
+    pal_tensor down_bias; /* [d] */
 } pal_mlp;
-/* Makes the three weights. */
+/* Makes the three weights of SwiGLU. */
 PAL_API pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n,
                             pal_dtype dtype, pal_rng *rng);
-/* The MLP of x [.., d]; the result has the same shape. */
+/* Makes the parameters of any kind of MLP. */
+PAL_API pal_mlp pal_mlp_new_with(pal_params *params, const char *prefix, int64_t d, int64_t n,
+                                 pal_mlp_opts opts, pal_dtype dtype, pal_rng *rng);
+/* The MLP of x [.., d]; the result has the same shape. Differentiable in x and all parameters. */
 PAL_API pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x);
 
 #ifdef __cplusplus

@@ -239,6 +239,8 @@ PAL_API pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_a
 /* Options of pal_rotary. */
 typedef struct pal_rotary_opts {
     double base;           /* 0: 10000 */
+    int64_t channels;      /* R: the first channels of a head, which are turned; even; 0: all D */
+    bool interleaved;      /* pairs are channels 2c and 2c + 1, not c and c + R/2 */
     int64_t start;         /* position of the first token */
     pal_tensor offsets;    /* packed sequences, as in pal_rule_opts: each begins at `start` */
     const pal_comm *parts; /* processes that share each sequence, as in pal_run_opts */
@@ -246,13 +248,15 @@ typedef struct pal_rotary_opts {
 } pal_rotary_opts;
 
 /*
- * Rotary positions. Channels c and c + D/2 of a head form a pair. At position p, for c < D/2,
+ * Rotary positions. Channels c and c + R/2 of a head form a pair, or, interleaved, 2c and 2c + 1.
+ * At position p, for c < R/2,
  *
- *     (y_c, y_{c+D/2}) = (x_c, x_{c+D/2}) turned by the angle p base^(-2c/D)
+ *     (y_c, y_{c+R/2}) = (x_c, x_{c+R/2}) turned by the angle p base^(-2c/R)
  *
- * x [B,T,H,D], D even; any strides. Differentiable in x. 6 flops per pair. Angles are computed in
- * double, so position 10^6 is as accurate as position 1. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE
- * for offsets, a base or a start below 0. Source: Su et al. 2021 (arXiv 2104.09864).
+ * and channels from R on stay as they are. x [B,T,H,D], R even and at most D; any strides.
+ * Differentiable in x. 6 flops per pair. Angles are computed in double, so position 10^6 is as
+ * accurate as position 1. Errors: PAL_ESHAPE, PAL_EDTYPE, PAL_EVALUE for offsets, channels, a base
+ * or a start below 0. Source: Su et al. 2021 (arXiv 2104.09864).
  */
 PAL_API pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts);
 

@@ -236,4 +236,8 @@ bool pal_kernels_select(pal_isa isa);
         {&pal_k_##name##_f64_base, &pal_k_##name##_f64_avx2, &pal_k_##name##_f64_avx512}}
 #define PAL_KERNEL_TABLE(name, dtype) (name##_tables[pal_real_index(dtype)][pal_isa_selected()])
 
+/* How many of the 2^53 numbers that pal_rng_uniform draws its f32 numbers in [0, 1) from become
+ * less than p: a 64-bit word w does so if w >> 11 is less than this. (rng.c) */
+uint64_t pal_rng_words_below(double p);
+
 #endif

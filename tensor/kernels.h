@@ -103,6 +103,21 @@ static inline bool pal_product_along_k(const pal_product *p)
     return p->csa == 1 && p->rsb == 1 && p->k >= PAL_PRODUCT_SUMS;
 }
 
+/*
+ * Dropout of n elements. Element 2i takes the first 64-bit word of block counter + i of the
+ * generator, element 2i + 1 the second; it is dropped if that is at most `last`. Then y is x scale
+ * or 0, and bit e % 64 of keep[e / 64] says that element e was kept; bits from n on mean nothing.
+ * `kept` does the same from these bits, from bit `first` on, and adds to y if asked to.
+ */
+typedef struct pal_drops {
+    uint64_t seed, stream, counter, last;
+    bool none; /* nothing is dropped */
+} pal_drops;
+typedef void pal_drop(int64_t n, const pal_drops *d, const void *x, double scale, void *y,
+                      uint64_t *keep);
+typedef void pal_kept(int64_t n, const uint64_t *keep, int64_t first, const void *x, double scale,
+                      bool add, void *y);
+
 typedef struct pal_kernels {
 #define PAL_KERNEL(type, name) type *name;
 #include "tensor/kernels/kernels.def"

@@ -53,6 +53,7 @@ typedef struct pal_key {
     double low, high;    /* bounds of a number, or of each number in a list; both 0: no bounds */
     pal_key_open open;
     bool required;     /* a text or a list is not empty */
+    bool sparse;       /* a number or flag that files do not name while it is 0 or false */
     const char *words; /* "silu|sigmoid|none" */
     /* An extra check of a text: PAL_OK, or an error that says what is wrong with it. */
     pal_status (*check)(const char *text, pal_error *error);

@@ -100,27 +100,34 @@ static const pal_variant attention[] = {
 };
 const pal_case pal_case_attention = {"attention", sizeof attention / sizeof *attention, attention};
 
-/* ---- rotary: x; options: start, packed, base ---- */
+/* ---- rotary: x; options: start, packed, base, channels, interleaved ---- */
 
 static void rotary_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     out[0] = pal_rotary(in[0], (pal_rotary_opts){.start = (int64_t)v->option[0],
                                                  .offsets = offsets_of(v->option[1] != 0, in[0]),
-                                                 .base = v->option[2]});
+                                                 .base = v->option[2],
+                                                 .channels = (int64_t)v->option[3],
+                                                 .interleaved = v->option[4] != 0});
 }
 
 static void rotary_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
 {
-    int64_t T = in->shape[1], H = in->shape[2], D = in->shape[3], half = D / 2;
+    int64_t T = in->shape[1], H = in->shape[2], D = in->shape[3];
+    int64_t R = v->option[3] > 0 ? (int64_t)v->option[3] : D;
     double base = v->option[2] > 0 ? v->option[2] : 10000, *y = out->data;
     pal_ref_shape(out, v->in[0].shape);
     for (int64_t i = 0; i < pal_array_count(out); i++) {
-        int64_t t = i / D / H % T, c = i % half;
+        int64_t t = i / D / H % T, j = i % D, mates = v->option[4] != 0;
+        int64_t c = mates ? j / 2 : j % (R / 2), first = mates ? j - j % 2 : c;
+        int64_t second = mates ? first + 1 : c + R / 2;
         double p = v->option[0] + (double)(t - sequence_start(v->option[1] != 0, t));
-        double angle = p * pow(base, -2 * (double)c / (double)D);
-        double low = pal_ref_get(in, i / D * D + c), high = pal_ref_get(in, i / D * D + half + c);
-        y[i] = i % D < half ? low * cos(angle) - high * sin(angle)
-                            : high * cos(angle) + low * sin(angle);
+        double angle = p * pow(base, -2 * (double)c / (double)R);
+        y[i] = pal_ref_get(in, i);
+        if (j >= R) continue;
+        double low = pal_ref_get(in, i / D * D + first), high = pal_ref_get(in, i / D * D + second);
+        y[i] = j == first ? low * cos(angle) - high * sin(angle)
+                          : high * cos(angle) + low * sin(angle);
     }
 }
 
@@ -134,7 +141,12 @@ static const pal_variant rotary[] = {
     {ROTARY("another base", 1, 70, 1, 20), .option = {0, 0, 500}},
     {ROTARY("packed", 1, 20, 2, 6), .option = {0, 1}},
     {ROTARY("packed, from a position on", 1, 20, 2, 6), .option = {3, 1}},
+    {ROTARY("a quarter", 2, 5, 2, 16), .option = {0, 0, 1e7, 4}},
+    {ROTARY("a part, packed", 1, 20, 2, 6), .option = {2, 1, 0, 4}},
+    {ROTARY("interleaved", 2, 5, 3, 10), .option = {2, 0, 0, 0, 1}},
+    {ROTARY("interleaved, a part", 1, 9, 2, 7), .option = {0, 0, 0, 4, 1}},
     {ROTARY("T = 0", 1, 0, 2, 4)},
     {ROTARY("large", 2, 150, 4, 32)},
+    {ROTARY("large, a part", 2, 150, 4, 32), .option = {0, 0, 0, 8}},
 };
 const pal_case pal_case_rotary = {"rotary", sizeof rotary / sizeof *rotary, rotary};

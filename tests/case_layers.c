@@ -8,6 +8,7 @@ static const char *const gdn2[] = {
     "gdn2:num_heads=2:head_dim=4:num_v_heads=4:expand_v=1.5:output_gate=sigmoid",
     "gdn2:num_heads=1:head_dim=3:allow_neg_eigval=true:erase=scalar:conv_bias=true:conv_size=2",
     "gdn2:num_heads=1:head_dim=4:use_short_conv=false:write=scalar:output_gate=none",
+    "gdn2:num_heads=1:head_dim=3:num_v_heads=2:head_v_dim=5",
 };
 const pal_layer_case pal_layer_case_gdn2 = {"gdn2", sizeof gdn2 / sizeof *gdn2, gdn2};
 
@@ -16,6 +17,7 @@ static const char *const kda[] = {
     "kda:num_heads=1:head_dim=4:num_v_heads=3:lower_bound=-5:output_gate=silu",
     "kda:num_heads=2:head_dim=3:expand_v=2:allow_neg_eigval=true:conv_bias=true",
     "kda:num_heads=1:head_dim=4:use_short_conv=false:output_gate=none:norm_eps=1e-3",
+    "kda:num_heads=1:head_dim=3:head_v_dim=4",
 };
 const pal_layer_case pal_layer_case_kda = {"kda", sizeof kda / sizeof *kda, kda};
 
@@ -24,6 +26,9 @@ static const char *const gdn[] = {
     "gdn:num_heads=2:head_dim=3:num_v_heads=4:expand_v=1:use_gate=false",
     "gdn:num_heads=1:head_dim=4:allow_neg_eigval=true:conv_bias=true:conv_size=1",
     "gdn:num_heads=1:head_dim=4:use_short_conv=false",
+    "gdn:num_heads=2:head_dim=3:num_v_heads=4:head_v_dim=5:allow_neg_eigval=true:norm_eps=1e-6",
+    "gdn:num_heads=2:head_dim=3:output_gate=sigmoid",
+    "gdn:num_heads=1:head_dim=3:output_gate=none",
 };
 const pal_layer_case pal_layer_case_gdn = {"gdn", sizeof gdn / sizeof *gdn, gdn};
 
@@ -32,6 +37,7 @@ static const char *const deltanet[] = {
     "deltanet:num_heads=2:head_dim=3:num_v_heads=4:expand_v=2:use_gate=true",
     "deltanet:num_heads=1:head_dim=4:allow_neg_eigval=true:conv_bias=true:conv_size=2",
     "deltanet:num_heads=1:head_dim=4:use_short_conv=false:norm_eps=1e-3",
+    "deltanet:num_heads=2:head_dim=3:head_v_dim=2",
 };
 const pal_layer_case pal_layer_case_deltanet = {"deltanet", sizeof deltanet / sizeof *deltanet,
                                                 deltanet};
@@ -42,6 +48,7 @@ static const char *const mamba2[] = {
     "mamba2:head_dim=3:state_size=4:n_groups=4:norm_before_gate=true:use_conv_bias=false",
     "mamba2:head_dim=6:state_size=4:expand=1:rmsnorm=false:conv_kernel=3",
     "mamba2:state_size=3:head_dim=3:dt_min=0.01:dt_max=0.2",
+    "mamba2:state_size=3:num_heads=5:head_dim=3:n_groups=5",
 };
 const pal_layer_case pal_layer_case_mamba2 = {"mamba2", sizeof mamba2 / sizeof *mamba2, mamba2};
 
@@ -58,6 +65,13 @@ static const char *const attn[] = {
     "attn",
     "attn:num_heads=2:num_kv_heads=1:window_size=3:qkv_bias=true",
     "attn:num_heads=3:head_dim=6:num_kv_heads=1:qk_norm=true:rope_theta=100",
+    "attn:num_heads=2:head_dim=5:rope=none:scale=0.3:o_bias=true",
+    "attn:num_heads=2:head_dim=8:rope_fraction=0.5:rope=interleaved:output_gate=silu",
+    "attn:num_heads=4:num_kv_heads=2:head_dim=8:qk_norm=true:norm_eps=1e-6:norm_plus_one=true:"
+    "rope_fraction=0.25:rope_theta=1e7:output_gate=sigmoid:qkv_bias=true",
+    "attn:num_heads=2:num_kv_heads=1:head_dim=4:qk_norm_whole=true:rope=none",
+    "attn:num_heads=2:head_dim=3:qk_norm_whole=true:norm_plus_one=true:rope=none:"
+    "output_gate=sigmoid",
 };
 const pal_layer_case pal_layer_case_attn = {"attn", sizeof attn / sizeof *attn, attn};
 

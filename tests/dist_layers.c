@@ -110,6 +110,9 @@ static const char *const mixers[] = {
     "swa:num_heads=2:window_size=4",
     "swa:num_heads=2:num_kv_heads=1:window_size=25",
     "swa:num_heads=2:window_size=1",
+    "attn:num_heads=2:head_dim=8:rope_fraction=0.5:output_gate=sigmoid:norm_plus_one=true:"
+    "qk_norm=true",
+    "attn:num_heads=2:rope=none:qk_norm_whole=true",
 };
 enum { MIXERS = sizeof mixers / sizeof *mixers, STATEFUL = 7, WIDTH = 12 };
 
@@ -273,9 +276,10 @@ static void model(void)
             pal_lm_new(params,
                        (pal_lm_opts){.vocab = VOCAB,
                                      .width = WIDTH,
-                                     .mixers = "gdn2:num_heads=2,swa:num_heads=2:window_size=9,"
-                                               "mamba2:head_dim=6:state_size=8,attn:num_heads=2,"
-                                               "mamba3:head_dim=6:state_size=6:is_mimo=true",
+                                     .mixers = "gdn2:num_heads=2,swa:num_heads=2:window_size=9:"
+                                                "block.norm=after,mamba2:head_dim=6:state_size=8:"
+                                                "block.mlp=relu2,attn:num_heads=2:rope=none,"
+                                                "mamba3:head_dim=6:state_size=6:is_mimo=true",
                                      .mlp_width = 16,
                                      .dtype = PAL_F64,
                                      .recompute = i % 2},

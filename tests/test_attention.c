@@ -411,7 +411,7 @@ START_TEST(errors)
     pal_error heard = {PAL_OK, ""};
     pal_tape *tape = pal_tape_new();
     pal_set_error_handler(hear, &heard);
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 14; i++) {
         pal_tape_reset(tape);
         pal_tensor q = pal_zeros(tape, PAL_F64, PAL_SHAPE(1, 4, 4, 6));
         pal_tensor k = pal_zeros(tape, PAL_F64, PAL_SHAPE(1, 4, 2, 6));
@@ -433,9 +433,11 @@ START_TEST(errors)
             {pal_slice(q, 3, 0, 5, 1), .words = "cannot be halved"},
             {q, .rotary.start = -1, .words = "start -1"},
             {q, .rotary.base = -1, .words = "base is -1"},
+            {q, .rotary.channels = 8, .words = "channels is 8"},
+            {q, .rotary.channels = 3, .words = "channels is 3"},
             {pal_select(q, 1, 0), .words = "argument x is f64[1,4,6]"},
         };
-        ck_assert_uint_eq(sizeof row / sizeof *row, 12);
+        ck_assert_uint_eq(sizeof row / sizeof *row, 14);
         if (pal_is_none(row[i].k))
             pal_rotary(row[i].q, row[i].rotary);
         else

@@ -38,6 +38,8 @@ grep -q 'a checkpoint; HDF5' "$dir/out" && grep -q 'a store of tokens; HDF5' "$d
 refused 'begins with other bytes' "$B/examples/check" "$dir/text"
 refused 'cannot be read' "$B/examples/check" "$dir/nothing"
 refused 'Usage' "$B/examples/check"
+# HDF5 reads an attribute 14 KB behind its block, which was memory that it had kept since its start.
+[ -n "${SAN:-}" ] || refused 'HDF5 crashes on it' "$B/examples/check" tests/data/damaged/attribute.h5
 
 # Without the program beside it, nothing is opened.
 mkdir "$dir/bin"

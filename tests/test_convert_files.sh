@@ -176,6 +176,15 @@ with h5py.File(sys.argv[1], "w") as f:
 PY
 refuses "the name caf\\xe9 is no UTF-8" "$dir/latin.h5" "$dir/no.npz"
 
+# A sentence about a name of 5000 characters is still read to its end.
+"$python" - "$dir/long.h5" <<'END' || fail "no file with a long name"
+import sys, h5py
+with h5py.File(sys.argv[1], "w") as f:
+    f["params/" + "n" * 5000] = h5py.SoftLink("/else/where")
+END
+refuses '...nnnnnn' "$dir/long.h5" "$dir/no.npz"
+refuses 'is a link to somewhere else' "$dir/long.h5" "$dir/no.npz"
+
 # A name that would lie outside of the group.
 if "$python" examples/convert.py --keep-unknown "$dir/names.npz" "$dir/no.h5" 2>"$dir/err"; then fail "/params/x is a name"; fi
 grep -q "none that a file can hold" "$dir/err" || fail "names.npz: $(cat "$dir/err")"

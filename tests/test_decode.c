@@ -254,7 +254,7 @@ START_TEST(score_gradient)
                                       -B * (SHORT - 1), 0)
                          : pal_sum(pal_lm_score(lm, in, (pal_run_opts){0}), PAL_ALL, false);
         ck_assert(pal_backward(y) == PAL_OK);
-        pal_block block = pal_params_block(params, 0);
+        pal_param_block block = pal_params_block(params, 0);
         grad[i] = malloc((size_t)block.count * sizeof(double));
         memcpy(grad[i], block.grad, (size_t)block.count * sizeof(double));
         pal_params_zero_grad(params);

@@ -79,7 +79,7 @@ START_TEST(come_in_one_piece_with_the_first_backward)
         ck_assert_int_eq(b.large, 3); /* the gradients of both, in one piece */
     }
     ck_assert(grad(0, 7) == 3 && grad(1, 7) == 0);
-    const pal_block one = pal_params_block(params, 0), two = pal_params_block(params, 1);
+    const pal_param_block one = pal_params_block(params, 0), two = pal_params_block(params, 1);
     ck_assert(one.grad == pal_f32(pal_grad(w[0])) && two.grad == pal_f32(pal_grad(w[1])));
     ck_assert((char *)two.grad - (char *)one.grad == N * sizeof(float));
     ck_assert_int_eq(b.large, 3);

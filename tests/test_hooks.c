@@ -133,6 +133,10 @@ static const struct {
     {"attn:num_heads=4:head_dim=6:num_kv_heads=2",
      "7 x f64[2,21,12]\n7 q f64[2,21,4,6]\n7 k f64[2,21,2,6]\n7 v f64[2,21,2,6]\n"
      "7 o f64[2,21,4,6]\n7 y f64[2,21,12]\n"},
+    {"attn:num_heads=2:num_kv_heads=1:head_dim=6:output_gate=sigmoid:rope=none",
+     "7 x f64[2,21,12]\n7 q f64[2,21,2,6]\n7 k f64[2,21,1,6]\n7 v f64[2,21,1,6]\n"
+     "7 o f64[2,21,2,6]\n7 gate f64[2,21,2,6]\n7 y f64[2,21,12]\n"},
+    {"none", "7 x f64[2,21,12]\n7 y f64[2,21,12]\n"},
     {"swa:num_heads=2:window_size=3",
      "7 x f64[2,21,12]\n7 q f64[2,21,2,6]\n7 k f64[2,21,2,6]\n7 v f64[2,21,2,6]\n"
      "7 o f64[2,21,2,6]\n7 y f64[2,21,12]\n"},
@@ -289,8 +293,9 @@ static int logits_without(const void *context, pal_tape *tape, pal_tensor x, pal
     pal_tensor tokens = pal_from(tape, PAL_I64, PAL_SHAPE(B, T), m->tokens);
     x = pal_embedding(parameter(m, "model.embeddings.weight"), tokens);
     for (int i = 0; i < LAYERS; i++) {
-        pal_mlp mlp = {of_layer(m, i, "mlp.gate_proj.weight"), of_layer(m, i, "mlp.up_proj.weight"),
-                       of_layer(m, i, "mlp.down_proj.weight")};
+        pal_mlp mlp = {.gate_proj = of_layer(m, i, "mlp.gate_proj.weight"),
+                       .up_proj = of_layer(m, i, "mlp.up_proj.weight"),
+                       .down_proj = of_layer(m, i, "mlp.down_proj.weight")};
         pal_tensor y = pal_rms_norm(x, of_layer(m, i, "attn_norm.weight"), 1e-5);
         if (i != w->skip)
             x = pal_add(x, pal_mixer_forward(pal_lm_mixer(m->lm, i), y, NULL, (pal_run_opts){0}));

@@ -314,6 +314,10 @@ static const struct {
     {"gdn2:output_gate=relu", "output_gate=relu should be silu|sigmoid|none"},
     {"gdn2:erase=both", "erase=both should be channel|scalar"},
     {"gdn2:expand_v=nan", "expand_v=nan should be a number"},
+    {"attn:rope=yes", "rope=yes should be half|interleaved|none"},
+    {"attn:rope_fraction=1.5", "rope_fraction=1.5 should be a number above 0, up to 1"},
+    {"attn:norm_eps=0", "norm_eps=0 should be a number above 0"},
+    {"gdn:head_v_dim=0", "head_v_dim=0 should be a whole number from 1"},
     {"kda:lower_bound=", "lower_bound= should be a number"},
 };
 
@@ -341,6 +345,8 @@ static const struct {
     {"kda:lower_bound=2", "lower_bound 2 should be negative"},
     {"attn:num_heads=3", "the width 16 cannot be cut into 3 heads"},
     {"attn:head_dim=3", "head_dim 3 is odd"},
+    {"attn:head_dim=8:rope_fraction=0.2", "rope_fraction 0.2 of head_dim 8 is 1 channels"},
+    {"attn:head_dim=6:rope_fraction=0.5", "is 3 channels"},
     {"swa:num_heads=4:num_kv_heads=3", "swa (a): num_heads 4 is no multiple of num_kv_heads 3"},
     {"attn:rope_theta=-1", "out of range"},
     {"mamba2:head_dim=5", "cannot be cut into heads of 5"},

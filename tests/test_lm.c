@@ -89,7 +89,7 @@ START_TEST(recompute)
         pal_tape_free(tape);
     }
     for (int b = 0; b < pal_params_blocks(params[0]); b++) {
-        pal_block one = pal_params_block(params[0], b), two = pal_params_block(params[1], b);
+        pal_param_block one = pal_params_block(params[0], b), two = pal_params_block(params[1], b);
         ck_assert(memcmp(one.grad, two.grad, (size_t)one.count * sizeof(float)) == 0);
         float most = 0;
         for (int64_t i = 0; i < one.count; i++) most = fmaxf(most, fabsf(((float *)one.grad)[i]));

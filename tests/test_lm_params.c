@@ -161,10 +161,12 @@ static const pal_lm_opts ZOO = {
         "gdn2:num_heads=2:head_dim=4:conv_bias=true,kda:num_heads=2:head_dim=4:conv_bias=true,"
         "gdn:num_heads=2:head_dim=4:conv_bias=true,"
         "mamba2:head_dim=6:state_size=4:use_bias=true,"
-        "attn:num_heads=2:qkv_bias=true:qk_norm=true,"
+        "attn:num_heads=2:qkv_bias=true:qk_norm=true:o_bias=true:output_gate=sigmoid:"
+        "norm_plus_one=true,"
         "swa:num_heads=2:window_size=3:qkv_bias=true:qk_norm=true,"
         "deltanet:num_heads=2:head_dim=4:conv_bias=true:use_gate=true,"
-        "mamba3:head_dim=6:state_size=4:is_mimo=true:is_outproj_norm=true:use_bias=true",
+        "mamba3:head_dim=6:state_size=4:is_mimo=true:is_outproj_norm=true:use_bias=true,"
+        "none:block.mlp_bias=true:block.norm_plus_one=true",
 };
 
 /* The parameters that decay, without "model.layers.I.attn." */
@@ -182,6 +184,7 @@ static const char *const decaying[] = {
     "q_proj.weight q_conv1d.weight k_proj.weight k_conv1d.weight v_proj.weight v_conv1d.weight "
     "b_proj.weight g_proj.weight o_proj.weight ",
     "in_proj.weight out_proj.weight ",
+    "",
 };
 
 /* Whether the list contains the word. */
@@ -274,7 +277,7 @@ static double step(pal_params *params, const pal_lm *lm, pal_optim *adamw)
 
 static void *copy_block(const pal_params *params, bool grad)
 {
-    pal_block b = pal_params_block(params, 0);
+    pal_param_block b = pal_params_block(params, 0);
     void *copy = malloc((size_t)b.count * sizeof(float));
     return memcpy(copy, grad ? b.grad : b.value, (size_t)b.count * sizeof(float));
 }

@@ -103,7 +103,7 @@ START_TEST(padding_stays_zero)
         pal_clip_grad_norm(p, 0.1);
         ck_assert_int_eq(pal_optim_step(adamw, 0.1), PAL_OK);
     }
-    pal_block b = pal_params_block(p, 0);
+    pal_param_block b = pal_params_block(p, 0);
     pal_span first = pal_params_span(p, 0), second = pal_params_span(p, 1);
     ck_assert_int_gt(second.offset, first.offset + first.count);
     for (int64_t i = first.offset + first.count; i < second.offset; i++)
@@ -140,7 +140,7 @@ START_TEST(threads_do_not_change_a_bit)
         pal_optim_free(adamw);
         ck_assert(norm[k] > 1 && norm[k] == norm[0]);
         for (int i = 0; i < pal_params_blocks(p); i++) {
-            pal_block a = pal_params_block(all[0], i), b = pal_params_block(p, i);
+            pal_param_block a = pal_params_block(all[0], i), b = pal_params_block(p, i);
             ck_assert(!memcmp(a.value, b.value, (size_t)b.count * sizeof(float)));
         }
     }
@@ -280,7 +280,7 @@ START_TEST(clipping_has_edges)
     ck_assert(pal_clip_grad_norm(p, 1) == 0);
     pal_tensor w = pal_param(p, "w", PAL_F32, PAL_SHAPE(3));
     ck_assert(pal_clip_grad_norm(p, 1) == 0);
-    pal_block b = pal_params_block(p, 0);
+    pal_param_block b = pal_params_block(p, 0);
     ((float *)b.grad)[0] = 1e30f; /* its square is beyond f32 */
     ck_assert_double_eq_tol(pal_clip_grad_norm(p, 1), 1e30, 1e24);
     ck_assert_double_eq_tol(((float *)b.grad)[0], 1, 1e-6);

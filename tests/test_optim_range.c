@@ -26,7 +26,7 @@ static pal_params *two(pal_dtype dtype)
 
 static void set_gradient(pal_params *p, int i, int64_t j, double value)
 {
-    const pal_block b = pal_params_block(p, 0);
+    const pal_param_block b = pal_params_block(p, 0);
     const int64_t at = pal_params_span(p, i).offset + j;
     if (b.dtype == PAL_F32)
         ((float *)b.grad)[at] = (float)value;

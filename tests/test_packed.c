@@ -27,6 +27,8 @@ static const char *const mixers[] = {
     "mamba3:head_dim=6:state_size=8:n_groups=2:is_mimo=true:mimo_rank=2",
     "attn:num_heads=2",
     "swa:num_heads=2:num_kv_heads=1:window_size=4",
+    "attn:num_heads=2:rope=none:qk_norm_whole=true:scale=0.4",
+    "attn:num_heads=2:head_dim=8:rope_fraction=0.5:rope=interleaved:output_gate=sigmoid",
 };
 enum { MIXERS = sizeof mixers / sizeof *mixers, RULE_MIXERS = 5 };
 static const char hybrid[] =

@@ -76,7 +76,7 @@ static uint32_t bits_of(const job *j, bool gradients)
 {
     uint32_t crc = 0;
     for (int b = 0; b < pal_params_blocks(j->params); b++) {
-        const pal_block block = pal_params_block(j->params, b);
+        const pal_param_block block = pal_params_block(j->params, b);
         crc = pal_crc32c(crc, gradients ? block.grad : block.value,
                          (size_t)block.count * sizeof(float));
     }

@@ -1,32 +1,22 @@
 /*
  * dropout.c - sets elements to zero at random.
  *
- * A call splits a generator from the tape's and keeps only that. Backward draws the same numbers
- * again, so no mask is stored. A recomputed segment starts from the same state of the tape's
- * generator, so it repeats its masks. Source: Srivastava et al., JMLR 15 (2014).
+ * A call splits a generator from the tape's, and element i is a function of that and i. What was
+ * kept is stored as one bit an element, so backward draws nothing. A recomputed segment starts from
+ * the same state of the tape's generator, so it repeats its masks. Source: Srivastava et al., JMLR
+ * 15 (2014).
  */
+#include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
+
+#include <omp.h>
 
 typedef struct dropout {
     double p;
     pal_rng rng;
 } dropout;
 
-/* y = 0 where u < p, else x scale; numbers = {p, scale}. The numbers u are f32 for both types, so
- * that both drop the same elements. */
-static void drop_f32(int64_t n, const void *u, const void *x, const double *numbers, void *y)
-{
-    const float *from = x, *draw = u;
-    float p = (float)numbers[0], scale = (float)numbers[1];
-    for (int64_t i = 0; i < n; i++) ((float *)y)[i] = draw[i] < p ? 0 : from[i] * scale;
-}
-
-static void drop_f64(int64_t n, const void *u, const void *x, const double *numbers, void *y)
-{
-    const double *from = x, *draw = u;
-    double p = numbers[0], scale = numbers[1];
-    for (int64_t i = 0; i < n; i++) ((double *)y)[i] = draw[i] < p ? 0 : from[i] * scale;
-}
+enum { CHUNK = 4096 }; /* elements of a piece of work, whole words of bits */
 
 static pal_status infer(pal_call *call)
 {
@@ -35,42 +25,74 @@ static pal_status infer(pal_call *call)
     if (status != PAL_OK) return status;
     if (!(d->p >= 0 && d->p < 1))
         return pal_call_error(call, PAL_EVALUE, "probability %g is not in [0, 1)", d->p);
-    status = pal_map_broadcast(call, 1);
-    if (status != PAL_OK) return status;
-    size_t bytes = pal_shape_bytes(PAL_F32, pal_array_shape(call->out[0]));
-    return pal_call_scratch(call, bytes, bytes);
+    const pal_array *x = call->in[0];
+    const int64_t n = pal_array_count(x);
+    status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
+    if (status == PAL_OK) status = pal_call_save(call, PAL_I64, PAL_SHAPE((n + 63) / 64));
+    pal_call_work(call, 4 * n);
+    /* Backward: a chunk for each thread, where the gradient is not contiguous. */
+    const size_t chunk = CHUNK * pal_dtype_size(x->dtype);
+    return status == PAL_OK ? pal_call_scratch(call, 0, (size_t)pal_team(4 * n) * chunk) : status;
 }
 
-static pal_map_fn drop_fn(const pal_call *call)
+/* Numbers are drawn in f32 for both types, so that both drop the same elements. */
+static pal_drops drops_of(const dropout *d)
 {
-    double p = ((const dropout *)call->opts)->p;
-    pal_map_fn fn = {.nin = 2, .numbers = true, .p = {(double)(float)p, 1 / (1 - p)}};
-    static pal_map2p *const drop[PAL_REALS] = {drop_f32, drop_f64};
-    fn.f.two_p = drop[pal_real_index(call->out[0]->dtype)];
-    return fn;
-}
-
-/* Draws one uniform number for every element of the result, into scratch. */
-static pal_array draw(const pal_call *call)
-{
-    pal_rng rng = ((const dropout *)call->opts)->rng;
-    pal_array u = pal_array_of(PAL_F32, pal_array_shape(call->out[0]), call->scratch);
-    if (pal_array_count(&u)) pal_rng_uniform(&rng, &u, 0, 1);
-    return u;
+    const uint64_t below = pal_rng_words_below((double)(float)d->p);
+    return (pal_drops){.seed = d->rng.seed,
+                       .stream = d->rng.stream,
+                       .counter = d->rng.counter,
+                       .last = (below << 11) - 1,
+                       .none = below == 0};
 }
 
 static void forward(const pal_call *call)
 {
-    pal_map_fn fn = drop_fn(call);
-    pal_array u = draw(call);
-    pal_map_forward(&fn, (const pal_array *[]){&u, call->in[0]}, call->out[0], call->team);
+    const pal_array *x = call->in[0], *y = call->out[0];
+    const dropout *d = call->opts;
+    const pal_kernels *k = pal_kernels_for(x->dtype);
+    const int64_t n = pal_array_count(y);
+    const size_t size = pal_dtype_size(y->dtype);
+    const pal_drops drops = drops_of(d);
+    const char *from = x->data;
+    if (n == 0) return;
+    if (!pal_array_contiguous(x)) {
+        if (pal_array_copy(y, x, NULL) != PAL_OK) return; /* infer has seen shape and dtype */
+        from = y->data;
+    }
+#pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        pal_drops piece = drops;
+        piece.counter += (uint64_t)(i / 2);
+        k->drop(n - i < CHUNK ? n - i : CHUNK, &piece, from + (size_t)i * size, 1 / (1 - d->p),
+                (char *)y->data + (size_t)i * size, (uint64_t *)call->saved[0].data + i / 64);
+    }
 }
 
 static void backward(const pal_call *call)
 {
-    pal_map_fn fn = drop_fn(call);
-    pal_array u = draw(call);
-    pal_map_backward(call, 0, &fn, (const pal_array *[]){&u, call->dout[0]});
+    const pal_array *dy = call->dout[0];
+    const pal_lines lines = pal_lines_of(call->din[0], PAL_ALL);
+    const pal_kernels *k = pal_kernels_for(dy->dtype);
+    const uint64_t *keep = call->saved[0].data;
+    const double scale = 1 / (1 - ((const dropout *)call->opts)->p);
+    const int64_t pieces = (lines.n + CHUNK - 1) / CHUNK;
+    const bool fresh = pal_call_fresh(call, 0), direct = lines.step == 1;
+#pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
+    for (int64_t i = 0; i < lines.count * pieces; i++) {
+        const int64_t start = i % pieces * CHUNK, first = i / pieces * lines.n + start;
+        const int64_t n = lines.n - start < CHUNK ? lines.n - start : CHUNK;
+        const char *from = (const char *)dy->data + (size_t)first * lines.size;
+        char *line = pal_line(&lines, i / pieces);
+        char *own = (char *)call->scratch + (size_t)omp_get_thread_num() * CHUNK * lines.size;
+        char *to = direct ? line + (size_t)start * lines.size : own;
+        k->kept(n, keep, first, from, scale, direct && !fresh, to);
+        if (direct) continue;
+        if (fresh)
+            pal_line_write(&lines, line, start, n, own);
+        else
+            pal_line_add(&lines, k, line, start, n, own);
+    }
 }
 
 static const pal_op dropout_op = {.name = "dropout",

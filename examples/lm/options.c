@@ -81,6 +81,11 @@ static void put(FILE *to, const pal_key *key, const void *from)
     fprintf(to, "%s = %s\n", key->name, text);
 }
 
+static bool is_written(const pal_key *key, const void *from)
+{
+    return key->tag != LOCAL && !(key->sparse && pal_key_number(key, from) == 0);
+}
+
 char *lm_options_text(const lm_options *o)
 {
     FILE *to = pal_stream_open();
@@ -93,7 +98,8 @@ char *lm_options_text(const lm_options *o)
                                       "alone)"
                                     : "");
         for (int i = 0; i < keys->count; i++)
-            if (keys->key[i].tag != LOCAL) put(to, &keys->key[i], in(o, sections[s].offset));
+            if (is_written(&keys->key[i], in(o, sections[s].offset)))
+                put(to, &keys->key[i], in(o, sections[s].offset));
     }
     char *text = to ? pal_stream_close(to, NULL) : NULL;
     if (text) return text;

@@ -46,6 +46,11 @@ typedef struct pal_keys {
     void *dK, *dV; /* backward: rows */
 } pal_keys;
 
+/* The channels of a token that are turned: pair c is channel c of both. */
+typedef struct pal_pairs {
+    pal_rows low, high;
+} pal_pairs;
+
 typedef struct pal_attention_table {
     int64_t panel;  /* Dp is a multiple of it */
     int64_t vector; /* elements of a vector */
@@ -62,10 +67,12 @@ typedef struct pal_attention_table {
     /* to += factor * `count` rows of a buffer. */
     void (*add)(const pal_attention_shape *s, int64_t count, const void *rows, double factor,
                 pal_rows to);
-    /* y = a row x of n channels, rotated by n / 2 angles (pal_rotary), or rotated back. With `add`
-     * it is added to y. */
-    void (*rotate)(int64_t n, const void *cosines, const void *sines, bool back, pal_rows x,
-                   pal_rows y, bool add);
+    /* y = `half` pairs of channels x, each rotated by an angle of its own (pal_rotary), or rotated
+     * back. With `add` it is added to y. */
+    void (*rotate)(int64_t half, const void *cosines, const void *sines, bool back, pal_pairs x,
+                   pal_pairs y, bool add);
+    /* y = the n channels of x, or y += them. */
+    void (*pass)(int64_t n, pal_rows x, pal_rows y, bool add);
 } pal_attention_table;
 
 const pal_attention_table *pal_attention_table_for(pal_dtype dtype);

@@ -10,6 +10,8 @@
 
 typedef struct rotary_opts {
     double base;
+    int64_t channels; /* that are turned */
+    bool interleaved;
     int64_t start, before; /* positions of the first sequence begin at start + before */
 } rotary_opts;
 
@@ -70,9 +72,24 @@ static void narrow(const angles *a, pal_dtype dtype, int64_t half)
 static pal_status infer(pal_call *call)
 {
     const pal_array *x = call->in[0];
-    size_t each = angle_bytes(x->shape[3] / 2), team = (size_t)pal_team(pal_array_count(x));
+    const rotary_opts *o = call->opts;
+    size_t each = angle_bytes(o->channels / 2), team = (size_t)pal_team(pal_array_count(x));
     pal_status status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     return status == PAL_OK ? pal_call_scratch(call, team * each, team * each) : status;
+}
+
+/* The row's channels from `from` on. */
+static pal_rows channels_from(pal_rows row, int64_t from, pal_dtype dtype)
+{
+    row.data = (char *)row.data + from * row.channel * (int64_t)pal_dtype_size(dtype);
+    return row;
+}
+
+static pal_pairs pairs_of(const rotary_opts *o, pal_rows row, pal_dtype dtype)
+{
+    pal_pairs p = {row, channels_from(row, o->interleaved ? 1 : o->channels / 2, dtype)};
+    if (o->interleaved) p.low.channel = p.high.channel = 2 * row.channel;
+    return p;
 }
 
 /* Tokens t .. end - 1, the first of which has this position, of all rows of the batch. */
@@ -80,7 +97,8 @@ static void turn_block(const pal_call *call, const pal_array *x, const pal_array
                        int64_t t, int64_t end, int64_t position)
 {
     const rotary_opts *o = call->opts;
-    const int64_t half = x->shape[3] / 2;
+    const int64_t half = o->channels / 2, rest = x->shape[3] - o->channels;
+    const pal_attention_table *k = pal_attention_table_for(x->dtype);
     const size_t own = (size_t)omp_get_thread_num() * angle_bytes(half);
     pal_carver c = {(char *)call->scratch + own, 0};
     angles a = carve(&c, half);
@@ -88,10 +106,14 @@ static void turn_block(const pal_call *call, const pal_array *x, const pal_array
     for (;; advance(&a, half)) {
         narrow(&a, x->dtype, half);
         for (int64_t b = 0; b < x->shape[0]; b++)
-            for (int64_t h = 0; h < x->shape[2]; h++)
-                pal_attention_table_for(x->dtype)->rotate(2 * half, a.c, a.s, back,
-                                                          pal_rows_at(x, b, t, h),
-                                                          pal_rows_at(y, b, t, h), back);
+            for (int64_t h = 0; h < x->shape[2]; h++) {
+                const pal_rows from = pal_rows_at(x, b, t, h), to = pal_rows_at(y, b, t, h);
+                k->rotate(half, a.c, a.s, back, pairs_of(o, from, x->dtype),
+                          pairs_of(o, to, x->dtype), back);
+                if (rest)
+                    k->pass(rest, channels_from(from, o->channels, x->dtype),
+                            channels_from(to, o->channels, x->dtype), back);
+            }
         if (++t == end) return;
     }
 }
@@ -129,13 +151,20 @@ pal_tensor pal_rotary(pal_tensor x, pal_rotary_opts opts)
 {
     pal_frame f;
     pal_arg a = {"x", "BTHD", x, false};
-    rotary_opts o = {.base = opts.base != 0 ? opts.base : 10000, .start = opts.start};
+    rotary_opts o = {.base = opts.base != 0 ? opts.base : 10000,
+                     .interleaved = opts.interleaved,
+                     .start = opts.start};
     const int64_t *offsets = NULL;
     int64_t sequences = 0;
     pal_frame_init(&f, "rotary");
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
     bool good = true;
-    if (f.size['D'] % 2)
+    o.channels = opts.channels ? opts.channels : f.size['D'];
+    if (opts.channels && (o.channels < 0 || o.channels % 2 || o.channels > f.size['D']))
+        good = pal_frame_fail(&f, PAL_EVALUE,
+                              "channels is %lld and should be even and at most the %lld of a head",
+                              (long long)o.channels, (long long)f.size['D']);
+    else if (o.channels % 2)
         good = pal_frame_fail(&f, PAL_ESHAPE, "heads of %lld channels cannot be halved",
                               (long long)f.size['D']);
     else if (!(o.base > 0) || !isfinite(o.base) || o.start < 0)

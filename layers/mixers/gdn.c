@@ -30,9 +30,9 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_rule_out out = pal_gdn(qkv[0], qkv[1], qkv[2], f, beta, opts);
     pal_mixer_done(call, &pal_rule_gdn, &out);
 
-    pal_gate kind = m->opts.no_gate ? PAL_GATE_NONE : PAL_GATE_SILU;
-    pal_tensor gate =
-        m->opts.no_gate ? PAL_NONE : pal_project_heads(x, m->g_proj, PAL_NONE, h->HV, h->V);
+    const pal_gate kind = m->opts.output_gate;
+    pal_tensor gate = PAL_NONE;
+    if (kind != PAL_GATE_NONE) gate = pal_project_heads(x, m->g_proj, PAL_NONE, h->HV, h->V);
     pal_mixer_show(call, "gate", &gate);
     pal_tensor y = pal_gated_rms_norm(out.o, gate, m->o_norm,
                                       (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
@@ -50,7 +50,8 @@ static void parameters(gdn *m, pal_build *b)
 {
     const pal_heads *h = &m->h;
     pal_qkv_projections(b, h, &m->qkv);
-    if (!m->opts.no_gate) m->g_proj = pal_build_linear(b, "g_proj.weight", h->HV * h->V, h->d);
+    if (m->opts.output_gate != PAL_GATE_NONE)
+        m->g_proj = pal_build_linear(b, "g_proj.weight", h->HV * h->V, h->d);
     m->a_proj = pal_build_linear(b, "a_proj.weight", h->HV, h->d);
     m->b_proj = pal_build_linear(b, "b_proj.weight", h->HV, h->d);
     pal_qkv_convolutions(b, h, &m->qkv);
@@ -69,6 +70,7 @@ pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width, pa
         .H = opts.num_heads,
         .HV = opts.num_v_heads,
         .K = opts.head_dim,
+        .V = opts.head_v_dim,
         .conv = opts.no_conv     ? 0
                 : opts.conv_size ? opts.conv_size
                                  : 4,
@@ -77,6 +79,8 @@ pal_mixer *pal_gdn_new(pal_params *params, const char *prefix, int64_t width, pa
     };
     if (!pal_heads_init(&b, "gdn", &h, opts.expand_v != 0 ? opts.expand_v : 2, 256, 0.75))
         return NULL;
+    if (opts.no_gate) opts.output_gate = PAL_GATE_NONE;
+    if (opts.output_gate == PAL_GATE_DEFAULT) opts.output_gate = PAL_GATE_SILU;
     gdn *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
     *m = (gdn){.mixer = {"gdn", forward, remembers}, .opts = opts, .h = h};
@@ -96,7 +100,11 @@ static const pal_key rows[] = {
     {"num_v_heads", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, num_v_heads), .low = 1,
      .high = PAL_MOST_SIZE},
     {"expand_v", PAL_KEY_REAL, PAL_AT(pal_gdn_opts, expand_v)},
+    {"head_v_dim", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, head_v_dim), .low = 1,
+     .high = PAL_MOST_SIZE},
     {"use_gate", PAL_KEY_NOT, PAL_AT(pal_gdn_opts, no_gate)},
+    {"output_gate", PAL_KEY_CHOICE, PAL_AT(pal_gdn_opts, output_gate), .low = PAL_GATE_SILU,
+     .words = "silu|sigmoid|none"},
     {"use_short_conv", PAL_KEY_NOT, PAL_AT(pal_gdn_opts, no_conv)},
     {"conv_size", PAL_KEY_WHOLE, PAL_AT(pal_gdn_opts, conv_size), .low = 1, .high = PAL_MOST_SIZE},
     {"conv_bias", PAL_KEY_FLAG, PAL_AT(pal_gdn_opts, conv_bias)},

@@ -77,6 +77,10 @@ enum { PAL_MOST_SIZE = 1 << 30 }; /* the largest whole number among the options 
 
 #define PAL_LAYER(name, test) extern const pal_mixer_kind pal_mixer_kind_##name;
 #include "layers/layers.def"
+/* A block without a mixer (none.c). */
+extern const pal_mixer_kind pal_mixer_kind_none;
+/* Whether the text of a mixer is "none". */
+bool pal_mixer_is_none(const char *text);
 
 /* ---- Lists (list.c) ---- */
 
@@ -98,7 +102,8 @@ typedef struct pal_qkv {
     pal_tensor conv[3], conv_bias[3]; /* q, k, v */
 } pal_qkv;
 
-/* Fills in defaults and checks. By default K is at most most_K, and H is share * width / K. */
+/* Fills in defaults and checks. By default K is at most most_K, H is share * width / K, and V is
+ * expand_v K. */
 bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand_v, int64_t most_K,
                     double share);
 void pal_qkv_projections(pal_build *b, const pal_heads *h, pal_qkv *p);

@@ -80,6 +80,7 @@ pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width, pa
         .H = opts.num_heads,
         .HV = opts.num_v_heads,
         .K = opts.head_dim,
+        .V = opts.head_v_dim,
         .conv = opts.no_conv     ? 0
                 : opts.conv_size ? opts.conv_size
                                  : 4,
@@ -111,6 +112,8 @@ static const pal_key rows[] = {
     {"num_v_heads", PAL_KEY_WHOLE, PAL_AT(pal_kda_opts, num_v_heads), .low = 1,
      .high = PAL_MOST_SIZE},
     {"expand_v", PAL_KEY_REAL, PAL_AT(pal_kda_opts, expand_v)},
+    {"head_v_dim", PAL_KEY_WHOLE, PAL_AT(pal_kda_opts, head_v_dim), .low = 1,
+     .high = PAL_MOST_SIZE},
     {"use_short_conv", PAL_KEY_NOT, PAL_AT(pal_kda_opts, no_conv)},
     {"conv_size", PAL_KEY_WHOLE, PAL_AT(pal_kda_opts, conv_size), .low = 1, .high = PAL_MOST_SIZE},
     {"conv_bias", PAL_KEY_FLAG, PAL_AT(pal_kda_opts, conv_bias)},

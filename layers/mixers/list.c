@@ -100,6 +100,14 @@ static const pal_key rows[] = {
     {"block.no_mlp", PAL_KEY_FLAG, PAL_AT(pal_block_opts, no_mlp)},
     {"block.norm_eps", PAL_KEY_REAL, PAL_AT(pal_block_opts, norm_eps), .high = HUGE_VAL,
      .open = PAL_OPEN_LOW},
+    {"block.norm", PAL_KEY_CHOICE, PAL_AT(pal_block_opts, norm), .words = "before|after"},
+    {"block.norm_plus_one", PAL_KEY_FLAG, PAL_AT(pal_block_opts, norm_plus_one)},
+    {"block.mlp", PAL_KEY_CHOICE, PAL_AT(pal_block_opts, mlp), .words = "swiglu|geglu|gelu|relu2"},
+    {"block.mlp_bias", PAL_KEY_FLAG, PAL_AT(pal_block_opts, mlp_bias)},
+    {"block.residual_scale", PAL_KEY_REAL, PAL_AT(pal_block_opts, residual_scale), .high = HUGE_VAL,
+     .open = PAL_OPEN_LOW},
+    {"block.dropout", PAL_KEY_REAL, PAL_AT(pal_block_opts, dropout), .high = 1,
+     .open = PAL_OPEN_HIGH},
 };
 static const pal_keys block_keys = PAL_KEYS(rows);
 

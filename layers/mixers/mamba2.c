@@ -105,10 +105,15 @@ static bool sizes(mamba2 *m, const pal_build *b, int64_t d)
     if (o->conv_kernel == 0) o->conv_kernel = 4;
     if (o->n_groups == 0) o->n_groups = 1;
     if (o->state_size == 0) o->state_size = 128;
-    double inner = o->expand * (double)d;
+    if (o->num_heads && !o->head_dim) o->head_dim = 64;
+    double inner =
+        o->num_heads ? (double)o->num_heads * (double)o->head_dim : o->expand * (double)d;
     if (d < 1 || !(inner >= 1) || inner > 1 << 30 || inner != floor(inner))
-        return pal_build_fail(b, "mamba2", "expand %g times the width %lld is no inner width",
-                              o->expand, (long long)d);
+        return pal_build_fail(b, "mamba2",
+                              "expand %g times the width %lld, or num_heads %lld times head_dim "
+                              "%lld, is no inner width",
+                              o->expand, (long long)d, (long long)o->num_heads,
+                              (long long)o->head_dim);
     m->di = (int64_t)inner;
     m->P = o->head_dim ? o->head_dim : m->di < 64 ? m->di : 64;
     m->N = o->state_size, m->G = o->n_groups;
@@ -146,6 +151,8 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
 }
 
 static const pal_key rows[] = {
+    {"num_heads", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, num_heads), .low = 1,
+     .high = PAL_MOST_SIZE},
     {"head_dim", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, head_dim), .low = 1, .high = PAL_MOST_SIZE},
     {"state_size", PAL_KEY_WHOLE, PAL_AT(pal_mamba2_opts, state_size), .low = 1,
      .high = PAL_MOST_SIZE},

@@ -12,6 +12,7 @@
 static const pal_mixer_kind *const kinds[] = {
 #define PAL_LAYER(name, test) &pal_mixer_kind_##name,
 #include "layers/layers.def"
+    &pal_mixer_kind_none,
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

@@ -13,14 +13,14 @@ bool pal_heads_init(pal_build *b, const char *layer, pal_heads *h, double expand
     if (h->K > 0 && h->H == 0) h->H = (int64_t)((double)h->d * share) / h->K;
     if (h->K > 0 && h->H == 0) h->H = 1;
     if (h->HV == 0) h->HV = h->H;
-    double V = expand_v * (double)h->K;
+    const double V = h->V ? (double)h->V : expand_v * (double)h->K;
     if (h->H < 1 || h->K < 1 || h->HV < 1 || h->conv < 0 || !(V >= 1) || !(h->eps >= 0) ||
         h->H > 1 << 20 || h->HV > 1 << 20 || h->K > 1 << 20 || V > 1 << 20 || h->conv > 1 << 20)
         return pal_build_fail(b, layer,
                               "num_heads %lld, num_v_heads %lld, head_dim %lld, expand_v %g, "
-                              "conv_size %lld or norm_eps %g is out of range",
+                              "head_v_dim %lld, conv_size %lld or norm_eps %g is out of range",
                               (long long)h->H, (long long)h->HV, (long long)h->K, expand_v,
-                              (long long)h->conv, h->eps);
+                              (long long)h->V, (long long)h->conv, h->eps);
     h->V = (int64_t)V;
     if ((double)h->V != V)
         return pal_build_fail(b, layer, "expand_v %g times head_dim %lld is no whole number",

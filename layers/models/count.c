@@ -39,7 +39,7 @@ static void count_one(pal_lm_counts *c, const char *name, int64_t n, int64_t lay
 pal_lm_counts pal_lm_count(const pal_lm *lm, int64_t layer)
 {
     pal_lm_counts c = {0};
-    const pal_params *params = (const pal_params *)(void *)lm->embeddings.node->owner;
+    const pal_params *params = lm->trunk->params;
     for (int i = 0; i < pal_params_count(params); i++)
         count_one(&c, pal_params_name(params, i), pal_params_span(params, i).count, layer);
     return c;
@@ -53,7 +53,7 @@ void pal_lm_print_counts(const pal_lm *lm, FILE *file)
     for (int64_t i = 0; i < lm->opts.layers; i++) {
         pal_lm_counts c = pal_lm_count(lm, i);
         fprintf(file, "layer %-4lld %-7s %12lld %12lld %12lld %12lld\n", (long long)i,
-                pal_mixer_name(lm->blocks[i].mixer), (long long)c.mixer, (long long)c.mlp,
+                pal_mixer_name(pal_lm_mixer(lm, i)), (long long)c.mixer, (long long)c.mlp,
                 (long long)c.norms, (long long)c.total);
     }
     fprintf(file, "%-57s %12lld\n", "norm", (long long)lm->opts.width);

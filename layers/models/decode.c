@@ -10,32 +10,35 @@
 
 static size_t state_bytes(int64_t layers)
 {
-    return sizeof(pal_lm_state) + (size_t)layers * sizeof(pal_mixer_state);
+    return sizeof(pal_trunk_state) + (size_t)layers * sizeof(pal_mixer_state);
 }
 
-pal_lm_state *pal_lm_state_new(const pal_lm *lm)
+pal_trunk_state *pal_trunk_state_new(const pal_trunk *trunk)
 {
-    size_t size = state_bytes(lm->opts.layers);
-    pal_lm_state *s = pal_malloc(size);
+    size_t size = state_bytes(trunk->opts.layers);
+    pal_trunk_state *s = pal_malloc(size);
     if (!s) {
-        pal_fail_nowhere(PAL_ENOMEM, "lm_state_new: out of memory");
+        pal_fail_nowhere(PAL_ENOMEM, "%s_state_new: out of memory", trunk->what);
         return NULL;
     }
     memset(s, 0, size);
-    s->lm = lm;
-    s->layers = lm->opts.layers;
+    s->trunk = trunk;
+    s->layers = trunk->opts.layers;
     s->store = pal_params_new();
     if (s->store) return s;
     pal_free(s, size);
     return NULL;
 }
 
-void pal_lm_state_free(pal_lm_state *s)
+void pal_trunk_state_free(pal_trunk_state *s)
 {
     if (!s) return;
     pal_params_free(s->store);
     pal_free(s, state_bytes(s->layers));
 }
+
+pal_lm_state *pal_lm_state_new(const pal_lm *lm) { return pal_trunk_state_new(lm->trunk); }
+void pal_lm_state_free(pal_lm_state *s) { pal_trunk_state_free(s); }
 
 pal_tensor pal_state_keep(pal_params *store, int64_t layer, const char *part, pal_tensor t)
 {
@@ -60,8 +63,7 @@ static pal_tensor last_tokens(pal_tensor x, pal_tensor offsets)
     return pal_embedding(pal_select(x, 0, 0), pal_sub(pal_slice(offsets, 0, 1, n + 1, 1), one));
 }
 
-/* The new states are kept only if all layers and the head have succeeded. */
-static void keep_all(pal_lm_state *s, pal_mixer_state *after)
+void pal_trunk_keep(pal_trunk_state *s, pal_mixer_state *after)
 {
     for (int64_t i = 0; i < s->layers; i++) {
         for (int j = 0; j < PAL_MIXER_PARTS && after[i].part[j].name; j++) {
@@ -73,36 +75,49 @@ static void keep_all(pal_lm_state *s, pal_mixer_state *after)
     }
 }
 
-/* Checks that sequences are whole: otherwise the next token may be on another rank. False after an
- * error was reported. */
-static bool whole(const char *op, const pal_run_opts *run, pal_tensor tokens)
+bool pal_trunk_whole(const char *op, const pal_run_opts *run, pal_tensor x)
 {
-    if (!run->parts || run->parts->size < 2 || pal_is_none(tokens)) return true;
-    pal_fail(tokens.node->owner, PAL_EVALUE,
-             "%s: takes whole sequences, and run.parts has %d processes", op, run->parts->size);
+    if (!run->parts || run->parts->size < 2 || pal_is_none(x)) return true;
+    pal_fail(x.node->owner, PAL_EVALUE, "%s: takes whole sequences, and run.parts has %d processes",
+             op, run->parts->size);
     return false;
 }
 
-pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
+bool pal_trunk_go_on(const pal_trunk *t, pal_trunk_state *s, pal_tensor x, pal_run_opts run,
+                     pal_tensor *out, pal_mixer_state **states)
 {
-    pal_tensor x; /* [B,T,d] */
-    if (!whole("lm_step", &run, tokens)) return pal_poison(tokens.node->owner);
-    if (!pal_lm_begin(lm, tokens, &run, &x)) return x;
-    pal_tape *tape = pal_tape_of(x.node);
+    *out = x; /* [B,T,d] */
+    if (!pal_trunk_begin(t, &run, out)) return false;
+    pal_tape *tape = pal_tape_of(out->node);
     const size_t size = (size_t)s->layers * sizeof(pal_mixer_state);
     pal_mixer_state *after = pal_arena_take(&pal_tape_level(tape)->heads, size);
-    if (!after || s->layers != lm->opts.layers) {
-        pal_fail(&tape->owner, after ? PAL_EVALUE : PAL_ENOMEM, "lm_step: %s",
+    *states = after;
+    if (!after || s->layers != t->opts.layers) {
+        pal_fail(&tape->owner, after ? PAL_EVALUE : PAL_ENOMEM, "%s_step: %s", t->what,
                  after ? "the state is of a model with another number of layers" : "out of memory");
-        return pal_poison(&tape->owner);
+        *out = pal_poison(&tape->owner);
+        return false;
     }
     memcpy(after, s->layer, size);
     for (run.layer = 0; run.layer < s->layers; run.layer++) {
-        x = pal_block_forward(&lm->blocks[run.layer], x, &after[run.layer], run);
-        if (pal_tape_status(tape) != PAL_OK) return pal_poison(&tape->owner);
+        *out = pal_block_forward(&t->blocks[run.layer], *out, &after[run.layer], run);
+        if (pal_tape_status(tape) == PAL_OK) continue;
+        *out = pal_poison(&tape->owner);
+        return false;
     }
+    return true;
+}
+
+/* The new states are kept only if all layers and the head have succeeded. */
+pal_tensor pal_lm_step(const pal_lm *lm, pal_lm_state *s, pal_tensor tokens, pal_run_opts run)
+{
+    pal_tensor x; /* [B,T,d] */
+    pal_mixer_state *after;
+    if (!pal_trunk_whole("lm_step", &run, tokens)) return pal_poison(tokens.node->owner);
+    if (!pal_trunk_go_on(lm->trunk, s, tokens, run, &x, &after)) return x;
+    pal_tape *tape = pal_tape_of(x.node);
     pal_tensor logits = pal_lm_head(lm, last_tokens(x, run.offsets)); /* [B,vocab] */
-    if (pal_tape_status(tape) == PAL_OK) keep_all(s, after);
+    if (pal_tape_status(tape) == PAL_OK) pal_trunk_keep(s, after);
     return logits;
 }
 
@@ -135,8 +150,8 @@ static pal_tensor without_seams(pal_tensor score, pal_tensor offsets)
 pal_tensor pal_lm_score(const pal_lm *lm, pal_tensor tokens, pal_run_opts run)
 {
     pal_tensor x;
-    if (!whole("lm_score", &run, tokens)) return pal_poison(tokens.node->owner);
-    if (!pal_lm_blocks(lm, tokens, run, &x)) return x;
+    if (!pal_trunk_whole("lm_score", &run, tokens)) return pal_poison(tokens.node->owner);
+    if (!pal_trunk_run(lm->trunk, tokens, run, &x)) return x;
     pal_tape *tape = pal_tape_of(x.node);
     const int64_t B = pal_dim(x, 0), T = pal_dim(x, 1);
     const int64_t row = lm->opts.vocab * (int64_t)pal_dtype_size(lm->opts.dtype);

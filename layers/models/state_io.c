@@ -33,19 +33,25 @@ static pal_status check_group(const char *group, pal_error *error)
 enum { SUM_BYTES = 32 };
 static const char sum_name[] = "params";
 
+/* Whether a parameter is the trunk's, or its language model's. */
+static bool is_own(const pal_trunk *t, const char *name)
+{
+    static const char head[] = "lm_head.";
+    const size_t n = strlen(t->prefix);
+    if (n == 0 || (strncmp(name, t->prefix, n) == 0 && name[n] == '.')) return true;
+    return t->tokens_only && strncmp(name, head, strlen(head)) == 0;
+}
+
 /* A checksum of the model's parameters, by names and values. A state belongs to these: other ones
  * would go on from it without a word, and wrongly. */
-static void params_sum(const pal_lm *lm, char text[SUM_BYTES])
+static void params_sum(const pal_trunk *t, char text[SUM_BYTES])
 {
-    static const char *const own[] = {"model.", "lm_head."};
-    const pal_params *params = (const pal_params *)(void *)lm->embeddings.node->owner;
+    const pal_params *params = t->params;
     uint32_t sum = 0;
     for (int i = 0; i < pal_params_count(params); i++) {
         const pal_array a = pal_params_array(params, i);
         const char *name = pal_params_name(params, i);
-        if (strncmp(name, own[0], strlen(own[0])) != 0 &&
-            strncmp(name, own[1], strlen(own[1])) != 0)
-            continue;
+        if (!is_own(t, name)) continue;
         sum = pal_crc32c(sum, name, strlen(name) + 1);
         sum = pal_crc32c(sum, a.data, pal_shape_bytes(a.dtype, pal_array_shape(&a)));
     }
@@ -53,11 +59,12 @@ static void params_sum(const pal_lm *lm, char text[SUM_BYTES])
 }
 
 /* Files of earlier versions do not say whose state they hold, and are taken. */
-static pal_status check_params(const pal_lm *lm, pal_h5 *file, const char *group, pal_error *error)
+static pal_status check_params(const pal_trunk *t, pal_h5 *file, const char *group,
+                               pal_error *error)
 {
     char is[SUM_BYTES], saved[SUM_BYTES];
     if (pal_h5_get_text(file, group, sum_name, saved, sizeof saved, NULL) != PAL_OK) return PAL_OK;
-    params_sum(lm, is);
+    params_sum(t, is);
     if (strcmp(is, saved) == 0) return PAL_OK;
     return pal_error_set(error, PAL_EFORMAT,
                          "lm_state: the state %.200s is of another model: its parameters have the "
@@ -71,7 +78,7 @@ static pal_status put_layer(const pal_lm_state *state, int64_t i, pal_h5 *file, 
                             pal_error *error)
 {
     char path[PATH_BYTES];
-    const pal_mixer *mixer = state->lm->blocks[i].mixer;
+    const pal_mixer *mixer = state->trunk->blocks[i].mixer;
     const pal_mixer_state *s = &state->layer[i];
     const pal_array seen = pal_array_of(PAL_I64, (pal_shape){0}, (void *)(uintptr_t)&s->seen);
     pal_status status = pal_h5_put(file, path_of(path, group, i, "seen"), &seen, error);
@@ -85,8 +92,8 @@ static pal_status put_layer(const pal_lm_state *state, int64_t i, pal_h5 *file, 
     return status;
 }
 
-pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char *group,
-                            pal_error *error)
+pal_status pal_trunk_state_put(const pal_trunk_state *state, pal_h5 *file, const char *group,
+                               pal_error *error)
 {
     pal_status s = check_group(group, error);
     for (int64_t i = 0; i < state->layers && s == PAL_OK; i++)
@@ -94,7 +101,7 @@ pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char 
     if (s == PAL_OK) s = pal_h5_put_number(file, group, "layers", (double)state->layers, error);
     if (s == PAL_OK) {
         char sum[SUM_BYTES];
-        params_sum(state->lm, sum);
+        params_sum(state->trunk, sum);
         s = pal_h5_put_text(file, group, sum_name, sum, error);
     }
     return s;
@@ -103,7 +110,7 @@ pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char 
 /* ---- Reading ---- */
 
 typedef struct reader {
-    const pal_lm *lm;
+    const pal_trunk *trunk;
     pal_h5 *file;
     const char *group;
     pal_error *error;
@@ -157,7 +164,7 @@ static bool read_seen(reader *r, int64_t i, int64_t *seen)
 {
     char path[PATH_BYTES], name[64] = "";
     const pal_array to = pal_array_of(PAL_I64, (pal_shape){0}, seen);
-    const char *mixer = pal_mixer_name(r->lm->blocks[i].mixer);
+    const char *mixer = pal_mixer_name(r->trunk->blocks[i].mixer);
     pal_error why;
     path_of(path, r->group, i, "seen");
     if (!fits(r, path, PAL_I64, (pal_shape){0})) return false;
@@ -177,7 +184,7 @@ static bool read_seen(reader *r, int64_t i, int64_t *seen)
 /* What layer i remembers of r->B sequences after what it has seen. */
 static pal_remembered memory_of(const reader *r, int64_t i)
 {
-    const pal_mixer *mixer = r->lm->blocks[i].mixer;
+    const pal_mixer *mixer = r->trunk->blocks[i].mixer;
     return mixer->remembers(mixer, r->B, r->to[i].seen);
 }
 
@@ -205,7 +212,7 @@ static void check_layer(reader *r, int64_t i, bool have[PAL_MIXER_PARTS])
         if (!have[j])
             complain(r, "%s is missing", path);
         else
-            fits(r, path, r->lm->opts.dtype, m.part[j].shape);
+            fits(r, path, r->trunk->opts.dtype, m.part[j].shape);
     }
 }
 
@@ -234,13 +241,13 @@ static bool note_extra(const char *name, void *user)
     reader *r = user;
     char *end;
     const long long layer = strtoll(name, &end, 10);
-    bool known = end != name && *end == '/' && layer >= 0 && layer < r->lm->opts.layers;
+    bool known = end != name && *end == '/' && layer >= 0 && layer < r->trunk->opts.layers;
     if (known && !strcmp(end + 1, "seen")) return true;
     const pal_remembered m = known ? memory_of(r, layer) : (pal_remembered){0};
     for (int j = 0; j < m.parts; j++)
         if (!strcmp(end + 1, m.part[j].name)) return true;
     if (known)
-        complain(r, "a %s remembers no %s/%s", r->lm->blocks[layer].mixer->name, r->group, name);
+        complain(r, "a %s remembers no %s/%s", r->trunk->blocks[layer].mixer->name, r->group, name);
     else
         complain(r, "%s/%s belongs to no layer", r->group, name);
     return true;
@@ -254,36 +261,37 @@ static pal_status read_all(reader *r)
     if (s != PAL_OK) return s;
     pal_error_set(error, PAL_EFORMAT, "lm_state: the state %.200s does not fit the model",
                   r->group);
-    if (layers != (double)r->lm->opts.layers)
+    if (layers != (double)r->trunk->opts.layers)
         complain(r, "it is of %.17g layers where %lld are wanted", layers,
-                 (long long)r->lm->opts.layers);
+                 (long long)r->trunk->opts.layers);
     bool(*have)[PAL_MIXER_PARTS] =
-        pal_params_alloc(r->store, (size_t)r->lm->opts.layers * sizeof *have);
+        pal_params_alloc(r->store, (size_t)r->trunk->opts.layers * sizeof *have);
     if (!have) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
-    for (int64_t i = 0; i < r->lm->opts.layers; i++) check_layer(r, i, have[i]);
+    for (int64_t i = 0; i < r->trunk->opts.layers; i++) check_layer(r, i, have[i]);
     pal_error why;
     if (pal_h5_each(r->file, r->group, note_extra, r, &why) != PAL_OK)
         complain(r, "%s", why.message);
     if (r->no_memory) return pal_error_set(error, PAL_ENOMEM, "lm_state: out of memory");
     if (r->wrong) return PAL_EFORMAT;
-    s = check_params(r->lm, r->file, r->group, error);
+    s = check_params(r->trunk, r->file, r->group, error);
     if (s != PAL_OK) return s;
-    for (int64_t i = 0; i < r->lm->opts.layers; i++)
+    for (int64_t i = 0; i < r->trunk->opts.layers; i++)
         for (int j = 0; j < PAL_MIXER_PARTS; j++)
             if (have[i][j] && (s = read_part(r, i, memory_of(r, i).part[j].name)) != PAL_OK)
                 return s;
     return PAL_OK;
 }
 
-pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file, const char *group,
-                            pal_error *error)
+pal_status pal_trunk_state_get(const pal_trunk *trunk, pal_trunk_state *state, pal_h5 *file,
+                               const char *group, pal_error *error)
 {
     pal_status s = check_group(group, error);
     if (s != PAL_OK) return s;
-    if (state->layers != lm->opts.layers)
+    if (state->layers != trunk->opts.layers)
         return pal_error_set(error, PAL_EVALUE, "lm_state: the state is of another model");
-    pal_lm_state *fresh = pal_lm_state_new(lm);
-    reader r = {.lm = lm, .file = file, .group = group, .error = error, .tape = pal_tape_new()};
+    pal_trunk_state *fresh = pal_trunk_state_new(trunk);
+    reader r = {
+        .trunk = trunk, .file = file, .group = group, .error = error, .tape = pal_tape_new()};
     if (fresh && r.tape) {
         r.store = fresh->store, r.to = fresh->layer;
         s = read_all(&r);
@@ -293,9 +301,9 @@ pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file,
     if (s == PAL_OK) {
         pal_params *old = state->store;
         memcpy(state->layer, fresh->layer, (size_t)state->layers * sizeof *state->layer);
-        state->lm = lm, state->store = fresh->store, fresh->store = old;
+        state->trunk = trunk, state->store = fresh->store, fresh->store = old;
     }
-    pal_lm_state_free(fresh);
+    pal_trunk_state_free(fresh);
     pal_tape_free(r.tape);
     return s;
 }
@@ -304,24 +312,49 @@ pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file,
 
 static const char alone[] = "/state";
 
-pal_status pal_lm_state_save(const pal_lm_state *state, const char *path, pal_error *error)
+pal_status pal_trunk_state_save(const pal_trunk_state *state, const char *path, pal_error *error)
 {
     pal_h5 *file = NULL;
     pal_status s = pal_h5_create(&file, path, error);
     if (s != PAL_OK) return s;
-    s = pal_lm_state_put(state, file, alone, error);
+    s = pal_trunk_state_put(state, file, alone, error);
     if (s == PAL_OK) return pal_h5_commit(file, error);
     pal_h5_close(file);
     return s;
 }
 
-pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state, const char *path,
-                             pal_error *error)
+pal_status pal_trunk_state_load(const pal_trunk *trunk, pal_trunk_state *state, const char *path,
+                                pal_error *error)
 {
     pal_h5 *file = NULL;
     pal_status s = pal_h5_open(&file, path, error);
     if (s != PAL_OK) return s;
-    s = pal_lm_state_get(lm, state, file, alone, error);
+    s = pal_trunk_state_get(trunk, state, file, alone, error);
     pal_h5_close(file);
     return s;
+}
+
+/* ---- The states of a language model, which are those of its trunk ---- */
+
+pal_status pal_lm_state_put(const pal_lm_state *state, pal_h5 *file, const char *group,
+                            pal_error *error)
+{
+    return pal_trunk_state_put(state, file, group, error);
+}
+
+pal_status pal_lm_state_get(const pal_lm *lm, pal_lm_state *state, pal_h5 *file, const char *group,
+                            pal_error *error)
+{
+    return pal_trunk_state_get(lm->trunk, state, file, group, error);
+}
+
+pal_status pal_lm_state_save(const pal_lm_state *state, const char *path, pal_error *error)
+{
+    return pal_trunk_state_save(state, path, error);
+}
+
+pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state *state, const char *path,
+                             pal_error *error)
+{
+    return pal_trunk_state_load(lm->trunk, state, path, error);
 }

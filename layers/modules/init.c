@@ -110,3 +110,16 @@ pal_tensor pal_build_linear(pal_build *b, const char *suffix, int64_t out, int64
 {
     return pal_linear_weight(b->params, pal_build_name(b, suffix), out, in, b->dtype, b->rng);
 }
+
+pal_tensor pal_build_norm(pal_build *b, const char *suffix, int64_t n, bool plus_one)
+{
+    const char *name = pal_build_name(b, suffix);
+    return plus_one ? pal_bias_new(b->params, name, n, b->dtype)
+                    : pal_ones_new(b->params, name, n, b->dtype);
+}
+
+pal_tensor pal_norm_gain(pal_tensor x, pal_tensor weight, bool plus_one)
+{
+    pal_tape *tape = plus_one && !pal_is_none(x) ? pal_tape_of(x.node) : NULL;
+    return tape ? pal_affine(pal_on(tape, weight), 1, 1) : weight;
+}

@@ -23,6 +23,10 @@ const char *pal_build_name(pal_build *b, const char *suffix);
 /* Reports a wrong option of the layer; returns false. */
 bool pal_build_fail(const pal_build *b, const char *layer, const char *format, ...)
     PAL_PRINTF(3, 4);
+/* The weight of a norm, [n]: ones, or zeros if it is applied as 1 + w. */
+pal_tensor pal_build_norm(pal_build *b, const char *suffix, int64_t n, bool plus_one);
+/* What pal_rms_norm of x takes as weight: w, or 1 + w. */
+pal_tensor pal_norm_gain(pal_tensor x, pal_tensor weight, bool plus_one);
 pal_tensor pal_build_linear(pal_build *b, const char *suffix, int64_t out, int64_t in);
 
 #endif

@@ -17,22 +17,22 @@ struct pal_average {
 
 /* Calls `work` on every block of parameters and the same block of averages: they are laid out
  * alike. */
-typedef void block_fn(const pal_average *average, pal_block of, void *mean);
+typedef void block_fn(const pal_average *average, pal_param_block of, void *mean);
 static void each_block(const pal_average *s, block_fn *work)
 {
     for (int b = 0; b < s->state.blocks; b++) {
-        pal_block of = pal_params_block_as_is(s->params, b);
+        pal_param_block of = pal_params_block_as_is(s->params, b);
         if (s->state.block[b].memory[0]) work(s, of, s->state.block[b].memory[0]);
     }
 }
 
-static void start(const pal_average *s, pal_block of, void *mean)
+static void start(const pal_average *s, pal_param_block of, void *mean)
 {
     (void)s;
     memcpy(mean, of.value, (size_t)of.count * pal_dtype_size(of.dtype));
 }
 
-static void move(const pal_average *s, pal_block of, void *mean)
+static void move(const pal_average *s, pal_param_block of, void *mean)
 {
     double t = (double)s->updates, decay = s->opts.decay, early = (1 + t) / (10 + t);
     double share = 1 - (s->opts.warm_up && early < decay ? early : decay);
@@ -40,7 +40,7 @@ static void move(const pal_average *s, pal_block of, void *mean)
                    mean, NULL, NULL);
 }
 
-static void exchange(const pal_average *s, pal_block of, void *mean)
+static void exchange(const pal_average *s, pal_param_block of, void *mean)
 {
     (void)s;
     enum { BYTES = 4096 };

@@ -9,7 +9,7 @@
 void pal_scale_gradients(pal_params *params, double factor)
 {
     for (pal_extent extent = {0}; pal_extent_next(params, NULL, &extent);) {
-        pal_block b = pal_params_block_as_is(params, extent.block);
+        pal_param_block b = pal_params_block_as_is(params, extent.block);
         if (!b.grad) continue; /* all are zero */
         pal_scale(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset), factor);
     }
@@ -19,7 +19,7 @@ pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *se
 {
     pal_squares sum = {0};
     for (pal_extent extent = {0}; pal_extent_next(params, setting, &extent);) {
-        pal_block b = pal_params_block_as_is(params, extent.block);
+        pal_param_block b = pal_params_block_as_is(params, extent.block);
         if (!b.grad) continue;
         pal_squares_add(&sum, pal_sum_square(b.dtype, extent.count,
                                              pal_element(b.dtype, b.grad, extent.offset)));

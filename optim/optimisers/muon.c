@@ -118,7 +118,7 @@ static void update(const pal_optim *optim, const pal_extent *extent, double lr)
     pal_array x = pal_params_array(optim->params, extent->first);
     if (extent->count == 0) return;
     int64_t rows = x.shape[0], columns = x.shape[1];
-    pal_block of = pal_params_block(optim->params, extent->block);
+    pal_param_block of = pal_params_block(optim->params, extent->block);
     void *g = pal_element(of.dtype, of.grad, extent->offset);
     const pal_optim_kernels *k = pal_optim_kernels_for(of.dtype);
     view w = view_of(of.dtype, rows, columns, optim->work);

@@ -169,7 +169,7 @@ const char *pal_optim_name(const pal_optim *o) { return o->kind->name; }
 void pal_update_extent(const pal_optim *o, const pal_extent *extent, pal_update *kernel,
                        const void *numbers)
 {
-    pal_block b = pal_params_block(o->params, extent->block);
+    pal_param_block b = pal_params_block(o->params, extent->block);
     pal_update_all(
         b.dtype, extent->count, kernel, numbers, pal_element(b.dtype, b.grad, extent->offset),
         pal_element(b.dtype, b.value, extent->offset), pal_state_at(&o->state, extent->first, 0),
@@ -205,7 +205,7 @@ static int first(const pal_optim *o, bad_fn *bad)
 {
     for (int i = 0; i < o->count; i++) {
         const pal_span span = pal_params_span(o->params, i);
-        const pal_block b = pal_params_block_as_is(o->params, span.block);
+        const pal_param_block b = pal_params_block_as_is(o->params, span.block);
         if (!b.grad || pal_params_frozen(o->params, i) || o->setting[i].elsewhere) continue;
         if (bad(o, i, b.dtype, span.count, pal_element(b.dtype, b.grad, span.offset))) return i;
     }
@@ -216,7 +216,7 @@ pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
 {
     bool finite = true;
     for (pal_extent extent = {0}; finite && pal_extent_next(o->params, o->setting, &extent);) {
-        const pal_block b = pal_params_block_as_is(o->params, extent.block);
+        const pal_param_block b = pal_params_block_as_is(o->params, extent.block);
         finite = !b.grad ||
                  pal_all_finite(b.dtype, extent.count, pal_element(b.dtype, b.grad, extent.offset));
     }

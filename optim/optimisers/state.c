@@ -49,7 +49,7 @@ static void place(const pal_state *s, const pal_setting *setting, pal_state_bloc
 {
     for (int i = 0; i < s->count; i++) {
         pal_span span = pal_params_span(s->params, i);
-        pal_block b = pal_params_block_as_is(s->params, span.block);
+        pal_param_block b = pal_params_block_as_is(s->params, span.block);
         size_t element = pal_dtype_size(b.dtype);
         size_t bytes = pal_round_up(span.count ? (size_t)span.count * element : 1, PAL_ALIGN);
         for (int k = 0; k < PAL_MOMENTS; k++) {

@@ -85,7 +85,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
     for (int b = 0; b < r->buckets; b++) {
         const pal_span first = pal_params_span(r->params, r->trace[b].first);
         const pal_span last = pal_params_span(r->params, r->trace[b].last);
-        const pal_block block = pal_params_block(r->params, first.block);
+        const pal_param_block block = pal_params_block(r->params, first.block);
         const size_t size = pal_dtype_size(block.dtype);
         bucket *p = &r->bucket[b];
         p->memory = (char *)block.grad + (size_t)first.offset * size;

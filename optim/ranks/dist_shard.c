@@ -197,7 +197,7 @@ pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
     if (status != PAL_OK || !pal_dist_shards(d, optim)) return status;
     const struct pal_shard *s = d->shard;
     for (int b = 0; b < s->blocks; b++) {
-        const pal_block block = pal_params_block_as_is(s->params, b);
+        const pal_param_block block = pal_params_block_as_is(s->params, b);
         const size_t at = (size_t)b * (size_t)d->size;
         s->request[b] = MPI_REQUEST_NULL;
         if (!block.kept)

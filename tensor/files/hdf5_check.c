@@ -139,6 +139,7 @@ pal_status pal_h5_check(const char *path, pal_error *error)
     if (status == PAL_OK) {
         pal_h5_voice voice = pal_h5_hush();
         H5set_free_list_limits(0, 0, 0, 0, 0, 0);
+        H5garbage_collect(); /* what it kept since its start was made before the guards */
         pal_h5_speak(voice);
         status = pal_h5_open(&c.file, path, error);
     }

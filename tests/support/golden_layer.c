@@ -41,7 +41,8 @@ static bool append_defaults(char *text, size_t room, const char *layer, const cJ
 {
     size_t n = strlen(text);
     bool gdn = strcmp(layer, "gdn") == 0;
-    if (strncmp(layer, "mamba", 5) == 0 || strcmp(layer, "attn") == 0) return true;
+    if (strncmp(layer, "mamba", 5) == 0 || strcmp(layer, "attn") == 0 || strcmp(layer, "none") == 0)
+        return true;
     if (!cJSON_HasObjectItem(json, "num_heads"))
         snprintf(text + n, room - n, ":num_heads=%d", gdn ? 6 : 16);
     n = strlen(text);

@@ -38,7 +38,7 @@ void optim_fill_value(pal_tensor t, uint64_t seed)
 static pal_array grad_of(const pal_params *p, int i)
 {
     pal_span span = pal_params_span(p, i);
-    pal_block b = pal_params_block(p, span.block);
+    pal_param_block b = pal_params_block(p, span.block);
     return pal_array_of(b.dtype, (pal_shape){.ndim = 1, .dim = {span.count}},
                         (char *)b.grad + (size_t)span.offset * pal_dtype_size(b.dtype));
 }

@@ -61,7 +61,7 @@ static const double MARK = 7; /* what every gradient is before a pass */
 static void mark_gradients(pal_params *params)
 {
     for (int b = 0; b < pal_params_blocks(params); b++) {
-        pal_block block = pal_params_block(params, b);
+        pal_param_block block = pal_params_block(params, b);
         pal_array g = pal_array_of(block.dtype, PAL_SHAPE(block.count), block.grad);
         pal_array_fill(&g, MARK);
     }
@@ -70,7 +70,7 @@ static void mark_gradients(pal_params *params)
 static bool gradients_marked(pal_params *params)
 {
     for (int b = 0; b < pal_params_blocks(params); b++) {
-        pal_block block = pal_params_block(params, b);
+        pal_param_block block = pal_params_block(params, b);
         pal_array g = pal_array_of(block.dtype, PAL_SHAPE(block.count), block.grad);
         for (int64_t i = 0; i < block.count; i++)
             if (pal_array_get(&g, &i) != MARK) return false;

@@ -298,14 +298,13 @@ static void pair(const pal_attention_shape *s, pal_keys *k, pal_queries *x)
 
 /* ---- Rotary positions ---- */
 
-static void rotate(int64_t n, const void *cosines, const void *sines, bool back, pal_rows x,
-                   pal_rows y, bool add)
+static void rotate(int64_t half, const void *cosines, const void *sines, bool back, pal_pairs x,
+                   pal_pairs y, bool add)
 {
-    const int64_t half = n / 2, padded = (half + VL - 1) / VL * VL;
+    const int64_t padded = (half + VL - 1) / VL * VL;
     R p[padded] __attribute__((aligned(64))), q[padded] __attribute__((aligned(64)));
-    const pal_rows x_high = {(R *)x.data + half * x.channel, x.step, x.channel};
-    const pal_rows y_high = {(R *)y.data + half * y.channel, y.step, y.channel};
-    const R *low = get_row(&x, 0, half, padded, p), *high = get_row(&x_high, 0, half, padded, q);
+    const R *low = get_row(&x.low, 0, half, padded, p);
+    const R *high = get_row(&x.high, 0, half, padded, q);
     for (int64_t c = 0; c < half; c += VL) {
         V a = loadu(low + c), b = loadu(high + c), sine = ld(sines, c, half);
         V cosine = ld(cosines, c, half);
@@ -313,8 +312,15 @@ static void rotate(int64_t n, const void *cosines, const void *sines, bool back,
         store(p + c, a * cosine - b * sine);
         store(q + c, b * cosine + a * sine);
     }
-    put_row(&y, 0, half, add, p);
-    put_row(&y_high, 0, half, add, q);
+    put_row(&y.low, 0, half, add, p);
+    put_row(&y.high, 0, half, add, q);
+}
+
+static void pass(int64_t n, pal_rows x, pal_rows y, bool add)
+{
+    const int64_t padded = (n + VL - 1) / VL * VL;
+    R room[padded] __attribute__((aligned(64)));
+    put_row(&y, 0, n, add, copy_row(x.data, x.channel, n, padded, room));
 }
 
 extern const pal_attention_table K(attention);
@@ -330,4 +336,5 @@ const pal_attention_table K(attention) = {
     .pair = pair,
     .add = add_rows,
     .rotate = rotate,
+    .pass = pass,
 };

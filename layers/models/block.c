@@ -1,0 +1,134 @@
+/*
+ * block.c - a block: a mixer and an MLP with their norms, added to the residual stream.
+ */
+#include "layers/models/trunk.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Building ---- */
+
+static int64_t default_mlp(int64_t width) { return (width * 8 / 3 + 31) / 32 * 32; }
+
+static bool in_range(double x, double above, double below) { return x > above && x < below; }
+
+bool pal_block_defaults(pal_block_opts *o, const char *what, int64_t width)
+{
+    if (o->norm_eps == 0) o->norm_eps = 1e-5;
+    if (o->residual_scale == 0) o->residual_scale = 1;
+    if (o->no_mlp)
+        o->mlp_width = 0;
+    else if (!o->mlp_width)
+        o->mlp_width = default_mlp(width);
+    if ((o->mlp_width < 1 && !o->no_mlp) || o->mlp_width > 1 << 24)
+        pal_fail_nowhere(PAL_EVALUE, "%s: mlp_width %lld is out of range", what,
+                         (long long)o->mlp_width);
+    else if (!in_range(o->norm_eps, 0, HUGE_VAL) || !in_range(o->residual_scale, 0, HUGE_VAL) ||
+             !(o->dropout >= 0 && o->dropout < 1))
+        pal_fail_nowhere(PAL_EVALUE,
+                         "%s: norm_eps %g, residual_scale %g or dropout %g is out of range", what,
+                         o->norm_eps, o->residual_scale, o->dropout);
+    else
+        return true;
+    return false;
+}
+
+/* The options of the entry, and the text of its mixer, for free(); NULL after an error. */
+static char *read_entry(pal_block *block, const pal_build *b, int64_t width, const char *list,
+                        int64_t i)
+{
+    char *text;
+    pal_error error = {PAL_OK, ""};
+    if (pal_mixers_entry(list, i, &text, &block->opts, &error) != PAL_OK) {
+        pal_raise(&error);
+        return NULL;
+    }
+    block->empty = pal_mixer_is_none(text);
+    if (block->empty && block->opts.no_mlp)
+        pal_build_fail(b, "block", "a block of the mixer none has an MLP, and no_mlp is set");
+    else if (pal_block_defaults(&block->opts, b->prefix, width))
+        return text;
+    free(text);
+    return NULL;
+}
+
+bool pal_block_build(pal_block *block, pal_build *b, int64_t width, const char *list, int64_t i,
+                     const pal_block_opts *opts)
+{
+    char part[PAL_NAME_MAX + 8];
+    *block = (pal_block){.opts = *opts};
+    char *text = read_entry(block, b, width, list, i);
+    if (!text) return false;
+    const pal_block_opts *o = &block->opts;
+    if (!block->empty)
+        block->attn_norm = pal_build_norm(b, "attn_norm.weight", width, o->norm_plus_one);
+    snprintf(part, sizeof part, "%s", pal_build_name(b, "attn"));
+    block->mixer = pal_mixer_new(b->params, part, width, b->dtype, text, b->rng);
+    free(text);
+    if (!block->mixer) return false;
+    if (o->no_mlp) return pal_params_status(b->params) == PAL_OK;
+    block->mlp_norm = pal_build_norm(b, "mlp_norm.weight", width, o->norm_plus_one);
+    snprintf(part, sizeof part, "%s", pal_build_name(b, "mlp"));
+    block->mlp =
+        pal_mlp_new_with(b->params, part, width, o->mlp_width,
+                         (pal_mlp_opts){.kind = o->mlp, .bias = o->mlp_bias}, b->dtype, b->rng);
+    return pal_params_status(b->params) == PAL_OK;
+}
+
+pal_block *pal_block_new(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                         const char *text, pal_block_opts opts, pal_rng *rng)
+{
+    pal_build b = {params, prefix, dtype, rng, ""};
+    if (pal_mixers_count(text) > 1) {
+        pal_build_fail(&b, "block", "\"%.300s\" is a list; one entry is wanted", text);
+        return NULL;
+    }
+    if (width < 1 || width > 1 << 24) {
+        pal_build_fail(&b, "block", "width %lld is out of range", (long long)width);
+        return NULL;
+    }
+    pal_block *block = pal_params_alloc(params, sizeof *block);
+    return block && pal_block_build(block, &b, width, text, 0, &opts) ? block : NULL;
+}
+
+const pal_mixer *pal_block_mixer(const pal_block *block) { return block->mixer; }
+pal_block_opts pal_block_options(const pal_block *block) { return block->opts; }
+
+/* ---- Running ---- */
+
+static pal_tensor normalise(const pal_block *block, pal_tensor x, pal_tensor weight)
+{
+    const pal_block_opts *o = &block->opts;
+    return pal_rms_norm(x, pal_norm_gain(x, weight, o->norm_plus_one), o->norm_eps);
+}
+
+/* What mixer or MLP read. */
+static pal_tensor before(const pal_block *block, pal_tensor x, pal_tensor weight)
+{
+    return block->opts.norm == PAL_NORM_BEFORE ? normalise(block, x, weight) : x;
+}
+
+/* x and what mixer or MLP have made of it. */
+static pal_tensor add(const pal_block *block, pal_tensor x, pal_tensor y, pal_tensor weight,
+                      const pal_run_opts *run)
+{
+    const pal_block_opts *o = &block->opts;
+    if (o->norm == PAL_NORM_AFTER) y = normalise(block, y, weight);
+    if (run->training) y = pal_dropout(y, o->dropout);
+    if (o->residual_scale != 1) y = pal_affine(y, o->residual_scale, 0);
+    return pal_add(x, y);
+}
+
+pal_tensor pal_block_forward(const pal_block *block, pal_tensor x, pal_mixer_state *state,
+                             pal_run_opts run)
+{
+    if (!block->empty) {
+        pal_tensor y = before(block, x, block->attn_norm);
+        y = pal_mixer_forward(block->mixer, y, state, run);
+        if (!pal_is_none(y)) x = add(block, x, y, block->attn_norm, &run);
+    }
+    if (block->opts.no_mlp) return x;
+    const pal_tensor y = before(block, x, block->mlp_norm);
+    return add(block, x, pal_mlp_forward(&block->mlp, y), block->mlp_norm, &run);
+}
