@@ -182,11 +182,11 @@ PAL_API pal_tensor pal_group_norm(pal_tensor x, int64_t groups, pal_tensor weigh
 /* A target that does not count: batches contain it, and the loss of a language model ignores it. */
 enum { PAL_IGNORE = -100 };
 
-/* What a loss makes of the losses of its elements or rows: their mean, their sum, or nothing. */
+/* What a loss makes of the losses of its elements or rows. */
 typedef enum pal_loss_reduction {
-    PAL_REDUCE_MEAN = 0,
-    PAL_REDUCE_SUM,
-    PAL_REDUCE_NONE
+    PAL_REDUCE_MEAN = 0, /* their mean */
+    PAL_REDUCE_SUM,      /* their sum */
+    PAL_REDUCE_NONE      /* nothing: all of them are the result */
 } pal_loss_reduction;
 
 /* Options of the two cross-entropies. */
@@ -224,10 +224,10 @@ PAL_API pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal
 
 /* Options of the losses between x and a target. */
 typedef struct pal_loss_opts {
-    pal_loss_reduction reduction;
-    pal_tensor weight;     /* weights >= 0 that broadcast to x; PAL_NONE: all are 1 */
-    pal_tensor pos_weight; /* pal_bce_logits: p, which broadcasts to x; PAL_NONE: 1 */
-    double delta;          /* pal_huber: > 0; 0 means 1 */
+    pal_loss_reduction reduction; /* mean, sum or none */
+    pal_tensor weight;            /* weights >= 0 that broadcast to x; PAL_NONE: all are 1 */
+    pal_tensor pos_weight;        /* pal_bce_logits: p, which broadcasts to x; PAL_NONE: 1 */
+    double delta;                 /* pal_huber: > 0; 0 means 1 */
 } pal_loss_opts;
 /*
  * Losses between x and target, both of one shape and dtype (f32 or f64). The mean of w l is sum(w
