@@ -29,6 +29,8 @@ PAL_API pal_tensor pal_div(pal_tensor a, pal_tensor b); /* a / b */
 PAL_API pal_tensor pal_mod(pal_tensor a, pal_tensor b);
 /* a^b for f32 and f64. The gradient of b is 0 where a <= 0. */
 PAL_API pal_tensor pal_pow(pal_tensor a, pal_tensor b);
+/* The angle of the point (b, a), in -pi..pi, for f32 and f64. Both gradients are 0 at (0, 0). */
+PAL_API pal_tensor pal_atan2(pal_tensor a, pal_tensor b);
 /* The larger of the two, NaN if either is NaN. Equal operands get half the gradient each. */
 PAL_API pal_tensor pal_maximum(pal_tensor a, pal_tensor b);
 /* The smaller of the two, with the rules of pal_maximum. */
@@ -63,6 +65,9 @@ PAL_API pal_tensor pal_log(pal_tensor x); /* -inf at 0, NaN below */
 PAL_API pal_tensor pal_sin(pal_tensor x);
 /* cos x, x in radians */
 PAL_API pal_tensor pal_cos(pal_tensor x);
+/* 2 / sqrt(pi) times the integral of e^-t^2 from 0 to x. The exact GELU is x / 2 (1 + erf(x /
+ * sqrt(2))). */
+PAL_API pal_tensor pal_erf(pal_tensor x);
 /* tanh x */
 PAL_API pal_tensor pal_tanh(pal_tensor x);
 /* 1 / (1 + e^-x) */
@@ -71,6 +76,8 @@ PAL_API pal_tensor pal_softplus(pal_tensor x); /* log(1 + e^x); x for x > 20 */
 PAL_API pal_tensor pal_silu(pal_tensor x);     /* x sigmoid(x) */
 /* max(x, 0); dx is 0 at 0 */
 PAL_API pal_tensor pal_relu(pal_tensor x);
+/* x where x > 0, else slope x; dx is slope dy at 0. Often slope = 0.01. */
+PAL_API pal_tensor pal_leaky_relu(pal_tensor x, double slope);
 PAL_API pal_tensor pal_gelu(pal_tensor x); /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 /* silu(gate) up, both of one shape. It keeps nothing for backward. */
 PAL_API pal_tensor pal_swiglu(pal_tensor gate, pal_tensor up);
@@ -122,14 +129,42 @@ PAL_API pal_tensor pal_argmin(pal_tensor x, int axis, bool keep);
 PAL_API pal_tensor pal_logsumexp(pal_tensor x, int axis, bool keep);
 /* sqrt(sum x^2); dx = 0 where it is 0. */
 PAL_API pal_tensor pal_norm(pal_tensor x, int axis, bool keep);
+/*
+ * The same over n axes at once: pal_sum_over(x, 2, (int[]){0, 2}, false). The axes are different,
+ * in any order, and at least one; {PAL_ALL} means all. The result does not depend on their order,
+ * and sums over them are one sum. x is copied where these axes do not lie together in memory. Also
+ * i64.
+ */
+PAL_API pal_tensor pal_sum_over(pal_tensor x, int n, const int *axes, bool keep);
+/* Their sum divided by the number of elements. */
+PAL_API pal_tensor pal_mean_over(pal_tensor x, int n, const int *axes, bool keep);
+/* The largest element, with the rules of pal_max. */
+PAL_API pal_tensor pal_max_over(pal_tensor x, int n, const int *axes, bool keep);
+/* The smallest element, with the rules of pal_max. */
+PAL_API pal_tensor pal_min_over(pal_tensor x, int n, const int *axes, bool keep);
+/*
+ * The variance over n axes: sum (x - mean x)^2 / (m - correction) for m elements, computed in
+ * double from the deviations. correction 1 gives the estimate from a sample, 0 the variance of the
+ * elements. It is NaN for no elements, and where m = correction. f32 or f64.
+ */
+PAL_API pal_tensor pal_var(pal_tensor x, int n, const int *axes, double correction, bool keep);
+/* The square root of pal_var; dx = 0 where it is 0. */
+PAL_API pal_tensor pal_std(pal_tensor x, int n, const int *axes, double correction, bool keep);
 /* Running sums along an axis; `reverse` starts at the end. Also i64. */
 PAL_API pal_tensor pal_cumsum(pal_tensor x, int axis, bool reverse);
+/* Running products along an axis. Also i64. The gradient is right where entries are 0: nothing is
+ * divided. */
+PAL_API pal_tensor pal_cumprod(pal_tensor x, int axis);
 PAL_API pal_tensor pal_softmax(pal_tensor x, int axis); /* a row of -inf gives zeros */
 /* log of pal_softmax, computed without the softmax. */
 PAL_API pal_tensor pal_log_softmax(pal_tensor x, int axis);
 /* The k largest entries of the last axis in descending order: out[0] has the values, out[1] the
  * indices (i64). Of equal entries the first comes first. NaN counts as the largest. */
 PAL_API void pal_topk(pal_tensor x, int64_t k, pal_tensor out[2]);
+/* Sorts along an axis: out[0] has the values in ascending order (or descending), out[1] the indices
+ * (i64) that they had. Equal entries keep their order. NaN counts as the largest: it is last, and
+ * first if descending. Also i64. Differentiable in x through the values. n log n steps a line. */
+PAL_API void pal_sort(pal_tensor x, int axis, bool descending, pal_tensor out[2]);
 
 /* x / sqrt(mean x^2 + eps) * weight. The norms are taken over the last axis, of width n. weight and
  * bias are [n] and may be PAL_NONE. */
@@ -138,23 +173,39 @@ PAL_API pal_tensor pal_rms_norm(pal_tensor x, pal_tensor weight, double eps);
 PAL_API pal_tensor pal_layer_norm(pal_tensor x, pal_tensor weight, pal_tensor bias, double eps);
 /* x / sqrt(sum x^2 + eps): rows of length 1, as for q and k. */
 PAL_API pal_tensor pal_l2_norm(pal_tensor x, double eps);
+/* For x [B, C, ..]: the layer norm over each of `groups` equal parts of the C channels with all
+ * that follows them, then * weight[c] + bias[c]; weight and bias are [C] or PAL_NONE. It is
+ * composed of operations. Source: Wu and He, ECCV 2018. */
+PAL_API pal_tensor pal_group_norm(pal_tensor x, int64_t groups, pal_tensor weight, pal_tensor bias,
+                                  double eps);
 
 /* A target that does not count: batches contain it, and the loss of a language model ignores it. */
 enum { PAL_IGNORE = -100 };
+
+/* What a loss makes of the losses of its elements or rows. */
+typedef enum pal_loss_reduction {
+    PAL_REDUCE_MEAN = 0, /* their mean */
+    PAL_REDUCE_SUM,      /* their sum */
+    PAL_REDUCE_NONE      /* nothing: all of them are the result */
+} pal_loss_reduction;
 
 /* Options of the two cross-entropies. */
 typedef struct pal_cross_entropy_opts {
     bool has_ignore;        /* whether `ignore` is used */
     int64_t ignore;         /* the target that does not count; often PAL_IGNORE */
-    bool sum;               /* sum instead of mean */
-    double label_smoothing; /* in [0, 1): the fraction of each target that is spread evenly over the
-                               n classes */
+    bool sum;               /* the same as reduction = PAL_REDUCE_SUM */
+    double label_smoothing; /* in [0, 1): the fraction of each target that is spread evenly over
+                               the n classes */
+    pal_loss_reduction reduction; /* PAL_REDUCE_NONE: the result is [..], and 0 where the target is
+                                ignored */
+    pal_tensor weight; /* [..], a weight >= 0 for each target; PAL_NONE: all are 1. A weight for
+                          each class c [n]: pal_gather(c, 0, targets) for targets [rows] */
 } pal_cross_entropy_opts;
 /*
- * Cross-entropy of logits [.., n] against targets [..] (i64 in 0..n-1): the mean of -log
- * softmax(logits)[target] over the targets that are not `ignore`. If there is no such target, loss
- * and gradient are 0. Differentiable in logits; it keeps one number for each target. A target out
- * of range is an error.
+ * Cross-entropy of logits [.., n] against targets [..] (i64 in 0..n-1): the mean of l = -log
+ * softmax(logits)[target] over the targets that are not `ignore`. With weights w the mean is sum(w
+ * l) / sum(w). If no target counts, loss and gradient are 0. Differentiable in logits; weights are
+ * constants. It keeps one number for each target. A target out of range is an error.
  */
 PAL_API pal_tensor pal_cross_entropy(pal_tensor logits, pal_tensor targets,
                                      pal_cross_entropy_opts opts);
@@ -165,10 +216,34 @@ PAL_API pal_tensor pal_cross_entropy(pal_tensor logits, pal_tensor targets,
  *
  * At a time it holds about 8 MB of logits (at least 256 rows). 2 d n flops a row, and 6 d n where a
  * gradient is wanted: the gradients of x, weight and bias are computed in forward and kept, each as
- * large as its tensor, and backward only scales them.
+ * large as its tensor, and backward only scales them. With PAL_REDUCE_NONE this is not possible:
+ * then it is the two operations, and holds all logits.
  */
 PAL_API pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal_tensor bias,
                                             pal_tensor targets, pal_cross_entropy_opts opts);
+
+/* Options of the losses between x and a target. */
+typedef struct pal_loss_opts {
+    pal_loss_reduction reduction; /* mean, sum or none */
+    pal_tensor weight;            /* weights >= 0 that broadcast to x; PAL_NONE: all are 1 */
+    pal_tensor pos_weight;        /* pal_bce_logits: p, which broadcasts to x; PAL_NONE: 1 */
+    double delta;                 /* pal_huber: > 0; 0 means 1 */
+} pal_loss_opts;
+/*
+ * Losses between x and target, both of one shape and dtype (f32 or f64). The mean of w l is sum(w
+ * l) / sum(w), and 0 if the weights add up to 0; sums are taken in double. With PAL_REDUCE_NONE the
+ * result is w l, in the shape of x. Differentiable in x and target; weights are constants. The
+ * squared error, l = (x - target)^2.
+ */
+PAL_API pal_tensor pal_mse(pal_tensor x, pal_tensor target, pal_loss_opts opts);
+/* The absolute error, l = |x - target|; its gradient is 0 where they are equal. */
+PAL_API pal_tensor pal_mae(pal_tensor x, pal_tensor target, pal_loss_opts opts);
+/* l = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = x - target. Source: Huber,
+ * 1964. */
+PAL_API pal_tensor pal_huber(pal_tensor x, pal_tensor target, pal_loss_opts opts);
+/* Binary cross-entropy of logits x against probabilities t: l = -p t log s(x) - (1 - t) log s(-x),
+ * with s = sigmoid. */
+PAL_API pal_tensor pal_bce_logits(pal_tensor x, pal_tensor target, pal_loss_opts opts);
 
 /* ---- Products ---- */
 
@@ -184,6 +259,30 @@ PAL_API pal_tensor pal_matmul(pal_tensor a, pal_tensor b);
  * nothing.
  */
 PAL_API pal_tensor pal_linear(pal_tensor x, pal_tensor weight, pal_tensor bias);
+/*
+ * Einstein's notation for two operands: "bik,bjk->bij" names the axes of a, of b and of the result
+ * by letters; what the result does not name is summed. Without "->" the result has the letters that
+ * occur once, in alphabetical order. Letters within one operand are different, and a letter has one
+ * size. It is pal_permute, pal_reshape (which may copy) and one pal_matmul. f32 or f64.
+ */
+PAL_API pal_tensor pal_einsum(const char *text, pal_tensor a, pal_tensor b);
+/* Options of pal_conv1d. */
+typedef struct pal_conv1d_opts {
+    int64_t stride;   /* 0: 1 */
+    int64_t padding;  /* zeros before and after each line */
+    int64_t dilation; /* 0: 1 */
+    int64_t groups;   /* 0: 1 */
+} pal_conv1d_opts;
+/*
+ * Convolution with channels: y[b,o,t] = bias[o] + sum_{c,w} weight[o,c,w] x[b,c',t stride - padding
+ * + w dilation] for x [B, C, T], weight [O, C / groups, W], bias [O] or PAL_NONE; x is 0 outside.
+ * Outputs of group g read its inputs, c' = g C / groups + c. The result has floor((T + 2 padding -
+ * dilation (W - 1) - 1) / stride) + 1 entries. Differentiable in all three. A product for each
+ * entry of the batch and group, 2 B O T' C / groups W flops; backward takes twice that. For a
+ * causal convolution of each channel by itself see pal_short_conv.
+ */
+PAL_API pal_tensor pal_conv1d(pal_tensor x, pal_tensor weight, pal_tensor bias,
+                              pal_conv1d_opts opts);
 /* Options of pal_triangular_solve. */
 typedef struct pal_solve_opts {
     bool upper;     /* T is upper triangular (default: lower) */
@@ -240,6 +339,13 @@ PAL_API pal_tensor pal_embedding(pal_tensor weight, pal_tensor index);
 /* NumPy's take_along_axis: y[i, j, k] = x[i, index[i, j, k], k] for axis 1. index has x's shape
  * except along the axis. */
 PAL_API pal_tensor pal_gather(pal_tensor x, int axis, pal_tensor index);
+/* The entries of one axis at index (i64, [m]), in that order; the axis has then m entries. Any
+ * dtype. An index out of range is an error. */
+PAL_API pal_tensor pal_index_select(pal_tensor x, int axis, pal_tensor index);
+/* y = x, and then y[i, index[i, j, k], k] += src[i, j, k] for axis 1: the opposite of pal_gather.
+ * index and src have x's shape except along the axis. Entries are added in the order of the axis.
+ * Differentiable in x and src. Also i64. */
+PAL_API pal_tensor pal_scatter_add(pal_tensor x, int axis, pal_tensor index, pal_tensor src);
 /* 1 at the index and 0 elsewhere along a new last axis: [.., n]. An index out of range is an
  * error. */
 PAL_API pal_tensor pal_one_hot(pal_tensor index, int64_t n, pal_dtype dtype);

@@ -74,6 +74,7 @@ static const pal_variant variants[] = {
     EACH("mul", pal_mul, mul, RANGE(-1, 1)),
     EACH("div", pal_div, quotient, RANGE(-2, 2), .away = 0.5),
     EACH("pow", pal_pow, pow, RANGE(0.5, 2)),
+    EACH("atan2", pal_atan2, atan2, RANGE(-2, 2), .away = 0.3),
     EACH("maximum", pal_maximum, maximum, RANGE(-1, 1), .away = 0.05),
     EACH("minimum", pal_minimum, minimum, RANGE(-1, 1), .away = 0.05),
     INTEGERS("add", pal_add, add),

@@ -1,5 +1,6 @@
 /*
- * case_scalar.c - clamp, affine and wrap, which take one operand and one or two numbers.
+ * case_scalar.c - clamp, leaky_relu, affine and wrap, which take one operand and one or two
+ * numbers.
  */
 #include "tests/support/case.h"
 
@@ -35,6 +36,20 @@ static void clamp_reference(const pal_variant *v, const pal_array *in, const pal
     }
 }
 
+static void leaky_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
+{
+    out[0] = pal_leaky_relu(in[0], v->option[0]);
+}
+
+static void leaky_reference(const pal_variant *v, const pal_array *in, const pal_array *out)
+{
+    pal_ref_shape(out, v->in[0].shape);
+    for (int64_t i = 0; i < pal_array_count(out); i++) {
+        double x = pal_ref_get(&in[0], i);
+        ((double *)out->data)[i] = x > 0 ? x : v->option[0] * x;
+    }
+}
+
 static void wrap_build(const pal_variant *v, const pal_tensor *in, pal_tensor *out)
 {
     out[0] = pal_wrap(in[0], v->option[0]);
@@ -61,6 +76,10 @@ static void wrap_reference(const pal_variant *v, const pal_array *in, const pal_
     .name = n, .nin = 1, .nout = 1, .build = wrap_build, .reference = wrap_reference, \
     .option = {period}
 
+#define LEAKY(n, slope)                                                                 \
+    .name = n, .nin = 1, .nout = 1, .build = leaky_build, .reference = leaky_reference, \
+    .option = {slope}
+
 static const pal_variant variants[] = {
     {AFFINE("affine", -2.5, 0.75), .in = {{.shape = PAL_DIMS(3, 5)}}},
     {AFFINE("affine by zero", 0, 1), .in = {{.shape = PAL_DIMS(4)}}},
@@ -74,6 +93,10 @@ static const pal_variant variants[] = {
     {CLAMP("clamp open above", -0.5, INFINITY), .in = {{.shape = PAL_DIMS(5, 7)}}},
     {CLAMP("clamp special", -0.5, 0.5), .in = {{.shape = PAL_DIMS(150), .special = true}}},
     {CLAMP("clamp large", -0.5, 0.5), .in = {{.shape = PAL_DIMS(66001)}}},
+    {LEAKY("leaky", 0.125), .in = {{.shape = PAL_DIMS(5, 7), .away = 0.05}}},
+    {LEAKY("leaky special", 0.125), .in = {{.shape = PAL_DIMS(150), .special = true}}},
+    {LEAKY("leaky empty", 0.125), .in = {{.shape = PAL_DIMS(0, 3)}}},
+    {LEAKY("leaky large", 0.125), .in = {{.shape = PAL_DIMS(66001), .away = 0.05}}},
     {WRAP("wrap from above", 3), .in = {{.shape = PAL_DIMS(5, 7), .low = 3.1, .high = 5.9}}},
     {WRAP("wrap from below", 3), .in = {{.shape = PAL_DIMS(5, 7), .low = -2.9, .high = -0.1}}},
     {WRAP("wrap in place", 3), .in = {{.shape = PAL_DIMS(5), .low = 0.1, .high = 2.9}}},

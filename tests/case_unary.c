@@ -73,6 +73,7 @@ static const pal_variant variants[] = {
     EACH("log", pal_log, log, .low = 0.2, .high = 3),
     EACH("sin", pal_sin, sin, .low = -7, .high = 7),
     EACH("cos", pal_cos, cos, .low = -7, .high = 7),
+    EACH("erf", pal_erf, erf, .low = -3, .high = 3),
     EACH("tanh", pal_tanh, tanh, .low = -2, .high = 2),
     EACH("sigmoid", pal_sigmoid, sigmoid, .low = -4, .high = 4),
     EACH("softplus", pal_softplus, softplus, .low = -4, .high = 19),

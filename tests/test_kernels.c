@@ -75,6 +75,7 @@ static real r_sub(const args *v) { return v->a - v->b; }
 static real r_mul(const args *v) { return v->a * v->b; }
 static real r_div(const args *v) { return v->a / v->b; }
 static real r_pow(const args *v) { return powl(v->a, v->b); }
+static real r_atan2(const args *v) { return atan2l(v->a, v->b); }
 static real nan_or(const args *v, real y) { return isnan(v->a) || isnan(v->b) ? (real)NAN : y; }
 static real r_maximum(const args *v) { return nan_or(v, v->a > v->b ? v->a : v->b); }
 static real r_minimum(const args *v) { return nan_or(v, v->a < v->b ? v->a : v->b); }
@@ -88,6 +89,12 @@ static real r_select(const args *v) { return v->a != 0 ? v->b : v->c; }
 static real r_d_div_b(const args *v) { return -v->c * v->b / v->a; }
 static real r_d_pow_a(const args *v) { return v->b == 0 ? 0 : v->c * v->b * powl(v->a, v->b - 1); }
 static real r_d_pow_b(const args *v) { return v->a <= 0 ? 0 : v->c * v->b * logl(v->a); }
+static real over_squares(const args *v, real x)
+{
+    return v->a == 0 && v->b == 0 ? 0 : v->c * x / (v->a * v->a + v->b * v->b);
+}
+static real r_d_atan2_a(const args *v) { return over_squares(v, v->b); }
+static real r_d_atan2_b(const args *v) { return over_squares(v, -v->a); }
 static real r_d_maximum(const args *v) { return v->a > v->b ? v->c : v->a == v->b ? v->c / 2 : 0; }
 static real r_d_minimum(const args *v) { return v->a < v->b ? v->c : v->a == v->b ? v->c / 2 : 0; }
 
@@ -103,6 +110,7 @@ static real r_exp(const args *v) { return expl(v->a); }
 static real r_log(const args *v) { return logl(v->a); }
 static real r_sin(const args *v) { return sinl(v->a); }
 static real r_cos(const args *v) { return cosl(v->a); }
+static real r_erf(const args *v) { return erfl(v->a); }
 static real r_tanh(const args *v) { return tanhl(v->a); }
 static real r_sigmoid(const args *v) { return sigmoid(v->a); }
 /* softplus is defined as in PyTorch with its defaults (beta 1, threshold 20), in tests and library:
@@ -126,6 +134,10 @@ static real r_d_reciprocal(const args *v) { return -v->b * v->a * v->a; }
 static real r_d_log(const args *v) { return v->b / v->a; }
 static real r_d_sin(const args *v) { return v->b * cosl(v->a); }
 static real r_d_cos(const args *v) { return -v->b * sinl(v->a); }
+static real r_d_erf(const args *v)
+{
+    return v->b * 1.12837916709551257389615890312154517L * expl(-v->a * v->a);
+}
 static real r_d_tanh(const args *v) { return v->b * (1 - v->a * v->a); }
 static real r_d_sigmoid(const args *v) { return v->b * v->a * (1 - v->a); }
 static real r_d_softplus(const args *v) { return v->a > 20 ? v->b : v->b * sigmoid(v->a); }
@@ -159,6 +171,7 @@ static const struct reference {
     {"mul", r_mul, 1, 0, true},
     {"div", r_div, 1, 0, true},
     {"pow", r_pow, 2, 0, true},
+    {"atan2", r_atan2, 2, 0, true},
     {"maximum", r_maximum, 0, 0, true},
     {"minimum", r_minimum, 0, 0, true},
     {"eq", r_eq, 0, 0, true},
@@ -172,6 +185,8 @@ static const struct reference {
     {"d_div_b", r_d_div_b, 2, 0, false},
     {"d_pow_a", r_d_pow_a, 20, 0, false},
     {"d_pow_b", r_d_pow_b, 4, 0, false},
+    {"d_atan2_a", r_d_atan2_a, 4, 0, false},
+    {"d_atan2_b", r_d_atan2_b, 4, 0, false},
     {"d_maximum", r_d_maximum, 0, 0, false},
     {"d_minimum", r_d_minimum, 0, 0, false},
     {"copy", r_copy, 0, 0, true},
@@ -186,6 +201,7 @@ static const struct reference {
     {"log", r_log, 4, 0, true},
     {"sin", r_sin, 4, 0, true},
     {"cos", r_cos, 4, 0, true},
+    {"erf", r_erf, 2, 0, true},
     {"tanh", r_tanh, 4, 0, true},
     {"sigmoid", r_sigmoid, 4, 0, true},
     {"softplus", r_softplus, 4, 0, true},
@@ -203,6 +219,7 @@ static const struct reference {
     {"d_log", r_d_log, 1, 0, false},
     {"d_sin", r_d_sin, 4, 0, false},
     {"d_cos", r_d_cos, 4, 0, false},
+    {"d_erf", r_d_erf, 4, 2, false},
     {"d_tanh", r_d_tanh, 4, 0, false},
     {"d_sigmoid", r_d_sigmoid, 4, 0, false},
     {"d_softplus", r_d_softplus, 4, 0, false},

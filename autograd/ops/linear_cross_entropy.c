@@ -53,18 +53,13 @@ static pal_status check_operands(pal_call *call)
     return pal_targets_check(call, call->opts, TARGETS, w->shape[0]);
 }
 
-static bool wanted(const pal_call *call, int i)
-{
-    const pal_record *r = (const pal_record *)(const void *)call;
-    return r->tape->grad && r->in[i] && r->in[i]->needs_grad;
-}
-
 /* saved[i] is the gradient of in[i]; it is empty if that gradient is not wanted. */
 static pal_status save_gradients(pal_call *call)
 {
-    if (!wanted(call, X) && !wanted(call, WEIGHT) && !wanted(call, BIAS)) return PAL_OK;
+    if (!pal_call_wanted(call, X) && !pal_call_wanted(call, WEIGHT) && !pal_call_wanted(call, BIAS))
+        return PAL_OK;
     for (int i = 0; i < REALS; i++) {
-        pal_shape shape = wanted(call, i) ? pal_array_shape(call->in[i]) : PAL_SHAPE(0);
+        pal_shape shape = pal_call_wanted(call, i) ? pal_array_shape(call->in[i]) : PAL_SHAPE(0);
         pal_status status = pal_call_save(call, call->in[X]->dtype, shape);
         if (status != PAL_OK) return status;
     }
@@ -140,9 +135,9 @@ static pal_array rows_of_x(const problem *p, int64_t start, int64_t m)
     return a;
 }
 
-/* The loss of a row of logits. If gradients are wanted, they replace the logits. `share` is that of
- * pal_targets_share. */
-static double row_loss(const problem *p, const pal_targets *t, int64_t row, double share, void *l)
+/* The weighted loss of a row of logits. If gradients are wanted, they replace the logits. `part` is
+ * what pal_targets_share says. */
+static double row_loss(const problem *p, const pal_targets *t, int64_t row, double part, void *l)
 {
     const pal_kernels *k = pal_kernels_for(p->dtype);
     const int64_t target = pal_target(t, row);
@@ -151,6 +146,7 @@ static double row_loss(const problem *p, const pal_targets *t, int64_t row, doub
         if (gradients) k->fill(p->n, 0, l);
         return 0;
     }
+    const double weight = pal_target_weight(t, row), share = part * weight;
     const double s = t->o->label_smoothing, at = pal_element_get(p->dtype, l, target);
     const double mean = s > 0 ? k->sum(p->n, l) / (double)p->n : 0;
     double lse;
@@ -162,7 +158,7 @@ static double row_loss(const problem *p, const pal_targets *t, int64_t row, doub
     } else {
         lse = k->logsumexp_row(p->n, l);
     }
-    return lse - (1 - s) * at - s * mean;
+    return weight * (lse - (1 - s) * at - s * mean);
 }
 
 static pal_array logits_of(const problem *p, const pal_array *x)
@@ -209,7 +205,7 @@ static void forward(const pal_call *call)
 {
     pal_carver c = {.base = call->scratch};
     const problem p = describe(call, &c);
-    const pal_targets t = pal_targets_of(call->opts, call->in[TARGETS]);
+    const pal_targets t = pal_targets_of(call, call->opts, TARGETS);
     const double share = pal_targets_share(&t);
     double loss = 0;
     if (call->in[BIAS]) memset(p.dbias, 0, (size_t)p.n * sizeof(double));
@@ -267,11 +263,11 @@ static void backward(const pal_call *call)
 }
 
 static const pal_op linear_cross_entropy_op = {.name = "linear_cross_entropy",
-                                               .args = "x weight bias targets",
+                                               .args = "x weight bias targets row_weight",
                                                .infer = infer,
                                                .forward = forward,
                                                .backward = backward,
-                                               .unread_in = 15,
+                                               .unread_in = 31,
                                                .unread_out = 1,
                                                .overwrites = 7};
 
@@ -279,7 +275,10 @@ pal_tensor pal_linear_cross_entropy(pal_tensor x, pal_tensor weight, pal_tensor 
                                     pal_tensor targets, pal_cross_entropy_opts opts)
 {
     pal_tensor y;
-    pal_apply(&linear_cross_entropy_op, &opts, sizeof opts, 4,
-              (pal_tensor[]){x, weight, bias, targets}, 1, &y);
+    /* One loss a row has gradients that are not known in forward. */
+    if (opts.reduction == PAL_REDUCE_NONE)
+        return pal_cross_entropy(pal_linear(x, weight, bias), targets, opts);
+    pal_apply(&linear_cross_entropy_op, &opts, sizeof opts, pal_is_none(opts.weight) ? 4 : 5,
+              (pal_tensor[]){x, weight, bias, targets, opts.weight}, 1, &y);
     return y;
 }

@@ -1,5 +1,5 @@
 /*
- * scalar.c - functions of one operand and one or two numbers: clamp, affine and wrap.
+ * scalar.c - functions of one operand and one or two numbers: clamp, leaky_relu, affine and wrap.
  */
 #include "autograd/ops/map.h"
 
@@ -74,6 +74,59 @@ pal_tensor pal_clamp(pal_tensor x, double low, double high)
 {
     return apply(&clamp_op, x, low, high);
 }
+
+/* ---- leaky_relu ---- */
+
+static void leaky_f32(int64_t n, const void *x, const double *p, void *y)
+{
+    const float *v = x, slope = (float)p[0];
+    for (int64_t i = 0; i < n; i++) ((float *)y)[i] = v[i] > 0 ? v[i] : slope * v[i];
+}
+static void leaky_f64(int64_t n, const void *x, const double *p, void *y)
+{
+    const double *v = x, slope = p[0];
+    for (int64_t i = 0; i < n; i++) ((double *)y)[i] = v[i] > 0 ? v[i] : slope * v[i];
+}
+static void d_leaky_f32(int64_t n, const void *x, const void *dy, const double *p, void *dx)
+{
+    const float *v = x, *g = dy, slope = (float)p[0];
+    for (int64_t i = 0; i < n; i++) ((float *)dx)[i] = v[i] > 0 ? g[i] : slope * g[i];
+}
+static void d_leaky_f64(int64_t n, const void *x, const void *dy, const double *p, void *dx)
+{
+    const double *v = x, *g = dy, slope = p[0];
+    for (int64_t i = 0; i < n; i++) ((double *)dx)[i] = v[i] > 0 ? g[i] : slope * g[i];
+}
+
+static pal_status leaky_infer(pal_call *call)
+{
+    pal_status status = pal_map_need(call, 0, true, false);
+    return status == PAL_OK ? pal_map_broadcast(call, 1) : status;
+}
+
+static void leaky_forward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 1);
+    fn.f.one_p = call->out[0]->dtype == PAL_F32 ? leaky_f32 : leaky_f64;
+    pal_map_forward(&fn, call->in, call->out[0], call->team);
+}
+
+static void leaky_backward(const pal_call *call)
+{
+    pal_map_fn fn = with_numbers(call, 2);
+    fn.f.two_p = call->out[0]->dtype == PAL_F32 ? d_leaky_f32 : d_leaky_f64;
+    pal_map_backward(call, 0, &fn, (const pal_array *[]){call->in[0], call->dout[0]});
+}
+
+static const pal_op leaky_relu_op = {.name = "leaky_relu",
+                                     .args = "x",
+                                     .infer = leaky_infer,
+                                     .forward = leaky_forward,
+                                     .backward = leaky_backward,
+                                     .unread_out = 1,
+                                     .overwrites = 1};
+
+pal_tensor pal_leaky_relu(pal_tensor x, double slope) { return apply(&leaky_relu_op, x, slope, 0); }
 
 /* ---- affine ---- */
 

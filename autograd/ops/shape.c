@@ -12,6 +12,21 @@ pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x)
                           x->ndim - 1);
 }
 
+bool pal_call_wanted(const pal_call *call, int i)
+{
+    const pal_record *r = (const pal_record *)(const void *)call;
+    return i < call->nin && r->tape->grad && r->in[i] && r->in[i]->needs_grad;
+}
+
+pal_status pal_check_constant(pal_call *call, int i)
+{
+    if (!pal_call_wanted(call, i)) return PAL_OK;
+    char name[32];
+    pal_arg_name(call->op->args, i, name);
+    return pal_call_error(call, PAL_EGRAD, "%s wants a gradient, and there is none; see pal_detach",
+                          name);
+}
+
 pal_status pal_check_indices(pal_call *call, int i, int64_t n)
 {
     pal_lines l = pal_lines_of(call->in[i], PAL_ALL);

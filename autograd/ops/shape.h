@@ -13,8 +13,19 @@ static inline int pal_axis(int axis, int ndim)
     return i >= 0 && i < ndim ? i : -1;
 }
 
+/* For views: the node of x if a view of it can be made. Otherwise the error is reported for the
+ * operation, and it returns NULL. */
+pal_node *pal_viewable(pal_tensor x, const char *op);
+/* What an operation on x returns after an error. */
+pal_tensor pal_failed(pal_tensor x);
+
 /* For infer: the error for an axis that x does not have. */
 pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x);
+
+/* Whether backward will be asked for the gradient of input i. */
+bool pal_call_wanted(const pal_call *call, int i);
+/* For infer: the error if it will, where the operation has none for this input. */
+pal_status pal_check_constant(pal_call *call, int i);
 
 /* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else an error that
  * names one. */

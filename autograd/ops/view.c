@@ -8,9 +8,7 @@
 
 /* ---- Common to all ---- */
 
-/* The node of x if a view of it can be made. Otherwise the error is reported, and it returns
- * NULL. */
-static pal_node *viewable(pal_tensor x, const char *op)
+pal_node *pal_viewable(pal_tensor x, const char *op)
 {
     pal_node *n = pal_node_of(x, op, "x");
     if (!n) return NULL;
@@ -23,7 +21,7 @@ static pal_node *viewable(pal_tensor x, const char *op)
     return NULL;
 }
 
-static pal_tensor failed(pal_tensor x)
+pal_tensor pal_failed(pal_tensor x)
 {
     return x.node ? pal_poison(x.node->owner) : pal_poison_nowhere();
 }
@@ -54,10 +52,10 @@ static int axis_of(const char *op, pal_node *x, int axis, int ndim)
 
 pal_tensor pal_reshape(pal_tensor x, pal_shape shape)
 {
-    pal_node *n = viewable(x, "reshape");
+    pal_node *n = pal_viewable(x, "reshape");
     pal_array view;
     pal_error why;
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     pal_status status = pal_array_reshape(&n->a, shape, &view, &why);
     if (status == PAL_OK || pal_array_contiguous(&n->a))
         return finish("reshape", n, &view, status, &why);
@@ -70,21 +68,21 @@ pal_tensor pal_reshape(pal_tensor x, pal_shape shape)
 
 pal_tensor pal_permute(pal_tensor x, const int *axes)
 {
-    pal_node *n = viewable(x, "permute");
+    pal_node *n = pal_viewable(x, "permute");
     pal_array view;
     pal_error why;
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     pal_status status = pal_array_permute(&n->a, axes, &view, &why);
     return finish("permute", n, &view, status, &why);
 }
 
 pal_tensor pal_transpose(pal_tensor x, int axis1, int axis2)
 {
-    pal_node *n = viewable(x, "transpose");
-    if (!n) return failed(x);
+    pal_node *n = pal_viewable(x, "transpose");
+    if (!n) return pal_failed(x);
     int i = axis_of("transpose", n, axis1, n->a.ndim);
     int j = i < 0 ? -1 : axis_of("transpose", n, axis2, n->a.ndim);
-    if (j < 0) return failed(x);
+    if (j < 0) return pal_failed(x);
     pal_array view = n->a;
     view.shape[i] = n->a.shape[j], view.shape[j] = n->a.shape[i];
     view.stride[i] = n->a.stride[j], view.stride[j] = n->a.stride[i];
@@ -93,10 +91,10 @@ pal_tensor pal_transpose(pal_tensor x, int axis1, int axis2)
 
 pal_tensor pal_slice(pal_tensor x, int axis, int64_t start, int64_t stop, int64_t step)
 {
-    pal_node *n = viewable(x, "slice");
+    pal_node *n = pal_viewable(x, "slice");
     pal_array view;
     pal_error why;
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     pal_status status = pal_array_slice(&n->a, axis, start, stop, step, &view, &why);
     return finish("slice", n, &view, status, &why);
 }
@@ -117,17 +115,17 @@ static pal_array drop_axis(const pal_array *x, int axis, int64_t index)
 
 pal_tensor pal_select(pal_tensor x, int axis, int64_t index)
 {
-    pal_node *n = viewable(x, "select");
+    pal_node *n = pal_viewable(x, "select");
     char text[128];
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     int d = axis_of("select", n, axis, n->a.ndim);
-    if (d < 0) return failed(x);
+    if (d < 0) return pal_failed(x);
     int64_t size = n->a.shape[d], i = index < 0 ? index + size : index;
     if (i < 0 || i >= size) {
         pal_fail(n->owner, PAL_EVALUE, "select: index %lld of axis %d with %lld entries (x %s)",
                  (long long)index, d, (long long)size,
                  pal_array_describe(&n->a, text, sizeof text));
-        return failed(x);
+        return pal_failed(x);
     }
     pal_array view = drop_axis(&n->a, d, i);
     return pal_view("select", pal_tape_of(n), n, &view);
@@ -135,15 +133,15 @@ pal_tensor pal_select(pal_tensor x, int axis, int64_t index)
 
 pal_tensor pal_squeeze(pal_tensor x, int axis)
 {
-    pal_node *n = viewable(x, "squeeze");
+    pal_node *n = pal_viewable(x, "squeeze");
     char text[128];
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     int d = axis_of("squeeze", n, axis, n->a.ndim);
-    if (d < 0) return failed(x);
+    if (d < 0) return pal_failed(x);
     if (n->a.shape[d] != 1) {
         pal_fail(n->owner, PAL_ESHAPE, "squeeze: axis %d has %lld entries, not 1 (x %s)", d,
                  (long long)n->a.shape[d], pal_array_describe(&n->a, text, sizeof text));
-        return failed(x);
+        return pal_failed(x);
     }
     pal_array view = drop_axis(&n->a, d, 0);
     return pal_view("squeeze", pal_tape_of(n), n, &view);
@@ -151,16 +149,16 @@ pal_tensor pal_squeeze(pal_tensor x, int axis)
 
 pal_tensor pal_unsqueeze(pal_tensor x, int axis)
 {
-    pal_node *n = viewable(x, "unsqueeze");
+    pal_node *n = pal_viewable(x, "unsqueeze");
     char text[128];
-    if (!n) return failed(x);
+    if (!n) return pal_failed(x);
     if (n->a.ndim == PAL_MAX_DIMS) {
         pal_fail(n->owner, PAL_ESHAPE, "unsqueeze: more than %d dimensions (x %s)", PAL_MAX_DIMS,
                  pal_array_describe(&n->a, text, sizeof text));
-        return failed(x);
+        return pal_failed(x);
     }
     int d = axis_of("unsqueeze", n, axis, n->a.ndim + 1);
-    if (d < 0) return failed(x);
+    if (d < 0) return pal_failed(x);
     pal_array view = n->a;
     view.ndim++;
     for (int i = n->a.ndim; i > d; i--) {
@@ -174,7 +172,7 @@ pal_tensor pal_unsqueeze(pal_tensor x, int axis)
 
 void pal_split(pal_tensor x, int axis, int n, const int64_t *sizes, pal_tensor *out)
 {
-    pal_node *node = viewable(x, "split");
+    pal_node *node = pal_viewable(x, "split");
     int d = node ? axis_of("split", node, axis, node->a.ndim) : -1;
     int64_t total = 0;
     bool good = d >= 0;
@@ -191,7 +189,7 @@ void pal_split(pal_tensor x, int axis, int n, const int64_t *sizes, pal_tensor *
     }
     int64_t from = 0;
     for (int i = 0; i < n; i++) {
-        out[i] = good ? pal_slice(x, d, from, from + sizes[i], 1) : failed(x);
+        out[i] = good ? pal_slice(x, d, from, from + sizes[i], 1) : pal_failed(x);
         from += good ? sizes[i] : 0;
     }
 }

@@ -77,6 +77,14 @@ void K(d_cos)(int64_t n, const void *x, const void *dy, void *dx)
     }
 }
 
+void K(d_erf)(int64_t n, const void *x, const void *dy, void *dx)
+{
+    for (int64_t i = 0; i < n; i += VL) {
+        V v = ld(x, i, n), g = ld(dy, i, n);
+        st(dx, i, n, g * (R)1.1283791670955126 * vexp(-v * v));
+    }
+}
+
 void K(d_tanh)(int64_t n, const void *y, const void *dy, void *dx)
 {
     for (int64_t i = 0; i < n; i += VL) {

@@ -1,6 +1,6 @@
 /*
  * map_binary.k.c - elementwise arithmetic and comparisons of two operands. The speed of all but pow
- * is limited by memory, because each element needs 3 accesses.
+ * and atan2 is limited by memory, because each element needs 3 accesses.
  */
 #include "tensor/kernels/kernels.k.h"
 #include "tensor/simd_math.h"
@@ -80,6 +80,14 @@ void K(pow)(int64_t n, const void *a, const void *b, void *y)
     for (int64_t i = 0; i < n; i++) out[i] = power(x[i], e[i]);
 }
 
+void K(atan2)(int64_t n, const void *a, const void *b, void *y)
+{
+    const R *p = a, *q = b;
+    for (int64_t i = 0; i < n; i++)
+        ((R *)y)[i] = (R)(sizeof(R) == 4 ? atan2f((float)p[i], (float)q[i])
+                                         : atan2((double)p[i], (double)q[i]));
+}
+
 void K(select)(int64_t n, const void *condition, const void *a, const void *b, void *y)
 {
     for (int64_t i = 0; i < n; i += VL)
@@ -114,6 +122,29 @@ void K(d_pow_b)(int64_t n, const void *a, const void *y, const void *dy, void *d
         V g = ld(dy, i, n) * ld(y, i, n) * vlog(x);
         st(db, i, n, sel((VI)(x <= 0), splat(0), g));
     }
+}
+
+/* x / (a^2 + b^2) in double, where x is a or b. Squares of what is divided by the larger of the two
+ * cannot overflow. */
+static inline double over_squares(double x, double a, double b)
+{
+    const double p = fabs(a), q = fabs(b), h = p > q ? p : q;
+    if (h == 0 || isinf(h)) return 0;
+    return x / h / (a / h * (a / h) + b / h * (b / h)) / h;
+}
+
+void K(d_atan2_a)(int64_t n, const void *a, const void *b, const void *dy, void *da)
+{
+    const R *p = a, *q = b, *g = dy;
+    for (int64_t i = 0; i < n; i++)
+        ((R *)da)[i] = (R)((double)g[i] * over_squares((double)q[i], (double)p[i], (double)q[i]));
+}
+
+void K(d_atan2_b)(int64_t n, const void *a, const void *b, const void *dy, void *db)
+{
+    const R *p = a, *q = b, *g = dy;
+    for (int64_t i = 0; i < n; i++)
+        ((R *)db)[i] = (R)(-(double)g[i] * over_squares((double)p[i], (double)p[i], (double)q[i]));
 }
 
 /* The fraction of dy that goes to a: all of it if a is larger, half if both are equal. */

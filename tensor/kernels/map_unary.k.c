@@ -74,6 +74,13 @@ void K(cos)(int64_t n, const void *x, void *y)
     for (int64_t i = 0; i < n; i += VL) st(y, i, n, vcos(ld(x, i, n)));
 }
 
+void K(erf)(int64_t n, const void *x, void *y)
+{
+    const R *v = x;
+    for (int64_t i = 0; i < n; i++)
+        ((R *)y)[i] = (R)(sizeof(R) == 4 ? erff((float)v[i]) : erf((double)v[i]));
+}
+
 void K(tanh)(int64_t n, const void *x, void *y)
 {
     for (int64_t i = 0; i < n; i += VL) st(y, i, n, vtanh(ld(x, i, n)));
