@@ -188,7 +188,8 @@ def convert(o):
 
 
 def printable(text):
-    """One line of a terminal, whatever a file has for names."""
+    """One line of a terminal, whatever a file has for names: of a very long one, its beginning and its end."""
+    text = re.sub(r"\S{201,}", lambda name: f"{name[0][:100]}...{name[0][-50:]}", text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

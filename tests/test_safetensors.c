@@ -267,6 +267,11 @@ START_TEST(wrong_headers)
         snprintf(text, sizeof text, "%s%s", two, second[i].b);
         header_refused(text, second[i].bytes, second[i].words);
     }
+}
+END_TEST
+
+START_TEST(wrong_files)
+{
     char deep[4096];
     memset(deep, '[', 4000);
     memcpy(deep, "{\"a\":", 5);
