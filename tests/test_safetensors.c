@@ -420,6 +420,7 @@ int main(void)
     tcase_add_checked_fixture(files, setup, teardown);
     tcase_add_test(files, reading);
     tcase_add_test(files, wrong_headers);
+    tcase_add_test(files, wrong_files);
     tcase_add_test(files, writing);
     tcase_add_test(files, shards);
     tcase_add_test(files, no_tensors);
