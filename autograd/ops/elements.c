@@ -15,7 +15,7 @@ static void *run_at(const pal_array *a, int64_t start, int64_t *n, int64_t *step
     return (char *)a->data + offset * (int64_t)pal_dtype_size(a->dtype);
 }
 
-void pal_elements_read(const pal_array *a, int64_t start, int64_t n, double *out)
+void pal_row_read(const pal_array *a, int64_t start, int64_t n, double *out)
 {
     for (int64_t done = 0, run; done < n; done += run) {
         int64_t step;
@@ -25,7 +25,7 @@ void pal_elements_read(const pal_array *a, int64_t start, int64_t n, double *out
     }
 }
 
-void pal_elements_write(const pal_array *a, int64_t start, int64_t n, const double *x, bool add)
+void pal_row_write(const pal_array *a, int64_t start, int64_t n, const double *x, bool add)
 {
     for (int64_t done = 0, run; done < n; done += run) {
         int64_t step;

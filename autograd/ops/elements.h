@@ -8,8 +8,8 @@
 #include "autograd/internal.h"
 
 /* Elements start .. start + n - 1. */
-void pal_elements_read(const pal_array *a, int64_t start, int64_t n, double *out);
+void pal_row_read(const pal_array *a, int64_t start, int64_t n, double *out);
 /* Puts x there, or with `add` adds it. */
-void pal_elements_write(const pal_array *a, int64_t start, int64_t n, const double *x, bool add);
+void pal_row_write(const pal_array *a, int64_t start, int64_t n, const double *x, bool add);
 
 #endif

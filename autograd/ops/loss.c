@@ -150,7 +150,7 @@ static void read_block(const problem *p, int64_t start, int64_t n, element *e, d
     double in[INPUTS][BLOCK];
     for (int i = 0; i < INPUTS; i++) {
         if (input(p->call, i))
-            pal_elements_read(&p->in[i], start, n, in[i]);
+            pal_row_read(&p->in[i], start, n, in[i]);
         else
             for (int64_t j = 0; j < n; j++) in[i][j] = 1;
     }
@@ -176,7 +176,7 @@ static void group_forward(const problem *p, int64_t k, double *sums)
             sums[0] += l[j];
             sums[1] += weight[j];
         }
-        if (p->each) pal_elements_write(p->call->out[0], start, n, l, false);
+        if (p->each) pal_row_write(p->call->out[0], start, n, l, false);
     }
 }
 
@@ -210,13 +210,13 @@ static void group_backward(const problem *p, int64_t k)
     for (int64_t start = p->count * k / p->groups; start < stop; start += n) {
         n = stop - start < BLOCK ? stop - start : BLOCK;
         read_block(p, start, n, e, weight);
-        if (p->each) pal_elements_read(dy, start, n, g);
+        if (p->each) pal_row_read(dy, start, n, g);
         for (int64_t j = 0; j < n && !p->each; j++) g[j] = pal_element_get(dy->dtype, dy->data, 0);
         for (int i = X; i <= TARGET; i++) {
             if (!call->din[i]) continue;
             for (int64_t j = 0; j < n; j++)
                 d[j] = share * weight[j] * g[j] * (i == X ? e[j].dx : e[j].dt);
-            pal_elements_write(call->din[i], start, n, d, !pal_call_fresh(call, i));
+            pal_row_write(call->din[i], start, n, d, !pal_call_fresh(call, i));
         }
     }
 }

@@ -29,7 +29,7 @@ pal_status pal_weights_check(pal_call *call, int i)
     for (int64_t start = 0; start < count && status == PAL_OK; start += BLOCK) {
         double x[BLOCK];
         int64_t n = count - start < BLOCK ? count - start : BLOCK;
-        pal_elements_read(w, start, n, x);
+        pal_row_read(w, start, n, x);
         for (int64_t j = 0; j < n; j++)
             if (!(x[j] >= 0 && isfinite(x[j])))
                 return pal_call_error(call, PAL_EVALUE,
