@@ -262,9 +262,9 @@ int main(int argc, char **argv)
 {
     pal_share_processors(argv);
     gen_all g = {.sequences = 0};
+    checked_files(); /* the flags already look at files */
     read_options(&g.o, argc, argv);
     pal_set_threads((int)g.o.threads);
-    checked_files();
     build(&g);
     begin(&g);
     if (g.o.score)

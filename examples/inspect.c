@@ -289,9 +289,9 @@ int main(int argc, char **argv)
     pal_share_processors(argv);
     options o;
     observation ob = {.T = 0};
+    checked_files(); /* the flags already look at files */
     read_options(&o, argc, argv);
     pal_set_threads((int)o.threads);
-    checked_files();
     if (o.statistics.rows > 0 || o.statistics.file) {
         pal_error error;
         need(statistics_run(&o.source, &o.statistics, o.out, stdout, &error), &error);

@@ -9,6 +9,7 @@
  */
 #include <palimpsest.h>
 #include "tensor/number.h"
+#include "examples/flags/checked.h"
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "tensor/text.h"
@@ -412,6 +413,7 @@ static void report(const run *r)
 int main(int argc, char **argv)
 {
     run r = {0};
+    checked_files(); /* the flags already look at files */
     read_options(&r.o, argc, argv);
     read_documents(&r);
     make_tokenizer(&r);
