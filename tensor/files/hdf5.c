@@ -140,15 +140,16 @@ pal_h5_reason pal_h5_why(void)
 
 pal_h5 *pal_h5_new(const char *path, pal_error *error)
 {
-    size_t length = strlen(path) + 1, size = sizeof(pal_h5) + length;
+    size_t length = strlen(path) + 1, size = sizeof(pal_h5) + length + PAL_H5_GROUP;
     if (pal_h5_room(path, 0, error) != PAL_OK) return NULL;
     pal_h5 *file = pal_malloc(size);
     if (file == NULL) {
         pal_error_set(error, PAL_ENOMEM, "%s: no memory for the file's handle", path);
         return NULL;
     }
-    *file = (pal_h5){.id = -1, .size = size};
+    *file = (pal_h5){.id = -1, .size = size, .group = file->path + length};
     memcpy(file->path, path, length);
+    file->group[0] = '\0';
     return file;
 }
 
@@ -165,12 +166,19 @@ int pal_h5_depth(const char *path)
     return names;
 }
 
+bool pal_h5_is_in_group(const pal_h5 *file, const char *name)
+{
+    const size_t length = strlen(file->group);
+    return length > 0 && strncmp(name, file->group, length) == 0 && name[length] == '/';
+}
+
 bool pal_h5_reachable(const pal_h5 *file, const char *name)
 {
     char part[PAL_H5_PATH];
     size_t length = strlen(name);
     if (length == 0 || length >= sizeof part || pal_h5_depth(name) > PAL_H5_DEPTH) return false;
-    for (size_t i = 1; i <= length; i++) {
+    const size_t known = pal_h5_is_in_group(file, name) ? strlen(file->group) : 0;
+    for (size_t i = known + 1; i <= length; i++) {
         H5L_info_t info;
         if (i < length && name[i] != '/') continue;
         memcpy(part, name, i);
@@ -179,6 +187,12 @@ bool pal_h5_reachable(const pal_h5 *file, const char *name)
         if (H5Lexists(file->id, part, H5P_DEFAULT) <= 0) return false;
         if (H5Lget_info(file->id, part, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD)
             return false;
+    }
+    const char *last = strrchr(name, '/');
+    const size_t above = last ? (size_t)(last - name) : 0;
+    if (above > known && above < PAL_H5_GROUP) {
+        memcpy(file->group, name, above);
+        file->group[above] = '\0';
     }
     return true;
 }

@@ -15,8 +15,12 @@ struct pal_h5 {
     /* for a file that several processes build; NULL: one process builds it in memory */
     pal_h5_shared *shared;
     size_t size; /* of this allocation */
+    /* The group in which pal_h5_reachable has found something last; empty: none. Links are never
+     * taken away, so what leads there leads there still. */
+    char *group;
     char path[];
 };
+enum { PAL_H5_GROUP = 128 }; /* bytes of `group`; longer names are not kept */
 
 /* HDF5 prints its error stack to stderr, but not between hush and speak. HDF5 is not safe for
  * threads either, so from hush to speak (which may nest) no other thread can enter. */
@@ -125,6 +129,8 @@ void pal_h5_close_dataset(pal_h5_dataset *d);
 /* Whether every link of a path exists and is hard. Soft and external links could lead out of the
  * file. */
 bool pal_h5_reachable(const pal_h5 *file, const char *name);
+/* Whether a path begins with file->group and goes on. */
+bool pal_h5_is_in_group(const pal_h5 *file, const char *name);
 /* How many names a path has; "/" has none. */
 int pal_h5_depth(const char *path);
 

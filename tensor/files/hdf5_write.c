@@ -128,19 +128,20 @@ pal_status pal_h5_put_number(pal_h5 *file, const char *object, const char *attri
 
 /* Makes the groups that contain `name`. HDF5 would make them too, but with time stamps (it does so
  * if the name is too long for `path`). Failures here are reported when the dataset is added. */
-static void make_groups(hid_t file, const char *name)
+static void make_groups(const pal_h5 *file, const char *name)
 {
     char path[1024];
-    size_t length = strlen(name);
-    if (length >= sizeof path) return;
+    const size_t length = strlen(name);
+    const size_t known = pal_h5_is_in_group(file, name) ? strlen(file->group) : 0;
+    if (length >= sizeof path || (known > 0 && !strchr(name + known + 1, '/'))) return;
     memcpy(path, name, length + 1);
     hid_t how = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_obj_track_times(how, false);
-    for (size_t i = 1; i < length; i++) {
+    for (size_t i = known + 1; i < length; i++) {
         if (path[i] != '/') continue;
         path[i] = '\0';
-        if (H5Lexists(file, path, H5P_DEFAULT) == 0)
-            pal_h5_drop(H5Gcreate2(file, path, H5P_DEFAULT, how, H5P_DEFAULT));
+        if (H5Lexists(file->id, path, H5P_DEFAULT) == 0)
+            pal_h5_drop(H5Gcreate2(file->id, path, H5P_DEFAULT, how, H5P_DEFAULT));
         path[i] = '/';
     }
     pal_h5_drop(how);
@@ -158,7 +159,7 @@ typedef struct values {
 static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const values *v)
 {
     hid_t links = H5Pcreate(H5P_LINK_CREATE), how = H5Pcreate(H5P_DATASET_CREATE), id = -1;
-    make_groups(file->id, name);
+    make_groups(file, name);
     if (H5Pset_create_intermediate_group(links, 1) >= 0 &&
         H5Pset_char_encoding(links, H5T_CSET_UTF8) >= 0 &&
         H5Pset_obj_track_times(how, false) >= 0 && H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) >= 0)
