@@ -3,6 +3,7 @@
  */
 #include "examples/lm/keep.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ const char *lm_keep(const char *text, size_t n)
         if (strlen(k->text) == n && memcmp(k->text, text, n) == 0) return k->text;
     kept *k = malloc(sizeof *k + n + 1);
     if (!k) {
-        fprintf(stderr, "out of memory for a text of %zu bytes\n", n);
+        fprintf(stderr, "%s: out of memory for a text of %zu bytes\n",
+                program_invocation_short_name, n);
         exit(EXIT_FAILURE);
     }
     memcpy(k->text, text, n);

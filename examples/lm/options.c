@@ -106,7 +106,8 @@ char *lm_options_text(const lm_options *o)
     }
     char *text = to ? pal_stream_close(to, NULL) : NULL;
     if (text) return text;
-    fprintf(stderr, "the text of the options cannot be kept in memory: %s\n", strerror(errno));
+    fprintf(stderr, "%s: the text of the options cannot be kept in memory: %s\n",
+            program_invocation_short_name, strerror(errno));
     exit(EXIT_FAILURE);
 }
 
