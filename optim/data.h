@@ -1,5 +1,6 @@
 /*
- * data.h - text as tokens: a store in a file, and the batches that a model is trained on.
+ * data.h - data that a model is trained on: text as tokens in a store, arrays of any kind in files
+ * (pal_dataset), and the batches of either.
  *
  *     pal_tokens *store;
  *     if (pal_tokens_open(&store, "book.tokens.h5", &error) != PAL_OK) ...
@@ -96,6 +97,14 @@ typedef enum pal_batch_kind {
     PAL_PACKED       /* whole documents one after the other, with offsets between them */
 } pal_batch_kind;
 
+typedef struct pal_batch pal_batch;
+/*
+ * Changes a batch of a dataset after its tensors were made (pal_batch_set), with gradients off. rng
+ * is a function of the seed, of the position of the batch and of data_index, so a run that is
+ * continued gets the same numbers.
+ */
+typedef void pal_transform_fn(void *user, pal_tape *tape, pal_batch *batch, pal_rng *rng);
+
 /* Which batches are drawn. Zero is windows of the whole store, with seed 0. */
 typedef struct pal_batches_opts {
     pal_batch_kind kind; /* windows or packed documents */
@@ -111,6 +120,11 @@ typedef struct pal_batches_opts {
     int data_count;     /* number of such parts, at most `batch`; 0: it gets all rows */
     int sequence_index; /* which part of the tokens of these rows */
     int sequence_count; /* number of such parts; 0: it gets all of them */
+    /* These are read by pal_dataset_batches only. */
+    uint64_t
+        split_seed; /* the rows that are held out are drawn by this seed; 0: they are the last */
+    pal_transform_fn *transform; /* NULL: none */
+    void *user;                  /* argument of transform */
 } pal_batches_opts;
 
 /*
@@ -120,11 +134,11 @@ typedef struct pal_batches_opts {
  */
 PAL_API int64_t pal_batches_held_out(int64_t n, double share);
 
-/* An iterator over the batches of a store. */
+/* An iterator over the batches of a store or a dataset. */
 typedef struct pal_batches pal_batches;
 
 /* One batch, or the part of it that this process gets. */
-typedef struct pal_batch {
+struct pal_batch {
     pal_tensor tokens;  /* i64 [batch,len]; packed: [1,batch*len]; for a part of a batch, its rows
                            and tokens */
     pal_tensor targets; /* the same shape: for each token the next one, or PAL_IGNORE */
@@ -133,7 +147,8 @@ typedef struct pal_batch {
     int64_t counted;    /* number of targets that are not PAL_IGNORE */
     int64_t bytes;      /* bytes of text that these targets stand for */
     bool end;           /* validation has ended: there are no tensors, and counted is 0 */
-} pal_batch;
+    struct pal_named *named; /* of a dataset: its tensors, for pal_batch_tensor; else NULL */
+};
 
 /* How far the batches have been taken. Zero is the beginning. */
 typedef struct pal_position {
@@ -188,7 +203,120 @@ PAL_API pal_position pal_batches_position(const pal_batches *batches);
  * have. */
 PAL_API PAL_CHECKED pal_status pal_batches_seek(pal_batches *batches, pal_position position,
                                                 pal_error *error);
-PAL_API int64_t pal_batches_tokens(const pal_batches *batches); /* tokens of the split */
+/* Tokens of the split; of a dataset, its rows. */
+PAL_API int64_t pal_batches_tokens(const pal_batches *batches);
+
+/* ---- Arrays in files ---- */
+
+enum { PAL_FIELDS = 16 }; /* the most fields of a dataset */
+
+/* The type that an array gets in batches. */
+typedef enum pal_convert {
+    PAL_AS_STORED = 0, /* integers and bool: i64; f64: f64; other real numbers: f32 */
+    PAL_TO_F32,        /* integers too */
+    PAL_TO_F64,        /* the same */
+    PAL_TO_I64         /* integers, and columns of a CSV file whose numbers are whole */
+} pal_convert;
+
+/* One array of a dataset. */
+typedef struct pal_dataset_field {
+    const char *name;  /* of its tensor in a batch */
+    const char *array; /* its name in the file; NULL: the same. Of a CSV file: a column, or several
+                          that become one axis, as "open,high" or "first..last" */
+    const char *file;  /* where it is; NULL: the file of the dataset */
+    const char *offsets; /* the array i64 [rows+1] of the same file that says where each row begins
+                            in this one, which is ragged; NULL: the first axis counts the rows */
+    pal_convert to;      /* conversion */
+} pal_dataset_field;
+
+/* Options of a dataset; zero is the default of every field. */
+typedef struct pal_dataset_opts {
+    pal_dataset_field field[PAL_FIELDS]; /* the first without a name ends the list; none: every
+                                            array of the file, under its own name */
+    int64_t window;  /* a row is a window of so many entries of the first axis, as of a time series;
+                        0: one entry. Not for ragged fields */
+    int64_t step;    /* from one window to the next; 0: 1 */
+    bool not_finite; /* NaN, infinities and empty cells of a CSV file (NaN) are data; otherwise the
+                        batch that has one is an error */
+} pal_dataset_opts;
+
+/* Arrays of files with the same number of rows, open for reading. */
+typedef struct pal_dataset pal_dataset;
+
+/*
+ * Opens a dataset:
+ *
+ *     pal_dataset_open(&data, "digits.h5",
+ *                      (pal_dataset_opts){.field = {{"x", .to = PAL_TO_F32}, {"y"}}}, &error)
+ *
+ * path may be NULL if each field names its file. Formats, told by the first bytes:
+ *
+ * - .npy, and .npz whose entries are stored (numpy.savez). Compressed entries are refused. Rows are
+ *   read from the file when they are drawn. The array of an .npy has any name.
+ * - HDF5. A dataset of up to 64 MiB is read whole at once, and its checksums are compared. Larger
+ *   ones are read by rows; a deflated one then costs a chunk for each row.
+ * - CSV: any other text. Cells are separated by commas, semicolons or tabs. The first line has the
+ *   names of the columns, unless all its cells are numbers; then they are "1", "2", ... The text is
+ *   read once here, and each cell of the columns that are wanted is checked.
+ *
+ * So memory does not grow with the data, apart from 8 bytes for each row of ragged fields and for
+ * 64 rows of a CSV file. Files must not change while they are open.
+ *
+ * Files are not trusted: what they claim is compared with their size before memory is taken.
+ * PAL_EFORMAT names file, row and column of what is damaged or ragged; PAL_EVALUE for an array that
+ * is not there, or fields that differ in their rows; PAL_EDTYPE for real numbers that should become
+ * i64; PAL_EIO, PAL_ENOMEM.
+ */
+PAL_API PAL_CHECKED pal_status pal_dataset_open(pal_dataset **data, const char *path,
+                                                pal_dataset_opts opts, pal_error *error);
+PAL_API void pal_dataset_close(pal_dataset *data);         /* NULL is allowed */
+PAL_API int64_t pal_dataset_rows(const pal_dataset *data); /* how many rows it has */
+/* The number of its fields, and the name of field 0 .. fields-1. */
+PAL_API int pal_dataset_fields(const pal_dataset *data);
+PAL_API const char *pal_dataset_name(const pal_dataset *data, int field); /* NULL for another */
+/* The dtype and the shape of a row of a field; of a ragged one, that of an entry of a row. false:
+ * there is no such field. */
+PAL_API bool pal_dataset_about(const pal_dataset *data, const char *name, pal_dtype *dtype,
+                               pal_shape *shape);
+/* A text of less than 256 bytes that identifies the contents: rows, and a checksum of names,
+ * shapes, types and the first and last rows. pal_train compares it when a run continues. */
+PAL_API const char *pal_dataset_identity(const pal_dataset *data);
+/*
+ * Reads rows first .. first+count-1 of a field that is not ragged into dst, of shape [count, ...]
+ * and the field's dtype. Several threads may call it; they take turns. PAL_EVALUE, PAL_ESHAPE,
+ * PAL_EDTYPE, or the error of the file.
+ */
+PAL_API PAL_CHECKED pal_status pal_dataset_read(pal_dataset *data, const char *name, int64_t first,
+                                                int64_t count, const pal_array *dst,
+                                                pal_error *error);
+
+/*
+ * Makes the iterator over batches of rows, for pal_batches_next and its neighbours and for
+ * pal_train. The dataset must outlive it.
+ *
+ * opts.batch rows make a batch (0: 8). held_out, validation, seed, prefetch and positions are as
+ * for tokens: an epoch takes each row of the training split once, in a random order; validation
+ * takes each row of the other split once, in order, and its last batch is shorter. Windows that
+ * have an entry of the held-out split are in no training row. counted is the number of rows.
+ * data_index and data_count divide the rows of a batch among processes; sequence_count is 1.
+ *
+ * Field NAME becomes the tensor NAME, [rows, ...] or [rows, window, ...]. Of ragged fields,
+ * opts.len (0: the longest row) is the most entries of a row that are taken, from its beginning.
+ * With kind 0 rows are padded by zeros to the longest of the batch: NAME is [rows, L, ...],
+ * NAME.mask f32 [rows, L] is 1 where there is an entry and 0 where there is none, and NAME.lengths
+ * is i64 [rows]. With PAL_PACKED rows follow one another: NAME is [1, entries, ...] and
+ * NAME.offsets i64 [rows+1]; batch.offsets is that of the first ragged field.
+ *
+ * Memory: that of the largest batch, four times with prefetch. If an option is wrong, the handler
+ * is told and the result is NULL. A number that is not finite is an error of pal_batches_next that
+ * names file and row.
+ */
+PAL_API pal_batches *pal_dataset_batches(pal_dataset *data, pal_batches_opts opts);
+/* The tensor of a name in a batch of a dataset. If there is none, the handler is told which there
+ * are, and the result is PAL_NONE. */
+PAL_API pal_tensor pal_batch_tensor(const pal_batch *batch, const char *name);
+/* Replaces the tensor of a name, or adds one, for a transform. false: there are too many. */
+PAL_API bool pal_batch_set(pal_batch *batch, const char *name, pal_tensor t);
 
 #ifdef __cplusplus
 }

@@ -62,9 +62,9 @@ typedef struct pal_field {
 /*
  * Opens FOLDER/log.csv and FOLDER/log.jsonl for appending. It keeps the rows of steps 1..last and
  * removes all others; last = 0 starts new logs. columns are those of log.csv as names separated by
- * commas, "loss,lr"; the column step is added in front. PAL_EVALUE for a column that is empty,
- * there twice, called step, not UTF-8, or has a quotation mark or a control character. PAL_EFORMAT
- * if the old log.csv has other columns; PAL_EIO.
+ * commas, "loss,lr", as many as you like; the column step is added in front. PAL_EVALUE for a
+ * column that is empty, there twice, called step, not UTF-8, or has a quotation mark or a control
+ * character. PAL_EFORMAT if the old log.csv has other columns; PAL_EIO.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_open(pal_journal **log, const char *folder,
                                                 const char *columns, int64_t last,
@@ -74,7 +74,7 @@ PAL_API PAL_CHECKED pal_status pal_journal_open(pal_journal **log, const char *f
  * without a field empty. log.jsonl has all fields, their names escaped as JSON wants it; numbers
  * that are not finite become null. PAL_EVALUE, and no row, for a name that is empty, there twice,
  * called step or not UTF-8. A row that cannot be written completely is removed again: PAL_EIO. It
- * allocates no memory.
+ * allocates memory only for a row that is longer than 4 KiB and all before it: PAL_ENOMEM.
  */
 PAL_API PAL_CHECKED pal_status pal_journal_row(pal_journal *log, int64_t step, int count,
                                                const pal_field *fields, pal_error *error);
@@ -129,9 +129,13 @@ typedef struct pal_plot_opts {
     const char *unit;            /* label of the axis; NULL: the name of the column */
     double reference;            /* value of a line for comparison; 0: none */
     const char *reference_title; /* label of that line */
+    const char *columns; /* any columns, as "accuracy,MAE": these are drawn in one picture instead
+                            of the loss and the rate */
+    const char *name;    /* of that picture, without ".svg"; NULL: "columns" */
 } pal_plot_opts;
-/* Draws loss.svg and rate.svg in the folder from its log.csv, by gnuplot. PAL_EIO if gnuplot is not
- * installed or fails; the old files then stay. */
+/* Draws loss.svg and rate.svg in the folder from its log.csv, by gnuplot, or NAME.svg of any
+ * columns. PAL_EVALUE if log.csv lacks a column or, of opts.columns, numbers in it. PAL_EIO if
+ * gnuplot is not installed or fails; the old files then stay. */
 PAL_API PAL_CHECKED pal_status pal_plot(const char *folder, pal_plot_opts opts, pal_error *error);
 
 /* ---- Checkpoints ---- */
@@ -157,7 +161,8 @@ typedef struct pal_checkpoint {
     pal_dist *dist;
     /* These are saved, and must be the same on loading; NULL: not saved and not compared. */
     const pal_schedule *schedule;
-    const char *data; /* identifies the data, for example by a checksum */
+    const char *data;   /* identifies the data, for example by a checksum */
+    const char *metric; /* the name of what `best` is; less than 256 bytes */
     /* These are only saved; NULL: nothing. pal_checkpoint_config and _tokenizer read them. */
     const char *config;
     const char *tokenizer; /* text of the tokenizer, which is not interpreted here; not empty */
@@ -215,6 +220,15 @@ typedef pal_tensor pal_loss_fn(void *user, pal_tape *tape, int64_t number, pal_b
 /* Computes a value of which smaller is better, with gradients off. NaN means: none this time. It
  * may reset the tape. */
 typedef double pal_evaluate_fn(void *user, pal_tape *tape, int64_t step);
+/* Computes the values of opts.metric, in its order, with gradients off. NaN means: none this time.
+ * It may reset the tape. */
+typedef void pal_measure_fn(void *user, pal_tape *tape, int64_t step, double *values);
+enum { PAL_METRICS = 8 }; /* the most metrics of a run */
+/* What is measured on held-out data, such as {"accuracy", .more_is_better = true} or {"MAE"}. */
+typedef struct pal_metric {
+    const char *name;    /* in the log and the progress line; see pal_journal_open for columns */
+    bool more_is_better; /* otherwise less is */
+} pal_metric;
 /* Writes a sample to `to`, with gradients off. */
 typedef void pal_sample_fn(void *user, pal_tape *tape, int64_t step, FILE *to);
 
@@ -227,9 +241,12 @@ typedef struct pal_train_opts {
     pal_average *average;  /* NULL: none; it is updated after every step and used for evaluation */
     pal_batches *batches;  /* NULL: the loss callback chooses its data */
     pal_loss_fn *loss;     /* loss of one micro-batch */
-    pal_evaluate_fn *evaluate; /* NULL: none */
-    pal_sample_fn *sample;     /* NULL: none */
-    void *user;                /* argument of the three callbacks */
+    pal_evaluate_fn *evaluate;      /* NULL: none; a run has this or measure */
+    pal_measure_fn *measure;        /* NULL: none */
+    pal_metric metric[PAL_METRICS]; /* of measure; the first without a name ends the list */
+    const char *best; /* the metric that decides which checkpoint is the best; NULL: the first */
+    pal_sample_fn *sample; /* NULL: none */
+    void *user;            /* argument of the callbacks */
 
     int64_t steps;      /* total number of steps, with those before a resume */
     int64_t accumulate; /* micro-batches in a step; 0: 1 */
@@ -247,15 +264,20 @@ typedef struct pal_train_opts {
     int64_t resume;     /* continue from the checkpoint of this step; 0: a new run */
     bool mend;          /* continue although files of the folder are missing or were edited */
     const char *config; /* text for config.txt and the checkpoints; NULL: none */
-    const char *data;   /* as in pal_checkpoint */
+    const char *data;   /* as in pal_checkpoint; NULL with batches of a dataset: its identity */
     const char *tokenizer;      /* as in pal_checkpoint */
     const char *tokenizer_name; /* as in pal_checkpoint */
     int64_t save_every;     /* steps between checkpoints; 0: only the last step, and the best one */
     int64_t keep;           /* number of checkpoints kept beside the best; 0: all */
     int64_t evaluate_every; /* steps between evaluations; 0: only at the last step */
-    int64_t sample_every;   /* steps between samples; 0: never */
-    bool go_on;             /* if a file cannot be written: warn and continue */
-    bool quiet;             /* no lines on stdout */
+    int64_t patience; /* the run ends after an evaluation if the best one was made so many steps
+                         before it, or earlier; also when it is continued. 0: never. It needs
+                         evaluate_every */
+    const char *unit; /* what a step counts, as "images", in progress line and log; NULL: "tokens",
+                         with batches of a dataset "rows" */
+    int64_t sample_every; /* steps between samples; 0: never */
+    bool go_on;           /* if a file cannot be written: warn and continue */
+    bool quiet;           /* no lines on stdout */
 } pal_train_opts;
 
 /* The results of one step. */
@@ -275,6 +297,7 @@ typedef struct pal_train_result {
     double best;       /* its value */
     int signal;        /* the signal that stopped the run; 0: none */
     bool time_out;     /* the run was stopped by opts.seconds */
+    bool patience_out; /* the run was stopped by opts.patience */
 } pal_train_result;
 
 /*

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <unistd.h>
 
-static pal_status check(const pal_batches_opts *o, pal_error *error)
+pal_status pal_batches_check(const pal_batches_opts *o, pal_error *error)
 {
     int64_t n;
     if (o->kind != PAL_WINDOWS && o->kind != PAL_PACKED)
@@ -64,7 +64,7 @@ static bool has_target(const pal_batches *b)
 }
 
 /* The begin of share i if `all` is divided into n shares. */
-static int64_t share(int64_t all, int64_t i, int64_t n)
+int64_t pal_batches_share(int64_t all, int64_t i, int64_t n)
 {
     return all / n * i + all % n * i / n; /* all * i / n without overflow */
 }
@@ -74,12 +74,12 @@ static pal_batches own_part(const pal_batches_opts *o)
 {
     pal_batches b = {.tokens = o->batch * o->len};
     const int64_t S = o->sequence_count, s = o->sequence_index;
-    b.row_first = share(o->batch, o->data_index, o->data_count);
-    b.rows = share(o->batch, o->data_index + 1, o->data_count) - b.row_first;
+    b.row_first = pal_batches_share(o->batch, o->data_index, o->data_count);
+    b.rows = pal_batches_share(o->batch, o->data_index + 1, o->data_count) - b.row_first;
     const bool packed = o->kind == PAL_PACKED;
     const int64_t all = packed ? b.rows * o->len : o->len;
-    b.begin = share(all, s, S);
-    b.end = share(all, s + 1, S);
+    b.begin = pal_batches_share(all, s, S);
+    b.end = pal_batches_share(all, s + 1, S);
     b.own = packed ? b.end - b.begin : b.rows * (b.end - b.begin);
     if (packed) b.begin += b.row_first * o->len, b.end += b.row_first * o->len;
     return b;
@@ -108,7 +108,7 @@ static pal_batches *allocate(pal_tokens *store, pal_batches_opts opts)
     return b;
 }
 
-static pal_batches *refuse(pal_batches *b, const pal_error *error)
+pal_batches *pal_batches_refuse(pal_batches *b, const pal_error *error)
 {
     pal_raise(error);
     pal_batches_free(b);
@@ -122,16 +122,16 @@ pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts)
     if (opts.len == 0) opts.len = 256;
     if (opts.data_count == 0) opts.data_count = 1;
     if (opts.sequence_count == 0) opts.sequence_count = 1;
-    if (check(&opts, &error) != PAL_OK) return refuse(NULL, &error);
+    if (pal_batches_check(&opts, &error) != PAL_OK) return pal_batches_refuse(NULL, &error);
     if (pal_tokens_count(store) == 0) {
         pal_error_set(&error, PAL_EVALUE, "batches: the store holds no tokens");
-        return refuse(NULL, &error);
+        return pal_batches_refuse(NULL, &error);
     }
     pal_batches *b = allocate(store, opts);
     if (b == NULL) {
         pal_error_set(&error, PAL_ENOMEM, "batches: no memory for %lld rows of %lld tokens",
                       (long long)opts.batch, (long long)opts.len);
-        return refuse(NULL, &error);
+        return pal_batches_refuse(NULL, &error);
     }
     choose_part(b);
     if (!has_target(b)) {
@@ -139,11 +139,11 @@ pal_batches *pal_batches_new(pal_tokens *store, pal_batches_opts opts)
                       "batches: the part for %s, %lld of %lld tokens, has no target",
                       opts.validation ? "validation" : "training", (long long)(b->high - b->low),
                       (long long)pal_tokens_count(store));
-        return refuse(b, &error);
+        return pal_batches_refuse(b, &error);
     }
     if (opts.prefetch && !pal_ahead_start(b)) {
         pal_error_set(&error, PAL_ENOMEM, "batches: the thread that reads ahead cannot be started");
-        return refuse(b, &error);
+        return pal_batches_refuse(b, &error);
     }
     return b;
 }
@@ -155,9 +155,10 @@ void pal_batches_free(pal_batches *b)
     pal_free(b, b->size);
 }
 
-static pal_status put_on_tape(const pal_batches *b, const pal_slot *slot, pal_tape *tape,
-                              pal_batch *out, pal_error *error)
+static pal_status put_on_tape(pal_batches *b, const pal_slot *slot, pal_tape *tape, pal_batch *out,
+                              pal_error *error)
 {
+    if (b->set) return pal_rows_put(b, slot, tape, out, error);
     const bool packed = b->opts.kind == PAL_PACKED;
     const pal_shape shape = packed ? PAL_SHAPE(1, b->own) : PAL_SHAPE(b->rows, b->end - b->begin);
     *out = (pal_batch){.counted = slot->counted, .bytes = slot->bytes, .end = slot->end};
@@ -207,4 +208,4 @@ pal_status pal_batches_seek(pal_batches *b, pal_position position, pal_error *er
     return PAL_OK;
 }
 
-int64_t pal_batches_tokens(const pal_batches *b) { return b->high - b->low; }
+int64_t pal_batches_tokens(const pal_batches *b) { return b->set ? b->all_rows : b->high - b->low; }

@@ -12,6 +12,11 @@
 typedef struct pal_slot {
     int64_t *tokens, *targets; /* [own] */
     int64_t *offsets;          /* packed: [own+2] */
+    /* of a dataset: its rows, what each field has of them, and where each row of a ragged field
+     * begins there, [rows+1] of each */
+    int64_t rows;
+    char *data;
+    int64_t *begins;
     int64_t sequences, counted, bytes;
     bool continued;
     bool end;
@@ -36,8 +41,24 @@ typedef struct pal_ahead {
     bool waiting;  /* the last slot was an error or the end; the thread waits for a seek */
 } pal_ahead;
 
+/* The tensors of a batch by name. */
+enum { PAL_NAMED = 4 * PAL_FIELDS, PAL_NAME_BYTES = 80 };
+struct pal_named {
+    int count;
+    struct {
+        char name[PAL_NAME_BYTES];
+        pal_tensor tensor;
+    } at[PAL_NAMED];
+};
+
 struct pal_batches {
-    pal_tokens *store;
+    pal_tokens *store; /* NULL: these are of a dataset */
+    pal_dataset *set;
+    int64_t first_row, all_rows;   /* of the split, by place */
+    size_t data_at[PAL_FIELDS];    /* of each field in pal_slot.data */
+    int64_t most[PAL_FIELDS];      /* entries of a row that are taken */
+    int64_t begins_at[PAL_FIELDS]; /* of a ragged field in pal_slot.begins */
+    struct pal_named named;
     pal_batches_opts opts; /* with defaults filled in */
     int64_t tokens;        /* tokens in a batch */
     /* The part of this process. Windows: tokens begin..end of each of its rows. Packed: tokens
@@ -62,6 +83,20 @@ struct pal_batches {
 void pal_batches_draw(pal_batches *b, pal_position at, pal_slot *slot);
 /* Whether the split has such a position. */
 bool pal_batches_has(const pal_batches *b, pal_position at);
+
+/* Entry i of a permutation of 0 .. n-1, and the generator of that of an epoch (draw.c). */
+int64_t pal_permuted(pal_rng rng, int64_t n, int64_t i);
+pal_rng pal_epoch_rng(const pal_batches *b, int64_t epoch);
+
+/* The same of a dataset (rows.c). */
+void pal_rows_draw(pal_batches *b, pal_position at, pal_slot *slot);
+pal_status pal_rows_put(pal_batches *b, const pal_slot *slot, pal_tape *tape, pal_batch *out,
+                        pal_error *error);
+/* What is wrong with options of either kind; share i of `all` that is divided into n (batches.c).
+ */
+pal_status pal_batches_check(const pal_batches_opts *o, pal_error *error);
+int64_t pal_batches_share(int64_t all, int64_t i, int64_t n);
+pal_batches *pal_batches_refuse(pal_batches *b, const pal_error *error);
 
 /* Starts the thread; false if that fails. */
 bool pal_ahead_start(pal_batches *b);

@@ -5,7 +5,7 @@
 
 /* ---- Orders ---- */
 
-static pal_rng epoch_rng(const pal_batches *b, int64_t epoch)
+pal_rng pal_epoch_rng(const pal_batches *b, int64_t epoch)
 {
     pal_rng rng = pal_rng_new(b->opts.seed, UINT64_C(0x62617463686573)); /* "batches" */
     rng.counter = (uint64_t)epoch;
@@ -18,7 +18,7 @@ static pal_rng epoch_rng(const pal_batches *b, int64_t epoch)
  * is applied again until the result is below n (fewer than four times on average). Source: Black,
  * Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002.
  */
-static int64_t permuted(pal_rng rng, int64_t n, int64_t i)
+int64_t pal_permuted(pal_rng rng, int64_t n, int64_t i)
 {
     enum { ROUNDS = 6 };
     int half = 0;
@@ -61,7 +61,7 @@ static int64_t first_target(const pal_batches *b) { return b->low > 0 ? b->low :
  * the first target. */
 static int64_t window_count(const pal_batches *b, int64_t epoch, int64_t *shift)
 {
-    pal_rng rng = epoch_rng(b, epoch);
+    pal_rng rng = pal_epoch_rng(b, epoch);
     *shift = b->opts.validation ? 0 : pal_rng_below(&rng, b->opts.len);
     const int64_t covered = b->high - first_target(b) + *shift, len = b->opts.len;
     return covered / len + (covered % len != 0);
@@ -100,8 +100,9 @@ static pal_status draw_windows(pal_batches *b, pal_position *at, pal_slot *slot)
             at->index++;
             continue;
         }
-        int64_t window =
-            b->opts.validation ? at->index : permuted(epoch_rng(b, at->epoch), windows, at->index);
+        int64_t window = b->opts.validation
+                             ? at->index
+                             : pal_permuted(pal_epoch_rng(b, at->epoch), windows, at->index);
         pal_status s = draw_window(b, slot, own, window, shift);
         if (s != PAL_OK) return s;
         at->index++;
@@ -116,7 +117,8 @@ static pal_status draw_windows(pal_batches *b, pal_position *at, pal_slot *slot)
 static void document(const pal_batches *b, int64_t epoch, int64_t place, int64_t *begin,
                      int64_t *end)
 {
-    int64_t d = b->opts.validation ? place : permuted(epoch_rng(b, epoch), b->documents, place);
+    int64_t d =
+        b->opts.validation ? place : pal_permuted(pal_epoch_rng(b, epoch), b->documents, place);
     const int64_t *offsets = pal_tokens_offsets(b->store) + b->first_document + d;
     *begin = offsets[0] > b->low ? offsets[0] : b->low;
     *end = offsets[1] < b->high ? offsets[1] : b->high;
@@ -225,6 +227,7 @@ bool pal_batches_has(const pal_batches *b, pal_position at)
     int64_t shift;
     if (at.epoch < 0 || at.epoch > (b->opts.validation ? 0 : INT64_MAX / 2)) return false;
     if (at.index < 0) return false;
+    if (b->set) return at.index <= b->all_rows;
     return at.index <=
            (b->opts.kind == PAL_PACKED ? b->high - b->low : window_count(b, at.epoch, &shift));
 }
@@ -232,6 +235,10 @@ bool pal_batches_has(const pal_batches *b, pal_position at)
 void pal_batches_draw(pal_batches *b, pal_position at, pal_slot *slot)
 {
     int64_t shift;
+    if (b->set) {
+        pal_rows_draw(b, at, slot);
+        return;
+    }
     start(b, slot);
     slot->after = at;
     slot->status = PAL_OK;

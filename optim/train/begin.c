@@ -75,8 +75,8 @@ pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_er
 pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state, pal_journal **log,
                            pal_error *error)
 {
-    const char *columns = o->batches ? "loss,bits_per_byte,lr,grad_norm,tokens,held_out"
-                                     : "loss,lr,grad_norm,tokens,held_out";
+    char columns[PAL_COLUMNS];
+    pal_train_columns(o, columns);
     static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
     pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
     if (s != PAL_OK) return s;

@@ -70,15 +70,17 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
     if (c->schedule) schedule_text(c->schedule, schedule);
     /* A longer text could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) || (c->logs && strlen(c->logs) >= DATA_BYTES) ||
+        (c->metric && strlen(c->metric) >= DATA_BYTES) ||
         (c->config && strlen(c->config) >= PAL_CHECKPOINT_CONFIG_BYTES))
-        return pal_error_set(
-            error, PAL_EVALUE,
-            "a checkpoint holds data and logs of less than %d bytes and config of less than %d",
-            DATA_BYTES, PAL_CHECKPOINT_CONFIG_BYTES);
+        return pal_error_set(error, PAL_EVALUE,
+                             "a checkpoint holds data, metric and logs of less than %d bytes and "
+                             "config of less than %d",
+                             DATA_BYTES, PAL_CHECKPOINT_CONFIG_BYTES);
     const char *const text[][2] = {{"code", pal_code_version()},
                                    {"kernels", kernels},
                                    {"schedule", c->schedule ? schedule : NULL},
                                    {"data", c->data},
+                                   {"metric", c->metric},
                                    {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
                                    {"logs", c->logs},
                                    {PAL_CHECKPOINT_CONFIG, c->config}};
@@ -192,6 +194,7 @@ static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
         s = same_text(file, "schedule", schedule, error);
     }
     if (s == PAL_OK && c->data) s = same_text(file, "data", c->data, error);
+    if (s == PAL_OK && c->metric) s = same_text(file, "metric", c->metric, error);
     kernel_family(kernels);
     c->same_kernels = s == PAL_OK && strcmp(c->kernels, kernels) == 0;
     return s;

@@ -18,12 +18,19 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROW = 4096, COLUMNS = 512 };
+/* A row that is being made; its memory grows and stays. */
+typedef struct row {
+    char *text;
+    size_t used, room;
+    bool failed; /* there was no memory */
+} row;
 
 struct pal_journal {
     int csv, json;
     off_t csv_end, json_end; /* end of the last whole row */
-    char columns[COLUMNS];
+    row csv_row, json_row;
+    size_t size; /* of this allocation */
+    char columns[];
 };
 
 /* ---- Cutting back ---- */
@@ -151,17 +158,19 @@ static void show(char *to, size_t room, const char *line)
 /* Compares the first line of a log that continues. */
 static pal_status check_columns(const char *folder, const char *header, pal_error *error)
 {
-    char path[PAL_PATH], line[COLUMNS + 16] = "";
+    char path[PAL_PATH], *line = NULL;
+    size_t room = 0;
     FILE *file;
     pal_status s = pal_path_of(path, folder, "log.csv", error);
     if (s == PAL_OK) s = open_old(&file, path, error);
     if (s != PAL_OK || !file) return s;
-    bool same = !fgets(line, sizeof line, file) || strcmp(line, header) == 0;
+    const bool same = getline(&line, &room, file) <= 0 || strcmp(line, header) == 0;
     fclose(file);
-    if (same) return PAL_OK;
     char is[250] = "", wanted[250] = "";
-    show(is, sizeof is, line);
-    show(wanted, sizeof wanted, header);
+    if (!same) show(is, sizeof is, line);
+    if (!same) show(wanted, sizeof wanted, header);
+    free(line);
+    if (same) return PAL_OK;
     return pal_error_set(error, PAL_EFORMAT, "%.400s: its columns are %s, and this run writes %s",
                          path, is, wanted);
 }
@@ -180,7 +189,7 @@ static pal_status check_names(const char *columns, pal_error *error)
 {
     static const char op[] = "journal_open";
     for (const char *name = columns;; name++) {
-        char column[COLUMNS];
+        char column[PAL_NAME_MOST + 2];
         const size_t n = strcspn(name, ",");
         snprintf(column, sizeof column, "%.*s", (int)n, name);
         const char *trouble = pal_text_trouble(column);
@@ -217,6 +226,25 @@ static pal_status check_fields(int count, const pal_field *fields, pal_error *er
 
 /* ---- Life ---- */
 
+enum { FIRST = 4096 }; /* bytes that a row has room for at first */
+
+/* Room for so many bytes; it at least doubles, so a log asks for memory a few times. */
+static bool row_reserve(row *r, size_t bytes)
+{
+    if (bytes <= r->room) return true;
+    size_t room = r->room ? r->room : FIRST;
+    while (room < bytes) room *= 2;
+    char *text = pal_malloc(room);
+    r->failed = r->failed || !text;
+    if (!text) return false;
+    if (r->text) {
+        memcpy(text, r->text, r->used);
+        pal_free(r->text, r->room);
+    }
+    r->text = text, r->room = room;
+    return true;
+}
+
 static int open_end(const char *folder, const char *name, off_t *end, pal_error *error)
 {
     char path[PAL_PATH];
@@ -231,14 +259,14 @@ static int open_end(const char *folder, const char *name, off_t *end, pal_error 
 pal_status pal_journal_prepare(const char *folder, const char *columns, int64_t last,
                                pal_error *error)
 {
-    char header[COLUMNS + 16];
-    if (strlen(columns) >= COLUMNS)
-        return pal_error_set(error, PAL_EVALUE, "journal_open: the columns take more than %d bytes",
-                             COLUMNS);
-    snprintf(header, sizeof header, "step,%s\n", columns);
     pal_status s = check_names(columns, error);
+    const size_t size = strlen(columns) + 16;
+    char *header = s == PAL_OK ? pal_malloc(size) : NULL;
+    if (s == PAL_OK && !header) s = pal_error_set(error, PAL_ENOMEM, "journal_open: out of memory");
+    if (header) snprintf(header, size, "step,%s\n", columns);
     if (s == PAL_OK && last) s = check_columns(folder, header, error);
     if (s == PAL_OK) s = cut(folder, "log.csv", header, csv_step, last, false, error);
+    if (header) pal_free(header, size);
     if (s != PAL_OK) return s;
     s = cut(folder, "log.jsonl", "", json_step, last, false, error);
     if (s != PAL_OK) pal_fresh_drop(folder, "log.csv");
@@ -251,10 +279,12 @@ pal_status pal_journal_start(pal_journal **log, const char *folder, const char *
     pal_status s = pal_fresh_rename(folder, "log.csv", error);
     if (s == PAL_OK) s = pal_fresh_rename(folder, "log.jsonl", error);
     if (s != PAL_OK) return s;
-    pal_journal *l = pal_malloc(sizeof *l);
+    const size_t size = sizeof(pal_journal) + strlen(columns) + 1;
+    pal_journal *l = pal_malloc(size);
     if (!l) return pal_error_set(error, PAL_ENOMEM, "journal_open: out of memory");
-    *l = (pal_journal){.csv = -1, .json = -1};
+    *l = (pal_journal){.csv = -1, .json = -1, .size = size};
     strcpy(l->columns, columns);
+    row_reserve(&l->csv_row, FIRST), row_reserve(&l->json_row, FIRST);
     l->csv = open_end(folder, "log.csv", &l->csv_end, error);
     if (l->csv >= 0) l->json = open_end(folder, "log.jsonl", &l->json_end, error);
     if (l->json >= 0) {
@@ -284,24 +314,23 @@ void pal_journal_close(pal_journal *l)
     if (!l) return;
     if (l->csv >= 0) close(l->csv);
     if (l->json >= 0) close(l->json);
-    pal_free(l, sizeof *l);
+    if (l->csv_row.text) pal_free(l->csv_row.text, l->csv_row.room);
+    if (l->json_row.text) pal_free(l->json_row.text, l->json_row.room);
+    pal_free(l, l->size);
 }
 
 /* ---- Rows ---- */
 
-typedef struct row {
-    char text[ROW];
-    size_t used;
-} row;
-
 PAL_PRINTF(2, 3) static void add(row *r, const char *format, ...)
 {
+    char text[64]; /* enough for what is added at once */
     va_list args;
     va_start(args, format);
-    int n = pal_vsnprintf(r->text + r->used, sizeof r->text - r->used, format, args);
+    const int n = pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n > 0) r->used += (size_t)n;
-    if (r->used >= sizeof r->text) r->used = sizeof r->text - 1;
+    if (n <= 0 || !row_reserve(r, r->used + (size_t)n)) return;
+    memcpy(r->text + r->used, text, (size_t)n);
+    r->used += (size_t)n;
 }
 
 /* Writes whole numbers with all digits, others with nine. */
@@ -359,15 +388,17 @@ static pal_status append(int fd, off_t *end, const row *r, const char *name, pal
 pal_status pal_journal_row(pal_journal *l, int64_t step, int count, const pal_field *fields,
                            pal_error *error)
 {
-    row csv = {.used = 0}, json = {.used = 0};
+    row *csv = &l->csv_row, *json = &l->json_row;
     const pal_status named = check_fields(count, fields, error);
     if (named != PAL_OK) return named;
-    make_csv(&csv, l->columns, step, count, fields);
-    make_json(&json, step, count, fields);
-    if (csv.used >= ROW - 1 || json.used >= ROW - 1)
-        return pal_error_set(error, PAL_EVALUE, "journal_row: a row is longer than %d bytes", ROW);
-    pal_status s = append(l->csv, &l->csv_end, &csv, "log.csv", error);
-    pal_status t = append(l->json, &l->json_end, &json, "log.jsonl", s == PAL_OK ? error : NULL);
+    csv->used = json->used = 0;
+    csv->failed = json->failed = false;
+    make_csv(csv, l->columns, step, count, fields);
+    make_json(json, step, count, fields);
+    if (csv->failed || json->failed)
+        return pal_error_set(error, PAL_ENOMEM, "journal_row: out of memory");
+    pal_status s = append(l->csv, &l->csv_end, csv, "log.csv", error);
+    pal_status t = append(l->json, &l->json_end, json, "log.jsonl", s == PAL_OK ? error : NULL);
     return s == PAL_OK ? t : s;
 }
 

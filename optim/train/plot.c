@@ -3,6 +3,7 @@
 #include "optim/train/gnuplot.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What both plots are made of. */
@@ -11,7 +12,7 @@ typedef struct run_plots {
     double loss, held_out, rate; /* the largest; NAN: there is none */
 } run_plots;
 
-/* gnuplot warns of a range that is empty, so zeros are drawn below 1. */
+/* gnuplot warns of a range that is empty, so zeros are drawn below 1. Infinity: any range. */
 static void begin(pal_script *script, const char *name, const char *title, const char *unit,
                   double largest)
 {
@@ -25,9 +26,11 @@ static void begin(pal_script *script, const char *name, const char *title, const
     fprintf(to, "set datafile separator ','\nset xlabel 'step'\nset ylabel ");
     pal_script_quote(to, unit, (char *)NULL);
     fprintf(to,
-            "\nset grid\nset xrange [0:]\nset yrange [0:%s]\n"
+            "\nset grid\nset xrange [0:]\nset yrange [%s]\n"
             "set key top right\nset border 3\nset tics nomirror\nplot ",
-            largest == 0 ? "1" : "");
+            isinf(largest) ? "*:*"
+            : largest == 0 ? "0:1"
+                           : "0:");
 }
 
 static void curve(const pal_script *script, const char *column, const char *title, const char *how)
@@ -35,7 +38,9 @@ static void curve(const pal_script *script, const char *column, const char *titl
     pal_script_path(script, "log.csv");
     fprintf(script->to, " using 'step':");
     pal_script_quote(script->to, column, (char *)NULL);
-    fprintf(script->to, " title '%s' with %s", title, how);
+    fprintf(script->to, " title ");
+    pal_script_quote(script->to, title, (char *)NULL);
+    fprintf(script->to, " noenhanced with %s", how);
 }
 
 /* Field number `i` of a line, which is split in place; NULL if it has fewer fields. */
@@ -51,21 +56,23 @@ static const char *field(char *line, int i)
  * (gnuplot warns of a curve without points). */
 static bool has_column(const char *csv, const char *column, double *largest)
 {
-    char line[4096], copy[4096];
+    char *line = NULL, *rest;
+    size_t room = 0;
     FILE *file = fopen(csv, "r");
-    int at = -1;
+    int at = -1, i = 0;
     *largest = NAN;
     if (!file) return false;
-    if (fgets(line, sizeof line, file)) {
-        const char *name;
-        for (int i = 0; at < 0 && (name = field(strcpy(copy, line), i)); i++)
+    if (getline(&line, &room, file) > 0) {
+        rest = line;
+        for (const char *name; at < 0 && (name = strsep(&rest, ",\n")); i++)
             if (strcmp(name, column) == 0) at = i;
     }
-    while (at >= 0 && fgets(line, sizeof line, file)) {
+    while (at >= 0 && getline(&line, &room, file) > 0) {
         double x;
         const char *number = field(line, at);
         if (number && pal_number_next(&number, &x)) *largest = fmax(*largest, x);
     }
+    free(line);
     fclose(file);
     return at >= 0;
 }
@@ -94,11 +101,56 @@ static void draw(pal_script *script, const void *what)
     fprintf(script->to, "\n");
 }
 
+/* ---- Any columns ---- */
+
+typedef struct columns {
+    const pal_plot_opts *opts;
+    char *name, *all; /* the file; the columns, each ended by NUL */
+    int count;
+} columns;
+
+static void draw_columns(pal_script *script, const void *what)
+{
+    const columns *c = what;
+    const char *at = c->all;
+    begin(script, c->name, c->opts->title, c->opts->unit ? c->opts->unit : "", INFINITY);
+    for (int i = 0; i < c->count; i++, at += strlen(at) + 1) {
+        if (i) fprintf(script->to, ", ");
+        curve(script, at, at, "linespoints lw 2 pt 7 ps 0.5");
+    }
+    fprintf(script->to, "\n");
+}
+
+/* Evaluations leave the steps between them empty: linespoints joins the others. */
+static pal_status plot_columns(const char *folder, const char *csv, const pal_plot_opts *o,
+                               pal_error *error)
+{
+    columns c = {.opts = o, .all = strdup(o->columns)};
+    pal_status s = PAL_OK;
+    if (!c.all || asprintf(&c.name, "%s.svg", o->name ? o->name : "columns") < 0) {
+        free(c.all);
+        return pal_error_set(error, PAL_ENOMEM, "plot: out of memory");
+    }
+    char *rest = c.all;
+    for (const char *name; s == PAL_OK && (name = strsep(&rest, ",")); c.count++) {
+        double largest;
+        if (!has_column(csv, name, &largest) || isnan(largest))
+            s = pal_error_set(error, PAL_EVALUE, "%.400s: it has no column %.100s with numbers",
+                              csv, name);
+    }
+    if (s == PAL_OK && strchr(c.name, '/'))
+        s = pal_error_set(error, PAL_EVALUE, "plot: the name %.100s is a path", c.name);
+    if (s == PAL_OK) s = pal_gnuplot_draw(folder, draw_columns, &c, error);
+    free(c.name), free(c.all);
+    return s;
+}
+
 pal_status pal_plot(const char *folder, pal_plot_opts o, pal_error *error)
 {
     char csv[PAL_PATH];
     pal_status s = pal_path_of(csv, folder, "log.csv", error);
     if (s != PAL_OK) return s;
+    if (o.columns) return plot_columns(folder, csv, &o, error);
     if (!o.column) o.column = "loss";
     run_plots plots = {.opts = o};
     if (!has_column(csv, o.column, &plots.loss) || !has_column(csv, "lr", &plots.rate))

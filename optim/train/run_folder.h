@@ -76,6 +76,26 @@ bool pal_logs_paired(const char *folder, int64_t step);
 /* Reads it; "" if the checkpoint does not say it. */
 void pal_checkpoint_logs(const char *path, char text[PAL_LOGS]);
 
+/* ---- What a run measures (metrics.c) ---- */
+
+enum { PAL_COLUMNS = 512 };
+/* "loss,lr,grad_norm,rows,accuracy": the columns of log.csv. */
+char *pal_train_columns(const pal_train_opts *opts, char text[PAL_COLUMNS]);
+/* What a step counts. */
+const char *pal_train_unit(const pal_train_opts *opts);
+/* How many values an evaluation has: 0, 1 for opts->evaluate, or the metrics of opts->measure; and
+ * the name of one of them. */
+int pal_train_metrics(const pal_train_opts *opts);
+const char *pal_train_metric(const pal_train_opts *opts, int i);
+/* Which of them decides about the best checkpoint. */
+int pal_train_best(const pal_train_opts *opts);
+/* Whether a value is better than the best one so far, whose step is 0 if there is none. */
+bool pal_train_better(const pal_train_opts *opts, double value, int64_t best_step, double best);
+/* Whether the last evaluation of a run that has made `step` steps ended it. */
+bool pal_train_patience_over(const pal_train_opts *opts, int64_t step, int64_t best_step);
+/* PAL_EVALUE for metrics, patience or a unit that cannot be. */
+PAL_CHECKED pal_status pal_train_check_metrics(const pal_train_opts *opts, pal_error *error);
+
 /* Compares and sets what pal_checkpoint_load does, without the states (checkpoint.c): parameters,
  * optimiser, average and generator are not read and do not change. */
 PAL_CHECKED pal_status pal_checkpoint_peek(pal_checkpoint *c, const char *path, pal_error *error);

@@ -33,6 +33,8 @@ typedef struct loop {
     bool unsaved;  /* the last attempt to write a checkpoint failed */
     bool writes;   /* this process keeps the folder; only rank 0 does */
     bool finished; /* a callback has ended the run */
+    bool patience_over;
+    double value[PAL_METRICS]; /* of the evaluation of this step; NAN: none */
     bool together; /* all ranks write a checkpoint, because the optimiser's state is divided */
     bool quiet;    /* only rank 0 prints */
     pal_accord accord;
@@ -57,10 +59,12 @@ static void end_line(loop *l)
 }
 
 /* On a terminal the line is overwritten. Otherwise one step in twenty is printed. */
-static void progress(loop *l, double held_out)
+static void progress(loop *l)
 {
     const int64_t step = l->state.step, steps = l->o->steps;
-    const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || isfinite(held_out);
+    bool measured = false;
+    for (int i = 0; i < pal_train_metrics(l->o); i++) measured |= isfinite(l->value[i]);
+    const bool terminal = isatty(STDOUT_FILENO), keep = step == steps || measured;
     const int64_t every = terminal ? 1 : (steps + 19) / 20;
     if (l->quiet || (step % every && !keep && step != l->first + 1)) return;
     PAL_C_LOCALE;
@@ -71,9 +75,12 @@ static void progress(loop *l, double held_out)
     if (l->last.bytes)
         printf("  %6.4f bits/byte",
                l->last.loss / log(2) * (double)l->last.counted / (double)l->last.bytes);
-    if (isfinite(held_out)) printf("  held out %.4f", held_out);
-    printf("  lr %.3g  %8.0f tokens/s  %3d:%02d left ", l->last.lr, (double)l->counted / time,
-           (int)(left / 60), (int)left % 60);
+    for (int i = 0; i < pal_train_metrics(l->o); i++)
+        if (isfinite(l->value[i]))
+            printf("  %s %.4f", l->o->measure ? pal_train_metric(l->o, i) : "held out",
+                   l->value[i]);
+    printf("  lr %.3g  %8.0f %s/s  %3d:%02d left ", l->last.lr, (double)l->counted / time,
+           pal_train_unit(l->o), (int)(left / 60), (int)left % 60);
     l->line_open = true;
     if (!terminal || keep) end_line(l);
     fflush(stdout);
@@ -149,7 +156,7 @@ static pal_status save_folder(loop *l, double value, pal_error *error)
     pal_error why, reason;
     const int64_t best_step = l->state.best_step;
     const double best = l->state.best;
-    const bool better = isfinite(value) && (best_step == 0 || value < best);
+    const bool better = pal_train_better(l->o, value, best_step, best);
     if (better) {
         l->state.best_step = l->state.step;
         l->state.best = value;
@@ -216,21 +223,24 @@ static pal_status save(loop *l, double value, pal_error *error)
 /* ---- Evaluation and samples ---- */
 
 /* The evaluation does not change the generator. */
-static pal_status evaluate(loop *l, double *value, pal_error *error)
+static pal_status evaluate(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
     const pal_rng rng = *pal_tape_rng(o->tape);
     pal_dist_place(o->dist, "the evaluation of step", l->state.step);
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
-    *value = o->evaluate(o->user, o->tape, l->state.step);
+    if (o->measure)
+        o->measure(o->user, o->tape, l->state.step, l->value);
+    else
+        l->value[0] = o->evaluate(o->user, o->tape, l->state.step);
     pal_status s = pal_tape_status(o->tape);
     if (s != PAL_OK) pal_error_set(error, s, "evaluation: %s", pal_tape_message(o->tape));
     pal_tape_reset(o->tape);
     pal_set_grad(o->tape, before);
     if (o->average) pal_average_swap(o->average);
     *pal_tape_rng(o->tape) = rng;
-    pal_dist_broadcast(o->dist, value, sizeof *value);
+    pal_dist_broadcast(o->dist, l->value, sizeof l->value);
     return pal_dist_agree(o->dist, s, error);
 }
 
@@ -283,7 +293,8 @@ static pal_status check(loop *l, pal_error *error)
         if (s != PAL_OK) return s;
     }
     if (o->batches) l->state.position = pal_batches_position(o->batches);
-    return pal_schedule_check(&o->schedule, error);
+    pal_status s = pal_train_check_metrics(o, error);
+    return s == PAL_OK ? pal_schedule_check(&o->schedule, error) : s;
 }
 
 static pal_status begin(loop *l, pal_error *error)
@@ -320,17 +331,20 @@ static pal_status begin(loop *l, pal_error *error)
 
 /* ---- The loop ---- */
 
-static pal_status write_row(loop *l, double took, double held_out, pal_error *error)
+static pal_status write_row(loop *l, double took, pal_error *error)
 {
     const pal_step *p = &l->last;
     double bits = p->bytes ? p->loss / log(2) * (double)p->counted / (double)p->bytes : NAN;
-    pal_field field[16] = {
+    char speed[PAL_COLUMNS + 16];
+    snprintf(speed, sizeof speed, "%s_per_second", pal_train_unit(l->o));
+    pal_field field[10 + PAL_METRICS] = {
         {"loss", p->loss},      {"lr", p->lr},
-        {"grad_norm", p->norm}, {"tokens", (double)p->counted},
-        {"seconds", took},      {"tokens_per_second", (double)p->counted / took}};
+        {"grad_norm", p->norm}, {pal_train_unit(l->o), (double)p->counted},
+        {"seconds", took},      {speed, (double)p->counted / took}};
     int n = 6;
     if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
-    if (isfinite(held_out)) field[n++] = (pal_field){"held_out", held_out};
+    for (int i = 0; i < pal_train_metrics(l->o); i++)
+        if (isfinite(l->value[i])) field[n++] = (pal_field){pal_train_metric(l->o, i), l->value[i]};
     if (pal_dist_size(l->o->dist) > 1) {
         const struct pal_dist_times t = pal_dist_times(l->o->dist);
         field[n++] = (pal_field){"reduce_exposed", t.exposed};
@@ -367,8 +381,9 @@ static bool time_over(const loop *l)
 static pal_status one_step(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
-    double start = now(), held_out = NAN;
+    double start = now();
     pal_step made;
+    for (int i = 0; i < PAL_METRICS; i++) l->value[i] = NAN;
     l->accord = (pal_accord){.time_over = time_over(l)};
     pal_dist_place(o->dist, "step", l->state.step + 1);
     pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
@@ -379,25 +394,26 @@ static pal_status one_step(loop *l, pal_error *error)
     const double took = now() - start;
     l->counted += l->last.counted;
     const bool end = step == o->steps;
-    if (o->evaluate && (end || due(step, o->evaluate_every))) s = evaluate(l, &held_out, error);
+    if (pal_train_metrics(o) && (end || due(step, o->evaluate_every))) s = evaluate(l, error);
+    const double held_out = l->value[pal_train_best(o)];
     if (s == PAL_OK && o->sample && due(step, o->sample_every)) s = sample(l, error);
     if (o->finished) {
         l->finished = *o->finished;
         pal_dist_broadcast(o->dist, &l->finished, sizeof l->finished);
     }
     if (s == PAL_OK && o->folder)
-        s = pal_dist_agree(o->dist, l->writes ? write_row(l, took, held_out, error) : PAL_OK,
-                           error);
-    progress(l, held_out);
+        s = pal_dist_agree(o->dist, l->writes ? write_row(l, took, error) : PAL_OK, error);
+    progress(l);
     if (s == PAL_OK && l->check_every && (end || due(step, l->check_every)))
         s = pal_dist_same_params(o->dist, o->params, error);
     if (s != PAL_OK) return s;
-    const bool better = isfinite(held_out) && (l->state.best_step == 0 || held_out < l->state.best);
+    const bool better = pal_train_better(o, held_out, l->state.best_step, l->state.best);
     if (o->folder && (end || better || due(step, o->save_every))) s = save(l, held_out, error);
     if (!o->folder && better) {
         l->state.best_step = step;
         l->state.best = held_out;
     }
+    l->patience_over = pal_train_patience_over(o, step, l->state.best_step);
     return s;
 }
 
@@ -410,9 +426,10 @@ static pal_status stop_early(loop *l, const pal_train_result *result, pal_error 
     if (l->o->folder && step > 0 && l->saved != step) s = save(l, NAN, error);
     if (s != PAL_OK || l->quiet) return s;
     printf("stopped at step %lld by %s", (long long)step,
-           result->signal ? strsignal(result->signal)
-           : l->finished  ? "the program"
-                          : "the limit of time");
+           result->signal     ? strsignal(result->signal)
+           : l->finished      ? "the program"
+           : l->patience_over ? "patience: the best evaluation is too long ago"
+                              : "the limit of time");
     if (l->o->folder && l->saved == step && step > 0) printf("; the run is saved");
     printf("\n");
     fflush(stdout);
@@ -425,33 +442,40 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
     pal_error why = {0};
     if (!result) result = &ignored;
     *result = (pal_train_result){0};
-    loop l = {.o = o,
-              .state = {.params = o->params,
-                        .optim = o->optim,
-                        .average = o->average,
-                        .dist = o->dist,
-                        .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
-                        .schedule = &o->schedule,
-                        .data = o->data,
-                        .config = o->config,
-                        .tokenizer = o->tokenizer,
-                        .tokenizer_name = o->tokenizer_name}};
+    loop l = {
+        .o = o,
+        .state = {.params = o->params,
+                  .optim = o->optim,
+                  .average = o->average,
+                  .dist = o->dist,
+                  .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
+                  .schedule = &o->schedule,
+                  .data = o->data                         ? o->data
+                          : o->batches && o->batches->set ? pal_dataset_identity(o->batches->set)
+                                                          : NULL,
+                  .metric = o->measure && o->metric[0].name ? pal_train_metric(o, pal_train_best(o))
+                                                            : NULL,
+                  .config = o->config,
+                  .tokenizer = o->tokenizer,
+                  .tokenizer_name = o->tokenizer_name}};
     l.writes = o->folder && pal_dist_rank(o->dist) == 0;
     l.quiet = o->quiet || pal_dist_rank(o->dist) > 0;
     l.check_every = 100;
     if (!pal_environment_has("PAL_CHECK", "ranks", &l.check_every)) l.check_every = 0;
     pal_status s = begin(&l, &why);
     l.first = l.state.step;
+    l.patience_over = pal_train_patience_over(o, l.state.step, l.state.best_step);
     l.began = now();
     if (s == PAL_OK) l.accord.signal = pal_train_signal(o->dist);
     while (s == PAL_OK && l.state.step < o->steps && !result->time_out && !l.accord.signal &&
-           !l.finished) {
+           !l.finished && !l.patience_over) {
         s = one_step(&l, &why);
         if (pal_dist_size(o->dist) == 1)
             l.accord = (pal_accord){time_over(&l), pal_stop_requested()};
         result->time_out = l.accord.time_over;
     }
     result->signal = l.accord.signal;
+    result->patience_out = l.patience_over;
     if (s == PAL_OK && l.state.step < o->steps) s = stop_early(&l, result, &why);
     if (s == PAL_OK && l.unsaved)
         s = pal_error_set(&why, PAL_EIO, "the run is over, and step %lld could not be saved",

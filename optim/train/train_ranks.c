@@ -2,6 +2,7 @@
 #include "optim/data/batches.h"
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
+#include "optim/train/run_folder.h"
 #include "optim/train/train_step.h"
 #include "tensor/number.h"
 
@@ -34,7 +35,7 @@ static char *describe_optim(const pal_optim *optim, char text[512])
 pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_error *error)
 {
     PAL_C_LOCALE;
-    char text[2560], optim[512];
+    char text[3072], optim[512], columns[PAL_COLUMNS];
     pal_batches_opts none = {0}, b = o->batches ? o->batches->opts : none;
     const pal_schedule *c = &o->schedule;
     const char *kernels = pal_kernels_in_use(), *threads = strrchr(kernels, ',');
@@ -42,13 +43,15 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
     snprintf(text, sizeof text,
              "kernels: %.*s\nsteps: %lld\naccumulate: %lld\nclip: %.17g\nresume: %lld\n"
              "save_every: %lld\nevaluate_every: %lld\nsample_every: %lld\ncheck: %lld\n"
-             "callbacks: %d %d %d %d\nfolder: %d\ntokenizer: %d\noptimiser: %s\n"
+             "callbacks: %d %d %d %d %d\npatience: %lld\nmetrics: %s\nfolder: %d\ntokenizer: "
+             "%d\noptimiser: %s\n"
              "batches: %d\nkind: %d\nbatch: %lld\nlen: %lld\nseed: %llu\nheld_out: %.17g\n"
              "schedule: %d %.17g %.17g %lld %lld %lld\n",
              (int)(threads ? threads - kernels : 64), kernels, (long long)o->steps,
              (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
              (long long)o->evaluate_every, (long long)o->sample_every, (long long)check_every,
-             o->evaluate != NULL, o->sample != NULL, o->finished != NULL, o->average != NULL,
+             o->evaluate != NULL, o->measure != NULL, o->sample != NULL, o->finished != NULL,
+             o->average != NULL, (long long)o->patience, pal_train_columns(o, columns),
              o->folder != NULL, o->tokenizer != NULL, describe_optim(o->optim, optim),
              o->batches != NULL, (int)b.kind, (long long)b.batch, (long long)b.len,
              (unsigned long long)b.seed, b.held_out, (int)c->kind, c->lr, c->min_lr,
@@ -57,7 +60,9 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
     if (s == PAL_OK)
         s = pal_dist_same_text(o->dist, "train: the configuration", o->config ? o->config : "",
                                error);
-    if (s == PAL_OK) s = pal_dist_same_text(o->dist, "train: data", o->data ? o->data : "", error);
+    const char *data = o->data ? o->data : "";
+    if (!o->data && o->batches && o->batches->set) data = pal_dataset_identity(o->batches->set);
+    if (s == PAL_OK) s = pal_dist_same_text(o->dist, "train: data", data, error);
     return s;
 }
 

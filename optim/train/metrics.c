@@ -1,0 +1,87 @@
+/* metrics.c - what a run counts and measures by name, which value is the best, and when patience
+ * ends. */
+#include "optim/data/batches.h"
+#include "optim/train/run_folder.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *pal_train_unit(const pal_train_opts *o)
+{
+    if (o->unit) return o->unit;
+    return o->batches && o->batches->set ? "rows" : "tokens";
+}
+
+int pal_train_metrics(const pal_train_opts *o)
+{
+    int n = 0;
+    if (!o->measure) return o->evaluate != NULL;
+    while (n < PAL_METRICS && o->metric[n].name) n++;
+    return n;
+}
+
+const char *pal_train_metric(const pal_train_opts *o, int i)
+{
+    return o->measure ? o->metric[i].name : "held_out";
+}
+
+int pal_train_best(const pal_train_opts *o)
+{
+    for (int i = 0; o->best && i < pal_train_metrics(o); i++)
+        if (strcmp(pal_train_metric(o, i), o->best) == 0) return i;
+    return 0;
+}
+
+char *pal_train_columns(const pal_train_opts *o, char text[PAL_COLUMNS])
+{
+    const bool bytes = o->batches && !o->batches->set;
+    size_t n = (size_t)snprintf(text, PAL_COLUMNS, "loss,%slr,grad_norm,%s",
+                                bytes ? "bits_per_byte," : "", pal_train_unit(o));
+    if (!o->measure) snprintf(text + n, PAL_COLUMNS - n, ",held_out");
+    for (int i = 0; o->measure && i < pal_train_metrics(o) && n < PAL_COLUMNS; i++)
+        n += (size_t)snprintf(text + n, PAL_COLUMNS - n, ",%s", pal_train_metric(o, i));
+    return text;
+}
+
+bool pal_train_better(const pal_train_opts *o, double value, int64_t best_step, double best)
+{
+    if (!isfinite(value)) return false;
+    const bool more = o->measure && o->metric[pal_train_best(o)].more_is_better;
+    return best_step == 0 || (more ? value > best : value < best);
+}
+
+/* A function of steps alone, so that a run that is continued decides as it did before. */
+bool pal_train_patience_over(const pal_train_opts *o, int64_t step, int64_t best_step)
+{
+    if (o->patience == 0 || o->evaluate_every < 1 || best_step == 0) return false;
+    return step - step % o->evaluate_every - best_step >= o->patience;
+}
+
+pal_status pal_train_check_metrics(const pal_train_opts *o, pal_error *error)
+{
+    const int n = pal_train_metrics(o);
+    size_t bytes = 64 + strlen(pal_train_unit(o));
+    if (o->measure && o->evaluate)
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: evaluate and measure are both set; a run has one of them");
+    if (o->measure && n == 0)
+        return pal_error_set(error, PAL_EVALUE, "train: measure is set, and no metric has a name");
+    for (int i = 0; o->measure && i < n; i++) bytes += strlen(pal_train_metric(o, i)) + 1;
+    for (int i = 0; o->measure && i < n; i++)
+        if (strchr(pal_train_metric(o, i), ',') || bytes > PAL_COLUMNS)
+            return pal_error_set(error, PAL_EVALUE,
+                                 "train: the name of metric \"%.60s\" has a comma, or the names "
+                                 "are too long",
+                                 pal_train_metric(o, i));
+    if (strchr(pal_train_unit(o), ',') || bytes > PAL_COLUMNS)
+        return pal_error_set(error, PAL_EVALUE, "train: the unit \"%.60s\" cannot be a column",
+                             pal_train_unit(o));
+    if (o->best && (n == 0 || strcmp(pal_train_metric(o, pal_train_best(o)), o->best) != 0))
+        return pal_error_set(error, PAL_EVALUE, "train: there is no metric \"%.60s\" to be best",
+                             o->best);
+    if (o->patience < 0 || (o->patience > 0 && (n == 0 || o->evaluate_every < 1)))
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: patience of %lld steps needs evaluations and evaluate_every",
+                             (long long)o->patience);
+    return PAL_OK;
+}
