@@ -219,7 +219,7 @@ void pal_params_settle(pal_pending *pending, bool take);
 /* The same in one step and without a second copy of the values; after a failure they are neither
  * the old ones nor the new ones. For parameters that are given up then. */
 PAL_CHECKED pal_status pal_params_read_in_place(pal_params *params, pal_h5 *file, const char *group,
-                                                pal_error *error);
+                                                pal_progress progress, pal_error *error);
 
 /* Refuses parameters (PAL_EVALUE) that together have more elements, so that what an untrusted file
  * says does not decide how much memory is taken. */

@@ -142,8 +142,13 @@ static pal_status check_all(const pal_params *params, pal_h5 *file, const char *
 /* Reads everything into one piece of memory; `at` moves over it in the order of the parameters.
  * NULL: reads directly into the parameters. */
 static pal_status read_all(const pal_params *params, pal_h5 *file, const char *group,
-                           unsigned char *at, pal_error *error)
+                           unsigned char *at, pal_progress progress, pal_error *error)
 {
+    int64_t done = 0, all = 0;
+    for (int i = 0; i < pal_params_count(params); i++) {
+        const pal_array a = pal_params_array(params, i);
+        all += (int64_t)pal_shape_bytes(a.dtype, pal_array_shape(&a));
+    }
     for (int i = 0; i < pal_params_count(params); i++) {
         char path[PATH_BYTES];
         join(path, sizeof path, group, pal_params_name(params, i));
@@ -151,6 +156,8 @@ static pal_status read_all(const pal_params *params, pal_h5 *file, const char *g
         pal_array to = at ? pal_array_of(a.dtype, pal_array_shape(&a), at) : a;
         pal_status s = pal_h5_get(file, path, &to, error);
         if (s != PAL_OK) return s;
+        done += (int64_t)pal_shape_bytes(a.dtype, pal_array_shape(&a));
+        if (progress.fn) progress.fn(progress.user, done, all);
         if (at) at += pal_round_up(pal_shape_bytes(a.dtype, pal_array_shape(&a)), 8);
     }
     return PAL_OK;
@@ -170,7 +177,7 @@ pal_status pal_params_read(pal_params *params, pal_h5 *file, const char *group,
     unsigned char *all = pal_malloc(bytes);
     if (!all)
         return pal_error_set(error, PAL_ENOMEM, "params_get: out of memory for %zu bytes", bytes);
-    s = read_all(params, file, group, all, error);
+    s = read_all(params, file, group, all, (pal_progress){NULL, NULL}, error);
     if (s == PAL_OK)
         *pending = (pal_pending){params, all, bytes};
     else
@@ -195,10 +202,10 @@ void pal_params_settle(pal_pending *pending, bool take)
 }
 
 pal_status pal_params_read_in_place(pal_params *params, pal_h5 *file, const char *group,
-                                    pal_error *error)
+                                    pal_progress progress, pal_error *error)
 {
     pal_status s = check_all(params, file, group, error);
-    if (s == PAL_OK) s = read_all(params, file, group, NULL, error);
+    if (s == PAL_OK) s = read_all(params, file, group, NULL, progress, error);
     pal_params_touch(params);
     return s;
 }

@@ -1,61 +1,49 @@
 /*
- * generate.c - continues a text with a model that train_lm has trained.
+ * generate.c - continues texts with a language model.
  *
  *     generate build/run/step-00000200.h5 "The delta rule" --tokens 500 --temperature 0.8
- *     generate --score build/run/step-00000200.h5 <book.txt
+ *     generate build/run/step-00000200.h5 --score <book.txt
  *
- * The prompt goes through the model in one call, and then one token after the other, in constant
- * memory. Tokens are those of the checkpoint's tokenizer, or bytes. A saved state is one token
- * behind the text: the last token has been written, but the model has not read it yet. The file has
- * this token too, and the position in the random numbers, so a program that loads it continues as
- * if it had not stopped.
+ * A prompt goes through the model in one call, and then one token after the other, in constant
+ * memory. Tokens are those of the model's tokenizer, or bytes. The parts: generate/prompts.c makes
+ * sequences, run.c takes them through the model, show.c writes their text, ends.c says which tokens
+ * end it, saved.c keeps a state in a file.
  */
-#include <palimpsest.h>
-#include "tensor/number.h"
+#include "examples/generate/generate.h"
 #include "examples/flags/checked.h"
 #include "examples/flags/files.h"
-#include "examples/flags/flags.h"
-#include "examples/lm/data.h"
 #include "examples/lm/open.h"
-#include "examples/lm/text.h"
+#include "tensor/stream.h"
 
-#include <argp.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-typedef struct options {
-    flags flags; /* of the rows below, which set the rest */
-    const char *checkpoint, *prompt, *save, *load;
-    int64_t tokens, top_k, seed, threads;
-    double temperature, top_p;
-    bool score, last;
-} options;
-
-typedef struct generator {
-    options o;
-    pal_lm_file file;
-    lm_text text; /* the prompt, and its tokens */
-    pal_token_ids prompt;
-    pal_tape *tape;
-    pal_lm_state *state;
-    pal_rng rng;
-    int64_t next; /* a token that the model has not read yet; -1: none */
-} generator;
-
-static void stop(const char *what)
+void gen_stop(const char *format, ...)
 {
-    fprintf(stderr, "generate: %s\n", what);
+    va_list args;
+    va_start(args, format);
+    fputs("generate: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
     exit(EXIT_FAILURE);
 }
 
-static void need(pal_status status, const pal_error *error)
+void gen_need(pal_status status, const pal_error *error)
 {
-    if (status != PAL_OK) stop(error->message);
+    if (status != PAL_OK) gen_stop("%s", error->message);
 }
 
-static double seconds(void)
+void *gen_memory(void *memory)
+{
+    if (!memory) gen_stop("out of memory");
+    return memory;
+}
+
+double gen_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -65,27 +53,52 @@ static double seconds(void)
 /* ---- The command line ---- */
 
 static const pal_key rows[] = {
-    {"tokens", PAL_KEY_WHOLE, PAL_AT(options, tokens), .high = INT32_MAX, .letter = 'n',
-     .help = "tokens to write (300)"},
-    {"temperature", PAL_KEY_REAL, PAL_AT(options, temperature), .high = 1e9, .letter = 't',
+    {"tokens", PAL_KEY_WHOLE, PAL_AT(gen_options, tokens), .high = INT32_MAX, .letter = 'n',
+     .help = "tokens to write at most (300)"},
+    {"temperature", PAL_KEY_REAL, PAL_AT(gen_options, temperature), .high = 1e9, .letter = 't',
      .argument = "T",
      .help = "divides the logits: below 1 the likely becomes likelier, 0 always takes the "
              "likeliest (0.8)"},
-    {"top-k", PAL_KEY_WHOLE, PAL_AT(options, top_k), .high = INT32_MAX, .letter = 'k',
+    {"top-k", PAL_KEY_WHOLE, PAL_AT(gen_options, top_k), .high = INT32_MAX, .letter = 'k',
      .argument = "K", .help = "draw from the K likeliest tokens only; 0: from all (40)"},
-    {"top-p", PAL_KEY_REAL, PAL_AT(options, top_p), .high = 1, .letter = 'p', .argument = "P",
+    {"top-p", PAL_KEY_REAL, PAL_AT(gen_options, top_p), .high = 1, .letter = 'p', .argument = "P",
      .help = "draw from the fewest tokens that have a share of P together; 0: from all (0)"},
-    {"seed", PAL_KEY_WHOLE, PAL_AT(options, seed), .high = INT32_MAX, .letter = 's',
+    {"repeat-penalty", PAL_KEY_REAL, PAL_AT(gen_options, repeat_penalty), .high = 1e9,
+     .open = PAL_OPEN_LOW, .argument = "X",
+     .help = "divides the logits above 0 of tokens that occurred, prompt included, and multiplies "
+             "those below 0; 1: nothing (1)"},
+    {"seed", PAL_KEY_WHOLE, PAL_AT(gen_options, seed), .high = INT32_MAX, .letter = 's',
      .help = "of the draws (1, or where the loaded state was)"},
-    {"threads", PAL_KEY_WHOLE, PAL_AT(options, threads), .high = INT32_MAX,
+    {"batch", PAL_KEY_WHOLE, PAL_AT(gen_options, batch), .low = 1, .high = 1 << 16, .letter = 'b',
+     .help = "write N texts for each prompt, at the same time; each has draws of its own (1)"},
+    {"prompts", PAL_KEY_STRING, PAL_AT(gen_options, prompts), .required = true, .argument = "FILE",
+     .help = "every line that is not empty is a prompt; all are continued at the same time"},
+    {"chat", PAL_KEY_FLAG, PAL_AT(gen_options, chat),
+     .help = "the prompt is what a user says: it is put into the form of a talk (ChatML) if the "
+             "tokenizer has its tokens, and only the answer is shown"},
+    {"system", PAL_KEY_STRING, PAL_AT(gen_options, system), .argument = "TEXT",
+     .help = "with --chat, what stands before the talk (nothing)"},
+    {"plain", PAL_KEY_FLAG, PAL_AT(gen_options, plain),
+     .help = "special tokens in the prompt are text like any other, and the tokenizer puts none "
+             "before it"},
+    {"end", PAL_KEY_STRING, PAL_AT(gen_options, end), .required = true, .letter = 'e',
+     .argument = "TEXT",
+     .help = "the token that ends a text (what the model's folder says, or a special token such "
+             "as </s> or <|endoftext|>)"},
+    {"no-end", PAL_KEY_FLAG, PAL_AT(gen_options, no_end), .help = "no token ends a text"},
+    {"special", PAL_KEY_FLAG, PAL_AT(gen_options, special), .help = "show special tokens, too"},
+    {"raw", PAL_KEY_FLAG, PAL_AT(gen_options, raw),
+     .help = "write bytes that are no UTF-8 as they are, and not as U+FFFD (with tokens that are "
+             "bytes they always are)"},
+    {"threads", PAL_KEY_WHOLE, PAL_AT(gen_options, threads), .high = INT32_MAX,
      .help = "0: as many as OpenMP gives (0)"},
-    {"last", PAL_KEY_FLAG, PAL_AT(options, last),
+    {"last", PAL_KEY_FLAG, PAL_AT(gen_options, last),
      .help = "the parameters of the last step, although the checkpoint has their average"},
-    {"score", PAL_KEY_FLAG, PAL_AT(options, score),
+    {"score", PAL_KEY_FLAG, PAL_AT(gen_options, score),
      .help = "write nothing: print how many bits a byte of the text costs"},
-    {"save-state", PAL_KEY_STRING, PAL_AT(options, save), .required = true, .argument = "FILE",
+    {"save-state", PAL_KEY_STRING, PAL_AT(gen_options, save), .required = true, .argument = "FILE",
      .help = "at the end, what the model remembers of all this text"},
-    {"load-state", PAL_KEY_STRING, PAL_AT(options, load), .required = true, .argument = "FILE",
+    {"load-state", PAL_KEY_STRING, PAL_AT(gen_options, load), .required = true, .argument = "FILE",
      .help = "go on from there; a prompt is read after it"},
 };
 static const pal_keys keys = PAL_KEYS(rows);
@@ -93,7 +106,7 @@ static const flags_section section = {NULL, &keys, 0};
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-    options *o = state->input;
+    gen_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->flags;
@@ -111,7 +124,30 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
-static void read_options(options *o, int argc, char **argv)
+/* What does not go together. */
+static void check_options(const gen_options *o)
+{
+    const bool several = o->prompts || o->batch > 1;
+    pal_error error;
+    if (o->score && (o->save || o->load))
+        gen_stop("--score reads a text from its start, without state");
+    if (o->score && (several || o->chat))
+        gen_stop("--score reads one text as it is, without --batch, --prompts or --chat");
+    if (several && (o->save || o->load)) gen_stop("--save-state and --load-state are for one text");
+    if (o->prompts && o->prompt) gen_stop("--prompts and a prompt are one too many");
+    if (o->chat && o->plain) gen_stop("--chat needs special tokens, which --plain takes for text");
+    if (o->system && !o->chat) gen_stop("--system is a part of a talk; --chat is wanted");
+    if (o->end && o->no_end) gen_stop("--end and --no-end contradict each other");
+    const flags_file in[] = {
+        {"CHECKPOINT", o->checkpoint, NULL},
+        {"--load-state", o->load, NULL},
+        {"--prompts", o->prompts, NULL},
+        {"standard input", o->prompt || o->load || o->prompts ? NULL : "-", NULL}};
+    const flags_file out = {"--save-state", o->save, NULL};
+    gen_need(flags_files_check(in, sizeof in / sizeof *in, &out, 1, &error), &error);
+}
+
+static void read_options(gen_options *o, int argc, char **argv)
 {
     const struct argp_child children[] = {{&o->flags.argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
@@ -120,209 +156,121 @@ static void read_options(options *o, int argc, char **argv)
         .args_doc = "CHECKPOINT [PROMPT]",
         .doc = "Goes on with a text by a language model that train_lm has trained, whose "
                "checkpoints (build/run/step-00000200.h5) say by themselves what the model is. "
-               "Tokens are those of its data; a prompt is encoded by itself. Without PROMPT the "
-               "text is read from standard input, unless a "
-               "state is loaded. Prompt and continuation go to standard output, the time they took "
-               "to standard error."
+               "Tokens are those of its data; a prompt is encoded by itself, and what the "
+               "tokenizer puts before a text stands before it. Without PROMPT the text is read "
+               "from standard input, unless a state is loaded. Prompt and continuation go to "
+               "standard output, the time they took to standard error. A text ends by a token "
+               "that says so, or after --tokens."
                "\vExamples:\n\n"
                "  generate build/run/step-00000200.h5 \"The delta rule\" --tokens 500\n"
                "  generate build/run/step-00000200.h5 --temperature 0 <letter.txt\n"
                "  generate build/run/step-00000200.h5 --score <book.txt\n"
+               "  generate build/run/step-00000200.h5 \"Once\" --batch 4\n"
                "  generate build/run/step-00000200.h5 \"Once\" --save-state once.h5\n"
                "  generate build/run/step-00000200.h5 --load-state once.h5\n\n"
                "The same seed gives the same text, on any number of threads. The last two write "
-               "the text that one call of twice the length would."};
-    *o = (options){.tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1};
+               "the text that one call of twice the length would. With --chat they are a talk of "
+               "several turns."};
+    *o = (gen_options){
+        .tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1, .batch = 1, .repeat_penalty = 1};
     flags_begin(&o->flags, &section, 1, o);
     flags_parse(&argp, argc, argv, o);
-    if (o->score && (o->save || o->load))
-        stop("--score reads a text from its start, without state");
-    pal_error error;
-    const flags_file in[] = {{"CHECKPOINT", o->checkpoint, NULL},
-                             {"--load-state", o->load, NULL},
-                             {"standard input", o->prompt || o->load ? NULL : "-", NULL}},
-                     out = {"--save-state", o->save, NULL};
-    need(flags_files_check(in, sizeof in / sizeof *in, &out, 1, &error), &error);
+    check_options(o);
 }
 
-/* ---- Beginning ---- */
+/* ---- All of it ---- */
 
-static void build(generator *g)
+static void build(gen_all *g)
 {
     lm_options o;
     pal_error error;
-    need(lm_open(&g->file, &o, g->o.checkpoint, g->o.last, &error), &error);
-    if (o.model.vocab < pal_tokenizer_vocab_size(g->file.tokenizer))
-        stop("the model knows fewer tokens than there are bytes, and the checkpoint has no "
-             "tokenizer: it reads no text");
+    int64_t size;
+    gen_need(lm_open(&g->file, &o, g->o.checkpoint, g->o.last, &error), &error);
+    g->vocab = pal_tokenizer_vocab_size(g->file.tokenizer);
+    pal_tokenizer_json(g->file.tokenizer, &size);
+    g->bytes = size == 0;
+    if (o.model.vocab < g->vocab)
+        gen_stop("the model knows fewer tokens than there are bytes, and the checkpoint has no "
+                 "tokenizer: it reads no text");
     if (g->file.averaged) fprintf(stderr, "model   the average of the parameters\n");
 }
 
-static void read_prompt(generator *g)
+static void begin(gen_all *g)
 {
-    pal_error error;
-    if (g->o.prompt)
-        need(lm_text_copy(&g->text, g->o.prompt, &error), &error);
-    else if (!g->o.load)
-        need(lm_text_read(&g->text, "-", &error), &error);
-    need(pal_tokenizer_encode(g->file.tokenizer, g->text.byte, g->text.size, &g->prompt, &error),
-         &error);
-    if (g->prompt.count == 0 && !g->o.load) stop("the prompt is empty");
-}
-
-/* A state goes on with the parameters and the tokenizer that it was saved with. The file also has a
- * token that the model has not read yet. */
-static void check_owner(const generator *g, pal_h5 *file)
-{
-    char is[LM_SUM], saved[LM_SUM];
-    if (pal_h5_get_text(file, "/", "tokenizer", saved, sizeof saved, NULL) != PAL_OK) {
-        fprintf(stderr, "note    %s does not say of which model its state is\n", g->o.load);
-        return;
+    g->tape = pal_tape_new();
+    pal_set_grad(g->tape, false);
+    gen_read_prompts(g);
+    gen_find_ends(g);
+    for (int64_t i = 0; i < g->sequences; i++) {
+        gen_sequence *s = &g->sequence[i];
+        s->rng = pal_rng_new((uint64_t)g->o.seed, (uint64_t)i);
+        s->seen = gen_memory(calloc((size_t)g->vocab, sizeof *s->seen));
+        s->to = g->sequences > 1 ? gen_memory(pal_stream_open()) : stdout;
+        if (!g->o.load) gen_encode(g, s);
     }
-    if (strcmp(saved, lm_tokenizer_sum(g->file.tokenizer, is)) == 0) return;
-    fprintf(stderr, "generate: the state of %s is of another tokenizer, %s, and that of %s is %s\n",
-            g->o.load, saved, g->o.checkpoint, is);
-    exit(EXIT_FAILURE);
+    gen_make_groups(g);
+    if (!g->o.load) return;
+    gen_load(g);
+    gen_encode(g, &g->sequence[0]);
 }
 
-static void load(generator *g)
+/* Texts that were written at the same time are shown one after the other. */
+static void show_several(gen_all *g)
 {
-    pal_error error;
-    pal_h5 *file;
-    double next, counter, seed;
-    need(pal_h5_open(&file, g->o.load, &error), &error);
-    check_owner(g, file);
-    if (pal_lm_state_get(g->file.lm, g->state, file, "/state", &error) != PAL_OK) {
-        fprintf(stderr, "generate: %s does not go on with %s: %s\n", g->o.load, g->o.checkpoint,
-                error.message);
-        exit(EXIT_FAILURE);
+    for (int64_t i = 0; i < g->sequences; i++) {
+        size_t size;
+        char *text = gen_memory(pal_stream_close(g->sequence[i].to, &size));
+        printf("--- %lld of %lld ---\n", (long long)i + 1, (long long)g->sequences);
+        fwrite(text, 1, size, stdout);
+        fputc('\n', stdout);
+        free(text);
     }
-    need(pal_h5_get_number(file, "/", "next", &next, &error), &error);
-    need(pal_h5_get_number(file, "/", "seed", &seed, &error), &error);
-    need(pal_h5_get_number(file, "/", "counter", &counter, &error), &error);
-    pal_h5_close(file);
-    if (!(next >= 0 && next < (double)pal_tokenizer_vocab_size(g->file.tokenizer) && seed >= 0 &&
-          seed <= INT32_MAX && counter >= 0 && counter <= 0x1p53))
-        stop("--load-state: the attributes next, seed or counter are no such numbers");
-    g->next = (int64_t)next;
-    if (flags_given(&g->o.flags, "seed")) return;
-    g->rng = pal_rng_new((uint64_t)seed, 0);
-    g->rng.counter = (uint64_t)counter;
+    if (fflush(stdout) != 0) exit(EXIT_FAILURE);
 }
 
-static void save(const generator *g)
+static void write_texts(gen_all *g)
 {
-    pal_error error;
-    pal_h5 *file;
-    char sum[LM_SUM];
-    need(pal_h5_create(&file, g->o.save, &error), &error);
-    need(pal_h5_put_text(file, "/", "tokenizer", lm_tokenizer_sum(g->file.tokenizer, sum), &error),
-         &error);
-    need(pal_lm_state_put(g->state, file, "/state", &error), &error);
-    need(pal_h5_put_number(file, "/", "next", (double)g->next, &error), &error);
-    need(pal_h5_put_number(file, "/", "seed", (double)g->rng.seed, &error), &error);
-    need(pal_h5_put_number(file, "/", "counter", (double)g->rng.counter, &error), &error);
-    need(pal_h5_commit(file, &error), &error);
+    for (int64_t i = 0; i < g->sequences; i++)
+        gen_begin_text(g, &g->sequence[i], g->o.load != NULL);
+    gen_prefill(g);
+    gen_run(g);
+    for (int64_t i = 0; i < g->sequences; i++) gen_end_text(g, &g->sequence[i]);
+    if (g->sequences > 1) show_several(g);
+    gen_report(g);
+    if (g->o.save) gen_save(g);
 }
 
-/* ---- Going on ---- */
-
-/* The unread token, if there is one, and the prompt, as tokens [1,T]. */
-static pal_tensor all_tokens(generator *g)
+static void end(gen_all *g)
 {
-    const int64_t unread = g->next >= 0, n = g->prompt.count + unread;
-    pal_tensor t = pal_zeros(g->tape, PAL_I64, PAL_SHAPE(1, n));
-    int64_t *to = pal_edit(t).data;
-    if (unread) to[0] = g->next;
-    for (int64_t i = 0; i < g->prompt.count; i++) to[unread + i] = g->prompt.id[i];
-    return t;
-}
-
-static void score(generator *g)
-{
-    if (g->prompt.count < 2) stop("--score: a text of two tokens or more is wanted");
-    pal_tensor logp = pal_lm_score(g->file.lm, all_tokens(g), (pal_run_opts){0});
-    const double bits = -pal_item(pal_sum(logp, PAL_ALL, false)) / log(2);
-    const int64_t bytes =
-        pal_tokenizer_decode(g->file.tokenizer, g->prompt.id + 1, g->prompt.count - 1, NULL, 0);
-    printf("%.4f bits per byte over %lld bytes after the first token\n", bits / (double)bytes,
-           (long long)bytes);
-}
-
-/* Reads all tokens of the text except the last, so that the state is one token behind. */
-static void prefill(generator *g)
-{
-    double began = seconds();
-    pal_tensor all = all_tokens(g);
-    const int64_t n = pal_dim(all, 1) - 1;
-    if (g->text.size > 0) fwrite(g->text.byte, 1, (size_t)g->text.size, stdout);
-    fflush(stdout);
-    g->next = pal_i64(all)[n];
-    if (n > 0) pal_lm_step(g->file.lm, g->state, pal_slice(all, 1, 0, n, 1), (pal_run_opts){0});
-    pal_tape_reset(g->tape);
-    double took = seconds() - began;
-    if (n > 0)
-        fprintf(stderr, "prompt  %lld tokens, %.0f tokens/s\n", (long long)n, (double)n / took);
-}
-
-/* If the model's vocabulary is larger than the tokenizer's, the tokens beyond it have no text. */
-static int64_t draw(generator *g, pal_tensor logits)
-{
-    const pal_sample_opts how = {
-        .temperature = g->o.temperature, .top_k = g->o.top_k, .top_p = g->o.top_p};
-    return pal_sample(pal_slice(logits, 1, 0, pal_tokenizer_vocab_size(g->file.tokenizer), 1), how,
-                      &g->rng);
-}
-
-/* A token may be a part of a character, so its bytes are written unchanged. */
-static void put(const generator *g)
-{
-    int64_t size;
-    const char *byte = pal_tokenizer_token(g->file.tokenizer, g->next, &size);
-    if (size > 0) fwrite(byte, 1, (size_t)size, stdout);
-}
-
-static void generate(generator *g)
-{
-    double began = seconds();
-    for (int64_t i = 0; i < g->o.tokens; i++) {
-        pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(1, 1), &g->next);
-        g->next = draw(g, pal_lm_step(g->file.lm, g->state, in, (pal_run_opts){0}));
-        pal_tape_reset(g->tape);
-        put(g);
+    for (int64_t i = 0; i < g->sequences; i++) {
+        gen_sequence *s = &g->sequence[i];
+        lm_text_free(&s->text);
+        pal_token_ids_free(&s->prompt);
+        pal_token_ids_free(&s->held);
+        pal_tokenizer_stream_free(s->stream);
+        free(s->seen);
     }
-    if (fflush(stdout) != 0) exit(EXIT_FAILURE); /* flags/streams.c says why */
-    double took = seconds() - began;
-    if (g->o.tokens)
-        fprintf(stderr, "\nwritten %lld tokens, %.0f tokens/s\n", (long long)g->o.tokens,
-                (double)g->o.tokens / took);
+    for (int64_t i = 0; i < g->groups; i++) pal_lm_state_free(g->group[i].state);
+    pal_token_ids_free(&g->end);
+    pal_tape_free(g->tape);
+    pal_lm_close(&g->file);
+    free(g->sequence);
+    free(g->group);
 }
 
 int main(int argc, char **argv)
 {
     pal_share_processors(argv);
-    generator g = {.next = -1};
+    gen_all g = {.sequences = 0};
     read_options(&g.o, argc, argv);
     pal_set_threads((int)g.o.threads);
     checked_files();
     build(&g);
-    read_prompt(&g);
-    g.tape = pal_tape_new();
-    g.state = pal_lm_state_new(g.file.lm);
-    g.rng = pal_rng_new((uint64_t)g.o.seed, 0);
-    pal_set_grad(g.tape, false);
-    if (g.o.load) load(&g);
-    if (g.o.score) {
-        score(&g);
-    } else {
-        prefill(&g);
-        generate(&g);
-        if (g.o.save) save(&g);
-    }
-    pal_lm_state_free(g.state);
-    pal_tape_free(g.tape);
-    pal_lm_close(&g.file);
-    pal_token_ids_free(&g.prompt);
-    lm_text_free(&g.text);
+    begin(&g);
+    if (g.o.score)
+        gen_score(&g);
+    else
+        write_texts(&g);
+    end(&g);
     return 0;
 }

@@ -22,6 +22,7 @@
 typedef struct options {
     flags flags; /* of the rows below, which set the rest */
     const char *out, *tokenizer, *save, *separator, *end;
+    bool special;
     int64_t train;
     double held_out;
     char **file;
@@ -34,7 +35,8 @@ typedef struct run {
     pal_tokenizer_text *text;
     int64_t texts, text_room, bytes;
     pal_tokenizer *bpe;
-    int64_t end; /* the token after each document; -1: none */
+    int64_t end;         /* the token after each document; -1: none */
+    pal_token_ids frame; /* what --special puts around one */
     unsigned char *token;
     int64_t tokens, token_room; /* the room in bytes */
     int64_t *offset;
@@ -113,6 +115,9 @@ static const pal_key rows[] = {
      .help = "put the special token TEXT after every document; --train-vocab makes it, a "
              "tokenizer.json "
              "must have it (nothing)"},
+    {"special", PAL_KEY_FLAG, PAL_AT(options, special),
+     .help = "put around every document the special tokens that the post_processor of the "
+             "tokenizer.json names"},
 };
 static const pal_keys keys = PAL_KEYS(rows);
 static const flags_section section = {NULL, &keys, 0};
@@ -156,10 +161,11 @@ static void find_tokenizer(options *o)
 
 static const char before_flags[] =
     "Makes a store of tokens from text files, for train_lm --data. Without --tokenizer and "
-    "--train-vocab a token is a byte. A text need not be UTF-8: every tokenizer here gives back "
-    "the bytes that it was given. A byte order mark at the beginning of a FILE is left out, and so "
+    "--train-vocab a token is a byte. A text need not be UTF-8. A tokenizer of bytes, or one that "
     "is "
-    "a document without text.";
+    "learned here, gives back the bytes that it was given; a tokenizer.json may change a text, "
+    "which is told. A byte order mark at the beginning of a FILE is left out, except for a "
+    "tokenizer.json, and so is a document without text.";
 static const char after_flags[] =
     "Examples:\n\n"
     "  tokenize --out book.tokens.h5 book.txt\n"
@@ -192,6 +198,8 @@ static void read_options(options *o, int argc, char **argv)
     if (o->tokenizer && o->train) stop("--tokenizer and --train-vocab are one too many");
     if (o->save && !o->train) stop("--save-tokenizer: nothing is learned without --train-vocab");
     if (o->held_out > 0 && !o->train) stop("--held-out: nothing is learned without --train-vocab");
+    if (o->special && !o->tokenizer)
+        stop("--special: only a tokenizer.json says what it puts there");
     if (o->end && !o->tokenizer && !o->train)
         stop("--end: bytes have no special tokens; --tokenizer or --train-vocab is wanted");
     find_tokenizer(o);
@@ -254,7 +262,9 @@ static void read_documents(run *r)
     int64_t separators = 0;
     for (int i = 0; i < r->o.files; i++) {
         pal_error error;
-        need(lm_text_read(&r->file[i], r->o.file[i], &error), &error);
+        /* Hugging Face's tokenizers take the mark for a character, and so does a model of theirs.
+         */
+        need(lm_text_read_as(&r->file[i], r->o.file[i], r->o.tokenizer != NULL, &error), &error);
         separators += cut(r, (const char *)r->file[i].byte, r->file[i].size);
     }
     if (r->o.separator && separators == 0)
@@ -298,6 +308,14 @@ static void make_tokenizer(run *r)
         need(pal_tokenizer_load(&r->bpe, (const char *)json.byte, json.size, &error), &error);
         lm_text_free(&json);
     }
+    if (r->o.special) {
+        const pal_encode_opts both = {.begin = true, .end = true};
+        need(pal_tokenizer_encode_with(r->bpe, "", 0, both, &r->frame, &error), &error);
+        if (r->frame.count == 0) stop("--special: %s puts nothing around a text", r->o.tokenizer);
+    }
+    if (!pal_tokenizer_is_exact(r->bpe))
+        fprintf(stderr, "tokenize: note: this tokenizer changes texts (by a normalizer, or by what "
+                        "it leaves out), so that their bytes do not come back as they were\n");
     r->end = r->o.end ? pal_tokenizer_special(r->bpe, r->o.end) : -1;
     if (r->o.end && r->end < 0) stop("--end: the tokenizer has no added token '%s'", r->o.end);
 }
@@ -331,7 +349,8 @@ static void encode(run *r)
     for (int64_t i = 0; i < r->texts; i++) {
         const pal_tokenizer_text *t = &r->text[i];
         ids.count = 0;
-        need(pal_tokenizer_encode(r->bpe, t->byte, t->size, &ids, &error), &error);
+        const pal_encode_opts how = {.begin = r->o.special, .end = r->o.special};
+        need(pal_tokenizer_encode_with(r->bpe, t->byte, t->size, how, &ids, &error), &error);
         append(r, ids.id, ids.count, width);
         if (r->end >= 0) append(r, &r->end, 1, width);
         r->offset[i + 1] = r->tokens;
@@ -342,7 +361,7 @@ static void encode(run *r)
     pal_token_ids_free(&ids);
 }
 
-/* The end of a document stands for none of its text. */
+/* What stands around a document is none of its text. */
 static void measure_tokens(run *r)
 {
     const int64_t vocab = pal_tokenizer_vocab_size(r->bpe);
@@ -352,6 +371,7 @@ static void measure_tokens(run *r)
         pal_tokenizer_token(r->bpe, i, &size);
         r->length[i] = i == r->end ? 0 : (uint32_t)size;
     }
+    for (int64_t i = 0; i < r->frame.count; i++) r->length[r->frame.id[i]] = 0;
 }
 
 static void write_store(run *r)
@@ -372,7 +392,8 @@ static void write_store(run *r)
 
 static void report(const run *r)
 {
-    const int64_t ends = r->end >= 0 ? r->texts : 0, vocab = pal_tokenizer_vocab_size(r->bpe);
+    const int64_t around = r->frame.count + (r->end >= 0), ends = around * r->texts;
+    const int64_t vocab = pal_tokenizer_vocab_size(r->bpe);
     printf("tokenizer  %lld tokens%s\n", (long long)vocab,
            r->o.train && vocab < r->o.train
                ? ": no pair is left that occurs twice (and makes a token of at most "
@@ -395,6 +416,7 @@ int main(int argc, char **argv)
     write_store(&r);
     report(&r);
     pal_tokenizer_free(r.bpe);
+    pal_token_ids_free(&r.frame);
     for (int i = 0; i < r.o.files; i++) lm_text_free(&r.file[i]);
     void *memory[] = {r.file, r.text, r.token, r.offset, r.length};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);

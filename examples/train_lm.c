@@ -289,16 +289,16 @@ static char *describe(const run *r)
 static void build(run *r)
 {
     const lm_options *o = &r->o;
+    pal_error error;
     pal_rng rng = pal_rng_new(o->seed, PARAMETERS);
     r->params = pal_params_new();
     r->tape = pal_tape_new();
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
     /* Nothing is drawn that a file replaces. */
     r->lm = pal_lm_new(r->params, lm_options_model(o), r->from || *o->init ? NULL : &rng);
-    pal_error error;
     if (lm_export_check(o, r->lm, &error) != PAL_OK) stop("%s", error.message);
     load_weights(r);
-    r->optim = lm_optimizer_new(r->params, o->optimizer, o->weight_decay, 0.95);
+    if (lm_optimizer_of(&r->optim, r->params, o, &error) != PAL_OK) stop("%s", error.message);
     if (o->average > 0)
         r->average =
             pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
@@ -318,6 +318,7 @@ static void introduce(run *r)
            (long long)o->model.layers, (long long)o->model.width,
            (long long)pal_params_size(r->params), pal_dtype_name(o->model.dtype));
     pal_lm_print_counts(r->lm, stdout);
+    lm_print_parts(r->params, o);
     printf("machine %s\n", pal_kernels_in_use());
     if (pal_dist_size(ranks) > 1)
         printf("ranks   %d: rows in %d parts, sequences in %d\n", pal_dist_size(ranks),

@@ -163,6 +163,9 @@ PAL_API pal_optim *pal_muon_new(pal_params *params, pal_muon_opts opts);
  * of one that is there twice the last counts. NULL after telling the handler what is wrong.
  */
 PAL_API pal_optim *pal_optim_new(pal_params *params, const char *text);
+/* The same with groups, which are the field `groups` of the options. */
+PAL_API pal_optim *pal_optim_new_grouped(pal_params *params, const char *text,
+                                         const pal_group *groups, int group_count);
 /* PAL_EVALUE, with what is wrong in *error (may be NULL), if a text is none of these. */
 PAL_API PAL_CHECKED pal_status pal_optims_check(const char *text, pal_error *error);
 /* The names there are, i from 0; NULL at the end. */

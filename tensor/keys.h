@@ -55,6 +55,7 @@ typedef struct pal_key {
     bool required;     /* a text or a list is not empty */
     bool sparse;       /* a number, flag or text that files do not name while it is 0, false or
                          empty */
+    bool joins;        /* a text that a command line has again is added, after a comma */
     const char *words; /* "silu|sigmoid|none" */
     /* An extra check of a text: PAL_OK, or an error that says what is wrong with it. */
     pal_status (*check)(const char *text, pal_error *error);

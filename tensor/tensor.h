@@ -59,6 +59,13 @@ typedef struct pal_error {
     char message[1024]; /* the sentence, ended by NUL; a control character is shown as '?' */
 } pal_error;
 
+/* Who is told now and then how far a long call is, with `user` as its first argument: `done` of
+ * `all` so far, in the units that the function names. fn NULL: nobody. */
+typedef struct pal_progress {
+    void (*fn)(void *user, int64_t done, int64_t all); /* must not call what calls it */
+    void *user;
+} pal_progress;
+
 /* The type of an error handler (pal_set_error_handler). *error is valid only during the call. */
 typedef void pal_error_fn(const pal_error *error, void *user);
 

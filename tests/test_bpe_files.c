@@ -6,35 +6,110 @@
 
 /* ---- Files that are refused, each with words of its error ---- */
 
+#define PREPEND  "{\"type\":\"Prepend\",\"prepend\":\"\"},"
+#define FOUR(x)  x x x x
+#define TWICE(x) x x
+#define REPLACE(kind, text, with) \
+    "{\"type\":\"Replace\",\"pattern\":{\"" kind "\":\"" text "\"},\"content\":\"" with "\"}"
+#define METASPACE(text, scheme) \
+    "{\"type\":\"Metaspace\",\"replacement\":\"" text "\",\"prepend_scheme\":" scheme "}"
+#define UNKNOWN        .model = "\"unk_token\":\"?\","
+#define DECODERS(list) "{\"type\":\"Sequence\",\"decoders\":[" list "]}"
+#define FUSE           "{\"type\":\"Fuse\"}"
+#define FALLBACK       "{\"type\":\"ByteFallback\"}"
+#define STRIP(start, stop) \
+    "{\"type\":\"Strip\",\"content\":\"a\",\"start\":" start ",\"stop\":" stop "}"
+#define TEXT(name) "{\"Sequence\":{\"id\":\"" name "\",\"type_id\":0}}"
+#define TEMPLATE(list)                                                    \
+    "{\"type\":\"TemplateProcessing\",\"single\":[" list "],\"pair\":[]," \
+    "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[999],\"tokens\":[\"<s>\"]}}}"
+
 typedef struct refused {
     const char *words;
     tokenizer_parts p;
 } refused;
 
 static const refused refusals[] = {
-    {"normalizer of type NFC", {.normalizer = "{\"type\":\"NFC\"}"}},
+    {"normalizer of type 'Lowercase' is not", {.normalizer = "{\"type\":\"Lowercase\"}"}},
+    {"normalizer is no object", {.normalizer = "3"}},
+    {"normalizer.normalizers is no list", {.normalizer = "{\"type\":\"Sequence\"}"}},
+    {"normalizer has more than 16",
+     {.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[" FOUR(FOUR(PREPEND)) PREPEND
+      "{\"type\":\"Prepend\",\"prepend\":\"\"}]}"}},
+    {"Prepend.prepend is missing", {.normalizer = "{\"type\":\"Prepend\"}"}},
+    {"Replace.pattern is empty", {.normalizer = REPLACE("String", "", "x")}},
+    {"no regular expression", {.normalizer = REPLACE("Regex", "(a", "x")}},
+    {"content with a $ beside", {.normalizer = REPLACE("Regex", "(a)", "$1")}},
+    {"strip_left is missing", {.normalizer = "{\"type\":\"Strip\",\"strip_right\":true}"}},
     {"the file.padding is not supported", {.root = "\"padding\":{},"}},
     {"the file.extra is not known", {.root = "\"extra\":1,"}},
     {"the file.decoder stands twice", {.root = "\"decoder\":null,"}},
     {"decoder of type 'Fuse'", {.decoder = "{\"type\":\"Fuse\"}"}},
+    {"decoder of type 'ByteLevel' is not supported without",
+     {.pre = "null", .model = "\"unk_token\":\"?\","}},
+    {"a text could have no tokens", {.pre = "null"}},
+    {"no token of byte 255", {.pre = "null", .model = "\"byte_fallback\":true,"}},
+    {"'<unk>' is not in the vocabulary", {.pre = "null", .model = "\"unk_token\":\"<unk>\","}},
+    {"Replace after a ByteFallback or Fuse",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(FUSE "," REPLACE("String", "a", "b"))}},
+    {"another kind than String",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(REPLACE("Regex", "a", "b"))}},
+    {"Strip between ByteFallback and Fuse",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(FALLBACK "," STRIP("1", "0") "," FUSE)}},
+    {"Strip.stop after a Fuse",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(FUSE "," STRIP("0", "1"))}},
+    {"two Strip after a Fuse",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(FUSE "," STRIP("1", "0") "," STRIP("1", "0"))}},
+    {"start or stop is missing", {.pre = "null", UNKNOWN, .decoder = DECODERS(STRIP("-1", "0"))}},
+    {"Strip.content is not one character",
+     {.pre = "null",
+      UNKNOWN,
+      .decoder = "{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}"}},
+    {"ByteFallback after another",
+     {.pre = "null", UNKNOWN, .decoder = DECODERS(FALLBACK "," FALLBACK)}},
+    {"too much text of the vocabulary",
+     {.pre = "null",
+      UNKNOWN,
+      .decoder =
+          DECODERS(REPLACE("String", "a", TWICE(TWICE(TWICE("aaaaaaaaaaaaaaaa")))) "," REPLACE(
+              "String", "a",
+              TWICE(TWICE(TWICE("aaaaaaaaaaaaaaaa")))) "," REPLACE("String", "a",
+                                                                   TWICE(TWICE(TWICE(
+                                                                       "aaaaaaaaaaaaaaaa")))))}},
+    {"post_processor of type 'Magic' is not", {.post = "{\"type\":\"Magic\"}"}},
+    {"post_processor.single is no list", {.post = "{\"type\":\"TemplateProcessing\"}"}},
+    {"has the text 0 times", {.post = TEMPLATE("")}},
+    {"has the text 2 times", {.post = TEMPLATE(TEXT("A") "," TEXT("A"))}},
+    {"has a text 'B'", {.post = TEMPLATE(TEXT("B"))}},
+    {"no ids of '<no>'", {.post = TEMPLATE("{\"SpecialToken\":{\"id\":\"<no>\"}}," TEXT("A"))}},
+    {"there is no token 999", {.post = TEMPLATE("{\"SpecialToken\":{\"id\":\"<s>\"}}," TEXT("A"))}},
+    {"post_processor.cls is no token", {.post = "{\"type\":\"BertProcessing\",\"cls\":3}"}},
     {"decoder is missing", {.decoder = "null"}},
-    {"pre_tokenizer is missing", {.pre = "null"}},
     {"pre_tokenizer of type 'Whitespace'", {.pre = "{\"type\":\"Whitespace\"}"}},
     {"add_prefix_space is missing", {.pre = "{\"type\":\"ByteLevel\"}"}},
     {"use_regex is missing or neither", {.pre = BYTE_LEVEL("true", "3")}},
-    {"pretokenizers is no list, or empty", {.pre = SEQUENCE("")}},
-    {"type 'Split' is not supported", {.pre = SEQUENCE(SPLIT("a"))}},
-    {"in a Sequence is not supported there",
+    {"two ByteLevel",
      {.pre = SEQUENCE(BYTE_LEVEL("false", "true") "," BYTE_LEVEL("false", "true"))}},
-    {"after a Split", {.pre = SEQUENCE(SPLIT("a") "," BYTE_LEVEL("true", "true"))}},
     {"no regular expression", {.pre = SEQUENCE(SPLIT("(a") "," BYTE_LEVEL("false", "true"))}},
     {"\\C is not supported", {.pre = SEQUENCE(SPLIT("\\\\C") "," BYTE_LEVEL("false", "true"))}},
     {"pattern is empty", {.pre = SEQUENCE(SPLIT("") "," BYTE_LEVEL("false", "true"))}},
-    {"behavior 'Removed' is not supported",
+    {"behavior 'Gone' is not known",
      {.pre = SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":"
-                      "\"Removed\"}," BYTE_LEVEL("false", "true"))}},
-    {"model.byte_fallback is not supported", {.model = "\"byte_fallback\":true,"}},
-    {"model.unk_token is not supported", {.model = "\"unk_token\":\"?\","}},
+                      "\"Gone\"}," BYTE_LEVEL("false", "true"))}},
+    {"Split.behavior is missing",
+     {.pre = SEQUENCE(
+          "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"}}," BYTE_LEVEL("false", "true"))}},
+    {"Metaspace after ByteLevel",
+     {.pre = SEQUENCE(BYTE_LEVEL("false", "true") "," METASPACE("_", "\"first\""))}},
+    {"replacement is not one character", {.pre = METASPACE("__", "\"first\"")}},
+    {"prepend_scheme 'last' is not known", {.pre = METASPACE("_", "\"last\"")}},
+    {"add_prefix_space is false and",
+     {.pre = METASPACE("_", "\"first\",\"add_prefix_space\":false")}},
+    {"lstrip is missing or neither", {.added = ADDED("256", "<a>", ",\"lstrip\":1")}},
+    {"256 and 257 are one text after the normalizer",
+     {.normalizer = REPLACE("String", "b", "a"),
+      .added = ADDED("256", "ab", ",\"normalized\":true") "," ADDED("257", "ba",
+                                                                    ",\"normalized\":true")}},
     {"model.end_of_word_suffix is not", {.model = "\"end_of_word_suffix\":\"_\","}},
     {"model.type stands twice", {.model = "\"type\":\"BPE\","}},
     {"model.scores is not known", {.model = "\"scores\":[],"}},
@@ -59,7 +134,6 @@ static const refused refusals[] = {
     {"merge 0: '' is not in", {.merges = "[\"\",\"b\"]"}},
     {"merge 0: its result 'ab' is no such", {.merges = "\"a b\""}},
     {"merge 1 has the parts", {.vocab = ",\"ab\":256", .merges = "\"a b\",[\"a\",\"b\"]"}},
-    {"lstrip is not supported", {.added = ADDED("256", "<a>", ",\"lstrip\":true")}},
     {"content is empty", {.added = ADDED("256", "", "")}},
     {"added_tokens[] is missing or no object", {.added = "3"}},
     {"added_tokens[].odd is not known", {.added = ADDED("256", "x", ",\"odd\":0")}},

@@ -168,7 +168,8 @@ START_TEST(runs_of_blanks)
     ck_assert_int_eq(load_pattern(&b, pattern, &e), PAL_OK);
     memset(text, ' ', (size_t)n);
     text[n] = 'x';
-    if (pal_bpe_split(b, text, n + 1, note_size, &s, &e) != PAL_OK) ck_abort_msg("%s", e.message);
+    if (pal_bpe_split(b, text, n + 1, false, note_size, &s, &e) != PAL_OK)
+        ck_abort_msg("%s", e.message);
     ck_assert_int_eq(s.count, 2);
     ck_assert_int_eq(s.size[0], n - 1);
     ck_assert_int_eq(s.size[1], 2);

@@ -115,6 +115,18 @@ else
     echo "note: no h5py; stores are not read by it"
 fi
 
+# ---- Special tokens around documents, and texts that a tokenizer changes ----
+llama=tests/data/hf/fla_gdn/tokenizer.json
+tok around --tokenizer $llama --special --separator '<cut>' "$dir/lf"
+tok within --tokenizer $llama --separator '<cut>' "$dir/lf"
+count() { sed -n 's/^tokens     \([0-9]*\),.*/\1/p' "$dir/$1.txt"; }
+[ "$(count around)" = $(($(count within) + 3)) ] || fail "--special puts no token before each of 3 documents: $(count around)"
+says within "this tokenizer changes texts"
+grep -q "changes texts" "$dir/loaded.txt" && fail "a note about a tokenizer that changes nothing"
+tok mark --tokenizer "$dir/bpe.json" "$dir/marked"
+tok unmarked --tokenizer "$dir/bpe.json" "$dir/lf"
+[ "$(count mark)" = $(($(count unmarked) + 3)) ] || fail "a byte order mark is no character of a text for a tokenizer.json"
+
 # ---- The same tokens as Hugging Face's, where that is installed ----
 if python3 -c 'import tokenizers, h5py' 2>/dev/null; then
     tok prose --tokenizer "$dir/bpe.json" "$dir/a"
@@ -133,7 +145,7 @@ refuses() { # words arguments...
     if "$B/examples/tokenize" "$@" >"$dir/refused.txt" 2>&1; then fail "accepted: $*"; fi
     says refused "$words"
 }
-echo '{"version":"1.0","normalizer":{"type":"NFC"}}' >"$dir/nfc.json"
+echo '{"version":"1.0","normalizer":{"type":"Lowercase"}}' >"$dir/lower.json"
 no=$dir/no.h5
 refuses "no FILE" --out "$no"
 refuses "\-\-out is missing" "$dir/a"
@@ -146,7 +158,9 @@ refuses "nothing is learned" --out "$no" --held-out 0.1 "$dir/a"
 refuses "number from 0 to below 1" --out "$no" --train-vocab 300 --held-out 1 "$dir/a"
 refuses "no special tokens" --out "$no" --end x "$dir/a"
 refuses "no added token 'x'" --out "$no" --end x --tokenizer "$dir/bpe.json" "$dir/a"
-refuses "normalizer of type NFC is not supported" --out "$no" --tokenizer "$dir/nfc.json" "$dir/a"
+refuses "normalizer of type 'Lowercase' is not supported" --out "$no" --tokenizer "$dir/lower.json" "$dir/a"
+refuses "only a tokenizer.json says" --out "$no" --special "$dir/a"
+refuses "puts nothing around" --out "$no" --special --tokenizer "$dir/bpe.json" "$dir/a"
 refuses "HDF5 file" --out "$no" "$dir/bpe.h5"
 refuses "byte order mark of UTF-16" --out "$no" "$dir/utf16"
 refuses "one line is wanted" --out "$no" --separator "$(printf 'a\rb')" "$dir/a"

@@ -63,6 +63,16 @@ static void refuse(struct argp_state *state, const pal_error *error)
     exit(EXIT_FAILURE);
 }
 
+/* What the field has, and more of it, for free(). */
+static char *join(const pal_key *row, const void *to, size_t offset, const char *more)
+{
+    const char *has = (const char *)to + offset + row->offset;
+    char *joined;
+    if (asprintf(&joined, "%s,%s", has, more) >= 0) return joined;
+    fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
+    exit(EXIT_FAILURE);
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     flags *f = state->input;
@@ -74,8 +84,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
            key != (row->letter ? row->letter : FIRST + i))
         i++;
     if (!row) return ARGP_ERR_UNKNOWN;
-    if (flags_set(f->section, f->sections, i, f->to, "--", text ? text : "true", &error) != PAL_OK)
+    char *joined = row->joins && f->given >> i & 1 ? join(row, f->to, offset, text) : NULL;
+    const char *value = joined ? joined : text ? text : "true";
+    if (flags_set(f->section, f->sections, i, f->to, "--", value, &error) != PAL_OK)
         refuse(state, &error);
+    free(joined);
     f->given |= UINT64_C(1) << i;
     return 0;
 }

@@ -182,16 +182,25 @@ pal_status lm_data_score(const lm_data *d, pal_lm *lm, pal_tape *tape, double *v
 
 /* ---- Writing ---- */
 
-/* The bytes of a token; control characters are shown as question marks. */
-static void put_token(const lm_data *d, int64_t token, FILE *to)
+/* A part of a text; control characters are shown as question marks. */
+static void put_text(const char *text, int64_t size, FILE *to)
 {
-    int64_t size;
-    const char *byte = pal_tokenizer_token(d->tokenizer, token, &size);
     for (int64_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)byte[i];
+        unsigned char c = (unsigned char)text[i];
         bool plain = c == '\n' || c == '\t' || (c >= 32 && c != 127);
         fputc(plain ? c : '?', to);
     }
+}
+
+/* What a token adds to the text, or the end of it for token -1. Without memory nothing is shown. */
+static void put_token(pal_tokenizer_stream *stream, int64_t token, FILE *to)
+{
+    const char *text;
+    int64_t size;
+    if (!stream) return;
+    const pal_status s = token < 0 ? pal_tokenizer_stream_end(stream, &text, &size, NULL)
+                                   : pal_tokenizer_stream_put(stream, token, &text, &size, NULL);
+    if (s == PAL_OK) put_text(text, size, to);
 }
 
 /* The first line of the data, or as many tokens as there is room for. */
@@ -213,14 +222,18 @@ void lm_data_sample(const lm_data *d, pal_lm *lm, pal_tape *tape, const lm_optio
     int64_t token[PROMPT], n = prompt(d, token);
     pal_rng rng = pal_rng_new(o->seed, SAMPLE_STREAM);
     pal_lm_state *state = pal_lm_state_new(lm);
-    for (int64_t i = 0; i < n; i++) put_token(d, token[i], to);
+    pal_tokenizer_stream *stream =
+        pal_tokenizer_stream_new(d->tokenizer, (pal_stream_opts){.specials = true});
+    for (int64_t i = 0; i < n; i++) put_token(stream, token[i], to);
     for (int64_t i = 0; n && state && i < o->sample; i++) {
         pal_tensor in = pal_from(tape, PAL_I64, PAL_SHAPE(1, n), token);
         pal_tensor logits = pal_lm_step(lm, state, in, (pal_run_opts){0});
         token[0] = pal_sample(logits, (pal_sample_opts){.temperature = 0.8, .top_k = 40}, &rng);
         pal_tape_reset(tape);
-        put_token(d, token[0], to);
+        put_token(stream, token[0], to);
         n = 1;
     }
+    put_token(stream, -1, to);
+    pal_tokenizer_stream_free(stream);
     pal_lm_state_free(state);
 }

@@ -2,6 +2,7 @@
  * open.c - the model of a checkpoint with the options of its run, or of a released model's folder.
  */
 #include "examples/lm/open.h"
+#include "examples/lm/progress.h"
 
 #include <string.h>
 
@@ -17,7 +18,10 @@ void lm_print_notes(const char *path, const pal_lm_file *file)
 pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last, pal_error *error)
 {
     pal_error why;
-    pal_status s = pal_lm_open(file, path, (pal_lm_open_opts){.last = last}, error);
+    lm_progress shown = lm_progress_begin("loading");
+    const pal_progress progress = {lm_progress_show, &shown};
+    pal_status s =
+        pal_lm_open(file, path, (pal_lm_open_opts){.last = last, .progress = progress}, error);
     if (s != PAL_OK) return s;
     lm_print_notes(path, file);
     s = lm_options_read(o, file->description, &why);

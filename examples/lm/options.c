@@ -5,6 +5,7 @@
 #include "examples/flags/files.h"
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
+#include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
 #include "layers/models/description.h"
 #include "tensor/stream.h"

@@ -11,8 +11,8 @@
 
 #include <palimpsest.h>
 
-/* Texts of flags: a file, checksums of data and of parameters, an optimiser. */
-typedef char lm_path[1024], lm_crc[16], lm_sum[24], lm_optimizer[256];
+/* Texts of flags: a file, checksums of data and of parameters, an optimiser, a list of patterns. */
+typedef char lm_path[1024], lm_crc[16], lm_sum[24], lm_optimizer[256], lm_patterns[1024];
 
 /* The fields are those of options.def. A vocabulary of 0 is that of the data. A checksum of "" is
  * any, and an empty `init` means that the parameters are drawn by the seed. */

@@ -225,7 +225,7 @@ task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task
     pal_tape *tape = pal_tape_new();
     /* The square's memory is of 50 steps and not of 1000: runs are short. */
     const double decay = l.run.weight_decay > 0 ? l.run.weight_decay : 0;
-    pal_optim *optim = lm_optimizer_new(params, l.run.optimizer, decay, 0.98);
+    pal_optim *optim = lm_optimizer_new(params, l.run.optimizer, decay, 0.98, NULL, 0);
     r.failed = !tape || !optim;
     if (!r.failed) {
         *pal_tape_rng(tape) = pal_rng_new(l.run.seed, 2);

@@ -69,7 +69,8 @@ static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
     return PAL_OK;
 }
 
-static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_error *error)
+static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_progress progress,
+                             pal_error *error)
 {
     survey s = {.file = file, .group = group};
     pal_lm_opts o;
@@ -79,7 +80,8 @@ static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pa
     if (status == PAL_OK) status = complete(&o, &s, error);
     if (status == PAL_OK) status = pal_lm_make_empty(f, o, s.elements, error);
     free(copy);
-    return status == PAL_OK ? pal_params_read_in_place(f->params, file, group, error) : status;
+    if (status != PAL_OK) return status;
+    return pal_params_read_in_place(f->params, file, group, progress, error);
 }
 
 /* ---- Description and tokenizer ---- */
@@ -150,7 +152,8 @@ static pal_status take_file(pal_lm_file *f, pal_params *params, const char *path
     if (s == PAL_OK) {
         f->averaged = !opts.last && pal_h5_has(file, PAL_CHECKPOINT_AVERAGE);
         const char *group = f->averaged ? PAL_CHECKPOINT_AVERAGE : PAL_CHECKPOINT_PARAMS;
-        s = params ? pal_params_get(params, file, group, error) : open_model(f, file, group, error);
+        s = params ? pal_params_get(params, file, group, error)
+                   : open_model(f, file, group, opts.progress, error);
     }
     pal_h5_close(file);
     return s;

@@ -77,12 +77,14 @@ static pal_optim *create_adam(pal_params *params, const void *opts)
 const pal_update_kind pal_update_adamw = {.name = "adamw",
                                           .keys = PAL_KEYS(rows),
                                           .opts_size = sizeof(pal_adamw_opts),
+                                          .groups = offsetof(pal_adamw_opts, groups),
                                           .create = create_adamw,
                                           .classify = classify,
                                           .update = adamw_update};
 const pal_update_kind pal_update_adam = {.name = "adam",
                                          .keys = PAL_KEYS(rows),
                                          .opts_size = sizeof(pal_adamw_opts),
+                                         .groups = offsetof(pal_adamw_opts, groups),
                                          .create = create_adam,
                                          .classify = classify,
                                          .update = adam_update};

@@ -47,16 +47,32 @@ pal_status pal_optims_check(const char *text, pal_error *error)
     return s;
 }
 
+/* The last two fields of the options of every kind. */
+typedef struct grouping {
+    const pal_group *groups;
+    int count;
+} grouping;
+
 pal_optim *pal_optim_new(pal_params *params, const char *text)
+{
+    return pal_optim_new_grouped(params, text, NULL, 0);
+}
+
+pal_optim *pal_optim_new_grouped(pal_params *params, const char *text, const pal_group *groups,
+                                 int group_count)
 {
     const pal_update_kind *kind;
     void *opts;
     pal_error error;
     pal_optim *optim = NULL;
-    if (parse(text, &kind, &opts, &error) == PAL_OK)
+    if (parse(text, &kind, &opts, &error) == PAL_OK) {
+        grouping *g = (grouping *)(void *)((char *)opts + kind->groups);
+        g->groups = groups;
+        g->count = group_count;
         optim = kind->create(params, opts);
-    else
+    } else {
         pal_fail_nowhere(error.status, "%s", error.message);
+    }
     drop(kind, opts);
     return optim;
 }

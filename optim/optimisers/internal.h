@@ -153,6 +153,7 @@ typedef struct pal_update_kind {
     const char *name;
     pal_keys keys; /* of the options except groups; the bounds hold after defaults are filled in */
     size_t opts_size; /* bytes of the options */
+    size_t groups;    /* where the field `groups` lies in them; group_count follows it */
     bool averages;    /* its one moment is an average of gradients, not a sum */
     /* The constructor. */
     pal_optim *(*create)(pal_params *params, const void *opts);

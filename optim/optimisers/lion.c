@@ -46,6 +46,7 @@ static pal_optim *create(pal_params *params, const void *opts)
 const pal_update_kind pal_update_lion = {.name = "lion",
                                          .keys = PAL_KEYS(rows),
                                          .opts_size = sizeof(pal_lion_opts),
+                                         .groups = offsetof(pal_lion_opts, groups),
                                          .averages = true,
                                          .create = create,
                                          .classify = classify,

@@ -173,6 +173,7 @@ static pal_optim *create(pal_params *params, const void *opts)
 const pal_update_kind pal_update_muon = {.name = "muon",
                                          .keys = PAL_KEYS(rows),
                                          .opts_size = sizeof(pal_muon_opts),
+                                         .groups = offsetof(pal_muon_opts, groups),
                                          .create = create,
                                          .classify = classify,
                                          .work = work,

@@ -46,6 +46,7 @@ static pal_optim *create(pal_params *params, const void *opts)
 const pal_update_kind pal_update_sgd = {.name = "sgd",
                                         .keys = PAL_KEYS(rows),
                                         .opts_size = sizeof(pal_sgd_opts),
+                                        .groups = offsetof(pal_sgd_opts, groups),
                                         .create = create,
                                         .classify = classify,
                                         .update = update};

@@ -1,11 +1,12 @@
 /*
- * encode.c - pretokens to tokens by the list of merges, and tokens to bytes.
+ * encode.c - pretokens to tokens by the list of merges.
  *
  * The symbols of a pretoken are a linked list; a heap gives the pair that stands first in the list
  * of merges, of equal ones the leftmost. Cost: n log n for a pretoken of n bytes; those that came
  * lately are remembered.
  */
 #include "tensor/text/internal.h"
+#include "tensor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,19 +69,72 @@ static void offer(pal_tokenizer *b, int64_t *n, int32_t at)
     if (rank >= 0) heap_push(b->heap, n, (pal_bpe_joint){rank, at});
 }
 
+/* ---- The first symbols ---- */
+
+static int32_t model_id(const pal_tokenizer *b, const char *key, int64_t size)
+{
+    const int32_t i = pal_bpe_names_find(&b->key, key, size);
+    return i < 0 || i >= b->model_keys ? -1 : b->key_id[i];
+}
+
+/* The length of what is one symbol at first: a byte with ByteLevel, else a character, or a byte
+ * that is no UTF-8. */
+static int unit(const pal_tokenizer *b, const char *byte, int64_t left)
+{
+    const int n = b->bytes ? 1 : pal_utf8(byte, left);
+    return n ? n : 1;
+}
+
+static bool falls_back(const pal_tokenizer *b, const char *byte, int size)
+{
+    if (b->bytes) return false;
+    for (int i = 0; i < size; i++)
+        if (b->byte_id[(unsigned char)byte[i]] < 0) return false;
+    return true;
+}
+
+/* Symbols of a pretoken, which are tokens of characters, of their bytes, or the unknown token. As
+ * in `tokenizers`, an unknown token that is fused stands behind the bytes that follow it. */
+static int32_t first_symbols(pal_tokenizer *b, const char *byte, int64_t size)
+{
+    pal_bpe_symbol *s = b->symbol;
+    int32_t count = 0;
+    bool unknown = false; /* an unknown token waits */
+    for (int64_t at = 0; at < size;) {
+        const int n = unit(b, byte + at, size - at);
+        const int32_t id =
+            b->bytes ? b->byte_id[(unsigned char)byte[at]] : model_id(b, byte + at, n);
+        if (id >= 0) {
+            if (unknown) s[count++].id = b->unk;
+            unknown = false;
+            s[count++].id = id;
+        } else if (falls_back(b, byte + at, n)) {
+            for (int i = 0; i < n; i++) s[count++].id = b->byte_id[(unsigned char)byte[at + i]];
+        } else {
+            if (unknown && !b->fuse_unk) s[count++].id = b->unk;
+            unknown = true;
+        }
+        at += n;
+    }
+    if (unknown) s[count++].id = b->unk;
+    for (int32_t i = 0; i < count; i++) {
+        s[i].before = i - 1;
+        s[i].after = i + 1 < count ? i + 1 : -1;
+    }
+    return count;
+}
+
 /* Leaves the tokens of a pretoken in the list that begins at symbol 0. */
 static bool join(pal_tokenizer *b, const char *byte, int64_t size)
 {
     int64_t n = 0;
-    /* A pair a byte, and two new ones for every symbol that goes away. */
+    /* A pair a symbol, and two new ones for every symbol that goes away. */
     if (!pal_bpe_grow((void **)&b->symbol, &b->symbol_room, size, sizeof *b->symbol) ||
         !pal_bpe_grow((void **)&b->heap, &b->heap_room, 3 * size, sizeof *b->heap))
         return false;
     pal_bpe_symbol *s = b->symbol;
-    for (int32_t i = 0; i < size; i++)
-        s[i] =
-            (pal_bpe_symbol){b->byte_id[(unsigned char)byte[i]], i - 1, i + 1 < size ? i + 1 : -1};
-    for (int32_t i = 0; i < size; i++) offer(b, &n, i);
+    const int32_t count = first_symbols(b, byte, size);
+    for (int32_t i = 0; i < count; i++) offer(b, &n, i);
     while (n > 0) {
         const pal_bpe_joint best = heap_pop(b->heap, &n);
         const struct pal_bpe_merge *m = &b->merge[best.rank];
@@ -106,10 +160,13 @@ static pal_status whole_token(pal_tokenizer *b, const char *byte, int64_t size, 
     int64_t n = 0;
     *id = -1;
     if (!b->ignore_merges) return PAL_OK;
+    if (!b->bytes) {
+        *id = model_id(b, byte, size);
+        return PAL_OK;
+    }
     if (!pal_bpe_grow((void **)&b->spelled, &b->spelled_room, 2 * size, 1)) return no_memory(error);
     for (int64_t i = 0; i < size; i++) n += pal_bpe_spell((unsigned char)byte[i], b->spelled + n);
-    int32_t key = pal_bpe_names_find(&b->key, b->spelled, n);
-    if (key >= 0) *id = b->key_id[key];
+    *id = model_id(b, b->spelled, n);
     return PAL_OK;
 }
 
@@ -132,7 +189,7 @@ static pal_status piece(void *user, const char *byte, int64_t size, int32_t id, 
     encoder *e = user;
     pal_token_ids *to = e->to;
     if (!room_for(to, PAL_BPE_CACHED_IDS)) return no_memory(error);
-    if (id < 0 && size == 1) id = e->b->byte_id[(unsigned char)byte[0]];
+    if (id < 0 && size == 1 && e->b->bytes) id = e->b->byte_id[(unsigned char)byte[0]];
     if (id >= 0) {
         to->id[to->count++] = id;
         return PAL_OK;
@@ -153,10 +210,19 @@ static pal_status piece(void *user, const char *byte, int64_t size, int32_t id, 
     return PAL_OK;
 }
 
-pal_status pal_tokenizer_encode(pal_tokenizer *b, const void *text, int64_t size, pal_token_ids *to,
-                                pal_error *error)
+static pal_status add_ids(pal_token_ids *to, const int32_t *id, int count, pal_error *error)
 {
+    if (!room_for(to, count)) return no_memory(error);
+    for (int i = 0; i < count; i++) to->id[to->count++] = id[i];
+    return PAL_OK;
+}
+
+pal_status pal_tokenizer_encode_with(pal_tokenizer *b, const void *text, int64_t size,
+                                     pal_encode_opts opts, pal_token_ids *to, pal_error *error)
+{
+    pal_error own;
     const char *byte = text;
+    if (!error) error = &own;
     if (size < 0 || size > INT32_MAX / 4)
         return pal_error_set(error, PAL_EVALUE,
                              "pal_tokenizer_encode: a text of %lld bytes is more than %d",
@@ -170,49 +236,15 @@ pal_status pal_tokenizer_encode(pal_tokenizer *b, const void *text, int64_t size
     if (!b->cache) return no_memory(error);
     const int64_t before_it = to->count;
     encoder e = {b, to};
-    pal_status s = pal_bpe_split(b, byte, size, piece, &e, error);
+    pal_status s = opts.begin ? add_ids(to, b->before, b->befores, error) : PAL_OK;
+    if (s == PAL_OK) s = pal_bpe_split(b, byte, size, opts.plain, piece, &e, error);
+    if (s == PAL_OK && opts.end) s = add_ids(to, b->after, b->afters, error);
     if (s != PAL_OK) to->count = before_it;
     return s;
 }
 
-/* ---- Tokens to bytes ---- */
-
-const char *pal_tokenizer_token(const pal_tokenizer *b, int64_t id, int64_t *size)
+pal_status pal_tokenizer_encode(pal_tokenizer *b, const void *text, int64_t size, pal_token_ids *to,
+                                pal_error *error)
 {
-    *size = 0;
-    if (id < 0 || id >= b->vocab) return NULL;
-    *size = b->text_at[id + 1] - b->text_at[id];
-    return b->text + b->text_at[id];
-}
-
-int64_t pal_tokenizer_decode(const pal_tokenizer *b, const int64_t *id, int64_t count, void *to,
-                             int64_t room)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t size;
-        const char *text = pal_tokenizer_token(b, id[i], &size);
-        if (!text) return -1;
-        const int64_t fits = room - n < size ? room - n : size;
-        if (fits > 0) memcpy((char *)to + n, text, (size_t)fits);
-        n += size;
-    }
-    return n;
-}
-
-int64_t pal_tokenizer_vocab_size(const pal_tokenizer *b) { return b->vocab; }
-
-int64_t pal_tokenizer_special(const pal_tokenizer *b, const char *text)
-{
-    const int64_t size = (int64_t)strlen(text);
-    for (int64_t i = 0; i < b->addeds; i++)
-        if (b->added[i].size == size && memcmp(b->added[i].text, text, (size_t)size) == 0)
-            return b->added[i].id;
-    return -1;
-}
-
-const char *pal_tokenizer_json(const pal_tokenizer *b, int64_t *size)
-{
-    *size = b->json_size;
-    return b->json;
+    return pal_tokenizer_encode_with(b, text, size, (pal_encode_opts){.begin = false}, to, error);
 }

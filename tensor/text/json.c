@@ -74,6 +74,12 @@ pal_status pal_bpe_off(const cJSON *o, const char *where, const char *key, pal_e
     return pal_bpe_bad(error, "%s.%s is not supported", where, key);
 }
 
+const char *pal_bpe_type(const cJSON *o)
+{
+    const cJSON *type = cJSON_GetObjectItemCaseSensitive(o, "type");
+    return cJSON_IsString(type) ? type->valuestring : "";
+}
+
 pal_status pal_bpe_bool(const cJSON *o, const char *where, const char *key, int absent, bool *value,
                         pal_error *error)
 {
@@ -101,4 +107,16 @@ bool pal_bpe_whole(const cJSON *item, int32_t *value)
     if (!(x >= 0 && x <= INT32_MAX && x == (double)(int32_t)x)) return false;
     *value = (int32_t)x;
     return true;
+}
+
+pal_status pal_bpe_places(const cJSON *o, const char *where, pal_error *error)
+{
+    static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex",
+                                        NULL};
+    bool unused;
+    pal_status s = pal_bpe_object(o, where, known, error);
+    if (s == PAL_OK) s = pal_bpe_bool(o, where, "add_prefix_space", -1, &unused, error);
+    if (s == PAL_OK) s = pal_bpe_bool(o, where, "trim_offsets", true, &unused, error);
+    if (s == PAL_OK) s = pal_bpe_bool(o, where, "use_regex", true, &unused, error);
+    return s;
 }

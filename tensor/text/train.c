@@ -107,7 +107,7 @@ static pal_status count_texts(trainer *t, const pal_tokenizer_text *text, int64_
     free(json);
     for (int64_t i = 0; i < texts; i++) t->all += text[i].size;
     for (int64_t i = 0; i < texts && s == PAL_OK; i++)
-        s = pal_bpe_split(base, text[i].byte, text[i].size, count_piece, t, t->error);
+        s = pal_bpe_split(base, text[i].byte, text[i].size, false, count_piece, t, t->error);
     pal_tokenizer_free(base);
     return s;
 }

@@ -73,7 +73,8 @@ static inline void check_pieces(pal_tokenizer *b, const char *text, const char *
 {
     pieces p = {""};
     pal_error e = {0};
-    ck_assert_int_eq(pal_bpe_split(b, text, (int64_t)strlen(text), note_piece, &p, &e), PAL_OK);
+    ck_assert_int_eq(pal_bpe_split(b, text, (int64_t)strlen(text), false, note_piece, &p, &e),
+                     PAL_OK);
     ck_assert_str_eq(p.text, expected);
 }
 

@@ -38,10 +38,10 @@ const char *tokenizer_file(tokenizer_parts p)
     }
     snprintf(text, sizeof text,
              "{\"version\":\"1.0\",\"truncation\":null,%s\"added_tokens\":[%s],"
-             "\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":null,\"decoder\":%s,"
+             "\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,"
              "\"model\":{\"type\":\"BPE\",%s\"dropout\":null,\"vocab\":{%s%s},\"merges\":[%s]}}",
              given(p.root, ""), given(p.added, ""), given(p.normalizer, "null"),
-             given(p.pre, BYTE_LEVEL("false", "true")),
+             given(p.pre, BYTE_LEVEL("false", "true")), given(p.post, "null"),
              given(p.decoder, BYTE_LEVEL("true", "true")), given(p.model, ""), vocab,
              given(p.vocab, ""), given(p.merges, ""));
     return text;

@@ -14,7 +14,7 @@
  * the contents of the lists.
  */
 typedef struct tokenizer_parts {
-    const char *root, *added, *normalizer, *pre, *decoder, *model, *vocab, *merges;
+    const char *root, *added, *normalizer, *pre, *post, *decoder, *model, *vocab, *merges;
 } tokenizer_parts;
 
 #define BYTE_LEVEL(prefix, regex) \

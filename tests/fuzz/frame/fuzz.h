@@ -32,10 +32,11 @@ const char *fuzz_folder(void);
 /* Writes the input to a file of this folder. */
 void fuzz_file(const char *name, const uint8_t *data, size_t size);
 
-/* Loads a tokenizer.json in which $BYTES stands for the vocabulary's 256 bytes. */
+/* Loads a tokenizer.json in which $BYTES, or $FALLBACK, stands for the tokens of the 256 bytes. */
 pal_status fuzz_tokenizer(pal_tokenizer **out, const char *json, pal_error *error);
-/* What is encoded has known ids and is decoded to the same bytes: FUZZ_EXACT; with spaces that
- * add_prefix_space put in: FUZZ_SPACES; unless the tokenizer's own patterns give up: FUZZ_ANY. */
+/* What is encoded has known ids, which are text in whole characters, and is decoded to the same
+ * bytes if the tokenizer is exact: FUZZ_EXACT; with spaces that add_prefix_space put in:
+ * FUZZ_SPACES; unless the tokenizer's own patterns give up: FUZZ_ANY. */
 typedef enum fuzz_trip { FUZZ_EXACT, FUZZ_SPACES, FUZZ_ANY } fuzz_trip;
 void fuzz_round_trip(pal_tokenizer *b, const void *text, int64_t size, fuzz_trip trip);
 
