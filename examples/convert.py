@@ -2,7 +2,8 @@
 """convert.py - parameters between PyTorch's state dicts or NumPy's files, and files that C reads.
 
     convert.py pytorch_model.bin model.safetensors    what a released model's folder then has
-    convert.py FOLDER FOLDER/model.safetensors        the same of several pytorch_model-*.bin
+    convert.py FOLDER FOLDER/model.safetensors        the same of all its pytorch_model*.bin
+    convert.py FOLDER NEW                             and as a folder of its own, with its other files
     convert.py model.npz weights.h5                   a file that train_lm --init and a program load
     convert.py weights.h5 model.npz                   and back
     convert.py --check model.pt                       names, types and shapes; writes nothing
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import os
 import re
+import shutil
 import signal
 import sys
 
@@ -165,9 +167,33 @@ def options():
     return o
 
 
+def other_files(source, target):
+    """What of a released model's folder goes along, as it is: configurations, tokenizer, license."""
+    for name in sorted(os.listdir(source)):
+        path = os.path.join(source, name)
+        if re.fullmatch(r"[\w-][^/]*\.(json|jinja|txt|model)|LICENSE.*|NOTICE.*", name) and os.path.isfile(path):
+            if not name.startswith("pytorch_model"):
+                shutil.copyfile(path, os.path.join(target, name))
+
+
+def write_folder(o, new, tensors):
+    o.at = new
+    os.mkdir(new)
+    try:
+        other_files(o.source, new)
+        write(o.target, tensors)
+    except BaseException:
+        shutil.rmtree(new)
+        raise
+
+
 def convert(o):
     """All of it; o.at is the file that an error is about."""
     o.at = o.source
+    new = o.target if os.path.isdir(o.source) and o.target and not os.path.splitext(o.target)[1] else None
+    if new:
+        pickles_in(o.source)
+        o.target = os.path.join(new, "model.safetensors")
     inward = os.path.isdir(o.source) or suffix(o.source, True) != ".h5"
     if o.target and inward and suffix(o.target) not in (".h5", ".safetensors"):
         raise Bad("TO is an .h5 or a .safetensors, unless FROM is an .h5")
@@ -183,7 +209,9 @@ def convert(o):
         print(f"{printable(name):<48} {dtype}[{','.join(map(str, array.shape))}]")
     print(f"{len(tensors)} tensors, {sum(a.size for _, a in tensors.values())} numbers")
     sys.stdout.flush()
-    if not o.check:
+    if new and not o.check:
+        write_folder(o, new, tensors)
+    elif not o.check:
         write(o.target, tensors)
 
 

@@ -111,6 +111,11 @@ if "$python" -c 'import torch' 2>/dev/null; then
     cp "$dir/tb.pt" "$dir/folder/pytorch_model.bin"
     convert "$dir/folder" "$dir/folder/model.safetensors"
     cmp -s "$dir/b.safetensors" "$dir/folder/model.safetensors" || fail "a .safetensors of a folder is another"
+    echo '{}' >"$dir/folder/config.json"
+    convert "$dir/folder" "$dir/new"
+    cmp -s "$dir/b.safetensors" "$dir/new/model.safetensors" || fail "a .safetensors in a new folder is another"
+    [ -f "$dir/new/config.json" ] || fail "config.json does not go along"
+    refuses "File exists" "$dir/folder" "$dir/new"
 else
     echo "note: .pt is not tested: no torch"
 fi

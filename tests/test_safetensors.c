@@ -216,53 +216,54 @@ static void header_refused(const char *header, size_t bytes, const char *words)
     refused("bad", words);
 }
 
+/* What may stand as b behind a tensor a that is right. */
+static const struct {
+    const char *b;
+    size_t bytes;
+    const char *words;
+} second[] = {
+    {T("F32", "[1]", 0, 4) "}", 4, "b shares bytes with another"},
+    {T("F32", "[1]", 2, 6) "}", 8, "b shares bytes with another"},
+    {T("F32", "[1]", 8, 12) "}", 12, "4 bytes before b belong to no tensor"},
+    {T("F32", "[1]", 4, 8) "}", 9, "1 bytes at its end belong to no tensor"},
+    {T("F32", "[1]", 4, 8) "}", 7, "it ends within b"},
+    {T("F32", "[2]", 4, 8) "}", 8, "b has 4 bytes, and its type and shape ask for 8"},
+    {T("F33", "[1]", 4, 8) "}", 8, "the dtype F33 of b is not known"},
+    {T("F4", "[1]", 4, 5) "}", 5, "b has 1 bytes"},
+    {T("F32", "[-1,-1]", 4, 8) "}", 8, "the shape of b is no list"},
+    {T("F32", "[1.5]", 4, 8) "}", 8, "the shape of b is no list"},
+    {T("F32", "[4611686018427387904,4611686018427387904]", 4, 8) "}", 8, "the shape of b"},
+    {T("F32", "[9007199254740992,9007199254740992,0]", 4, 4) "}", 4, "the shape of b"},
+    {T("F32", "[1,1,1,1,1,1,1,1,1]", 4, 8) "}", 8, "the shape of b is no list of at most 8"},
+    {T("F32", "1", 4, 8) "}", 8, "the shape of b"},
+    {T("F32", "[1]", 8, 4) "}", 8, "the data_offsets of b are no two places"},
+    {T("F32", "[1]", -4, 0) "}", 8, "the data_offsets of b"},
+    {T("F32", "[1]", 4.5, 8) "}", 8, "the data_offsets of b"},
+    {"{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8,9]}}", 8, "the data_offsets of b"},
+    {"{\"dtype\":\"F32\",\"shape\":[1]}}", 8, "b has other values than dtype"},
+    {"{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8],\"x\":1}}", 8, "b has other"},
+    {"{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[4,8]}}", 8,
+     "\"shape\" stands twice"},
+    {"[0,8]}", 8, "b has other values"},
+    {"7}", 8, "b has other values"},
+    {T("F32", "[1]", 4, 8) ",\"a\":" T("F32", "[0]", 8, 8) "}", 8, "\"a\" stands twice"},
+    {T("F32", "[1]", 4, 8) ",\"__metadata__\":[1]}", 8, "__metadata__ is no object"},
+    {T("F32", "[1]", 4, 8) ",\"__metadata__\":{\"x\":1}}", 8, "__metadata__ is no object"},
+    {T("F32", "[1]", 4, 8) "} x", 8, "something follows the JSON"},
+    {T("F32", "[1]", 4, 8) "} {}", 8, "something follows the JSON"},
+    {T("F32", "[01]", 4, 8) "}", 8, "a number is not well formed"},
+    {T("F32", "[1]", 4, 8) ",\"a\tb\":1}", 8, "a control character is in a string"},
+    {T("F32", "[1]", 4, 8) ",\"a\\u0000\":1}", 8, "a NUL is in a string"},
+    {T("F32", "[1]", 4, 8) ",\"\":" T("F32", "[0]", 8, 8) "}", 8, "the name \"\""},
+    {T("F32", "[1]", 4, 8) ",\"\\u001b[0m\":" T("F32", "[0]", 8, 8) "}", 8, "the name \"?[0m\""},
+    {T("F32", "[1]", 4, 8) ",\"\xff\":1}", 8, "it is not UTF-8"},
+    {T("F32", "[1]", 4, 8), 8, "it is not JSON"},
+};
+
 START_TEST(wrong_headers)
 {
     const char *const two = "{\"a\":" T("F32", "[1]", 0, 4) ",\"b\":";
     char text[512];
-    static const struct {
-        const char *b;
-        size_t bytes;
-        const char *words;
-    } second[] = {
-        {T("F32", "[1]", 0, 4) "}", 4, "b shares bytes with another"},
-        {T("F32", "[1]", 2, 6) "}", 8, "b shares bytes with another"},
-        {T("F32", "[1]", 8, 12) "}", 12, "4 bytes before b belong to no tensor"},
-        {T("F32", "[1]", 4, 8) "}", 9, "1 bytes at its end belong to no tensor"},
-        {T("F32", "[1]", 4, 8) "}", 7, "it ends within b"},
-        {T("F32", "[2]", 4, 8) "}", 8, "b has 4 bytes, and its type and shape ask for 8"},
-        {T("F33", "[1]", 4, 8) "}", 8, "the dtype F33 of b is not known"},
-        {T("F4", "[1]", 4, 5) "}", 5, "b has 1 bytes"},
-        {T("F32", "[-1,-1]", 4, 8) "}", 8, "the shape of b is no list"},
-        {T("F32", "[1.5]", 4, 8) "}", 8, "the shape of b is no list"},
-        {T("F32", "[4611686018427387904,4611686018427387904]", 4, 8) "}", 8, "the shape of b"},
-        {T("F32", "[9007199254740992,9007199254740992,0]", 4, 4) "}", 4, "the shape of b"},
-        {T("F32", "[1,1,1,1,1,1,1,1,1]", 4, 8) "}", 8, "the shape of b is no list of at most 8"},
-        {T("F32", "1", 4, 8) "}", 8, "the shape of b"},
-        {T("F32", "[1]", 8, 4) "}", 8, "the data_offsets of b are no two places"},
-        {T("F32", "[1]", -4, 0) "}", 8, "the data_offsets of b"},
-        {T("F32", "[1]", 4.5, 8) "}", 8, "the data_offsets of b"},
-        {"{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8,9]}}", 8, "the data_offsets of b"},
-        {"{\"dtype\":\"F32\",\"shape\":[1]}}", 8, "b has other values than dtype"},
-        {"{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8],\"x\":1}}", 8, "b has other"},
-        {"{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[4,8]}}", 8,
-         "\"shape\" stands twice"},
-        {"[0,8]}", 8, "b has other values"},
-        {"7}", 8, "b has other values"},
-        {T("F32", "[1]", 4, 8) ",\"a\":" T("F32", "[0]", 8, 8) "}", 8, "\"a\" stands twice"},
-        {T("F32", "[1]", 4, 8) ",\"__metadata__\":[1]}", 8, "__metadata__ is no object"},
-        {T("F32", "[1]", 4, 8) ",\"__metadata__\":{\"x\":1}}", 8, "__metadata__ is no object"},
-        {T("F32", "[1]", 4, 8) "} x", 8, "something follows the JSON"},
-        {T("F32", "[1]", 4, 8) "} {}", 8, "something follows the JSON"},
-        {T("F32", "[01]", 4, 8) "}", 8, "a number is not well formed"},
-        {T("F32", "[1]", 4, 8) ",\"a\tb\":1}", 8, "a control character is in a string"},
-        {T("F32", "[1]", 4, 8) ",\"a\\u0000\":1}", 8, "a NUL is in a string"},
-        {T("F32", "[1]", 4, 8) ",\"\":" T("F32", "[0]", 8, 8) "}", 8, "the name \"\""},
-        {T("F32", "[1]", 4, 8) ",\"\\u001b[0m\":" T("F32", "[0]", 8, 8) "}", 8,
-         "the name \"?[0m\""},
-        {T("F32", "[1]", 4, 8) ",\"\xff\":1}", 8, "it is not UTF-8"},
-        {T("F32", "[1]", 4, 8), 8, "it is not JSON"},
-    };
     for (size_t i = 0; i < sizeof second / sizeof *second; i++) {
         snprintf(text, sizeof text, "%s%s", two, second[i].b);
         header_refused(text, second[i].bytes, second[i].words);

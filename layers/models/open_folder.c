@@ -46,11 +46,11 @@ static pal_status make_model(pal_lm_file *f, const pal_folder *folder, pal_lm_op
 }
 
 static pal_status fill(pal_params *params, const pal_family *family, const pal_described *d,
-                       const pal_weights *weights, pal_error *error)
+                       const pal_weights *weights, pal_progress progress, pal_error *error)
 {
     pal_names *names;
     const pal_status s = pal_names_match(&names, params, family, d, weights, error);
-    if (s == PAL_OK) pal_folder_read(weights, names, params);
+    if (s == PAL_OK) pal_folder_read(weights, names, params, progress);
     pal_names_free(names);
     return s;
 }
@@ -84,7 +84,7 @@ pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, const char *pa
     if (s == PAL_OK && !params) s = make_model(f, &folder, opts, error);
     if (s == PAL_OK)
         s = fill(params ? params : f->params, folder.family, &folder.described, folder.weights,
-                 error);
+                 opts.progress, error);
     pal_folder_close(&folder);
     return s;
 }
@@ -97,7 +97,8 @@ pal_status pal_lm_load_tensors(pal_params *params, const char *path, pal_error *
     for (int i = 0; i < pal_params_count(params); i++)
         if (strcmp(pal_params_name(params, i), head) == 0) d.opts.tie = false;
     pal_status s = pal_weights_open_file(&weights, path, error);
-    if (s == PAL_OK) s = fill(params, &pal_family_plain, &d, weights, error);
+    if (s == PAL_OK)
+        s = fill(params, &pal_family_plain, &d, weights, (pal_progress){NULL, NULL}, error);
     pal_weights_close(weights);
     return s;
 }

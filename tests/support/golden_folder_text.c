@@ -16,24 +16,33 @@ static bool same(const cJSON *list, const pal_token_ids *ids)
     return cJSON_IsArray(list) && i == ids->count;
 }
 
-static void compare(golden *g, const pal_tokenizer *t, const cJSON *item, int number)
+/* One of the two lists of an entry. */
+static void compare_list(golden *g, pal_tokenizer *t, const cJSON *item, const char *list,
+                         pal_encode_opts opts, int number)
 {
     pal_token_ids ids = {0};
     pal_error error;
-    const cJSON *text = cJSON_GetObjectItem(item, "text");
-    if (!cJSON_IsString(text)) {
-        golden_fail(g, "encodings.json: entry %d has no text", number);
-        return;
-    }
-    const char *s = text->valuestring;
-    if (pal_tokenizer_encode((pal_tokenizer *)t, s, (int64_t)strlen(s), &ids, &error) != PAL_OK)
+    const char *text = cJSON_GetObjectItem(item, "text")->valuestring;
+    const pal_status s =
+        pal_tokenizer_encode_with(t, text, (int64_t)strlen(text), opts, &ids, &error);
+    if (s != PAL_OK)
         golden_fail(g, "encodings.json: entry %d: %s", number, error.message);
-    else if (!same(cJSON_GetObjectItem(item, "ids"), &ids))
-        golden_fail(g, "encodings.json: entry %d is encoded as other tokens", number);
+    else if (!same(cJSON_GetObjectItem(item, list), &ids))
+        golden_fail(g, "encodings.json: %s of entry %d are other tokens", list, number);
     pal_token_ids_free(&ids);
 }
 
-static void compare_all(golden *g, const pal_tokenizer *t, const char *folder)
+static void compare(golden *g, pal_tokenizer *t, const cJSON *item, int number)
+{
+    if (!cJSON_IsString(cJSON_GetObjectItem(item, "text"))) {
+        golden_fail(g, "encodings.json: entry %d has no text", number);
+        return;
+    }
+    compare_list(g, t, item, "ids", (pal_encode_opts){0}, number);
+    compare_list(g, t, item, "with_special", (pal_encode_opts){.begin = true, .end = true}, number);
+}
+
+static void compare_all(golden *g, pal_tokenizer *t, const char *folder)
 {
     char path[4096], *text;
     size_t size;

@@ -206,7 +206,7 @@ static pal_status read_sections(const pal_config *c, const pal_family *f, void *
     if (c->model != c->root) s = read_section(c, f, f->outside, c->root, values, error);
     for (int i = 0; i < f->section_count && s == PAL_OK; i++) {
         const pal_json *o = pal_config_get(c, f->sections[i].path);
-        if (o) s = read_section(c, f, &f->sections[i], o, values, error);
+        if (o && !pal_json_is_list(o)) s = read_section(c, f, &f->sections[i], o, values, error);
     }
     return s;
 }

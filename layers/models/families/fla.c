@@ -6,13 +6,13 @@
 
 #include <math.h>
 
-enum { MOST = 1 << 24, MIXER = 0, ATTENTION = 1 };
+enum { MOST = 1 << 24, MIXER = 0, ATTENTION = 1, SIGMOID = 2 };
 
 typedef struct fla {
     int64_t layers, width, vocab, heads, head_dim, v_heads, conv, ratio, mlp;
     double expand_v, eps, lower_bound;
     bool tie, neg_eigval, no_conv, no_gate;
-    pal_gate gate;
+    int gate; /* SIGMOID, or one of two names of SiLU */
 } fla;
 
 /* Attention, which may be in some of the layers. */
@@ -43,6 +43,7 @@ typedef struct fla_attn {
 static const pal_key gdn_rows[] = {
     COMMON,
     {"use_gate", PAL_KEY_NOT, PAL_AT(fla, no_gate)},
+    {"output_gate_activation", PAL_KEY_CHOICE, PAL_AT(fla, gate), .words = "swish|silu|sigmoid"},
 };
 static const pal_key kda_rows[] = {
     COMMON,
@@ -50,10 +51,8 @@ static const pal_key kda_rows[] = {
      .open = PAL_OPEN_HIGH},
 };
 static const pal_keys gdn_keys = PAL_KEYS(gdn_rows), kda_keys = PAL_KEYS(kda_rows);
-static const pal_fixed fixed[] = {{"hidden_act", "swish|silu"},
-                                  {"attnres_block_size", "null"},
-                                  {"output_gate_activation", "swish|silu"},
-                                  {NULL, NULL}};
+static const pal_fixed fixed[] = {
+    {"hidden_act", "swish|silu"}, {"attnres_block_size", "null"}, {NULL, NULL}};
 static const char without_meaning[] =
     "attn_mode max_position_embeddings fuse_norm fuse_swiglu fuse_cross_entropy "
     "fuse_linear_cross_entropy use_l2warp safe_gate";
@@ -78,14 +77,12 @@ static bool whole(const pal_json *o, const char *key, int64_t high, int64_t *val
     return pal_json_is_null(v) || (pal_json_whole(v, value) && *value >= 1 && *value <= high);
 }
 
-/* One object {layers, num_heads, ..}, or none. */
-static pal_status read_attention(const pal_json *o, pal_described *d, fla_attn *a, pal_error *error)
+/* One object {layers, num_heads, ..}, whose layers become those of a kind. */
+static pal_status read_attention(const pal_json *o, int kind, pal_described *d, fla_attn *a,
+                                 pal_error *error)
 {
     const pal_json *layers = pal_json_get(o, "layers"), *bias = pal_json_get(o, "qkv_bias"),
                    *theta = pal_json_get(o, "rope_theta");
-    if (!pal_json_is_object(o))
-        return pal_config_bad(error, "attn is no object: layers of different attention are not "
-                                     "there");
     if (!pal_json_is_list(layers) || !pal_json_get(o, "num_heads") ||
         !whole(o, "num_heads", MOST, &a->heads) || !whole(o, "num_kv_heads", MOST, &a->kv_heads) ||
         !whole(o, "window_size", INT32_MAX, &a->window) ||
@@ -95,27 +92,41 @@ static pal_status read_attention(const pal_json *o, pal_described *d, fla_attn *
                                      "qkv_bias, window_size and rope_theta");
     for (const pal_json *v = pal_json_first(layers); v; v = pal_json_next(v)) {
         int64_t i;
-        if (!pal_json_whole(v, &i) || i < 0 || i >= d->opts.layers)
-            return pal_config_bad(error, "attn.layers has a number that is no layer's");
-        d->kind[i] = ATTENTION;
+        if (!pal_json_whole(v, &i) || i < 0 || i >= d->opts.layers || d->kind[i] != MIXER)
+            return pal_config_bad(error, "attn.layers has a number that is no layer's, or twice");
+        d->kind[i] = (unsigned char)kind;
     }
     return PAL_OK;
 }
 
-static pal_status add_attention(const pal_config *c, pal_described *d, pal_error *error)
+static pal_status add_attention(const pal_json *o, int kind, pal_described *d, pal_error *error)
+{
+    fla_attn a = {.theta = 10000};
+    if (!pal_json_is_object(o)) return pal_config_bad(error, "attn is no object");
+    if (kind == PAL_BLOCK_KINDS)
+        return pal_config_bad(error, "attn has more than %d kinds", PAL_BLOCK_KINDS - ATTENTION);
+    const pal_status s = read_attention(o, kind, d, &a, error);
+    if (s != PAL_OK) return s;
+    pal_entry_begin(d, kind, "attn");
+    pal_entry_whole(d, kind, "num_heads", a.heads);
+    if (a.kv_heads) pal_entry_whole(d, kind, "num_kv_heads", a.kv_heads);
+    if (a.window) pal_entry_whole(d, kind, "window_size", a.window);
+    pal_entry_real(d, kind, "rope_theta", a.theta);
+    if (a.bias) pal_entry_flag(d, kind, "qkv_bias", true);
+    return PAL_OK;
+}
+
+/* One kind of attention, or a list of several. */
+static pal_status add_attentions(const pal_config *c, pal_described *d, pal_error *error)
 {
     const pal_json *o = pal_config_get(c, "attn");
-    fla_attn a = {.theta = 10000};
+    pal_status s = PAL_OK;
+    int kind = ATTENTION;
     if (!o) return PAL_OK;
-    pal_status s = read_attention(o, d, &a, error);
-    if (s != PAL_OK) return s;
-    pal_entry_begin(d, ATTENTION, "attn");
-    pal_entry_whole(d, ATTENTION, "num_heads", a.heads);
-    if (a.kv_heads) pal_entry_whole(d, ATTENTION, "num_kv_heads", a.kv_heads);
-    if (a.window) pal_entry_whole(d, ATTENTION, "window_size", a.window);
-    pal_entry_real(d, ATTENTION, "rope_theta", a.theta);
-    if (a.bias) pal_entry_flag(d, ATTENTION, "qkv_bias", true);
-    return PAL_OK;
+    if (!pal_json_is_list(o)) return add_attention(o, kind, d, error);
+    for (o = pal_json_first(o); o && s == PAL_OK; o = pal_json_next(o))
+        s = add_attention(o, kind++, d, error);
+    return s;
 }
 
 /* ---- Both ---- */
@@ -149,7 +160,8 @@ static pal_status describe_gdn(const pal_config *c, const void *values, pal_desc
     const fla *v = values;
     begin(v, d, "gdn");
     if (v->no_gate) pal_entry_flag(d, MIXER, "use_gate", false);
-    return add_attention(c, d, error);
+    if (!v->no_gate && v->gate == SIGMOID) pal_entry_word(d, MIXER, "output_gate", "sigmoid");
+    return add_attentions(c, d, error);
 }
 
 static pal_status describe_kda(const pal_config *c, const void *values, pal_described *d,
@@ -158,7 +170,7 @@ static pal_status describe_kda(const pal_config *c, const void *values, pal_desc
     const fla *v = values;
     begin(v, d, "kda");
     if (v->lower_bound < 0) pal_entry_real(d, MIXER, "lower_bound", v->lower_bound);
-    return add_attention(c, d, error);
+    return add_attentions(c, d, error);
 }
 
 static const pal_spelling spellings[] = {

@@ -131,12 +131,17 @@ static void read_piece(void *user, int param, int64_t at, int64_t of_tensor, int
                       (char *)p.data + at * (int64_t)pal_dtype_size(p.dtype), count);
 }
 
-void pal_folder_read(const pal_weights *w, const pal_names *names, pal_params *params)
+void pal_folder_read(const pal_weights *w, const pal_names *names, pal_params *params,
+                     pal_progress progress)
 {
+    int64_t done = 0, all = 0;
+    for (int64_t t = 0; t < pal_weights_count(w); t++) all += (int64_t)pal_weights_at(w, t)->bytes;
     for (int64_t t = 0; t < pal_weights_count(w); t++) {
         reading r = {params, pal_weights_at(w, t)};
         if (pal_names_role(names, t) == PAL_ROLE_MODEL) pal_names_pieces(names, t, read_piece, &r);
         pal_weights_forget(w, t);
+        done += (int64_t)r.tensor->bytes;
+        if (progress.fn) progress.fn(progress.user, done, all);
     }
     pal_params_touch(params);
 }

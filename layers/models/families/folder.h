@@ -32,7 +32,9 @@ int64_t pal_folder_elements(const pal_folder *folder);
 PAL_CHECKED pal_status pal_folder_tokenizer(const pal_folder *folder, char **text, size_t *length,
                                             pal_error *error);
 
-/* Reads the numbers into parameters that pal_names_match has compared. It cannot fail. */
-void pal_folder_read(const pal_weights *weights, const pal_names *names, pal_params *params);
+/* Reads the numbers into parameters that pal_names_match has compared, and tells the bytes of the
+ * files. It cannot fail. */
+void pal_folder_read(const pal_weights *weights, const pal_names *names, pal_params *params,
+                     pal_progress progress);
 
 #endif
