@@ -49,7 +49,8 @@ void gen_begin_text(gen_all *g, gen_sequence *s, bool again)
     s->stream = gen_memory(pal_tokenizer_stream_new(g->file.tokenizer, how));
     pal_token_ids before = s->held;
     s->held = (pal_token_ids){NULL, 0, 0};
-    for (int64_t i = 0; i < before.count; i++) push(s, before.id[i], true);
+    /* What they make now was shown by the call that kept them. */
+    for (int64_t i = 0; i < before.count; i++) push(s, before.id[i], false);
     pal_token_ids_free(&before);
     if (s->prompt.count == 0) return;
     flush(s); /* the prompt is encoded by itself */
