@@ -278,9 +278,9 @@ static void model(void)
                        (pal_lm_opts){.vocab = VOCAB,
                                      .width = WIDTH,
                                      .mixers = "gdn2:num_heads=2,swa:num_heads=2:window_size=9:"
-                                                "block.norm=after,mamba2:head_dim=6:state_size=8:"
-                                                "block.mlp=relu2,attn:num_heads=2:rope=none,"
-                                                "mamba3:head_dim=6:state_size=6:is_mimo=true",
+                                               "block.norm=after,mamba2:head_dim=6:state_size=8:"
+                                               "block.mlp=relu2,attn:num_heads=2:rope=none,"
+                                               "mamba3:head_dim=6:state_size=6:is_mimo=true",
                                      .mlp_width = 16,
                                      .dtype = PAL_F64,
                                      .recompute = i % 2},
