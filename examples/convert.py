@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import signal
+import stat
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
@@ -183,11 +184,27 @@ def options():
     return o
 
 
+def must_be_file(path):
+    """A pipe would be waited for or replaced, and a device may have no end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise Bad(f"it is {what}, and a file is wanted")
+
+
 def convert(o):
     """All of it; o.at is the file that an error is about."""
+    o.at = "standard output"
+    if sys.stdout is None:
+        raise Bad("it is closed")
+    o.at = o.target
+    outward = o.target and suffix(o.target) != ".h5"
+    if o.target and os.path.exists(o.target):
+        must_be_file(o.target)
     o.at = o.source
     inward = suffix(o.source) != ".h5"
-    if o.target and (suffix(o.target) == ".h5") != inward:
+    must_be_file(o.source)
+    if o.target and outward == inward:
         raise Bad("one of FROM and TO is an .h5, not both")
     if o.target and os.path.exists(o.target) and os.path.samefile(o.source, o.target):
         raise Bad(f"{o.target} is the same file, which would be lost")
@@ -234,7 +251,8 @@ def main():
     wrong = sentence(o)
     if wrong is None:
         return
-    with contextlib.suppress(OSError):  # what stdout did not take is not written once more at the end
+    # What stdout did not take is not written once more at the end. If it is closed, there is none.
+    with contextlib.suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(printable(f"convert.py: {o.at}: {wrong}")[:2000])
 
