@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
@@ -187,9 +188,27 @@ def write_folder(o, new, tensors):
         raise
 
 
+def must_be_file(path):
+    """A pipe would be waited for or replaced, and a device may have no end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise Bad(f"it is {what}, and a file is wanted")
+
+
 def convert(o):
     """All of it; o.at is the file that an error is about."""
+    o.at = "standard output"
+    if sys.stdout is None:
+        raise Bad("it is closed")
+    o.at = o.target
+    if o.target and os.path.exists(o.target) and not os.path.isdir(o.target):
+        must_be_file(o.target)
+    if o.target and not os.path.isdir(o.source):
+        suffix(o.target)
     o.at = o.source
+    if not os.path.isdir(o.source):
+        must_be_file(o.source)
     new = o.target if os.path.isdir(o.source) and o.target and not os.path.splitext(o.target)[1] else None
     if new:
         pickles_in(o.source)
@@ -247,7 +266,8 @@ def main():
     wrong = sentence(o)
     if wrong is None:
         return
-    with contextlib.suppress(OSError):  # what stdout did not take is not written once more at the end
+    # What stdout did not take is not written once more at the end. If it is closed, there is none.
+    with contextlib.suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(printable(f"convert.py: {o.at}: {wrong}")[:2000])
 

@@ -154,6 +154,18 @@ cp "$dir/good.npz" "$dir/input.npz"
 "$python" examples/convert.py "$dir/input.npz" "$dir/w.h5" >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
 ln "$dir/w.h5" "$dir/w.npz" && refuses "is the same file" "$dir/w.h5" "$dir/w.npz"
 mkdir "$dir/folder.npz" && refuses "folder.npz" "$dir/w.h5" "$dir/folder.npz"
+# Pipes and devices are not waited for, not read to an end that is not there, and not replaced.
+for kind in npz safetensors; do
+    mkfifo "$dir/pipe.$kind" && ln -s /dev/zero "$dir/zero.$kind"
+    refuses "pipe.$kind: it is a pipe or a device" "$dir/pipe.$kind" "$dir/no.h5"
+    refuses "zero.$kind: it is a pipe or a device" "$dir/zero.$kind" "$dir/no.h5"
+    refuses "pipe.$kind: it is a pipe or a device" "$dir/w.h5" "$dir/pipe.$kind"
+done
+mkfifo "$dir/pipe.h5" && refuses "pipe.h5: it is a pipe or a device" "$dir/pipe.h5" "$dir/no.npz"
+[ -p "$dir/pipe.npz" ] || fail "a pipe was replaced"
+refuses "no.x: its suffix is none of" "$dir/w.h5" "$dir/no.x"
+"$python" examples/convert.py --check "$dir/w.h5" >&- 2>"$dir/err"
+[ $? = 1 ] && [ "$(cat "$dir/err")" = "convert.py: standard output: it is closed" ] || fail "stdout that is closed: $(cat "$dir/err")"
 if [ -w /dev/full ]; then
     rm -f "$dir/no.npz"
     "$python" examples/convert.py "$dir/w.h5" "$dir/no.npz" >/dev/full 2>"$dir/err"
