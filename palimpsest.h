@@ -16,4 +16,11 @@
 #include "optim/dist.h"
 #include "optim/train.h"
 
+/* Hands a failure to the error handler (pal_raise), which by default prints it and ends the
+ * program. */
+static inline void pal_must(pal_status status, const pal_error *error)
+{
+    if (status != PAL_OK) pal_raise(error);
+}
+
 #endif

@@ -135,11 +135,14 @@ PAL_API pal_tensor pal_uniform(pal_tape *tape, pal_dtype dtype, pal_shape shape,
 PAL_API pal_tensor pal_normal(pal_tape *tape, pal_dtype dtype, pal_shape shape, double mean,
                               double deviation, pal_rng *rng);
 /*
- * Says that the gradient of a leaf is wanted, and returns the leaf. The leaf is f32 or f64 and was
- * made by one of the functions above. Inside a recomputed segment this is an error, because the
- * tensors there do not outlive it.
+ * Says that the gradient of a tensor is wanted, and returns the tensor: pal_grad gives it after the
+ * backward pass. The tensor is f32 or f64, and a leaf of the functions above or the result of any
+ * operation, such as a gate that a hook is shown (pal_hook_fn). Mark it before anything reads it:
+ * what reads a constant before the mark does not count. It takes memory of the tensor's size. Of a
+ * view, the tensor that it shows is marked. PAL_EGRAD for a parameter, which needs no mark, for a
+ * view of a constant, and inside a recomputed segment, because the tensors there do not outlive it.
  */
-PAL_API pal_tensor pal_want_grad(pal_tensor leaf);
+PAL_API pal_tensor pal_want_grad(pal_tensor t);
 /* A parameter (or a tensor of another owner) as a leaf of this tape. It is needed when no other
  * operand names a tape. */
 PAL_API pal_tensor pal_on(pal_tape *tape, pal_tensor t);
@@ -191,10 +194,11 @@ PAL_API pal_status pal_backward(pal_tensor loss);
 PAL_API pal_status pal_backward_from(int n, const pal_tensor *outputs,
                                      const pal_tensor *cotangents);
 /*
- * The gradient of a parameter or wanted leaf, as a tensor of the same owner. PAL_NONE for a leaf
- * before any backward pass has reached it; zeros for a parameter, for which the memory of all
- * gradients is taken if no pass has done so (PAL_ENOMEM is told to the handler, and the result is
- * poisoned). Gradients are constants: there are no second derivatives.
+ * The gradient of a parameter or of a tensor that pal_want_grad has marked, as a tensor of the same
+ * owner. For any other tensor the handler is told (PAL_EGRAD), and the result is PAL_NONE. PAL_NONE
+ * also for a marked tensor that no backward pass has reached yet; zeros for a parameter, for which
+ * the memory of all gradients is taken if no pass has done so (PAL_ENOMEM is told to the handler,
+ * and the result is poisoned). Gradients are constants: there are no second derivatives.
  */
 PAL_API pal_tensor pal_grad(pal_tensor t);
 /* The same value as a constant without history. It shares the memory of t. */

@@ -452,6 +452,13 @@ pal_tensor pal_grad(pal_tensor t)
     pal_node *n = pal_node_of(t, "grad", "t");
     if (!n) return t.node ? t : pal_poison_nowhere();
     pal_node *g = n->base->grad;
+    if (!g && n->owner->is_tape && !n->base->wanted) {
+        char text[200];
+        pal_fail_nowhere(PAL_EGRAD,
+                         "grad: argument t %s was not asked for its gradient; call pal_want_grad "
+                         "on it before the backward pass",
+                         pal_array_describe(&n->a, text, sizeof text));
+    }
     if (!g) return PAL_NONE;
     pal_tape *tape = pal_tape_of(n);
     if (!g->owner->is_tape && !pal_params_make_gradients((pal_params *)(void *)g->owner)) {

@@ -143,17 +143,18 @@ pal_tensor pal_detach(pal_tensor t)
 
 pal_tensor pal_want_grad(pal_tensor t)
 {
-    pal_node *n = pal_node_of(t, "want_grad", "leaf");
+    pal_node *n = pal_node_of(t, "want_grad", "t");
     if (!n) return t;
     if (!pal_dtype_real(n->a.dtype)) {
-        pal_fail(n->owner, PAL_EDTYPE, "want_grad: argument leaf is i64, which has no gradient");
+        pal_fail(n->owner, PAL_EDTYPE, "want_grad: argument t is i64, which has no gradient");
     } else if (!n->owner->is_tape || (n->base != n && !n->needs_grad)) {
-        pal_fail(n->owner, PAL_EGRAD,
-                 "want_grad: argument leaf is a parameter or a view of a constant; mark a leaf");
+        pal_fail(
+            n->owner, PAL_EGRAD,
+            "want_grad: argument t is a parameter or a view of a constant; mark what it shows");
     } else if (pal_tape_of(n)->depth) {
         pal_fail(n->owner, PAL_EGRAD,
                  "want_grad: called inside a recomputed segment, whose tensors do not outlive it; "
-                 "mark the leaf before and pass it as an input");
+                 "mark the tensor before and pass it as an input");
     } else {
         n->needs_grad = n->base->needs_grad = n->base->wanted = true;
     }

@@ -259,7 +259,8 @@ typedef enum pal_schedule_kind {
     PAL_CONSTANT, /* it stays at lr */
     PAL_LINEAR,   /* it falls linearly to min_lr */
     PAL_COSINE,   /* it falls to min_lr along half a cosine */
-    PAL_WSD       /* warm-up, stable, decay: it stays at lr, and falls linearly at the end */
+    PAL_WSD,      /* warm-up, stable, decay: it stays at lr, and falls linearly at the end */
+    PAL_RESTARTS  /* half cosines from lr to min_lr, one after another */
 } pal_schedule_kind;
 
 /* A learning rate for every step. Steps count from 0. */
@@ -269,7 +270,10 @@ typedef struct pal_schedule {
     double min_lr;  /* the rate at the end, 0 .. lr; PAL_CONSTANT reads neither this nor steps */
     int64_t warmup; /* steps in which the rate rises */
     int64_t steps;  /* the step at which min_lr is reached, with the warm-up included */
-    int64_t decay_steps; /* PAL_WSD: length of the decay in steps, at most steps - warmup */
+    int64_t decay_steps; /* PAL_WSD: length of the decay in steps, at most steps - warmup.
+                            PAL_RESTARTS: length of the first cosine, at least 1 */
+    double growth; /* PAL_RESTARTS: how many times longer than the one before each further cosine
+                      is, 1 .. 1e6; 0: 1 */
 } pal_schedule;
 
 /*
@@ -282,6 +286,9 @@ typedef struct pal_schedule {
  *     PAL_COSINE       min_lr + (lr - min_lr) (1 + cos(pi a(steps - warmup))) / 2
  *     PAL_WSD          min_lr + (lr - min_lr) (1 - a(decay_steps))
  *                      lr where i < steps - decay_steps
+ *     PAL_RESTARTS     min_lr + (lr - min_lr) (1 + cos(pi j / n)) / 2, at step j of a cosine of n
+ *                      steps: decay_steps, then growth times that, rounded down, and so on. It
+ *                      does not read steps and has no end
  *
  * Sources: Loshchilov, Hutter 2017 (arXiv 1608.03983) for the cosine; Hu et al. 2024 (arXiv
  * 2404.06395) for warm-up, stable, decay, whose decay is linear here.

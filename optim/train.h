@@ -220,15 +220,22 @@ typedef pal_tensor pal_loss_fn(void *user, pal_tape *tape, int64_t number, pal_b
 /* Computes a value of which smaller is better, with gradients off. NaN means: none this time. It
  * may reset the tape. */
 typedef double pal_evaluate_fn(void *user, pal_tape *tape, int64_t step);
-/* Computes the values of opts.metric, in its order, with gradients off. NaN means: none this time.
- * It may reset the tape. */
-typedef void pal_measure_fn(void *user, pal_tape *tape, int64_t step, double *values);
+/*
+ * Computes the values of opts.metric, in its order, with gradients off. With opts.held_out it is
+ * called for each batch of these, and the value of the run is the mean, in which a batch counts by
+ * batch->counted; the tape is reset after each. Without, it is called once with an empty batch. NaN
+ * means: none this time. It may reset the tape.
+ */
+typedef void pal_measure_fn(void *user, pal_tape *tape, pal_batch *batch, double *values);
 enum { PAL_METRICS = 8 }; /* the most metrics of a run */
 /* What is measured on held-out data, such as {"accuracy", .more_is_better = true} or {"MAE"}. */
 typedef struct pal_metric {
     const char *name;    /* in the log and the progress line; see pal_journal_open for columns */
     bool more_is_better; /* otherwise less is */
 } pal_metric;
+/* The rate of a step, which counts from 0, where the schedule says lr. It is a function of the
+ * step, so that a run that is continued has the same rates. */
+typedef double pal_rate_fn(void *user, int64_t step, double lr);
 /* Writes a sample to `to`, with gradients off. */
 typedef void pal_sample_fn(void *user, pal_tape *tape, int64_t step, FILE *to);
 
@@ -238,12 +245,14 @@ typedef struct pal_train_opts {
     pal_optim *optim;      /* optimiser of these parameters */
     pal_tape *tape;        /* is reset before every micro-batch */
     pal_schedule schedule; /* learning rate */
+    pal_rate_fn *rate;     /* changes the schedule's rate; NULL: nothing does */
     pal_average *average;  /* NULL: none; it is updated after every step and used for evaluation */
     pal_batches *batches;  /* NULL: the loss callback chooses its data */
     pal_loss_fn *loss;     /* loss of one micro-batch */
     pal_evaluate_fn *evaluate;      /* NULL: none; a run has this or measure */
     pal_measure_fn *measure;        /* NULL: none */
     pal_metric metric[PAL_METRICS]; /* of measure; the first without a name ends the list */
+    pal_batches *held_out;          /* of validation, which measure gets; NULL: none */
     const char *best; /* the metric that decides which checkpoint is the best; NULL: the first */
     pal_sample_fn *sample; /* NULL: none */
     void *user;            /* argument of the callbacks */
@@ -280,6 +289,15 @@ typedef struct pal_train_opts {
     bool quiet;           /* no lines on stdout */
 } pal_train_opts;
 
+/*
+ * Calls measure for each batch of validation, from the first on, with gradients off, and writes the
+ * means of its n values (1 to PAL_METRICS), in which a batch counts by batch->counted. The tape is
+ * reset. Errors: those of the batches and of the tape.
+ */
+PAL_API PAL_CHECKED pal_status pal_measure(pal_batches *held_out, pal_tape *tape,
+                                           pal_measure_fn *measure, void *user, int n,
+                                           double *values, pal_error *error);
+
 /* The results of one step. */
 typedef struct pal_step {
     double loss;     /* mean over all counted targets of its micro-batches, on all ranks */
@@ -301,13 +319,13 @@ typedef struct pal_train_result {
 } pal_train_result;
 
 /*
- * Makes one step: micro-batches, clipping, update at pal_schedule_lr(step), average. With several
- * micro-batches each one counts by its targets, so the gradient is that of the mean over all
- * targets. If loss or norm are not finite, the step is repeated with a check of every operation.
- * PAL_ENUMERIC then names the first operation that made such a number, and parameters, optimiser
- * and average are as they were before the step. So they are if, after clipping, a gradient is
- * too large for the optimiser's moments: its square (above 9.2e18 in f32, 6.7e153 in f64), or the
- * momentum of SGD and Muon (1.3e36, 7e305). PAL_ENUMERIC then names the parameter.
+ * Makes one step: micro-batches, clipping, update at pal_schedule_lr(step) or opts.rate, average.
+ * With several micro-batches each one counts by its targets, so the gradient is that of the mean
+ * over all targets. If loss or norm are not finite, the step is repeated with a check of every
+ * operation. PAL_ENUMERIC then names the first operation that made such a number, and parameters,
+ * optimiser and average are as they were before the step. So they are if, after clipping, a
+ * gradient is too large for the optimiser's moments: its square (above 9.2e18 in f32, 6.7e153 in
+ * f64), or the momentum of SGD and Muon (1.3e36, 7e305). PAL_ENUMERIC then names the parameter.
  *
  * With opts.dist, together: the mean is over the targets of all ranks, pal_dist_reduce_begin and
  * _end sum the gradients, and all ranks have the same outcome. Without opts.batches each rank's

@@ -6,6 +6,7 @@
 #include "tests/support/trial.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -409,6 +410,65 @@ START_TEST(skipping_a_step_keeps_the_state)
 }
 END_TEST
 
+/* ---- Gradients of gates ---- */
+
+enum { GATES = 4 };
+static const char *const gate_name[GATES] = {"b", "w", "g", "gate"};
+typedef struct gates {
+    pal_tape *tape;
+    bool probes; /* a zero is added to each gate, and its gradient is looked at */
+    pal_tensor seen[GATES];
+} gates;
+
+static bool mark(void *user, int64_t layer, const char *name, pal_tensor *t)
+{
+    gates *g = user;
+    (void)layer;
+    for (int i = 0; i < GATES; i++) {
+        if (strcmp(name, gate_name[i]) != 0) continue;
+        if (!g->probes) {
+            g->seen[i] = pal_want_grad(*t);
+            continue;
+        }
+        g->seen[i] = pal_want_grad(pal_zeros(g->tape, PAL_F64, pal_shape_of(*t)));
+        *t = pal_add(*t, g->seen[i]);
+    }
+    return true;
+}
+
+/* The gradient of a gate that a hook marks is that of a zero that is added to it. */
+START_TEST(gradients_of_gates)
+{
+    double sum[2][GATES] = {{0}}, first[2][GATES];
+    pal_array data = trial_input(9, PAL_SHAPE(B, T, WIDTH));
+    for (int probes = 0; probes < 2; probes++) {
+        trial_layer l = trial_layer_new("gdn2:num_heads=2:head_dim=4", WIDTH, PAL_F64, 3);
+        pal_tape *tape = pal_tape_new();
+        gates g = {.tape = tape, .probes = probes};
+        pal_tensor y = pal_mixer_forward(l.mixer, pal_from_array(tape, &data), NULL,
+                                         (pal_run_opts){.hook = mark, .user = &g});
+        ck_assert(pal_is_none(pal_grad(g.seen[0]))); /* before a backward pass */
+        ck_assert_int_eq(pal_backward(pal_sum(pal_square(y), PAL_ALL, false)), PAL_OK);
+        for (int i = 0; i < GATES; i++) {
+            pal_array d = pal_value(pal_grad(g.seen[i]));
+            ck_assert(pal_shape_equal(pal_array_shape(&d), pal_shape_of(g.seen[i])));
+            first[probes][i] = pal_array_get(&d, (int64_t[4]){1, 2, 1, 0});
+            for (int64_t j = 0; j < pal_array_count(&d); j++)
+                sum[probes][i] += fabs(((const double *)d.data)[j]);
+        }
+        pal_tape_free(tape);
+        pal_params_free(l.params);
+    }
+    for (int i = 0; i < GATES; i++) {
+        ck_assert_msg(sum[0][i] > 1e-6, "%s has no gradient", gate_name[i]);
+        ck_assert_msg(fabs(sum[0][i] - sum[1][i]) <= CLOSE * sum[0][i], "%s: %g and %g",
+                      gate_name[i], sum[0][i], sum[1][i]);
+        ck_assert(fabs(first[0][i] - first[1][i]) <= CLOSE * sum[0][i]);
+    }
+    free(data.data);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, looking, 0, MIXERS);
@@ -419,6 +479,7 @@ static void add(TCase *tc)
     tcase_add_test(tc, recomputation);
     tcase_add_loop_test(tc, decoding, 0, 6);
     tcase_add_test(tc, skipping_a_step_keeps_the_state);
+    tcase_add_test(tc, gradients_of_gates);
 }
 
 int main(void) { return rule_test_main("hooks", add); }

@@ -82,6 +82,32 @@ START_TEST(wsd_stays_and_falls_at_the_end)
 }
 END_TEST
 
+/* Cosines of 4, 8 and 16 steps after a warm-up of 2; of 4 and 4 without growth. */
+START_TEST(restarts_begin_again)
+{
+    pal_schedule s = {
+        .kind = PAL_RESTARTS, .lr = 1, .min_lr = 0.2, .warmup = 2, .decay_steps = 4, .growth = 2};
+    static const struct {
+        int64_t step;
+        double share;
+    } want[] = {{2, 0}, {4, 0.5}, {5, 0.75}, {6, 0}, {10, 0.5}, {13, 0.875}, {14, 0}, {22, 0.5}};
+    ck_assert_int_eq(pal_schedule_check(&s, NULL), PAL_OK);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const double lr = 0.2 + 0.8 * (1 + cos(acos(-1) * want[i].share)) / 2;
+        ck_assert_double_eq_tol(pal_schedule_lr(&s, want[i].step), lr, 1e-12);
+    }
+    s.growth = 0;
+    for (int64_t i = 2; i < 6; i++)
+        for (int64_t far = 4; far < INT64_C(1) << 40; far *= 4)
+            ck_assert(pal_schedule_lr(&s, i) == pal_schedule_lr(&s, i + far));
+    s.decay_steps = 0;
+    pal_error error;
+    ck_assert_int_eq(pal_schedule_check(&s, &error), PAL_EVALUE);
+    s.decay_steps = 1, s.growth = 0.5;
+    ck_assert_int_eq(pal_schedule_check(&s, &error), PAL_EVALUE);
+}
+END_TEST
+
 START_TEST(nothing_to_divide_by)
 {
     pal_schedule s = {.kind = PAL_COSINE, .lr = 1, .min_lr = 0.1};
@@ -107,8 +133,8 @@ START_TEST(bad_ones_are_refused)
     pal_error error = {0};
     pal_schedule s = good;
     ck_assert_int_eq(pal_schedule_check(&good, &error), PAL_OK);
-    s.kind = (pal_schedule_kind)4;
-    refused(s, "kind 4");
+    s.kind = (pal_schedule_kind)5;
+    refused(s, "kind 5");
     s = good, s.lr = (double)NAN;
     refused(s, "lr nan");
     s = good, s.lr = -1;
@@ -143,6 +169,7 @@ int main(void)
     tcase_add_test(c, linear_falls_along_a_line);
     tcase_add_test(c, cosine_falls_along_half_a_cosine);
     tcase_add_test(c, wsd_stays_and_falls_at_the_end);
+    tcase_add_test(c, restarts_begin_again);
     tcase_add_test(c, nothing_to_divide_by);
     tcase_add_test(c, bad_ones_are_refused);
     suite_add_tcase(suite, c);

@@ -246,7 +246,10 @@ END_TEST
 START_TEST(wrong_uses_of_leaves_are_errors)
 {
     pal_want_grad(pal_arange(tape, PAL_I64, 3));
-    expect_error(PAL_EDTYPE, "want_grad: argument leaf is i64");
+    expect_error(PAL_EDTYPE, "want_grad: argument t is i64");
+    pal_tape_reset(tape);
+    ck_assert(pal_is_none(pal_grad(pal_exp(f32(PAL_SHAPE(2))))));
+    expect_error(PAL_EGRAD, "grad: argument t f32[2] was not asked for its gradient");
     pal_tape_reset(tape);
     pal_f32(leaf6());
     expect_error(PAL_EDTYPE, "f32: argument t is f64[2,3]");

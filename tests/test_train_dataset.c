@@ -47,23 +47,25 @@ typedef struct run {
     pal_tensor w;
     int64_t kill_at;        /* a micro-batch; -1: none */
     const double *accuracy; /* of evaluations 1, 2, ...; NULL: none are made */
-    int64_t every;
+    int64_t every, number;
 } run;
 
 static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *batch)
 {
     run *r = user;
     (void)tape;
+    r->number = number;
     if (number == r->kill_at) raise(SIGKILL);
     const pal_tensor x = pal_dropout(pal_batch_tensor(batch, "x"), 0.1);
     const pal_tensor y = pal_reshape(pal_matmul(x, r->w), PAL_SHAPE(-1));
     return pal_mean(pal_square(pal_sub(y, pal_batch_tensor(batch, "y"))), PAL_ALL, false);
 }
 
-static void measure(void *user, pal_tape *tape, int64_t step, double *values)
+static void measure(void *user, pal_tape *tape, pal_batch *batch, double *values)
 {
     const run *r = user;
-    (void)tape;
+    (void)tape, (void)batch;
+    const int64_t step = r->number + 1;
     values[0] = 100 - (double)step; /* MAE */
     values[1] = r->accuracy[step / r->every - 1];
 }
@@ -212,6 +214,38 @@ START_TEST(patience)
 }
 END_TEST
 
+static void of_rows(void *user, pal_tape *tape, pal_batch *batch, double *values)
+{
+    (void)user, (void)tape;
+    values[0] = pal_item(pal_mean(pal_batch_tensor(batch, "y"), PAL_ALL, false));
+    values[1] = 1;
+}
+
+/* A batch counts by its rows, so the mean is that over all of them. */
+START_TEST(means_over_rows)
+{
+    pal_dataset *data;
+    double sum = 0, values[2];
+    ok(pal_dataset_open(&data, set, (pal_dataset_opts){.field = {{.name = "y"}}}, &error));
+    for (int i = 70; i < 100; i++) sum += sin(i) - 2 * cos(3 * i);
+    pal_batches_opts o = {.batch = 8, .held_out = 0.3, .validation = true};
+    pal_batches *held = pal_dataset_batches(data, o);
+    o.validation = false;
+    pal_batches *endless = pal_dataset_batches(data, o);
+    pal_tape *tape = pal_tape_new();
+    for (int i = 0; i < 2; i++) {
+        ok(pal_measure(held, tape, of_rows, NULL, 2, values, &error));
+        ck_assert_double_eq_tol(values[0], sum / 30, 1e-5);
+        ck_assert(values[1] == 1);
+    }
+    ck_assert_int_eq(pal_measure(endless, tape, of_rows, NULL, 2, values, &error), PAL_EVALUE);
+    pal_tape_free(tape);
+    pal_batches_free(held);
+    pal_batches_free(endless);
+    pal_dataset_close(data);
+}
+END_TEST
+
 START_TEST(many_columns)
 {
     enum { N = 700 };
@@ -259,6 +293,7 @@ int main(void)
     tcase_add_test(c, killed_and_resumed);
     tcase_add_test(c, best_by_name);
     tcase_add_test(c, patience);
+    tcase_add_test(c, means_over_rows);
     tcase_add_test(c, many_columns);
     tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);

@@ -16,17 +16,29 @@ static double left(const pal_schedule *s, int64_t i)
     return s->kind == PAL_COSINE ? (1 + cos(3.14159265358979323846 * along)) / 2 : 1 - along;
 }
 
+/* How much of the cosine is left that step i is in. */
+static double left_of_cycle(const pal_schedule *s, int64_t i)
+{
+    double n = (double)s->decay_steps, j = (double)(i - s->warmup);
+    while (n >= 1 && j >= n) {
+        const double longer = floor(n * fmax(1, s->growth));
+        j = longer == n ? fmod(j, n) : j - n;
+        n = longer;
+    }
+    return (1 + cos(3.14159265358979323846 * j / n)) / 2;
+}
+
 double pal_schedule_lr(const pal_schedule *s, int64_t i)
 {
     if (i < s->warmup) return s->lr * (double)(i + 1) / (double)s->warmup;
-    double share = left(s, i);
+    double share = s->kind == PAL_RESTARTS ? left_of_cycle(s, i) : left(s, i);
     return share == 1 ? s->lr : s->min_lr + (s->lr - s->min_lr) * share;
 }
 
 pal_status pal_schedule_check(const pal_schedule *s, pal_error *error)
 {
     const long long warmup = s->warmup, steps = s->steps, decay = s->decay_steps;
-    if ((int)s->kind < PAL_CONSTANT || (int)s->kind > PAL_WSD)
+    if ((int)s->kind < PAL_CONSTANT || (int)s->kind > PAL_RESTARTS)
         return pal_error_set(error, PAL_EVALUE, "schedule: there is no kind %d", (int)s->kind);
     if (!(s->lr >= 0 && isfinite(s->lr)))
         return pal_error_set(error, PAL_EVALUE, "schedule: lr %g must be finite and >= 0", s->lr);
@@ -36,6 +48,13 @@ pal_status pal_schedule_check(const pal_schedule *s, pal_error *error)
     if (!(s->min_lr >= 0 && s->min_lr <= s->lr))
         return pal_error_set(error, PAL_EVALUE, "schedule: min_lr %g must be in [0, lr = %g]",
                              s->min_lr, s->lr);
+    if (s->kind == PAL_RESTARTS) {
+        if (decay >= 1 && (s->growth == 0 || (s->growth >= 1 && s->growth <= 1e6))) return PAL_OK;
+        return pal_error_set(error, PAL_EVALUE,
+                             "schedule: a first cosine of %lld steps and a growth of %g; they must "
+                             "be >= 1",
+                             decay, s->growth);
+    }
     if (steps < warmup)
         return pal_error_set(error, PAL_EVALUE,
                              "schedule: steps %lld must not be less than warmup %lld, which they "

@@ -25,14 +25,16 @@ static void kernel_family(char text[64])
 static void schedule_text(const pal_schedule *s, char text[256])
 {
     PAL_C_LOCALE;
-    static const char *const kinds[] = {"constant", "linear", "cosine", "wsd"};
-    bool known = (int)s->kind >= 0 && (int)s->kind < 4;
+    static const char *const kinds[] = {"constant", "linear", "cosine", "wsd", "restarts"};
+    bool known = (int)s->kind >= 0 && (int)s->kind < 5;
     int n = snprintf(text, 256, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",
                      s->lr, (long long)s->warmup);
     if (s->kind != PAL_CONSTANT)
         n += snprintf(text + n, (size_t)(256 - n), " min_lr=%.17g steps=%lld", s->min_lr,
                       (long long)s->steps);
-    if (s->kind == PAL_WSD)
+    if (s->kind == PAL_RESTARTS)
+        n += snprintf(text + n, (size_t)(256 - n), " growth=%.17g", s->growth);
+    if (s->kind == PAL_WSD || s->kind == PAL_RESTARTS)
         snprintf(text + n, (size_t)(256 - n), " decay_steps=%lld", (long long)s->decay_steps);
 }
 

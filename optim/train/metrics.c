@@ -64,6 +64,9 @@ pal_status pal_train_check_metrics(const pal_train_opts *o, pal_error *error)
     if (o->measure && o->evaluate)
         return pal_error_set(error, PAL_EVALUE,
                              "train: evaluate and measure are both set; a run has one of them");
+    if (o->held_out && (!o->measure || !o->held_out->opts.validation))
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: held_out wants batches of validation, and measure");
     if (o->measure && n == 0)
         return pal_error_set(error, PAL_EVALUE, "train: measure is set, and no metric has a name");
     for (int i = 0; o->measure && i < n; i++) bytes += strlen(pal_train_metric(o, i)) + 1;
@@ -84,4 +87,36 @@ pal_status pal_train_check_metrics(const pal_train_opts *o, pal_error *error)
                              "train: patience of %lld steps needs evaluations and evaluate_every",
                              (long long)o->patience);
     return PAL_OK;
+}
+
+/* ---- Measuring ---- */
+
+pal_status pal_measure(pal_batches *held_out, pal_tape *tape, pal_measure_fn *measure, void *user,
+                       int n, double *values, pal_error *error)
+{
+    double sum[PAL_METRICS] = {0}, counted = 0;
+    if (n < 1 || n > PAL_METRICS)
+        return pal_error_set(error, PAL_EVALUE, "measure: %d values; there are 1 to %d", n,
+                             PAL_METRICS);
+    if (!held_out->opts.validation)
+        return pal_error_set(error, PAL_EVALUE,
+                             "measure: the batches are those of training, which do not end");
+    const bool before = pal_set_grad(tape, false);
+    pal_status s = pal_batches_seek(held_out, (pal_position){0}, error);
+    while (s == PAL_OK) {
+        pal_batch batch;
+        double value[PAL_METRICS] = {0};
+        pal_tape_reset(tape);
+        s = pal_batches_next(held_out, tape, &batch, error);
+        if (s != PAL_OK || batch.end) break;
+        measure(user, tape, &batch, value);
+        s = pal_tape_status(tape);
+        if (s != PAL_OK) pal_error_set(error, s, "measure: %s", pal_tape_message(tape));
+        for (int i = 0; i < n && batch.counted > 0; i++) sum[i] += value[i] * (double)batch.counted;
+        counted += (double)batch.counted;
+    }
+    pal_set_grad(tape, before);
+    pal_tape_reset(tape);
+    for (int i = 0; s == PAL_OK && i < n; i++) values[i] = sum[i] / counted;
+    return s;
 }

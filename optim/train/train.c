@@ -230,12 +230,17 @@ static pal_status evaluate(loop *l, pal_error *error)
     pal_dist_place(o->dist, "the evaluation of step", l->state.step);
     if (o->average) pal_average_swap(o->average);
     bool before = pal_set_grad(o->tape, false);
-    if (o->measure)
-        o->measure(o->user, o->tape, l->state.step, l->value);
+    pal_batch none = {.counted = 1};
+    pal_status s = PAL_OK;
+    if (o->held_out)
+        s = pal_measure(o->held_out, o->tape, o->measure, o->user, pal_train_metrics(o), l->value,
+                        error);
+    else if (o->measure)
+        o->measure(o->user, o->tape, &none, l->value);
     else
         l->value[0] = o->evaluate(o->user, o->tape, l->state.step);
-    pal_status s = pal_tape_status(o->tape);
-    if (s != PAL_OK) pal_error_set(error, s, "evaluation: %s", pal_tape_message(o->tape));
+    if (s == PAL_OK && (s = pal_tape_status(o->tape)) != PAL_OK)
+        pal_error_set(error, s, "evaluation: %s", pal_tape_message(o->tape));
     pal_tape_reset(o->tape);
     pal_set_grad(o->tape, before);
     if (o->average) pal_average_swap(o->average);

@@ -46,7 +46,7 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
              "callbacks: %d %d %d %d %d\npatience: %lld\nmetrics: %s\nfolder: %d\ntokenizer: "
              "%d\noptimiser: %s\n"
              "batches: %d\nkind: %d\nbatch: %lld\nlen: %lld\nseed: %llu\nheld_out: %.17g\n"
-             "schedule: %d %.17g %.17g %lld %lld %lld\n",
+             "schedule: %d %.17g %.17g %lld %lld %lld %.17g %d\n",
              (int)(threads ? threads - kernels : 64), kernels, (long long)o->steps,
              (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
              (long long)o->evaluate_every, (long long)o->sample_every, (long long)check_every,
@@ -55,7 +55,8 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
              o->folder != NULL, o->tokenizer != NULL, describe_optim(o->optim, optim),
              o->batches != NULL, (int)b.kind, (long long)b.batch, (long long)b.len,
              (unsigned long long)b.seed, b.held_out, (int)c->kind, c->lr, c->min_lr,
-             (long long)c->warmup, (long long)c->steps, (long long)c->decay_steps);
+             (long long)c->warmup, (long long)c->steps, (long long)c->decay_steps, c->growth,
+             o->rate != NULL);
     pal_status s = pal_dist_same_text(o->dist, "train: the options", text, error);
     if (s == PAL_OK)
         s = pal_dist_same_text(o->dist, "train: the configuration", o->config ? o->config : "",

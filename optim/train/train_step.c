@@ -290,6 +290,10 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     pal_position position = {0};
     if (o->batches) position = pal_batches_position(o->batches);
     *out = (pal_step){.lr = pal_schedule_lr(&o->schedule, step)};
+    if (o->rate) out->lr = o->rate(o->user, step, out->lr);
+    if (!(out->lr >= 0 && isfinite(out->lr)))
+        return pal_error_set(error, PAL_EVALUE, "step %lld: the rate is %g", (long long)step + 1,
+                             out->lr);
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
         out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
