@@ -43,6 +43,16 @@ static const float *by_head(pal_tensor x, int i)
     return pal_f32(x);
 }
 
+static void name_columns(char name[ALL][32], pal_field *field, char *columns)
+{
+    for (int i = 0; i < ALL; i++) {
+        const int tensor = i / (3 * H), h = i % H;
+        snprintf(name[i], 32, "%s_%d_%d_%s", stat[tensor % STATS], tensor / STATS, h,
+                 of[i / H % 3]);
+        strcat(strcat(columns, ","), field[1 + i].name = name[i]);
+    }
+}
+
 static void look(const study *s, double *to)
 {
     for (int at = 0; at < LAYERS * STATS; at++, to += 3 * H) {
@@ -73,6 +83,17 @@ static void rows(pal_rng *rng, int64_t *x, int64_t *y)
     }
 }
 
+static void save(const char *path, const pal_array *all, const pal_params *p)
+{
+    pal_error e;
+    pal_h5 *file;
+    pal_must(pal_h5_create(&file, path, &e), &e);
+    pal_must(pal_h5_put(file, "/stats", all, &e), &e);
+    pal_must(pal_h5_put_text(file, "/stats", "axes", "look, layer, tensor, kind, head", &e), &e);
+    pal_must(pal_params_put(p, file, "/params", &e), &e);
+    pal_must(pal_h5_commit(file, &e), &e);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "base", *colon = strchr(what, ':');
@@ -95,12 +116,7 @@ int main(int argc, char **argv)
     }
     snprintf(folder, sizeof folder, "build/study-%.*s%d", (int)strcspn(what, ":"), what, layer);
     pal_must(pal_run_make(folder, &e), &e);
-    for (int i = 0; i < ALL; i++) {
-        const int tensor = i / (3 * H), h = i % H;
-        snprintf(name[i], sizeof name[i], "%s_%d_%d_%s", stat[tensor % STATS], tensor / STATS, h,
-                 of[i / H % 3]);
-        strcat(strcat(columns, ","), field[1 + i].name = name[i]);
-    }
+    name_columns(name, field, columns);
     pal_journal *log;
     pal_must(pal_journal_open(&log, folder, columns, 0, &e), &e);
     pal_tape *tape = pal_tape_new();
@@ -128,14 +144,9 @@ int main(int argc, char **argv)
         pal_tape_reset(tape);
     }
     pal_journal_close(log);
-    pal_h5 *file;
     snprintf(text, sizeof text, "%s/stats.h5", folder);
-    pal_must(pal_h5_create(&file, text, &e), &e);
-    const pal_array a = pal_array_of(PAL_F64, PAL_SHAPE(looks, LAYERS, STATS, 3, H), table);
-    pal_must(pal_h5_put(file, "/stats", &a, &e), &e);
-    pal_must(pal_h5_put_text(file, "/stats", "axes", "look, layer, tensor, kind, head", &e), &e);
-    pal_must(pal_params_put(p, file, "/params", &e), &e);
-    pal_must(pal_h5_commit(file, &e), &e);
+    const pal_array all = pal_array_of(PAL_F64, PAL_SHAPE(looks, LAYERS, STATS, 3, H), table);
+    save(text, &all, p);
     printf("%s: loss %.4f\n", folder, field[0].value);
     const pal_plot_opts plot = {
         .title = what, .name = "b", .columns = "b_0_0_mean,b_1_0_mean,b_2_0_mean"};

@@ -84,7 +84,7 @@ void pal_batches_draw(pal_batches *b, pal_position at, pal_slot *slot);
 /* Whether the split has such a position. */
 bool pal_batches_has(const pal_batches *b, pal_position at);
 
-/* Entry i of a permutation of 0 .. n-1, and the generator of that of an epoch (draw.c). */
+/* Entry i of a permutation of 0 .. n-1, and the generator of that of an epoch (order.c). */
 int64_t pal_permuted(pal_rng rng, int64_t n, int64_t i);
 pal_rng pal_epoch_rng(const pal_batches *b, int64_t epoch);
 
