@@ -97,8 +97,8 @@ PAL_API PAL_CHECKED pal_status pal_mixer_register(const pal_mixer_kind *kind, pa
 
 /* ---- For create and remembers ---- */
 
+enum { PAL_MIXER_NAME = 256 }; /* bytes of a parameter's name, with its end */
 /* "prefix.name" in text, which has the size of PAL_MIXER_NAME; returns text. */
-enum { PAL_MIXER_NAME = 256 };
 PAL_API const char *pal_mixer_param(char text[PAL_MIXER_NAME], const char *prefix,
                                     const char *name);
 /* Reports a wrong option of a mixer (PAL_EVALUE), "NAME: " and the text; returns NULL for create.

@@ -41,19 +41,21 @@ typedef enum pal_key_kind {
 
 /* Which bounds are excluded: a number must be above `low` or below `high`. */
 typedef enum pal_key_open {
-    PAL_OPEN_NONE = 0,
-    PAL_OPEN_LOW = 1,
-    PAL_OPEN_HIGH = 2,
-    PAL_OPEN_BOTH = 3
+    PAL_OPEN_NONE = 0, /* none: low and high are allowed */
+    PAL_OPEN_LOW = 1,  /* low */
+    PAL_OPEN_HIGH = 2, /* high */
+    PAL_OPEN_BOTH = 3  /* both */
 } pal_key_open;
 
 /* One option. Only the first three fields are always needed. */
 typedef struct pal_key {
-    const char *name;    /* how text calls it */
-    pal_key_kind kind;   /* what its value is */
-    size_t offset, size; /* of the field: PAL_AT(struct, field) */
-    double low, high;    /* bounds of a number, or of each number in a list; both 0: no bounds */
-    pal_key_open open;
+    const char *name;  /* how text calls it */
+    pal_key_kind kind; /* what its value is */
+    size_t offset;     /* of the field: PAL_AT(struct, field) gives both */
+    size_t size;       /* its bytes */
+    double low;        /* bounds of a number, or of each number in a list; both 0: no bounds */
+    double high;       /* the upper one */
+    pal_key_open open; /* which bounds are excluded */
     bool required;     /* a text or a list is not empty */
     bool sparse;       /* a number, flag or text that files do not name while it is 0, false or
                           empty */
@@ -67,7 +69,7 @@ typedef struct pal_key {
     int tag;              /* for the owner of the table */
     char letter;          /* the short name on a command line; 0: none */
     const char *argument; /* how a command line calls the value: "N" */
-    const char *help;
+    const char *help;     /* how a command line explains it */
 } pal_key;
 /* The field of a struct that a key sets. */
 #define PAL_AT(type, field_) .offset = offsetof(type, field_), .size = sizeof(((type *)0)->field_)
