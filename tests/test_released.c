@@ -6,6 +6,7 @@
 #include "tests/support/released.h"
 
 #include <check.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -184,6 +185,97 @@ START_TEST(types)
 }
 END_TEST
 
+/* ---- Families without a reference here: a model of our own in their form ---- */
+
+static const struct made {
+    const char *mixers, *config;
+    bool mamba2; /* names of a Mamba-2 model */
+    pal_lm_opts opts;
+} made[] = {
+    {"kda:num_heads=2:head_dim=8:num_v_heads=4:expand_v=1:conv_size=4:norm_eps=1e-06:lower_bound=-"
+     "5,"
+     "attn:num_heads=4:num_kv_heads=2:window_size=8:rope_theta=10000,"
+     "attn:num_heads=2:rope_theta=5000:qkv_bias=true",
+     "{\"model_type\":\"kda\",\"num_hidden_layers\":3,\"hidden_size\":16,\"vocab_size\":20,"
+     "\"num_heads\":2,\"num_v_heads\":4,\"head_dim\":8,\"safe_gate\":true,\"lower_bound\":-5,"
+     "\"intermediate_size\":null,\"hidden_ratio\":2,\"attn\":[{\"layers\":[1],\"num_heads\":4,"
+     "\"num_kv_heads\":2,\"window_size\":8},{\"layers\":[2],\"num_heads\":2,\"rope_theta\":5e3,"
+     "\"qkv_bias\":true}]}",
+     false,
+     {.layers = 3, .width = 16, .vocab = 20, .mlp_width = 256, .norm_eps = 1e-6}},
+    {"mamba2:head_dim=4:state_size=6:expand=2:n_groups=2:conv_kernel=4:dt_min=0.01:dt_max=0.5:"
+     "norm_before_gate=true:norm_eps=0.001",
+     "{\"model_type\":\"mamba2\",\"num_hidden_layers\":2,\"hidden_size\":16,\"vocab_size\":20,"
+     "\"head_dim\":4,\"state_size\":6,\"n_groups\":2,\"norm_eps\":1e-3,\"dt_limit\":[0.01,0.5],"
+     "\"norm_before_gate\":true,\"tie_word_embeddings\":true,\"num_heads\":8}",
+     true,
+     {.layers = 2, .width = 16, .vocab = 20, .no_mlp = true, .tie = true, .norm_eps = 1e-3}},
+    {"mamba2:head_dim=4:state_size=128:expand=2:n_groups=1:conv_kernel=4:rmsnorm=false:"
+     "norm_eps=1e-05",
+     "{\"n_layer\":2,\"d_model\":16,\"vocab_size\":17,\"ssm_cfg\":{\"layer\":\"Mamba2\","
+     "\"headdim\":4,\"rmsnorm\":false},\"attn_layer_idx\":[],\"attn_cfg\":{},"
+     "\"tie_embeddings\":false,\"pad_vocab_size_multiple\":4}",
+     true,
+     {.layers = 2, .width = 16, .vocab = 20, .no_mlp = true, .norm_eps = 1e-5}},
+};
+
+/* What a Mamba-2 model calls a parameter. */
+static void mamba2_name(const char *ours, char *to, size_t size)
+{
+    static const char *const names[][2] = {{"model.embeddings.", "backbone.embeddings."},
+                                           {"model.norm.", "backbone.norm_f."},
+                                           {"lm_head.", "lm_head."}};
+    int64_t i;
+    char rest[128];
+    for (int k = 0; k < 3; k++)
+        if (strncmp(ours, names[k][0], strlen(names[k][0])) == 0)
+            snprintf(to, size, "%s%s", names[k][1], ours + strlen(names[k][0]));
+    if (sscanf(ours, "model.layers.%" SCNd64 ".attn.%127s", &i, rest) == 2)
+        snprintf(to, size, "backbone.layers.%" PRId64 ".mixer.%s", i, rest);
+    else if (sscanf(ours, "model.layers.%" SCNd64 ".attn_norm.%127s", &i, rest) == 2)
+        snprintf(to, size, "backbone.layers.%" PRId64 ".norm.%s", i, rest);
+}
+
+START_TEST(own_models)
+{
+    for (size_t k = 0; k < sizeof made / sizeof *made; k++) {
+        pal_rng rng = pal_rng_new(7, 0);
+        pal_params *params = pal_params_new();
+        pal_stored all[RELEASED_TENSORS] = {{0}};
+        char names[RELEASED_TENSORS][160], folder[64], text[1024];
+        pal_lm_opts o = made[k].opts;
+        o.mixers = made[k].mixers;
+        ck_assert_ptr_nonnull(pal_lm_new(params, o, &rng));
+        const int n = pal_params_count(params);
+        for (int i = 0; i < n; i++) {
+            const pal_array a = pal_params_array(params, i);
+            snprintf(names[i], sizeof names[i], "%s", pal_params_name(params, i));
+            if (made[k].mamba2) mamba2_name(pal_params_name(params, i), names[i], sizeof names[i]);
+            all[i] = (pal_stored){.name = names[i],
+                                  .dtype = "F32",
+                                  .shape = pal_array_shape(&a),
+                                  .bytes = (size_t)pal_array_count(&a) * 4,
+                                  .data = a.data};
+        }
+        snprintf(folder, sizeof folder, "%s/%d", released_scratch, (int)k);
+        ck_assert_int_eq(mkdir(folder, 0700), 0);
+        released_write_tensors(released_at(folder, "model.safetensors"), n, all, NULL);
+        released_write(released_at(folder, "config.json"), made[k].config, strlen(made[k].config));
+        pal_lm_file f = released_open(folder);
+        ck_assert_str_eq(f.notes, "");
+        snprintf(text, sizeof text, "mixers = %s\n", made[k].mixers);
+        ck_assert_msg(strncmp(f.description, text, strlen(text)) == 0, "%s", f.description);
+        released_same_params(params, f.params);
+        ck_assert_int_eq(pal_lm_export(f.lm, folder, released_at(folder, "out"), &released_error),
+                         PAL_OK);
+        released_same_file(released_at(folder, "model.safetensors"),
+                           released_at(folder, "out/model.safetensors"));
+        pal_lm_close(&f);
+        pal_params_free(params);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("released");
@@ -195,6 +287,7 @@ int main(void)
     tcase_add_test(tc, other_models);
     tcase_add_test(tc, shards);
     tcase_add_test(tc, types);
+    tcase_add_test(tc, own_models);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
