@@ -117,7 +117,7 @@ START_TEST(half_way)
     stand_in("echo half >run/loss.svg.tmp; echo half >run/rate.svg.tmp; kill -9 $$");
     fails("signal 9", "made no plots");
     stand_in("echo one >run/loss.svg.tmp"); /* and its status is 0 */
-    fails("has not made", "rate.svg");
+    fails("run: gnuplot ended", "has not made rate.svg");
     stand_in("yes | head -c 3000000 >&2; echo the end >&2; exit 1"); /* more than a pipe holds */
     fails("status 1", ": the end");
     put("bin/gnuplot", "#!/nowhere/sh\n");
