@@ -79,7 +79,7 @@ pal_mixer *pal_mixer_sum(pal_params *params, const char *prefix, int count, pal_
     pal_build b = {.params = params, .prefix = prefix};
     sum *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (sum){.mixer = {"sum", forward, remembers}, .count = count};
+    *m = (sum){.mixer = {"sum", forward, remembers, 0}, .count = count};
     memcpy(m->part, part, (size_t)count * sizeof *part);
     m->mixer.name = joined(m, params);
     for (int i = 0; i < count; i++) m->mixer.refuses |= part[i]->refuses;
