@@ -42,7 +42,7 @@ static inline pal_dataset *open_digits(pal_batches_opts *rows)
 {
     pal_dataset *data;
     pal_error e;
-    const pal_dataset_opts o = {.field = {{"x", .to = PAL_TO_F32}, {"y"}}};
+    const pal_dataset_opts o = {.field = {{.name = "x", .to = PAL_TO_F32}, {.name = "y"}}};
     pal_must(pal_dataset_open(&data, "examples/data/digits.npz", o, &e), &e);
     *rows = (pal_batches_opts){.batch = 32, .held_out = 0.2, .split_seed = 1, .prefetch = true};
     return data;

@@ -70,9 +70,10 @@ static void measure(void *user, pal_tape *tape, pal_batch *batch, double *values
 
 int main(int argc, char **argv)
 {
-    pal_train_opts o = {.loss = loss, .measure = measure, .metric = {{"MAE"}, {"within"}}};
+    pal_train_opts o = {
+        .loss = loss, .measure = measure, .metric = {{.name = "MAE"}, {.name = "within"}}};
     pal_trunk_opts trunk = {.width = D, .layers = 2, .mixers = "gdn:num_heads=2:head_dim=16"};
-    pal_dataset_opts windows = {.field = {{"load"}}, .window = PAST + NEXT};
+    pal_dataset_opts windows = {.field = {{.name = "load"}}, .window = PAST + NEXT};
     pal_batches_opts rows = {.batch = 32, .held_out = 0.2};
     char path[PAL_PATH];
     pal_error e;

@@ -99,9 +99,9 @@ void golden_folder_greedy(golden_folder *f)
     if (n > 0 && m > 0 && token && prompt.dtype == PAL_I64 && greedy.dtype == PAL_I64) {
         memcpy(token, prompt.data, (size_t)n * sizeof *token);
         memcpy(token + n, greedy.data, (size_t)m * sizeof *token);
-        const bool good = stepwise(&t, false, false) & stepwise(&t, true, false) &
-                          stepwise(&t, true, true) & at_once(&t);
-        if (good)
+        const int good = stepwise(&t, false, false) + stepwise(&t, true, false) +
+                         stepwise(&t, true, true) + at_once(&t); /* each is tried */
+        if (good == 4)
             printf("  ok    out/greedy                   %lld tokens, in four ways\n",
                    (long long)m);
         f->g->compared++;
