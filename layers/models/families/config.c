@@ -224,7 +224,10 @@ static pal_status describe(const pal_config *c, const pal_family *f, pal_describ
     if (s != PAL_OK) return s;
     *mixers = list_of(d);
     d->opts.mixers = *mixers;
-    return *mixers ? PAL_OK : pal_stream_failed("a list of mixers", error);
+    if (!*mixers) return pal_stream_failed("a list of mixers", error);
+    pal_error why;
+    s = pal_mixers_check(*mixers, &why);
+    return s == PAL_OK ? s : pal_config_bad(error, "%.600s", why.message);
 }
 
 pal_status pal_config_read(const pal_json *root, FILE *notes, const pal_family **family,

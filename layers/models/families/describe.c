@@ -94,7 +94,9 @@ static void add(pal_described *d, int kind, const char *before, const char *key,
 {
     char *text = d->text[kind];
     const size_t n = strlen(text);
-    snprintf(text + n, PAL_BLOCK_TEXT - n, "%s%s%s%s", before, key, *value ? "=" : "", value);
+    const int more =
+        snprintf(text + n, PAL_BLOCK_TEXT - n, "%s%s%s%s", before, key, *value ? "=" : "", value);
+    if (n + (size_t)more >= PAL_BLOCK_TEXT) strcpy(text, ":"); /* which is no mixer */
 }
 
 void pal_entry_begin(pal_described *d, int kind, const char *mixer) { add(d, kind, "", mixer, ""); }
