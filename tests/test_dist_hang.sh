@@ -29,6 +29,7 @@ wait_for() { # seconds condition...
 }
 begun() { [ "$(rows "$1")" -gt 3 ]; }
 says() { grep -q "$1" "$dir/out"; }
+says_again() { [ "$(grep -c "$1" "$dir/out")" -gt 1 ]; }
 
 checks=0
 hang() { # NAME ranks rank sentence flags...
@@ -44,8 +45,8 @@ hang() { # NAME ranks rank sentence flags...
     wait_for 120 begun "$name" || fail "$name: it does not begin: $(cat "$dir/out")"
     process=$(process_of "$stopped" "$name")
     kill -STOP "$process" || fail "$name: rank $stopped cannot be stopped"
-    wait_for 60 says "$sentence for 1[.0-9]* s, in step [0-9]*" || fail "$name: nobody misses rank $stopped: $(cat "$dir/out")"
-    wait_for 60 says "$sentence for 2[.0-9]* s" || fail "$name: it is said only once: $(cat "$dir/out")"
+    wait_for 60 says "$sentence for [1-9][.0-9]* s, in step [0-9]*" || fail "$name: nobody misses rank $stopped: $(cat "$dir/out")"
+    wait_for 60 says_again "$sentence for [1-9][.0-9]* s" || fail "$name: it is said only once: $(cat "$dir/out")"
     kill -CONT "$process"
     wait_for 60 says "rank [01]: after [0-9.]* s it goes on" || fail "$name: its return is not told: $(cat "$dir/out")"
     kill -USR1 "$(process_of 0 "$name")" # a rank that is asked to stop ends all, with a checkpoint
@@ -55,7 +56,9 @@ hang three 3 2 "rank 0: waiting for rank 2"
 # shellcheck disable=SC2086
 holds 3 $train 50 --out "$dir/whole"
 grep -q "waiting for" "$dir/out" && fail "ranks that do not hang are missed: $(cat "$dir/out")"
-head -n 51 "$dir/three/log.csv" | cmp - "$dir/whole/log.csv" || fail "a rank that was stopped changes results"
+# On a busy machine it was stopped after fewer steps.
+head -n 51 "$dir/three/log.csv" >"$dir/rows"
+head -n "$(wc -l <"$dir/rows")" "$dir/whole/log.csv" | cmp - "$dir/rows" || fail "a rank that was stopped changes results"
 hang zero 2 0 "rank 1: waiting for rank 0"
 if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
     hang shard 3 1 "rank 0: waiting for rank 1" --shard
