@@ -100,12 +100,12 @@ done
 # A pipe is not waited for, with a checkpoint and before the first one.
 for name in config.txt log.csv samples.txt best.txt rate.svg; do
     fresh && rm -f "$dir/cut/$name" && mkfifo "$dir/cut/$name"
-    timeout 30 "$lm" --resume --out "$dir/cut" >"$dir/said" 2>&1
+    timeout 200 "$lm" --resume --out "$dir/cut" >"$dir/said" 2>&1
     [ $? = 1 ] && grep -q "cut/$name: it is no regular file" "$dir/said" || fail "a pipe $name: $(cat "$dir/said")"
 done
 for name in config.txt log.csv; do
     fresh && rm -f "$dir/cut/$name" "$dir/cut"/step-* "$dir/cut/best.txt" && mkfifo "$dir/cut/$name"
-    timeout 30 "$lm" --resume --out "$dir/cut" >"$dir/said" 2>&1
+    timeout 200 "$lm" --resume --out "$dir/cut" >"$dir/said" 2>&1
     [ $? = 1 ] && grep -q "cut/$name: it is no regular file" "$dir/said" || fail "a pipe $name in a new run: $(cat "$dir/said")"
 done
 fresh && mkdir "$dir/cut/step-00000003.h5"
