@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const models[] = {"fla_gdn", "granite4h", "mamba2", "olmo_hybrid", "qwen3_5"};
+static const char *const models[] = {"fla_gdn",    "granite4h",   "mamba2",
+                                     "nemotron_h", "olmo_hybrid", "qwen3_5"};
 enum { MODELS = sizeof models / sizeof *models };
 
 /* ---- Back again ---- */

@@ -112,6 +112,9 @@ START_TEST(wrong_configurations)
          "attnres_block_size is 4"},
         {"fla_gdn", "\"num_heads\": 2", "\"num_heads\": 16777216", "its configuration: "},
         {"mamba2", "\"__float__\"", "\"float\"", "time_step_limit is no list of two bounds"},
+        {"nemotron_h", "\"M-*M-\"", "\"M-*ME\"", "layer 4 is a mixture of experts (MoE)"},
+        {"nemotron_h", "\"M-*M-\"", "\"M-*MX\"", "hybrid_override_pattern has other characters"},
+        {"nemotron_h", "\"M-*M-\"", "\"\"", "hybrid_override_pattern has 0 layers"},
         {"mamba2", "\"use_cache\": true", "\"quantization_config\": {}", "quantization_config is"},
         {"mamba2", "\"n_groups\": 1", "\"n_groups\": 3", "its configuration: "},
     };
@@ -145,6 +148,9 @@ START_TEST(other_configurations)
          "\"layer_types\": [\n      \"linear_attention\",\n      \"linear_attention\",\n"
          "      \"linear_attention\",\n      \"full_attention\"\n    ],",
          "\"full_attention_interval\": 4,", "", ",attn:num_heads=4:num_kv_heads=2:head_dim=16:"},
+        {"nemotron_h", "\"hybrid_override_pattern\": \"M-*M-\"",
+         "\"layers_block_type\": [\"mamba\", \"mlp\", \"attention\", \"mamba\", \"mlp\"]", "",
+         ",none:block.mlp=relu2:block.mlp_width=56,attn:"},
         {"olmo_hybrid", "\"rope_theta\": 10000.0", "\"rope_theta\": null", "", ":rope=none:"},
         {"fla_gdn", "\"output_gate_activation\": \"swish\"",
          "\"output_gate_activation\": \"sigmoid\"", "", ":output_gate=sigmoid\n"},
