@@ -52,7 +52,7 @@ pal_status flags_unknown(const flags_section *section, int sections, const char 
 bool flags_given(const flags *f, const char *name)
 {
     const int i = flags_find(f->section, f->sections, name);
-    return i >= 0 && f->given >> i & 1;
+    return i >= 0 && f->given[i];
 }
 
 /* What a flag cannot have is wrong use, with argp's status; no memory is not. */
@@ -84,12 +84,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
            key != (row->letter ? row->letter : FIRST + i))
         i++;
     if (!row) return ARGP_ERR_UNKNOWN;
-    char *joined = row->joins && f->given >> i & 1 ? join(row, f->to, offset, text) : NULL;
+    char *joined = row->joins && f->given[i] ? join(row, f->to, offset, text) : NULL;
     const char *value = joined ? joined : text ? text : "true";
     if (flags_set(f->section, f->sections, i, f->to, "--", value, &error) != PAL_OK)
         refuse(state, &error);
     free(joined);
-    f->given |= UINT64_C(1) << i;
+    f->given[i] = true;
     return 0;
 }
 

@@ -15,7 +15,7 @@
 
 #include <argp.h>
 
-enum { FLAGS_MOST = 64, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
+enum { FLAGS_MOST = 256, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
 
 /* Some options that belong together. */
 typedef struct flags_section {
@@ -27,8 +27,8 @@ typedef struct flags_section {
 typedef struct flags {
     const flags_section *section;
     int sections;
-    void *to;       /* the struct of all options */
-    uint64_t given; /* bit i: row i was given, counted over all sections */
+    void *to;               /* the struct of all options */
+    bool given[FLAGS_MOST]; /* which rows were given, counted over all sections */
     struct argp argp;
     struct argp_option option[2 * FLAGS_MOST + 1];
     char text[FLAGS_TEXT]; /* the help of rows with names */

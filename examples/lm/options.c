@@ -111,8 +111,9 @@ char *lm_options_text(const lm_options *o)
     exit(EXIT_FAILURE);
 }
 
-/* One line; *seen has the flags of the lines before. */
-static pal_status read_line(lm_options *o, char *line, int number, uint64_t *seen, pal_error *error)
+/* One line; seen has the flags of the lines before. */
+static pal_status read_line(lm_options *o, char *line, int number, bool seen[FLAGS_MOST],
+                            pal_error *error)
 {
     char *name, *text;
     if (pal_key_line(line, number, &name, &text, error) != PAL_OK) return PAL_EFORMAT;
@@ -122,22 +123,23 @@ static pal_status read_line(lm_options *o, char *line, int number, uint64_t *see
     const int i = find(name);
     snprintf(prefix, sizeof prefix, "line %d: ", number);
     pal_status s = i < 0 ? flags_unknown(sections, SECTIONS, prefix, name, error) : PAL_OK;
-    if (i >= 0 && *seen >> i & 1)
+    if (i >= 0 && seen[i])
         s = pal_error_set(error, PAL_EVALUE, "%s%s is there twice", prefix, name);
     /* A string of the options points at its text. */
     size_t offset;
     const bool string = i >= 0 && row(i, &offset)->kind == PAL_KEY_STRING;
     if (string) value = lm_keep(value, strlen(value));
     if (s == PAL_OK) s = flags_set(sections, SECTIONS, i, o, prefix, value, error);
-    if (s == PAL_OK) *seen |= UINT64_C(1) << i;
+    if (s == PAL_OK) seen[i] = true;
     if (s != PAL_OK && error) error->status = PAL_EFORMAT;
     return s == PAL_OK ? PAL_OK : PAL_EFORMAT;
 }
 
-/* All lines; *seen becomes the flags that they set. */
-static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pal_error *error)
+/* All lines; seen becomes the flags that they set. */
+static pal_status read_lines(lm_options *o, const char *text, bool seen[FLAGS_MOST],
+                             pal_error *error)
 {
-    *seen = 0;
+    memset(seen, 0, FLAGS_MOST * sizeof *seen);
     for (int number = 1; *text; number++) {
         const size_t n = strcspn(text, "\n");
         char *line = strndup(text, n);
@@ -152,9 +154,9 @@ static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pa
 
 pal_status lm_options_read(lm_options *o, const char *text, pal_error *error)
 {
-    uint64_t seen;
+    bool seen[FLAGS_MOST];
     *o = defaults;
-    return read_lines(o, text, &seen, error);
+    return read_lines(o, text, seen, error);
 }
 
 pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error)
@@ -166,7 +168,7 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
     const pal_key *key;
     for (int i = 0; (key = row(i, &offset)); i++) {
         char before[VALUE], now[VALUE];
-        const bool given = o->given >> i & 1;
+        const bool given = o->given[i];
         if (key->tag == LOCAL || pal_key_same(key, in(&saved, offset), in(o, offset))) continue;
         if (!given)
             memcpy((char *)o + offset + key->offset, (char *)&saved + offset + key->offset,
@@ -209,7 +211,7 @@ pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error)
     for (int i = 0; i < pal_lm_keys.count && (key = row(i, &offset)); i++) {
         char wanted[VALUE], now[VALUE];
         if (is_free(key->name) || pal_key_same(key, in(&is, offset), in(o, offset))) continue;
-        if (!(o->given >> i & 1)) {
+        if (!o->given[i]) {
             memcpy((char *)o + offset + key->offset, (char *)&is + offset + key->offset, key->size);
             continue;
         }
@@ -235,7 +237,7 @@ pal_status lm_options_compare(const char *text, const char *saved, const lm_opti
         char found[VALUE], wanted[VALUE];
         const bool fixed = key->tag == FIXED;
         if (key->tag == LOCAL || pal_key_same(key, in(&is, offset), in(&was, offset))) continue;
-        if (!fixed && (*error->message || given->given >> i & 1)) continue;
+        if (!fixed && (*error->message || given->given[i])) continue;
         pal_key_print(key, in(&is, offset), found, sizeof found);
         pal_key_print(key, in(&was, offset), wanted, sizeof wanted);
         pal_error_set(error, PAL_EVALUE, "it has %s = %.200s, and the checkpoint %.200s", key->name,
@@ -291,7 +293,7 @@ static void read_config(lm_options *o, const char *path)
     char *lines = strndup((const char *)text.byte, (size_t)text.size);
     lm_text_free(&text);
     if (!lines) fail(path, "out of memory");
-    if (read_lines(o, lines, &o->given, &error) != PAL_OK) fail(path, error.message);
+    if (read_lines(o, lines, o->given, &error) != PAL_OK) fail(path, error.message);
     free(lines);
 }
 
@@ -303,7 +305,7 @@ static void forget(lm_options *o, const line *l, const char *flag_name, const ch
     const pal_key *key = row(i, &offset);
     if (!flags_given(&l->flags, flag_name) || flags_given(&l->flags, about)) return;
     ((char *)o + offset + key->offset)[0] = '\0';
-    o->given &= ~((uint64_t)1 << i);
+    o->given[i] = false;
 }
 
 /* Told by its first bytes only: HDF5 sees no file before the program check has seen it. */
@@ -372,11 +374,11 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
     if (l.config) read_config(o, l.config);
     size_t offset;
     const pal_key *key;
-    for (int i = 0; (key = row(i, &offset)); i++)
-        if (l.flags.given >> i & 1)
-            memcpy((char *)o + offset + key->offset, (char *)&l.told + offset + key->offset,
-                   key->size);
-    o->given |= l.flags.given;
+    for (int i = 0; (key = row(i, &offset)); i++) {
+        if (!l.flags.given[i]) continue;
+        memcpy((char *)o + offset + key->offset, (char *)&l.told + offset + key->offset, key->size);
+        o->given[i] = true;
+    }
     /* The checksums that --config tells are those of the files that it tells. */
     forget(o, &l, "data", "data-checksum");
     forget(o, &l, "init", "init-checksum");

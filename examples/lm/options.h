@@ -9,6 +9,8 @@
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
 
+#include "examples/flags/flags.h"
+
 #include <palimpsest.h>
 
 /* Texts of flags: a file, checksums of data and of parameters, an optimiser, a list of patterns. */
@@ -20,8 +22,8 @@ typedef struct lm_options {
     pal_lm_opts model; /* mixers is kept by lm_keep */
 #define LM_FLAG(type, field, ...) type field;
 #include "examples/lm/options.def"
-    /* bit i: flag i of the tables in options.c was given */
-    uint64_t given;
+    /* which flags of the tables in options.c were given */
+    bool given[FLAGS_MOST];
 } lm_options;
 
 /* Reads the command line and the file that --config names. A mistake is reported on stderr and ends
