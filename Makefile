@@ -16,14 +16,15 @@ include config.mk
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion
 OPT      ?= -O3
 CFLAGS   ?= -g
+MACHINE  := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # No -ffast-math: NaN checks and reproducible sums depend on it. Contraction is off so that a fused multiply-add is
 # used where simd.h says so, and nowhere else.
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fopenmp -fvisibility=hidden \
-              -fno-math-errno -fno-trapping-math -ffp-contract=off -I. $(SANFLAGS) $(CFLAGS)
+              -fno-math-errno -fno-trapping-math -ffp-contract=off -I. $(SANFLAGS) $(CROSS_FLAGS) $(CFLAGS)
 LIB_CFLAGS := $(patsubst -I%,-isystem %,$(if $(PKGS),$(shell $(PKG_CONFIG) --cflags-only-I $(PKGS)))) -isystem $(BLIS_INC)
 LDLIBS     := $(if $(PKGS),$(shell $(PKG_CONFIG) --libs $(PKGS))) $(BLIS_LIB) -lm
-ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(LDFLAGS)
+ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(CROSS_FLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
 # Objects go to $(B)/obj under the names of their sources. Rooms are the folders of the library.
@@ -33,10 +34,12 @@ SRC    := $(call present,$(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c))))
 KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
 OBJ    := $(SRC:%.c=$(B)/obj/%.o)
 
-# One kernel text, compiled for two types and three instruction sets. No parser calls one, and libFuzzer's build is sooner
+# One kernel text, compiled for two types and each instruction set of the machine (PAL_SETS of tensor/internal.h). No parser calls one, and libFuzzer's build is sooner
 # done if they are left as they are.
+SETS       := base $(if $(filter x86_64,$(MACHINE)),avx2 avx512) $(if $(filter aarch64,$(MACHINE)),neon)
 ISA_base   :=
 ISA_avx2   := -mavx2 -mfma
+ISA_neon   := -DPAL_NEON
 ISA_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma
 REAL_f32   := float
 REAL_f64   := double
@@ -48,7 +51,7 @@ $(B)/obj/%.$(1).$(2).o: %.k.c $(B)/flags
 KOBJ += $(KSRC:%.k.c=$(B)/obj/%.$(1).$(2).o)
 endef
 KOBJ :=
-$(foreach t,f32 f64,$(foreach i,base avx2 avx512,$(eval $(call KERNEL_RULE,$(t),$(i)))))
+$(foreach t,f32 f64,$(foreach i,$(SETS),$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
 HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h key.h text.h) $(addprefix autograd/,autograd.h ops.h params.h) \
@@ -70,10 +73,10 @@ BENCHES  := $(patsubst bench/%.c,$(B)/bench/%,$(call present,$(wildcard bench/*.
 SHARED   := $(call objects,examples/flags examples/lm examples/tasks)
 MEASURE  := $(call objects,bench/measure examples/flags)
 SHARED_A := $(B)/libexamples.a
-# Linked into each of these programs, although nothing calls it.
-STREAMS  := $(B)/obj/examples/flags/streams.o
+# Linked into each of these programs, although nothing calls them.
+STREAMS  := $(addprefix $(B)/obj/examples/flags/,streams.o version.o)
 # The programs that take mixers of one's own (PAL_MIXERS): they show such a file all of the library.
-PLUGGED  := $(filter-out %/check $(B)/examples/0%,$(EXAMPLES))
+PLUGGED  := $(filter-out %/check %/palimpsest $(B)/examples/0%,$(EXAMPLES))
 PLUGINS  := $(B)/obj/examples/flags/plugins.o
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
@@ -84,7 +87,7 @@ CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*
 
 .PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample \
         check-tsan races bench examples demo half-hour mixers figure-demo \
-        figure-half-hour docs install uninstall format format-check check-isa clean help FORCE
+        figure-half-hour docs install install-man man dist deb check-arm uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
 examples: $(EXAMPLES) $(B)/corpus.txt ## build/examples/*
@@ -228,7 +231,7 @@ check-clang: ## the same built by clang, in build/clang
 
 # Inputs from outside, on which no program may crash (tests/fuzz): texts, weights to convert, HDF5 files.
 RUNS ?= 500
-PYTHON := $(or $(wildcard /usr/bin/python3),python3)
+PYTHON := $(or $(wildcard /usr/bin/python3),/usr/bin/env python3)
 fuzz-texts: $(FUZZERS)
 	$(Q)B='$(B)' sh tests/fuzz/run.sh $(RUNS) $(FUZZERS)
 fuzz-files: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize)
@@ -248,7 +251,7 @@ check-isa: $(filter %.base.o,$(KOBJ))
 	$(Q)! grep -nE '%[yz]mm|\bv[a-z0-9]+[sp][sd]\b' $(B)/base.asm
 
 # ---- Demonstration and documentation ------------------------------------------------------------------------------
-DEMO := --mixers gdn2 --layers 3 --width 96 --batch 16 --len 64 --steps 1000 --schedule cosine --save-every 250 --lr 4e-3
+DEMO := --config packaging/configs/demo.txt
 demo: $(B)/examples/train_lm $(B)/corpus.txt ## trains a small model on this project's own text
 	@rm -rf $(B)/demo
 	$(Q)$(B)/examples/train_lm $(DEMO) --data $(B)/corpus.txt --out $(B)/demo
@@ -317,22 +320,68 @@ docs: ## build/docs/html, from the comments of the public headers; fails if a pu
 	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
 
 # ---- Installation -----------------------------------------------------------------------------------------------------
+# The programs go to LIBEXEC, where `palimpsest COMMAND` finds them: bin/../libexec/palimpsest.
 LIBDIR     := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
-install: lib ## to PREFIX (/usr/local), below DESTDIR if that is set
-	install -d $(addprefix $(DESTDIR)$(INCLUDEDIR)/palimpsest/,$(sort $(dir $(HEADERS)))) $(DESTDIR)$(LIBDIR)/pkgconfig
+SHAREDIR   := $(PREFIX)/share
+LIBEXEC    := $(PREFIX)/libexec/palimpsest
+INSTALLED  := $(addprefix $(B)/examples/,train_lm generate tokenize inspect ablate check)
+FILLED      = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+                  -e 's|@SOVERSION@|$(SOVERSION)|' -e 's|@PRIVATE@|$(2)|' $(1)
+install: lib $(B)/examples/palimpsest $(INSTALLED) ## to PREFIX (/usr/local), below DESTDIR if that is set
+	install -d $(addprefix $(DESTDIR)$(INCLUDEDIR)/palimpsest/,$(sort $(dir $(HEADERS)))) $(DESTDIR)$(LIBDIR)/pkgconfig \
+	    $(addprefix $(DESTDIR),$(LIBDIR)/cmake/palimpsest $(PREFIX)/bin $(LIBEXEC) $(SHAREDIR)/bash-completion/completions \
+	    $(SHAREDIR)/palimpsest/studies $(SHAREDIR)/palimpsest/configs)
 	$(Q)for h in $(HEADERS); do install -m 644 $$h $(DESTDIR)$(INCLUDEDIR)/palimpsest/$$h || exit 1; done
 	install -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/
 	install -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)/
 	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpalimpsest.so.$(SOVERSION)
 	ln -sf libpalimpsest.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpalimpsest.so
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' -e 's|@BLIS@|$(BLIS_LIB)|' \
-	    palimpsest.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/palimpsest.pc
+	$(Q)$(call FILLED,palimpsest.pc.in,$(LDLIBS)) > $(DESTDIR)$(LIBDIR)/pkgconfig/palimpsest.pc
+	$(Q)for f in config config-version; do $(call FILLED,packaging/palimpsest-$$f.cmake.in,$(subst $(space),;,$(LDLIBS))) \
+	    > $(DESTDIR)$(LIBDIR)/cmake/palimpsest/palimpsest-$$f.cmake || exit 1; done
+	install -m 755 $(B)/examples/palimpsest $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(INSTALLED) $(DESTDIR)$(LIBEXEC)/
+	$(Q)sed '1s|.*|#!$(PYTHON)|' examples/convert.py > $(DESTDIR)$(LIBEXEC)/convert.py && chmod 755 $(DESTDIR)$(LIBEXEC)/convert.py
+	install -m 644 examples/convert_files.py $(DESTDIR)$(LIBEXEC)/
+	install -m 644 packaging/completion.bash $(DESTDIR)$(SHAREDIR)/bash-completion/completions/palimpsest
+	install -m 644 $(wildcard examples/ablate/studies/*.study) $(DESTDIR)$(SHAREDIR)/palimpsest/studies/
+	install -m 644 $(wildcard packaging/configs/*.txt) $(DESTDIR)$(SHAREDIR)/palimpsest/configs/
 	@if [ -z '$(DESTDIR)' ] && [ '$(PREFIX)' = /usr/local ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall: ## removes what install put there
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/palimpsest
-	rm -f $(DESTDIR)$(LIBDIR)/libpalimpsest.* $(DESTDIR)$(LIBDIR)/pkgconfig/palimpsest.pc
+	rm -rf $(addprefix $(DESTDIR),$(LIBDIR)/cmake/palimpsest $(LIBEXEC) $(SHAREDIR)/palimpsest)
+	rm -f $(DESTDIR)$(LIBDIR)/libpalimpsest.* $(addprefix $(DESTDIR),$(LIBDIR)/pkgconfig/palimpsest.pc $(PREFIX)/bin/palimpsest \
+	    $(SHAREDIR)/bash-completion/completions/palimpsest $(MANUALS:%=$(SHAREDIR)/man/man1/%))
+
+# Manual pages of what --help says. help2man makes them; without it there are none.
+MANUALS := $(addsuffix .1,palimpsest $(addprefix palimpsest-,train generate tokenize inspect ablate convert))
+man: $(B)/examples/palimpsest $(INSTALLED) ## build/man: manual pages of the installed programs, by help2man
+	@mkdir -p $(B)/man
+	$(Q)B='$(B)' VERSION='$(VERSION)' sh packaging/manual.sh $(MANUALS:.1=)
+install-man: man ## the manual pages, beside what install puts there
+	install -d $(DESTDIR)$(SHAREDIR)/man/man1
+	install -m 644 $(MANUALS:%=$(B)/man/%) $(DESTDIR)$(SHAREDIR)/man/man1/
+
+# ---- Packages ---------------------------------------------------------------------------------------------------------
+DIST := palimpsest-$(VERSION)
+dist: ## build/palimpsest-VERSION.tar.xz: the sources of the last commit
+	@mkdir -p $(B)
+	$(Q)git archive --prefix=$(DIST)/ HEAD | xz > $(B)/$(DIST).tar.xz.tmp && mv $(B)/$(DIST).tar.xz.tmp $(B)/$(DIST).tar.xz
+deb: dist ## build/deb: packages of Debian, by dpkg-buildpackage (DEB_BUILD_OPTIONS=nocheck leaves the tests out)
+	$(Q)rm -rf $(B)/deb && mkdir $(B)/deb && cp $(B)/$(DIST).tar.xz $(B)/deb/palimpsest_$(VERSION).orig.tar.xz
+	$(Q)tar -C $(B)/deb -xf $(B)/$(DIST).tar.xz && cp -r packaging/debian $(B)/deb/$(DIST)/debian
+	+$(Q)cd $(B)/deb/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc $(DEB_ARGS)
+
+# ---- Another machine --------------------------------------------------------------------------------------------------
+# Its packages are unpacked in build/arm64-root by ./deps.sh --arm.
+ARM_ROOT := build/arm64-root
+ARM_B    := $(B)/arm64
+ARM      := B=$(ARM_B) CC=aarch64-linux-gnu-gcc SYSROOT=$(ARM_ROOT)
+check-arm: ## replay, operations, reductions and 02_mlp for 64-bit ARM, under qemu
+	+$(Q)$(MAKE) $(ARM) $(addprefix $(ARM_B)/tests/,replay test_cpu test_ops test_reductions) $(ARM_B)/examples/02_mlp
+	$(Q)B='$(ARM_B)' ROOT='$(ARM_ROOT)' sh tests/check_arm.sh
 
 # ---- Housekeeping ---------------------------------------------------------------------------------------------------
 CLANG_FORMAT = $(shell command -v clang-format-14 || echo clang-format)

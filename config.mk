@@ -3,10 +3,20 @@
 #   make MPI=no         for one process, with serial HDF5, although MPI is there
 #   make BPE=no         the tokenizer of bytes only, although cJSON and PCRE2 are there
 #   make UTF8PROC=no    BPE without normal forms of Unicode, although utf8proc is there
+#   make SYSROOT=DIR    for another machine, whose packages are unpacked in DIR (CC is a compiler for it)
 PKG_CONFIG := pkg-config
+ifdef SYSROOT
+# pkg-config looks there, and at nothing of this machine.
+override SYSROOT := $(abspath $(SYSROOT))
+CROSS       := $(SYSROOT)/usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
+CROSS_FLAGS := --sysroot=$(SYSROOT)
+PKG_CONFIG  := PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_LIBDIR=$(CROSS)/pkgconfig pkg-config
+endif
 program = $(shell command -v $(firstword $(1)))
 package = $(shell $(PKG_CONFIG) --exists $(1) 2>/dev/null && echo yes)
 comma   := ,
+empty   :=
+space   := $(empty) $(empty)
 
 # ---- Mandatory: a compiler, pkg-config, HDF5 (with MPI or serial), BLIS ----
 MPI := $(if $(call package,hdf5-openmpi),yes,no)
@@ -15,13 +25,13 @@ PKGS := $(firstword $(foreach p,hdf5-serial hdf5,$(if $(call package,$(p)),$(p))
 else
 PKGS := $(if $(call package,hdf5-openmpi),hdf5-openmpi)
 endif
-BLIS_DIRS := $(wildcard /usr/include/*/blis-openmp /usr/include/blis /usr/local/include/blis)
+BLIS_DIRS := $(wildcard $(addprefix $(SYSROOT),/usr/include/*/blis-openmp /usr/include/blis /usr/local/include/blis))
 BLIS_INC  := $(firstword $(foreach d,$(BLIS_DIRS),$(if $(wildcard $(d)/blis.h),$(d))))
-BLIS_LIB  := -lblis
+BLIS_LIB  := $(if $(SYSROOT),-L$(CROSS)/blis-openmp) -lblis
 
 # In brackets: Debian's names. `./deps.sh` knows those of other systems, too.
 MISSING := $(if $(call program,$(CC)),,a C compiler [gcc]$(comma))
-MISSING += $(if $(call program,$(PKG_CONFIG)),$(if $(PKGS),,HDF5 [libhdf5-openmpi-dev]$(comma)),pkg-config [pkg-config]$(comma))
+MISSING += $(if $(call program,pkg-config),$(if $(PKGS),,HDF5 [libhdf5-openmpi-dev]$(comma)),pkg-config [pkg-config]$(comma))
 MISSING += $(if $(BLIS_INC),,BLIS [libblis-openmp-dev]$(comma))
 # A recipe that begins with this ends make with one sentence, instead of a compiler's messages.
 say_missing   = $(if $(strip $(1)),$(error Missing: $(subst $(comma)@,,$(strip $(1))@); ./deps.sh installs it))

@@ -3,6 +3,8 @@
 # apt-get, with sudo if you are not root; what is there already is left alone. Elsewhere it prints the packages' names.
 #
 # deps.sh --all installs also what make docs, make format and make check-all need.
+# deps.sh --arm installs what make check-arm needs (Debian and Ubuntu): a compiler for 64-bit ARM and qemu; the libraries
+# of that machine are unpacked in build/arm64-root, and nothing of it is installed.
 # deps.sh --corpus installs nothing: it fetches packages of documentation (Debian and Ubuntu) and
 # unpacks them in build/debian-doc, from which examples/corpus.sh makes a text to train on.
 set -eu
@@ -12,6 +14,8 @@ build="gcc g++ make pkg-config libblis-openmp-dev libhdf5-openmpi-dev libopenmpi
 libcjson-dev libpcre2-dev libutf8proc-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
+# For make check-arm, only with --arm: the libraries of 64-bit ARM.
+arm_root="libc6-dev libgomp1 libblis-openmp-dev libhdf5-dev check libcjson-dev libpcre2-dev libutf8proc-dev"
 # For make docs, make format and make check-all, only with --all:
 extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium debootstrap"
 
@@ -69,15 +73,39 @@ fetch_corpus() { # FOLDER
     sed 's/^/  /' "$1/packages"
 }
 
+# The packages of another machine and all that they depend on, by apt with lists of its own.
+fetch_arm() { # FOLDER
+    rm -rf "$1.new" "$1.apt"
+    mkdir -p "$1.new" "$1.apt/lists/partial" "$1.apt/archives/partial"
+    : >"$1.apt/status"
+    at=$(cd "$1.apt" && pwd)
+    apt_arm() {
+        apt-get -q -o Dir::State::status="$at/status" -o Dir::State::lists="$at/lists" -o Dir::Cache::archives="$at/archives" \
+            -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Architecture=arm64 -o APT::Architectures::=arm64 \
+            -o APT::Sandbox::User=root -o Debug::NoLocking=1 "$@"
+    }
+    apt_arm update
+    # shellcheck disable=SC2086 # the list is to be split
+    apt_arm install -y -d --no-install-recommends $arm_root
+    for deb in "$at"/archives/*.deb; do dpkg-deb -x "$deb" "$1.new"; done
+    rm -rf "$1.apt" "$1"
+    mv "$1.new" "$1"
+}
+
 case ${1:-} in
 "") extra="" ;;
 --all) ;;
+--arm)
+    build="gcc-aarch64-linux-gnu qemu-user make pkg-config"
+    check=""
+    extra=""
+    ;;
 --corpus)
     fetch_corpus build/debian-doc
     exit 0
     ;;
 *)
-    echo "usage: deps.sh [--all | --corpus]" >&2
+    echo "usage: deps.sh [--all | --arm | --corpus]" >&2
     exit 1
     ;;
 esac
@@ -87,6 +115,7 @@ for package in $build $check $extra; do
     state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
     if [ "$state" != installed ]; then missing="$missing $package"; fi
 done
+if [ "${1:-}" = --arm ]; then fetch_arm build/arm64-root; fi
 if [ -z "$missing" ]; then
     echo "deps.sh: everything is installed"
     exit 0

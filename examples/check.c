@@ -150,8 +150,9 @@ int main(int argc, char **argv)
 {
     bool good = true;
     if (argc == 3 && strcmp(argv[1], CHECKED_ALONE) == 0) check_alone(argv[2]);
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        fputs(usage, stdout);
+    const bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    if (help || (argc == 2 && strcmp(argv[1], "--version") == 0)) {
+        fputs(help ? usage : "palimpsest " PAL_VERSION "\n", stdout);
         return fflush(stdout) != 0;
     }
     if (argc < 2 || argv[1][0] == '-') {

@@ -64,6 +64,19 @@ static bool family_runs(long id)
     case BLIS_ARCH_PENRYN:
         return pal_cpu_has(PAL_CPU_SSSE3);
 #endif
+/* These need nothing that a 64-bit ARM may lack. */
+#ifdef BLIS_CONFIG_THUNDERX2
+    case BLIS_ARCH_THUNDERX2:
+        return true;
+#endif
+#ifdef BLIS_CONFIG_CORTEXA57
+    case BLIS_ARCH_CORTEXA57:
+        return true;
+#endif
+#ifdef BLIS_CONFIG_CORTEXA53
+    case BLIS_ARCH_CORTEXA53:
+        return true;
+#endif
 #ifdef BLIS_CONFIG_GENERIC
     case BLIS_ARCH_GENERIC:
         return true;
@@ -84,13 +97,13 @@ static bool user_family(const char *text, long *id)
 /* The family for the instruction set in use, or -1 to leave the choice to BLIS. */
 static long family_for(pal_isa isa)
 {
-    long id = -1;
+    long id = isa == PAL_ISA_BASE ? BLIS_ARCH_GENERIC : -1;
+#if defined(__x86_64__)
     if (isa == PAL_ISA_AVX512)
         id = BLIS_ARCH_SKX;
-    else if (isa == PAL_ISA_BASE)
-        id = BLIS_ARCH_GENERIC;
-    else if (getenv("PAL_ISA") != NULL || pal_cpu_has(PAL_CPU_AVX512))
+    else if (isa == PAL_ISA_AVX2 && (getenv("PAL_ISA") != NULL || pal_cpu_has(PAL_CPU_AVX512)))
         id = BLIS_ARCH_HASWELL; /* asked for; elsewhere BLIS tells zen from haswell by itself */
+#endif
     return family_runs(id) ? id : -1;
 }
 

@@ -21,7 +21,8 @@
 
 /* ---- Instruction set ---- */
 
-static const char *const isa_names[] = {"base", "avx2", "avx512"};
+#define NAME(x, set) #set
+static const char *const isa_names[] = {PAL_SETS(NAME, )};
 
 const char *pal_isa_name(pal_isa isa) { return isa_names[isa]; }
 
@@ -46,8 +47,12 @@ bool pal_cpu_has(pal_cpu_feature feature)
 
 static pal_isa machine_isa(void)
 {
+#if defined(__x86_64__)
     if (!pal_cpu_has(PAL_CPU_AVX2)) return PAL_ISA_BASE;
     return pal_cpu_has(PAL_CPU_AVX512) ? PAL_ISA_AVX512 : PAL_ISA_AVX2;
+#else
+    return (pal_isa)(PAL_ISAS - 1); /* NEON belongs to every 64-bit ARM */
+#endif
 }
 
 pal_isa pal_isa_best(void)

@@ -9,6 +9,8 @@
 #ifndef PAL_DENORMALS_H
 #define PAL_DENORMALS_H
 
+#include <stdint.h>
+
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 
@@ -30,6 +32,23 @@ static inline unsigned pal_flush_begin(void)
 static inline void pal_flush_end(unsigned before)
 {
     _mm_setcsr((_mm_getcsr() & ~(unsigned)PAL_FLUSH) | (before & PAL_FLUSH));
+}
+#elif defined(__aarch64__)
+enum { PAL_FLUSH = 1 << 24 }; /* bit FZ of FPCR: the same for results and operands */
+
+static inline unsigned pal_flush_begin(void)
+{
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" ::"r"(before | PAL_FLUSH) : "memory");
+    return (unsigned)before;
+}
+static inline void pal_flush_end(unsigned before)
+{
+    uint64_t now;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(now));
+    now = (now & ~(uint64_t)PAL_FLUSH) | (before & PAL_FLUSH);
+    __asm__ volatile("msr fpcr, %0" ::"r"(now) : "memory");
 }
 #else
 static inline unsigned pal_flush_begin(void) { return 0; }

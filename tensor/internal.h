@@ -212,8 +212,18 @@ typedef enum pal_cpu_feature {
 } pal_cpu_feature;
 bool pal_cpu_has(pal_cpu_feature feature);
 
-typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_AVX2, PAL_ISA_AVX512 } pal_isa;
-enum { PAL_ISAS = PAL_ISA_AVX512 + 1 };
+/* The instruction sets that kernels are compiled for, from the plainest to the widest. PAL_SETS
+ * lists f(x, set) for each. */
+#if defined(__x86_64__)
+typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_AVX2, PAL_ISA_AVX512, PAL_ISAS } pal_isa;
+#define PAL_SETS(f, x) f(x, base), f(x, avx2), f(x, avx512)
+#elif defined(__aarch64__)
+typedef enum pal_isa { PAL_ISA_BASE, PAL_ISA_NEON, PAL_ISAS } pal_isa;
+#define PAL_SETS(f, x) f(x, base), f(x, neon)
+#else
+typedef enum pal_isa { PAL_ISA_BASE, PAL_ISAS } pal_isa;
+#define PAL_SETS(f, x) f(x, base)
+#endif
 
 /* The widest instruction set that processor and operating system support, or the one in PAL_ISA if
  * that is narrower. */
@@ -228,12 +238,15 @@ bool pal_kernels_select(pal_isa isa);
  * instruction set: PAL_KERNEL_TABLES at the head of a file declares them all, and
  * PAL_KERNEL_TABLE(name, dtype) is the address of the one for this type and the selected set.
  */
-#define PAL_KERNEL_TABLES(type, name)                                                              \
-    extern const type pal_k_##name##_f32_base, pal_k_##name##_f32_avx2, pal_k_##name##_f32_avx512, \
-        pal_k_##name##_f64_base, pal_k_##name##_f64_avx2, pal_k_##name##_f64_avx512;               \
-    static const type *const name##_tables[PAL_REALS][PAL_ISAS] = {                                \
-        {&pal_k_##name##_f32_base, &pal_k_##name##_f32_avx2, &pal_k_##name##_f32_avx512},          \
-        {&pal_k_##name##_f64_base, &pal_k_##name##_f64_avx2, &pal_k_##name##_f64_avx512}}
+#define PAL_KERNELS_F32(name, set)    pal_k_##name##_f32_##set
+#define PAL_KERNELS_F64(name, set)    pal_k_##name##_f64_##set
+#define PAL_KERNELS_F32_AT(name, set) &pal_k_##name##_f32_##set
+#define PAL_KERNELS_F64_AT(name, set) &pal_k_##name##_f64_##set
+#define PAL_KERNEL_TABLES(type, name)                               \
+    extern const type PAL_SETS(PAL_KERNELS_F32, name);              \
+    extern const type PAL_SETS(PAL_KERNELS_F64, name);              \
+    static const type *const name##_tables[PAL_REALS][PAL_ISAS] = { \
+        {PAL_SETS(PAL_KERNELS_F32_AT, name)}, {PAL_SETS(PAL_KERNELS_F64_AT, name)}}
 #define PAL_KERNEL_TABLE(name, dtype) (name##_tables[pal_real_index(dtype)][pal_isa_selected()])
 
 /* How many of the 2^53 numbers that pal_rng_uniform draws its f32 numbers in [0, 1) from become

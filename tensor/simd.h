@@ -19,6 +19,8 @@
 #include <stdint.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define PAL_JOIN_(a, b) a##b
@@ -168,7 +170,8 @@ static inline V vclamp(V x, R low, R high)
 
 /* ---- Arithmetic ---- */
 
-/* a b + c, with one rounding if the instruction set has a fused multiply-add, with two in base. */
+/* a b + c, with one rounding if the instruction set has a fused multiply-add, with two in base.
+ * The Makefile defines PAL_NEON for the set neon: base is compiled for the same vectors. */
 static inline V vfma(V a, V b, V c)
 {
 #if defined(__AVX512F__)
@@ -177,6 +180,9 @@ static inline V vfma(V a, V b, V c)
 #elif defined(__AVX2__)
     if (sizeof(R) == 4) return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
     return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(PAL_NEON)
+    if (sizeof(R) == 4) return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+    return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
     return a * b + c;
 #endif
@@ -193,6 +199,9 @@ static inline V vsqrt(V a)
 #elif defined(__SSE2__)
     if (sizeof(R) == 4) return (V)_mm_sqrt_ps((__m128)a);
     return (V)_mm_sqrt_pd((__m128d)a);
+#elif defined(__aarch64__)
+    if (sizeof(R) == 4) return (V)vsqrtq_f32((float32x4_t)a);
+    return (V)vsqrtq_f64((float64x2_t)a);
 #else
     for (int l = 0; l < VL; l++)
         a[l] = (R)(sizeof(R) == 4 ? __builtin_sqrtf((float)a[l]) : __builtin_sqrt(a[l]));

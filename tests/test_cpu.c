@@ -28,7 +28,7 @@ static pal_isa best_with(const char *value)
 START_TEST(environment)
 {
     pal_isa machine = widest();
-    for (int isa = 0; isa <= PAL_ISA_AVX512; isa++) {
+    for (int isa = 0; isa < (int)PAL_ISAS; isa++) {
         pal_isa expected = isa < (int)machine ? (pal_isa)isa : machine;
         ck_assert_int_eq(best_with(pal_isa_name((pal_isa)isa)), expected);
     }
@@ -52,8 +52,8 @@ END_TEST
 START_TEST(select_by_hand)
 {
     pal_isa machine = widest();
-    const pal_kernels *seen[3] = {NULL};
-    for (int isa = 0; isa <= PAL_ISA_AVX512; isa++) {
+    const pal_kernels *seen[PAL_ISAS] = {NULL};
+    for (int isa = 0; isa < (int)PAL_ISAS; isa++) {
         ck_assert_int_eq(pal_kernels_select((pal_isa)isa), isa <= (int)machine);
         ck_assert_int_eq(pal_isa_selected(), isa <= (int)machine ? (pal_isa)isa : machine);
         seen[isa] = pal_kernels_for(PAL_F64);

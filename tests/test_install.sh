@@ -112,6 +112,48 @@ sanitize=${SAN:+-fsanitize=$SAN}
     try linear_static ${CC:-gcc} -Wall -Wextra $sanitize linear.c $static
 }
 
+# Programs, by the one command that is on the path.
+if [ -z "${SAN:-}" ]; then
+    "$dir/usr/bin/palimpsest" train --config "$dir/usr/share/palimpsest/configs/demo.txt" --data "$tree/README.md" --out run --steps 2 \
+        --width 32 --layers 1 >log 2>&1 || fail "palimpsest train: $(cat log)"
+    "$dir/usr/bin/palimpsest" generate run/step-00000002.h5 "Linear" --tokens 4 >log 2>&1 || fail "palimpsest generate: $(cat log)"
+    "$dir/usr/bin/palimpsest" convert --help >log 2>&1 || fail "palimpsest convert: $(cat log)"
+    "$dir/usr/bin/palimpsest" nothing >log 2>&1 && fail "palimpsest nothing: status 0"
+    grep -q "^palimpsest: there is no command 'nothing'" log || fail "palimpsest nothing: $(cat log)"
+    for command in train generate tokenize inspect ablate check; do
+        [ "$("$dir/usr/bin/palimpsest" $command --version)" = "palimpsest $(pkg-config --modversion palimpsest)" ] ||
+            fail "palimpsest $command --version: $("$dir/usr/bin/palimpsest" $command --version 2>&1)"
+        grep -q "[\" ]$command " "$dir/usr/share/bash-completion/completions/palimpsest" ||
+            fail "the completion does not know $command"
+    done
+fi
+
+# A project of CMake, C and C++, without --allow of anything that pkg-config would have had to say.
+case " $(pkg-config --cflags palimpsest) " in *hdf5* | *mpi*) fail "the flags name other libraries' folders: $(pkg-config --cflags palimpsest)" ;; esac
+if command -v cmake >/dev/null 2>&1 && [ -z "$sanitize" ]; then
+    ${MAKE:-make} -C "$tree" B="$B" PREFIX="$dir/usr" install >log 2>&1 || fail "make install again: $(cat log)"
+    cat >CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.13)
+project(linear C CXX)
+find_package(palimpsest 0.1 REQUIRED)
+add_executable(c_shared linear.c)
+target_link_libraries(c_shared palimpsest::palimpsest m)
+add_executable(cxx_shared linear.cc)
+target_link_libraries(cxx_shared palimpsest::palimpsest)
+add_executable(c_static linear.c)
+target_link_libraries(c_static palimpsest::static)
+END
+    if cmake -S . -B cmake -DCMAKE_PREFIX_PATH="$dir/usr" >log 2>&1 && cmake --build cmake >>log 2>&1; then
+        for program in c_shared cxx_shared c_static; do cmake/$program >log 2>&1 || fail "CMake, $program: $(cat log)"; done
+    else
+        fail "CMake: $(cat log)"
+    fi
+    sed -i 's/palimpsest 0.1 REQUIRED/palimpsest 99 REQUIRED/' CMakeLists.txt
+    cmake -S . -B cmake2 -DCMAKE_PREFIX_PATH="$dir/usr" >log 2>&1 && fail "CMake takes version 99"
+else
+    echo "note: no cmake, or a sanitizer; the package of CMake is not tried"
+fi
+
 cd - >/dev/null || exit 1
 ${MAKE:-make} B="$B" PREFIX="$dir/usr" uninstall >"$dir/log" 2>&1 || fail "make uninstall"
 left=$(find "$dir/usr" -type f)
