@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const models[] = {"fla_gdn",    "granite4h",   "mamba2",
-                                     "nemotron_h", "olmo_hybrid", "qwen3_5"};
+static const char *const models[] = {"falcon_h1", "fla_gdn",    "granite4h",   "lfm2",
+                                     "mamba2",    "nemotron_h", "olmo_hybrid", "qwen3_5"};
 enum { MODELS = sizeof models / sizeof *models };
 
 /* ---- Back again ---- */

@@ -73,11 +73,21 @@ START_TEST(nothing_loaded)
 }
 END_TEST
 
+/* An edit of a model's config.json, and words of the sentence that refuses it. */
+typedef struct refused {
+    const char *model, *old, *new, *words;
+} refused;
+
+static void refuse(const refused *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        released_refused(all[i].model, (released_change){.old = all[i].old, .new = all[i].new},
+                         all[i].words);
+}
+
 START_TEST(wrong_configurations)
 {
-    static const struct {
-        const char *model, *old, *new, *words;
-    } all[] = {
+    static const refused all[] = {
         {"mamba2", "\"mamba2\"", "\"mamba9\"",
          "model_type mamba9 is not known; there are models of"},
         {"mamba2", "\"model_type\": \"mamba2\",", "", "model_type (missing) is not known"},
@@ -112,15 +122,36 @@ START_TEST(wrong_configurations)
          "attnres_block_size is 4"},
         {"fla_gdn", "\"num_heads\": 2", "\"num_heads\": 16777216", "its configuration: "},
         {"mamba2", "\"__float__\"", "\"float\"", "time_step_limit is no list of two bounds"},
-        {"nemotron_h", "\"M-*M-\"", "\"M-*ME\"", "layer 4 is a mixture of experts (MoE)"},
-        {"nemotron_h", "\"M-*M-\"", "\"M-*MX\"", "hybrid_override_pattern has other characters"},
-        {"nemotron_h", "\"M-*M-\"", "\"\"", "hybrid_override_pattern has 0 layers"},
         {"mamba2", "\"use_cache\": true", "\"quantization_config\": {}", "quantization_config is"},
         {"mamba2", "\"n_groups\": 1", "\"n_groups\": 3", "its configuration: "},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        released_refused(all[i].model, (released_change){.old = all[i].old, .new = all[i].new},
-                         all[i].words);
+    refuse(all, sizeof all / sizeof *all);
+}
+END_TEST
+
+START_TEST(wrong_kinds_of_blocks)
+{
+    static const refused all[] = {
+        {"nemotron_h", "\"M-*M-\"", "\"M-*ME\"", "layer 4 is a mixture of experts (MoE)"},
+        {"falcon_h1", "0.31", "0.31, 1", "ssm_multipliers is no list of 5 numbers above 0"},
+        {"falcon_h1", "0.31", "-0.31", "ssm_multipliers is no list of 5 numbers above 0"},
+        {"falcon_h1", "\"mamba_n_heads\": 6", "\"mamba_n_heads\": 5", "mamba_n_heads 5 times"},
+        {"falcon_h1", "\"projectors_bias\": false", "\"projectors_bias\": true",
+         "mamba_proj_bias and projectors_bias differ"},
+        {"falcon_h1", "\"key_multiplier\": 0.4", "\"key_multiplier\": 0",
+         "key_multiplier=0 should"},
+        {"lfm2", "\"conv\"", "\"moe\"", "layer_types has a layer \"moe\""},
+        {"lfm2", "null,\n  \"hidden_size\"", "[2, 4],\n  \"layer_types\": null, \"hidden_size\"",
+         "stands twice"},
+        {"lfm2", "\"conv\",\n    \"conv\",\n    \"full_attention\",\n    \"conv\"\n  ]",
+         "\"conv\"]", "layer_types has 1 entries, and the model 4 layers"},
+        {"lfm2", "\"block_auto_adjust_ff_dim\": false", "\"block_auto_adjust_ff_dim\": true",
+         "feed_forward.w1.weight is bf16[48,32] where [256,32] is wanted"},
+        {"lfm2", "\"conv_bias\": false", "\"use_pos_enc\": false", "use_pos_enc is false"},
+        {"nemotron_h", "\"M-*M-\"", "\"M-*MX\"", "hybrid_override_pattern has other characters"},
+        {"nemotron_h", "\"M-*M-\"", "\"\"", "hybrid_override_pattern has 0 layers"},
+    };
+    refuse(all, sizeof all / sizeof *all);
 }
 END_TEST
 
@@ -148,6 +179,9 @@ START_TEST(other_configurations)
          "\"layer_types\": [\n      \"linear_attention\",\n      \"linear_attention\",\n"
          "      \"linear_attention\",\n      \"full_attention\"\n    ],",
          "\"full_attention_interval\": 4,", "", ",attn:num_heads=4:num_kv_heads=2:head_dim=16:"},
+        {"lfm2", "\"intermediate_size\": 48", "\"block_ff_dim\": 48", "", "mlp-width = 48"},
+        {"falcon_h1", "\"mamba_d_head\": 8", "\"mamba_d_head\": \"auto\"", "",
+         ":dt_scale=0.31+attn:num_heads=4:"},
         {"nemotron_h", "\"hybrid_override_pattern\": \"M-*M-\"",
          "\"layers_block_type\": [\"mamba\", \"mlp\", \"attention\", \"mamba\", \"mlp\"]", "",
          ",none:block.mlp=relu2:block.mlp_width=56,attn:"},
@@ -221,6 +255,7 @@ int main(void)
     tcase_add_test(tc, wrong_tensors);
     tcase_add_test(tc, nothing_loaded);
     tcase_add_test(tc, wrong_configurations);
+    tcase_add_test(tc, wrong_kinds_of_blocks);
     tcase_add_test(tc, other_configurations);
     tcase_add_test(tc, other_names);
     tcase_add_test(tc, tokens);

@@ -132,7 +132,7 @@ static bool state_of(const pal_lm *lm, const pal_lm_state *state, int64_t layer,
     const pal_tensor t = pal_mixer_state_get(&state->layer[layer], "state");
     if (pal_is_none(t)) return false;
     pal_array a = pal_value(t);
-    if (strcmp(pal_mixer_name(pal_lm_mixer(lm, layer)), "mamba2") == 0) {
+    if (strncmp(pal_mixer_name(pal_lm_mixer(lm, layer)), "mamba2", 6) == 0) {
         const int64_t n = a.shape[2], step = a.stride[2];
         a.shape[2] = a.shape[3], a.stride[2] = a.stride[3];
         a.shape[3] = n, a.stride[3] = step;

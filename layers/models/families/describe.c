@@ -88,6 +88,24 @@ pal_status pal_config_bounds(const pal_config *c, const char *key, double *low, 
     return pal_config_bad(error, "%s is no list of two bounds", key);
 }
 
+pal_status pal_config_reals(const pal_config *c, const char *key, int count, double *to,
+                            pal_error *error)
+{
+    const pal_json *list = pal_config_get(c, key);
+    double x[8];
+    int n = 0;
+    if (!list) return PAL_OK;
+    for (const pal_json *v = pal_json_is_list(list) ? pal_json_first(list) : NULL; v;
+         v = pal_json_next(v), n++)
+        if (n >= count || n >= 8 || !pal_json_number(v, &x[n]) || !(x[n] > 0 && x[n] < HUGE_VAL)) {
+            n = -1;
+            break;
+        }
+    if (n != count) return pal_config_bad(error, "%s is no list of %d numbers above 0", key, count);
+    memcpy(to, x, (size_t)count * sizeof *to);
+    return PAL_OK;
+}
+
 /* ---- Entries ---- */
 
 static void add(pal_described *d, int kind, const char *before, const char *key, const char *value)
@@ -100,6 +118,8 @@ static void add(pal_described *d, int kind, const char *before, const char *key,
 }
 
 void pal_entry_begin(pal_described *d, int kind, const char *mixer) { add(d, kind, "", mixer, ""); }
+
+void pal_entry_more(pal_described *d, int kind, const char *mixer) { add(d, kind, "+", mixer, ""); }
 
 void pal_entry_word(pal_described *d, int kind, const char *key, const char *value)
 {

@@ -48,7 +48,7 @@ typedef struct pal_spelling {
 
 /* ---- A family ---- */
 
-enum { PAL_BLOCK_KINDS = 4, PAL_BLOCK_TEXT = 512, PAL_FOLDER_LAYERS = 4096 };
+enum { PAL_BLOCK_KINDS = 4, PAL_BLOCK_TEXT = 1024, PAL_FOLDER_LAYERS = 4096 };
 
 /* What config.json says, in our terms. */
 typedef struct pal_described {
@@ -108,8 +108,13 @@ PAL_CHECKED pal_status pal_config_layers(const pal_config *c, const char *key, c
  * it is missing or null. */
 PAL_CHECKED pal_status pal_config_bounds(const pal_config *c, const char *key, double *low,
                                          double *high, pal_error *error);
-/* Adds to the text of a kind of block: the mixer's name, and keys with values. */
+/* The `count` numbers above 0 of a list; unchanged where it is missing or null. */
+PAL_CHECKED pal_status pal_config_reals(const pal_config *c, const char *key, int count, double *to,
+                                        pal_error *error);
+/* Adds to the text of a kind of block: the mixer's name, that of another one whose output is added
+ * (the keys that follow are its own), and keys with values. */
 void pal_entry_begin(pal_described *d, int kind, const char *mixer);
+void pal_entry_more(pal_described *d, int kind, const char *mixer);
 void pal_entry_word(pal_described *d, int kind, const char *key, const char *value);
 void pal_entry_whole(pal_described *d, int kind, const char *key, int64_t value);
 void pal_entry_real(pal_described *d, int kind, const char *key, double value);
