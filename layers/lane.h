@@ -30,7 +30,7 @@ static inline pal_rows pal_rows_at(const pal_array *x, int64_t batch, int64_t to
  * that they arrive while products run. Without this, a sixth of forward and backward was spent
  * waiting.
  */
-enum { PAL_AHEAD = 16 };
+enum { PAL_AHEAD = 24 };
 typedef struct pal_ahead {
     int arrays;
     int64_t rows; /* of each array */

@@ -131,6 +131,27 @@ static inline void st(void *p, int64_t i, int64_t n, V v)
         st_part(x, n - i, v);
 }
 
+/* Stores an aligned vector past the caches, for what is read much later. A thread that has done so
+ * calls st_past_end before others may read it. */
+static inline void st_past(R *x, V v)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_si512((void *)x, (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256((void *)x, (__m256i)v);
+#elif defined(__SSE2__)
+    _mm_stream_si128((void *)x, (__m128i)v);
+#else
+    *(VA *)(void *)x = (VA)v;
+#endif
+}
+static inline void st_past_end(void)
+{
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 /* Elements i..i+DL-1 as doubles; all of them must exist. */
 static inline VD ld_double_full(const void *p, int64_t i)
 {
@@ -304,6 +325,28 @@ static inline V second_halves(V a, V b, int h)
            : h == 4 ? PAL_HALVES(a, b, 4, 1)
            : h == 2 ? PAL_HALVES(a, b, 2, 1)
                     : PAL_HALVES(a, b, 1, 1);
+}
+
+#define PAL_SWAPPED_LANE(l, h, s) ((l) ^ 1)
+#define PAL_TWICE_LANE(l, h, s)   ((l) / 2 + (s) * (VL / 2))
+#define PAL_SECOND_LANE(l, h, s)  (2 * (l) + (s))
+
+/* Each element changes places with its neighbour: 1 0 3 2 .. */
+static inline V swap_neighbours(V a)
+{
+    return __builtin_shufflevector(a, a, PAL_EACH_ELEMENT(PAL_SWAPPED_LANE, 0, 0));
+}
+/* The first (s = 0) or second (s = 1) half of the elements, each twice: 0 0 1 1 .. */
+static inline V each_twice(V a, int s)
+{
+    return s ? __builtin_shufflevector(a, a, PAL_EACH_ELEMENT(PAL_TWICE_LANE, 0, 1))
+             : __builtin_shufflevector(a, a, PAL_EACH_ELEMENT(PAL_TWICE_LANE, 0, 0));
+}
+/* The elements 0, 2, 4 .. (s = 0) or 1, 3, 5 .. of a, followed by those of b. */
+static inline V every_second(V a, V b, int s)
+{
+    return s ? __builtin_shufflevector(a, b, PAL_EACH_ELEMENT(PAL_SECOND_LANE, 0, 1))
+             : __builtin_shufflevector(a, b, PAL_EACH_ELEMENT(PAL_SECOND_LANE, 0, 0));
 }
 
 /* The sum of the elements, in a fixed order: the upper half is added to the lower half, and so on.

@@ -190,7 +190,8 @@ END_TEST
 
 static const struct made {
     const char *mixers, *config;
-    bool mamba2; /* names of a Mamba-2 model */
+    enum { OURS, MAMBA, MAMBA_SSM } names; /* whose names the tensors have */
+    const char *note;                      /* words of it; NULL: there is none */
     pal_lm_opts opts;
 } made[] = {
     {"kda:num_heads=2:head_dim=8:num_v_heads=4:expand_v=1:conv_size=4:norm_eps=1e-06:lower_bound=-"
@@ -202,68 +203,146 @@ static const struct made {
      "\"intermediate_size\":null,\"hidden_ratio\":2,\"attn\":[{\"layers\":[1],\"num_heads\":4,"
      "\"num_kv_heads\":2,\"window_size\":8},{\"layers\":[2],\"num_heads\":2,\"rope_theta\":5e3,"
      "\"qkv_bias\":true}]}",
-     false,
+     OURS,
+     NULL,
      {.layers = 3, .width = 16, .vocab = 20, .mlp_width = 256, .norm_eps = 1e-6}},
     {"mamba2:head_dim=4:state_size=6:expand=2:n_groups=2:conv_kernel=4:dt_min=0.01:dt_max=0.5:"
      "norm_before_gate=true:norm_eps=0.001",
      "{\"model_type\":\"mamba2\",\"num_hidden_layers\":2,\"hidden_size\":16,\"vocab_size\":20,"
      "\"head_dim\":4,\"state_size\":6,\"n_groups\":2,\"norm_eps\":1e-3,\"dt_limit\":[0.01,0.5],"
      "\"norm_before_gate\":true,\"tie_word_embeddings\":true,\"num_heads\":8}",
-     true,
+     MAMBA,
+     NULL,
      {.layers = 2, .width = 16, .vocab = 20, .no_mlp = true, .tie = true, .norm_eps = 1e-3}},
     {"mamba2:head_dim=4:state_size=128:expand=2:n_groups=1:conv_kernel=4:rmsnorm=false:"
      "norm_eps=1e-05",
      "{\"n_layer\":2,\"d_model\":16,\"vocab_size\":17,\"ssm_cfg\":{\"layer\":\"Mamba2\","
      "\"headdim\":4,\"rmsnorm\":false},\"attn_layer_idx\":[],\"attn_cfg\":{},"
      "\"tie_embeddings\":false,\"pad_vocab_size_multiple\":4}",
-     true,
+     MAMBA,
+     NULL,
      {.layers = 2, .width = 16, .vocab = 20, .no_mlp = true, .norm_eps = 1e-5}},
+    {"mamba3:head_dim=12:state_size=10:expand=2:n_groups=1:rope_fraction=0.5:A_floor=0.0001:"
+     "use_bias=true:norm_eps=2e-05",
+     "{\"model_type\":\"mamba3\",\"hidden_size\":24,\"state_size\":10,\"head_dim\":12,\"n_groups\":"
+     "1,"
+     "\"num_hidden_layers\":3,\"vocab_size\":20,\"expand\":2,\"use_bias\":true,\"is_mimo\":false,"
+     "\"mimo_rank\":4,\"norm_eps\":2e-5,\"rmsnorm\":true,\"num_heads\":4,\"chunk_size\":64}",
+     MAMBA,
+     NULL,
+     {.layers = 3, .width = 24, .vocab = 20, .no_mlp = true, .norm_eps = 2e-5}},
+    {"mamba3:head_dim=8:state_size=6:expand=2:n_groups=2:is_mimo=true:mimo_rank=2:rope_fraction=1:"
+     "A_floor=0.001:is_outproj_norm=true:norm_eps=1e-05",
+     "{\"n_layer\":2,\"d_model\":16,\"d_intermediate\":100,\"vocab_size\":18,\"ssm_cfg\":{"
+     "\"layer\":"
+     "\"Mamba3\",\"d_state\":6,\"headdim\":8,\"ngroups\":2,\"rope_fraction\":1.0,\"is_mimo\":true,"
+     "\"mimo_rank\":2,\"is_outproj_norm\":true,\"A_floor\":1e-3,\"chunk_size\":32},"
+     "\"attn_layer_idx\":[],\"attn_cfg\":{},\"rms_norm\":true}",
+     MAMBA_SSM,
+     "add \"A_act\": \"heavy_tail\" to ssm_cfg",
+     {.layers = 2, .width = 16, .vocab = 24, .mlp_width = 128, .tie = true, .norm_eps = 1e-5}},
+    {"mamba3:head_dim=64:state_size=8:expand=4:n_groups=1:rope_fraction=0.5:A_floor=0.0001:"
+     "A_act=heavy_tail:norm_eps=1e-05",
+     "{\"n_layer\":1,\"d_model\":32,\"vocab_size\":16,\"ssm_cfg\":{\"layer\":\"Mamba3\",\"expand\":"
+     "4,"
+     "\"d_state\":8,\"A_act\":\"heavy_tail\"},\"tie_embeddings\":false}",
+     MAMBA_SSM,
+     NULL,
+     {.layers = 1, .width = 32, .vocab = 16, .no_mlp = true, .norm_eps = 1e-5}},
 };
 
-/* What a Mamba-2 model calls a parameter. */
-static void mamba2_name(const char *ours, char *to, size_t size)
+/* What a model of Mamba calls a parameter. */
+static void mamba_name(const char *ours, bool ssm, char to[160])
 {
-    static const char *const names[][2] = {{"model.embeddings.", "backbone.embeddings."},
-                                           {"model.norm.", "backbone.norm_f."},
-                                           {"lm_head.", "lm_head."}};
+    static const char *const begin[][3] = {
+        {"model.embeddings.", "backbone.embeddings.", "backbone.embedding."},
+        {"model.norm.", "backbone.norm_f.", "backbone.norm_f."},
+        {"lm_head.", "lm_head.", "lm_head."}};
+    static const char *const within[][2] = {{"attn.", "mixer."},
+                                            {"attn_norm.", "norm."},
+                                            {"mlp_norm.", "norm2."},
+                                            {"mlp.down_proj.", "mlp.fc2."}};
     int64_t i;
     char rest[128];
+    snprintf(to, 160, "%s", ours);
     for (int k = 0; k < 3; k++)
-        if (strncmp(ours, names[k][0], strlen(names[k][0])) == 0)
-            snprintf(to, size, "%s%s", names[k][1], ours + strlen(names[k][0]));
-    if (sscanf(ours, "model.layers.%" SCNd64 ".attn.%127s", &i, rest) == 2)
-        snprintf(to, size, "backbone.layers.%" PRId64 ".mixer.%s", i, rest);
-    else if (sscanf(ours, "model.layers.%" SCNd64 ".attn_norm.%127s", &i, rest) == 2)
-        snprintf(to, size, "backbone.layers.%" PRId64 ".norm.%s", i, rest);
+        if (strncmp(ours, begin[k][0], strlen(begin[k][0])) == 0)
+            snprintf(to, 160, "%s%s", begin[k][1 + ssm], ours + strlen(begin[k][0]));
+    if (sscanf(ours, "model.layers.%" SCNd64 ".%127s", &i, rest) != 2) return;
+    for (int k = 0; k < 4; k++)
+        if (strncmp(rest, within[k][0], strlen(within[k][0])) == 0)
+            snprintf(to, 160, "backbone.layers.%" PRId64 ".%s%s", i, within[k][1],
+                     rest + strlen(within[k][0]));
+}
+
+/* The model's tensors under the names that a folder has. An MLP of mamba_ssm has up and gate in one
+ * tensor, of which *joined is the memory. */
+static int tensors_of(pal_params *params, const struct made *m, pal_stored *all, char (*names)[160],
+                      float *joined)
+{
+    int n = 0;
+    for (int i = 0; i < pal_params_count(params); i++) {
+        const pal_array a = pal_params_array(params, i);
+        const char *name = pal_params_name(params, i), *gate = strstr(name, "gate_proj");
+        pal_stored s = {.dtype = "F32",
+                        .shape = pal_array_shape(&a),
+                        .bytes = (size_t)pal_array_count(&a) * 4,
+                        .data = a.data};
+        if (m->names == MAMBA_SSM && strstr(name, "up_proj")) continue;
+        snprintf(names[n], 160, "%s", name);
+        if (m->names != OURS) mamba_name(name, m->names == MAMBA_SSM, names[n]);
+        if (m->names == MAMBA_SSM && gate) {
+            char up[160];
+            int64_t layer;
+            ck_assert_int_eq(sscanf(name, "model.layers.%" SCNd64, &layer), 1);
+            snprintf(names[n], 160, "backbone.layers.%" PRId64 ".mlp.fc1.weight", layer);
+            snprintf(up, sizeof up, "model.layers.%" PRId64 ".mlp.up_proj.weight", layer);
+            const pal_array first = pal_value(pal_params_find(params, up));
+            memcpy(joined, first.data, s.bytes);
+            memcpy((char *)joined + s.bytes, a.data, s.bytes);
+            s.data = (const void *)joined;
+            joined += s.bytes / 2;
+            s.bytes *= 2, s.shape.dim[0] *= 2;
+        }
+        s.name = names[n];
+        all[n++] = s;
+    }
+    return n;
+}
+
+/* Makes a model with random numbers, and a folder of its tensors, whose config.json is `config`. */
+static pal_params *made_folder(const struct made *m, const char *config, const char *folder)
+{
+    pal_rng rng = pal_rng_new(7, 0);
+    pal_params *params = pal_params_new();
+    pal_stored all[RELEASED_TENSORS] = {{0}};
+    char names[RELEASED_TENSORS][160];
+    pal_lm_opts o = m->opts;
+    o.mixers = m->mixers;
+    ck_assert_ptr_nonnull(pal_lm_new(params, o, &rng));
+    for (int i = 0; i < pal_params_count(params); i++)
+        pal_fill_normal(pal_params_at(params, i), 0, 1, &rng);
+    float *joined = malloc((size_t)pal_params_size(params) * sizeof *joined);
+    ck_assert_ptr_nonnull(joined);
+    const int n = tensors_of(params, m, all, names, joined);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    released_write_tensors(released_at(folder, "model.safetensors"), n, all, NULL);
+    released_write(released_at(folder, "config.json"), config, strlen(config));
+    free(joined);
+    return params;
 }
 
 START_TEST(own_models)
 {
     for (size_t k = 0; k < sizeof made / sizeof *made; k++) {
-        pal_rng rng = pal_rng_new(7, 0);
-        pal_params *params = pal_params_new();
-        pal_stored all[RELEASED_TENSORS] = {{0}};
-        char names[RELEASED_TENSORS][160], folder[64], text[1024];
-        pal_lm_opts o = made[k].opts;
-        o.mixers = made[k].mixers;
-        ck_assert_ptr_nonnull(pal_lm_new(params, o, &rng));
-        const int n = pal_params_count(params);
-        for (int i = 0; i < n; i++) {
-            const pal_array a = pal_params_array(params, i);
-            snprintf(names[i], sizeof names[i], "%s", pal_params_name(params, i));
-            if (made[k].mamba2) mamba2_name(pal_params_name(params, i), names[i], sizeof names[i]);
-            all[i] = (pal_stored){.name = names[i],
-                                  .dtype = "F32",
-                                  .shape = pal_array_shape(&a),
-                                  .bytes = (size_t)pal_array_count(&a) * 4,
-                                  .data = a.data};
-        }
+        char folder[64], text[1024];
         snprintf(folder, sizeof folder, "%s/%d", released_scratch, (int)k);
-        ck_assert_int_eq(mkdir(folder, 0700), 0);
-        released_write_tensors(released_at(folder, "model.safetensors"), n, all, NULL);
-        released_write(released_at(folder, "config.json"), made[k].config, strlen(made[k].config));
+        pal_params *params = made_folder(&made[k], made[k].config, folder);
         pal_lm_file f = released_open(folder);
-        ck_assert_str_eq(f.notes, "");
+        if (made[k].note)
+            ck_assert_msg(strstr(f.notes, made[k].note) != NULL, "%s", f.notes);
+        else
+            ck_assert_str_eq(f.notes, "");
         snprintf(text, sizeof text, "mixers = %s\n", made[k].mixers);
         ck_assert_msg(strncmp(f.description, text, strlen(text)) == 0, "%s", f.description);
         released_same_params(params, f.params);
@@ -272,6 +351,43 @@ START_TEST(own_models)
         released_same_file(released_at(folder, "model.safetensors"),
                            released_at(folder, "out/model.safetensors"));
         pal_lm_close(&f);
+        f = released_open(released_at(folder, "out"));
+        released_same_params(params, f.params);
+        pal_lm_close(&f);
+        pal_params_free(params);
+    }
+}
+END_TEST
+
+/* Another rank, rotation or number of groups has other shapes. What cannot be here is refused. */
+START_TEST(other_mamba3)
+{
+    static const char *const change[][3] = {
+        {"\"mimo_rank\":2", "\"mimo_rank\":4", "layers.0.mixer.in_proj.weight is f32["},
+        {"\"is_mimo\":true", "\"is_mimo\":false", "layers.0.mixer.in_proj.weight is f32["},
+        {"\"rope_fraction\":1.0", "\"rope_fraction\":0.5", "layers.0.mixer.in_proj.weight is f32["},
+        {"\"ngroups\":2", "\"ngroups\":1", "layers.0.mixer.in_proj.weight is f32["},
+        {"\"is_outproj_norm\":true", "\"is_outproj_norm\":false", "mixer.norm.weight"},
+        {"\"d_intermediate\":100", "\"d_intermediate\":200", "mlp.fc1.weight is f32[256,16]"},
+        {"\"d_intermediate\":100", "\"d_intermediate\":0", "which its model does not have"},
+        {"\"attn_layer_idx\":[]", "\"attn_layer_idx\":[1]", "attn_layer_idx is not empty"},
+        {"\"rms_norm\":true", "\"rms_norm\":false", "rms_norm"},
+        {"\"chunk_size\":32", "\"A_act\":\"relu\"", "A_act"},
+        {"Mamba3", "Mamba1", "models of state-spaces' Mamba-2"},
+    };
+    const struct made *m = &made[4];
+    for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
+        char config[1024], folder[64];
+        const char *at = strstr(m->config, change[i][0]);
+        ck_assert_ptr_nonnull(at);
+        snprintf(config, sizeof config, "%.*s%s%s", (int)(at - m->config), m->config, change[i][1],
+                 at + strlen(change[i][0]));
+        snprintf(folder, sizeof folder, "%s/%d", released_scratch, (int)i);
+        pal_params *params = made_folder(m, config, folder);
+        pal_lm_file f;
+        ck_assert_int_eq(pal_lm_open(&f, folder, released_bare, &released_error), PAL_EFORMAT);
+        ck_assert_msg(strstr(released_error.message, change[i][2]) != NULL, "%s: %s", change[i][1],
+                      released_error.message);
         pal_params_free(params);
     }
 }
@@ -289,6 +405,7 @@ int main(void)
     tcase_add_test(tc, shards);
     tcase_add_test(tc, types);
     tcase_add_test(tc, own_models);
+    tcase_add_test(tc, other_mamba3);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,6 +1,6 @@
 /*
  * test_rule_limits.c - limits of the rules: where NaN and infinity may get to, results that have to
- * be finite, denormal numbers, and wrong arguments.
+ * be finite, denormal numbers, wrong arguments, and memory beyond the caches.
  */
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
@@ -298,12 +298,36 @@ START_TEST(denormal_numbers_are_zeros)
 }
 END_TEST
 
+/* ---- Size ---- */
+
+/* States that no cache holds are kept in another way (16 MiB and more), and are the same. */
+START_TEST(many_kept_states)
+{
+    static const rule_problem few = {"few",    .B = 1,   .T = 512,    .H = 8,         .HV = 8,
+                                     .K = 128, .V = 128, .chunk = 16, .keep_every = 4};
+    rule_problem many = few;
+    pal_array x[RULE_INPUTS];
+    many.keep_every = 1;
+    rule_draw(&few, RULE_mamba2, 3, x);
+    for (int d = 0; d < 2; d++) {
+        const pal_dtype dtype = d ? PAL_F32 : PAL_F64;
+        run_result a = run_rule(&few, RULE_mamba2, x, dtype, PAL_RULE_CHUNK),
+                   b = run_rule(&many, RULE_mamba2, x, dtype, PAL_RULE_CHUNK);
+        run_identical(&b, &a, "%s", pal_dtype_name(dtype));
+        run_free(&a);
+        run_free(&b);
+    }
+    rule_inputs_free(x);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
     tcase_add_loop_test(tc, nan_stays, 0, inputs());
     tcase_add_loop_test(tc, empty_sequences_pass_the_state_on, 0, MODES * RULES);
     tcase_add_test(tc, log_decay_is_finite);
     tcase_add_test(tc, wrong_arguments);
+    tcase_add_test(tc, many_kept_states);
     tcase_add_loop_test(tc, denormal_numbers_are_zeros, 0, MODES);
 }
 

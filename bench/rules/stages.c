@@ -23,6 +23,7 @@ typedef struct stand {
     pal_chunk chunk;
     pal_chunk_back back;
     char *S, *dS; /* states before each chunk, and the gradient of one */
+    double *ends; /* Mamba-3: the gradient of the final angles, twice; zeros */
     void *memory;
 } stand;
 
@@ -36,6 +37,19 @@ static void carve(stand *x, pal_carver *c, int64_t chunks)
     x->back.U = pal_carve(c, panels);
     x->dS = pal_carve(c, pal_fused_state_bytes(&x->f));
     x->S = pal_carve(c, (size_t)(chunks + 1) * pal_fused_state_bytes(&x->f));
+    x->f.angles = pal_carve(c, (size_t)pal_fused_angle_count(&x->f) * sizeof(double));
+    x->ends = pal_carve(c, (size_t)(2 * s->angles) * sizeof(double));
+}
+
+/* Outputs [B,T,H,R,V] as the operation has them, [B,T R,H,V]; their values do not matter here. */
+static pal_array rows_of(pal_array o)
+{
+    if (o.ndim < 5) return o;
+    const int64_t R = o.shape[3], H = o.shape[2], V = o.shape[4];
+    o.ndim = 4;
+    o.shape[1] *= R, o.shape[3] = V;
+    o.stride[3] = 1, o.stride[2] = V, o.stride[1] = H * V, o.stride[0] = o.shape[1] * H * V;
+    return o;
 }
 
 static bool stand_up(stand *x, const subject *s, int64_t chunk)
@@ -48,7 +62,7 @@ static bool stand_up(stand *x, const subject *s, int64_t chunk)
     }
     pal_rule_opts opts = {.mode = PAL_RULE_CHUNK, .chunk = chunk};
     x->opts = pal_fused_options(s->rule, in, &opts);
-    x->o = pal_value(s->cotangent[0]);
+    x->o = rows_of(pal_value(s->cotangent[0]));
     x->outs[0] = &x->o;
     x->call =
         (pal_call){.opts = &x->opts, .nin = pal_rule_inputs(s->rule), .in = x->ins, .out = x->outs};
@@ -81,12 +95,12 @@ static void forward(stand *x, const pal_head *h, const pal_rows *o, double time[
         pal_rows to = pal_rows_from(f, *o, i * f->shape.C);
         x->chunk.rows = pal_fused_rows(f, 0, i);
         double clock = seconds();
-        f->rule->prepare(&f->shape, h, i * f->shape.C, &x->chunk);
+        f->rule->prepare(&f->shape, h, i * f->tokens, &x->chunk);
         time[PREPARE] += since(&clock);
         memcpy(S + size, S, size);
         clock = seconds();
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
-            f->table->scan(&f->shape, &x->chunk, p, S + size, NULL, &to, NULL, 0, true);
+            f->table->scan(&f->shape, &x->chunk, p, S + size, S + size, NULL, &to, NULL, 0);
         time[SCAN] += since(&clock);
     }
 }
@@ -95,22 +109,24 @@ static void backward(stand *x, const pal_head *h, const pal_rows *dO, double tim
 {
     const pal_fused *f = &x->f;
     pal_head_grad none = {.add = 0};
-    double sums[2]; /* of A and D, which are wanted like what comes by token */
+    double sums[2], late; /* of A and D, which are wanted like what comes by token */
     if (f->at[PAL_IN_A] >= 0) none.sums = sums;
+    none.late = &late, none.end_angles = x->ends, none.whole_turn = x->ends + f->shape.angles;
+    x->back.dS0 = x->dS;
     for (int64_t i = pal_fused_chunks(f, 0) - 1; i >= 0; i--) {
         char *S = x->S + (size_t)i * pal_fused_state_bytes(f);
         pal_rows rows = pal_rows_from(f, *dO, i * f->shape.C);
         x->chunk.rows = pal_fused_rows(f, 0, i);
         double clock = seconds();
-        f->rule->prepare(&f->shape, h, i * f->shape.C, &x->chunk);
+        f->rule->prepare(&f->shape, h, i * f->tokens, &x->chunk);
         time[PREPARE_AGAIN] += since(&clock);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
-            f->table->scan(&f->shape, &x->chunk, p, S, x->back.U, NULL, NULL, 0, false);
+            f->table->scan(&f->shape, &x->chunk, p, S, NULL, x->back.U, NULL, NULL, 0);
         time[SOLVE_AGAIN] += since(&clock);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
             f->table->scan_back(&f->shape, &x->chunk, p, &rows, x->dS, x->dS, &x->back);
         time[SCAN_BACK] += since(&clock);
-        f->rule->gradient(&f->shape, h, i * f->shape.C, &x->chunk, &x->back, S, x->dS, &none);
+        f->rule->gradient(&f->shape, h, i * f->tokens, &x->chunk, &x->back, S, x->dS, &none);
         time[GRADIENT] += since(&clock);
     }
 }
@@ -118,7 +134,7 @@ static void backward(stand *x, const pal_head *h, const pal_rows *dO, double tim
 /* Flops of a chunk's products in the two scans (scan.k.c), a token and head; 0: no such count. */
 static double flops_of(const pal_rule_shape *s, int stage)
 {
-    const double KV = (double)(s->Kp * s->Vp), CV = (double)(s->C * s->Vp);
+    const double KV = (double)(s->ranks * s->Kp * s->Vp), CV = (double)(s->ranks * s->C * s->Vp);
     if (stage == SCAN) return s->erase ? 6 * KV + 2 * CV : 4 * KV + CV;
     if (stage == SCAN_BACK) return s->erase ? 6 * KV + 2 * CV : 4 * KV + CV;
     return 0;
@@ -129,7 +145,9 @@ static void print_stages(FILE *f, const stand *x, const char *name, const double
     const double tokens = (double)(x->f.seq.T * (x->f.HV > 1 ? x->f.HV - 1 : 1));
     double all = 0;
     for (int i = 0; i < STAGES; i++) all += time[i];
-    fprintf(f, "# stages: %s C %lld", name, (long long)x->f.shape.C);
+    fprintf(f, "# stages: %s", name);
+    if (x->f.shape.ranks > 1) fprintf(f, "/%lld", (long long)x->f.shape.ranks);
+    fprintf(f, " C %lld", (long long)x->f.tokens);
     for (int i = 0; i < STAGES; i++) {
         const double ns = 1e9 * time[i] / tokens, flops = flops_of(&x->f.shape, i);
         fprintf(f, "%s %s %.1f%% %.0f ns", i ? "," : ":", names[i], 100 * time[i] / all, ns);
@@ -140,12 +158,12 @@ static void print_stages(FILE *f, const stand *x, const char *name, const double
 
 bool stages_print(FILE *const *files, int n, const subject *s, int64_t chunk)
 {
-    if (states(s->rule) > 1) return true; /* it needs more than one lane has here */
     stand x = {.memory = NULL};
     double time[STAGES] = {0};
     if (!stand_up(&x, s, chunk)) return false;
     for (int64_t lane = 0; lane < x.f.HV; lane++) {
         pal_head h = pal_fused_head(&x.f, lane);
+        if (x.f.shape.trapezoid) pal_fused_lane_begin(&x.f, lane, &h);
         pal_rows o = pal_fused_out_rows(&x.f, &x.o, lane);
         if (lane == 1) memset(time, 0, sizeof time); /* the first one warmed up */
         forward(&x, &h, &o, time);

@@ -76,6 +76,7 @@ typedef struct pal_head_grad {
     pal_rows first_angles, last_k, last_x;    /* added to */
     pal_rows end_k, end_x;                    /* gradients of the final k and x */
     const double *end_angles, *whole_turn;    /* K(ends) */
+    double *late; /* the gradient of delta of the token after the chunk, for K(late_back) */
 } pal_head_grad;
 
 /* One prepared chunk; the memory is the caller's. */
@@ -85,17 +86,19 @@ typedef struct pal_chunk {
     void *q, *k, *e;       /* rows; q scaled, q and k normalised if asked for */
     void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k */
     void *alpha;           /* exp g: rows, or [C] for scalar decay (there `prepare` leaves g) */
-    void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C] */
+    void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C].
+                              Mamba-3: r, and in alpha, counts tokens instead of rows */
     void *T, *A, *inverse; /* [C][C], (I + T)^-1 the last; all lower triangular. Mamba-3: T is
                               <q, k>, and the rows of a token meet each other */
     void *Z;               /* panels [C] */
     void *gamma;           /* [Kp], of the whole chunk */
     void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
-    /* Only Mamba-3: cosines and sines of each token, [tokens][2][Ap]; c and gamma of each row,
+    /* Only Mamba-3: the turn of each token (turn.k.h); c and gamma of each row,
      * [2][C]; keys times delta and values of the token before the sequence, [ranks][Kp] and
      * [ranks][Vp], which the recurrent form adds to the state if `enter` is set. */
     void *turn, *weigh, *before;
     bool enter;
+    double *angles_after; /* `prepare` writes the angles before the next chunk here, if not NULL */
 } pal_chunk;
 
 /* What backward needs in addition, for one chunk. */
@@ -106,13 +109,14 @@ typedef struct pal_chunk_back {
     void *dA, *dT;           /* [C][C] */
     void *dq, *de, *dk, *dg; /* rows; at first only the products with the state */
     void *kappa, *kk, *x;    /* rows, used between blocks of a chunk */
-    const void *S1, *dS0; /* Mamba-3: the state after the chunk (NULL: it is the last one), and the
-                             gradient of the state before it */
+    const void *dS0;         /* Mamba-3: the gradient of the state before the chunk */
 } pal_chunk_back;
 
 typedef void pal_prepare_fn(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c);
-typedef void pal_scan_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S,
-                         void *U, const pal_rows *o, const pal_rows *skip, double D, bool update);
+typedef void pal_scan_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const void *S0,
+                         void *S, void *U, const pal_rows *o, const pal_rows *skip, double D);
+typedef void pal_keep_fn(const pal_rule_shape *s, const void *S, int64_t from, int64_t to,
+                         void *kept);
 typedef void pal_scan_back_fn(const pal_rule_shape *s, const pal_chunk *c, int64_t panel,
                               const pal_rows *dout, const void *dS, void *dS0, pal_chunk_back *b);
 typedef void pal_gradient_fn(const pal_rule_shape *s, const pal_head *h, int64_t t,
@@ -135,12 +139,14 @@ typedef void pal_panels_fn(int64_t rows, int64_t cols, const pal_rows *x, int64_
 
 /* Only Mamba-3 (kernels/ends.k.c). */
 typedef void pal_angles_fn(const pal_rule_shape *s, const pal_head *h, double *to);
-typedef void pal_last_fn(const pal_rule_shape *s, const pal_head *h, const double *phi,
-                         const pal_rows *th, const pal_rows *k, const pal_rows *x);
+typedef void pal_last_fn(const pal_rule_shape *s, const pal_head *h, const double *angle,
+                         const void *keys, const pal_rows *th, const pal_rows *k,
+                         const pal_rows *x);
 typedef void pal_enter_fn(const pal_rule_shape *s, const pal_head *h, void *S, int64_t row,
                           int64_t col, int64_t n);
 typedef void pal_ends_fn(const pal_rule_shape *s, const void *dth, const void *dS, const void *S,
                          const void *dk, const void *k, double *end, double *whole);
+typedef void pal_late_fn(const pal_head *h, int64_t t, double d, const pal_head_grad *g);
 
 /* The kernels of one rule. */
 typedef struct pal_rule_kernels {
@@ -162,6 +168,7 @@ typedef struct pal_rule_table {
     int64_t group; /* columns from and to of `tokens` are multiples of it, or V */
     pal_rule_kernels rule[PAL_RULE_KINDS];
     pal_scan_fn *scan;
+    pal_keep_fn *keep;
     pal_scan_back_fn *scan_back;
     pal_tokens_fn *tokens, *ranked_tokens; /* the second for Mamba-3 */
     pal_panels_fn *panels;
@@ -169,6 +176,7 @@ typedef struct pal_rule_table {
     pal_last_fn *last;
     pal_enter_fn *enter;
     pal_ends_fn *ends;
+    pal_late_fn *late_back;
 } pal_rule_table;
 
 const pal_rule_table *pal_rule_table_for(pal_dtype dtype);

@@ -158,6 +158,19 @@ static pal_status unknown(const pal_json *root, const char *type, pal_error *err
                           names);
 }
 
+/* Whether the file has the sign of a family. */
+static bool has_sign(const pal_json *root, const char *sign)
+{
+    char path[64];
+    const size_t n = strcspn(sign, "=");
+    const pal_config c = {.root = root, .model = root};
+    snprintf(path, sizeof path, "%.*s", (int)n, sign);
+    const pal_json *value = pal_config_get(&c, path);
+    if (!sign[n]) return value != NULL;
+    const char *text = pal_json_text(value);
+    return text && strcmp(text, sign + n + 1) == 0;
+}
+
 static pal_status find_family(const pal_json *root, const pal_family **family, pal_error *error)
 {
     if (!pal_json_is_object(root)) return pal_config_bad(error, "it is no object");
@@ -166,7 +179,7 @@ static pal_status find_family(const pal_json *root, const pal_family **family, p
         const pal_family *f = families[i];
         const bool same = type ? *f->types && has_word(f->types, '|', type) : !*f->types;
         *family = f;
-        if (same && (!f->sign || pal_json_get(root, f->sign))) return PAL_OK;
+        if (same && (!f->sign || has_sign(root, f->sign))) return PAL_OK;
     }
     return unknown(root, type ? type : "(missing)", error);
 }

@@ -65,9 +65,10 @@ typedef struct pal_config {
 } pal_config;
 
 typedef struct pal_family {
-    const char *name;   /* in messages: "Qwen3.5" */
-    const char *types;  /* values of model_type, "a|b"; "": it is missing */
-    const char *sign;   /* a key that tells it from others of that type; NULL: none */
+    const char *name;  /* in messages: "Qwen3.5" */
+    const char *types; /* values of model_type, "a|b"; "": it is missing */
+    const char *sign; /* a key by path, or "key=text", that tells it from others of that type; NULL:
+                         none */
     const char *inside; /* the key of the model's object, where it is not the file's; NULL: none */
     const pal_section *outside; /* of the file, where the model has an object of its own */
     const pal_section *sections;

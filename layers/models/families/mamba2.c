@@ -236,7 +236,8 @@ static pal_status describe_ssm(const pal_config *c, const void *values, pal_desc
 {
     const char *layer = pal_json_text(pal_config_get(c, "ssm_cfg.layer"));
     if (!layer || strcmp(layer, "Mamba2") != 0)
-        return pal_config_bad(error, "ssm_cfg has no layer Mamba2: Mamba-1 is not there");
+        return pal_config_bad(error,
+                              "ssm_cfg has no layer Mamba2 or Mamba3, and others are not there");
     if (pal_json_first(pal_config_get(c, "attn_layer_idx")))
         return pal_config_bad(error, "attn_layer_idx is not empty: attention behind a convolution "
                                      "is not there");

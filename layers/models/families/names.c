@@ -109,22 +109,22 @@ static int find_param(const pal_params *params, const char *name)
 
 /* ---- One row ---- */
 
-/* The parameters of a row that begins with parameter i; false: it does not, or lacks another. */
+/* The parameters of a row that has parameter i; false: it has not, or lacks another. */
 static bool take_ours(const match *m, const pal_spelling *row, int i, group *g, int64_t *block,
                       const char **star)
 {
     const char *name = pal_params_name(m->n->params, i), *rest, *words = row->ours;
     char word[NAME], full[NAME];
+    bool has = false;
     *block = block_of(name, &rest);
-    if (!next_word(&words, word)) return false;
-    if (!same(word, *word == '.' ? rest : name, star) || (*word == '.' && *block < 0)) return false;
-    if (row->mixer && !block_has(m, *block, row->mixer)) return false;
-    g->param[0] = i;
-    g->params = 1;
-    while (next_word(&words, word) && g->params < MOST) {
+    while (!has && next_word(&words, word))
+        has = same(word, *word == '.' ? rest : name, star) && (*word != '.' || *block >= 0);
+    if (!has || (row->mixer && !block_has(m, *block, row->mixer))) return false;
+    g->params = 0;
+    for (words = row->ours; next_word(&words, word) && g->params < MOST;) {
         /* Neighbours are made one after the other. */
         full_name(m, word, *block, *star, true, full);
-        int j = g->param[g->params - 1] + 1;
+        int j = g->params ? g->param[g->params - 1] + 1 : i;
         if (j >= pal_params_count(m->n->params) || strcmp(pal_params_name(m->n->params, j), full))
             j = find_param(m->n->params, full);
         if (j < 0 || m->done[j]) return false;

@@ -18,11 +18,20 @@ typedef struct slot {
     void *S0, *own_S0; /* the state before it: kept by forward, or computed here */
     void *U, *dO, *dX; /* panels */
     double *sums;      /* of the parameters of the decay, or of A and D */
+    double *late;      /* Mamba-3: what the chunk's gradient hands on (pal_head_grad) */
 } slot;
+
+/* Where a lane's inputs are, and where its gradients go. */
+typedef struct lane_rows {
+    pal_head head;
+    pal_head_grad grad;
+    pal_rows dout;
+} lane_rows;
 
 /* What a lane needs: slots for a wave of chunks, and the gradient of the state after each of them
  * (dS[i + 1] after slot i, dS[0] before the first). */
 typedef struct lane_space {
+    lane_rows *rows;
     slot *slots;
     void **dS;
     double *sums; /* over the whole lane */
@@ -33,6 +42,7 @@ typedef struct problem {
     int64_t wave;
     int64_t count; /* of sums */
     double *ends;  /* Mamba-3: of each lane, pal_fused_ends_back */
+    pal_shared shared;
 } problem;
 
 /* ---- Memory ---- */
@@ -42,7 +52,7 @@ static problem problem_of(const pal_call *call, int team)
     problem p = {.f = pal_fused_of(call, team)};
     /* Families of lanes are independent. In a wave each thread gets about one chunk of one
      * family. */
-    p.f.wave = pal_fused_wave(&p.f, p.f.lanes / (p.f.HV / p.f.H), team);
+    p.f.wave = pal_fused_wave(&p.f, p.f.lanes / p.f.members, team);
     p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
     p.count = pal_fused_sum_count(&p.f);
     return p;
@@ -54,8 +64,10 @@ static slot carve_slot(pal_carver *c, const problem *p, bool first)
     size_t panels = (size_t)(f->shape.C * f->shape.Vp) * f->size;
     slot s = {.chunk = pal_carve_chunk(c, f)};
     s.own_S0 = first ? NULL : pal_carve(c, pal_fused_state_bytes(f));
-    s.U = pal_carve(c, panels), s.dO = pal_carve(c, panels), s.dX = pal_carve(c, panels);
+    s.U = f->shape.erase ? pal_carve(c, panels) : s.chunk.Z; /* nothing is erased: U = Z */
+    s.dO = pal_carve(c, panels), s.dX = pal_carve(c, panels);
     s.sums = pal_carve(c, (size_t)p->count * sizeof(double));
+    s.late = pal_carve(c, sizeof(double));
     return s;
 }
 
@@ -78,25 +90,43 @@ static lane_space carve_lane(pal_carver *c, const problem *p)
 
 /* Where the gradients of a lane go. They are added to what is there, except where nothing was
  * written yet. */
-static pal_head_grad gradient_rows(const pal_fused *f, int64_t lane)
+static pal_head_grad gradient_rows(const problem *p, int64_t lane)
 {
+    const pal_fused *f = &p->f;
     pal_head_grad g = {.add = 0};
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
-        const pal_array *d = pal_fused_din(f, i);
-        if (!d) continue;
-        const int64_t sharers = f->HV / f->heads[i];
-        g.out[i] = pal_fused_operand_rows(f, i, d, lane);
-        if (!pal_call_fresh(f->call, f->at[i]) || lane % f->HV % sharers > 0) g.add |= 1u << i;
+        if (!pal_fused_din(f, i)) continue;
+        bool fresh;
+        const pal_array d = pal_fused_family_grad(f, &p->shared, i, lane, &fresh);
+        g.out[i] = pal_fused_operand_rows(f, i, &d, lane);
+        if (!fresh) g.add |= 1u << i;
+        if (f->shape.trapezoid && i <= PAL_K) g.rank[i] = d.stride[2];
     }
     return g;
 }
 
-static void prepare(const problem *p, int64_t lane, int64_t chunk, slot *s)
+static lane_rows rows_of(const problem *p, int64_t lane)
 {
     const pal_fused *f = &p->f;
-    pal_head h = pal_fused_head(f, lane);
-    s->chunk.rows = pal_fused_rows(f, lane / f->HV, chunk);
-    f->rule->prepare(&f->shape, &h, chunk * f->tokens, &s->chunk);
+    lane_rows r = {.head = pal_fused_head(f, lane),
+                   .grad = gradient_rows(p, lane),
+                   .dout = pal_fused_out_rows(f, f->call->dout[0], lane)};
+    if (f->shape.trapezoid) pal_fused_ends_grad(f, lane, p->ends, &r.grad);
+    return r;
+}
+
+static void prepare(const problem *p, const lane_space *l, int64_t lane, int64_t chunk, slot *s)
+{
+    const pal_fused *f = &p->f;
+    s->chunk.rows = pal_fused_rows(f, pal_fused_sequence(f, lane), chunk);
+    f->rule->prepare(&f->shape, &l->rows->head, chunk * f->tokens, &s->chunk);
+}
+
+/* Whether slot i of `count` slots, which begin with chunk `first`, makes the state before the next
+ * one. */
+static bool updates(const problem *p, int64_t first, int64_t i, int64_t count)
+{
+    return i + 1 < count && (first + i + 1) % p->f.opts->every != 0;
 }
 
 /* S0 and U of `count` chunks from `first` on. */
@@ -104,27 +134,23 @@ static void recompute(const problem *p, int64_t lane, int64_t first, int64_t cou
                       int64_t from, int64_t to)
 {
     const pal_fused *f = &p->f;
-    size_t size = pal_fused_panel_bytes(f), at = (size_t)from * size;
     for (int64_t i = 0; i < count; i++) {
-        slot *s = &slots[i], *next = s + 1;
+        slot *s = &slots[i];
         bool kept = (first + i) % f->opts->every == 0;
-        bool update = i + 1 < count && (first + i + 1) % f->opts->every != 0;
-        void *S0 = kept ? pal_fused_state(f, lane, first + i) : s->own_S0, *S = S0;
-        if (update) { /* the scan overwrites the state, so it gets a copy */
-            S = next->own_S0;
-            memcpy((char *)S + at, (char *)S0 + at, (size_t)(to - from) * size);
-        }
-        for (int64_t j = from; j < to; j++)
-            f->table->scan(&f->shape, &s->chunk, j, S, s->U, NULL, NULL, 0, update);
+        const bool update = updates(p, first, i, count);
+        const void *S0 = kept ? pal_fused_state(f, lane, first + i) : s->own_S0;
+        void *S = update ? slots[i + 1].own_S0 : NULL, *U = f->shape.erase ? s->U : NULL;
+        for (int64_t j = from; j < to && (S || U); j++)
+            f->table->scan(&f->shape, &s->chunk, j, S0, S, U, NULL, NULL, 0);
     }
 }
 
 /* dO, dX and dS of `count` chunks from `first` on. */
-static void carry_back(const problem *p, int64_t lane, int64_t first, int64_t count, lane_space *l,
-                       int64_t from, int64_t to)
+static void carry_back(const problem *p, int64_t first, int64_t count, lane_space *l, int64_t from,
+                       int64_t to)
 {
     const pal_fused *f = &p->f;
-    pal_rows dout = pal_fused_out_rows(f, f->call->dout[0], lane);
+    const pal_rows dout = l->rows->dout;
     for (int64_t i = count - 1; i >= 0; i--) {
         slot *s = &l->slots[i];
         pal_chunk_back b = {.dO = s->dO, .dX = s->dX};
@@ -141,31 +167,28 @@ static const void *state_before(const pal_fused *f, int64_t lane, int64_t chunk,
     return chunk % f->opts->every == 0 ? pal_fused_state(f, lane, chunk) : s->own_S0;
 }
 
-/* The gradients of chunk i of `count` slots from chunk `first` on. */
-static void gradient(const problem *p, int64_t lane, int64_t first, int64_t i, int64_t count,
-                     lane_space *l, const pal_chunk_back *space)
+/* The gradients of slot i, when slots begin with chunk `first`. */
+static void gradient(const problem *p, int64_t lane, int64_t first, int64_t i, lane_space *l,
+                     const pal_chunk_back *space)
 {
     slot *s = &l->slots[i];
     const int64_t chunk = first + i;
     const pal_fused *f = &p->f;
-    pal_head h = pal_fused_head(f, lane);
-    pal_head_grad g = gradient_rows(f, lane);
+    pal_head_grad g = l->rows->grad;
     pal_chunk_back b = *space;
     b.dO = s->dO, b.dX = s->dX, b.U = s->U;
     g.sums = p->count ? s->sums : NULL;
     const void *S0 = state_before(f, lane, chunk, s);
     if (f->shape.trapezoid) {
-        const bool last = chunk + 1 == pal_fused_chunks(f, lane / f->HV);
         b.dS0 = l->dS[i];
-        /* The state after the last slot is one that forward kept. */
-        b.S1 = last ? NULL : state_before(f, lane, chunk + 1, i + 1 < count ? s + 1 : NULL);
-        pal_fused_ends_grad(f, lane, p->ends, &g);
+        g.late = s->late;
         g.sum_D = pal_fused_sums_of(f, PAL_IN_D, s->sums);
         g.sum_bias[PAL_Q] = pal_fused_sums_of(f, PAL_IN_C_BIAS, s->sums);
         g.sum_bias[PAL_K] = pal_fused_sums_of(f, PAL_IN_B_BIAS, s->sums);
         g.sum_mimo_x = pal_fused_sums_of(f, PAL_IN_MIMO_X, s->sums);
     }
-    f->rule->gradient(&f->shape, &h, chunk * f->tokens, &s->chunk, &b, S0, l->dS[i + 1], &g);
+    f->rule->gradient(&f->shape, &l->rows->head, chunk * f->tokens, &s->chunk, &b, S0, l->dS[i + 1],
+                      &g);
 }
 
 /* ---- Beginning and end of a lane ---- */
@@ -192,10 +215,19 @@ static void end_lane(const pal_fused *f, int64_t lane, void *dS, int64_t from, i
     if (d) state_panels(f, d, lane, dS, from, to, fresh ? PAL_PANELS_WRITE : PAL_PANELS_ADD);
 }
 
-static void add_sums(const problem *p, int64_t count, const slot *slots, double *sums)
+/* What is left to do when the gradients of `count` chunks from `first` on are there, and those of
+ * all later ones. */
+static void finish(const problem *p, int64_t first, int64_t count, const lane_space *l,
+                   double *sums)
 {
+    const pal_fused *f = &p->f;
     for (int64_t i = count - 1; i >= 0; i--)
-        for (int64_t j = 0; j < p->count; j++) sums[j] += slots[i].sums[j];
+        for (int64_t j = 0; j < p->count; j++) sums[j] += l->slots[i].sums[j];
+    const pal_head *h = &l->rows->head;
+    for (int64_t i = 0; i < count && f->shape.trapezoid; i++) {
+        const int64_t t = (first + i + 1) * f->tokens;
+        if (t < h->length) f->table->late_back(h, t, *l->slots[i].late, &l->rows->grad);
+    }
 }
 
 static void swap(void **a, void **b)
@@ -219,94 +251,109 @@ static int64_t waves(const problem *p, int64_t lane)
 }
 
 /* Lists the rows that the gradients of a wave go to, to be prefetched while its U is computed
- * again. */
-static void ask_for_gradients(const problem *p, int64_t lane, int64_t first, int64_t count,
-                              slot *slots)
+ * again. Lanes from `group` on are side by side. */
+static void ask_for_gradients(const problem *p, int64_t group, int64_t lane, int64_t first,
+                              int64_t count, const pal_head_grad *g, slot *slots)
 {
     const pal_fused *f = &p->f;
-    pal_head_grad g = gradient_rows(f, lane);
     for (int64_t i = 0; i < count; i++) {
         slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows / f->shape.ranks};
-        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g.out, (first + i) * f->tokens);
+        pal_fused_ahead_head(f, &slots[i].chunk.ahead, g->out, (first + i) * f->tokens, group,
+                             lane);
     }
 }
 
 /* Lists the inputs of the next wave, which is wave w of lane `next`. They are prefetched while dS
- * is carried back over this wave of `count` chunks. */
-static void ask_for_inputs(const problem *p, int64_t next, int64_t w, int64_t count, slot *slots)
+ * is carried back over this wave of `count` chunks, together with what is still in a list because
+ * U of that slot needed no scan. */
+static void ask_for_inputs(const problem *p, int64_t group, int64_t next, int64_t w, int64_t count,
+                           const lane_rows *rows_of_next, slot *slots)
 {
     const pal_fused *f = &p->f;
     const int64_t there = w < 0 ? 0 : wave_count(p, next, w), first = w * p->wave;
-    pal_head h = pal_fused_head(f, next);
-    pal_rows dout = pal_fused_out_rows(f, f->call->dout[0], next);
     for (int64_t i = 0; i < count; i++) {
         pal_ahead *a = &slots[i].chunk.ahead;
-        *a = (pal_ahead){
-            .rows = i < there ? pal_fused_rows(f, next / f->HV, first + i) / f->shape.ranks : 0};
-        if (a->rows == 0) continue;
-        pal_fused_ahead_head(f, a, h.in, (first + i) * f->tokens);
-        pal_fused_ahead(f, a, dout, (first + i) * f->shape.C, f->shape.V);
+        const int64_t rows =
+            i < there ? pal_fused_rows(f, pal_fused_sequence(f, next), first + i) / f->shape.ranks
+                      : 0;
+        const bool left = !f->shape.erase && !updates(p, first, i, count);
+        if (!left || (rows > 0 && rows != a->rows)) *a = (pal_ahead){.rows = rows};
+        if (rows == 0) continue;
+        pal_fused_ahead_head(f, a, rows_of_next->head.in, (first + i) * f->tokens, group, next);
+        pal_fused_ahead_out(f, a, rows_of_next->dout, (first + i) * f->tokens);
+        pal_fused_ahead_state(f, a, pal_fused_state(f, next, first), i, there);
     }
 }
 
-/* Does wave w of a lane. The next one will be wave next_w of lane `next`. */
-static void lane_wave(const problem *p, int64_t lane, int64_t w, int64_t next, int64_t next_w,
-                      lane_space *l, const pal_chunk_back *space, double *sums)
+/* A group of lanes that a thread takes side by side. */
+typedef struct group_space {
+    lane_rows *rows; /* of each lane */
+    void **carry;    /* the gradient of its state between two waves */
+} group_space;
+
+/* Does wave w of lane i of a group. The next one will be wave next_w of lane `next`. */
+static void lane_wave(const problem *p, pal_group g, int64_t i, int64_t w, int64_t next,
+                      int64_t next_w, const group_space *x, lane_space *l,
+                      const pal_chunk_back *space, double *sums)
 {
-    const int64_t all = pal_fused_panels(&p->f), first = w * p->wave;
+    const int64_t all = pal_fused_panels(&p->f), first = w * p->wave, lane = g.first + i;
     const int64_t count = wave_count(p, lane, w);
-    for (int64_t i = 0; i < count; i++) prepare(p, lane, first + i, &l->slots[i]);
-    ask_for_gradients(p, lane, first, count, l->slots);
+    l->rows = &x->rows[i];
+    for (int64_t j = 0; j < count; j++) prepare(p, l, lane, first + j, &l->slots[j]);
+    ask_for_gradients(p, g.first, lane, first, count, &l->rows->grad, l->slots);
     recompute(p, lane, first, count, l->slots, 0, all);
-    ask_for_inputs(p, next, next_w, count, l->slots);
-    carry_back(p, lane, first, count, l, 0, all);
-    for (int64_t i = count - 1; i >= 0; i--) gradient(p, lane, first, i, count, l, space);
-    add_sums(p, count, l->slots, sums);
+    ask_for_inputs(p, g.first, g.first + next, next_w, count, &x->rows[next], l->slots);
+    carry_back(p, first, count, l, 0, all);
+    for (int64_t j = count - 1; j >= 0; j--) gradient(p, lane, first, j, l, space);
+    finish(p, first, count, l, sums + lane * p->count);
 }
 
-/* Does all lanes of a group. carry[i] is the gradient of the state of lane i between two waves. */
-static void group_lanes(const problem *p, pal_group g, lane_space *l, void **carry,
+static void group_lanes(const problem *p, pal_group g, const group_space *x, lane_space *l,
                         const pal_chunk_back *space, double *sums)
 {
     const pal_fused *f = &p->f;
     const int64_t all = pal_fused_panels(f);
-    for (int64_t i = 0; i < g.count; i++) begin_lane(f, g.first + i, carry[i], 0, all);
+    for (int64_t i = 0; i < g.count; i++) {
+        x->rows[i] = rows_of(p, g.first + i);
+        begin_lane(f, g.first + i, x->carry[i], 0, all);
+    }
     for (int64_t w = waves(p, g.first) - 1; w >= 0; w--)
         for (int64_t i = 0; i < g.count; i++) {
             const bool last = i + 1 == g.count;
-            const int64_t lane = g.first + i, next = last ? g.first : lane + 1;
-            swap(&carry[i], &l->dS[wave_count(p, lane, w)]);
-            lane_wave(p, lane, w, next, w - last, l, space, sums + lane * p->count);
-            swap(&carry[i], &l->dS[0]);
+            void **dS = &l->dS[wave_count(p, g.first, w)];
+            swap(&x->carry[i], dS);
+            lane_wave(p, g, i, w, last ? 0 : i + 1, w - last, x, l, space, sums);
+            swap(&x->carry[i], &l->dS[0]);
         }
-    for (int64_t i = 0; i < g.count; i++) end_lane(f, g.first + i, carry[i], 0, all);
+    for (int64_t i = 0; i < g.count; i++) end_lane(f, g.first + i, x->carry[i], 0, all);
 }
 
-static void **carve_carry(pal_carver *c, const problem *p)
+static group_space carve_group(pal_carver *c, const problem *p)
 {
-    const int64_t members = p->f.HV / p->f.H, n = pal_fused_side(&p->f, members) * members;
-    void **carry = pal_carve(c, (size_t)n * sizeof *carry);
+    const int64_t members = p->f.members, n = pal_fused_side(&p->f, members) * members;
+    group_space x = {.rows = pal_carve(c, (size_t)n * sizeof *x.rows)};
+    x.carry = pal_carve(c, (size_t)n * sizeof *x.carry);
     for (int64_t i = 0; i < n; i++) {
         void *dS = pal_carve(c, pal_fused_state_bytes(&p->f));
-        if (carry) carry[i] = dS;
+        if (x.carry) x.carry[i] = dS;
     }
-    return carry;
+    return x;
 }
 
 static void by_lanes(const problem *p, char *scratch, size_t each, double *sums)
 {
     const pal_fused *f = &p->f;
-    const int64_t members = f->HV / f->H, side = pal_fused_side(f, members);
+    const int64_t members = f->members, side = pal_fused_side(f, members);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         const unsigned mode = pal_flush_begin();
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         lane_space l = carve_lane(&c, p);
-        void **carry = carve_carry(&c, p);
+        const group_space x = carve_group(&c, p);
         pal_chunk_back space = pal_carve_back(&c, f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < pal_fused_groups(f, members, side); i++)
-            group_lanes(p, pal_fused_group(f, members, side, i), &l, carry, &space, sums);
+            group_lanes(p, pal_fused_group(f, members, side, i), &x, &l, &space, sums);
         pal_flush_end(mode);
     }
 }
@@ -335,7 +382,7 @@ static void wave_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, 
     }
     if (r == 0) begin_lane(&p->f, lane, l->dS[count], panel, panel + 1);
     recompute(p, lane, first, count, l->slots, panel, panel + 1);
-    carry_back(p, lane, first, count, l, panel, panel + 1);
+    carry_back(p, first, count, l, panel, panel + 1);
     if (first == 0) end_lane(&p->f, lane, l->dS[0], panel, panel + 1);
 }
 
@@ -343,24 +390,24 @@ static void wave_scan(const problem *p, int64_t lane, int64_t r, lane_space *l, 
 static void wave_gradient(const problem *p, int64_t family, int64_t r, int64_t i, lane_space *l,
                           const pal_chunk_back *space)
 {
-    int64_t members = p->f.HV / p->f.H, first, count;
+    int64_t members = p->f.members, first, count;
     for (int64_t j = family * members; j < (family + 1) * members; j++)
-        if (wave_at(p, j, r, &first, &count) && i < count)
-            gradient(p, j, first, i, count, &l[j], space);
+        if (wave_at(p, j, r, &first, &count) && i < count) gradient(p, j, first, i, &l[j], space);
 }
 
 static void wave_end(const problem *p, int64_t lane, int64_t r, lane_space *l)
 {
     int64_t first, count;
     if (!wave_at(p, lane, r, &first, &count)) return;
-    add_sums(p, count, l->slots, l->sums);
+    finish(p, first, count, l, l->sums);
     if (first) swap(&l->dS[0], &l->dS[p->wave]); /* the next round begins with it */
 }
 
 static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
 {
     const pal_fused *f = &p->f;
-    int64_t rounds = 1, panels = pal_fused_panels(f), families = f->lanes / (f->HV / f->H);
+    int64_t rounds = 1, panels = pal_fused_panels(f), families = f->lanes / f->members;
+    for (int64_t i = 0; i < f->lanes; i++) *l[i].rows = rows_of(p, i);
     for (int64_t i = 0; i < f->lanes; i += f->HV)
         if (waves(p, i) > rounds) rounds = waves(p, i);
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
@@ -373,7 +420,7 @@ static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
             for (int64_t i = 0; i < f->lanes * p->wave; i++) {
                 int64_t lane = i / p->wave, first, count, at = i % p->wave;
                 if (wave_at(p, lane, r, &first, &count) && at < count)
-                    prepare(p, lane, first + at, &l[lane].slots[at]);
+                    prepare(p, &l[lane], lane, first + at, &l[lane].slots[at]);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int64_t i = 0; i < f->lanes * panels; i++)
@@ -391,10 +438,11 @@ static void by_waves(const problem *p, lane_space *l, char *spaces, size_t each)
 /* ---- Entry ---- */
 
 typedef struct layout {
-    double *sums;      /* of all lanes */
-    double *ends;      /* of all lanes */
+    double *sums; /* of all lanes */
+    double *ends; /* of all lanes */
+    pal_shared shared;
     lane_space *lanes; /* waves only */
-    size_t shared;     /* bytes of sums and lanes; the memory of the threads follows */
+    size_t together;   /* bytes of all this; the memory of the threads follows */
     size_t each;       /* bytes of a thread */
 } layout;
 
@@ -404,20 +452,23 @@ static layout lay_out(const problem *p, char *base)
     pal_carver c = {base, 0}, thread = {NULL, 0};
     layout x = {.sums = pal_carve(&c, (size_t)(f->lanes * p->count) * sizeof(double))};
     x.ends = pal_carve(&c, (size_t)(f->lanes * 2 * f->shape.angles) * sizeof(double));
+    x.shared = pal_carve_shared(&c, f);
     if (f->wave) {
         x.lanes = pal_carve(&c, (size_t)f->lanes * sizeof *x.lanes);
+        lane_rows *rows = pal_carve(&c, (size_t)f->lanes * sizeof *rows);
         for (int64_t i = 0; i < f->lanes; i++) {
             lane_space l = carve_lane(&c, p);
             if (!x.lanes) continue;
             l.sums = x.sums + i * p->count;
+            l.rows = rows + i;
             x.lanes[i] = l;
         }
     } else {
         carve_lane(&thread, p);
-        carve_carry(&thread, p);
+        carve_group(&thread, p);
     }
     pal_carve_back(&thread, f);
-    x.shared = c.used;
+    x.together = c.used;
     x.each = thread.used;
     return x;
 }
@@ -426,7 +477,7 @@ size_t pal_fused_backward_scratch(const pal_fused *f)
 {
     problem p = problem_of(f->call, f->team);
     layout x = lay_out(&p, NULL);
-    return x.shared + (size_t)f->team * x.each;
+    return x.together + (size_t)f->team * x.each;
 }
 
 void pal_fused_backward(const pal_call *call)
@@ -435,11 +486,12 @@ void pal_fused_backward(const pal_call *call)
     char *scratch = call->scratch;
     layout x = lay_out(&p, scratch);
     memset(x.sums, 0, (size_t)(p.f.lanes * p.count) * sizeof(double));
-    p.ends = x.ends;
+    p.ends = x.ends, p.shared = x.shared;
     if (p.f.shape.trapezoid) pal_fused_ends_back(&p.f, x.ends);
     if (p.f.wave)
-        by_waves(&p, x.lanes, scratch + x.shared, x.each);
+        by_waves(&p, x.lanes, scratch + x.together, x.each);
     else
-        by_lanes(&p, scratch + x.shared, x.each, x.sums);
+        by_lanes(&p, scratch + x.together, x.each, x.sums);
+    pal_fused_add_shared(&p.f, &p.shared);
     pal_fused_hand_out_sums(&p.f, x.sums);
 }

@@ -22,12 +22,26 @@ pal_carver pal_fused_scratch(pal_fused *f, void *base)
     return c;
 }
 
+double *pal_fused_first_angles(const pal_fused *f, int64_t lane, const pal_head *h)
+{
+    double *to = pal_fused_lane_angles(f, lane);
+    pal_head empty = *h;
+    empty.length = 0;
+    f->table->angles(&f->shape, &empty, to);
+    return to;
+}
+
+void pal_fused_lane_begin(const pal_fused *f, int64_t lane, const pal_head *h)
+{
+    f->table->angles(&f->shape, h, pal_fused_lane_angles(f, lane));
+}
+
 void pal_fused_angles(const pal_fused *f)
 {
 #pragma omp parallel for num_threads(f->team) schedule(static) if (!few(f))
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
-        f->table->angles(&f->shape, &h, pal_fused_lane_angles(f, i));
+        pal_fused_lane_begin(f, i, &h);
     }
 }
 
@@ -52,16 +66,22 @@ const pal_array *pal_fused_final(const pal_fused *f, int i)
     return f->opts->in_place ? pal_fused_in(f, PAL_IN_STATE + i) : f->call->out[1 + i];
 }
 
+void pal_fused_lane_end(const pal_fused *f, int64_t lane, const pal_head *h, const void *keys)
+{
+    const double *phi =
+        h->angle + pal_fused_chunks(f, pal_fused_sequence(f, lane)) * f->shape.angles;
+    const pal_rows th = pal_fused_part_rows(f, pal_fused_final(f, PAL_ANGLES), lane);
+    const pal_rows k = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_K), lane);
+    const pal_rows x = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_X), lane);
+    f->table->last(&f->shape, h, phi, keys, &th, &k, &x);
+}
+
 void pal_fused_last(const pal_fused *f)
 {
 #pragma omp parallel for num_threads(f->team) schedule(static) if (!few(f))
     for (int64_t i = 0; i < f->lanes; i++) {
         const pal_head h = pal_fused_head(f, i);
-        const double *phi = h.angle + pal_fused_chunks(f, i / f->HV) * f->shape.angles;
-        const pal_rows th = pal_fused_part_rows(f, pal_fused_final(f, PAL_ANGLES), i);
-        const pal_rows k = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_K), i);
-        const pal_rows x = pal_fused_part_rows(f, pal_fused_final(f, PAL_LAST_X), i);
-        f->table->last(&f->shape, &h, phi, &th, &k, &x);
+        pal_fused_lane_end(f, i, &h, NULL);
     }
 }
 
@@ -80,7 +100,8 @@ static void hand_through(const pal_fused *f, int part, int64_t lane)
     const pal_array *to = pal_fused_din(f, PAL_IN_STATE + part);
     if (!from || !to) return;
     pal_array x = *from, y = *to;
-    const int64_t size = (int64_t)f->size, n = lane / f->HV, head = lane % f->HV;
+    const int64_t size = (int64_t)f->size, n = pal_fused_sequence(f, lane),
+                  head = pal_fused_value_head(f, lane);
     x.data = (char *)x.data + (n * x.stride[0] + head * x.stride[1]) * size;
     y.data = (char *)y.data + (n * y.stride[0] + head * y.stride[1]) * size;
     for (int d = 0; d < 2; d++) x.shape[d] = y.shape[d] = 1;
@@ -96,16 +117,14 @@ void pal_fused_ends_back(const pal_fused *f, double *ends)
         f->table->ends(&f->shape, lane_of(f, d[1 + PAL_ANGLES], i), lane_of(f, d[1], i),
                        lane_of(f, out[1], i), lane_of(f, d[1 + PAL_LAST_K], i),
                        lane_of(f, out[1 + PAL_LAST_K], i), end, end + f->shape.angles);
-        if (pal_fused_length(f, i / f->HV) > 0) continue;
+        if (pal_fused_length(f, pal_fused_sequence(f, i)) > 0) continue;
         for (int part = PAL_ANGLES; part <= PAL_LAST_X; part++) hand_through(f, part, i);
     }
 }
 
 void pal_fused_ends_grad(const pal_fused *f, int64_t lane, const double *ends, pal_head_grad *g)
 {
-    const pal_array *dq = pal_fused_din(f, PAL_Q), *dk = pal_fused_din(f, PAL_K);
     const pal_array *const *d = f->call->dout;
-    g->rank[PAL_Q] = dq ? dq->stride[2] : 0, g->rank[PAL_K] = dk ? dk->stride[2] : 0;
     g->first_angles = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_ANGLES), lane);
     g->last_k = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_K), lane);
     g->last_x = pal_fused_part_rows(f, pal_fused_din(f, PAL_IN_STATE + PAL_LAST_X), lane);

@@ -42,20 +42,23 @@ typedef struct pal_fused {
     size_t size;        /* of an element */
     int at[PAL_PLACES]; /* which input of the call is at a place; -1: none */
     /* Of the operands that have a value for each token: their channels, the axis of heads (-1: they
-     * have none) and its size. */
-    int64_t channels[PAL_HEAD_ARGS], heads[PAL_HEAD_ARGS];
+     * have none), its size, and how many value heads share one of these. */
+    int64_t channels[PAL_HEAD_ARGS], heads[PAL_HEAD_ARGS], sharers[PAL_HEAD_ARGS];
     int head_axis[PAL_HEAD_ARGS];
     int64_t tokens; /* of a chunk; shape.C counts their rows */
     double *angles; /* Mamba-3: those of all lanes (ends.c) */
     pal_sequences seq;
-    int64_t HV, H, lanes; /* H: families of lanes that add to the same gradients */
-    int64_t wave;         /* chunks of a lane between two barriers; 0: threads take whole lanes */
+    int64_t HV, lanes;
+    int64_t members; /* lanes of a family: neighbours that add to the same gradients */
+    int64_t wave;    /* chunks of a lane between two barriers; 0: threads take whole lanes */
     int team;
 } pal_fused;
 
 /* The problem of a call. Its inputs are those of its rule (pal_rule_input), perhaps with more
  * behind them. */
 pal_fused pal_fused_of(const pal_call *call, int team);
+/* The same problem for another team. */
+void pal_fused_use_team(pal_fused *f, int team);
 /* The input at a place, and its gradient. NULL: there is no such input, or nobody wants its
  * gradient. */
 static inline const pal_array *pal_fused_in(const pal_fused *f, int place)
@@ -85,6 +88,17 @@ pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int
 int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side);
 
 /* ---- Geometry ---- */
+
+/* The sequence and the head of a lane. A division would take longer than what decoding does with
+ * them. */
+static inline int64_t pal_fused_sequence(const pal_fused *f, int64_t lane)
+{
+    return f->seq.count == 1 ? 0 : lane / f->HV;
+}
+static inline int64_t pal_fused_value_head(const pal_fused *f, int64_t lane)
+{
+    return lane - pal_fused_sequence(f, lane) * f->HV;
+}
 
 static inline int64_t pal_fused_length(const pal_fused *f, int64_t sequence)
 {
@@ -130,15 +144,28 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
     return x;
 }
 
+/* What a lane reads and writes in forward. */
+typedef struct pal_lane {
+    pal_head head;
+    pal_rows o, before, after; /* the states in tensors, before and after the sequence */
+} pal_lane;
+pal_lane pal_lane_of(const pal_fused *f, int64_t lane);
+
 /* Adds the rows of x from token t on to those that the scans of a chunk prefetch. */
 static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t,
                                    int64_t channels)
 {
     pal_ahead_add(a, pal_rows_from(f, x, t), channels, f->size);
 }
-/* The same for all of a head's arguments or gradients. */
+/* The same for outputs or their gradients, which may have several rows a token. */
+void pal_fused_ahead_out(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t);
+/* The same for all of a head's arguments or gradients. Lanes from `first` to this one are done side
+ * by side; what one of them has read already is left out. */
 void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
-                          int64_t t);
+                          int64_t t, int64_t first, int64_t lane);
+/* Adds part `i` of `parts` of a state that was kept. */
+void pal_fused_ahead_state(const pal_fused *f, pal_ahead *a, const void *state, int64_t i,
+                           int64_t parts);
 
 /* Mamba-3: how many numbers f->angles has (0 for other rules), and those of a lane: before each
  * chunk, and after the last token. */
@@ -152,9 +179,14 @@ pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lan
 /* Where the angles are not saved for backward they are the first part of scratch, which begins at
  * `base`. Returns where the rest begins. */
 pal_carver pal_fused_scratch(pal_fused *f, void *base);
-/* Makes the angles of all lanes. */
+/* Makes the angles before a lane and returns them (its chunks make the others), all of a lane, or
+ * all. */
+double *pal_fused_first_angles(const pal_fused *f, int64_t lane, const pal_head *h);
+void pal_fused_lane_begin(const pal_fused *f, int64_t lane, const pal_head *h);
 void pal_fused_angles(const pal_fused *f);
-/* Writes the final angles, keys and x of all lanes. */
+/* Writes the final angles, keys and x of a lane, or of all. `keys` are the turned rows of its last
+ * token; NULL: they are made. */
+void pal_fused_lane_end(const pal_fused *f, int64_t lane, const pal_head *h, const void *keys);
 void pal_fused_last(const pal_fused *f);
 /* Part i of the final state: an output, or the input that is overwritten. */
 const pal_array *pal_fused_final(const pal_fused *f, int i);
@@ -167,6 +199,23 @@ void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel,
 void pal_fused_ends_back(const pal_fused *f, double *ends);
 /* Fills in what a chunk's gradient needs of them. */
 void pal_fused_ends_grad(const pal_fused *f, int64_t lane, const double *ends, pal_head_grad *g);
+
+/* ---- Gradients that families share (shared.c) ---- */
+
+/* The lanes of a family. They divide the heads of a sequence. */
+int64_t pal_fused_members(const pal_fused *f);
+
+/* Copies of gradients that several families add to; NULL where only one does. */
+typedef struct pal_shared {
+    void *copies[PAL_HEAD_ARGS];
+} pal_shared;
+pal_shared pal_carve_shared(pal_carver *c, const pal_fused *f);
+/* Where the gradient of a lane goes: the gradient at this place, which somebody wants, or a copy.
+ * fresh: the lane is the first one there, and overwrites. */
+pal_array pal_fused_family_grad(const pal_fused *f, const pal_shared *s, int place, int64_t lane,
+                                bool *fresh);
+/* Adds all copies to their gradients. */
+void pal_fused_add_shared(const pal_fused *f, const pal_shared *s);
 
 /* ---- Gradients of what a head has once (sums.c) ---- */
 
@@ -235,6 +284,12 @@ bool pal_rule_parts_begin(pal_rule_parts *p, pal_scan *s, const pal_rule *rule,
 /* Call it after the rule. It returns `out`; in backward, the rule then gets the gradients that come
  * from later ranks. */
 pal_rule_out pal_rule_parts_end(const pal_rule_parts *p, pal_rule_out out);
+
+/* The recurrent form (tokens.c), and the bytes of scratch that each thread needs. */
+size_t pal_fused_token_bytes(const pal_fused *f);
+void pal_fused_tokens(const pal_fused *f, char *scratch, size_t each);
+/* Whether one thread does all columns of a lane there. */
+bool pal_fused_whole_lanes(const pal_fused *f);
 
 size_t pal_fused_forward_scratch(const pal_fused *f);
 size_t pal_fused_backward_scratch(const pal_fused *f);

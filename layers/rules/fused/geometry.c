@@ -54,30 +54,48 @@ pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int
     return (pal_group){i / groups * f->HV + first, left < count ? left : count};
 }
 
-/* The axis of an operand with this letter; -1: it has none. */
-static int axis_of(const pal_fused *f, int place, char letter)
+/* What the letters of an operand say, for a value by token; decoding does this for each token, so
+ * they are read once. */
+typedef struct letters {
+    int heads, ranks; /* axes; -1: there is none */
+    char channels;    /* K, V or A; 0: it has one number per head, or there is no such operand */
+} letters;
+
+static letters letters_of(const char *axes)
 {
-    const char *axes = f->at[place] < 0 ? "" : pal_rule_input(f->opts->rule, f->at[place])->axes;
-    const char *at = strchr(axes, letter);
-    return at ? (int)(at - axes) : -1;
+    letters l = {-1, -1, 0};
+    for (int i = 0; axes[i]; i++) {
+        const char c = axes[i];
+        if (c == 'H' || c == 'J' || c == 'E') l.heads = i;
+        if (c == 'R') l.ranks = i;
+        l.channels = c == 'K' || c == 'V' || c == 'A' ? c : 0;
+    }
+    return l;
 }
 
-/* The axis of heads, whichever letter it has. */
-static int head_axis(const pal_fused *f, int place)
+/* Finds the inputs of the rule. */
+static void find_inputs(pal_fused *f, letters by_token[PAL_HEAD_ARGS])
 {
-    int axis = -1;
-    for (const char *c = "HJE"; *c && axis < 0; c++) axis = axis_of(f, place, *c);
-    return axis;
+    const pal_rule *rule = f->opts->rule;
+    const int inputs = pal_rule_inputs(rule), operands = pal_rule_operands(rule);
+    for (int place = 0; place < PAL_PLACES; place++) f->at[place] = -1;
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) by_token[i] = letters_of("");
+    for (int i = 0; i < inputs; i++) {
+        const pal_operand *x = i < operands ? &rule->operand[i] : pal_rule_input(rule, i);
+        f->at[x->place] = i;
+        if (x->place < PAL_HEAD_ARGS) by_token[x->place] = letters_of(x->axes);
+    }
 }
 
 /* At most this number of rows in a chunk with several rows a token. */
 enum { MOST_ROWS = 256 };
 
-static pal_rule_shape shape_of(const pal_fused *f, const pal_array *q, const pal_array *v)
+static pal_rule_shape shape_of(const pal_fused *f, const letters by_token[PAL_HEAD_ARGS],
+                               const pal_array *q, const pal_array *v)
 {
     const pal_fused_opts *o = f->opts;
     const int64_t pad = f->table->pad, K = q->shape[q->ndim - 1], V = v->shape[3];
-    const int64_t ranks = axis_of(f, PAL_Q, 'R') < 0 ? 1 : q->shape[axis_of(f, PAL_Q, 'R')];
+    const int64_t ranks = by_token[PAL_Q].ranks < 0 ? 1 : q->shape[by_token[PAL_Q].ranks];
     const pal_array *om = pal_fused_in(f, PAL_OM);
     const int64_t angles = om ? om->shape[2] : 0;
     int64_t tokens = ranks > 1 && o->C > MOST_ROWS / ranks ? MOST_ROWS / ranks : o->C;
@@ -93,7 +111,7 @@ static pal_rule_shape shape_of(const pal_fused *f, const pal_array *q, const pal
                             .scale = o->scale,
                             .erase = o->rule->erases,
                             .decay = pal_fused_in(f, PAL_G) != NULL,
-                            .channel_decay = pal_rule_channels(o->rule, PAL_G) == 'K',
+                            .channel_decay = by_token[PAL_G].channels == 'K',
                             .normalize = o->normalize,
                             .activate = o->activate,
                             .lower_bound = o->lower_bound,
@@ -106,9 +124,9 @@ static pal_rule_shape shape_of(const pal_fused *f, const pal_array *q, const pal
 pal_fused pal_fused_of(const pal_call *call, int team)
 {
     const pal_fused_opts *o = call->opts;
-    pal_fused f = {.call = call, .opts = o, .team = team};
-    for (int place = 0; place < PAL_PLACES; place++)
-        f.at[place] = pal_rule_at_place(o->rule, place);
+    pal_fused f = {.call = call, .opts = o};
+    letters by_token[PAL_HEAD_ARGS];
+    find_inputs(&f, by_token);
     const pal_array *q = pal_fused_in(&f, PAL_Q), *v = pal_fused_in(&f, PAL_V);
     const pal_rule_table *table = pal_rule_table_for(q->dtype);
     f.table = table;
@@ -117,27 +135,33 @@ pal_fused pal_fused_of(const pal_call *call, int team)
     f.HV = v->shape[2];
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
         const pal_array *x = pal_fused_in(&f, i);
-        f.head_axis[i] = head_axis(&f, i);
+        f.head_axis[i] = by_token[i].heads;
         f.heads[i] = x && f.head_axis[i] >= 0 ? x->shape[f.head_axis[i]] : 1;
+        f.sharers[i] = f.HV / f.heads[i];
     }
-    /* All heads add to the gradient of what is given once for all of them. */
-    f.H = pal_fused_in(&f, PAL_OM) ? 1 : f.heads[PAL_Q];
     f.seq = pal_sequences_of(pal_fused_in(&f, PAL_IN_OFFSETS), v->shape[0], v->shape[1]);
     f.lanes = f.seq.count * f.HV;
-    f.shape = shape_of(&f, q, v);
+    f.shape = shape_of(&f, by_token, q, v);
     f.tokens = f.shape.C / f.shape.ranks;
+    f.members = pal_fused_members(&f);
     for (int i = 0; i < PAL_HEAD_ARGS; i++) {
-        const char by = pal_rule_channels(o->rule, i);
+        const char by = by_token[i].channels;
         f.channels[i] = by == 'K'   ? f.shape.K
                         : by == 'V' ? f.shape.V
                         : by == 'A' ? f.shape.angles
                                     : 1;
     }
+    if (o->records && call->saved && call->nsaved > 1) f.angles = call->saved[1].data;
+    pal_fused_use_team(&f, team);
+    return f;
+}
+
+void pal_fused_use_team(pal_fused *f, int team)
+{
+    f->team = team;
     /* Forward scans lanes. Between two barriers the team prepares about four chunks for each
      * thread. */
-    if (!o->recurrent) f.wave = pal_fused_wave(&f, f.lanes, 4 * team);
-    if (o->records && call->saved && call->nsaved > 1) f.angles = call->saved[1].data;
-    return f;
+    f->wave = f->opts->recurrent ? 0 : pal_fused_wave(f, f->lanes, 4 * team);
 }
 
 /* ---- Where things are ---- */
@@ -153,35 +177,44 @@ int64_t pal_fused_kept(const pal_fused *f) { return first_kept(f, f->seq.count) 
 
 void *pal_fused_state(const pal_fused *f, int64_t lane, int64_t chunk)
 {
-    int64_t sequence = lane / f->HV, first = first_kept(f, sequence);
+    int64_t sequence = pal_fused_sequence(f, lane), first = first_kept(f, sequence);
     int64_t each = first_kept(f, sequence + 1) - first;
-    int64_t i = first * f->HV + lane % f->HV * each + chunk / f->opts->every;
+    int64_t i = first * f->HV + pal_fused_value_head(f, lane) * each + chunk / f->opts->every;
     return (char *)f->call->saved[0].data + (size_t)i * pal_fused_state_bytes(f);
 }
 
 pal_rows pal_fused_out_rows(const pal_fused *f, const pal_array *x, int64_t lane)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    const int64_t n = lane / f->HV, first = pal_sequence_first(&f->seq, n) * f->shape.ranks;
-    return pal_rows_at(x, pal_sequence_batch(&f->seq, n), first, lane % f->HV);
+    const int64_t n = pal_fused_sequence(f, lane),
+                  first = pal_sequence_first(&f->seq, n) * f->shape.ranks;
+    return pal_rows_at(x, pal_sequence_batch(&f->seq, n), first, pal_fused_value_head(f, lane));
+}
+
+/* Of head `head` of sequence n. */
+static pal_rows operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t n,
+                             int64_t head)
+{
+    const int axis = f->head_axis[place];
+    int64_t at = pal_sequence_batch(&f->seq, n) * x->stride[0] +
+                 pal_sequence_first(&f->seq, n) * x->stride[1];
+    const int64_t shared = f->sharers[place]; /* a division takes longer than all the rest */
+    if (axis >= 0 && shared < f->HV) at += (shared == 1 ? head : head / shared) * x->stride[axis];
+    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
+                      axis + 1 == x->ndim ? 1 : x->stride[x->ndim - 1]};
 }
 
 pal_rows pal_fused_operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t lane)
 {
-    if (!x) return (pal_rows){NULL, 0, 0};
-    const int64_t n = lane / f->HV;
-    const int axis = f->head_axis[place];
-    int64_t at = pal_sequence_batch(&f->seq, n) * x->stride[0] +
-                 pal_sequence_first(&f->seq, n) * x->stride[1];
-    if (axis >= 0) at += lane % f->HV / (f->HV / f->heads[place]) * x->stride[axis];
-    return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[1],
-                      axis + 1 == x->ndim ? 1 : x->stride[x->ndim - 1]};
+    return x ? operand_rows(f, place, x, pal_fused_sequence(f, lane), pal_fused_value_head(f, lane))
+             : (pal_rows){NULL, 0, 0};
 }
 
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
+    int64_t at =
+        pal_fused_sequence(f, lane) * x->stride[0] + pal_fused_value_head(f, lane) * x->stride[1];
     return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->stride[2], x->stride[3]};
 }
 
@@ -200,39 +233,44 @@ int64_t pal_fused_angle_count(const pal_fused *f)
 
 double *pal_fused_lane_angles(const pal_fused *f, int64_t lane)
 {
-    const int64_t sequence = lane / f->HV, first = first_place(f, sequence);
+    const int64_t sequence = pal_fused_sequence(f, lane), first = first_place(f, sequence);
     const int64_t each = first_place(f, sequence + 1) - first;
-    return f->angles + (first * f->HV + lane % f->HV * each) * f->shape.angles;
+    return f->angles + (first * f->HV + pal_fused_value_head(f, lane) * each) * f->shape.angles;
 }
 
-pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+static pal_rows part_rows(const pal_fused *f, const pal_array *x, int64_t n, int64_t head)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    const int64_t at = lane / f->HV * x->stride[0] + lane % f->HV * x->stride[1];
+    const int64_t at = n * x->stride[0] + head * x->stride[1];
     return (pal_rows){(char *)x->data + at * (int64_t)f->size, x->ndim > 3 ? x->stride[2] : 0,
                       x->stride[x->ndim - 1]};
 }
 
+pal_rows pal_fused_part_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+{
+    return part_rows(f, x, pal_fused_sequence(f, lane), pal_fused_value_head(f, lane));
+}
+
 /* Rows of a head in x [HV,R,channels]. */
-static pal_rows gain_rows(const pal_fused *f, const pal_array *x, int64_t lane)
+static pal_rows gain_rows(const pal_fused *f, const pal_array *x, int64_t head)
 {
     if (!x) return (pal_rows){NULL, 0, 0};
-    return (pal_rows){(char *)x->data + lane % f->HV * x->stride[0] * (int64_t)f->size,
-                      x->stride[1], x->stride[2]};
+    return (pal_rows){(char *)x->data + head * x->stride[0] * (int64_t)f->size, x->stride[1],
+                      x->stride[2]};
 }
 
 /* What a head of Mamba-3 has beside its operands by token. */
-static void add_ends(const pal_fused *f, int64_t lane, pal_head *h)
+static void add_ends(const pal_fused *f, int64_t lane, int64_t n, int64_t head, pal_head *h)
 {
-    h->length = pal_fused_length(f, lane / f->HV);
+    h->length = pal_fused_length(f, n);
     h->rank[PAL_Q] = pal_fused_in(f, PAL_Q)->stride[2];
     h->rank[PAL_K] = pal_fused_in(f, PAL_K)->stride[2];
-    h->bias[PAL_Q] = gain_rows(f, pal_fused_in(f, PAL_IN_C_BIAS), lane);
-    h->bias[PAL_K] = gain_rows(f, pal_fused_in(f, PAL_IN_B_BIAS), lane);
-    h->mimo_x = gain_rows(f, pal_fused_in(f, PAL_IN_MIMO_X), lane);
-    h->first_angles = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_ANGLES), lane);
-    h->last_k = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_K), lane);
-    h->last_x = pal_fused_part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_X), lane);
+    h->bias[PAL_Q] = gain_rows(f, pal_fused_in(f, PAL_IN_C_BIAS), head);
+    h->bias[PAL_K] = gain_rows(f, pal_fused_in(f, PAL_IN_B_BIAS), head);
+    h->mimo_x = gain_rows(f, pal_fused_in(f, PAL_IN_MIMO_X), head);
+    h->first_angles = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_ANGLES), n, head);
+    h->last_k = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_K), n, head);
+    h->last_x = part_rows(f, pal_fused_in(f, PAL_IN_STATE + PAL_LAST_X), n, head);
     if (f->angles) h->angle = pal_fused_lane_angles(f, lane);
 }
 
@@ -245,9 +283,9 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
 {
     pal_head h = {.A_log = 0};
     const pal_array *A = pal_fused_in(f, PAL_IN_A), *D = pal_fused_in(f, PAL_IN_D);
-    const int64_t head = lane % f->HV;
+    const int64_t n = pal_fused_sequence(f, lane), head = pal_fused_value_head(f, lane);
     for (int i = 0; i < PAL_HEAD_ARGS; i++)
-        h.in[i] = pal_fused_operand_rows(f, i, pal_fused_in(f, i), lane);
+        if (pal_fused_in(f, i)) h.in[i] = operand_rows(f, i, pal_fused_in(f, i), n, head);
     if (A) h.A = number(A, head);
     if (D) h.D = number(D, head);
     if (f->opts->activate) {
@@ -257,14 +295,47 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
         h.dt_bias =
             (char *)pal_fused_in(f, PAL_IN_DT_BIAS)->data + (size_t)(gate * width) * f->size;
     }
-    if (f->shape.trapezoid) add_ends(f, lane, &h);
+    if (f->shape.trapezoid) add_ends(f, lane, n, head, &h);
     return h;
 }
 
-void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
-                          int64_t t)
+pal_lane pal_lane_of(const pal_fused *f, int64_t lane)
 {
-    for (int i = 0; i < PAL_HEAD_ARGS; i++) pal_fused_ahead(f, a, x[i], t, f->channels[i]);
+    return (pal_lane){.head = pal_fused_head(f, lane),
+                      .o = pal_fused_out_rows(f, f->call->out[0], lane),
+                      .before = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), lane),
+                      .after = pal_fused_state_rows(f, pal_fused_final(f, 0), lane)};
+}
+
+void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+                          int64_t t, int64_t first, int64_t lane)
+{
+    enum { LINE = 64 };
+    for (int i = 0; i < PAL_HEAD_ARGS; i++) {
+        /* Heads that share a row, or whose numbers are in one line. */
+        int64_t together = f->sharers[i];
+        if (f->channels[i] == 1) together *= LINE / (int64_t)f->size;
+        if (lane == first || pal_fused_value_head(f, lane) % together == 0)
+            pal_fused_ahead(f, a, x[i], t, f->channels[i]);
+    }
+}
+
+void pal_fused_ahead_out(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t)
+{
+    const int64_t m = f->shape.ranks;
+    for (int64_t i = 0; i < m; i++) {
+        pal_rows row = pal_rows_from(f, x, t * m + i);
+        row.step *= m;
+        pal_ahead_add(a, row, f->shape.V, f->size);
+    }
+}
+
+void pal_fused_ahead_state(const pal_fused *f, pal_ahead *a, const void *state, int64_t i,
+                           int64_t parts)
+{
+    const int64_t bytes = (int64_t)pal_fused_state_bytes(f) / parts, row = bytes / a->rows;
+    const pal_rows rows = {(char *)state + i * bytes, row / (int64_t)f->size, 1};
+    pal_ahead_add(a, rows, rows.step, f->size);
 }
 
 /* ---- Memory ---- */
@@ -283,7 +354,7 @@ pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
     if (s->erase || s->trapezoid) x.T = pal_carve(c, square);
     if (s->erase) x.inverse = pal_carve(c, square);
     if (s->trapezoid) {
-        x.turn = pal_carve(c, (size_t)(f->tokens * 2 * s->Ap) * f->size);
+        x.turn = pal_carve(c, (size_t)(f->tokens * 4 * s->Ap) * f->size);
         x.weigh = pal_carve(c, 2 * line);
         x.before = pal_carve(c, (size_t)(s->ranks * (s->Kp + s->Vp)) * f->size);
     }

@@ -59,7 +59,7 @@ static void map_chunk(const pal_fused *f, map_space *m)
     pal_chunk still = m->chunk;
     still.Z = m->nothing;
     for (int64_t p = 0; p < square.Vp / f->table->panel; p++)
-        f->table->scan(&square, &still, p, m->M, NULL, NULL, NULL, 0, true);
+        f->table->scan(&square, &still, p, m->M, m->M, NULL, NULL, NULL, 0);
 }
 
 static double first_number(const pal_fused *f, const void *x)
@@ -82,11 +82,11 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
         memset(m->nothing, 0, (size_t)(s->C * s->Kp) * f->size);
         set_identity(f, m->M);
     }
-    for (int64_t i = 0; i < pal_fused_chunks(f, lane / f->HV); i++) {
-        m->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
+    for (int64_t i = 0; i < pal_fused_chunks(f, pal_fused_sequence(f, lane)); i++) {
+        m->chunk.rows = pal_fused_rows(f, pal_fused_sequence(f, lane), i);
         f->rule->prepare(s, &h, i * f->tokens, &m->chunk);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
-            f->table->scan(s, &m->chunk, p, m->N, NULL, NULL, NULL, 0, true);
+            f->table->scan(s, &m->chunk, p, m->N, m->N, NULL, NULL, NULL, 0);
         if (square) map_chunk(f, m);
         product *= first_number(f, m->chunk.gamma);
     }
@@ -96,7 +96,9 @@ static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
         M = pal_fused_state_rows(f, to, lane);
         f->table->panels(s->K, s->K, &M, s->Kp, m->M, 0, s->Kp / f->table->panel, PAL_PANELS_WRITE);
     } else if (to) {
-        pal_array_set(to, (const int64_t[]){lane / f->HV, lane % f->HV, 0, 0}, product);
+        pal_array_set(
+            to, (const int64_t[]){pal_fused_sequence(f, lane), pal_fused_value_head(f, lane), 0, 0},
+            product);
     }
 }
 
@@ -151,9 +153,9 @@ static void back_lane(const pal_fused *f, int64_t lane, back_space *b)
     pal_chunk_back space = {.dO = b->dO, .dX = b->dX};
     f->table->panels(s->K, s->V, &dS, s->Kp, b->dS, 0, pal_fused_panels(f),
                      dS.data ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
-    for (int64_t i = pal_fused_chunks(f, lane / f->HV) - 1; i >= 0; i--) {
+    for (int64_t i = pal_fused_chunks(f, pal_fused_sequence(f, lane)) - 1; i >= 0; i--) {
         pal_rows rows = pal_rows_from(f, dO, i * s->C);
-        b->chunk.rows = pal_fused_rows(f, lane / f->HV, i);
+        b->chunk.rows = pal_fused_rows(f, pal_fused_sequence(f, lane), i);
         f->rule->prepare(s, &h, i * f->tokens, &b->chunk);
         for (int64_t p = 0; p < pal_fused_panels(f); p++)
             f->table->scan_back(s, &b->chunk, p, &rows, b->dS, b->dS, &space);

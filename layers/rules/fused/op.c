@@ -51,7 +51,7 @@ static pal_status infer(pal_call *call)
     const pal_array *v = pal_fused_in(&f, PAL_V);
     int64_t work = f.lanes * f.shape.K * f.shape.V +
                    8 * v->shape[0] * f.seq.T * f.shape.ranks * f.HV * f.shape.K * f.shape.V;
-    f = pal_fused_of(call, pal_team(work));
+    pal_fused_use_team(&f, pal_team(work));
     pal_call_work(call, work);
     pal_shape out = pal_array_shape(v);
     out.dim[1] *= f.shape.ranks;

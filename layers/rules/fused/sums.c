@@ -51,7 +51,7 @@ void pal_fused_hand_out_sums(const pal_fused *f, const double *sums)
             const pal_array *d = width ? pal_fused_din(f, by_head[i]) : NULL;
             /* Value heads may share what belongs to key heads. */
             const int64_t heads = d ? pal_array_count(d) / width : f->HV;
-            const int64_t first = lane % f->HV / (f->HV / heads) * width;
+            const int64_t first = pal_fused_value_head(f, lane) / (f->HV / heads) * width;
             for (int64_t j = 0; j < width && d; j++) add_at(d, first + j, sums[j]);
             sums += width;
         }

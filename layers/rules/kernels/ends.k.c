@@ -6,17 +6,21 @@
 
 /* ---- Angles ---- */
 
-/* The angles before each chunk and after the last token, in [0, 2 pi): [chunks + 1][angles]. */
+/* The angles before each chunk and after the last token, in [0, 2 pi]: [chunks + 1][angles]. */
 void K(angles)(const pal_rule_shape *s, const pal_head *h, double *to)
 {
-    const double turn = 6.283185307179586;
     const int64_t tokens = s->C / s->ranks, J = s->angles;
-    double phi[J + 1];
-    for (int64_t j = 0; j < J; j++)
-        phi[j] = h->first_angles.data ? (double)element(&h->first_angles, 0, j) : 0;
+    double phi[s->Ap] __attribute__((aligned(64)));
+    R room[s->Ap] __attribute__((aligned(64)));
+    const R *first = room;
+    if (h->first_angles.data)
+        first = get_row(&h->first_angles, 0, J, s->Ap, room);
+    else
+        for (int64_t j = 0; j < s->Ap; j += VL) store(room + j, (V){0});
+    for (int64_t j = 0; j < s->Ap; j += DL) *(VD *)(void *)(phi + j) = ld_double_full(first, j);
     for (int64_t t = 0; t <= h->length; t++) {
         if (t % tokens == 0 || t == h->length) {
-            for (int64_t j = 0; j < J; j++) to[j] = phi[j] -= turn * floor(phi[j] / turn);
+            wrap_angles(s, phi, to);
             to += J;
         }
         if (t < h->length) add_angles(s, h, t, phi);
@@ -25,33 +29,38 @@ void K(angles)(const pal_rule_shape *s, const pal_head *h, double *to)
 
 /* ---- The end ---- */
 
-/* The final angles, keys and x, from the angles phi after the last token. What an empty sequence
- * begins with, it ends with. */
-void K(last)(const pal_rule_shape *s, const pal_head *h, const double *phi, const pal_rows *th,
-             const pal_rows *k, const pal_rows *x)
+/* Row i of x of n channels, or zeros if x is not there. */
+static void copy_or_clear(const pal_rows *x, int64_t i, int64_t n, const pal_rows *to)
 {
-    R row[s->Kp] __attribute__((aligned(64))), cs[2 * s->Ap] __attribute__((aligned(64)));
-    const bool any = h->length > 0;
-    if (any) turn_of(s, phi, cs);
-    for (int64_t j = 0; j < s->angles; j++) {
-        const R angle = (R)phi[j],
-                same = h->first_angles.data ? element(&h->first_angles, 0, j) : 0;
-        ((R *)th->data)[j * th->channel] = !any ? same : angle >= (R)6.283185307179586 ? 0 : angle;
+    for (int64_t c = 0; c < n; c++)
+        ((R *)to->data)[i * to->step + c * to->channel] = x->data ? element(x, i, c) : 0;
+}
+
+/* The final angles, keys and x, from the angles `angle` after the last token. `keys` are the last
+ * token's turned rows [ranks][Kp]; if that is NULL, they are made. What an empty sequence begins
+ * with, it ends with. */
+void K(last)(const pal_rule_shape *s, const pal_head *h, const double *angle, const void *keys,
+             const pal_rows *th, const pal_rows *k, const pal_rows *x)
+{
+    R row[s->Kp] __attribute__((aligned(64))), room[s->Vp] __attribute__((aligned(64)));
+    R cs[2 * turn_width(s)] __attribute__((aligned(64))), phi[s->Ap] __attribute__((aligned(64)));
+    if (h->length == 0) {
+        copy_or_clear(&h->first_angles, 0, s->angles, th);
+        for (int64_t i = 0; i < s->ranks; i++) copy_or_clear(&h->last_k, i, s->K, k);
+        copy_or_clear(&h->last_x, 0, s->V, x);
+        return;
     }
+    for (int64_t j = 0; j < s->angles; j++)
+        phi[j] = (R)angle[j] >= (R)6.283185307179586 ? 0 : (R)angle[j];
+    put_row(th, 0, s->angles, false, phi);
+    if (!keys) turn_by(s, angle, cs);
     for (int64_t i = 0; i < s->ranks; i++) {
-        if (any) {
-            biased_row(s, h, PAL_K, h->length - 1, i, row);
-            turn_row(s, cs, 1, row);
-        }
-        for (int64_t c = 0; c < s->K; c++)
-            ((R *)k->data)[i * k->step + c * k->channel] = any ? row[c]
-                                                           : h->last_k.data
-                                                               ? element(&h->last_k, i, c)
-                                                               : 0;
+        if (!keys) turned_row(s, h, PAL_K, h->length - 1, i, cs, 1, (row_out){row, NULL, 1});
+        put_row(k, i, s->K, false, keys ? (const R *)keys + i * s->Kp : row);
     }
-    const pal_rows *from = any ? &h->in[PAL_V] : &h->last_x;
-    for (int64_t c = 0; c < s->V; c++)
-        ((R *)x->data)[c * x->channel] = from->data ? element(from, any ? h->length - 1 : 0, c) : 0;
+    const R *from = get_row(&h->in[PAL_V], h->length - 1, s->V, s->Vp, room);
+    for (int64_t c = 0; c < s->Vp && from != room; c += VL) store(room + c, loadu(from + c));
+    put_row(x, 0, s->V, false, room);
 }
 
 /* out += sign wedge(dS, S), summed over columns; both are `blocks` blocks of Kp rows of `cols`
@@ -103,7 +112,7 @@ void K(enter)(const pal_rule_shape *s, const pal_head *h, void *S, int64_t row, 
 {
     R k[s->ranks * s->Kp] __attribute__((aligned(64)));
     R v[s->ranks * s->Vp] __attribute__((aligned(64)));
-    if (h->length == 0 || !rows_before(s, h, 0, NULL, k, v)) return;
+    if (h->length == 0 || !rows_before(s, h, k, v)) return;
     const R late = late_step(h, 0);
     for (int64_t i = 0; i < s->ranks; i++)
         for (int64_t a = 0; a < s->K; a++) {
@@ -153,27 +162,35 @@ static void first_values_back(const pal_rule_shape *s, const pal_head *h, const 
     put_row(&g->last_x, 0, s->V, true, dv);
 }
 
-/* The gradient of delta of token t, the first of a chunk, whose state has the gradient dS. At the
- * first token of a sequence also those of the initial angles, keys and x, and of mimo_x
- * [ranks][Vp]. Phi is the gradient of the angles from token t on. */
-R K(enter_back)(const pal_rule_shape *s, const pal_head *h, int64_t t, const void *dS,
-                const pal_head_grad *g, void *values, const void *Phi)
+/* The gradients of the initial angles, keys and x, and of mimo_x [ranks][Vp] through them, from dS
+ * of the state before the first token. Phi is the gradient of the angles from that token on.
+ * Returns the gradient of its delta. */
+R K(enter_back)(const pal_rule_shape *s, const pal_head *h, const void *dS, const pal_head_grad *g,
+                void *values, const void *Phi)
 {
     R k[s->ranks * s->Kp] __attribute__((aligned(64))), w[s->Kp] __attribute__((aligned(64)));
     R v[s->ranks * s->Vp] __attribute__((aligned(64))), sum = 0;
-    const double *phi = h->angle + t / (s->C / s->ranks) * s->angles;
-    for (int64_t j = 0; t == 0 && g->first_angles.data && j < s->angles; j++)
+    for (int64_t j = 0; g->first_angles.data && j < s->angles; j++)
         ((R *)g->first_angles.data)[j * g->first_angles.channel] += ((const R *)Phi)[j];
-    const bool there = rows_before(s, h, t, phi, k, v);
-    if (t == 0 && !there) return 0;
+    if (!rows_before(s, h, k, v)) return 0;
+    const R late = late_step(h, 0);
     for (int64_t i = 0; i < s->ranks; i++) {
-        const R late = late_step(h, t);
         state_times(s, dS, v + i * s->Vp, w);
         for (int64_t a = 0; a < s->K; a++) sum += k[i * s->Kp + a] * w[a];
-        if (t > 0) continue;
         for (int64_t a = 0; a < s->K; a++) w[a] *= late;
         if (g->last_k.data) put_row(&g->last_k, i, s->K, true, w);
         first_values_back(s, h, dS, i, k + i * s->Kp, late, g, values);
     }
     return sum;
+}
+
+/* Adds what a gradient `d` of delta of token t gives to those of lam and dt. The chunk before has
+ * it, and token t is the first of the next one. */
+void K(late_back)(const pal_head *h, int64_t t, double d, const pal_head_grad *g)
+{
+    const R late = (R)d, dt = element(&h->in[PAL_STEP], t, 0);
+    const pal_rows *lam = &g->out[PAL_LAM], *step = &g->out[PAL_STEP];
+    if (lam->data) ((R *)lam->data)[t * lam->step] -= dt * late;
+    if (step->data)
+        ((R *)step->data)[t * step->step] += (1 - element(&h->in[PAL_LAM], t, 0)) * late;
 }

@@ -129,27 +129,28 @@ static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, c
     }
 }
 
-/* S <- gamma_C S + (tail*k)^T U. */
-static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U, R *S, ahead *next)
+/* S = gamma_C S0 + (tail*k)^T U. */
+static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U, const R *S0, R *S,
+                         ahead *next)
 {
     for (int64_t i = 0; i < s->Kp; i += MR) {
         look_ahead(next);
-        tile t = tile_load_scaled(S + i * PANEL, PANEL, (const R *)c->gamma + i);
+        tile t = tile_load_scaled(S0 + i * PANEL, PANEL, (const R *)c->gamma + i);
         tile_madd(&t, left_of((const R *)c->Kt + i, 1, s->Kp), c->rows, U, PANEL);
         tile_store(&t, S + i * PANEL, PANEL);
     }
 }
 
-/* S and U are whole arrays of panels. U may be NULL if nobody reads it. If o is given, it begins at
- * the chunk's first token. */
-void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S, void *U,
-             const pal_rows *o, const pal_rows *skip, double D, bool update)
+/* The states S0 before and S after the chunk, and U, are whole arrays of panels; S may be S0. U and
+ * S may be NULL if nobody reads them. If o is given, it begins at the chunk's first token. */
+void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const void *S0, void *S,
+             void *U, const pal_rows *o, const pal_rows *skip, double D)
 {
     R X[s->C * PANEL] __attribute__((aligned(64))), u[s->C * PANEL] __attribute__((aligned(64)));
     const R *Z = panel_of(c->Z, s->C, panel), *written = Z;
-    R *state = panel_at(S, s->Kp, panel);
+    const R *state = panel_of(S0, s->Kp, panel);
     ahead next = ahead_of(&c->ahead, panel, s->Vp / PANEL,
-                          ((s->erase ? s->C : 0) + (o ? s->C : 0) + (update ? s->Kp : 0)) / MR + 1);
+                          ((s->erase ? s->C : 0) + (o ? s->C : 0) + (S ? s->Kp : 0)) / MR + 1);
     if (s->erase) {
         R *to = U ? panel_at(U, s->C, panel) : u;
         solve(s, c, Z, state, X, to, &next);
@@ -159,7 +160,16 @@ void K(scan)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, void *S
         for (int64_t i = 0; i < s->C * PANEL; i += VL) store(to + i, load(Z + i));
     }
     if (o) output(s, c, panel, state, written, o, skip, (R)D, &next);
-    if (update) update_state(s, c, written, state, &next);
+    if (S) update_state(s, c, written, state, panel_at(S, s->Kp, panel), &next);
+}
+
+/* Copies panels from .. to - 1 of a state for backward, past the caches. */
+void K(keep)(const pal_rule_shape *s, const void *S, int64_t from, int64_t to, void *kept)
+{
+    const R *x = S;
+    for (int64_t i = from * s->Kp * PANEL; i < to * s->Kp * PANEL; i += VL)
+        st_past((R *)kept + i, load(x + i));
+    st_past_end();
 }
 
 /* ---- Backward ---- */

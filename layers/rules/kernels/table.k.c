@@ -13,6 +13,7 @@ const pal_rule_table K(rules) = {
 #include "layers/layers.def"
         },
     .scan = K(scan),
+    .keep = K(keep),
     .scan_back = K(scan_back),
     .tokens = K(tokens),
     .ranked_tokens = K(ranked_tokens),
@@ -21,4 +22,5 @@ const pal_rule_table K(rules) = {
     .last = K(last),
     .enter = K(enter),
     .ends = K(ends),
+    .late_back = K(late_back),
 };

@@ -9,7 +9,8 @@
  * columns, then for the next COLS. The sums of these columns stay in registers, and their part of S
  * (K x COLS, 16 KiB at K = 128) stays in the first-level cache between the sweeps. With a single
  * token (decoding), the speed is that of the memory that holds S. So each sweep prefetches half of
- * the columns that come next.
+ * the columns that come next. A rule that erases nothing knows u from the start, and needs one
+ * sweep.
  */
 #include "layers/rules/kernels/rows.k.h"
 
@@ -43,8 +44,15 @@ INLINE void one_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, in
             if (erase) u[j] = vfma(e, y, u[j]);
             o[j] = vfma(q, y, o[j]);
         }
+        if (erase) continue;
+        const V decay = splat(alpha[i * step]), key = splat(k[i]);
+        ask(next, i, width, 1);
+        UNROLL
+        for (int j = 0; j < VECTORS; j++)
+            *(VU *)(to + i * width + j * VL) =
+                (VU)vfma(key, u[j], decay * loadu(x + i * width + j * VL));
     }
-    for (int64_t i = 0; i < K; i++) {
+    for (int64_t i = 0; i < K && erase; i++) {
         const V decay = splat(alpha[i * step]), key = splat(k[i]);
         ask(next, i, width, 1);
         UNROLL
@@ -128,99 +136,127 @@ void K(tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_
 /* ---- Several rows a token ---- */
 
 /*
- * Mamba-3: each row of a token reads alpha S, then all of them write. Within a token, row i also
- * gets c->p[i][j] times value j. `rows` is the number of rows of a token, a constant where this is
- * called. If v0 is given, keys and values of the token before are added to the state first
- * (c->before).
+ * Mamba-3, in one sweep: each row of a token reads S, and all of them write to it. Row i also gets
+ * c->p[i][j] times value j of its token. With `enter`, keys and values of the token before
+ * (c->before) are written too, and row i gets c->A[i][j] times value j of these. `rows` is the
+ * number of rows of a token and `width` that of vectors of columns; both are constants where this
+ * is called, so that sums and values stay in registers.
  */
+enum { MOST = 8 /* rows of a token */ };
+typedef struct sweep {
+    const R *x, *next;
+    R *to;
+    int64_t stride; /* from row to row of x and to */
+} sweep;
+
 INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int rows,
-                         const R *x, R *to, int64_t width, const R *next, const V (*v0)[VECTORS],
-                         const V (*v)[VECTORS], V (*o)[VECTORS])
+                         int width, bool enter, sweep S, const V (*v)[VECTORS],
+                         const V (*v0)[VECTORS], V (*o)[VECTORS])
 {
     const int64_t K = s->K, n = s->Kp;
-    const R *p = (const R *)c->p + r * rows, *Kt = (const R *)c->Kt + r * n, *k0 = c->before;
-    for (int i = 0; i < rows; i++) {
-        const R *Qg = (const R *)c->Qg + (r + i) * n;
-        V read[VECTORS] = {{0}};
-        for (int64_t a = 0; a < K; a++) {
-            const V q = splat(Qg[a]);
-            V y[VECTORS];
-            if (i == 0) ask(next, a, width, 0);
-            UNROLL
-            for (int j = 0; j < VECTORS; j++) y[j] = loadu(x + a * width + j * VL);
-            for (int l = 0; l < rows && v0 && i == 0; l++)
-                for (int j = 0; j < VECTORS; j++) y[j] = vfma(splat(k0[l * n + a]), v0[l][j], y[j]);
-            UNROLL
-            for (int j = 0; j < VECTORS; j++) {
-                if (v0 && i == 0) *(VU *)(to + a * width + j * VL) = (VU)y[j];
-                read[j] = vfma(q, y[j], read[j]);
-            }
-        }
-        if (v0) x = to;
-        for (int l = 0; l < rows; l++)
-            for (int j = 0; j < VECTORS; j++)
-                read[j] = vfma(splat(p[i * rows + l]), v[l][j], read[j]);
-        for (int j = 0; j < VECTORS; j++) o[i][j] = read[j];
-    }
-    const V alpha = splat(((const R *)c->alpha)[r]);
+    const R *Qg = (const R *)c->Qg + r * n, *Kt = (const R *)c->Kt + r * n, *k0 = c->before;
+    const V alpha = splat(((const R *)c->alpha)[r / rows]);
     for (int64_t a = 0; a < K; a++) {
         V y[VECTORS];
-        ask(next, a, width, 1);
+        ask(S.next, a, S.stride, 0), ask(S.next, a, S.stride, 1);
         UNROLL
-        for (int j = 0; j < VECTORS; j++) y[j] = alpha * loadu(x + a * width + j * VL);
-        for (int l = 0; l < rows; l++) {
-            const V key = splat(Kt[l * n + a]);
+        for (int j = 0; j < width; j++) y[j] = loadu(S.x + a * S.stride + j * VL);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
             UNROLL
-            for (int j = 0; j < VECTORS; j++) y[j] = vfma(key, v[l][j], y[j]);
+            for (int j = 0; j < width; j++) o[i][j] = vfma(splat(Qg[i * n + a]), y[j], o[i][j]);
         }
         UNROLL
-        for (int j = 0; j < VECTORS; j++) *(VU *)(to + a * width + j * VL) = (VU)y[j];
+        for (int j = 0; j < width; j++) y[j] *= alpha;
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int j = 0; j < width; j++) {
+                y[j] = vfma(splat(Kt[i * n + a]), v[i][j], y[j]);
+                if (enter) y[j] = vfma(splat(k0[i * n + a]), v0[i][j], y[j]);
+            }
+        }
+        UNROLL
+        for (int j = 0; j < width; j++) *(VU *)(S.to + a * S.stride + j * VL) = (VU)y[j];
     }
 }
 
-/* COLS columns from `col` on of `rows` rows of Vp, or zeros past their end. */
-INLINE void value_columns(const pal_rule_shape *s, const R *x, int64_t col, int rows,
-                          V (*v)[VECTORS])
+/* Adds what the rows of a token get from values. */
+INLINE void add_values(int rows, int width, const R *by, const V (*v)[VECTORS], V (*o)[VECTORS])
 {
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < VECTORS; j++)
-            v[i][j] = col + j * VL < s->Vp ? load(x + i * s->Vp + col + j * VL) : (V){0};
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int l = 0; l < rows; l++) {
+            UNROLL
+            for (int j = 0; j < width; j++)
+                o[i][j] = vfma(splat(by[i * rows + l]), v[l][j], o[i][j]);
+        }
+    }
 }
 
-INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows, int64_t col,
-                           int64_t n, const R *x, R *to, int64_t width, const R *next,
-                           const pal_rows *o)
+/* All tokens for `width` vectors of columns from `col` on, of which n columns exist. */
+INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows, int width,
+                           int64_t col, int64_t n, sweep S, const pal_rows *o)
 {
     R out[COLS] __attribute__((aligned(64)));
+    const R *before = (const R *)c->before + rows * s->Kp, *next = S.next;
     const pal_rows result = columns_from(o, col);
-    V v0[rows][VECTORS];
-    if (c->enter) value_columns(s, (const R *)c->before + rows * s->Kp, col, rows, v0);
     for (int64_t r = 0; r < c->rows; r += rows) {
-        V v[rows][VECTORS], read[rows][VECTORS];
-        const R *then = r + rows == c->rows ? next : NULL;
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < VECTORS; j++)
-                v[i][j] = col + j * VL < s->Vp ? panel_part(s, c->Z, r + i, col + j * VL) : (V){0};
-        if (r == 0 && c->enter)
-            ranked_token(s, c, r, rows, x, to, width, then, v0, v, read);
-        else
-            ranked_token(s, c, r, rows, r ? to : x, to, width, then, NULL, v, read);
+        V v[MOST][VECTORS], v0[MOST][VECTORS], read[MOST][VECTORS];
+        const bool enter = r == 0 && c->enter;
+        UNROLL
         for (int i = 0; i < rows; i++) {
-            for (int j = 0; j < VECTORS; j++) store(out + j * VL, read[i][j]);
-            put_row(&result, r + i, n, false, out);
+            UNROLL
+            for (int j = 0; j < width; j++) {
+                const int64_t at = col + j * VL;
+                const bool there = at < s->Vp;
+                v[i][j] = there ? panel_part(s, c->Z, r + i, at) : (V){0};
+                v0[i][j] = there && enter ? load(before + i * s->Vp + at) : (V){0};
+                read[i][j] = (V){0};
+            }
+        }
+        S.next = r + rows == c->rows ? next : NULL;
+        if (enter) {
+            ranked_token(s, c, r, rows, width, true, S, v, v0, read);
+            add_values(rows, width, c->A, v0, read);
+        } else {
+            ranked_token(s, c, r, rows, width, false, S, v, v0, read);
+        }
+        S.x = S.to;
+        add_values(rows, width, (const R *)c->p + r * rows, v, read);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int j = 0; j < width; j++) store(out + j * VL, read[i][j]);
+            put_row(&result, r + i, n < width * VL ? n : width * VL, false, out);
         }
     }
 }
 
-static void ranked(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n, const R *x,
-                   R *to, int64_t width, const R *next, const pal_rows *o)
+/* Sums, values and values of the token before are 3 rows width vectors. */
+INLINE void ranked_parts(const pal_rule_shape *s, const pal_chunk *c, int rows, int64_t col,
+                         int64_t n, sweep S, const pal_rows *o)
+{
+    enum { REGISTERS = VBYTES == 64 ? 28 : 12 };
+    const int width = 12 * rows <= REGISTERS ? 4 : 6 * rows <= REGISTERS ? 2 : 1;
+    for (int j = 0; j < VECTORS; j += width) {
+        sweep part = {S.x + j * VL, j ? NULL : S.next, S.to + j * VL, S.stride};
+        if (j * VL < n) ranked_columns(s, c, rows, width, col + j * VL, n - j * VL, part, o);
+    }
+}
+
+static void ranked(const pal_rule_shape *s, const pal_chunk *c, int64_t col, int64_t n, sweep S,
+                   const pal_rows *o)
 {
     if (s->ranks == 1)
-        ranked_columns(s, c, 1, col, n, x, to, width, next, o);
+        ranked_parts(s, c, 1, col, n, S, o);
+    else if (s->ranks == 2)
+        ranked_parts(s, c, 2, col, n, S, o);
     else if (s->ranks == 4)
-        ranked_columns(s, c, 4, col, n, x, to, width, next, o);
+        ranked_parts(s, c, 4, col, n, S, o);
     else
-        ranked_columns(s, c, (int)s->ranks, col, n, x, to, width, next, o);
+        ranked_parts(s, c, 8, col, n, S, o);
 }
 
 void K(ranked_tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from, int64_t to,
@@ -233,12 +269,12 @@ void K(ranked_tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from,
         const int64_t n = to - col;
         R *y = (R *)S + col;
         if (n >= COLS) {
-            ranked(s, c, col, COLS, x, y, s->V, then, o);
+            ranked(s, c, col, COLS, (sweep){x, then, y, s->V}, o);
         } else { /* in a copy that has all columns */
             R copy[s->K * COLS] __attribute__((aligned(64)));
             const pal_rows rows = {y, s->V, 1};
             for (int64_t i = 0; i < s->K; i++) copy_row(x + i * s->V, 1, n, COLS, copy + i * COLS);
-            ranked(s, c, col, n, copy, copy, COLS, NULL, o);
+            ranked(s, c, col, n, (sweep){copy, NULL, copy, COLS}, o);
             for (int64_t i = 0; i < s->K; i++) put_row(&rows, i, n, false, copy + i * COLS);
         }
     }

@@ -10,93 +10,208 @@
 
 #include "layers/rules/kernels/rows.k.h"
 
-/* The angles after token t, from those before it. */
+/* Adds those of token t to the angles before it. */
 static inline void add_angles(const pal_rule_shape *s, const pal_head *h, int64_t t, double *phi)
 {
     const double dt = (double)element(&h->in[PAL_STEP], t, 0);
     const pal_rows *om = &h->in[PAL_OM];
     const R *row = (const R *)om->data + t * om->step;
-    if (om->channel == 1)
-        for (int64_t j = 0; j < s->angles; j++) phi[j] += dt * (double)row[j];
-    else
-        for (int64_t j = 0; j < s->angles; j++) phi[j] += dt * (double)row[j * om->channel];
+    R room[s->Ap];
+    if (om->channel != 1) row = copy_row(row, om->channel, s->angles, s->Ap, room);
+    for (int64_t j = 0; j < s->angles; j += DL)
+        *(VD *)(void *)(phi + j) += ld_double(row, j, s->angles) * dt;
 }
 
-/* The cosines [Ap] and sines [Ap] of angles. */
-static inline void turn_of(const pal_rule_shape *s, const double *phi, R *cs)
+/* Angles phi [Ap] in -pi .. pi, to x [Ap]. */
+static inline void reduced_angles(const pal_rule_shape *s, const double *phi, R *x)
 {
-    R x[s->Ap] __attribute__((aligned(64)));
-    const double turn = 6.283185307179586, inverse = 0.15915494309189535;
-    for (int64_t j = 0; j < s->Ap; j++) x[j] = 0;
-    for (int64_t j = 0; j < s->angles; j++) x[j] = (R)(phi[j] - turn * rint(phi[j] * inverse));
-    for (int64_t j = 0; j < s->Ap; j += VL) {
-        V sin, cos;
-        vsincos(load(x + j), &sin, &cos);
-        store(cs + j, cos), store(cs + s->Ap + j, sin);
+    const double turn = 6.283185307179586, inverse = 0.15915494309189535, magic = 0x1.8p52;
+    for (int64_t j = 0; j < s->Ap; j += DL) {
+        const VD a = *(const VD *)(const void *)(phi + j), n = (a * inverse + magic) - magic;
+        *(VNU *)(x + j) = __builtin_convertvector(a - n * turn, VN);
     }
 }
 
-/* Turns a row of K channels forward (sign 1) or back (-1). */
-static inline void turn_row(const pal_rule_shape *s, const R *restrict cs, R sign, R *restrict x)
+/* Copies angles [angles] to aligned [Ap], filled up with zeros. */
+static inline void angles_at(const pal_rule_shape *s, const double *angle, double *phi)
 {
-    const R *restrict sn = cs + s->Ap;
-    if (s->half) {
-        R *restrict y = x + s->K / 2;
-        for (int64_t j = 0; j < s->angles; j++) {
-            const R a = x[j], b = y[j], z = sign * sn[j];
-            x[j] = a * cs[j] - b * z;
-            y[j] = a * z + b * cs[j];
+    for (int64_t j = 0; j < s->Ap; j++) phi[j] = j < s->angles ? angle[j] : 0;
+}
+
+/* phi in [0, 2 pi], where 2 pi stands for less than nothing below it. */
+static inline VD wrapped(VD phi)
+{
+    typedef int64_t mask __attribute__((vector_size(VBYTES)));
+    const double turn = 6.283185307179586, inverse = 0.15915494309189535, magic = 0x1.8p52;
+    const VD turns = (VD){0} + turn;
+    VD x = phi - ((phi * inverse + magic) - magic) * turn;
+    x += (VD)((mask)(x < 0) & (mask)turns);
+    return x - (VD)((mask)(x > turns) & (mask)turns);
+}
+
+/* Wraps angles phi [Ap], and copies them to `to` [angles]. */
+static inline void wrap_angles(const pal_rule_shape *s, double *phi, double *to)
+{
+    for (int64_t j = 0; j < s->angles; j += DL) {
+        VD *x = (VD *)(void *)(phi + j);
+        *x = wrapped(*x);
+    }
+    for (int64_t j = 0; j < s->angles; j++) to[j] = phi[j];
+}
+
+/* How many factors of each kind a turn has: for neighbours one for a channel, for halves one for a
+ * pair. */
+static inline int64_t turn_width(const pal_rule_shape *s) { return s->half ? s->Ap : 2 * s->Ap; }
+
+/* The turn by angles x [Ap]: what each channel counts, and its partner, [2][turn_width]. For halves
+ * these are cosines and sines. Neighbours have each cosine twice, and each sine with a minus first.
+ */
+static inline void turn_of(const pal_rule_shape *s, const R *x, R *cs)
+{
+    V minus = {0};
+    R *sn = cs + turn_width(s);
+    for (int l = 0; l < VL; l += 2) minus[l] = -(R)0;
+    for (int64_t j = 0; j < s->angles; j += VL) {
+        V sin, cos;
+        vsincos(load(x + j), &sin, &cos);
+        if (s->half) {
+            store(cs + j, cos), store(sn + j, sin);
+            continue;
         }
-    } else {
-        for (int64_t j = 0; j < s->angles; j++) {
-            const R a = x[2 * j], b = x[2 * j + 1], z = sign * sn[j];
-            x[2 * j] = a * cs[j] - b * z;
-            x[2 * j + 1] = a * z + b * cs[j];
+        for (int i = 0; i < 2; i++) {
+            store(cs + 2 * j + i * VL, each_twice(cos, i));
+            store(sn + 2 * j + i * VL, from_bits(bits(each_twice(sin, i)) ^ bits(minus)));
         }
+    }
+}
+
+/* The turn by the angles `angle`, which need no room. */
+static inline void turn_by(const pal_rule_shape *s, const double *angle, R *cs)
+{
+    R x[s->Ap] __attribute__((aligned(64)));
+    double phi[s->Ap] __attribute__((aligned(64)));
+    angles_at(s, angle, phi);
+    reduced_angles(s, phi, x);
+    turn_of(s, x, cs);
+}
+
+/* y where element i of a row is one of the first n, and x elsewhere. */
+INLINE V turned_part(int64_t i, int64_t n, V y, V x)
+{
+    return i + VL <= n ? y : sel((VI)(element_numbers() < splat((R)(n - i))), y, x);
+}
+
+/* Turns a row of K channels forward (sign 1) or back (-1). */
+static inline void turn_row(const pal_rule_shape *s, const R *cs, R sign, R *x)
+{
+    const R *sn = cs + turn_width(s);
+    const int64_t J = s->angles, other = s->K / 2;
+    for (int64_t j = 0; j < 2 * J && !s->half; j += VL) {
+        const V a = load(x + j), part = swap_neighbours(a) * (load(sn + j) * sign);
+        store(x + j, turned_part(j, 2 * J, vfma(a, load(cs + j), part), a));
+    }
+    for (int64_t j = 0; j < J && s->half; j += VL) {
+        const V a = load(x + j), b = loadu(x + other + j), z = load(sn + j) * sign;
+        const V c = load(cs + j), first = vfma(a, c, -(b * z)), second = vfma(b, c, a * z);
+        store(x + j, turned_part(j, J, first, a)); /* it may reach into the other half */
+        *(VU *)(x + other + j) = (VU)turned_part(j, J, second, b);
     }
 }
 
 /*
- * acc += wedge(du, u) by pair, for padded rows: what a turn of u by a small angle does to the loss.
- * The value of pair j is acc[j] for halves and acc[2 j] for neighbours; what is between means
- * nothing.
+ * acc [turn_width] += wedge(du, u), for padded rows: what a turn of u by a small angle does to the
+ * loss. For halves an element is a pair. For neighbours it is du of a channel times u of its
+ * partner, and by_pair takes their differences. What is past the last pair means nothing.
  */
-static inline void add_wedge(const pal_rule_shape *s, const R *du, const R *u, R *acc)
+static inline void add_wedge(const pal_rule_shape *s, R factor, const R *du, const R *u, R *acc)
 {
-    const int64_t other = s->half ? s->K / 2 : 1, n = s->half ? s->angles : 2 * s->angles;
-    for (int64_t a = 0; a < n; a += VL) {
-        const V x = load(u + a) * loadu(du + a + other) - load(du + a) * loadu(u + a + other);
-        store(acc + a, load(acc + a) + x);
+    const int64_t J = s->angles, other = s->K / 2;
+    for (int64_t j = 0; j < 2 * J && !s->half; j += VL)
+        store(acc + j, vfma(load(du + j) * factor, swap_neighbours(load(u + j)), load(acc + j)));
+    for (int64_t j = 0; j < J && s->half; j += VL) {
+        const V a = load(du + j) * factor, b = loadu(du + other + j) * factor;
+        const V x = vfma(b, load(u + j), -(a * loadu(u + other + j)));
+        store(acc + j, load(acc + j) + x);
     }
 }
 
-/* Row i of token t of q or k with its bias, not turned, to [Kp]. */
-static inline void biased_row(const pal_rule_shape *s, const pal_head *h, int which, int64_t t,
-                              int64_t i, R *to)
+/* The wedge of pairs j .. j + VL - 1 from what add_wedge has added up. */
+static inline V by_pair(const pal_rule_shape *s, const R *acc, int64_t j)
+{
+    if (s->half) return load(acc + j);
+    const V a = load(acc + 2 * j), b = load(acc + 2 * j + VL);
+    return every_second(a, b, 1) - every_second(a, b, 0);
+}
+
+/* What turned_row makes: a row, and in `scaled`, if that is not NULL, the same times `factor`. */
+typedef struct row_out {
+    R *row, *scaled;
+    R factor;
+} row_out;
+
+INLINE void put_turned_part(row_out to, int64_t c, V x)
+{
+    store(to.row + c, x);
+    if (to.scaled) store(to.scaled + c, x * to.factor);
+}
+
+/* scale times the turned x + bias. Halves whose vectors overlap each other are turned in place. */
+INLINE void turn_sum(const pal_rule_shape *s, const R *cs, R scale, const R *x, const R *bias,
+                     row_out to)
+{
+    const int64_t J = s->angles, other = s->K / 2, n = s->half ? J : 2 * J;
+    const R *sn = cs + turn_width(s);
+    const bool apart = other % VL == 0;
+    for (int64_t c = 0; s->half && apart && c < other; c += VL) {
+        V a = loadu(x + c), b = loadu(x + other + c);
+        if (bias) a += loadu(bias + c), b += loadu(bias + other + c);
+        if (c < n) {
+            const V y = load(cs + c), z = load(sn + c), first = a;
+            a = turned_part(c, n, vfma(a, y, -(b * z)), a);
+            b = turned_part(c, n, vfma(b, y, first * z), b);
+        }
+        put_turned_part(to, c, a * scale);
+        put_turned_part(to, other + c, b * scale);
+    }
+    for (int64_t c = s->half && apart ? 2 * other : 0; c < s->Kp; c += VL) {
+        V a = loadu(x + c);
+        if (bias) a += loadu(bias + c);
+        if (!s->half && c < n)
+            a = turned_part(c, n, vfma(a, load(cs + c), swap_neighbours(a) * load(sn + c)), a);
+        put_turned_part(to, c, a * scale);
+    }
+    if (!s->half || apart) return;
+    turn_row(s, cs, 1, to.row);
+    for (int64_t c = 0; c < s->Kp && to.scaled; c += VL)
+        store(to.scaled + c, load(to.row + c) * to.factor);
+}
+
+/* Row i of token t of q or k: with its bias, turned, times `scale`. */
+static inline void turned_row(const pal_rule_shape *s, const pal_head *h, int which, int64_t t,
+                              int64_t i, const R *cs, R scale, row_out to)
 {
     R room[s->Kp] __attribute__((aligned(64))), more[s->Kp] __attribute__((aligned(64)));
     pal_rows x = h->in[which];
     x.data = (R *)x.data + i * h->rank[which];
-    const R *from = get_row(&x, t, s->K, s->Kp, room);
-    if (h->bias[which].data) {
-        const R *bias = get_row(&h->bias[which], i, s->K, s->Kp, more);
-        for (int64_t c = 0; c < s->Kp; c += VL) store(to + c, loadu(from + c) + loadu(bias + c));
-    } else {
-        for (int64_t c = 0; c < s->Kp; c += VL) store(to + c, loadu(from + c));
-    }
+    const R *from = get_row(&x, t, s->K, s->Kp, room), *bias = NULL;
+    if (h->bias[which].data) bias = get_row(&h->bias[which], i, s->K, s->Kp, more);
+    if (scale == 1)
+        turn_sum(s, cs, 1, from, bias, to);
+    else
+        turn_sum(s, cs, scale, from, bias, to);
 }
 
-/* Row i of the values [Vp] of a row x of V channels: mimo_x_i * x. */
-static inline void value_row(const pal_rule_shape *s, const pal_head *h, const R *x, int64_t i,
-                             R *to)
+/* Row i of the values of token t: mimo_x_i * x. It becomes row r of panels of C rows. */
+static inline void put_value_row(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t i,
+                                 int64_t r, void *panels)
 {
-    R room[s->Vp] __attribute__((aligned(64)));
-    if (!h->mimo_x.data) {
-        for (int64_t c = 0; c < s->Vp; c += VL) store(to + c, loadu(x + c));
-        return;
-    }
-    const R *by = get_row(&h->mimo_x, i, s->V, s->Vp, room);
-    for (int64_t c = 0; c < s->Vp; c += VL) store(to + c, loadu(x + c) * loadu(by + c));
+    R room[s->Vp] __attribute__((aligned(64))), more[s->Vp] __attribute__((aligned(64)));
+    const R *x = get_row(&h->in[PAL_V], t, s->V, s->Vp, room);
+    const R *by = h->mimo_x.data ? get_row(&h->mimo_x, i, s->V, s->Vp, more) : NULL;
+    R *to = (R *)panels + r * PANEL;
+    for (int64_t j = 0; j < s->Vp; j += PANEL, to += s->C * PANEL)
+        for (int u = 0; u < PANEL; u += VL)
+            store(to + u, by ? loadu(x + j + u) * loadu(by + j + u) : loadu(x + j + u));
 }
 
 /* The step of token t that is left to the next token's, or 0 if there is no such token. */
@@ -106,25 +221,19 @@ static inline R late_step(const pal_head *h, int64_t t)
     return (1 - element(&h->in[PAL_LAM], t, 0)) * element(&h->in[PAL_STEP], t, 0);
 }
 
-/* Rows k [ranks][Kp] and values v [ranks][Vp] of the token before t, whose angles are `phi`; before
- * the first token those that the sequence begins with. false: there are none. */
-static inline bool rows_before(const pal_rule_shape *s, const pal_head *h, int64_t t,
-                               const double *phi, R *k, R *v)
+/* Keys [ranks][Kp] and values [ranks][Vp] of the token before the sequence. false: there are
+ * none. */
+static inline bool rows_before(const pal_rule_shape *s, const pal_head *h, R *k, R *v)
 {
-    R room[s->Vp] __attribute__((aligned(64))), cs[2 * s->Ap] __attribute__((aligned(64)));
-    if (t == 0 && (!h->last_k.data || !h->last_x.data)) return false;
-    if (t > 0) turn_of(s, phi, cs);
-    for (int64_t i = 0; i < s->ranks; i++) {
-        if (t > 0) {
-            biased_row(s, h, PAL_K, t - 1, i, k + i * s->Kp);
-            turn_row(s, cs, 1, k + i * s->Kp);
-        } else {
-            copy_row((const R *)h->last_k.data + i * h->last_k.step, h->last_k.channel, s->K, s->Kp,
-                     k + i * s->Kp);
-        }
-        const R *x = t > 0 ? get_row(&h->in[PAL_V], t - 1, s->V, s->Vp, room)
-                           : get_row(&h->last_x, 0, s->V, s->Vp, room);
-        value_row(s, h, x, i, v + i * s->Vp);
+    R room[s->Vp] __attribute__((aligned(64))), more[s->Vp] __attribute__((aligned(64)));
+    if (!h->last_k.data || !h->last_x.data) return false;
+    const R *x = get_row(&h->last_x, 0, s->V, s->Vp, room);
+    for (int64_t i = 0; i < s->ranks; i++, k += s->Kp, v += s->Vp) {
+        const R *from = get_row(&h->last_k, i, s->K, s->Kp, k);
+        for (int64_t c = 0; c < s->Kp && from != k; c += VL) store(k + c, loadu(from + c));
+        const R *by = h->mimo_x.data ? get_row(&h->mimo_x, i, s->V, s->Vp, more) : NULL;
+        for (int64_t c = 0; c < s->Vp; c += VL)
+            store(v + c, by ? loadu(x + c) * loadu(by + c) : loadu(x + c));
     }
     return true;
 }
