@@ -197,7 +197,7 @@ static bool allocate_outputs(pal_tape *tape, pal_record *r, bool grad)
         gradient = gradient || (r->in[i] && r->in[i]->is_gradient);
     for (int i = 0; i < r->call.nout; i++) {
         if (!pal_node_allocate(tape, r->out[i])) return false;
-        r->out[i]->needs_grad = grad && pal_dtype_real(r->out[i]->a.dtype);
+        r->out[i]->needs_grad = grad && pal_dtype_carries(r->out[i]->a.dtype);
         r->out[i]->is_gradient = gradient;
         if (grad) r->out[i]->maker = r;
     }
@@ -220,7 +220,7 @@ static bool allocate_rest(pal_tape *tape, pal_record *r, pal_arena_mark *before_
 
 bool pal_array_finite(const pal_array *a)
 {
-    if (!pal_dtype_real(a->dtype)) return true;
+    if (!pal_dtype_carries(a->dtype)) return true;
     int64_t n = pal_array_count(a), index[PAL_MAX_DIMS] = {0};
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(pal_array_get(a, index))) return false;

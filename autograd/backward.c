@@ -73,7 +73,7 @@ static size_t place(holes *h, size_t size)
 
 static size_t gradient_bytes(const pal_node *n)
 {
-    return pal_shape_bytes(n->a.dtype, pal_array_shape(&n->a));
+    return pal_shape_bytes(pal_gradient_dtype(n->a.dtype), pal_array_shape(&n->a));
 }
 
 static size_t slot_bytes(const pal_node *n)
@@ -365,7 +365,7 @@ static pal_status check_seed(pal_tape *tape, const pal_node *n, const pal_node *
                         "backward: the output %s does not depend on any parameter or leaf whose "
                         "gradient is wanted, or was computed with gradients off",
                         pal_array_describe(&n->a, text, sizeof text));
-    if (cotangent && (cotangent->a.dtype != n->a.dtype ||
+    if (cotangent && (cotangent->a.dtype != pal_gradient_dtype(n->a.dtype) ||
                       !pal_shape_equal(pal_array_shape(&cotangent->a), pal_array_shape(&n->a))))
         return pal_fail(&tape->owner, PAL_ESHAPE, "backward: cotangent %s of an output %s",
                         pal_array_describe(&cotangent->a, other, sizeof other),
@@ -416,6 +416,7 @@ pal_status pal_backward(pal_tensor loss)
     if (check_seed(tape, n, NULL) != PAL_OK) return tape->owner.error.status;
     double memory; /* room for one element of any type */
     pal_array one = n->a;
+    one.dtype = pal_gradient_dtype(n->a.dtype);
     one.data = &memory;
     pal_array_fill(&one, 1);
     return backward(tape, 1, &n, &(const pal_array *){&one});

@@ -146,7 +146,9 @@ pal_tensor pal_want_grad(pal_tensor t)
     pal_node *n = pal_node_of(t, "want_grad", "t");
     if (!n) return t;
     if (!pal_dtype_real(n->a.dtype)) {
-        pal_fail(n->owner, PAL_EDTYPE, "want_grad: argument t is i64, which has no gradient");
+        pal_fail(n->owner, PAL_EDTYPE,
+                 "want_grad: argument t is %s, which has no gradient of its own",
+                 pal_dtype_name(n->a.dtype));
     } else if (!n->owner->is_tape || (n->base != n && !n->needs_grad)) {
         pal_fail(
             n->owner, PAL_EGRAD,
@@ -176,7 +178,8 @@ static bool is_real(pal_tensor t, const char *op)
 {
     pal_node *n = pal_node_of(t, op, "t");
     if (n && !pal_dtype_real(n->a.dtype))
-        pal_fail(n->owner, PAL_EDTYPE, "%s: argument t is i64; it must be f32 or f64", op);
+        pal_fail(n->owner, PAL_EDTYPE, "%s: argument t is %s; it must be f32 or f64", op,
+                 pal_dtype_name(n->a.dtype));
     return n && pal_dtype_real(n->a.dtype);
 }
 

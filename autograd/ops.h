@@ -88,7 +88,8 @@ PAL_API pal_tensor pal_affine(pal_tensor x, double scale, double shift);
 /* x - period floor(x / period), in [0, period): angles without their whole turns, for period = 2
  * pi. f32 or f64; period > 0. It is computed in double. dx = dy. */
 PAL_API pal_tensor pal_wrap(pal_tensor x, double period);
-/* x in another dtype, rounded toward zero to i64. A gradient passes only between f32 and f64. */
+/* x in another dtype: rounded to the nearest, and toward zero to i64. A gradient passes between
+ * f32, f64 and bf16, and that of a bf16 tensor is f32. */
 PAL_API pal_tensor pal_cast(pal_tensor x, pal_dtype dtype);
 
 /* a where condition != 0, else b; all three broadcast. condition has any dtype; a and b have one

@@ -248,6 +248,7 @@ static void run(pal_dtype dtype, const product *p, const void *a, const void *b,
                      p->csa, y, p->rsb, p->csb, &beta64, c, p->rsc, p->csc, NULL, &rntm);
         return;
     case PAL_I64:
+    case PAL_BF16:
         break;
     }
     pal_dtype_unknown(dtype, __func__);
@@ -268,6 +269,7 @@ static num_t blis_type(pal_dtype dtype)
     case PAL_F64:
         return BLIS_DOUBLE;
     case PAL_I64:
+    case PAL_BF16:
         break;
     }
     pal_dtype_unknown(dtype, __func__);

@@ -33,6 +33,11 @@ typedef void pal_axpy(int64_t n, double a, const void *x, void *y); /* y += a x 
 typedef void pal_axmuly(int64_t n, double a, const void *x, const void *z, void *y);
 typedef void pal_widen(int64_t n, const void *x, double *y); /* y += f(x) in double */
 
+/* ---- bf16 (tensor/dtype.h): y = x ---- */
+
+typedef void pal_to_bf16(int64_t n, const void *x, uint16_t *y);
+typedef void pal_from_bf16(int64_t n, const uint16_t *x, void *y);
+
 /* ---- Reductions ---- */
 
 /* They add in double for both types, in an order that depends only on n and on the instruction set:

@@ -99,6 +99,7 @@ static double below_high(double x, double low, double high, pal_dtype dtype)
     case PAL_F64:
         return x < high ? x : low < high ? nextafter(high, low) : low;
     case PAL_I64:
+    case PAL_BF16:
         break;
     }
     pal_dtype_unknown(dtype, __func__);

@@ -5,7 +5,7 @@
  * wherever both sides step evenly through memory. So a copy between contiguous arrays needs only
  * memcpy, however many axes they have. A fill is a copy from a scalar with strides of 0.
  */
-#include "tensor/internal.h"
+#include "tensor/kernels.h"
 
 #include <math.h>
 #include <omp.h>
@@ -85,13 +85,84 @@ static void row_i64_to_f64(void *dst, int64_t ds, const void *src, int64_t ss, i
     for (int64_t i = 0; i < n; i++) d[i * ds] = (double)s[i * ss];
 }
 
+static void row_copy2(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    uint16_t *restrict d = dst;
+    const uint16_t *restrict s = src;
+    if (ds == 1)
+        pal_run_gather(PAL_BF16, n, s, ss, d);
+    else
+        for (int64_t i = 0; i < n; i++) d[i * ds] = s[i * ss];
+}
+
+/* One loop for what is strided or rare, and a kernel for runs of reals. */
+static void convert_each(pal_dtype to, void *dst, int64_t ds, pal_dtype from, const void *src,
+                         int64_t ss, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        pal_element_set(to, dst, i * ds, pal_element_get(from, src, i * ss));
+}
+
+static void row_f32_to_bf16(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    if (ds == 1 && ss == 1)
+        pal_kernels_for(PAL_F32)->to_bf16(n, src, dst);
+    else
+        for (int64_t i = 0; i < n; i++)
+            ((uint16_t *)dst)[i * ds] = pal_bf16_from_f32(((const float *)src)[i * ss]);
+}
+
+static void row_f64_to_bf16(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    convert_each(PAL_BF16, dst, ds, PAL_F64, src, ss, n);
+}
+
+static void row_i64_to_bf16(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    const int64_t *s = src; /* through the nearest double, an integer would be rounded twice */
+    for (int64_t i = 0; i < n; i++)
+        ((uint16_t *)dst)[i * ds] = pal_bf16_from_f32(pal_i64_to_odd(s[i * ss]));
+}
+
+static void row_bf16_to_f32(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    if (ds == 1 && ss == 1)
+        pal_kernels_for(PAL_F32)->from_bf16(n, src, dst);
+    else
+        for (int64_t i = 0; i < n; i++)
+            ((float *)dst)[i * ds] = pal_bf16_to_f32(((const uint16_t *)src)[i * ss]);
+}
+
+static void row_bf16_to_f64(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    convert_each(PAL_F64, dst, ds, PAL_BF16, src, ss, n);
+}
+
+static void row_bf16_to_i64(void *dst, int64_t ds, const void *src, int64_t ss, int64_t n)
+{
+    convert_each(PAL_I64, dst, ds, PAL_BF16, src, ss, n);
+}
+
 static row_fn *row_for(pal_dtype to, pal_dtype from)
 {
-    enum { TYPES = 3 };
+    enum { TYPES = 4 };
     static row_fn *const table[TYPES][TYPES] = {
-        [PAL_F32] = {[PAL_F32] = row_copy4, [PAL_F64] = row_f64_to_f32, [PAL_I64] = row_i64_to_f32},
-        [PAL_F64] = {[PAL_F32] = row_f32_to_f64, [PAL_F64] = row_copy8, [PAL_I64] = row_i64_to_f64},
-        [PAL_I64] = {[PAL_F32] = row_f32_to_i64, [PAL_F64] = row_f64_to_i64, [PAL_I64] = row_copy8},
+        [PAL_F32] = {[PAL_F32] = row_copy4,
+                     [PAL_F64] = row_f64_to_f32,
+                     [PAL_I64] = row_i64_to_f32,
+                     [PAL_BF16] = row_bf16_to_f32},
+        [PAL_F64] = {[PAL_F32] = row_f32_to_f64,
+                     [PAL_F64] = row_copy8,
+                     [PAL_I64] = row_i64_to_f64,
+                     [PAL_BF16] = row_bf16_to_f64},
+        [PAL_I64] = {[PAL_F32] = row_f32_to_i64,
+                     [PAL_F64] = row_f64_to_i64,
+                     [PAL_I64] = row_copy8,
+                     [PAL_BF16] = row_bf16_to_i64},
+        [PAL_BF16] = {[PAL_F32] = row_f32_to_bf16,
+                      [PAL_F64] = row_f64_to_bf16,
+                      [PAL_I64] = row_i64_to_bf16,
+                      [PAL_BF16] = row_copy2},
     };
     if (!pal_dtype_known(to)) pal_dtype_unknown(to, __func__);
     if (!pal_dtype_known(from)) pal_dtype_unknown(from, __func__);

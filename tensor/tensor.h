@@ -133,8 +133,15 @@ PAL_API const char *pal_kernels_in_use(void);
 
 enum { PAL_MAX_DIMS = 8 }; /* the most axes that an array has */
 
-/* Element types: float, double, int64_t. */
-typedef enum pal_dtype { PAL_F32 = 0, PAL_F64, PAL_I64 } pal_dtype;
+/*
+ * Element types: float, double, int64_t, and bfloat16, which is the upper half of a float: 8 bits
+ * of exponent and 7 of mantissa, so the range of f32 with a relative error of up to 2^-8. bf16 is
+ * for storage and for the operands of products. Numbers are rounded to the nearest, ties to even;
+ * what is too large becomes infinite, and NaN stays NaN. Operations that do not take it say so.
+ * Views, copies, pal_cast, pal_contiguous and pal_expand take it, and so do files and printing. The
+ * gradient of a bf16 tensor is f32.
+ */
+typedef enum pal_dtype { PAL_F32 = 0, PAL_F64, PAL_I64, PAL_BF16 } pal_dtype;
 
 /* Sizes of the axes of an array, outermost first. */
 typedef struct pal_shape {
@@ -171,9 +178,9 @@ extern "C" {
 #define PAL_SCALAR ((pal_shape){.ndim = 0})
 #endif
 
-/* Bytes of one element: 4, 8, 8. */
+/* Bytes of one element: 4, 8, 8, 2. */
 PAL_API size_t pal_dtype_size(pal_dtype dtype);
-/* "f32", "f64" or "i64". */
+/* "f32", "f64", "i64" or "bf16". */
 PAL_API const char *pal_dtype_name(pal_dtype dtype);
 
 /*

@@ -1,10 +1,10 @@
-/* cast.c - changes the dtype. A gradient passes between f32 and f64, and stops at i64. */
+/* cast.c - changes the dtype. A gradient passes between reals and bf16, and stops at i64. */
 #include "autograd/ops/map.h"
 
 static pal_status infer(pal_call *call)
 {
     pal_dtype to = *(const pal_dtype *)call->opts;
-    pal_status status = pal_map_need(call, 0, true, true);
+    pal_status status = pal_map_given(call, 0);
     if (status != PAL_OK) return status;
     if (!pal_dtype_known(to)) return pal_call_error(call, PAL_EDTYPE, "%d is not a dtype", (int)to);
     return pal_call_out(call, 0, to, pal_array_shape(call->in[0]));

@@ -17,7 +17,7 @@ static void backward(const pal_call *call)
 
 static pal_status contiguous_infer(pal_call *call)
 {
-    pal_status status = pal_map_need(call, 0, true, true);
+    pal_status status = pal_map_given(call, 0);
     return status == PAL_OK ? pal_map_broadcast(call, 1) : status;
 }
 
@@ -46,7 +46,7 @@ static pal_status expand_infer(pal_call *call)
     pal_shape shape = *(const pal_shape *)call->opts;
     pal_array view;
     pal_error why;
-    pal_status status = pal_map_need(call, 0, true, true);
+    pal_status status = pal_map_given(call, 0);
     if (status != PAL_OK) return status;
     if (pal_array_broadcast(call->in[0], shape, &view, &why) != PAL_OK)
         return pal_call_error(call, PAL_ESHAPE, "%s", why.message);

@@ -107,7 +107,10 @@ static bool check(const notation *e)
     char text[96];
     for (int part = A; part <= B; part++) {
         const pal_array *x = &e->node[part]->a;
-        if (x->dtype == PAL_I64) return refuse(e, PAL_EDTYPE, "an operand is i64; see pal_cast");
+        if (!pal_dtype_real(x->dtype)) {
+            snprintf(text, sizeof text, "an operand is %s; see pal_cast", pal_dtype_name(x->dtype));
+            return refuse(e, PAL_EDTYPE, text);
+        }
         if (x->ndim != e->n[part]) {
             snprintf(text, sizeof text, "%s has %d axes and %d letters", part == A ? "a" : "b",
                      x->ndim, e->n[part]);

@@ -16,20 +16,21 @@ static bool check_weight(pal_node *x, pal_tensor w, const char *name)
 {
     if (pal_is_none(w)) return true;
     pal_node *node = pal_node_of(w, "group_norm", name);
-    char text[96];
+    char text[200], have[128];
     if (!node) return false;
     if (node->a.ndim == 1 && node->a.shape[0] == x->a.shape[1] && node->a.dtype == x->a.dtype)
         return true;
-    snprintf(text, sizeof text, "%s is not %s[%lld]", name, pal_dtype_name(x->a.dtype),
-             (long long)x->a.shape[1]);
+    snprintf(text, sizeof text, "%s is not %s[%lld] but %s", name, pal_dtype_name(x->a.dtype),
+             (long long)x->a.shape[1], pal_array_describe(&node->a, have, sizeof have));
     return refuse(x, node->a.dtype == x->a.dtype ? PAL_ESHAPE : PAL_EDTYPE, text);
 }
 
 static bool check(pal_node *x, int64_t groups, pal_tensor weight, pal_tensor bias, double eps)
 {
     char text[96];
-    if (x->a.dtype == PAL_I64)
-        return refuse(x, PAL_EDTYPE, "argument x is i64, but must be f32 or f64");
+    snprintf(text, sizeof text, "argument x is %s, but must be f32 or f64",
+             pal_dtype_name(x->a.dtype));
+    if (!pal_dtype_real(x->a.dtype)) return refuse(x, PAL_EDTYPE, text);
     if (x->a.ndim < 2) return refuse(x, PAL_ESHAPE, "x has fewer than two axes");
     snprintf(text, sizeof text, "%lld groups do not divide %lld channels", (long long)groups,
              (long long)x->a.shape[1]);

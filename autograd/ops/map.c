@@ -363,7 +363,8 @@ pal_status pal_map_scratch(pal_call *call)
     for (int i = 0; i < call->nin; i++) {
         if (!call->in[i] || !broadcasts(call->in[i], call->out[0])) continue;
         division d = divide(call->in[i], call->out[0]);
-        size_t bytes = pal_shape_bytes(call->in[i]->dtype, pal_array_shape(call->in[i]));
+        const pal_dtype dtype = pal_gradient_dtype(call->in[i]->dtype);
+        size_t bytes = pal_shape_bytes(dtype, pal_array_shape(call->in[i]));
         if (!d.apart && (size_t)d.groups * bytes > most) most = (size_t)d.groups * bytes;
     }
     return pal_call_scratch(call, 0, most);

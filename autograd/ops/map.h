@@ -39,6 +39,9 @@ void pal_map_forward(const pal_map_fn *fn, const pal_array *const *x, const pal_
  */
 void pal_map_backward(const pal_call *call, int i, const pal_map_fn *fn, const pal_array *const *x);
 
+/* For infer of operations that only copy: input i is there; its dtype may be any. */
+pal_status pal_map_given(pal_call *call, int i);
+
 /* For infer, once out[0] is set: the scratch that pal_map_backward takes for the sums. */
 pal_status pal_map_scratch(pal_call *call);
 

@@ -24,7 +24,8 @@ static const pal_map_op *op_of(const pal_call *call)
 pal_status pal_map_need(pal_call *call, int i, bool reals, bool integers)
 {
     const pal_array *in = call->in[i];
-    if (in && (pal_dtype_real(in->dtype) ? reals : integers)) return PAL_OK;
+    if (in && ((reals && pal_dtype_real(in->dtype)) || (integers && in->dtype == PAL_I64)))
+        return PAL_OK;
     char name[32];
     pal_arg_name(call->op->args, i, name);
     if (!in) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
@@ -33,6 +34,12 @@ pal_status pal_map_need(pal_call *call, int i, bool reals, bool integers)
                           !reals     ? "i64"
                           : integers ? "f32, f64 or i64"
                                      : "f32 or f64");
+}
+
+pal_status pal_map_given(pal_call *call, int i)
+{
+    if (call->in[i] && call->in[i]->dtype == PAL_BF16) return PAL_OK;
+    return pal_map_need(call, i, true, true);
 }
 
 pal_status pal_map_broadcast(pal_call *call, int n)

@@ -80,6 +80,8 @@ static void turn(char *data, size_t count, int width)
         case PAL_I64:                           \
             ((int64_t *)out)[i] = (int64_t)x;   \
             break;                              \
+        case PAL_BF16: /* no field has it */    \
+            pal_dtype_unknown(to, __func__);    \
         }                                       \
     }                                           \
     return
@@ -201,6 +203,7 @@ static pal_status h5_array(pal_table *t, pal_rows *r, pal_error *error)
     pal_status s = pal_h5_info(t->h5, r->name, &r->dtype, &shape, error);
     if (s == PAL_OK) s = pal_rows_shape(r, shape, error);
     if (s != PAL_OK) return s;
+    if (r->dtype == PAL_BF16) r->dtype = PAL_F32; /* it is read as such */
     r->whole = r->dtype == PAL_I64;
     const size_t bytes = pal_shape_bytes(r->dtype, shape);
     if (bytes > SMALL) {

@@ -56,6 +56,7 @@ static inline MPI_Datatype pal_dist_type(pal_dtype dtype)
     case PAL_F64:
         return MPI_DOUBLE;
     case PAL_I64:
+    case PAL_BF16:
         break;
     }
     pal_dtype_unknown(dtype, __func__);

@@ -2,8 +2,7 @@
  * elements.c - numbers of bf16, f16, f32 and f64 in files, by their bits.
  *
  * The narrow types go through f32, which holds all of their numbers. f64 is brought to f32 by
- * rounding to odd, after which the second rounding is as if there had been only one (Boldo,
- * Melquiond 2005).
+ * rounding to odd (pal_f64_to_odd), so that rounding twice is rounding once.
  */
 #include "tensor/files/elements.h"
 #include "tensor/internal.h"
@@ -65,22 +64,6 @@ static uint16_t f32_to_f16(uint32_t bits)
     return (uint16_t)(sign | h);
 }
 
-static uint16_t f32_to_bf16(uint32_t bits)
-{
-    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    const uint32_t nan = bits >> 16 | ((bits & 0x7f0000) == 0 ? 0x40 : 0);
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
-}
-
-static float f64_to_odd(double x)
-{
-    const float y = (float)x;
-    uint32_t bits = bits_of(y);
-    if (x != x || (double)y == x) return y;
-    if ((double)y > x ? x > 0 : x < 0) bits--; /* it was rounded away from zero */
-    return from_bits(bits | 1);
-}
-
 /* ---- Many ---- */
 
 enum { RUN = 1024, PIECE = 1 << 16 };
@@ -95,7 +78,7 @@ static void read_run(pal_element type, const unsigned char *from, float *to, int
     }
     memcpy(half, from, (size_t)n * sizeof *half);
     if (type == PAL_EL_BF16) {
-        for (int64_t i = 0; i < n; i++) to[i] = from_bits((uint32_t)half[i] << 16);
+        for (int64_t i = 0; i < n; i++) to[i] = pal_bf16_to_f32(half[i]);
     } else {
         for (int64_t i = 0; i < n; i++) to[i] = from_bits(f16_to_f32(half[i]));
     }
@@ -109,7 +92,7 @@ static void write_run(const float *from, pal_element type, unsigned char *to, in
         return;
     }
     if (type == PAL_EL_BF16) {
-        for (int64_t i = 0; i < n; i++) half[i] = f32_to_bf16(bits_of(from[i]));
+        for (int64_t i = 0; i < n; i++) half[i] = pal_bf16_from_f32(from[i]);
     } else {
         for (int64_t i = 0; i < n; i++) half[i] = f32_to_f16(bits_of(from[i]));
     }
@@ -134,6 +117,10 @@ static void read_piece(pal_element type, const unsigned char *from, pal_dtype dt
         read_f64(from, dtype, to, n);
         return;
     }
+    if (type == PAL_EL_BF16 && dtype == PAL_BF16) {
+        memcpy(to, from, (size_t)(n * size));
+        return;
+    }
     for (int64_t i = 0; i < n; i += RUN) {
         const int64_t m = n - i < RUN ? n - i : RUN;
         if (dtype == PAL_F32) {
@@ -141,7 +128,7 @@ static void read_piece(pal_element type, const unsigned char *from, pal_dtype dt
             continue;
         }
         read_run(type, from + i * size, run, m);
-        for (int64_t j = 0; j < m; j++) ((double *)to)[i + j] = (double)run[j];
+        for (int64_t j = 0; j < m; j++) pal_element_set(dtype, to, i + j, (double)run[j]);
     }
 }
 
@@ -157,12 +144,16 @@ static void write_piece(pal_dtype dtype, const void *from, pal_element type, uns
         }
         return;
     }
+    if (type == PAL_EL_BF16 && dtype == PAL_BF16) {
+        memcpy(to, from, (size_t)(n * size));
+        return;
+    }
     for (int64_t i = 0; i < n; i += RUN) {
         const int64_t m = n - i < RUN ? n - i : RUN;
         const float *at = dtype == PAL_F32 ? (const float *)from + i : run;
         for (int64_t j = 0; j < m && dtype != PAL_F32; j++) {
-            const double x = ((const double *)from)[i + j];
-            run[j] = type == PAL_EL_F32 ? (float)x : f64_to_odd(x);
+            const double x = pal_element_get(dtype, from, i + j);
+            run[j] = type == PAL_EL_F32 ? (float)x : pal_f64_to_odd(x);
         }
         write_run(at, type, to + i * size, m);
     }

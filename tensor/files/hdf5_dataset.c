@@ -13,19 +13,29 @@
 
 /* ---- Types ---- */
 
-/* IEEE 754 of 2, 4 or 8 bytes. */
+hid_t pal_h5_bf16(void)
+{
+    static hid_t type = -1;
+    if (type >= 0 && H5Iis_valid(type) > 0) return type;
+    type = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(type, 15, 7, 8, 0, 7); /* sign, exponent, mantissa; the bias is that of f32 */
+    H5Tset_size(type, 2);
+    return type;
+}
+
+/* IEEE 754 of 2, 4 or 8 bytes, or bf16. */
 static bool usual_float(hid_t type, size_t size)
 {
     const struct {
         size_t size, exponent, bits, mantissa, bias;
-    } usual[] = {{2, 10, 5, 10, 15}, {4, 23, 8, 23, 127}, {8, 52, 11, 52, 1023}};
+    } usual[] = {{2, 10, 5, 10, 15}, {2, 7, 8, 7, 127}, {4, 23, 8, 23, 127}, {8, 52, 11, 52, 1023}};
     size_t sign, exponent, bits, mantissa_at, mantissa;
     if (H5Tget_fields(type, &sign, &exponent, &bits, &mantissa_at, &mantissa) < 0) return false;
-    for (int i = 0; i < 3; i++)
-        if (size == usual[i].size)
-            return sign == 8 * size - 1 && exponent == usual[i].exponent && bits == usual[i].bits &&
-                   mantissa_at == 0 && mantissa == usual[i].mantissa &&
-                   H5Tget_ebias(type) == usual[i].bias && H5Tget_norm(type) == H5T_NORM_IMPLIED;
+    for (int i = 0; i < 4; i++)
+        if (size == usual[i].size && bits == usual[i].bits)
+            return sign == 8 * size - 1 && exponent == usual[i].exponent && mantissa_at == 0 &&
+                   mantissa == usual[i].mantissa && H5Tget_ebias(type) == usual[i].bias &&
+                   H5Tget_norm(type) == H5T_NORM_IMPLIED;
     return false;
 }
 
@@ -50,6 +60,7 @@ static const char *read_type(pal_h5_dataset *d)
     if (!pal_h5_usual_number(d->type)) return "its elements are of an unusual type";
     d->integer = class == H5T_INTEGER;
     d->dtype = d->integer ? PAL_I64 : size > sizeof(float) ? PAL_F64 : PAL_F32;
+    if (!d->integer && size == 2 && H5Tget_ebias(d->type) == 127) d->dtype = PAL_BF16;
     return NULL;
 }
 

@@ -117,6 +117,10 @@ typedef struct pal_h5_dataset {
     int64_t chunk[PAL_MAX_DIMS]; /* the dimensions of a chunk */
 } pal_h5_dataset;
 
+/* The type of bf16 in memory and in files: a float of 2 bytes with 8 bits of exponent and 7 of
+ * mantissa, which HDF5 and h5py read as they do any float. It lives as long as HDF5 does. */
+hid_t pal_h5_bf16(void);
+
 /* Whether elements of this type are read: integers of 1, 2, 4 or 8 bytes, IEEE 754 floats of 2, 4
  * or 8, long double. */
 bool pal_h5_usual_number(hid_t type);

@@ -28,23 +28,28 @@ static hid_t memory_type(pal_dtype dtype)
         return H5T_NATIVE_DOUBLE;
     case PAL_I64:
         return H5T_NATIVE_INT64;
+    case PAL_BF16:
+        return pal_h5_bf16();
     }
     pal_dtype_unknown(dtype, __func__);
 }
 
 /* Reads the elements as they are stored, because the checksums are over these, and converts them.
- * If dst is contiguous and has the stored type, they are read into it directly. */
+ * If dst is contiguous and has the stored type, they are read into it directly. Between bf16 and
+ * other types pal_array_copy converts, which is faster than HDF5 and rounds to the nearest. */
 static pal_status read_data(const pal_h5 *file, const char *name, const pal_h5_dataset *d,
                             const pal_h5_sums *sums, const pal_array *dst, pal_error *error)
 {
-    hid_t type = memory_type(dst->dtype);
-    bool direct = H5Tequal(d->type, type) > 0 && pal_array_contiguous(dst);
-    size_t wide = pal_shape_bytes(dst->dtype, d->shape), size = wide > d->bytes ? wide : d->bytes;
+    const bool narrow = d->dtype == PAL_BF16 || dst->dtype == PAL_BF16;
+    const pal_dtype via = narrow ? d->dtype : dst->dtype;
+    hid_t type = memory_type(via);
+    bool direct = via == dst->dtype && H5Tequal(d->type, type) > 0 && pal_array_contiguous(dst);
+    size_t wide = pal_shape_bytes(via, d->shape), size = wide > d->bytes ? wide : d->bytes;
     void *data = direct ? dst->data : pal_malloc(size);
     if (data == NULL)
         return pal_error_set(error, PAL_ENOMEM, "%s: no memory for the %zu bytes of '%s'",
                              file->path, size, name);
-    pal_array dense = pal_array_of(dst->dtype, d->shape, data);
+    pal_array dense = pal_array_of(via, d->shape, data);
     pal_status status = PAL_OK;
     if (H5Dread(d->id, d->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
         status = pal_error_set(error, PAL_EFORMAT, "%s: cannot read '%s': %s", file->path, name,

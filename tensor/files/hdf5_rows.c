@@ -61,6 +61,8 @@ static hid_t memory_type(pal_dtype dtype)
         return H5T_NATIVE_DOUBLE;
     case PAL_I64:
         return H5T_NATIVE_INT64;
+    case PAL_BF16:
+        return pal_h5_bf16();
     }
     pal_dtype_unknown(dtype, __func__);
 }

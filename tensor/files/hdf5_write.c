@@ -19,6 +19,8 @@ static hid_t file_type(pal_dtype dtype)
         return H5T_IEEE_F64LE;
     case PAL_I64:
         return H5T_STD_I64LE;
+    case PAL_BF16:
+        return pal_h5_bf16();
     }
     pal_dtype_unknown(dtype, __func__);
 }
