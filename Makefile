@@ -111,10 +111,11 @@ $(B)/gen/commit.h: FORCE
 $(B)/obj/optim/train/version.o: $(B)/gen/commit.h
 $(B)/obj/optim/train/version.o: private LIB_CFLAGS += -I$(B)/gen
 
-# The page of inspect as C strings, a line each.
-$(B)/gen/page.inc: examples/inspect/page.html
+# The page of inspect, with the scripts that the course has too, as C strings, a line each.
+$(B)/gen/page.inc: examples/inspect/page.html examples/inspect/memory.js examples/inspect/view.js
 	@mkdir -p $(@D)
-	$(Q)sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $< > $@
+	$(Q)sed -e '/MEMORY/r examples/inspect/memory.js' -e '/MEMORY/r examples/inspect/view.js' -e '/MEMORY/d' $< | \
+	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' > $@
 $(B)/obj/examples/inspect/page.o: $(B)/gen/page.inc
 $(B)/obj/examples/inspect/page.o: private LIB_CFLAGS += -I$(B)/gen
 
@@ -318,6 +319,11 @@ docs: ## build/docs/html, from the comments of the public headers; fails if a pu
 	@mkdir -p $(B)/docs
 	$(Q)awk -f docs/enums.awk $(HEADERS)
 	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
+
+# Chromium opens what this makes in tests/test_site.sh.
+course: $(if $(call program,doxygen),docs) ## build/course, the course, docs and reference as pages for a browser (needs pandoc)
+	$(Q)python3 -B docs/site/build.py $(B)/course $(B)/docs/html
+.PHONY: course
 
 # ---- Installation -----------------------------------------------------------------------------------------------------
 # The programs go to LIBEXEC, where `palimpsest COMMAND` finds them: bin/../libexec/palimpsest.

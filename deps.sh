@@ -2,7 +2,7 @@
 # deps.sh - installs what the README's commands need: make, make demo and make check. Debian and Ubuntu: through
 # apt-get, with sudo if you are not root; what is there already is left alone. Elsewhere it prints the packages' names.
 #
-# deps.sh --all installs also what make docs, make format and make check-all need.
+# deps.sh --all installs also what make docs, make course, make format and make check-all need.
 # deps.sh --arm installs what make check-arm needs (Debian and Ubuntu): a compiler for 64-bit ARM and qemu; the libraries
 # of that machine are unpacked in build/arm64-root, and nothing of it is installed.
 # deps.sh --corpus installs nothing: it fetches packages of documentation (Debian and Ubuntu) and
@@ -16,19 +16,19 @@ libcjson-dev libpcre2-dev libutf8proc-dev"
 check="check python3 python3-h5py binutils"
 # For make check-arm, only with --arm: the libraries of 64-bit ARM.
 arm_root="libc6-dev libgomp1 libblis-openmp-dev libhdf5-dev check libcjson-dev libpcre2-dev libutf8proc-dev"
-# For make docs, make format and make check-all, only with --all:
-extra="doxygen graphviz git clang libomp-dev clang-format-14 chromium debootstrap"
+# For make docs, make course, make format and make check-all, only with --all:
+extra="doxygen graphviz pandoc git clang libomp-dev clang-format-14 chromium debootstrap"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'
 This system has no apt-get. Install the equivalents of Debian's packages, then run make:
 
   Fedora         gcc gcc-c++ make pkgconf blis-devel hdf5-openmpi-devel openmpi-devel gnuplot
-                 cjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel clang-tools-extra chromium
+                 cjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel clang-tools-extra chromium
   Arch           gcc make pkgconf blis hdf5-openmpi openmpi gnuplot
-                 cjson pcre2 libutf8proc check python-h5py doxygen graphviz git clang openmp chromium
+                 cjson pcre2 libutf8proc check python-h5py doxygen graphviz pandoc git clang openmp chromium
   openSUSE       gcc gcc-c++ make pkgconf-pkg-config blis-devel hdf5-openmpi4-devel openmpi4-devel gnuplot
-                 libcjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz git clang libomp-devel chromium
+                 libcjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel chromium
 
 BLIS must be its OpenMP build, HDF5 its Open MPI build.
 END

@@ -61,7 +61,22 @@ check() { # PAGE
     fi
 }
 
+# What a page gives its reader to play with is what inspect takes.
+scripts() { # PAGE
+    part memory "$1" >"$COURSE_OUT/memory" || return 1
+    [ -s "$COURSE_OUT/memory" ] || return 0
+    awk -v RS='\f\n' -v out="$COURSE_OUT/script-" 'NF { printf "%s", $0 > (out NR); close(out NR) }' "$COURSE_OUT/memory"
+    for script in "$COURSE_OUT"/script-*; do
+        "$B/examples/inspect" --script "$script" >"$COURSE_OUT/inspected" 2>&1 || {
+            cat "$COURSE_OUT/inspected"
+            return 1
+        }
+    done
+    rm "$COURSE_OUT"/script-*
+}
+
 for page in docs/course/*.md docs/course/answers/*.md; do
+    scripts "$page" >"$COURSE_OUT/report" || fail "$page: $(cat "$COURSE_OUT/report")"
     check "$page" >"$COURSE_OUT/report" || fail "$page: $(cat "$COURSE_OUT/report")"
 done
 ls docs/course/[0-9]*.md docs/course/answers/[0-9]*.md >"$COURSE_OUT/pages"
@@ -75,6 +90,9 @@ mutant() { # WHAT SED-SCRIPT [PAGE]: a copy of the first page, changed, has to b
     cmp -s "${3:-$first}" "$COURSE_OUT/mutant.md" && fail "the mutant with $1 is the page itself"
     if check "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a page with $1 passes"; fi
 }
+printf '```memory\nwrite a\n```\n' >"$COURSE_OUT/mutant.md"
+if scripts "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a script that inspect refuses passes"; fi
+rm -f "$COURSE_OUT"/script-*
 mutant "another digit in a text" '/^```text/,/^```$/ s/[0-8]/9/'
 mutant "a line more in a text" '/^```text/a\
 something else'

@@ -3,7 +3,7 @@
 #
 #     sh docs/course/run.sh docs/course/01_memory.md
 #
-# The program stays in build/course, as text and compiled. CC, B (the build folder) and SAN (a sanitizer) may be set.
+# The program stays in build/pages, as text and compiled. CC, B (the build folder) and SAN (a sanitizer) may be set.
 set -eu
 B=${B:-build}
 CC=${CC:-gcc}
@@ -20,7 +20,7 @@ if [ ! -e "$library/libpalimpsest.so" ]; then
     exit 2
 fi
 name=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
-program=${COURSE_OUT:-$B/course}/$name
+program=${COURSE_OUT:-$B/pages}/$name
 mkdir -p "${program%/*}"
 awk -v part=c -f docs/course/extract.awk "$1" >"$program.c"
 # shellcheck disable=SC2086 # empty, or one flag

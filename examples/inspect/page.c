@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* page.html as strings, made by the Makefile: what comes before the data, and after. */
+/* page.html with memory.js and view.js in it as strings, made by the Makefile: what comes before
+ * the data, and after. */
 static const char page[] =
 #include "page.inc"
     ;
@@ -92,10 +93,10 @@ static void put_gates(FILE *to, const ob_head *h)
 static void put_head(FILE *to, const ob_head *h)
 {
     const int64_t T = h->T, K = h->K, V = h->V, m = K < V ? K : V, N = T * h->R;
-    double *z = ob_reals(N);
+    double *z = ob_reals(N), *written = ob_reals(N * V); /* |w*v| and w*v */
     for (int64_t n = 0; n < N; n++) {
-        for (int64_t c = 0; c < V; c++) z[n] += pow(h->w[n * V + c] * h->v[n * V + c], 2);
-        z[n] = sqrt(z[n]);
+        for (int64_t c = 0; c < V; c++) written[n * V + c] = h->w[n * V + c] * h->v[n * V + c];
+        z[n] = ob_norm(written + n * V, V);
     }
     fprintf(to, "{\"model\":%d,\"layer\":%lld,\"head\":%lld,\"rule\":\"%s\",\"K\":%lld,\"V\":%lld",
             h->model, (long long)h->layer, (long long)h->head, ob_rule_name(h->rule), (long long)K,
@@ -112,8 +113,11 @@ static void put_head(FILE *to, const ob_head *h)
     array(to, "error", h->error, T, N, N, false);
     array(to, "A", h->A, N, N, N, false);
     array(to, "z", z, N, 1, 1, false);
+    array(to, "k", h->k, N, K, K, false);
+    array(to, "written", written, N, V, V, false);
     fputc('}', to);
     free(z);
+    free(written);
 }
 
 static void put_words(FILE *to, const char *name, const char word[OB_AXIS][OB_SHOWN])
