@@ -174,6 +174,7 @@ $(B)/fuzz/result: $(call objects,examples/ablate)
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))
 # Tests of what only one program has.
+$(B)/tests/test_statistics: $(B)/obj/examples/ablate/statistics.o
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script $(B)/tests/test_inspect_layers: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits $(B)/tests/test_ablate_turns: $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
