@@ -134,6 +134,8 @@ pal_rows pal_fused_out_rows(const pal_fused *f, const pal_array *x, int64_t lane
  * first.
  */
 pal_rows pal_fused_operand_rows(const pal_fused *f, int place, const pal_array *x, int64_t lane);
+/* Part i of the final state: an output, or the input that is overwritten. */
+const pal_array *pal_fused_final(const pal_fused *f, int i);
 /* The state of a lane in x [S,HV,K,V]; data is NULL if x is. */
 pal_rows pal_fused_state_rows(const pal_fused *f, const pal_array *x, int64_t lane);
 pal_head pal_fused_head(const pal_fused *f, int64_t lane);
@@ -188,8 +190,6 @@ void pal_fused_angles(const pal_fused *f);
  * token; NULL: they are made. */
 void pal_fused_lane_end(const pal_fused *f, int64_t lane, const pal_head *h, const void *keys);
 void pal_fused_last(const pal_fused *f);
-/* Part i of the final state: an output, or the input that is overwritten. */
-const pal_array *pal_fused_final(const pal_fused *f, int i);
 /* Adds what is left of the last write before the sequence to columns of a state; nothing for other
  * rules. `panel` says that S is in panels, of which these are from .. to - 1; else columns. */
 void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel, int64_t from,
