@@ -88,6 +88,8 @@ fetch_arm() { # FOLDER
     # shellcheck disable=SC2086 # the list is to be split
     apt_arm install -y -d --no-install-recommends $arm_root
     for deb in "$at"/archives/*.deb; do dpkg-deb -x "$deb" "$1.new"; done
+    # Links to /lib/... would lead out of the folder.
+    find "$1.new" -type l -lname '/*' | while read -r link; do ln -sfr "$1.new$(readlink "$link")" "$link"; done
     rm -rf "$1.apt" "$1"
     mv "$1.new" "$1"
 }
