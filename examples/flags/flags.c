@@ -89,7 +89,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     if (flags_set(f->section, f->sections, i, f->to, "--", value, &error) != PAL_OK)
         refuse(state, &error);
     free(joined);
-    f->given |= UINT64_C(1) << i;
+    f->given |= (flags_mask)1 << i;
     return 0;
 }
 

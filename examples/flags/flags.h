@@ -15,7 +15,8 @@
 
 #include <argp.h>
 
-enum { FLAGS_MOST = 64, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
+enum { FLAGS_MOST = 128, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
+typedef unsigned __int128 flags_mask;         /* bit i: row i, counted over all sections */
 
 /* Some options that belong together. */
 typedef struct flags_section {
@@ -27,8 +28,8 @@ typedef struct flags_section {
 typedef struct flags {
     const flags_section *section;
     int sections;
-    void *to;       /* the struct of all options */
-    uint64_t given; /* bit i: row i was given, counted over all sections */
+    void *to;         /* the struct of all options */
+    flags_mask given; /* the rows that were given */
     struct argp argp;
     struct argp_option option[2 * FLAGS_MOST + 1];
     char text[FLAGS_TEXT]; /* the help of rows with names */

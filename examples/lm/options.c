@@ -6,6 +6,7 @@
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
 #include "examples/lm/optimizer.h"
+#include "examples/lm/rates.h"
 #include "examples/lm/text.h"
 #include "layers/models/description.h"
 #include "tensor/stream.h"
@@ -112,7 +113,8 @@ char *lm_options_text(const lm_options *o)
 }
 
 /* One line; *seen has the flags of the lines before. */
-static pal_status read_line(lm_options *o, char *line, int number, uint64_t *seen, pal_error *error)
+static pal_status read_line(lm_options *o, char *line, int number, flags_mask *seen,
+                            pal_error *error)
 {
     char *name, *text;
     if (pal_key_line(line, number, &name, &text, error) != PAL_OK) return PAL_EFORMAT;
@@ -129,13 +131,13 @@ static pal_status read_line(lm_options *o, char *line, int number, uint64_t *see
     const bool string = i >= 0 && row(i, &offset)->kind == PAL_KEY_STRING;
     if (string) value = lm_keep(value, strlen(value));
     if (s == PAL_OK) s = flags_set(sections, SECTIONS, i, o, prefix, value, error);
-    if (s == PAL_OK) *seen |= UINT64_C(1) << i;
+    if (s == PAL_OK) *seen |= (flags_mask)1 << i;
     if (s != PAL_OK && error) error->status = PAL_EFORMAT;
     return s == PAL_OK ? PAL_OK : PAL_EFORMAT;
 }
 
 /* All lines; *seen becomes the flags that they set. */
-static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pal_error *error)
+static pal_status read_lines(lm_options *o, const char *text, flags_mask *seen, pal_error *error)
 {
     *seen = 0;
     for (int number = 1; *text; number++) {
@@ -152,7 +154,7 @@ static pal_status read_lines(lm_options *o, const char *text, uint64_t *seen, pa
 
 pal_status lm_options_read(lm_options *o, const char *text, pal_error *error)
 {
-    uint64_t seen;
+    flags_mask seen;
     *o = defaults;
     return read_lines(o, text, &seen, error);
 }
@@ -178,7 +180,9 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
                              "--%s is %.200s, and %.200s in the run that is continued", key->name,
                              now, before);
     }
-    if (o->steps != saved.steps && o->schedule != PAL_CONSTANT && !o->schedule_steps) {
+    const bool ends =
+        o->schedule != PAL_CONSTANT && !(o->schedule == PAL_RESTARTS && o->decay_steps);
+    if (o->steps != saved.steps && ends && !o->schedule_steps) {
         char schedule[16];
         const int i = find("schedule");
         pal_key_print(row(i, &offset), in(o, offset), schedule, sizeof schedule);
@@ -303,7 +307,7 @@ static void forget(lm_options *o, const line *l, const char *flag_name, const ch
     const pal_key *key = row(i, &offset);
     if (!flags_given(&l->flags, flag_name) || flags_given(&l->flags, about)) return;
     ((char *)o + offset + key->offset)[0] = '\0';
-    o->given &= ~((uint64_t)1 << i);
+    o->given &= ~((flags_mask)1 << i);
 }
 
 /* Told by its first bytes only: HDF5 sees no file before the program check has seen it. */
@@ -403,11 +407,16 @@ pal_schedule lm_options_schedule(const lm_options *o)
                       .min_lr = o->lr * o->lr_end,
                       .warmup = o->warmup,
                       .steps = o->schedule_steps ? o->schedule_steps : o->steps,
-                      .decay_steps = o->decay_steps};
+                      .decay_steps = o->decay_steps,
+                      .growth = o->growth};
     if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
     if (s.kind == PAL_WSD && s.decay_steps == 0) {
         s.decay_steps = s.steps / 5;
         if (s.decay_steps > s.steps - s.warmup) s.decay_steps = s.steps - s.warmup;
+    }
+    if (s.kind == PAL_RESTARTS && s.decay_steps == 0) {
+        s.decay_steps = (s.steps - s.warmup) / 5;
+        if (s.decay_steps < 1) s.decay_steps = 1;
     }
     return s;
 }

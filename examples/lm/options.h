@@ -9,6 +9,8 @@
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
 
+#include "examples/flags/flags.h"
+
 #include <palimpsest.h>
 
 /* Texts of flags: a file, checksums of data and of parameters, an optimiser, a list of patterns. */
@@ -21,7 +23,7 @@ typedef struct lm_options {
 #define LM_FLAG(type, field, ...) type field;
 #include "examples/lm/options.def"
     /* bit i: flag i of the tables in options.c was given */
-    uint64_t given;
+    flags_mask given;
 } lm_options;
 
 /* Reads the command line and the file that --config names. A mistake is reported on stderr and ends
