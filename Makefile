@@ -55,7 +55,7 @@ $(foreach t,f32 f64,$(foreach i,$(SETS),$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
 HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h key.h text.h) $(addprefix autograd/,autograd.h ops.h params.h) \
-           $(addprefix layers/,layers.h rules.h modules.h mixers.h own.h blocks.h model.h) $(addprefix optim/,optim.h data.h train.h dist.h)
+           $(addprefix layers/,layers.h rules.h modules.h mixers.h own.h blocks.h model.h probe.h) $(addprefix optim/,optim.h data.h train.h dist.h)
 
 # The objects of folders: $(call objects,examples/lm bench/rules).
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard $(1:%=%/*.c))))

@@ -317,6 +317,21 @@ PAL_API pal_tensor pal_unsqueeze(pal_tensor x, int axis);
 /* Cuts an axis into n views of the given sizes, which must add up to the size of the axis. */
 PAL_API void pal_split(pal_tensor x, int axis, int n, const int64_t *sizes, pal_tensor *out);
 
+/* A callback of pal_hook_grad. *grad has the shape and dtype of x and is contiguous; what the
+ * callback writes into its data is the gradient from then on. It may not call operations. */
+typedef void pal_see_grad_fn(void *user, pal_array *grad);
+/*
+ * A copy of x, whose gradient is shown to `see` during backward, when it is complete and before it
+ * goes on to x: to look at it, to scale it or to limit it. Use the result in place of x:
+ *
+ *     x = pal_hook_grad(x, limit, &opts);
+ *
+ * The callback is called on the thread of pal_backward, once a pass, if x wants a gradient. user
+ * must live until then. dx is what the callback leaves. pal_want_grad keeps a gradient without a
+ * callback. Cost: a copy in forward, a copy and an addition in backward.
+ */
+PAL_API pal_tensor pal_hook_grad(pal_tensor x, pal_see_grad_fn *see, void *user);
+
 /* x in contiguous memory: a copy, or x itself if it is contiguous. */
 PAL_API pal_tensor pal_contiguous(pal_tensor x);
 /* Repeats axes of size 1, as NumPy's broadcast_to. */

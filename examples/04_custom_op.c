@@ -1,11 +1,9 @@
 /*
- * 04_custom_op.c - defines an operation of its own, the Huber loss, with its gradient, and checks
- * it.
- *
+ * 04_custom_op.c - an operation of one's own, the Huber loss, whose gradient is checked.
  *     y = x^2/2 where |x| <= d, else d (|x| - d/2)        dx = dy clamp(x, -d, d)
  *
- * An operation consists of three functions. infer checks the arguments and gives the outputs their
- * shapes. Only infer may fail; forward and backward only compute.
+ * infer checks the arguments and gives the outputs their shapes. Only infer may fail; forward and
+ * backward only compute.
  */
 #include <palimpsest.h>
 #include <math.h>
@@ -86,8 +84,7 @@ int main(void)
     pal_print("its gradient", pal_grad(x));
     pal_tape_free(tape);
 
-    /* Finite differences check the gradient, here through a transposed view. No value is near the
-     * kinks at -1 and 1. */
+    /* Differences, here through a transposed view. No value is near the kinks at -1 and 1. */
     double data[] = {-3, -0.5, 0.1, 0.25, 2, 5};
     pal_array input = pal_array_of(PAL_F64, PAL_SHAPE(2, 3), data);
     pal_gradcheck_opts check = {0};

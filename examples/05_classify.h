@@ -1,49 +1,33 @@
-/* 05_classify.h - the model, the data and the measure of 05_classify.c and 06_predict.c. */
+/* 05_classify.h - what 05_classify.c and 06_predict.c share: data, model and measure. */
 #include <palimpsest.h>
-#include <stdlib.h>
 
-typedef struct model {
-    pal_tensor in, bias; /* a pixel becomes a hidden state of 48 numbers */
-    pal_trunk *trunk;
-    pal_task_head head;
-} model;
-
-static inline model new_model(pal_params *p, pal_rng *rng)
+/* Pixels x [B,64] of 0 .. 16 become scores [B,10]. */
+static inline pal_tensor scores(const pal_predictor *model, pal_batch *batch, bool training)
 {
-    model m = {.in = pal_param(p, "in.weight", PAL_F32, PAL_SHAPE(48, 1))};
-    pal_trunk_opts o = {.width = 48, .layers = 2, .mixers = "gdn2:num_heads=2:head_dim=16"};
-    o.block.mlp_width = 96, o.block.dropout = 0.1;
-    if (rng) pal_fill_normal(m.in, 0, 1, rng);
-    m.bias = pal_bias_new(p, "in.bias", 48, PAL_F32);
-    m.trunk = pal_trunk_new(p, "trunk", o, rng);
-    m.head = pal_task_head_new(p, "head", 48, 10, (pal_task_head_opts){0}, PAL_F32, rng);
-    return m;
+    const pal_tensor x = pal_affine(pal_batch_tensor(batch, "x"), 1.0 / 16, 0);
+    return pal_predictor_forward(model, x, (pal_run_opts){.training = training});
 }
 
-/* x [B,64], 0 .. 16 -> logits [B,10] */
-static inline pal_tensor forward(const model *m, pal_tensor x, bool training)
-{
-    const pal_run_opts run = {.training = training};
-    x = pal_reshape(pal_affine(x, 1.0 / 16, 0), PAL_SHAPE(-1, 64, 1));
-    x = pal_trunk_forward(m->trunk, pal_linear(x, m->in, m->bias), NULL, run);
-    return pal_task_head_forward(&m->head, x, run);
-}
-
-/* The share of rows of a batch that are classified correctly. */
 static inline void accuracy(void *user, pal_tape *tape, pal_batch *batch, double *value)
 {
-    const pal_tensor y = pal_argmax(forward(user, pal_batch_tensor(batch, "x"), false), -1, false);
     (void)tape;
-    *value = pal_item(pal_sum(pal_eq(y, pal_batch_tensor(batch, "y")), PAL_ALL, false)) /
-             (double)batch->counted;
+    *value = pal_accuracy(scores(user, batch, false), pal_batch_tensor(batch, "y"));
 }
 
-static inline pal_dataset *open_digits(pal_batches_opts *rows)
+/* examples/data/digits.npz is the optical recognition of handwritten digits of the UCI repository
+ * (E. Alpaydin, C. Kaynak): x u8 [1797,64] and y u8 [1797]. */
+static inline pal_train_opts digits(const char *folder, pal_rng *rng)
 {
+    const pal_dataset_opts fields = {.field = {{.name = "x", .to = PAL_TO_F32}, {.name = "y"}}};
+    const pal_batches_opts rows = {.batch = 32, .held_out = 0.2, .split_seed = 1, .prefetch = true};
+    pal_train_opts o = {.params = pal_params_new(), .tape = pal_tape_new(), .folder = folder};
+    pal_trunk_opts trunk = {.inputs = 1, .width = 48, .block.mlp_width = 96, .block.dropout = 0.1};
     pal_dataset *data;
     pal_error e;
-    const pal_dataset_opts o = {.field = {{.name = "x", .to = PAL_TO_F32}, {.name = "y"}}};
-    pal_must(pal_dataset_open(&data, "examples/data/digits.npz", o, &e), &e);
-    *rows = (pal_batches_opts){.batch = 32, .held_out = 0.2, .split_seed = 1, .prefetch = true};
-    return data;
+    trunk.mixers = "2*(gdn2:num_heads=2:head_dim=16)";
+    o.user = pal_predictor_new(o.params, "model", trunk, 10, (pal_task_head_opts){0}, rng);
+    o.measure = accuracy, o.metric[0] = (pal_metric){"accuracy", .more_is_better = true};
+    pal_must(pal_dataset_open(&data, "examples/data/digits.npz", fields, &e), &e);
+    pal_dataset_split(data, rows, &o.batches, &o.held_out);
+    return o;
 }

@@ -3,22 +3,11 @@
 
 int main(int argc, char **argv)
 {
-    const char *folder = argc > 1 ? argv[1] : "build/digits";
-    char path[PAL_PATH];
     pal_error e;
-    int64_t step;
     double best, value;
-    pal_must(pal_run_best(folder, &step, &best, &e), &e);
-    pal_params *p = pal_params_new();
-    model m = new_model(p, NULL);
-    pal_checkpoint c = {.params = p};
-    pal_must(pal_checkpoint_load(&c, pal_run_path(path, sizeof path, folder, step), &e), &e);
-    pal_batches_opts rows;
-    pal_dataset *data = open_digits(&rows);
-    rows.validation = true;
-    pal_batches *held_out = pal_dataset_batches(data, rows);
-    pal_tape *tape = pal_tape_new();
-    pal_must(pal_measure(held_out, tape, accuracy, &m, 1, &value, &e), &e);
-    printf("%s: accuracy %.4f, and best.txt says %.4f\n", path, value, best);
-    pal_tape_free(tape), pal_params_free(p), pal_batches_free(held_out), pal_dataset_close(data);
+    pal_train_opts o = digits(argc > 1 ? argv[1] : "build/digits", NULL);
+    pal_must(pal_run_load_best(o.folder, o.params, &best, &e), &e);
+    pal_must(pal_measure(o.held_out, o.tape, accuracy, o.user, 1, &value, &e), &e);
+    printf("%s: accuracy %.4f, and best.txt says %.4f\n", o.folder, value, best);
+    pal_train_free(&o);
 }

@@ -12,53 +12,44 @@
 #include <palimpsest.h>
 #include <stdlib.h>
 
-enum { PAST = 48, NEXT = 12, Q = 3, D = 32, HOURS = 6000 };
+enum { PAST = 48, NEXT = 12, Q = 3, HOURS = 6000 };
 static const float quantile[Q] = {0.1f, 0.5f, 0.9f};
-
-typedef struct run {
-    pal_tensor in, bias;
-    pal_trunk *trunk;
-    pal_task_head head;
-} run;
 
 /* A load with days and weeks, whose noise is larger by day: FOLDER/load.csv. */
 static void write_series(const char *path)
 {
     pal_rng rng = pal_rng_new(5, 0);
     FILE *f = fopen(path, "w");
-    fprintf(f, "hour,load\n");
     for (int i = 0; f && i < HOURS; i++) {
-        const double day = sin(2 * M_PI * i / 24),
-                     noise = pal_rng_next(&rng) + pal_rng_next(&rng) - 1;
-        fprintf(f, "%d,%.4f\n", i, day + 0.5 * sin(2 * M_PI * i / 168) + (0.3 + 0.2 * day) * noise);
+        const double day = sin(2 * M_PI * i / 24), week = sin(2 * M_PI * i / 168);
+        const double noise = pal_rng_next(&rng) + pal_rng_next(&rng) - 1;
+        fprintf(f, "%s%.4f\n", i ? "" : "load\n", day + 0.5 * week + (0.3 + 0.2 * day) * noise);
     }
     if (f) fclose(f);
 }
 
 /* Windows [B,PAST+NEXT] -> forecasts [B,NEXT,Q]; *y [B,NEXT,1] is what came. */
-static pal_tensor forecast(const run *r, pal_tensor window, bool training, pal_tensor *y)
+static pal_tensor forecast(void *model, pal_batch *batch, bool training, pal_tensor *y)
 {
-    const pal_run_opts how = {.training = training};
-    const int64_t n = pal_dim(window, 0);
-    *y = pal_reshape(pal_slice(window, 1, PAST, PAST + NEXT, 1), PAL_SHAPE(n, NEXT, 1));
-    pal_tensor x = pal_reshape(pal_slice(window, 1, 0, PAST, 1), PAL_SHAPE(n, PAST, 1));
-    x = pal_trunk_forward(r->trunk, pal_linear(x, r->in, r->bias), NULL, how);
-    return pal_reshape(pal_task_head_forward(&r->head, x, how), PAL_SHAPE(n, NEXT, Q));
+    const pal_tensor window = pal_batch_tensor(batch, "load");
+    const pal_tensor x = pal_slice(window, 1, 0, PAST, 1);
+    *y = pal_unsqueeze(pal_slice(window, 1, PAST, PAST + NEXT, 1), 2);
+    return pal_reshape(pal_predictor_forward(model, x, (pal_run_opts){.training = training}),
+                       PAL_SHAPE(pal_dim(window, 0), NEXT, Q));
 }
 
 static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *batch)
 {
-    pal_tensor y, f = forecast(user, pal_batch_tensor(batch, "load"), true, &y);
+    pal_tensor y, f = forecast(user, batch, true, &y);
     const pal_tensor q = pal_from(tape, PAL_F32, PAL_SHAPE(Q), quantile), e = pal_sub(y, f);
     (void)number;
     return pal_mean(pal_maximum(pal_mul(q, e), pal_mul(pal_affine(q, 1, -1), e)), PAL_ALL, false);
 }
 
-/* The MAE of the median, and the share of hours between the outer quantiles, which should be 0.8.
- */
+/* The MAE of the median, and the share of hours between the outer quantiles: it should be 0.8. */
 static void measure(void *user, pal_tape *tape, pal_batch *batch, double *values)
 {
-    pal_tensor y, f = forecast(user, pal_batch_tensor(batch, "load"), false, &y);
+    pal_tensor y, f = forecast(user, batch, false, &y);
     const float *is = pal_f32(pal_contiguous(y)), *said = pal_f32(f);
     const double n = (double)pal_count(y);
     (void)tape;
@@ -70,11 +61,12 @@ static void measure(void *user, pal_tape *tape, pal_batch *batch, double *values
 
 int main(int argc, char **argv)
 {
-    pal_train_opts o = {
-        .loss = loss, .measure = measure, .metric = {{.name = "MAE"}, {.name = "within"}}};
-    pal_trunk_opts trunk = {.width = D, .layers = 2, .mixers = "gdn:num_heads=2:head_dim=16"};
-    pal_dataset_opts windows = {.field = {{.name = "load"}}, .window = PAST + NEXT};
-    pal_batches_opts rows = {.batch = 32, .held_out = 0.2};
+    const pal_dataset_opts windows = {.field = {{.name = "load"}}, .window = PAST + NEXT};
+    const pal_trunk_opts trunk = {
+        .inputs = 1, .width = 32, .mixers = "2*(gdn:num_heads=2:head_dim=16)"};
+    const pal_task_head_opts last = {.pooling = PAL_POOL_LAST};
+    const pal_plot_opts plot = {.columns = "MAE,within", .name = "forecast"};
+    pal_train_opts o = {.loss = loss, .measure = measure, .metric = {{"MAE", 0}, {"within", 0}}};
     char path[PAL_PATH];
     pal_error e;
     pal_dataset *data;
@@ -84,23 +76,15 @@ int main(int argc, char **argv)
     snprintf(path, sizeof path, "%s/load.csv", o.folder);
     write_series(path);
     pal_must(pal_dataset_open(&data, path, windows, &e), &e);
-    pal_params *p = o.params = pal_params_new();
-    run r = {.in = pal_linear_weight(p, "in.weight", D, 1, PAL_F32, &rng)};
-    r.bias = pal_bias_new(p, "in.bias", D, PAL_F32);
-    r.trunk = pal_trunk_new(p, "trunk", trunk, &rng);
-    r.head = pal_task_head_new(p, "head", D, NEXT * Q,
-                               (pal_task_head_opts){.pooling = PAL_POOL_LAST}, PAL_F32, &rng);
-    o.user = &r, o.optim = pal_adamw_new(p, (pal_adamw_opts){0}), o.tape = pal_tape_new();
-    o.batches = pal_dataset_batches(data, rows);
-    rows.validation = true;
-    o.held_out = pal_dataset_batches(data, rows);
+    pal_dataset_split(data, (pal_batches_opts){.batch = 32, .held_out = 0.2}, &o.batches,
+                      &o.held_out);
+    o.params = pal_params_new(), o.tape = pal_tape_new();
+    o.user = pal_predictor_new(o.params, "model", trunk, NEXT * Q, last, &rng);
+    o.optim = pal_adamw_new(o.params, (pal_adamw_opts){0});
     o.schedule = (pal_schedule){PAL_COSINE, 4e-3, 0, o.steps / 20, .steps = o.steps};
     o.clip = 1, o.evaluate_every = 100, o.keep = 1, o.unit = "windows";
     o.resume = pal_run_last(o.folder, 0);
     pal_must(pal_train(&o, NULL, &e), &e);
-    if (pal_plot(o.folder, (pal_plot_opts){.columns = "MAE,within", .name = "forecast"}, &e) !=
-        PAL_OK)
-        fprintf(stderr, "%s\n", e.message);
-    pal_tape_free(o.tape), pal_optim_free(o.optim), pal_params_free(p);
-    pal_batches_free(o.batches), pal_batches_free(o.held_out), pal_dataset_close(data);
+    if (pal_plot(o.folder, plot, &e) != PAL_OK) fprintf(stderr, "%s\n", e.message);
+    pal_train_free(&o);
 }

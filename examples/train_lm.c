@@ -16,6 +16,7 @@
 #include "examples/lm/optimizer.h"
 #include "examples/lm/text.h"
 #include "examples/lm/open.h"
+#include "examples/lm/rates.h"
 #include "examples/lm/released.h"
 #include "optim/train/gnuplot.h"
 #include "optim/train/run_folder.h"
@@ -40,6 +41,7 @@ typedef struct run {
     pal_lm *lm;
     pal_optim *optim;
     pal_average *average;
+    pal_watch *watch;
     pal_tape *tape;
     int64_t from; /* the step that it goes on from; 0: a new run */
     bool again;   /* a new run in the folder of one that ended before its first checkpoint */
@@ -214,6 +216,10 @@ static void continue_run(run *r)
     if (lm_data_check(ranks, o->data, &error) != PAL_OK) stop("--data: %s", error.message);
     if (strcmp(was.data, o->data) && !lm_data_is_store(o->data))
         stop("--data is another text than that of the run that is continued");
+    if (!lm_changes_agree(was.lr_at, o->lr_at, r->from))
+        stop("--lr-at says something else of the %lld steps that were made than the run did: '%s' "
+             "was '%s'",
+             (long long)r->from, o->lr_at, was.lr_at);
     if (r->from > o->steps)
         stop("the run has %lld steps already; --steps asks for %lld", (long long)r->from,
              (long long)o->steps);
@@ -308,6 +314,7 @@ static void build(run *r)
     if (o->average > 0)
         r->average =
             pal_average_new(r->params, (pal_average_opts){.decay = o->average, .warm_up = true});
+    if (*o->watch) r->watch = pal_watch_new(r->params, o->watch);
     r->config = describe(r);
 }
 
@@ -363,15 +370,21 @@ static void sample(void *user, pal_tape *tape, int64_t step, FILE *to)
     lm_data_sample(&r->data, r->lm, tape, &r->o, to);
 }
 
+static double rate(void *user, int64_t step, double lr)
+{
+    return lr * lm_change_at(((run *)user)->o.lr_at, step + 1);
+}
+
 static pal_train_result train(run *r)
 {
     const lm_options *o = &r->o;
     pal_error error;
-    pal_train_result result;
+    pal_train_result result = {0};
     const pal_train_opts opts = {.params = r->params,
                                  .optim = r->optim,
                                  .tape = r->tape,
                                  .schedule = lm_options_schedule(o),
+                                 .rate = *o->lr_at ? rate : NULL,
                                  .average = r->average,
                                  .batches = r->data.train,
                                  .loss = loss,
@@ -395,8 +408,12 @@ static pal_train_result train(run *r)
                                  .keep = o->keep,
                                  .evaluate_every = o->eval_every,
                                  .sample_every = o->sample_every,
-                                 .go_on = o->go_on};
-    pal_status s = pal_train(&opts, &result, &error);
+                                 .go_on = o->go_on,
+                                 .watch = r->watch,
+                                 .watch_every = o->watch_every,
+                                 .noise = o->noise};
+    pal_status s = o->find_lr ? lm_find_lr(&opts, &error) : pal_train(&opts, &result, &error);
+    if (s == PAL_OK && o->find_lr) return result;
     if (s != PAL_OK && r->from && result.step == 0) stop_at_checkpoint(r, &error);
     if (s != PAL_OK) stop("%s", error.message);
     if (r->from == o->steps && pal_dist_rank(ranks) == 0)
@@ -407,24 +424,6 @@ static pal_train_result train(run *r)
 }
 
 /* ---- The end ---- */
-
-/* Whether the plots are older than the log, because the run was killed before they were drawn. */
-static bool plots_are_old(const run *r)
-{
-    static const char *const names[] = {"log.csv", "loss.svg", "rate.svg"};
-    struct timespec made[3] = {{0}};
-    for (int i = 0; i < 3; i++) {
-        char path[PAL_PATH];
-        struct stat is;
-        snprintf(path, sizeof path, "%.4000s/%s", r->o.out, names[i]);
-        if (stat(path, &is) == 0) made[i] = is.st_mtim;
-    }
-    for (int i = 1; i < 3; i++)
-        if (made[i].tv_sec < made[0].tv_sec ||
-            (made[i].tv_sec == made[0].tv_sec && made[i].tv_nsec < made[0].tv_nsec))
-            return true;
-    return false;
-}
 
 static void write_export(const run *r, bool whole)
 {
@@ -441,7 +440,7 @@ static int finish(run *r, pal_train_result result)
 {
     pal_error error;
     int status = EXIT_SUCCESS;
-    if (pal_dist_rank(ranks) > 0) return status;
+    if (pal_dist_rank(ranks) > 0 || r->o.find_lr) return status;
     char title[256];
     snprintf(title, sizeof title, "%.200s, seed %llu", r->o.model.mixers,
              (unsigned long long)r->o.seed);
@@ -451,7 +450,7 @@ static int finish(run *r, pal_train_result result)
                                .reference = r->entropy,
                                .reference_title = "entropy of single tokens"};
     const bool made = result.step > r->from, able = pal_gnuplot_find(NULL) == PAL_OK;
-    if ((made || (able && result.step == r->o.steps && plots_are_old(r))) &&
+    if ((made || (able && result.step == r->o.steps && lm_plots_are_old(r->o.out))) &&
         pal_plot(r->o.out, how, &error) != PAL_OK) {
         fprintf(stderr, "train_lm: %s%s\n", made ? "" : "warning: ", error.message);
         if (made && able) status = EXIT_FAILURE;
@@ -486,6 +485,7 @@ int main(int argc, char **argv)
     pal_stop_install();
     const int status = finish(&r, train(&r));
     pal_tape_free(r.tape);
+    pal_watch_free(r.watch);
     pal_average_free(r.average);
     pal_optim_free(r.optim);
     pal_params_free(r.params);

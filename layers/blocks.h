@@ -61,6 +61,8 @@ typedef struct pal_trunk_opts {
                              norm_plus_one are those of the last norm too */
     int64_t vocab;        /* tokens are 0 .. vocab-1; 0: there is no embedding, and hidden states
                              come in */
+    int64_t inputs;       /* real numbers of a step of the sequences that come in, which a linear
+                             map makes a hidden state; 0: none. Not with vocab */
     double embed_scale;   /* of embeddings; 0: 1 */
     bool no_norm;         /* there is no norm behind the last block */
     pal_dtype dtype;      /* 0: f32 */
@@ -69,6 +71,7 @@ typedef struct pal_trunk_opts {
 
 /*
  * Makes a trunk. Parameters: prefix.embeddings.weight [vocab,d] if there is a vocabulary,
+ * prefix.in.weight [d,inputs], N(0, 1 / inputs), and prefix.in.bias if there are inputs,
  * prefix.layers.I.* of each block (pal_block_new), prefix.norm.weight. If rng is NULL, nothing is
  * drawn and these parameters are zero. If an option is wrong, the handler is told and NULL
  * returned.
@@ -103,7 +106,8 @@ PAL_API PAL_CHECKED pal_status pal_trunk_state_load(const pal_trunk *trunk, pal_
 
 /*
  * Hidden states [B,T,d] behind the last norm, of x: tokens i64 [B,T], or hidden states [B,T,d] of
- * the trunk's dtype. A trunk with a vocabulary takes both; without one only the latter.
+ * the trunk's dtype. A trunk with a vocabulary takes both; without one only the latter. A trunk
+ * with inputs takes x [B,T,inputs], also as [B,T] if inputs is 1.
  *
  * state NULL: sequences start here. Else x is what follows the tokens seen so far, and *state
  * becomes the one after it, copied out of the tape, so that no gradient passes into earlier calls;
@@ -164,9 +168,31 @@ PAL_API pal_tensor pal_task_head_forward(const pal_task_head *head, pal_tensor x
  * 0 .. n-1 or PAL_IGNORE. */
 PAL_API pal_tensor pal_task_head_classify(const pal_task_head *head, pal_tensor x,
                                           pal_tensor classes, pal_run_opts run);
+/* The share of classes whose score is the largest: of scores [..., n] and classes i64 [...], where
+ * PAL_IGNORE does not count. Of equal scores the first is the largest. NaN if there is no class.
+ * Errors go to the handler: PAL_ESHAPE, PAL_EDTYPE; the result is then NaN. */
+PAL_API double pal_accuracy(pal_tensor scores, pal_tensor classes);
 /* The mean of the squares of result - targets; targets have the shape and dtype of the result. */
 PAL_API pal_tensor pal_task_head_regress(const pal_task_head *head, pal_tensor x,
                                          pal_tensor targets, pal_run_opts run);
+
+/* ---- A trunk with a head ---- */
+
+/* A trunk and a task head behind it: classes or values of sequences, or of each of their steps. */
+typedef struct pal_predictor pal_predictor;
+/*
+ * Makes a trunk with the parameters prefix.trunk.* (pal_trunk_new) and a head of n classes or
+ * values with prefix.head.* (pal_task_head_new). The parameters that it was made on own it. If rng
+ * is NULL, nothing is drawn. If an option is wrong, the handler is told and NULL returned.
+ */
+PAL_API pal_predictor *pal_predictor_new(pal_params *params, const char *prefix,
+                                         pal_trunk_opts trunk, int64_t n, pal_task_head_opts head,
+                                         pal_rng *rng);
+/* The head of the trunk of x, as pal_trunk_forward and pal_task_head_forward take and give them. */
+PAL_API pal_tensor pal_predictor_forward(const pal_predictor *predictor, pal_tensor x,
+                                         pal_run_opts run);
+/* Its trunk. */
+PAL_API const pal_trunk *pal_predictor_trunk(const pal_predictor *predictor);
 
 #ifdef __cplusplus
 }

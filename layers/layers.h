@@ -26,5 +26,6 @@
 #include "layers/own.h"
 #include "layers/blocks.h"
 #include "layers/model.h"
+#include "layers/probe.h"
 
 #endif

@@ -79,6 +79,12 @@ PAL_API pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor 
 PAL_API pal_rule_out pal_linear_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_tensor g,
                                           pal_rule_opts opts);
 
+/* pal_linear of x [B,T,d] by weight [H K,d], cut into heads: [B,T,H,K]. PAL_ESHAPE if H does not
+ * divide the rows of the weight. Differentiable in both. */
+PAL_API pal_tensor pal_linear_heads(pal_tensor x, pal_tensor weight, int64_t H);
+/* Heads side by side: [B,T,H V] of x [B,T,H,V]. */
+PAL_API pal_tensor pal_merge_heads(pal_tensor x);
+
 /* Options of pal_short_conv. */
 typedef struct pal_short_conv_opts {
     bool silu;        /* SiLU of the result */

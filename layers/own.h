@@ -60,9 +60,12 @@ struct pal_mixer {
     const char *name; /* of its kind */
     /* y [B,T,d] of x [B,T,d]. It reads the parts of call->state and replaces them. */
     pal_tensor (*forward)(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call);
-    /* What it remembers of B sequences after `seen` tokens; with pal_remember. */
+    /* What it remembers of B sequences after `seen` tokens; with pal_remember. NULL: `state` says
+     * it. */
     pal_remembered (*remembers)(const pal_mixer *mixer, int64_t B, int64_t seen);
     unsigned refuses; /* a sum of pal_mixer_refuses; 0: it takes everything */
+    pal_shape state;  /* if remembers is NULL: the part "state" of one sequence, as [H,K,V] of
+                         pal_mixer_attend; no axes: it remembers nothing */
 };
 
 /* A kind of mixers, by name. */
@@ -101,6 +104,9 @@ enum { PAL_MIXER_NAME = 256 }; /* bytes of a parameter's name, with its end */
 /* "prefix.name" in text, which has the size of PAL_MIXER_NAME; returns text. */
 PAL_API const char *pal_mixer_param(char text[PAL_MIXER_NAME], const char *prefix,
                                     const char *name);
+/* pal_linear_weight [out,in] with the name "prefix.name.weight": a projection of a mixer. */
+PAL_API pal_tensor pal_mixer_linear(pal_params *params, const char *prefix, const char *name,
+                                    int64_t out, int64_t in, pal_dtype dtype, pal_rng *rng);
 /* Reports a wrong option of a mixer (PAL_EVALUE), "NAME: " and the text; returns NULL for create.
  */
 PAL_API pal_mixer *pal_mixer_wrong(const char *name, const char *format, ...) PAL_PRINTF(2, 3);
@@ -121,6 +127,10 @@ PAL_API pal_tensor *pal_mixer_find_part(const pal_mixer_call *call, const char *
 PAL_API pal_rule_opts pal_mixer_rule_opts(const pal_mixer_call *call);
 /* After the rule: shows o and state to the hook, and keeps the state in the part "state". */
 PAL_API void pal_mixer_rule_done(const pal_mixer_call *call, pal_rule_out *out);
+/* All of this for pal_linear_attention: shows q, k, v and g to the hook, runs the rule with the
+ * state of the call, and returns o [B,T,HV,V]. */
+PAL_API pal_tensor pal_mixer_attend(const pal_mixer_call *call, pal_tensor q, pal_tensor k,
+                                    pal_tensor v, pal_tensor g);
 /* The same options for pal_short_conv, whose tail is the part of this name ("conv.0"). */
 PAL_API pal_short_conv_opts pal_mixer_conv_opts(const pal_mixer_call *call, const char *part);
 

@@ -227,6 +227,8 @@ typedef struct pal_dataset_field {
     const char *offsets; /* the array i64 [rows+1] of the same file that says where each row begins
                             in this one, which is ragged; NULL: the first axis counts the rows */
     pal_convert to;      /* conversion */
+    bool sequence; /* the first axis of a row is time, so that sequence_count divides it. Ragged
+                      fields and windows are sequences anyway */
 } pal_dataset_field;
 
 /* Options of a dataset; zero is the default of every field. */
@@ -298,7 +300,13 @@ PAL_API PAL_CHECKED pal_status pal_dataset_read(pal_dataset *data, const char *n
  * for tokens: an epoch takes each row of the training split once, in a random order; validation
  * takes each row of the other split once, in order, and its last batch is shorter. Windows that
  * have an entry of the held-out split are in no training row. counted is the number of rows.
- * data_index and data_count divide the rows of a batch among processes; sequence_count is 1.
+ * data_index and data_count divide the rows of a batch among processes. sequence_index and
+ * sequence_count divide time: of T steps of a sequence, part s of S has s T/S to (s+1) T/S, rounded
+ * down; T is the length of the row, of the longest row of the batch if they are padded, and of all
+ * rows together if they are packed (offsets and batch.continued then say what the part has, as for
+ * tokens). Fields that are no sequences are the same in all parts. With S > 1 counted is the number
+ * of steps that the part has of its first sequence, without padding, so that a loss that is a mean
+ * over them is one over the whole batch in pal_train. Each process reads its rows whole.
  *
  * Field NAME becomes the tensor NAME, [rows, ...] or [rows, window, ...]. Of ragged fields,
  * opts.len (0: the longest row) is the most entries of a row that are taken, from its beginning.
@@ -312,6 +320,10 @@ PAL_API PAL_CHECKED pal_status pal_dataset_read(pal_dataset *data, const char *n
  * names file and row.
  */
 PAL_API pal_batches *pal_dataset_batches(pal_dataset *data, pal_batches_opts opts);
+/* Both iterators of a split: opts with validation = false, and with true. If one is refused, the
+ * handler is told, and both are NULL. */
+PAL_API void pal_dataset_split(pal_dataset *data, pal_batches_opts opts, pal_batches **train,
+                               pal_batches **held_out);
 /* The tensor of a name in a batch of a dataset. If there is none, the handler is told which there
  * are, and the result is PAL_NONE. */
 PAL_API pal_tensor pal_batch_tensor(const pal_batch *batch, const char *name);

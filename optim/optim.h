@@ -20,6 +20,8 @@
 extern "C" {
 #endif
 
+struct pal_schedule; /* below */
+
 /* ---- Optimisers ---- */
 
 /*
@@ -40,6 +42,9 @@ typedef struct pal_group {
     double rate; /* >= 0, a factor of the learning rate; 0: 1. Use pal_freeze to stop a parameter */
     double decay;  /* >= 0; 0: the optimiser's decay */
     bool no_decay; /* decay 0, even if the optimiser has a decay */
+    /* its own learning rate, of which update t makes step t - 1; the factor `rate` applies to it.
+       The constructor copies it. NULL: the learning rate of pal_optim_step */
+    const struct pal_schedule *schedule;
 } pal_group;
 
 /*
@@ -181,6 +186,9 @@ PAL_API void pal_optim_free(pal_optim *optim);
  * for AdamW that is one number more than the seven that it reads and writes for each element.
  */
 PAL_API pal_status pal_optim_step(pal_optim *optim, double lr);
+/* What a loop does after pal_backward: pal_clip_grad_norm with max_norm, pal_optim_step, and
+ * pal_params_zero_grad. Returns the norm before clipping. */
+PAL_API double pal_optim_update(pal_optim *optim, double max_norm, double lr);
 PAL_API int64_t pal_optim_steps(const pal_optim *optim); /* number of updates so far: t */
 /* Its name, one of those above. */
 PAL_API const char *pal_optim_name(const pal_optim *optim);

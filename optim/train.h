@@ -53,11 +53,6 @@ PAL_API int pal_stop_requested(void);
 
 /* The two logs of a run, open for writing. */
 typedef struct pal_journal pal_journal;
-/* One number of a row, by name. */
-typedef struct pal_field {
-    const char *name; /* name of the column */
-    double value;     /* value in that column */
-} pal_field;
 
 /*
  * Opens FOLDER/log.csv and FOLDER/log.jsonl for appending. It keeps the rows of steps 1..last and
@@ -78,6 +73,24 @@ PAL_API PAL_CHECKED pal_status pal_journal_open(pal_journal **log, const char *f
  */
 PAL_API PAL_CHECKED pal_status pal_journal_row(pal_journal *log, int64_t step, int count,
                                                const pal_field *fields, pal_error *error);
+/*
+ * The same for a log that is opened by its first row: *log is NULL then, the folder is made if it
+ * is not there, and the columns are the names of these fields, in their order.
+ */
+PAL_API PAL_CHECKED pal_status pal_journal_add(pal_journal **log, const char *folder, int64_t step,
+                                               int count, const pal_field *fields,
+                                               pal_error *error);
+/*
+ * Writes the columns of FOLDER/log.csv into an HDF5 file that is being built: group/NAME is f64
+ * [rows], with NaN where a cell is empty, and group/step the steps. PAL_EFORMAT for a file that is
+ * no log, PAL_EIO, PAL_ENOMEM, and what pal_h5_put says of names.
+ */
+PAL_API PAL_CHECKED pal_status pal_journal_put(const char *folder, pal_h5 *file, const char *group,
+                                               pal_error *error);
+/* Writes a file FOLDER/NAME that has the columns in /log, and the parameters in /params (NULL:
+ * none). It is replaced as a whole. */
+PAL_API PAL_CHECKED pal_status pal_journal_save(const char *folder, const char *name,
+                                                const pal_params *params, pal_error *error);
 /* Waits until both logs are on disk. */
 PAL_API PAL_CHECKED pal_status pal_journal_sync(pal_journal *log, pal_error *error);
 PAL_API void pal_journal_close(pal_journal *log); /* NULL is allowed */
@@ -113,6 +126,14 @@ PAL_API PAL_CHECKED pal_status pal_run_set_best(const char *folder, int64_t step
 /* Reads best.txt; step is 0 if there is none. */
 PAL_API PAL_CHECKED pal_status pal_run_best(const char *folder, int64_t *step, double *value,
                                             pal_error *error);
+/*
+ * Loads the parameters of the best checkpoint, that which best.txt names; *value (may be NULL) is
+ * its value. If the run had an average of the weights, that is loaded, because it is what was
+ * evaluated. PAL_EVALUE if there is no best one yet, and the errors of pal_params_get; nothing has
+ * changed then.
+ */
+PAL_API PAL_CHECKED pal_status pal_run_load_best(const char *folder, pal_params *params,
+                                                 double *value, pal_error *error);
 /* Removes checkpoints, except the last `keep` >= 1 and that of step `best`. keep = 0 keeps all. */
 PAL_API PAL_CHECKED pal_status pal_run_keep(const char *folder, int64_t keep, int64_t best,
                                             pal_error *error);
@@ -173,6 +194,9 @@ typedef struct pal_checkpoint {
     pal_position position; /* position after the batches that were used */
     int64_t best_step;     /* step of the best evaluation; 0: none */
     double best;           /* its value */
+    /* Running averages of what the gradient noise scale is made of (pal_train_opts.noise). They are
+       saved where there are any, and 0 where a file has none. */
+    double noise_trace, noise_square;
     /* Loading sets these. */
     char kernels[64];  /* the kernels that wrote the file ("kernels avx512, BLIS skx") */
     bool same_kernels; /* whether they are in use now; if not, the run continues with other bits */
@@ -207,6 +231,41 @@ PAL_API PAL_CHECKED pal_status pal_checkpoint_config(const char *path, char *tex
  * with NUL. *length is its length, 0 if there is none. With text == NULL only the length is set. */
 PAL_API PAL_CHECKED pal_status pal_checkpoint_tokenizer(const char *path, char *text, size_t size,
                                                         int64_t *length, pal_error *error);
+
+/* ---- Looking at gradients and updates ---- */
+
+/*
+ * Statistics of some parameters, one step at a time:
+ *
+ *     pal_watch *watch = pal_watch_new(params, "*.b_proj.*,lm_head.*");
+ *     ... pal_backward ... pal_watch_gradients(watch);
+ *     ... pal_optim_step ... pal_watch_updates(watch);
+ *     n = pal_watch_fields(watch, &fields);
+ *
+ * or pal_train_opts.watch, which makes them columns of log.csv. For a parameter x of N elements,
+ * its gradient g and its update u = x after the step - x before it, the fields are
+ *
+ *     NAME.grad_norm     sqrt(sum g^2)           NAME.grad_zeros     the share of g that is exactly
+ * 0 NAME.grad_rms      grad_norm / sqrt N      NAME.update_rms     sqrt(sum u^2 / N) NAME.grad_max
+ * max |g|                 NAME.update_ratio   sqrt(sum u^2 / sum x^2)
+ *
+ * Memory: a copy of the values that are watched. Cost: about ten passes over them.
+ */
+typedef struct pal_watch pal_watch;
+/* Watches the parameters that match one of the patterns, which have commas between them (fnmatch:
+ * * ? [..]); NULL: all that there are now. A pattern without a match, and a name that cannot be a
+ * column, are told to the handler (PAL_EVALUE, PAL_ENOMEM); the result is then NULL. */
+PAL_API pal_watch *pal_watch_new(pal_params *params, const char *patterns);
+/* Looks at the gradients, and remembers the values. Call it before the update. */
+PAL_API void pal_watch_gradients(pal_watch *watch);
+/* Looks at what the update did. */
+PAL_API void pal_watch_updates(pal_watch *watch);
+/* Points *fields at the statistics, which stay there, and returns how many there are. Ratios may be
+ * infinite or NaN. */
+PAL_API int pal_watch_fields(const pal_watch *watch, const pal_field **fields);
+/* Their names with commas between, for pal_journal_open. */
+PAL_API const char *pal_watch_columns(const pal_watch *watch);
+PAL_API void pal_watch_free(pal_watch *watch); /* NULL is allowed */
 
 /* ---- The loop ---- */
 
@@ -287,6 +346,11 @@ typedef struct pal_train_opts {
     int64_t sample_every; /* steps between samples; 0: never */
     bool go_on;           /* if a file cannot be written: warn and continue */
     bool quiet;           /* no lines on stdout */
+
+    pal_watch *watch;    /* its fields become columns of the log; NULL: none. Not with a state that
+                            is divided among ranks (pal_dist_opts.shard) */
+    int64_t watch_every; /* steps between rows that have them; 0: 100 */
+    bool noise;          /* the log has noise_scale, the gradient noise scale (pal_step) */
 } pal_train_opts;
 
 /*
@@ -305,6 +369,9 @@ typedef struct pal_step {
     double lr;       /* learning rate */
     int64_t counted; /* number of targets */
     int64_t bytes;   /* bytes of text that they stand for (0: not known) */
+    /* With opts.noise, two estimates of this step: of the trace of the covariance of the gradient
+       of one target, and of the square of the norm of the true gradient. NAN: none */
+    double noise_trace, noise_square;
 } pal_step;
 
 /* How a run ended. */
@@ -360,9 +427,63 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
  *
  * If a step fails (mostly by PAL_ENUMERIC), the state before it is saved and the run ends with its
  * error.
+ *
+ * With opts.noise the column noise_scale is tr(S) / |G|^2, in targets: batches that are much
+ * smaller have a gradient that is mostly noise, and much larger ones gain little. S is the
+ * covariance of the gradient of one target and G the true gradient. Both are estimated without bias
+ * from the squared norms of gradients of two sizes of batches, b and B targets,
+ *
+ *     tr(S) = (|g_b|^2 - |g_B|^2) / (1/b - 1/B)        |G|^2 = |g_B|^2 - tr(S) / B
+ *
+ * and each is averaged over steps (decay 0.95) before they are divided; where one is not positive
+ * yet, the column is empty. B is the step. b is the first micro-batch of it, on each rank; so it
+ * needs accumulate >= 2 or several ranks with whole sequences, and else is PAL_EVALUE. Cost: a pass
+ * over the gradients. Source: McCandlish et al. 2018 (arXiv 1812.06162), appendix A.1.
  */
 PAL_API PAL_CHECKED pal_status pal_train(const pal_train_opts *opts, pal_train_result *result,
                                          pal_error *error);
+
+/* Frees what the options point to: batches with their datasets or stores, average, watch,
+ * optimiser, tape and parameters, and sets these fields to NULL. It is for a program that made all
+ * of them. */
+PAL_API void pal_train_free(pal_train_opts *opts);
+
+/* ---- The rate finder ---- */
+
+/* Options of pal_find_lr. */
+typedef struct pal_find_lr_opts {
+    double low, high; /* the first and the last rate; 0: 1e-6 and 1 */
+    int64_t steps;    /* how many steps from one to the other, 10 .. 1e6; 0: 100 */
+    double stop;      /* it ends earlier where the loss is so many times its lowest, > 1; 0: 2 */
+} pal_find_lr_opts;
+/* One step of it. */
+typedef struct pal_lr_point {
+    double lr;     /* its rate */
+    double loss;   /* of this step, before its update */
+    double smooth; /* the mean over neighbouring steps */
+} pal_lr_point;
+/* What it found. */
+typedef struct pal_lr_found {
+    double lr;     /* the rate to try: where the loss falls fastest */
+    double lowest; /* the rate where the loss is lowest; training diverges not far above it */
+    int64_t steps; /* steps that were made */
+} pal_lr_found;
+/*
+ * Looks for a learning rate: steps of pal_train_step with rates that rise from low to high by equal
+ * factors, and losses that are smoothed. It suggests the rate at which the smoothed loss falls
+ * fastest as a function of the logarithm of the rate. That is a beginning for a search, not its
+ * end: take it as the largest rate of a schedule with a warm-up. Parameters, optimiser, generator
+ * of the tape and position of the batches are afterwards what they were, after errors too;
+ * gradients are zero. Of opts it reads what pal_train_step reads, and writes no file; schedule and
+ * rate have no effect, but groups with a schedule keep theirs.
+ *
+ * points (may be NULL) has room for opts.steps points. Memory: a copy of parameters and moments.
+ * Together, with opts.dist. PAL_EVALUE if the loss falls nowhere, or for options out of range; the
+ * errors of a first step. Source: Smith 2015 (arXiv 1506.01186).
+ */
+PAL_API PAL_CHECKED pal_status pal_find_lr(const pal_train_opts *opts, pal_find_lr_opts how,
+                                           pal_lr_point *points, pal_lr_found *found,
+                                           pal_error *error);
 
 #ifdef __cplusplus
 }

@@ -91,6 +91,12 @@ PAL_API pal_status pal_error_set(pal_error *error, pal_status status, const char
 /* The name of the constant without its prefix: "shape", "dtype", "out of memory", ... */
 PAL_API const char *pal_status_name(pal_status status);
 
+/* A number with a name: a cell of a log. */
+typedef struct pal_field {
+    const char *name; /* name of the column */
+    double value;     /* value in that column */
+} pal_field;
+
 /* ---- Memory ---- */
 
 /*

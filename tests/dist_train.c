@@ -62,6 +62,52 @@ static void compare_losses(const char *dir, small_opts o, int64_t accumulate, pa
     small_end(&all);
 }
 
+/* Sums over ranks of the squared norm of the gradient of a rank's first micro-batch, of 1 /
+ * targets, and of 1, without the code that sums gradients. */
+static void small_batches(const char *dir, pal_dist *dist, double sum[3])
+{
+    small_run r;
+    pal_batch b;
+    pal_error error = {0};
+    small_begin(&r, dir, (small_opts){.batch = 5}, dist);
+    const pal_train_opts o = small_train(&r);
+    const pal_status s = pal_batches_next(r.batches, r.tape, &b, &error);
+    expect(s == PAL_OK, "batch: %s", error.message);
+    pal_backward(o.loss(o.user, r.tape, 0, &b));
+    const double norm = pal_clip_grad_norm(r.params, 0);
+    sum[0] = norm * norm, sum[1] = 1 / (double)b.counted, sum[2] = 1;
+    pal_dist_sum(dist, 3, sum);
+    small_end(&r);
+}
+
+/* The gradient noise of a step, from batches of two sizes. */
+static void check_noise(const char *dir, pal_dist *dist)
+{
+    double sum[3];
+    small_batches(dir, dist, sum);
+    for (int64_t accumulate = 1; accumulate <= 2; accumulate++) {
+        small_run r;
+        pal_step step = {0};
+        pal_error error = {0};
+        small_begin(&r, dir, (small_opts){.batch = 5}, dist);
+        pal_train_opts o = small_train(&r);
+        o.accumulate = accumulate, o.noise = true;
+        const pal_status s = pal_train_step(&o, 0, &step, &error);
+        expect(s == PAL_OK, "noise: %s", error.message);
+        const double inverse = 1 / (double)step.counted, large = step.norm * step.norm;
+        const double trace = (sum[0] / sum[2] - large) / (sum[1] / sum[2] - inverse);
+        if (accumulate > 1 || pal_dist_size(dist) > 1) {
+            expect(fabs(step.noise_trace - trace) <= 1e-3 * fabs(trace), "trace %g of %g",
+                   step.noise_trace, trace);
+            expect(fabs(step.noise_square - large + trace * inverse) <= 1e-3 * large, "square %g",
+                   step.noise_square);
+        } else {
+            expect(isnan(step.noise_trace), "noise of one batch: %g", step.noise_trace);
+        }
+        small_end(&r);
+    }
+}
+
 /* One step of SGD at the rate 1 subtracts the gradient, so the parameters show the gradients. */
 static void compare_gradients(const char *dir, small_opts o, int64_t accumulate, pal_dist *dist)
 {
@@ -261,6 +307,7 @@ int main(int argc, char **argv)
         compare_gradients(dir, o, 3, dist);
         o.single = o.tie = true;
         compare_gradients(dir, o, 2, dist);
+        check_noise(dir, dist);
         check_arrival(dir, dist);
         check_buckets(dir, dist, &opts);
         check_freezing(dir, dist);

@@ -13,7 +13,7 @@ head -1 "$D/digits/log.csv" | grep -q '^step,loss,lr,grad_norm,digits,accuracy$'
 # The accuracy of the loaded model is the one that the run measured.
 awk '/accuracy/ { exit !($3 + 0 == $NF + 0) }' "$D/out" || fail "another accuracy"
 "$B/examples/06_predict" "$D/nothing" >"$D/out" 2>&1 && fail "06_predict of nothing"
-grep -q 'step-00000000.h5' "$D/out" || fail "no sentence"
+grep -q 'it has no best.txt' "$D/out" || fail "no sentence"
 
 "$B/examples/08_forecast" "$D/forecast" 30 >"$D/out" || fail 08_forecast
 grep -q 'MAE 0\.[0-9]*  within [01]\.[0-9]*' "$D/out" || fail "08_forecast has no MAE"
@@ -23,7 +23,13 @@ cd "$D"
 for what in base open:1 mean:0 freeze:2; do
     "$B/examples/09_study" $what 20 >out || fail "09_study $what"
 done
-grep -q 'froze 2 of model.layers.2.attn.b_proj\|froze 1 of model.layers.2.attn.b_proj' out || fail "nothing is frozen"
+grep -q 'froze 6 of model.layers.2.attn' out || fail "gates are not frozen"
 [ "$(head -1 build/study-base-1/log.csv | tr ',' '\n' | wc -l)" = 74 ] || fail "columns of 09_study"
 [ "$(wc -l <build/study-base-1/log.csv)" = 3 ] || fail "rows of 09_study"
+"$B/examples/10_distributed" one 20 >out || fail 10_distributed
+grep -q '^1 processes: loss 0\.[0-9]*$' out || fail "10_distributed has no loss"
+cd "$here"
+# What users begin with fits on a page or two.
+wc -l examples/[0-9][0-9]_*.c >"$D/out"
+awk '$2 != "total" && $1 >= 100 { bad = 1; print $2 " has " $1 " lines" } END { exit bad }' "$D/out" || fail "long examples"
 echo ok

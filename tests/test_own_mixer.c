@@ -74,7 +74,10 @@ static pal_mixer *create(pal_params *params, const char *prefix, int64_t width, 
     if (o->rate > 1) return pal_mixer_wrong("toy", "rate %g is above 1", o->rate);
     toy *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (toy){.mixer = {"toy", forward, remembers, o->fault == REFUSES ? PAL_NO_PACKED : 0},
+    *m = (toy){.mixer = {.name = "toy",
+                         .forward = forward,
+                         .remembers = remembers,
+                         .refuses = o->fault == REFUSES ? PAL_NO_PACKED : 0},
                .opts = *o,
                .d = width};
     m->weight = pal_linear_weight(params, pal_mixer_param(name, prefix, "weight"), width, width,

@@ -6,6 +6,7 @@
 #include "examples/flags/flags.h"
 #include "examples/lm/keep.h"
 #include "examples/lm/optimizer.h"
+#include "examples/lm/rates.h"
 #include "examples/lm/text.h"
 #include "layers/models/description.h"
 #include "tensor/stream.h"
@@ -181,7 +182,9 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
                              "--%s is %.200s, and %.200s in the run that is continued", key->name,
                              now, before);
     }
-    if (o->steps != saved.steps && o->schedule != PAL_CONSTANT && !o->schedule_steps) {
+    const bool ends =
+        o->schedule != PAL_CONSTANT && !(o->schedule == PAL_RESTARTS && o->decay_steps);
+    if (o->steps != saved.steps && ends && !o->schedule_steps) {
         char schedule[16];
         const int i = find("schedule");
         pal_key_print(row(i, &offset), in(o, offset), schedule, sizeof schedule);
@@ -406,11 +409,16 @@ pal_schedule lm_options_schedule(const lm_options *o)
                       .min_lr = o->lr * o->lr_end,
                       .warmup = o->warmup,
                       .steps = o->schedule_steps ? o->schedule_steps : o->steps,
-                      .decay_steps = o->decay_steps};
+                      .decay_steps = o->decay_steps,
+                      .growth = o->growth};
     if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
     if (s.kind == PAL_WSD && s.decay_steps == 0) {
         s.decay_steps = s.steps / 5;
         if (s.decay_steps > s.steps - s.warmup) s.decay_steps = s.steps - s.warmup;
+    }
+    if (s.kind == PAL_RESTARTS && s.decay_steps == 0) {
+        s.decay_steps = (s.steps - s.warmup) / 5;
+        if (s.decay_steps < 1) s.decay_steps = 1;
     }
     return s;
 }

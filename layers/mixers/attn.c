@@ -182,7 +182,11 @@ static pal_mixer *build(const char *name, pal_params *params, const char *prefix
                         pal_dtype dtype, pal_attn_opts opts, pal_rng *rng)
 {
     pal_build b = {params, prefix, dtype, rng, ""};
-    attn layer = {.mixer = {name, forward, remembers, PAL_NO_PACKED_STATE}, .opts = opts};
+    attn layer = {.mixer = {.name = name,
+                            .forward = forward,
+                            .remembers = remembers,
+                            .refuses = PAL_NO_PACKED_STATE},
+                  .opts = opts};
     if (!heads(&b, name, width, &layer) || !details(&b, name, &layer)) return NULL;
     attn *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;

@@ -95,3 +95,15 @@ pal_short_conv_opts pal_mixer_conv_opts(const pal_mixer_call *call, const char *
                                  .parts = call->opts.parts,
                                  .continued = call->opts.continued};
 }
+
+pal_tensor pal_mixer_attend(const pal_mixer_call *call, pal_tensor q, pal_tensor k, pal_tensor v,
+                            pal_tensor g)
+{
+    pal_mixer_show(call, "q", &q);
+    pal_mixer_show(call, "k", &k);
+    pal_mixer_show(call, "v", &v);
+    if (!pal_is_none(g)) pal_mixer_show(call, "g", &g);
+    pal_rule_out out = pal_linear_attention(q, k, v, g, pal_mixer_rule_opts(call));
+    pal_mixer_rule_done(call, &out);
+    return out.o;
+}

@@ -74,7 +74,9 @@ pal_mixer *pal_deltanet_new(pal_params *params, const char *prefix, int64_t widt
         return NULL;
     deltanet *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (deltanet){.mixer = {"deltanet", forward, remembers, 0}, .opts = opts, .h = h};
+    *m = (deltanet){.mixer = {.name = "deltanet", .forward = forward, .remembers = remembers},
+                    .opts = opts,
+                    .h = h};
     parameters(m, &b);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }

@@ -103,7 +103,9 @@ pal_mixer *pal_gdn2_new(pal_params *params, const char *prefix, int64_t width, p
         return NULL;
     gdn2 *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (gdn2){.mixer = {"gdn2", forward, remembers, 0}, .opts = opts, .h = h};
+    *m = (gdn2){.mixer = {.name = "gdn2", .forward = forward, .remembers = remembers},
+                .opts = opts,
+                .h = h};
     parameters(m, &b);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }

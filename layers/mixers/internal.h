@@ -52,6 +52,8 @@ bool pal_mixer_is_none(const char *text);
 
 /* Kind i, of this library and then of the program; NULL after the last. */
 const pal_mixer_kind *pal_mixer_kind_at(int i);
+/* What a mixer remembers, by its function or its field `state`. */
+pal_remembered pal_mixer_remembers(const pal_mixer *mixer, int64_t B, int64_t seen);
 /* The kind whose name is the n bytes of text; NULL: there is none, and *error lists all. */
 const pal_mixer_kind *pal_mixer_kind_find(const char *text, size_t n, pal_error *error);
 /* PAL_EVALUE if the mixer is not what its kind promises: its name, and the parts of its state. */

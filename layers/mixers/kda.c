@@ -95,7 +95,8 @@ pal_mixer *pal_kda_new(pal_params *params, const char *prefix, int64_t width, pa
     if (opts.output_gate == PAL_GATE_DEFAULT) opts.output_gate = PAL_GATE_SIGMOID;
     kda *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (kda){.mixer = {"kda", forward, remembers, 0}, .opts = opts, .h = h};
+    *m = (kda){
+        .mixer = {.name = "kda", .forward = forward, .remembers = remembers}, .opts = opts, .h = h};
     parameters(m, &b);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }

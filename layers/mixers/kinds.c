@@ -97,10 +97,9 @@ pal_status pal_mixer_kind_check(const pal_mixer_kind *kind, const pal_mixer *mix
     if (!mixer->name || strcmp(mixer->name, kind->name) != 0)
         return pal_error_set(error, PAL_EVALUE, "mixer %s: create made a mixer named \"%.60s\"",
                              kind->name, mixer->name ? mixer->name : "");
-    if (!mixer->forward || !mixer->remembers)
-        return pal_error_set(error, PAL_EVALUE, "mixer %s: it has no forward or no remembers",
-                             kind->name);
-    const pal_remembered m = mixer->remembers(mixer, 1, 1);
+    if (!mixer->forward)
+        return pal_error_set(error, PAL_EVALUE, "mixer %s: it has no forward", kind->name);
+    const pal_remembered m = pal_mixer_remembers(mixer, 1, 1);
     for (int i = 0; i < m.parts; i++) {
         bool good = is_part(m.part[i].name);
         for (int j = 0; good && j < i; j++) good = strcmp(m.part[i].name, m.part[j].name) != 0;
@@ -115,11 +114,31 @@ pal_status pal_mixer_kind_check(const pal_mixer_kind *kind, const pal_mixer *mix
 
 /* ---- For constructors ---- */
 
+pal_remembered pal_mixer_remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
+{
+    if (mixer->remembers) return mixer->remembers(mixer, B, seen);
+    pal_remembered m = {0};
+    pal_shape all = mixer->state;
+    if (all.ndim == 0 || all.ndim >= PAL_MAX_DIMS) return m;
+    memmove(all.dim + 1, all.dim, (size_t)all.ndim * sizeof *all.dim);
+    all.dim[0] = B, all.ndim++;
+    pal_remember(&m, "state", all);
+    return m;
+}
+
 const char *pal_mixer_param(char text[PAL_MIXER_NAME], const char *prefix, const char *name)
 {
     const bool some = prefix && *prefix;
     snprintf(text, PAL_MIXER_NAME, "%s%s%s", some ? prefix : "", some ? "." : "", name);
     return text;
+}
+
+pal_tensor pal_mixer_linear(pal_params *params, const char *prefix, const char *name, int64_t out,
+                            int64_t in, pal_dtype dtype, pal_rng *rng)
+{
+    char whole[PAL_MIXER_NAME], weight[PAL_MIXER_NAME];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    return pal_linear_weight(params, pal_mixer_param(whole, prefix, weight), out, in, dtype, rng);
 }
 
 pal_mixer *pal_mixer_wrong(const char *name, const char *format, ...)

@@ -167,7 +167,8 @@ pal_mixer *pal_mamba2_new(pal_params *params, const char *prefix, int64_t width,
     pal_build b = {params, prefix, dtype, rng, ""};
     mamba2 *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (mamba2){.mixer = {"mamba2", forward, remembers, 0}, .opts = opts};
+    *m = (mamba2){.mixer = {.name = "mamba2", .forward = forward, .remembers = remembers},
+                  .opts = opts};
     if (!sizes(m, &b, width) || !scales(m, &b)) return NULL;
     parameters(m, &b, width);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;

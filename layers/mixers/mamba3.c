@@ -193,7 +193,8 @@ pal_mixer *pal_mamba3_new(pal_params *params, const char *prefix, int64_t width,
     mamba3 *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
     defaults(&opts);
-    *m = (mamba3){.mixer = {"mamba3", forward, remembers, 0}, .opts = opts};
+    *m = (mamba3){.mixer = {.name = "mamba3", .forward = forward, .remembers = remembers},
+                  .opts = opts};
     if (!sizes_of(m, &b, width)) return NULL;
     parameters(m, &b, width);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;

@@ -62,7 +62,9 @@ pal_mixer *pal_shortconv_new(pal_params *params, const char *prefix, int64_t wid
     }
     shortconv *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (shortconv){.mixer = {"shortconv", forward, remembers, 0}, .d = width, .W = W};
+    *m = (shortconv){.mixer = {.name = "shortconv", .forward = forward, .remembers = remembers},
+                     .d = width,
+                     .W = W};
     parameters(m, &b, opts.use_bias);
     return pal_params_status(params) == PAL_OK ? &m->mixer : NULL;
 }

@@ -27,7 +27,7 @@ static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)
     const sum *m = (const sum *)mixer;
     pal_remembered all = {0};
     for (int i = 0; i < m->count; i++) {
-        const pal_remembered one = m->part[i]->remembers(m->part[i], B, seen);
+        const pal_remembered one = pal_mixer_remembers(m->part[i], B, seen);
         for (int j = 0; j < one.parts && all.parts < PAL_MIXER_PARTS; j++)
             pal_remember(&all, one.part[j].name, one.part[j].shape);
         all.counts = all.counts || one.counts;
@@ -41,7 +41,7 @@ static bool fit(const sum *m, const pal_build *b)
     const char *name[PAL_SUM_MOST * PAL_MIXER_PARTS];
     int n = 0;
     for (int i = 0; i < m->count; i++) {
-        const pal_remembered one = m->part[i]->remembers(m->part[i], 1, 0);
+        const pal_remembered one = pal_mixer_remembers(m->part[i], 1, 0);
         for (int j = 0; j < one.parts; j++) {
             for (int k = 0; k < n; k++)
                 if (strcmp(name[k], one.part[j].name) == 0)
@@ -79,7 +79,8 @@ pal_mixer *pal_mixer_sum(pal_params *params, const char *prefix, int count, pal_
     pal_build b = {.params = params, .prefix = prefix};
     sum *m = pal_params_alloc(params, sizeof *m);
     if (!m) return NULL;
-    *m = (sum){.mixer = {"sum", forward, remembers, 0}, .count = count};
+    *m =
+        (sum){.mixer = {.name = "sum", .forward = forward, .remembers = remembers}, .count = count};
     memcpy(m->part, part, (size_t)count * sizeof *part);
     m->mixer.name = joined(m, params);
     for (int i = 0; i < count; i++) m->mixer.refuses |= part[i]->refuses;

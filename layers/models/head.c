@@ -114,3 +114,38 @@ pal_tensor pal_task_head_regress(const pal_task_head *head, pal_tensor x, pal_te
     }
     return pal_mean(pal_square(pal_sub(y, targets)), PAL_ALL, false);
 }
+
+double pal_accuracy(pal_tensor scores, pal_tensor classes)
+{
+    const pal_node *s = pal_node_of(scores, "accuracy", "scores");
+    const pal_node *c = s ? pal_node_of(classes, "accuracy", "classes") : NULL;
+    if (!c) return NAN;
+    char is[128], other[128];
+    bool fits = s->a.ndim == c->a.ndim + 1 && s->a.shape[c->a.ndim] > 0;
+    for (int i = 0; fits && i < c->a.ndim; i++) fits = s->a.shape[i] == c->a.shape[i];
+    if (!fits || c->a.dtype != PAL_I64 || !pal_dtype_real(s->a.dtype)) {
+        pal_fail_nowhere(fits ? PAL_EDTYPE : PAL_ESHAPE,
+                         "accuracy: scores %s and classes %s; real scores have one axis more than "
+                         "integer classes",
+                         pal_array_describe(&s->a, is, sizeof is),
+                         pal_array_describe(&c->a, other, sizeof other));
+        return NAN;
+    }
+    const int64_t n = pal_array_count(&c->a), classes_of = s->a.shape[c->a.ndim];
+    int64_t right = 0, asked = 0, at[PAL_MAX_DIMS] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t best = 0, left = i;
+        double most = -INFINITY;
+        for (int d = c->a.ndim - 1; d >= 0; left /= c->a.shape[d--]) at[d] = left % c->a.shape[d];
+        const int64_t is_class = (int64_t)pal_array_get(&c->a, at);
+        if (is_class == PAL_IGNORE) continue;
+        for (int64_t k = 0; k < classes_of; k++) {
+            at[c->a.ndim] = k;
+            const double x = pal_array_get(&s->a, at);
+            if (x > most) most = x, best = k;
+        }
+        asked++;
+        right += best == is_class;
+    }
+    return asked ? (double)right / (double)asked : NAN;
+}

@@ -83,7 +83,7 @@ static pal_status put_layer(const pal_lm_state *state, int64_t i, pal_h5 *file, 
     const pal_array seen = pal_array_of(PAL_I64, (pal_shape){0}, (void *)(uintptr_t)&s->seen);
     pal_status status = pal_h5_put(file, path_of(path, group, i, "seen"), &seen, error);
     if (status == PAL_OK) status = pal_h5_put_text(file, path, "mixer", mixer->name, error);
-    const pal_remembered m = mixer->remembers(mixer, 1, s->seen);
+    const pal_remembered m = pal_mixer_remembers(mixer, 1, s->seen);
     for (int j = 0; j < m.parts && status == PAL_OK; j++) {
         const pal_tensor t = pal_mixer_state_get(s, m.part[j].name);
         if (pal_is_none(t)) continue;
@@ -185,7 +185,7 @@ static bool read_seen(reader *r, int64_t i, int64_t *seen)
 static pal_remembered memory_of(const reader *r, int64_t i)
 {
     const pal_mixer *mixer = r->trunk->blocks[i].mixer;
-    return mixer->remembers(mixer, r->B, r->to[i].seen);
+    return pal_mixer_remembers(mixer, r->B, r->to[i].seen);
 }
 
 /* Checks a layer; have[] says which of its parts there are: all that the mixer has, or none. */

@@ -20,6 +20,8 @@ static bool fill_defaults(pal_trunk_opts *o, const char *what)
     if (!o->mixers) o->mixers = "gdn2";
     if (o->embed_scale == 0) o->embed_scale = 1;
     if (o->vocab < 0 || o->vocab > 1 << 30) return wrong(what, "vocab", o->vocab);
+    if (o->inputs < 0 || o->inputs > 1 << 24 || (o->inputs && o->vocab))
+        return wrong(what, o->vocab ? "vocab together with inputs" : "inputs", o->inputs);
     if (o->width < 1 || o->width > 1 << 24) return wrong(what, "width", o->width);
     if (!(o->embed_scale > 0) || o->embed_scale >= HUGE_VAL) {
         pal_fail_nowhere(PAL_EVALUE, "%s: embed_scale %g is out of range", what, o->embed_scale);
@@ -57,6 +59,15 @@ static bool build_blocks(pal_trunk *t, pal_build *b)
     return true;
 }
 
+static void build_inputs(pal_trunk *t, pal_build *b)
+{
+    const pal_trunk_opts *o = &t->opts;
+    t->in = pal_param(b->params, pal_build_name(b, "in.weight"), o->dtype,
+                      PAL_SHAPE(o->width, o->inputs));
+    if (b->rng) pal_fill_normal(t->in, 0, 1 / sqrt((double)o->inputs), b->rng);
+    t->in_bias = pal_bias_new(b->params, pal_build_name(b, "in.bias"), o->width, o->dtype);
+}
+
 pal_trunk *pal_trunk_make(pal_params *params, const char *what, const char *prefix,
                           pal_trunk_opts o, pal_rng *rng)
 {
@@ -71,6 +82,7 @@ pal_trunk *pal_trunk_make(pal_params *params, const char *what, const char *pref
     if (o.vocab)
         t->embeddings = pal_embedding_weight(params, pal_build_name(&b, "embeddings.weight"),
                                              o.vocab, o.width, o.dtype, rng);
+    if (o.inputs) build_inputs(t, &b);
     if (!build_blocks(t, &b)) return NULL;
     if (!o.no_norm) t->norm = pal_build_norm(&b, "norm.weight", o.width, o.block.norm_plus_one);
     return pal_params_status(params) == PAL_OK ? t : NULL;
@@ -116,6 +128,21 @@ static pal_tensor recomputed_block(const pal_trunk *t, pal_tape *tape, const pal
     return x;
 }
 
+/* Hidden states of real numbers [B,T,inputs], or [B,T] if they are one each. */
+static pal_tensor project(const pal_trunk *t, const pal_node *n, pal_tensor x)
+{
+    const bool flat = t->opts.inputs == 1 && n->a.ndim == 2;
+    const bool wide = n->a.ndim == 3 && n->a.shape[2] == t->opts.inputs;
+    if (pal_tape_of(n) && n->a.dtype == t->opts.dtype && (flat || wide))
+        return pal_linear(flat ? pal_unsqueeze(x, 2) : x, t->in, t->in_bias);
+    char text[128];
+    const char *type = pal_dtype_name(t->opts.dtype);
+    pal_fail(n->owner, PAL_ESHAPE, "%s: argument x is %s and should be %s[B,T,%lld] on a tape",
+             t->what, pal_array_describe(&n->a, text, sizeof text), type,
+             (long long)t->opts.inputs);
+    return pal_poison(n->owner);
+}
+
 /* Embeddings of tokens [B,T], or hidden states as they are. */
 static pal_tensor embed(const pal_trunk *t, pal_tensor x)
 {
@@ -123,6 +150,7 @@ static pal_tensor embed(const pal_trunk *t, pal_tensor x)
     const char *name = hidden ? "x" : "tokens";
     pal_node *n = pal_node_of(x, t->what, name);
     if (!n) return x.node ? pal_poison(x.node->owner) : pal_poison_nowhere();
+    if (t->opts.inputs) return project(t, n, x);
     if (n->a.ndim == 2 && n->a.dtype == PAL_I64 && table) {
         x = pal_embedding(t->embeddings, x);
         return pal_scaled(x, t->opts.embed_scale);

@@ -21,6 +21,7 @@ struct pal_trunk {
     const char *prefix;          /* of its parameters */
     const pal_params *params;    /* that own it */
     pal_tensor embeddings, norm; /* PAL_NONE: there is none */
+    pal_tensor in, in_bias;      /* of inputs; likewise */
     bool tokens_only;            /* hidden states are refused */
     pal_block *blocks;
 };

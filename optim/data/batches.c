@@ -63,12 +63,6 @@ static bool has_target(const pal_batches *b)
     return false;
 }
 
-/* The begin of share i if `all` is divided into n shares. */
-int64_t pal_batches_share(int64_t all, int64_t i, int64_t n)
-{
-    return all / n * i + all % n * i / n; /* all * i / n without overflow */
-}
-
 /* The sizes of a batch and of this process's part of it. */
 static pal_batches own_part(const pal_batches_opts *o)
 {

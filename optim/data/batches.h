@@ -92,8 +92,8 @@ pal_rng pal_epoch_rng(const pal_batches *b, int64_t epoch);
 void pal_rows_draw(pal_batches *b, pal_position at, pal_slot *slot);
 pal_status pal_rows_put(pal_batches *b, const pal_slot *slot, pal_tape *tape, pal_batch *out,
                         pal_error *error);
-/* What is wrong with options of either kind; share i of `all` that is divided into n (batches.c).
- */
+/* What is wrong with options of either kind (batches.c); share i of `all` that is divided into n
+ * (order.c). */
 pal_status pal_batches_check(const pal_batches_opts *o, pal_error *error);
 int64_t pal_batches_share(int64_t all, int64_t i, int64_t n);
 pal_batches *pal_batches_refuse(pal_batches *b, const pal_error *error);

@@ -190,6 +190,10 @@ static pal_status settle(pal_dataset *d, const pal_dataset_opts *o, pal_error *e
         if (s == PAL_OK && t->kind->settle) s = t->kind->settle(&p->rows, error);
         if (s == PAL_OK) s = convert(p, f ? f->to : PAL_AS_STORED, error);
         if (s == PAL_OK) s = count_rows(d, p, f, &rows, error);
+        if (s == PAL_OK && f && f->sequence && !p->offsets && !d->window && p->rows.shape.ndim < 2)
+            s = pal_error_set(error, PAL_EVALUE,
+                              "dataset: field %s is one number a row, and no sequence", p->name);
+        p->sequence = p->offsets || d->window || (f && f->sequence);
         if (s == PAL_OK && d->count >= 0 && rows != d->count)
             s = pal_error_set(error, PAL_EVALUE,
                               "dataset: field %s has %lld rows, and field %s has %lld", p->name,

@@ -14,6 +14,7 @@ typedef struct pal_dataset_part {
     pal_dtype to;
     int64_t *offsets; /* [rows+1] of a ragged field; NULL: it is none */
     size_t offset_bytes;
+    bool sequence;   /* its first axis behind the rows is time */
     int64_t longest; /* entries of its longest row; of others, of every row */
 } pal_dataset_part;
 

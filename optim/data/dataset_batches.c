@@ -59,6 +59,25 @@ static pal_batches *allocate(pal_dataset *d, pal_batches_opts o)
     return all;
 }
 
+static bool has_sequence(const pal_dataset *d)
+{
+    for (int f = 0; f < d->fields; f++)
+        if (d->field[f].sequence) return true;
+    return false;
+}
+
+void pal_dataset_split(pal_dataset *d, pal_batches_opts o, pal_batches **train,
+                       pal_batches **held_out)
+{
+    o.validation = false;
+    *train = pal_dataset_batches(d, o);
+    o.validation = true;
+    *held_out = *train ? pal_dataset_batches(d, o) : NULL;
+    if (*held_out) return;
+    pal_batches_free(*train);
+    *train = NULL;
+}
+
 pal_batches *pal_dataset_batches(pal_dataset *d, pal_batches_opts o)
 {
     pal_error error;
@@ -69,11 +88,11 @@ pal_batches *pal_dataset_batches(pal_dataset *d, pal_batches_opts o)
     o.len = 1; /* rows may have any length, also none */
     pal_status s = pal_batches_check(&o, &error);
     o.len = len;
-    if (s == PAL_OK && (len < 0 || o.sequence_count > 1))
+    if (s == PAL_OK && (len < 0 || (o.sequence_count > 1 && !has_sequence(d))))
         s = pal_error_set(&error, PAL_EVALUE,
                           len < 0 ? "dataset_batches: len is negative"
-                                  : "dataset_batches: rows are not divided, and "
-                                    "sequence_count is more than 1");
+                                  : "dataset_batches: sequence_count is more than 1, and no field "
+                                    "is a sequence (pal_dataset_field.sequence)");
     if (s != PAL_OK) return pal_batches_refuse(NULL, &error);
     pal_batches *b = allocate(d, o);
     if (!b) {

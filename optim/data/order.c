@@ -32,3 +32,9 @@ int64_t pal_permuted(pal_rng rng, int64_t n, int64_t i)
     } while (i >= n);
     return i;
 }
+
+/* The begin of share i if `all` is divided into n shares. */
+int64_t pal_batches_share(int64_t all, int64_t i, int64_t n)
+{
+    return all / n * i + all % n * i / n; /* all * i / n without overflow */
+}

@@ -119,26 +119,95 @@ static pal_shape with_axes(int n, const int64_t *lead, pal_shape axes)
     return s;
 }
 
+/* ---- The part of this process ---- */
+
+/* What a part has of a sequence field: steps begin .. end of its time. All of them if time is not
+ * divided. */
+typedef struct part {
+    int64_t begin, end;
+} part;
+
+static part part_of(const pal_batches *b, int64_t steps)
+{
+    const int s = b->opts.sequence_index, n = b->opts.sequence_count;
+    return (part){pal_batches_share(steps, s, n), pal_batches_share(steps, s + 1, n)};
+}
+
+/* With several parts, the first sequence says how many steps a part has. */
+static void count_steps(const pal_batches *b, pal_batch *out, int64_t steps)
+{
+    if (b->opts.sequence_count == 1 || out->counted >= 0) return;
+    out->counted = steps;
+}
+
 /* Rows of one length. */
 static void put_even(const pal_batches *b, const pal_slot *slot, int f, pal_tape *tape,
                      pal_batch *out)
 {
     const pal_dataset_part *p = &b->set->field[f];
-    const int64_t lead[2] = {slot->rows, p->longest};
-    const pal_shape shape = with_axes(b->set->window ? 2 : 1, lead, pal_dataset_axes(b->set, f));
-    pal_batch_set(out, p->name, pal_from(tape, p->to, shape, slot->data + b->data_at[f]));
+    const bool window = b->set->window > 0, divided = p->sequence && b->opts.sequence_count > 1;
+    int64_t lead[2] = {slot->rows, p->longest};
+    pal_shape shape = with_axes(window ? 2 : 1, lead, pal_dataset_axes(b->set, f));
+    const char *from = slot->data + b->data_at[f];
+    if (!divided) {
+        pal_batch_set(out, p->name, pal_from(tape, p->to, shape, from));
+        return;
+    }
+    const part own = part_of(b, shape.dim[1]);
+    const size_t row = (size_t)p->rows.each * (size_t)p->longest * pal_dtype_size(p->to);
+    const size_t step = shape.dim[1] ? row / (size_t)shape.dim[1] : 0;
+    const size_t bytes = (size_t)(own.end - own.begin) * step;
+    shape.dim[1] = own.end - own.begin;
+    const pal_tensor x = pal_zeros(tape, p->to, shape);
+    if (pal_tape_status(tape) != PAL_OK) return;
+    char *to = pal_edit(x).data;
+    for (int64_t i = 0; i < slot->rows && bytes; i++)
+        memcpy(to + (size_t)i * bytes, from + (size_t)i * row + (size_t)own.begin * step, bytes);
+    pal_batch_set(out, p->name, x);
+    count_steps(b, out, slot->rows * shape.dim[1]);
+}
+
+/* The offsets of what a part has of packed rows, [n+1]; returns n, which is at least 1 if the part
+ * is one of several. A part without a step has a sequence that goes on. */
+static int64_t part_offsets(const pal_slot *slot, const int64_t *begins, part own, int64_t *to,
+                            bool *continued)
+{
+    int64_t n = 0;
+    *continued = false;
+    for (int64_t i = 0; i < slot->rows; i++) {
+        if (begins[i + 1] <= own.begin || begins[i] >= own.end) continue;
+        if (begins[i] < own.begin) *continued = true;
+        to[n++] = begins[i] > own.begin ? begins[i] - own.begin : 0;
+    }
+    if (n == 0) to[n++] = 0, *continued = true;
+    to[n] = own.end - own.begin;
+    return n;
 }
 
 static void put_packed(const pal_batches *b, const pal_slot *slot, int f, pal_tape *tape,
                        pal_batch *out)
 {
     const pal_dataset_part *p = &b->set->field[f];
-    const int64_t *begins = slot->begins + b->begins_at[f], lead[2] = {1, begins[slot->rows]};
+    const int64_t *begins = slot->begins + b->begins_at[f];
+    const part own = part_of(b, begins[slot->rows]);
+    const int64_t lead[2] = {1, own.end - own.begin};
+    const size_t entry = (size_t)p->rows.each * pal_dtype_size(p->to);
     const pal_shape shape = with_axes(2, lead, pal_dataset_axes(b->set, f));
-    const pal_tensor offsets = pal_from(tape, PAL_I64, PAL_SHAPE(slot->rows + 1), begins);
-    pal_batch_set(out, p->name, pal_from(tape, p->to, shape, slot->data + b->data_at[f]));
+    pal_tensor offsets = pal_from(tape, PAL_I64, PAL_SHAPE(slot->rows + 1), begins);
+    bool continued = false;
+    if (b->opts.sequence_count > 1 && pal_tape_status(tape) == PAL_OK) {
+        int64_t *to = pal_edit(offsets).data;
+        const int64_t n = part_offsets(slot, begins, own, to, &continued);
+        offsets = pal_slice(offsets, 0, 0, n + 1, 1);
+    }
+    pal_batch_set(
+        out, p->name,
+        pal_from(tape, p->to, shape, slot->data + b->data_at[f] + (size_t)own.begin * entry));
     set_derived(out, p->name, "offsets", offsets);
-    if (pal_is_none(out->offsets)) out->offsets = offsets;
+    count_steps(b, out, lead[1]);
+    if (!pal_is_none(out->offsets)) return;
+    out->offsets = offsets;
+    out->continued = continued;
 }
 
 static void put_padded(const pal_batches *b, const pal_slot *slot, int f, pal_tape *tape,
@@ -147,26 +216,32 @@ static void put_padded(const pal_batches *b, const pal_slot *slot, int f, pal_ta
     const pal_dataset_part *p = &b->set->field[f];
     const int64_t *begins = slot->begins + b->begins_at[f], rows = slot->rows;
     const size_t entry = (size_t)p->rows.each * pal_dtype_size(p->to);
-    int64_t longest = 0;
+    int64_t longest = 0, steps = 0;
     for (int64_t i = 0; i < rows; i++)
         if (begins[i + 1] - begins[i] > longest) longest = begins[i + 1] - begins[i];
-    const int64_t lead[2] = {rows, longest};
+    const part own = part_of(b, longest);
+    const int64_t lead[2] = {rows, own.end - own.begin};
     const pal_tensor x = pal_zeros(tape, p->to, with_axes(2, lead, pal_dataset_axes(b->set, f)));
-    const pal_tensor mask = pal_zeros(tape, PAL_F32, PAL_SHAPE(rows, longest));
+    const pal_tensor mask = pal_zeros(tape, PAL_F32, PAL_SHAPE(rows, lead[1]));
     const pal_tensor lengths = pal_zeros(tape, PAL_I64, PAL_SHAPE(rows));
     if (pal_tape_status(tape) != PAL_OK) return;
     char *to = pal_edit(x).data;
     float *is = pal_edit(mask).data;
     int64_t *length = pal_edit(lengths).data;
     for (int64_t i = 0; i < rows; i++) {
-        const int64_t n = length[i] = begins[i + 1] - begins[i];
-        memcpy(to + (size_t)(i * longest) * entry,
-               slot->data + b->data_at[f] + (size_t)begins[i] * entry, (size_t)n * entry);
-        for (int64_t j = 0; j < n; j++) is[i * longest + j] = 1;
+        const int64_t all = begins[i + 1] - begins[i];
+        const int64_t n = all < own.end ? all - own.begin : lead[1];
+        if (n <= 0) continue;
+        length[i] = n, steps += n;
+        memcpy(to + (size_t)(i * lead[1]) * entry,
+               slot->data + b->data_at[f] + (size_t)(begins[i] + own.begin) * entry,
+               (size_t)n * entry);
+        for (int64_t j = 0; j < n; j++) is[i * lead[1] + j] = 1;
     }
     pal_batch_set(out, p->name, x);
     set_derived(out, p->name, "mask", mask);
     set_derived(out, p->name, "lengths", lengths);
+    count_steps(b, out, steps);
 }
 
 static void transform(const pal_batches *b, pal_tape *tape, pal_batch *out)
@@ -185,7 +260,8 @@ static void transform(const pal_batches *b, pal_tape *tape, pal_batch *out)
 pal_status pal_rows_put(pal_batches *b, const pal_slot *slot, pal_tape *tape, pal_batch *out,
                         pal_error *error)
 {
-    *out = (pal_batch){.counted = slot->counted, .end = slot->end};
+    const bool divided = b->opts.sequence_count > 1; /* then a sequence field says what counts */
+    *out = (pal_batch){.counted = divided && !slot->end ? -1 : slot->counted, .end = slot->end};
     if (slot->end) return PAL_OK;
     b->named.count = 0;
     out->named = &b->named;

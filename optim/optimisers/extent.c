@@ -12,7 +12,8 @@ static bool joined(const pal_params *params, const pal_setting *setting, int i, 
     if (!setting) return true;
     const pal_setting *a = &setting[i], *b = &setting[j];
     return !a->alone && !b->alone && a->rate == b->rate && a->moments == b->moments &&
-           a->decay == b->decay && pal_params_decays(params, i) == pal_params_decays(params, j);
+           a->decay == b->decay && a->schedule == b->schedule &&
+           pal_params_decays(params, i) == pal_params_decays(params, j);
 }
 
 static bool left_out(const pal_params *params, const pal_setting *setting, int i)
@@ -40,6 +41,7 @@ bool pal_extent_next(const pal_params *params, const pal_setting *setting, pal_e
                            .count = last.offset + last.count - first.offset};
     if (!setting) return true;
     extent->rate = setting[begin].rate;
+    extent->schedule = setting[begin].schedule;
     extent->decay = pal_params_decays(params, begin) ? setting[begin].decay : 0;
     return true;
 }

@@ -27,14 +27,16 @@ typedef struct pal_setting {
     bool alone;     /* it is an extent by itself */
     bool elsewhere; /* another rank updates it: it has no moments here and is in no extent */
     int owner;      /* that rank */
+    const pal_schedule *schedule; /* of its group, owned by the optimiser; NULL: that of the step */
 } pal_setting;
 
 typedef struct pal_extent {
     int next;  /* the parameter after the extent; 0 starts a walk */
     int first; /* its first parameter */
     int block;
-    int64_t offset, count; /* elements of the block */
-    double rate, decay;    /* of all its parameters; decay 0 for those marked pal_no_decay */
+    int64_t offset, count;        /* elements of the block */
+    double rate, decay;           /* of all its parameters; decay 0 for those marked pal_no_decay */
+    const pal_schedule *schedule; /* likewise; NULL: none */
 } pal_extent;
 
 /* Moves *extent to the next extent in order of creation; false after the last. `setting` has an
@@ -136,6 +138,10 @@ pal_status pal_average_finite(const pal_average *average, pal_error *error);
 /* Puts the old values back (`back`), or frees them. It cannot fail. */
 void pal_undo_end(pal_undo *undo, bool back);
 
+/* A schedule as text, which a checkpoint holds (schedule.c). Returns text. */
+enum { PAL_SCHEDULE_TEXT = 256 };
+char *pal_schedule_text(const pal_schedule *schedule, char text[PAL_SCHEDULE_TEXT]);
+
 /* ---- Kinds of optimisers (optim.c) ---- */
 
 /* The tag of options that a file has for each parameter (in its setting), so that they are no
@@ -171,9 +177,11 @@ typedef struct pal_update_kind {
 struct pal_optim {
     const pal_update_kind *kind;
     pal_params *params;
-    int count;            /* of the parameters when it was made */
-    void *opts;           /* with defaults filled in */
-    pal_setting *setting; /* of each parameter */
+    int count;              /* of the parameters when it was made */
+    void *opts;             /* with defaults filled in */
+    pal_setting *setting;   /* of each parameter */
+    pal_schedule *schedule; /* of each group that has one; the settings point here */
+    int groups;             /* room in that list */
     pal_state state;
     void *work;
     size_t work_size;

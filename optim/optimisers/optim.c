@@ -40,6 +40,12 @@ static bool check_group(const pal_update_kind *kind, const pal_group *g, int num
                          kind->name, pattern);
         return false;
     }
+    pal_error error;
+    if (g->schedule && pal_schedule_check(g->schedule, &error) != PAL_OK) {
+        pal_fail_nowhere(PAL_EVALUE, "%s_new: group \"%s\": %s", kind->name, pattern,
+                         error.message);
+        return false;
+    }
     return not_negative(kind, "the rate of a group", g->rate) &&
            not_negative(kind, "the decay of a group", g->decay);
 }
@@ -54,6 +60,7 @@ static void settle(pal_optim *o, const pal_group *groups, int group_count, doubl
         while (g < group_count && !matches(&groups[g], o->params, i)) g++;
         if (g == group_count) continue;
         if (groups[g].rate != 0) s->rate *= groups[g].rate;
+        if (groups[g].schedule) s->schedule = &o->schedule[g];
         if (groups[g].decay != 0 || groups[g].no_decay) s->decay = groups[g].decay;
     }
 }
@@ -82,6 +89,13 @@ static bool allocate(pal_optim *o, const pal_group *groups, int group_count, dou
     o->setting = pal_malloc(setting_bytes(o->count));
     if (!o->opts || !o->setting) return false;
     memcpy(o->opts, opts, o->kind->opts_size);
+    if (group_count > 0) {
+        o->schedule = pal_malloc((size_t)group_count * sizeof *o->schedule);
+        if (!o->schedule) return false;
+        o->groups = group_count;
+        for (int g = 0; g < group_count; g++)
+            if (groups[g].schedule) o->schedule[g] = *groups[g].schedule;
+    }
     settle(o, groups, group_count, decay);
     return allocate_state(o);
 }
@@ -126,6 +140,7 @@ void pal_optim_free(pal_optim *o)
     pal_state_free(&o->state);
     if (o->work) pal_free(o->work, o->work_size);
     if (o->setting) pal_free(o->setting, setting_bytes(o->count));
+    if (o->schedule) pal_free(o->schedule, (size_t)o->groups * sizeof *o->schedule);
     if (o->opts) pal_free(o->opts, o->kind->opts_size);
     pal_free(o, sizeof *o);
 }
@@ -255,10 +270,21 @@ pal_status pal_optim_step(pal_optim *o, double lr)
     if (!known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
         return pal_fail_nowhere(error.status, "%s", error.message);
     o->steps++;
-    for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);)
-        o->kind->update(o, &extent, lr * extent.rate);
+    for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);) {
+        const double its = extent.schedule ? pal_schedule_lr(extent.schedule, o->steps - 1) : lr;
+        o->kind->update(o, &extent, its * extent.rate);
+    }
     pal_params_touch(o->params);
     return PAL_OK;
+}
+
+double pal_optim_update(pal_optim *o, double max_norm, double lr)
+{
+    if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_update: there is no optimiser (NULL)"), 0;
+    const double norm = pal_clip_grad_norm(o->params, max_norm);
+    pal_optim_step(o, lr);
+    pal_params_zero_grad(o->params);
+    return norm;
 }
 
 /* ---- State in a file ---- */
@@ -271,6 +297,29 @@ static const pal_key own_rows[] = {{"rate", PAL_KEY_REAL, PAL_AT(own, rate)},
                                    {"decay", PAL_KEY_REAL, PAL_AT(own, decay)}};
 static const pal_keys own_keys = PAL_KEYS(own_rows);
 
+/* The schedule of a group is an attribute of the first moments of its parameters. */
+static pal_status put_schedule(const pal_setting *set, pal_h5 *file, const char *path,
+                               pal_error *error)
+{
+    char text[PAL_SCHEDULE_TEXT];
+    if (!set->schedule) return PAL_OK;
+    return pal_h5_put_text(file, path, "schedule", pal_schedule_text(set->schedule, text), error);
+}
+
+static pal_status check_schedule(const pal_setting *set, pal_h5 *file, const char *path,
+                                 pal_error *error)
+{
+    char found[PAL_SCHEDULE_TEXT], here[PAL_SCHEDULE_TEXT] = "";
+    if (set->schedule) pal_schedule_text(set->schedule, here);
+    if (pal_h5_get_text(file, path, "schedule", found, sizeof found, NULL) != PAL_OK) *found = '\0';
+    if (strcmp(found, here) == 0) return PAL_OK;
+    return pal_error_set(error, PAL_EVALUE, "optim_get: the schedule of %.300s is %s, and %s here",
+                         path, *found ? found : "that of the run",
+                         *here ? here : "that of the run");
+}
+
+typedef pal_status schedule_fn(const pal_setting *set, pal_h5 *file, const char *path,
+                               pal_error *error);
 typedef pal_status numbers_fn(const pal_keys *keys, const void *opts, pal_h5 *file,
                               const char *object, pal_error *error);
 
@@ -280,8 +329,9 @@ static pal_status check_numbers(const pal_keys *keys, const void *opts, pal_h5 *
     return pal_numbers_check(keys, opts, "optim_get", file, object, error);
 }
 
-static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *work, pal_h5 *file,
-                               const char *group, pal_error *error)
+static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *work,
+                               schedule_fn *schedule, pal_h5 *file, const char *group,
+                               pal_error *error)
 {
     char path[PAL_STATE_PATH];
     pal_status s = work(&o->kind->keys, o->opts, file, group, error);
@@ -291,6 +341,7 @@ static pal_status each_numbers(const pal_optim *o, const char *op, numbers_fn *w
         if (pal_state_owner(&o->state, i, 0) < 0) continue;
         s = pal_state_path(&o->state, op, group, 0, pal_params_name(o->params, i), path, error);
         if (s == PAL_OK) s = work(&own_keys, &its, file, path, error);
+        if (s == PAL_OK) s = schedule(set, file, path, error);
     }
     return s;
 }
@@ -299,7 +350,9 @@ pal_status pal_optim_put(const pal_optim *o, pal_h5 *file, const char *group, pa
 {
     pal_status s =
         pal_state_put(&o->state, "optim_put", o->kind->name, o->steps, file, group, error);
-    return s == PAL_OK ? each_numbers(o, "optim_put", pal_numbers_put, file, group, error) : s;
+    return s == PAL_OK
+               ? each_numbers(o, "optim_put", pal_numbers_put, put_schedule, file, group, error)
+               : s;
 }
 
 pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_undo *undo,
@@ -308,7 +361,8 @@ pal_status pal_optim_load(pal_optim *o, pal_h5 *file, const char *group, pal_und
     pal_undo mine = {0};
     pal_status s =
         pal_state_get(&o->state, "optim_get", o->kind->name, &o->steps, file, group, &mine, error);
-    if (s == PAL_OK) s = each_numbers(o, "optim_get", check_numbers, file, group, error);
+    if (s == PAL_OK)
+        s = each_numbers(o, "optim_get", check_numbers, check_schedule, file, group, error);
     if (s == PAL_OK && undo)
         *undo = mine;
     else

@@ -1,7 +1,8 @@
 /*
  * schedule.c - the learning rate of a step.
  */
-#include "optim/optim.h"
+#include "optim/optimisers/internal.h"
+#include "tensor/number.h"
 
 #include <math.h>
 
@@ -65,4 +66,22 @@ pal_status pal_schedule_check(const pal_schedule *s, pal_error *error)
                              "schedule: decay_steps %lld must be in [0, steps - warmup = %lld]",
                              decay, steps - warmup);
     return PAL_OK;
+}
+
+char *pal_schedule_text(const pal_schedule *s, char text[PAL_SCHEDULE_TEXT])
+{
+    PAL_C_LOCALE;
+    enum { ROOM = PAL_SCHEDULE_TEXT };
+    static const char *const kinds[] = {"constant", "linear", "cosine", "wsd", "restarts"};
+    const bool known = (int)s->kind >= 0 && (int)s->kind <= PAL_RESTARTS;
+    int n = snprintf(text, ROOM, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",
+                     s->lr, (long long)s->warmup);
+    if (s->kind != PAL_CONSTANT)
+        n += snprintf(text + n, (size_t)(ROOM - n), " min_lr=%.17g steps=%lld", s->min_lr,
+                      (long long)s->steps);
+    if (s->kind == PAL_RESTARTS)
+        n += snprintf(text + n, (size_t)(ROOM - n), " growth=%.17g", s->growth);
+    if (s->kind == PAL_WSD || s->kind == PAL_RESTARTS)
+        snprintf(text + n, (size_t)(ROOM - n), " decay_steps=%lld", (long long)s->decay_steps);
+    return text;
 }

@@ -7,7 +7,9 @@
  * additions in a bucket depends on its size and the number of ranks, not on which rank comes first.
  */
 #include "autograd/internal.h"
+#include "optim/optimisers/internal.h"
 #include "optim/ranks/dist_private.h"
+#include "optim/ranks/ranks.h"
 #include "tensor/number.h"
 
 #include <limits.h>
@@ -17,6 +19,7 @@
 typedef struct bucket {
     void *memory;
     int count; /* number of elements */
+    pal_dtype dtype;
     MPI_Datatype type;
     int owner;   /* the rank that gets the sum; -1: all */
     int waiting; /* number of parameters whose gradients are not complete */
@@ -37,7 +40,9 @@ struct pal_reduction {
     int buckets, next, oldest; /* number of buckets; the next one to start; the oldest that may not
                                   have finished */
     bool running;
-    double origin; /* start of the times */
+    bool measuring;
+    pal_squares own; /* the sum of the squares of this rank's gradients, bucket after bucket */
+    double origin;   /* start of the times */
     int64_t operations;
     struct pal_dist_times times;
     pal_grad_fn *on_grad; /* the callback of the program */
@@ -90,6 +95,7 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
         bucket *p = &r->bucket[b];
         p->memory = (char *)block.grad + (size_t)first.offset * size;
         p->count = (int)(last.offset + last.count - first.offset);
+        p->dtype = block.dtype;
         p->type = pal_dist_type(block.dtype);
         r->trace[b].bytes = (int64_t)size * p->count;
     }
@@ -97,10 +103,16 @@ static void make_buckets(struct pal_reduction *r, const int *owner, int64_t most
 
 /* ---- During backward ---- */
 
+static void measure(struct pal_reduction *r, const bucket *p)
+{
+    if (r->measuring) pal_squares_add(&r->own, pal_sum_square(p->dtype, p->count, p->memory));
+}
+
 static void start_bucket(pal_dist *d, int b)
 {
     struct pal_reduction *r = d->reduction;
     const bucket *p = &r->bucket[b];
+    measure(r, p);
     r->trace[b].started = now() - r->origin;
     r->trace[b].operations = r->operations;
     if (p->owner < 0)
@@ -232,6 +244,7 @@ void pal_dist_reduce_begin(pal_dist *d)
                  d->opts.bucket < INT_MAX ? d->opts.bucket : INT_MAX);
     r->next = r->oldest = 0;
     r->operations = 0;
+    r->own = (pal_squares){0};
     r->running = true;
     r->origin = now();
     r->on_grad = pal_params_grad_fn(r->params, &r->on_grad_user);
@@ -264,6 +277,7 @@ static void finish(pal_dist *d, int b)
     struct pal_reduction *r = d->reduction;
     if (d->opts.blocking) {
         const bucket *p = &r->bucket[b];
+        measure(r, p);
         r->trace[b].started = now() - r->origin;
         r->trace[b].operations = r->operations;
         if (p->owner < 0)
@@ -293,6 +307,16 @@ void pal_dist_reduce_end(pal_dist *d)
     if (r->buckets) t.span = r->trace[r->buckets - 1].finished - r->trace[0].started;
     r->times = t;
     if (r->printing) print_trace(d);
+}
+
+void pal_dist_measure(pal_dist *d, bool on)
+{
+    if (d && d->reduction) d->reduction->measuring = on;
+}
+
+pal_squares pal_dist_own_square(const pal_dist *d)
+{
+    return d && d->reduction ? d->reduction->own : (pal_squares){0};
 }
 
 struct pal_dist_times pal_dist_times(const pal_dist *d)

@@ -5,6 +5,7 @@
 #define PAL_OPTIM_RANKS_H
 
 #include "optim/dist.h"
+#include "tensor/squares.h"
 
 enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at once */
 
@@ -13,6 +14,10 @@ const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
 /* What this rank does from now on, such as "the save of step" and the step, for the sentence about
  * a rank that does not come. The text is not copied. NULL is allowed for dist. */
 void pal_dist_place(pal_dist *dist, const char *place, int64_t step);
+/* Whether reductions note the squared norm of this rank's gradients as they are before the sum, and
+ * that of the last one. It needs ranks that are attached. */
+void pal_dist_measure(pal_dist *dist, bool on);
+pal_squares pal_dist_own_square(const pal_dist *dist);
 /* Whether these ranks have divided this optimiser's state. */
 bool pal_dist_shards(const pal_dist *dist, const pal_optim *optim);
 /* Together. pal_h5_create_shared of all ranks. */

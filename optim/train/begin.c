@@ -5,6 +5,7 @@
 #include "optim/train/run_folder.h"
 #include "tensor/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Everything is compared before anything is loaded. */
@@ -65,6 +66,23 @@ pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_er
     return s;
 }
 
+/* The columns of log.csv, for free(). */
+static pal_status all_columns(const pal_train_opts *o, char **columns, pal_error *error)
+{
+    char text[PAL_COLUMNS];
+    pal_train_columns(o, text);
+    *columns = NULL;
+    if (o->watch && pal_dist_shards(o->dist, o->optim))
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: watch needs all gradients on each rank, and they are divided "
+                             "(shard)");
+    if (asprintf(columns, "%s%s%s", text, o->watch ? "," : "",
+                 o->watch ? pal_watch_columns(o->watch) : "") >= 0)
+        return PAL_OK;
+    *columns = NULL;
+    return pal_error_set(error, PAL_ENOMEM, "train: out of memory for the names of columns");
+}
+
 /*
  * Prepares the small files of the folder for a run that begins or continues. All are written under
  * other names and compared before the first is renamed. Later checkpoints are set aside before
@@ -75,11 +93,14 @@ pal_status pal_begin_from(const pal_train_opts *o, pal_checkpoint *state, pal_er
 pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state, pal_journal **log,
                            pal_error *error)
 {
-    char columns[PAL_COLUMNS];
-    pal_train_columns(o, columns);
+    char *columns;
     static const char *const small[] = {"config.txt", "log.csv", "log.jsonl", "samples.txt"};
-    pal_status s = pal_journal_prepare(o->folder, columns, o->resume, error);
-    if (s != PAL_OK) return s;
+    pal_status s = all_columns(o, &columns, error);
+    if (s == PAL_OK) s = pal_journal_prepare(o->folder, columns, o->resume, error);
+    if (s != PAL_OK) {
+        free(columns);
+        return s;
+    }
     if (o->sample) s = pal_samples_cut(o->folder, o->resume, error);
     if (s == PAL_OK && o->resume) s = pal_intact_logs(o, error);
     if (s == PAL_OK && o->config) s = pal_fresh_write(o->folder, "config.txt", o->config, error);
@@ -89,6 +110,7 @@ pal_status pal_begin_files(const pal_train_opts *o, const pal_checkpoint *state,
     if (s == PAL_OK && o->sample) s = pal_fresh_rename(o->folder, "samples.txt", error);
     if (s == PAL_OK) s = pal_journal_start(log, o->folder, columns, error);
     for (int i = 0; s != PAL_OK && i < 4; i++) pal_fresh_drop(o->folder, small[i]);
+    free(columns);
     return s;
 }
 

@@ -22,22 +22,6 @@ static void kernel_family(char text[64])
     if (comma) *comma = '\0';
 }
 
-static void schedule_text(const pal_schedule *s, char text[256])
-{
-    PAL_C_LOCALE;
-    static const char *const kinds[] = {"constant", "linear", "cosine", "wsd", "restarts"};
-    bool known = (int)s->kind >= 0 && (int)s->kind < 5;
-    int n = snprintf(text, 256, "%s lr=%.17g warmup=%lld", known ? kinds[s->kind] : "unknown",
-                     s->lr, (long long)s->warmup);
-    if (s->kind != PAL_CONSTANT)
-        n += snprintf(text + n, (size_t)(256 - n), " min_lr=%.17g steps=%lld", s->min_lr,
-                      (long long)s->steps);
-    if (s->kind == PAL_RESTARTS)
-        n += snprintf(text + n, (size_t)(256 - n), " growth=%.17g", s->growth);
-    if (s->kind == PAL_WSD || s->kind == PAL_RESTARTS)
-        snprintf(text + n, (size_t)(256 - n), " decay_steps=%lld", (long long)s->decay_steps);
-}
-
 /* ---- Writing ---- */
 
 static pal_status put_states(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
@@ -62,14 +46,17 @@ static pal_status put_numbers(const pal_checkpoint *c, pal_h5 *file, pal_error *
         pal_status s = pal_h5_put_number(file, "/", number[i].name, number[i].value, error);
         if (s != PAL_OK) return s;
     }
-    return PAL_OK;
+    if (c->noise_trace == 0 && c->noise_square == 0) return PAL_OK;
+    pal_status s = pal_h5_put_number(file, "/", "noise-trace", c->noise_trace, error);
+    if (s == PAL_OK) s = pal_h5_put_number(file, "/", "noise-square", c->noise_square, error);
+    return s;
 }
 
 static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    char kernels[64], schedule[256] = "";
+    char kernels[64], schedule[PAL_SCHEDULE_TEXT] = "";
     kernel_family(kernels);
-    if (c->schedule) schedule_text(c->schedule, schedule);
+    if (c->schedule) pal_schedule_text(c->schedule, schedule);
     /* A longer text could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) || (c->logs && strlen(c->logs) >= DATA_BYTES) ||
         (c->metric && strlen(c->metric) >= DATA_BYTES) ||
@@ -169,6 +156,11 @@ static pal_status get_numbers(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     if (s == PAL_OK) s = get_count(file, "best-step", &c->best_step, error);
     if (s == PAL_OK) s = pal_h5_get_number(file, "/", "best", &c->best, error);
     if (s != PAL_OK) return s;
+    /* Runs without a noise scale do not have these. */
+    if (pal_h5_get_number(file, "/", "noise-trace", &c->noise_trace, NULL) != PAL_OK ||
+        pal_h5_get_number(file, "/", "noise-square", &c->noise_square, NULL) != PAL_OK ||
+        !isfinite(c->noise_trace) || !isfinite(c->noise_square))
+        c->noise_trace = c->noise_square = 0;
     if (!isfinite(c->best) || c->best_step > c->step)
         return pal_error_set(error, PAL_EFORMAT, "its best evaluation, %g at step %lld, cannot be",
                              c->best, (long long)c->best_step);
@@ -187,12 +179,12 @@ static pal_status same_text(pal_h5 *file, const char *name, const char *wanted, 
 
 static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    char schedule[256], kernels[64];
+    char schedule[PAL_SCHEDULE_TEXT], kernels[64];
     pal_status s = pal_h5_get_text(file, "/", "code", c->code, sizeof c->code, error);
     if (s == PAL_OK)
         s = pal_h5_get_text(file, "/", "kernels", c->kernels, sizeof c->kernels, error);
     if (s == PAL_OK && c->schedule) {
-        schedule_text(c->schedule, schedule);
+        pal_schedule_text(c->schedule, schedule);
         s = same_text(file, "schedule", schedule, error);
     }
     if (s == PAL_OK && c->data) s = same_text(file, "data", c->data, error);

@@ -1,6 +1,7 @@
 /* metrics.c - what a run counts and measures by name, which value is the best, and when patience
  * ends. */
 #include "optim/data/batches.h"
+#include "optim/dist.h"
 #include "optim/train/run_folder.h"
 
 #include <math.h>
@@ -40,7 +41,52 @@ char *pal_train_columns(const pal_train_opts *o, char text[PAL_COLUMNS])
     if (!o->measure) snprintf(text + n, PAL_COLUMNS - n, ",held_out");
     for (int i = 0; o->measure && i < pal_train_metrics(o) && n < PAL_COLUMNS; i++)
         n += (size_t)snprintf(text + n, PAL_COLUMNS - n, ",%s", pal_train_metric(o, i));
+    if (o->noise && (n = strlen(text)) < PAL_COLUMNS)
+        snprintf(text + n, PAL_COLUMNS - n, ",noise_scale");
     return text;
+}
+
+int pal_train_fields(const pal_train_opts *o, const pal_step *p, const double *value, double took,
+                     double noise, pal_field field[PAL_TRAIN_FIELDS])
+{
+    static char speed[PAL_COLUMNS + 16]; /* of the one loop that a process has */
+    const char *unit = pal_train_unit(o);
+    const double bits = p->bytes ? p->loss / log(2) * (double)p->counted / (double)p->bytes : NAN;
+    int n = 0;
+    snprintf(speed, sizeof speed, "%s_per_second", unit);
+    field[n++] = (pal_field){"loss", p->loss};
+    field[n++] = (pal_field){"lr", p->lr};
+    field[n++] = (pal_field){"grad_norm", p->norm};
+    field[n++] = (pal_field){unit, (double)p->counted};
+    field[n++] = (pal_field){"seconds", took};
+    field[n++] = (pal_field){speed, (double)p->counted / took};
+    if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
+    for (int i = 0; i < pal_train_metrics(o); i++)
+        if (isfinite(value[i])) field[n++] = (pal_field){pal_train_metric(o, i), value[i]};
+    if (isfinite(noise)) field[n++] = (pal_field){"noise_scale", noise};
+    if (pal_dist_size(o->dist) > 1) {
+        const struct pal_dist_times t = pal_dist_times(o->dist);
+        field[n++] = (pal_field){"reduce_exposed", t.exposed};
+        field[n++] = (pal_field){"reduce_span", t.span};
+        field[n++] = (pal_field){"reduce_bytes", (double)t.bytes};
+    }
+    return n;
+}
+
+bool pal_train_watched(const pal_train_opts *o, int64_t step)
+{
+    return o->watch && step % (o->watch_every > 0 ? o->watch_every : 100) == 0;
+}
+
+double pal_train_noise(pal_checkpoint *state, const pal_step *made)
+{
+    const double decay = 0.95;
+    if (isfinite(made->noise_trace) && isfinite(made->noise_square)) {
+        state->noise_trace = decay * state->noise_trace + (1 - decay) * made->noise_trace;
+        state->noise_square = decay * state->noise_square + (1 - decay) * made->noise_square;
+    }
+    const bool both = state->noise_trace > 0 && state->noise_square > 0;
+    return both ? state->noise_trace / state->noise_square : NAN;
 }
 
 bool pal_train_better(const pal_train_opts *o, double value, int64_t best_step, double best)
@@ -79,6 +125,16 @@ pal_status pal_train_check_metrics(const pal_train_opts *o, pal_error *error)
     if (strchr(pal_train_unit(o), ',') || bytes > PAL_COLUMNS)
         return pal_error_set(error, PAL_EVALUE, "train: the unit \"%.60s\" cannot be a column",
                              pal_train_unit(o));
+    if (o->noise && pal_dist_size(o->dist) == 1 && o->accumulate < 2)
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: the noise scale is seen from two sizes of batches; set "
+                             "accumulate to 2 or more, or train with several ranks");
+    if (o->noise && pal_dist_sequence_count(o->dist) > 1)
+        return pal_error_set(error, PAL_EVALUE,
+                             "train: the noise scale needs ranks that have whole sequences");
+    if (o->watch_every < 0)
+        return pal_error_set(error, PAL_EVALUE, "train: watch_every is %lld",
+                             (long long)o->watch_every);
     if (o->best && (n == 0 || strcmp(pal_train_metric(o, pal_train_best(o)), o->best) != 0))
         return pal_error_set(error, PAL_EVALUE, "train: there is no metric \"%.60s\" to be best",
                              o->best);

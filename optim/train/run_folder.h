@@ -78,9 +78,17 @@ void pal_checkpoint_logs(const char *path, char text[PAL_LOGS]);
 
 /* ---- What a run measures (metrics.c) ---- */
 
-enum { PAL_COLUMNS = 512 };
+enum { PAL_COLUMNS = 512, PAL_TRAIN_FIELDS = 12 + PAL_METRICS };
 /* "loss,lr,grad_norm,rows,accuracy": the columns of log.csv. */
 char *pal_train_columns(const pal_train_opts *opts, char text[PAL_COLUMNS]);
+/* The fields of a step's row but for those of opts->watch; `value` has the metrics, NAN for those
+ * that were not measured, and `noise` the noise scale. Returns how many there are. */
+int pal_train_fields(const pal_train_opts *opts, const pal_step *step, const double *value,
+                     double took, double noise, pal_field field[PAL_TRAIN_FIELDS]);
+/* Whether the row of step 1, 2, ... has the fields of opts->watch. */
+bool pal_train_watched(const pal_train_opts *opts, int64_t step);
+/* Adds the estimates of a step to the averages of the state; the noise scale, or NAN. */
+double pal_train_noise(pal_checkpoint *state, const pal_step *step);
 /* What a step counts. */
 const char *pal_train_unit(const pal_train_opts *opts);
 /* How many values an evaluation has: 0, 1 for opts->evaluate, or the metrics of opts->measure; and

@@ -35,6 +35,9 @@ typedef struct loop {
     bool finished; /* a callback has ended the run */
     bool patience_over;
     double value[PAL_METRICS]; /* of the evaluation of this step; NAN: none */
+    double noise;              /* the noise scale after this step; NAN: none */
+    pal_field *field;          /* room for a row of the log */
+    int fields;
     bool together; /* all ranks write a checkpoint, because the optimiser's state is divided */
     bool quiet;    /* only rank 0 prints */
     pal_accord accord;
@@ -302,6 +305,14 @@ static pal_status check(loop *l, pal_error *error)
     return s == PAL_OK ? pal_schedule_check(&o->schedule, error) : s;
 }
 
+static pal_status reserve_row(loop *l, pal_error *error)
+{
+    const pal_field *more;
+    l->fields = PAL_TRAIN_FIELDS + (l->o->watch ? pal_watch_fields(l->o->watch, &more) : 0);
+    l->field = pal_malloc((size_t)l->fields * sizeof *l->field);
+    return l->field ? PAL_OK : pal_error_set(error, PAL_ENOMEM, "train: out of memory for a row");
+}
+
 static pal_status begin(loop *l, pal_error *error)
 {
     const pal_train_opts *o = l->o;
@@ -325,7 +336,8 @@ static pal_status begin(loop *l, pal_error *error)
     l->saved = o->resume;
     l->named = l->state.best_step;
     if (l->writes) {
-        s = pal_run_clean(o->folder, error);
+        s = reserve_row(l, error);
+        if (s == PAL_OK) s = pal_run_clean(o->folder, error);
         if (s == PAL_OK) s = pal_begin_files(o, &l->state, &l->log, error);
         if (s == PAL_OK && o->sample) /* so that it is missed if it goes before the first save */
             s = pal_log_sum_file(&l->sums.samples, o->folder, "samples.txt", INT64_MAX, error);
@@ -336,32 +348,19 @@ static pal_status begin(loop *l, pal_error *error)
 
 /* ---- The loop ---- */
 
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 static pal_status write_row(loop *l, double took, pal_error *error)
 {
-    const pal_step *p = &l->last;
-    double bits = p->bytes ? p->loss / log(2) * (double)p->counted / (double)p->bytes : NAN;
-    char speed[PAL_COLUMNS + 16];
-    snprintf(speed, sizeof speed, "%s_per_second", pal_train_unit(l->o));
-    pal_field field[10 + PAL_METRICS] = {
-        {"loss", p->loss},      {"lr", p->lr},
-        {"grad_norm", p->norm}, {pal_train_unit(l->o), (double)p->counted},
-        {"seconds", took},      {speed, (double)p->counted / took}};
-    int n = 6;
-    if (isfinite(bits)) field[n++] = (pal_field){"bits_per_byte", bits};
-    for (int i = 0; i < pal_train_metrics(l->o); i++)
-        if (isfinite(l->value[i])) field[n++] = (pal_field){pal_train_metric(l->o, i), l->value[i]};
-    if (pal_dist_size(l->o->dist) > 1) {
-        const struct pal_dist_times t = pal_dist_times(l->o->dist);
-        field[n++] = (pal_field){"reduce_exposed", t.exposed};
-        field[n++] = (pal_field){"reduce_span", t.span};
-        field[n++] = (pal_field){"reduce_bytes", (double)t.bytes};
-    }
+    const pal_train_opts *o = l->o;
+    int n = pal_train_fields(o, &l->last, l->value, took, l->noise, l->field);
+    const pal_field *more;
+    const int count = pal_train_watched(o, l->state.step) ? pal_watch_fields(o->watch, &more) : 0;
+    for (int i = 0; i < count; i++)
+        if (isfinite(more[i].value)) l->field[n++] = more[i];
     pal_error why;
-    pal_status s = pal_journal_row(l->log, l->state.step, n, field, &why);
+    pal_status s = pal_journal_row(l->log, l->state.step, n, l->field, &why);
     return s == PAL_OK ? s : cannot_write(l, s, &why, error);
 }
-
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
 /* Saves the state after a step that failed and changed nothing. Returns the status of that
  * failure. */
@@ -394,6 +393,7 @@ static pal_status one_step(loop *l, pal_error *error)
     pal_status s = pal_train_step_together(o, l->state.step, &made, &l->accord, error);
     if (s != PAL_OK) return save_before(l, s, error);
     l->last = made;
+    l->noise = o->noise ? pal_train_noise(&l->state, &made) : NAN;
     const int64_t step = ++l->state.step;
     if (o->batches) l->state.position = pal_batches_position(o->batches);
     const double took = now() - start;
@@ -476,7 +476,7 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
            !l.finished && !l.patience_over) {
         s = one_step(&l, &why);
         if (pal_dist_size(o->dist) == 1)
-            l.accord = (pal_accord){time_over(&l), pal_stop_requested()};
+            l.accord = (pal_accord){.time_over = time_over(&l), .signal = pal_stop_requested()};
         result->time_out = l.accord.time_over;
     }
     result->signal = l.accord.signal;
@@ -488,6 +488,7 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
     end_line(&l);
     pal_journal_close(l.log);
     pal_run_unlock(l.lock);
+    if (l.field) pal_free(l.field, (size_t)l.fields * sizeof *l.field);
     result->step = l.state.step;
     result->last = l.last;
     result->best_step = l.state.best_step;

@@ -46,6 +46,7 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
              "callbacks: %d %d %d %d %d\npatience: %lld\nmetrics: %s\nfolder: %d\ntokenizer: "
              "%d\noptimiser: %s\n"
              "batches: %d\nkind: %d\nbatch: %lld\nlen: %lld\nseed: %llu\nheld_out: %.17g\n"
+             "noise: %d\nwatch: %lld\n"
              "schedule: %d %.17g %.17g %lld %lld %lld %.17g %d\n",
              (int)(threads ? threads - kernels : 64), kernels, (long long)o->steps,
              (long long)o->accumulate, o->clip, (long long)o->resume, (long long)o->save_every,
@@ -54,7 +55,8 @@ pal_status pal_train_compare(const pal_train_opts *o, int64_t check_every, pal_e
              o->average != NULL, (long long)o->patience, pal_train_columns(o, columns),
              o->folder != NULL, o->tokenizer != NULL, describe_optim(o->optim, optim),
              o->batches != NULL, (int)b.kind, (long long)b.batch, (long long)b.len,
-             (unsigned long long)b.seed, b.held_out, (int)c->kind, c->lr, c->min_lr,
+             (unsigned long long)b.seed, b.held_out, o->noise,
+             (long long)(o->watch ? o->watch_every : -1), (int)c->kind, c->lr, c->min_lr,
              (long long)c->warmup, (long long)c->steps, (long long)c->decay_steps, c->growth,
              o->rate != NULL);
     pal_status s = pal_dist_same_text(o->dist, "train: the options", text, error);

@@ -5,6 +5,7 @@
 #include "autograd/internal.h"
 #include "optim/optimisers/internal.h"
 #include "optim/ranks/ranks.h"
+#include "optim/train/run_folder.h"
 #include "optim/train/train_step.h"
 
 #include <math.h>
@@ -71,9 +72,21 @@ static pal_status micro_batch(const pal_train_opts *o, int64_t number, bool alon
     return PAL_OK;
 }
 
+/*
+ * Notes the gradient of the first micro-batch that has targets, while there is nothing else in the
+ * gradients. It is that of the mean over `counted` targets, times `weight`.
+ */
+static void note_small(pal_accord *accord, pal_squares square, int64_t counted, double weight)
+{
+    if (counted == 0 || accord->small_count > 0) return;
+    accord->small_square = pal_squares_value(square) / (weight * weight);
+    accord->small_inverse = 1 / (double)counted;
+    accord->small_count = 1;
+}
+
 /* Loss and gradients of the mean over all targets of a step, in a single process. */
 static pal_status gradients_alone(const pal_train_opts *o, int64_t step, pal_step *out,
-                                  pal_error *error)
+                                  pal_accord *accord, pal_error *error)
 {
     const int64_t n = o->accumulate > 1 ? o->accumulate : 1;
     sums sum = {0};
@@ -83,6 +96,8 @@ static pal_status gradients_alone(const pal_train_opts *o, int64_t step, pal_ste
             pal_tape_reset(o->tape);
             return s;
         }
+        if (o->noise && accord->small_count == 0)
+            note_small(accord, pal_gradient_squares(o->params, NULL), sum.counted, 1);
     }
     out->loss = n > 1 && sum.counted > 0 ? sum.loss / (double)sum.counted : sum.loss;
     out->counted = sum.counted;
@@ -126,10 +141,12 @@ static pal_status come_together(const pal_train_opts *o, pal_status s, int64_t *
 
 /* Runs backward for one micro-batch; for the last one, between pal_dist_reduce_begin and _end. */
 static pal_status backward_of_rank(const pal_train_opts *o, pal_status s, pal_tensor loss,
-                                   int64_t counted, int64_t first, bool last, pal_error *error)
+                                   int64_t counted, int64_t first, bool last, pal_accord *accord,
+                                   pal_error *error)
 {
     const double weight = first > 0 ? (double)counted / (double)first : 0;
     pal_error why;
+    pal_dist_measure(o->dist, last && o->noise);
     if (last) pal_dist_reduce_begin(o->dist);
     if (s == PAL_OK && (counted > 0 || pal_dist_sequence(o->dist))) {
         pal_backward(pal_affine(loss, weight, 0));
@@ -137,6 +154,10 @@ static pal_status backward_of_rank(const pal_train_opts *o, pal_status s, pal_te
         if (s != PAL_OK) s = failed(o, tape_error(o->tape, &why), &why, error);
     }
     if (last) pal_dist_reduce_end(o->dist);
+    if (o->noise && s == PAL_OK && accord->small_count == 0)
+        note_small(accord,
+                   last ? pal_dist_own_square(o->dist) : pal_gradient_squares(o->params, NULL),
+                   counted, weight);
     return s;
 }
 
@@ -170,14 +191,18 @@ static pal_status gradients_of_ranks(const pal_train_opts *o, int64_t step, pal_
                 return all;
             }
         }
-        s = backward_of_rank(o, s, loss, counted, sum.first, i == n - 1, error);
+        s = backward_of_rank(o, s, loss, counted, sum.first, i == n - 1, accord, error);
         sum.loss += value * (double)counted;
         sum.counted += counted;
         sum.bytes += batch.bytes;
         pal_tape_reset(o->tape);
     }
-    double x[4] = {s != PAL_OK, sum.loss, (double)sum.counted, (double)sum.bytes};
-    pal_dist_sum(o->dist, 4, x);
+    double x[7] = {s != PAL_OK,          sum.loss,
+                   (double)sum.counted,  (double)sum.bytes,
+                   accord->small_square, accord->small_inverse,
+                   accord->small_count};
+    pal_dist_sum(o->dist, 7, x);
+    accord->small_square = x[4], accord->small_inverse = x[5], accord->small_count = x[6];
     if (x[0] > 0) return pal_dist_agree(o->dist, s, error);
     out->loss = x[2] > 0 ? x[1] / x[2] : 0;
     out->counted = (int64_t)x[2];
@@ -192,7 +217,18 @@ static pal_status gradients(const pal_train_opts *o, int64_t step, pal_step *out
 {
     if (pal_dist_size(o->dist) > 1) return gradients_of_ranks(o, step, out, accord, error);
     accord->signal = pal_stop_requested();
-    return gradients_alone(o, step, out, error);
+    return gradients_alone(o, step, out, accord, error);
+}
+
+/* The two estimates of a step (train.h). */
+static void estimate_noise(const pal_accord *a, pal_step *out)
+{
+    const double large = out->norm * out->norm, inverse = 1 / (double)out->counted;
+    const double small = a->small_square / a->small_count,
+                 small_inverse = a->small_inverse / a->small_count;
+    if (!(a->small_count > 0) || !(small_inverse > inverse)) return;
+    out->noise_trace = (small - large) / (small_inverse - inverse);
+    out->noise_square = large - out->noise_trace * inverse;
 }
 
 /* ---- A number that is not finite ---- */
@@ -289,14 +325,18 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     const pal_rng rng = *pal_tape_rng(o->tape);
     pal_position position = {0};
     if (o->batches) position = pal_batches_position(o->batches);
-    *out = (pal_step){.lr = pal_schedule_lr(&o->schedule, step)};
+    *out = (pal_step){
+        .lr = pal_schedule_lr(&o->schedule, step), .noise_trace = NAN, .noise_square = NAN};
+    accord->small_count = accord->small_square = accord->small_inverse = 0;
     if (o->rate) out->lr = o->rate(o->user, step, out->lr);
     if (!(out->lr >= 0 && isfinite(out->lr)))
         return pal_error_set(error, PAL_EVALUE, "step %lld: the rate is %g", (long long)step + 1,
                              out->lr);
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
+        if (pal_train_watched(o, step + 1)) pal_watch_gradients(o->watch);
         out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
+        if (o->noise) estimate_noise(accord, out);
         if (isfinite(out->loss) && isfinite(out->norm)) {
             s = update(o, step, out, error);
         } else {
@@ -308,6 +348,7 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     }
     pal_params_zero_grad(o->params);
     if (s == PAL_OK) {
+        if (pal_train_watched(o, step + 1)) pal_watch_updates(o->watch);
         if (o->average) pal_average_update(o->average);
         return PAL_OK;
     }

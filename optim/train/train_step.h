@@ -8,6 +8,9 @@
 typedef struct pal_accord {
     bool time_over; /* in: on this rank; out: on rank 0 */
     int signal;     /* a signal that one of the ranks received; 0: none */
+    /* With opts.noise, of the small batches of the step, one on each rank: the sum of the squared
+     * norms of their gradients, that of 1 / targets, and how many there are. */
+    double small_square, small_inverse, small_count;
 } pal_accord;
 
 /* pal_train_step. With several ranks the accord is made before the first backward pass of
