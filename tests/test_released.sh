@@ -102,6 +102,16 @@ cp $hf/mamba2/config.json "$dir/pickle"
 refuses "convert.py" "$B/examples/generate" "$dir/pickle" Hello
 refuses "is a folder without config.json" "$B/examples/generate" "$dir/moved" Hello
 
+# ---- What it costs ----
+if [ -x "$B/bench/generate" ]; then
+    "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"
+    for word in "parameters 5" "load " "of sgemm" "of what is read" "of 4 bytes a parameter"; do
+        grep -q "$word" "$dir/said" || fail "bench/generate: no word of $word: $(cat "$dir/said")"
+    done
+    runs "prefill" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1
+    refuses "config.json" "$B/bench/generate" --folder "$dir/moved"
+fi
+
 # ---- transformers ----
 python=
 for p in ${HF_PYTHON:-} python3 /usr/bin/python3; do
@@ -135,6 +145,10 @@ for path in (folder, source):
 assert abs(got[0] - want) < 1e-4 and abs(got[1] - want) > 1e-2, (got, want)
 END
     done
+    # Random models of other sizes, options and spellings; all of them are 4 minutes.
+    words=": as it is"
+    [ -n "${PAL_TEST_ALL:-}" ] && words=
+    "$python" tests/against_transformers.py "$B/tests/replay" "$words" >"$dir/said" 2>&1 || fail "random models: $(cat "$dir/said")"
 fi
 
 [ $failed = 0 ] && echo "folders of released models are opened, held to their results, trained and exported"
