@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """against_transformers.py REPLAY [WORD] - random models of many sizes, options and spellings.
+against_transformers.py REPLAY --folder DIR... - models that are there.
 
 transformers makes each model, writes its folder and computes logits in float64 from the numbers of
 the files; REPLAY (build/tests/replay) has to find the same logits, scores and gradients when it
 opens the folder. A case changes the configuration, or edits the folder after it was written. WORD
 chooses the cases whose name has it. Exit status: 0 all agree, 1 one does not.
 """
+import glob
 import json
 import os
 import re
@@ -18,6 +20,7 @@ import h5py
 import numpy as np
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 ROPE = {"rope_type": "default", "rope_theta": 1000.0}
@@ -92,7 +95,8 @@ def renamed(pairs):
         for name, tensor in tensors.items():
             for old, new in pairs:
                 name = re.sub(old, new, name)
-            out[name] = tensor
+            if name:
+                out[name] = tensor
         save_file(out, folder + "/model.safetensors", metadata={"format": "pt"})
     return done
 
@@ -148,6 +152,16 @@ case("qwen", "interval", {"layer_types": ["linear_attention", "full_attention"] 
 case("qwen", "interval of 4", later=[without("layer_types")])
 case("qwen", "no defaults", later=[without("hidden_act", "attention_bias", "attention_dropout", "linear_conv_kernel_dim",
                                            "rms_norm_eps", "tie_word_embeddings", "mlp_only_layers")])
+
+# The text part of the multimodal model.
+VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, patch_size=2,
+              num_position_embeddings=4, deepstack_visual_indexes=[])
+case("qwen", "wrapper", wrapped=True)
+case("qwen", "wrapper, tied in both", {"tie_word_embeddings": True}, wrapped=True)
+case("qwen", "wrapper, nothing outside", wrapped=True, later=[without("vision_config", "image_token_id", "video_token_id",
+                                                                       "tie_word_embeddings", "dtype")])
+case("qwen", "wrapper, shards, bf16", wrapped=True, dtype="bfloat16", both=[shards])
+case("qwen", "wrapper, interval", wrapped=True, later=[edit(lambda c: c["text_config"].pop("layer_types"))])
 
 for name, changes in {
         "rope": {"position_embedding_type": "rope", "rope_parameters": ROPE}, "no multipliers": {
@@ -241,7 +255,10 @@ def in_double(model):
 
 
 def reference(folder, tokens):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model, said = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
+                                                                    output_loading_info=True)
+    if said["missing_keys"] or said["mismatched_keys"]:
+        raise ValueError(f"{folder} lacks {said}")
     model.eval()
     kept = torch.float32, torch.float, torch.Tensor.float
     torch.float32 = torch.float = torch.float64
@@ -256,14 +273,26 @@ def reference(folder, tokens):
         score = logits[0].log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0]
     finally:
         torch.float32, torch.float, torch.Tensor.float = kept
-    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    files = glob.glob(folder + "/*.safetensors")
+    names = [n for f in files for n in safe_open(f, "pt").keys()]
+    grads = {}
+    for name, p in model.named_parameters():  # under the name that the file has
+        end = "." + name.split(".", 1)[1]
+        found = [n for n in names if n == name] or [n for n in names if n.endswith(end)]
+        if p.grad is not None and len(found) == 1:
+            grads[found[0]] = p.grad
     return logits.detach().numpy(), score.detach().numpy(), grads
 
 
 def run(base, name, changes, how, folder, replay):
     class_name, values = BASES[base]
     config = getattr(transformers, class_name)(**dict(values, **changes))
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if how.get("wrapped"):
+        config = transformers.Qwen3_5Config(text_config=config.to_dict(), vision_config=VISION,
+                                            tie_word_embeddings=config.tie_word_embeddings)
+        model = transformers.Qwen3_5ForConditionalGeneration(config)
+    else:
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     draw(model)
     model.to(getattr(torch, how.get("dtype", "float32"))).save_pretrained(folder)
     for change in how.get("both", []):
@@ -276,6 +305,11 @@ def run(base, name, changes, how, folder, replay):
             again, _, _ = reference(folder, tokens)
             if not np.allclose(again, logits, rtol=0, atol=1e-9):
                 return ["transformers reads the edited folder as another model"]
+    return compare(folder, tokens, logits, score, grads, replay)
+
+
+def compare(folder, tokens, logits, score, grads, replay):
+    """What replay finds wrong, as lines."""
     path = folder + "/results.h5"
     with h5py.File(path, "w") as f:
         f.attrs["kind"] = "model"
@@ -290,6 +324,7 @@ def run(base, name, changes, how, folder, replay):
         for n, g in grads.items():
             f["grad/params/" + n.replace("/", "_")] = g.numpy()
     said = subprocess.run([replay, "--dtype", "f64", "--folder", folder, path], capture_output=True, text=True, check=False).stdout
+    os.remove(path)
     good = [w for w in ("logits", "logits_last", "score") if re.search(rf"ok .*\b{w}\b", said)]
     bad = [line.strip() for line in said.splitlines() if re.search(r"FAIL +(out/(logits|score)|grad/params).*error|config.json", line)]
     if len(good) < 3 or not re.search(r"ok +grad/params", said):
@@ -297,14 +332,24 @@ def run(base, name, changes, how, folder, replay):
     return bad
 
 
+def run_folder(folder, replay):
+    tokens = torch.randint(0, 300, (2, 40), generator=torch.Generator().manual_seed(5))
+    return compare(folder, tokens, *reference(folder, tokens), replay)
+
+
 def main():
     replay, word = sys.argv[1], " ".join(sys.argv[2:])
+    folders = sys.argv[3:] if sys.argv[2:3] == ["--folder"] else []
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     failed = done = 0
+    for folder in folders:
+        bad = run_folder(folder, replay)
+        print("\n    ".join([folder] + bad[:6]))
+        failed, done = failed + bool(bad), done + 1
     for base, name, changes, how in CASES:
-        if word not in f"{base}: {name}":
+        if folders or word not in f"{base}: {name}":
             continue
         with tempfile.TemporaryDirectory() as folder:
             try:
