@@ -102,6 +102,26 @@ cp $hf/mamba2/config.json "$dir/pickle"
 refuses "convert.py" "$B/examples/generate" "$dir/pickle" Hello
 refuses "is a folder without config.json" "$B/examples/generate" "$dir/moved" Hello
 
+# ---- Where a text ends, and several at once ----
+cp -r $g "$dir/ends"
+e=$(grep -o '"e": [0-9]*' $g/tokenizer.json | head -n 1 | cut -d' ' -f2)
+gen() { "$B/examples/generate" "$@" --temperature 0 2>"$dir/said"; }
+[ "$(gen $g "The delta rule" --tokens 4)" = "The delta ruleeeee" ] || fail "other tokens than e: test another text here"
+echo "{\"eos_token_id\": [2, $e]}" >"$dir/ends/generation_config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta rule" ] || fail "generation_config.json does not end a text: $(cat "$dir/said")"
+rm "$dir/ends/generation_config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta ruleeeee" ] || fail "a text ends without reason: $(cat "$dir/said")"
+sed -i "s/\"eos_token_id\": [0-9]*/\"eos_token_id\": $e/" "$dir/ends/config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta rule" ] || fail "config.json does not end a text: $(cat "$dir/said")"
+printf 'The delta rule\nab\nHello world again\n' >"$dir/prompts"
+for m in falcon_h1 mamba2; do
+    gen $hf/$m --prompts "$dir/prompts" --tokens 5 >"$dir/several"
+    for prompt in "The delta rule" "Hello world again"; do
+        alone=$(gen $hf/$m "$prompt" --tokens 5 | tr '\n' ' ')
+        tr '\n' ' ' <"$dir/several" | grep -qF -e "$alone" || fail "$m: '$prompt' beside others is another text"
+    done
+done
+
 # ---- What it costs ----
 if [ -x "$B/bench/generate" ]; then
     "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"
