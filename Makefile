@@ -203,7 +203,7 @@ SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
 SCRIPT   = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)$(Q)
 SUBMAKE := $(MAKE)
 NUMBERED := $(filter-out $(B)/examples/05% $(B)/examples/06% $(B)/examples/08% $(B)/examples/09%,$(filter $(B)/examples/0%,$(EXAMPLES)))
-check: lib $(TESTS) $(RANKED) $(FAULT) examples $(B)/examples/ablate ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) $(FAULT) examples $(B)/examples/ablate $(B)/bench/generate ## tests on this machine's instruction set
 	$(SCRIPT)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(SUBMAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
 
 # A few minutes under both sanitizers: the tape, operations and rules, products, files that are damaged, texts, gnuplot,

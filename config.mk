@@ -63,7 +63,7 @@ LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)
 MPI_TESTS  = $(call naming,mpirun support/ranks.sh)
 BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab tokenizer.json)
-NFC_TESTS  := tests/test_generate_text.sh tests/test_tokenizers.sh
+NFC_TESTS  := $(addprefix tests/,test_generate_text.sh test_tokenizers.sh test_released.sh)
 RELEASED_TESTS := $(addprefix tests/,test_safetensors.c test_released.c test_released_wrong.c test_released.sh)
 JSON_TESTS := tests/replay.c tests/test_replay.sh
 PLOT_TESTS := $(addprefix tests/,test_inspect.c test_inspect.sh test_ablate.sh test_ablate_layers.sh test_ablate_rates.sh)

@@ -32,6 +32,8 @@ part "address and undefined-behaviour sanitizers" \
     "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
 part "texts from outside, under the sanitizers" "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 fuzz-texts
 part "files from outside" "$MAKE" B="$B" fuzz-files
+part "without BPE" "$MAKE" B="$B/no-bpe" BPE=no check
+part "without utf8proc" "$MAKE" B="$B/no-utf8proc" UTF8PROC=no check
 part "thread sanitizer" "$MAKE" B="$B" check-tsan
 part "a little of every study" "$MAKE" B="$B" check-studies
 part "format" "$MAKE" format-check

@@ -131,6 +131,45 @@ START_TEST(splits)
 }
 END_TEST
 
+/* Without gradients a prompt takes the memory of one block, whatever the number of layers, and
+ * gives the bits that it gives with them. */
+START_TEST(forgotten_blocks)
+{
+    int64_t x[B * T];
+    size_t peak[2];
+    double *y[2];
+    draw_tokens(B * T, x);
+    for (int on = 0; on < 2; on++) {
+        pal_tape *own = pal_tape_new();
+        pal_params *all = pal_params_new();
+        pal_rng rng = pal_rng_new(4, 0);
+        const pal_lm *lm = pal_lm_new(all,
+                                      (pal_lm_opts){.vocab = VOCAB,
+                                                    .width = 16,
+                                                    .layers = 8,
+                                                    .mixers = "gdn,mamba2+attn:num_heads=2,none"},
+                                      &rng);
+        pal_set_grad(own, on);
+        pal_lm_state *state = pal_lm_state_new(lm);
+        for (int turn = 0; turn < 2; turn++) {
+            pal_tensor in = pal_from(own, PAL_I64, PAL_SHAPE(B, T), x);
+            y[on] = values(pal_lm_step(lm, state, in, (pal_run_opts){0}));
+            peak[on] = pal_tape_memory(own).peak;
+            pal_tape_reset(own);
+            if (turn == 0) free(y[on]);
+        }
+        pal_lm_state_free(state);
+        pal_params_free(all);
+        pal_tape_free(own);
+    }
+    ck_assert(memcmp(y[0], y[1], B * VOCAB * sizeof **y) == 0);
+    ck_assert_msg(3 * peak[0] < peak[1], "%zu bytes without gradients, %zu with them", peak[0],
+                  peak[1]);
+    free(y[0]);
+    free(y[1]);
+}
+END_TEST
+
 /* Feeds prompts of 5, 1 and 70 tokens in one call, and then makes steps of all three sequences. */
 START_TEST(packed_prompts)
 {
@@ -297,6 +336,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, splits, 0, 2 * LISTS);
+    tcase_add_test(tc, forgotten_blocks);
     tcase_add_loop_test(tc, packed_prompts, 0, 2 * LINEAR);
     tcase_add_loop_test(tc, refused_steps, 0, 4);
     tcase_add_loop_test(tc, score, 0, 4);

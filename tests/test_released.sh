@@ -102,6 +102,36 @@ cp $hf/mamba2/config.json "$dir/pickle"
 refuses "convert.py" "$B/examples/generate" "$dir/pickle" Hello
 refuses "is a folder without config.json" "$B/examples/generate" "$dir/moved" Hello
 
+# ---- Where a text ends, and several at once ----
+cp -r $g "$dir/ends"
+e=$(grep -o '"e": [0-9]*' $g/tokenizer.json | head -n 1 | cut -d' ' -f2)
+gen() { "$B/examples/generate" "$@" --temperature 0 2>"$dir/said"; }
+[ "$(gen $g "The delta rule" --tokens 4)" = "The delta ruleeeee" ] || fail "other tokens than e: test another text here"
+echo "{\"eos_token_id\": [2, $e]}" >"$dir/ends/generation_config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta rule" ] || fail "generation_config.json does not end a text: $(cat "$dir/said")"
+rm "$dir/ends/generation_config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta ruleeeee" ] || fail "a text ends without reason: $(cat "$dir/said")"
+sed -i "s/\"eos_token_id\": [0-9]*/\"eos_token_id\": $e/" "$dir/ends/config.json"
+[ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta rule" ] || fail "config.json does not end a text: $(cat "$dir/said")"
+printf 'The delta rule\nab\nHello world again\n' >"$dir/prompts"
+for m in falcon_h1 mamba2; do
+    gen $hf/$m --prompts "$dir/prompts" --tokens 5 >"$dir/several"
+    for prompt in "The delta rule" "Hello world again"; do
+        alone=$(gen $hf/$m "$prompt" --tokens 5 | tr '\n' ' ')
+        tr '\n' ' ' <"$dir/several" | grep -qF -e "$alone" || fail "$m: '$prompt' beside others is another text"
+    done
+done
+
+# ---- What it costs ----
+if [ -x "$B/bench/generate" ]; then
+    "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"
+    for word in "parameters 5" "load " "of sgemm" "of what is read" "of 4 bytes a parameter"; do
+        grep -q "$word" "$dir/said" || fail "bench/generate: no word of $word: $(cat "$dir/said")"
+    done
+    runs "prefill" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1
+    refuses "config.json" "$B/bench/generate" --folder "$dir/moved"
+fi
+
 # ---- transformers ----
 python=
 for p in ${HF_PYTHON:-} python3 /usr/bin/python3; do
@@ -110,31 +140,20 @@ done
 if [ -z "$python" ]; then
     echo "note: what is exported is not loaded by transformers: no python3 with transformers, torch and h5py (HF_PYTHON names one)"
 else
+    folders=
     for m in falcon_h1 granite4h lfm2 mamba2 nemotron_h olmo_hybrid qwen3_5; do
         runs "tokens" "$B/examples/tokenize" --tokenizer $hf/$m --out "$dir/$m.tokens.h5" "$dir/text.txt"
         runs "export" "$B/examples/train_lm" --data "$dir/$m.tokens.h5" --batch 1 --len 16 --sample 0 --out "$dir/run-$m" \
             --init $hf/$m --steps 2 --lr 0.01 --warmup 0 --export "$dir/$m"
-        "$B/examples/generate" "$dir/$m" --plain --score <"$dir/text.txt" >"$dir/$m.score"
-        "$python" - "$dir/$m" "$hf/$m" "$dir/$m.score" "$dir/$m.tokens.h5" <<'END' 2>"$dir/said" || fail "transformers: $m: $(tail -n 1 "$dir/said")"
-import math, sys
-import h5py, torch
-from transformers import AutoModelForCausalLM
-folder, source, score, tokens = sys.argv[1:]
-torch.set_num_threads(1)
-said = open(score).read().split()
-want, size = float(said[0]), int(said[5])
-with h5py.File(tokens) as f:
-    ids = torch.tensor(f["tokens"][...].astype("int64"))[None]
-got = []
-for path in (folder, source):
-    model, said = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
-    assert not said["missing_keys"] and not said["mismatched_keys"], said
-    with torch.no_grad():
-        logits = model(ids).logits[0, :-1].double().log_softmax(-1)
-    got.append(-logits.gather(1, ids[0, 1:, None]).sum().item() / math.log(2) / size)
-assert abs(got[0] - want) < 1e-4 and abs(got[1] - want) > 1e-2, (got, want)
-END
+        cmp -s "$hf/$m/model.safetensors" "$dir/$m/model.safetensors" && fail "$m: training changes nothing that is exported"
+        folders="$folders $dir/$m"
     done
+    # shellcheck disable=SC2086 # the folders are to be split
+    "$python" tests/against_transformers.py "$B/tests/replay" --folder $folders >"$dir/said" 2>&1 || fail "transformers: $(cat "$dir/said")"
+    # Random models of other sizes, options and spellings; all of them are 4 minutes.
+    words=": as it is"
+    [ -n "${PAL_TEST_ALL:-}" ] && words=
+    "$python" tests/against_transformers.py "$B/tests/replay" "$words" >"$dir/said" 2>&1 || fail "random models: $(cat "$dir/said")"
 fi
 
 [ $failed = 0 ] && echo "folders of released models are opened, held to their results, trained and exported"

@@ -10,17 +10,16 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- Groups ---- */
 
-static bool has_attention(const pal_lm *lm)
+/* Whether all mixers go on from a state where several sequences stand in one row: attention does
+ * not. */
+static bool packs(const pal_lm *lm)
 {
-    for (int64_t i = 0; pal_lm_mixer(lm, i); i++) {
-        const char *name = pal_mixer_name(pal_lm_mixer(lm, i));
-        if (strcmp(name, "attn") == 0 || strcmp(name, "swa") == 0) return true;
-    }
-    return false;
+    for (int64_t i = 0; pal_lm_mixer(lm, i); i++)
+        if (pal_lm_mixer(lm, i)->refuses & PAL_NO_PACKED_STATE) return false;
+    return true;
 }
 
 /* Packed, no sequence may be empty; the last token of a prompt is not read at once. */
@@ -32,7 +31,7 @@ static bool fit(const gen_sequence *x, const gen_sequence *y, bool packed)
 
 void gen_make_groups(gen_all *g)
 {
-    const bool packed = !has_attention(g->file.lm);
+    const bool packed = packs(g->file.lm);
     g->group = gen_memory(calloc((size_t)g->sequences, sizeof *g->group));
     for (int64_t i = 0; i < g->sequences; i++) {
         gen_group *last = g->groups ? &g->group[g->groups - 1] : NULL;
@@ -62,6 +61,33 @@ static void see(gen_sequence *s)
     for (int64_t i = 0; i < s->prompt.count; i++) s->seen[s->prompt.id[i]] = true;
 }
 
+enum { PIECE = 512 }; /* tokens of a group that go through the model in one call */
+
+/* Prompts of one length, [B,T], in pieces of bounded memory. */
+static void read_rows(gen_all *g, gen_group *group, const int64_t *token, int64_t T)
+{
+    const int64_t B = group->count, most = PIECE / B > 0 ? PIECE / B : 1;
+    int64_t *part = gen_memory(malloc((size_t)(B * most) * sizeof *part));
+    for (int64_t at = 0, n; at < T; at += n) {
+        n = T - at < most ? T - at : most;
+        for (int64_t i = 0; i < B * n; i++) part[i] = token[i / n * T + at + i % n];
+        pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(B, n), part);
+        pal_lm_step(g->file.lm, group->state, in, (pal_run_opts){.layer = 0});
+        pal_tape_reset(g->tape);
+    }
+    free(part);
+}
+
+/* Prompts of different lengths, one after the other in a row. */
+static void read_packed(gen_all *g, gen_group *group, const int64_t *token, const int64_t *offset)
+{
+    const int64_t B = group->count;
+    pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(1, offset[B]), token);
+    const pal_run_opts run = {.offsets = pal_from(g->tape, PAL_I64, PAL_SHAPE(B + 1), offset)};
+    pal_lm_step(g->file.lm, group->state, in, run);
+    pal_tape_reset(g->tape);
+}
+
 /* Reads what stands before the last token of each prompt of a group. */
 static void prefill(gen_all *g, gen_group *group)
 {
@@ -79,14 +105,10 @@ static void prefill(gen_all *g, gen_group *group)
         offset[b + 1] = count;
         equal &= n == offset[1];
     }
-    pal_run_opts run = {.layer = 0};
-    const int64_t B = equal ? group->count : 1;
-    if (count > 0) {
-        pal_tensor in = pal_from(g->tape, PAL_I64, PAL_SHAPE(B, count / B), token);
-        if (!equal) run.offsets = pal_from(g->tape, PAL_I64, PAL_SHAPE(group->count + 1), offset);
-        pal_lm_step(g->file.lm, group->state, in, run);
-        pal_tape_reset(g->tape);
-    }
+    if (count > 0 && equal)
+        read_rows(g, group, token, offset[1]);
+    else if (count > 0)
+        read_packed(g, group, token, offset);
     g->read += count;
     free(token);
     free(offset);

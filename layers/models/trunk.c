@@ -1,5 +1,8 @@
 /*
  * trunk.c - a trunk: embedding, blocks of mixer and MLP, norm.
+ *
+ * Without gradients nobody reads what a block has computed once it has ended. So a long x goes
+ * through each block as a segment, whose memory is given back. The numbers are the same.
  */
 #include "layers/models/trunk.h"
 
@@ -102,16 +105,28 @@ const pal_block *pal_trunk_block(const pal_trunk *trunk, int64_t layer)
 
 /* ---- Running ---- */
 
-/* A block as a segment for pal_recompute. */
+/* A block as a segment for pal_recompute: x, and the parts of the mixer's state if it has one. */
 typedef struct segment {
     const pal_block *block;
     pal_run_opts run;
+    const pal_trunk *trunk;
+    pal_mixer_state *state; /* NULL: sequences start here, and no state is returned */
+    int parts;              /* of the state after it */
 } segment;
 
 static void block_segment(void *context, const pal_tensor *in, pal_tensor *out)
 {
     const segment *s = context;
-    out[0] = pal_block_forward(s->block, in[0], NULL, s->run);
+    pal_mixer_state *state = s->state;
+    int n = 0;
+    for (int j = 0; state && j < s->parts; j++) state->part[j].tensor = in[1 + j];
+    out[0] = pal_block_forward(s->block, in[0], state, s->run);
+    for (; state && n < PAL_MIXER_PARTS && state->part[n].name; n++)
+        if (n < s->parts) out[1 + n] = state->part[n].tensor;
+    pal_tape *tape = pal_tape_of(out[0].node);
+    if (n != s->parts && tape && pal_tape_status(tape) == PAL_OK)
+        pal_fail(&tape->owner, PAL_EVALUE, "%s: the mixer %s has made %d parts of a state, not %d",
+                 s->trunk->what, pal_mixer_name(s->block->mixer), n, s->parts);
 }
 
 /* The segment's context lives as long as what the tape records. */
@@ -123,7 +138,7 @@ static pal_tensor recomputed_block(const pal_trunk *t, pal_tape *tape, const pal
         pal_fail(&tape->owner, PAL_ENOMEM, "%s: out of memory for a block", t->what);
         return pal_poison(&tape->owner);
     }
-    *s = (segment){block, run};
+    *s = (segment){block, run, t, NULL, 0};
     pal_recompute(tape, block_segment, s, 1, &x, 1, &x);
     return x;
 }
@@ -141,6 +156,30 @@ static pal_tensor project(const pal_trunk *t, const pal_node *n, pal_tensor x)
              t->what, pal_array_describe(&n->a, text, sizeof text), type,
              (long long)t->opts.inputs);
     return pal_poison(n->owner);
+}
+
+/*
+ * Whether what a block computes can be forgotten behind it, because no backward pass will read it
+ * and no hook has seen it. A few tokens are not worth the copies of what goes on.
+ */
+static bool forgets(const pal_tape *tape, const pal_run_opts *run, pal_tensor x)
+{
+    enum { FEW = 64 };
+    return !tape->grad && !run->hook && !run->parts && pal_dim(x, 0) * pal_dim(x, 1) > FEW;
+}
+
+pal_tensor pal_trunk_block_on(const pal_trunk *t, pal_tape *tape, pal_tensor x,
+                              pal_mixer_state *state, pal_run_opts run)
+{
+    const pal_block *block = &t->blocks[run.layer];
+    if (!forgets(tape, &run, x)) return pal_block_forward(block, x, state, run);
+    pal_tensor in[1 + PAL_MIXER_PARTS] = {x}, out[1 + PAL_MIXER_PARTS];
+    const pal_remembered all = block->mixer->remembers(block->mixer, 1, 0);
+    segment s = {block, run, t, state, all.parts};
+    for (int j = 0; j < all.parts; j++) in[1 + j] = state->part[j].tensor;
+    pal_recompute(tape, block_segment, &s, 1 + all.parts, in, 1 + all.parts, out);
+    for (int j = 0; j < all.parts; j++) state->part[j].tensor = out[1 + j];
+    return out[0];
 }
 
 /* Embeddings of tokens [B,T], or hidden states as they are. */
@@ -191,8 +230,9 @@ bool pal_trunk_run(const pal_trunk *t, pal_tensor x, pal_run_opts run, pal_tenso
     for (run.layer = 0; run.layer < t->opts.layers && pal_tape_status(tape) == PAL_OK;
          run.layer++) {
         const pal_block *block = &t->blocks[run.layer];
-        *out = t->opts.recompute ? recomputed_block(t, tape, block, *out, run)
-                                 : pal_block_forward(block, *out, NULL, run);
+        *out = t->opts.recompute || forgets(tape, &run, *out)
+                   ? recomputed_block(t, tape, block, *out, run)
+                   : pal_block_forward(block, *out, NULL, run);
     }
     return pal_tape_status(tape) == PAL_OK;
 }

@@ -56,6 +56,10 @@ bool pal_trunk_run(const pal_trunk *trunk, pal_tensor x, pal_run_opts run, pal_t
 bool pal_trunk_go_on(const pal_trunk *trunk, pal_trunk_state *state, pal_tensor x, pal_run_opts run,
                      pal_tensor *out, pal_mixer_state **after);
 void pal_trunk_keep(pal_trunk_state *state, pal_mixer_state *after);
+/* Block run.layer on a state that it replaces. Without gradients a long x costs the memory of one
+ * block: what stood between is forgotten. (trunk.c) */
+pal_tensor pal_trunk_block_on(const pal_trunk *trunk, pal_tape *tape, pal_tensor x,
+                              pal_mixer_state *state, pal_run_opts run);
 /* The last norm, if there is one. (trunk.c) */
 pal_tensor pal_trunk_last_norm(const pal_trunk *trunk, pal_tensor x);
 /* Sets *x to what the first block takes: embeddings of tokens, or x itself. If x or the offsets are

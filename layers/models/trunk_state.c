@@ -82,7 +82,7 @@ bool pal_trunk_go_on(const pal_trunk *t, pal_trunk_state *s, pal_tensor x, pal_r
     }
     memcpy(after, s->layer, size);
     for (run.layer = 0; run.layer < s->layers; run.layer++) {
-        *out = pal_block_forward(&t->blocks[run.layer], *out, &after[run.layer], run);
+        *out = pal_trunk_block_on(t, tape, *out, &after[run.layer], run);
         if (pal_tape_status(tape) == PAL_OK) continue;
         *out = pal_poison(&tape->owner);
         return false;

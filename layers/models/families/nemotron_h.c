@@ -13,7 +13,7 @@ typedef struct nemotron_h {
     int64_t heads, kv_heads, head_dim;
     int64_t m_heads, m_head_dim, m_state, m_groups, m_kernel;
     double eps, dt_min;
-    bool tie, mlp_bias, m_conv_bias, m_bias;
+    bool mlp_bias, m_conv_bias, m_bias;
 } nemotron_h;
 
 #define SIZE(field) PAL_AT(nemotron_h, field), .low = 1, .high = MOST
@@ -40,7 +40,6 @@ static const pal_key rows[] = {
     {"mamba_conv_bias", PAL_KEY_FLAG, FLAG(m_conv_bias)},
     {"use_bias", PAL_KEY_FLAG, FLAG(m_bias)},
     {"mlp_bias", PAL_KEY_FLAG, FLAG(mlp_bias)},
-    {"tie_word_embeddings", PAL_KEY_FLAG, FLAG(tie)},
 };
 static const pal_keys keys = PAL_KEYS(rows);
 static const pal_fixed fixed[] = {
@@ -54,7 +53,8 @@ static const pal_fixed fixed[] = {
     {"num_nextn_predict_layers", "0"},
     {NULL, NULL},
 };
-/* dt has a least value, time_step_min, and time_step_limit is not used. */
+/* dt has a least value, time_step_min, and time_step_limit is not used. The head is a tensor of its
+ * own, whatever tie_word_embeddings says: transformers does not tie it. */
 static const pal_section section = {
     .path = "",
     .keys = &keys,
@@ -64,7 +64,7 @@ static const pal_section section = {
             "mamba_ssm_cache_dtype max_position_embeddings num_logits_to_keep "
             "rescale_prenorm_residual residual_in_fp32 time_step_limit time_step_max "
             "time_step_floor time_step_rank mamba_dt_limit mamba_dt_max mamba_dt_init_floor "
-            "use_mamba_kernels rms_norm_eps "
+            "use_mamba_kernels rms_norm_eps tie_word_embeddings "
             /* of experts, and of the prediction of several tokens: there are none */
             "moe_intermediate_size moe_latent_size moe_shared_expert_intermediate_size "
             "moe_shared_expert_overlap mtp_layers_block_type mtp_hybrid_override_pattern n_group "
@@ -154,11 +154,8 @@ static pal_status describe(const pal_config *c, const void *values, pal_describe
                            pal_error *error)
 {
     const nemotron_h *v = values;
-    d->opts = (pal_lm_opts){.width = v->width,
-                            .vocab = v->vocab,
-                            .mlp_width = v->mlp,
-                            .tie = v->tie,
-                            .norm_eps = v->eps};
+    d->opts = (pal_lm_opts){
+        .width = v->width, .vocab = v->vocab, .mlp_width = v->mlp, .norm_eps = v->eps};
     describe_blocks(v, d);
     return read_blocks(c, d, error);
 }

@@ -1,0 +1,37 @@
+#!/bin/sh
+# test_left_out.sh - a build without an optional package says which one was missing, by one sentence,
+# where a folder of a released model needs it.
+set -u
+B=${B:-build}
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+failed=0
+hf=tests/data/hf
+refuses() { # words command...
+    words=$1
+    shift
+    if "$@" >"$said" 2>&1; then
+        echo "FAIL: $* was accepted"
+        failed=1
+    fi
+    grep -qF -e "$words" "$said" || {
+        echo "FAIL: $*: no word of $words: $(cat "$said")"
+        failed=1
+    }
+}
+without=$(cat "$B/left-out" 2>/dev/null)
+case $without in
+*"byte-level BPE"*)
+    refuses "built without cJSON or PCRE2" "$B/examples/generate" $hf/mamba2 Hello
+    refuses "built without cJSON or PCRE2" "$B/examples/train_lm" --init $hf/mamba2 --data README.md --out "$said.run"
+    refuses "since cJSON or PCRE2 was missing" "$B/examples/tokenize" --tokenizer $hf/granite4h --out "$said.h5" README.md
+    ;;
+*utf8proc*)
+    refuses "normalizer NFC is not in this build, since utf8proc was missing" "$B/examples/generate" $hf/qwen3_5 Hello
+    "$B/examples/generate" $hf/granite4h Hello --tokens 2 >"$said" 2>&1 || {
+        echo "FAIL: a tokenizer without NFC: $(cat "$said")"
+        failed=1
+    }
+    ;;
+esac
+exit $failed
