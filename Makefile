@@ -28,7 +28,7 @@ ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(CROSS_FLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------
 # Objects go to $(B)/obj under the names of their sources. Rooms are the folders of the library.
-ROOMS  := tensor tensor/files tensor/text autograd autograd/ops layers layers/rules layers/rules/fused layers/attention \
+ROOMS  := tensor tensor/files tensor/text autograd autograd/ops layers layers/rules layers/rules/fused layers/attention layers/kernel \
           layers/modules layers/mixers layers/models layers/models/families optim/optimisers optim/data optim/train optim/ranks
 SRC    := $(call present,$(filter-out %.k.c,$(wildcard $(ROOMS:%=%/*.c))))
 KSRC   := $(wildcard $(ROOMS:%=%/kernels/*.k.c))
@@ -55,7 +55,7 @@ $(foreach t,f32 f64,$(foreach i,$(SETS),$(eval $(call KERNEL_RULE,$(t),$(i)))))
 
 # Public headers; the others stay in the tree.
 HEADERS := palimpsest.h $(addprefix tensor/,tensor.h comm.h key.h text.h) $(addprefix autograd/,autograd.h ops.h params.h) \
-           $(addprefix layers/,layers.h rules.h modules.h mixers.h own.h blocks.h model.h probe.h) $(addprefix optim/,optim.h data.h train.h dist.h)
+           $(addprefix layers/,layers.h rules.h modules.h kernel.h mixers.h own.h blocks.h model.h probe.h) $(addprefix optim/,optim.h data.h train.h dist.h)
 
 # The objects of folders: $(call objects,examples/lm bench/rules).
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(call present,$(wildcard $(1:%=%/*.c))))
@@ -76,7 +76,7 @@ SHARED_A := $(B)/libexamples.a
 # Linked into each of these programs, although nothing calls them.
 STREAMS  := $(addprefix $(B)/obj/examples/flags/,streams.o version.o)
 # The programs that take mixers of one's own (PAL_MIXERS): they show such a file all of the library.
-PLUGGED  := $(filter-out %/check %/palimpsest $(B)/examples/0%,$(EXAMPLES))
+PLUGGED  := $(filter-out %/check %/palimpsest $(B)/examples/0% $(B)/examples/1%,$(EXAMPLES))
 PLUGINS  := $(B)/obj/examples/flags/plugins.o
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)
@@ -202,7 +202,7 @@ SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
 # so would a recipe with $(MAKE) in it.
 SCRIPT   = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)$(Q)
 SUBMAKE := $(MAKE)
-NUMBERED := $(filter-out $(B)/examples/05% $(B)/examples/06% $(B)/examples/08% $(B)/examples/09%,$(filter $(B)/examples/0%,$(EXAMPLES)))
+NUMBERED := $(filter-out $(B)/examples/10% $(B)/examples/05% $(B)/examples/06% $(B)/examples/08% $(B)/examples/09%,$(filter $(B)/examples/0% $(B)/examples/1%,$(EXAMPLES)))
 check: lib $(TESTS) $(RANKED) $(FAULT) examples $(B)/examples/ablate $(B)/bench/generate ## tests on this machine's instruction set
 	$(SCRIPT)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(SUBMAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
 

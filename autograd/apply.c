@@ -7,6 +7,7 @@
  */
 #include "autograd/internal.h"
 #include "tensor/number.h"
+#include "tensor/team.h"
 
 #include <math.h>
 #include <string.h>
@@ -51,6 +52,14 @@ pal_status pal_call_scratch(pal_call *call, size_t forward_bytes, size_t backwar
 
 void pal_call_work(pal_call *call, int64_t work) { record_of(call)->work = work; }
 
+int pal_call_team(pal_call *call, int64_t work)
+{
+    const pal_record *r = record_of(call);
+    pal_call_work(call, work);
+    return r->tape ? pal_team(work)
+                   : pal_team_of(work, ((const pal_plain *)(const void *)r)->threads);
+}
+
 bool pal_call_fresh(const pal_call *call, int i)
 {
     return i < 32 && (((const pal_record *)(const void *)call)->fresh >> i & 1);
@@ -82,7 +91,7 @@ static void append_arguments(pal_error *e, const pal_call *call)
 pal_status pal_call_error(pal_call *call, pal_status status, const char *format, ...)
 {
     pal_tape *tape = record_of(call)->tape;
-    if (tape->owner.error.status != PAL_OK) return tape->owner.error.status;
+    if (tape && tape->owner.error.status != PAL_OK) return tape->owner.error.status;
     pal_error e = {.status = status};
     int n = snprintf(e.message, sizeof e.message, "%s: ", call->op->name);
     va_list args;
@@ -90,6 +99,10 @@ pal_status pal_call_error(pal_call *call, pal_status status, const char *format,
     pal_vsnprintf(e.message + n, sizeof e.message - (size_t)n, format, args);
     va_end(args);
     append_arguments(&e, call);
+    if (!tape) {
+        pal_error *to = ((pal_plain *)(void *)call)->error;
+        return to->status != PAL_OK ? to->status : pal_error_set(to, status, "%s", e.message);
+    }
     return pal_fail(&tape->owner, status, "%s", e.message);
 }
 

@@ -75,6 +75,14 @@ struct pal_record {
     const pal_segment *segment; /* for a recompute record, else NULL */
 };
 
+/* A call on arrays of its caller, on no tape (plain.c): record.tape is NULL. */
+typedef struct pal_plain {
+    pal_record record;
+    pal_array saved[PAL_MAX_SAVED]; /* call.saved: dtype and shape are infer's, data the caller's */
+    pal_error *error;               /* where a failure is written */
+    int threads;                    /* the most */
+} pal_plain;
+
 /* Values and records of one depth of recomputation. Level 0 is the step itself. */
 enum { PAL_MAX_LEVELS = 8 };
 typedef struct pal_level {
@@ -161,6 +169,25 @@ void pal_tape_note_peak(pal_tape *tape);
 pal_tensor pal_view(const char *op, pal_tape *tape, const pal_node *from, const pal_array *a);
 /* The same view of the base's gradient buffer. */
 pal_array pal_gradient_view(const pal_node *n, void *base_buffer);
+
+/* ---- Calls on no tape (plain.c) ---- */
+
+/*
+ * Begins a call of an operation on arrays that the caller has; *p must not move after this. The
+ * arrays of out need memory only before forward. infer may be called again after *p was begun
+ * again. opts are not copied. Nothing is allocated.
+ */
+void pal_plain_begin(pal_plain *p, const pal_op *op, const void *opts, int nin,
+                     const pal_array *const *in, int nout, pal_array *const *out, int threads,
+                     pal_error *error);
+/* Runs infer, which fills in dtypes and shapes of out and saved, and the sizes of scratch in the
+ * record. */
+pal_status pal_plain_infer(pal_plain *p);
+/* Run forward, or backward, in this scratch. Backward overwrites the arrays din[i] that are not
+ * NULL; one of dout is not NULL. */
+void pal_plain_forward(pal_plain *p, void *scratch);
+void pal_plain_backward(pal_plain *p, const pal_array *const *dout, pal_array *const *din,
+                        void *scratch);
 
 /* ---- Records (apply.c) ---- */
 

@@ -28,7 +28,9 @@ bool pal_frame_fail(pal_frame *f, pal_status status, const char *format, ...)
     va_start(args, format);
     pal_vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (f->tape)
+    if (f->error)
+        pal_error_set(f->error, status, "%s: %s", f->op, text);
+    else if (f->tape)
         pal_fail(&f->tape->owner, status, "%s: %s", f->op, text);
     else
         pal_fail_nowhere(status, "%s: %s", f->op, text);
@@ -74,15 +76,42 @@ static bool fit(pal_frame *f, const pal_arg *arg, const pal_array *a)
     return true;
 }
 
+pal_tensor pal_plain_tensor(const pal_array *x, pal_node *node)
+{
+    if (!x) return PAL_NONE;
+    *node = (pal_node){.a = *x};
+    return (pal_tensor){node, 0};
+}
+
+/* An array of a caller is checked before anything reads its sizes. */
+static bool sound(pal_frame *f, const pal_arg *arg)
+{
+    const pal_array *a = &arg->t.node->a;
+    int64_t count = -1;
+    if (a->ndim >= 0 && a->ndim <= PAL_MAX_DIMS) count = pal_shape_count(pal_array_shape(a));
+    if (count < 0)
+        return pal_frame_fail(f, PAL_ESHAPE, "argument %s has sizes below 0 or too large",
+                              arg->name);
+    if (count > 0 && !a->data)
+        return pal_frame_fail(f, PAL_EVALUE, "argument %s has no memory (NULL)", arg->name);
+    return true;
+}
+
+/* Brings a tensor onto the tape. */
+static bool bring(pal_frame *f, pal_arg *arg)
+{
+    if (!pal_node_of(arg->t, f->op, arg->name)) return false;
+    arg->t = pal_on(f->tape, arg->t);
+    return f->tape->owner.error.status == PAL_OK;
+}
+
 static bool add(pal_frame *f, pal_arg *arg, bool first)
 {
     if (pal_is_none(arg->t)) {
-        return arg->optional ||
-               pal_frame_fail(f, PAL_ESTALE, "argument %s is empty (PAL_NONE)", arg->name);
+        return arg->optional || pal_frame_fail(f, PAL_ESTALE, "argument %s is empty (%s)",
+                                               arg->name, f->error ? "NULL" : "PAL_NONE");
     }
-    if (!pal_node_of(arg->t, f->op, arg->name)) return false;
-    arg->t = pal_on(f->tape, arg->t);
-    if (f->tape->owner.error.status != PAL_OK) return false;
+    if (!(f->error ? sound(f, arg) : bring(f, arg))) return false;
     const pal_array *a = &arg->t.node->a;
     if (first) f->dtype = a->dtype;
     if (a->dtype != f->dtype || !pal_dtype_real(a->dtype)) {
@@ -95,13 +124,14 @@ static bool add(pal_frame *f, pal_arg *arg, bool first)
 
 bool pal_frame_add(pal_frame *f, int n, pal_arg *args)
 {
-    bool first = !f->tape;
-    for (int i = 0; i < n && !f->tape; i++)
+    const bool first = !f->started;
+    for (int i = 0; i < n && !f->tape && !f->error; i++)
         if (args[i].t.node) f->tape = pal_tape_of(args[i].t.node);
-    if (!f->tape)
+    if (!f->tape && !f->error)
         return pal_frame_fail(f, PAL_EVALUE,
                               "no operand is on a tape; bring a parameter onto one by pal_on");
-    if (f->tape->owner.error.status != PAL_OK) return false;
+    if (f->tape && f->tape->owner.error.status != PAL_OK) return false;
+    f->started = true;
     for (int i = 0; i < n; i++)
         if (!add(f, &args[i], first && i == 0)) return false;
     return true;
@@ -118,10 +148,11 @@ bool pal_frame_groups(pal_frame *f, char many, char few)
 const int64_t *pal_frame_offsets(pal_frame *f, pal_tensor offsets, int64_t batch, int64_t T,
                                  int64_t *sequences)
 {
-    if (!pal_node_of(offsets, f->op, "offsets")) return NULL;
+    if (!f->error && !pal_node_of(offsets, f->op, "offsets")) return NULL;
     const pal_array *a = &offsets.node->a;
     char text[128];
-    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a)) {
+    if (a->dtype != PAL_I64 || a->ndim != 1 || a->shape[0] < 2 || !pal_array_contiguous(a) ||
+        (f->error && !a->data)) {
         pal_frame_fail(f, PAL_ESHAPE, "argument offsets is %s and should be i64[N+1]",
                        pal_array_describe(a, text, sizeof text));
         return NULL;

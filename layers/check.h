@@ -21,13 +21,20 @@ typedef struct pal_arg {
 typedef struct pal_frame {
     const char *op;
     pal_tape *tape;
+    bool started;          /* arguments were added */
     pal_dtype dtype;       /* of all real arguments */
     int64_t size['z' + 1]; /* of each letter; -1 while unknown */
     const char
         *shown; /* pairs of letters: messages show the second instead of the first; NULL: none */
+    /* NULL: the arguments are tensors. Else they are on no tape: of the node of each only the array
+     * is set (pal_plain_tensor), and a failure is written here. */
+    pal_error *error;
 } pal_frame;
 
 void pal_frame_init(pal_frame *f, const char *op);
+/* Array x (NULL: none) as an argument of a frame on no tape; it lives as long as the node, which is
+ * the caller's. */
+pal_tensor pal_plain_tensor(const pal_array *x, pal_node *node);
 /* Checks handles, dtype and shapes, and brings parameters onto the tape. false after an error was
  * reported. It may be called again with more arguments. */
 bool pal_frame_add(pal_frame *f, int n, pal_arg *args);

@@ -22,6 +22,7 @@
 
 #include "layers/rules.h"
 #include "layers/modules.h"
+#include "layers/kernel.h"
 #include "layers/mixers.h"
 #include "layers/own.h"
 #include "layers/blocks.h"

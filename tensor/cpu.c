@@ -6,7 +6,7 @@
  * than the machine is ignored, so that a setting made for another machine never stops a program.
  * First use from several threads at once is harmless: they all find the same answer.
  */
-#include "tensor/internal.h"
+#include "tensor/team.h"
 #include "tensor/kernels.h"
 #include <omp.h>
 #include <pthread.h>
@@ -199,17 +199,20 @@ static void watch_forks(void)
     atomic_store(&had_team, true);
 }
 
-int pal_team(int64_t work)
+int pal_team_of(int64_t work, int threads)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
     if (work < least || omp_in_parallel() || atomic_load_explicit(&orphaned, memory_order_relaxed))
         return 1;
-    const int threads = pal_threads();
+    if (threads < 1) threads = pal_threads();
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
     if (threads > 1 && !atomic_load_explicit(&had_team, memory_order_relaxed))
         pthread_once(&once, watch_forks);
     return with_stacks(threads);
 }
+
+int pal_team(int64_t work) { return pal_team_of(work, 0); }
 
 /*
  * libgomp's threads wait for each other by spinning, 300000 turns of its loop or about a

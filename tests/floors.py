@@ -21,6 +21,7 @@ FLOORS = {
     "layers/rules": 3,
     "layers/attention": 3,
     "layers/modules": 3,
+    "layers/kernel": 4,
     "layers/mixers": 4,
     "layers/models": 5,
     "optim": 2,

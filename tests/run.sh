@@ -30,7 +30,7 @@ keep="MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC
 # Suites of hundreds of computations, whose checks share a process: that saves a third of their time. If it ends before
 # they are counted, they run once more in processes of their own. With PAL_TEST_ALL=1 they always do.
 one_process="test_attention test_compositions test_kernel_accuracy test_kernel_rows test_kernels test_keys
-test_layer_reductions test_layers test_mamba3 test_mamba3_state test_ops test_optim_frame test_packed test_reductions
+test_layer_reductions test_layers test_mamba3 test_mamba3_state test_ops test_optim_frame test_packed test_plain test_reductions
 test_rule_kernels test_rule_limits test_rule_options test_rule_parts test_rule_properties test_rules"
 [ "${PAL_TEST_ALL:-0}" = 1 ] && one_process=
 

@@ -49,7 +49,7 @@ static pal_tensor compose_packed(pal_frame *f, const pal_tensor in[3], const pal
     return out;
 }
 
-static bool fit_options(pal_frame *f, const pal_attention_opts *opts)
+bool pal_attention_fits(pal_frame *f, const pal_attention_opts *opts)
 {
     int64_t T = f->size['T'], S = f->size['S'];
     if (S < T)
@@ -61,6 +61,14 @@ static bool fit_options(pal_frame *f, const pal_attention_opts *opts)
     if (!isfinite(opts->scale))
         return pal_frame_fail(f, PAL_EVALUE, "scale is %g and should be a number", opts->scale);
     return true;
+}
+
+pal_attention_call pal_attention_options(const pal_frame *f, const pal_attention_opts *opts)
+{
+    const int64_t S = f->size['S'], D = f->size['D'];
+    const bool all = opts->window == 0 || opts->window > S;
+    return (pal_attention_call){.scale = opts->scale != 0 ? opts->scale : 1 / sqrt((double)D),
+                                .window = all ? S : opts->window};
 }
 
 /* Puts the keys and values that earlier ranks have of the first sequence before those of this part,
@@ -85,7 +93,8 @@ pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention
     const int64_t *offsets = NULL;
     int64_t sequences = 1;
     pal_frame_init(&f, "attention");
-    if (!pal_frame_add(&f, 3, a) || !pal_frame_groups(&f, 'H', 'J') || !fit_options(&f, &opts))
+    if (!pal_frame_add(&f, 3, a) || !pal_frame_groups(&f, 'H', 'J') ||
+        !pal_attention_fits(&f, &opts))
         return pal_frame_poison(&f);
     if (!pal_is_none(opts.offsets)) {
         offsets = pal_frame_offsets(&f, opts.offsets, f.size['B'], f.size['T'], &sequences);
@@ -95,11 +104,8 @@ pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention
     const pal_part part = pal_part_of(opts.parts, opts.continued, offsets ? sequences : 0);
     if (part.comm) keys_of_parts(&f, &part, &opts, sequences, offsets, in);
     if (pal_tape_status(f.tape) != PAL_OK) return pal_frame_poison(&f);
-    int64_t S = f.size['S'], D = f.size['D'];
-    bool all = opts.window == 0 || opts.window > S;
-    pal_attention_call o = {.scale = opts.scale != 0 ? opts.scale : 1 / sqrt((double)D),
-                            .window = all ? S : opts.window};
-    bool empty = f.size['B'] * f.size['T'] * f.size['H'] == 0 || D == 0;
+    const pal_attention_call o = pal_attention_options(&f, &opts);
+    bool empty = f.size['B'] * f.size['T'] * f.size['H'] == 0 || f.size['D'] == 0;
     if (opts.composed && !empty) {
         for (int i = 1; i < 3; i++) in[i] = pal_share_heads(in[i], f.size['H'] / f.size['J']);
         return offsets ? compose_packed(&f, in, &o, sequences, offsets)

@@ -409,9 +409,8 @@ static pal_status infer(pal_call *call)
     if (status == PAL_OK) status = pal_call_save(call, q->dtype, PAL_SHAPE(B, H, T));
     if (status != PAL_OK || pal_array_count(q) == 0) return status;
     const int64_t work = 4 * B * H * T * D * o->window;
-    const int team = pal_team(work);
+    const int team = pal_call_team(call, work);
     problem p = problem_of(call, false), back = problem_of(call, true);
-    pal_call_work(call, work);
     return pal_call_scratch(call, (size_t)team * forward_bytes(&p),
                             (size_t)team * back_bytes(&back, by_lanes(&back, team)));
 }

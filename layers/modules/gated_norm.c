@@ -11,21 +11,14 @@
  * take most of it; what is saved besides is two tensors of the size of x on the tape.
  */
 #include "autograd/ops/lines.h"
-#include "autograd/ops/map.h"
 #include "layers/modules/init.h"
+#include "layers/modules/module_ops.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum { BLOCKS = 32, ROWS_A_BLOCK = 16 };
 enum { X, GATE, WEIGHT };
-
-typedef struct options {
-    double eps;
-    int64_t groups;
-    pal_act act;
-    bool gated, gate_first;
-} options;
 
 static int64_t blocks_of(int64_t rows)
 {
@@ -50,7 +43,7 @@ static pal_lines rows_of(const pal_array *a, int64_t groups)
 static pal_status check(pal_call *call)
 {
     const pal_array *x = call->in[X], *gate = call->in[GATE], *weight = call->in[WEIGHT];
-    const options *o = call->opts;
+    const pal_gated_norm_call *o = call->opts;
     pal_status status = pal_map_need(call, X, true, false);
     if (status == PAL_OK && o->gated) status = pal_map_need(call, GATE, true, false);
     if (status != PAL_OK) return status;
@@ -77,14 +70,13 @@ static pal_status infer(pal_call *call)
     const pal_array *x = call->in[X];
     pal_status status = check(call);
     if (status != PAL_OK) return status;
-    const pal_lines rows = rows_of(x, ((const options *)call->opts)->groups);
+    const pal_lines rows = rows_of(x, ((const pal_gated_norm_call *)call->opts)->groups);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(rows.count));
     if (status != PAL_OK) return status;
     const int64_t work = 8 * pal_array_count(x) + 1;
-    const size_t team = (size_t)pal_team(work), row = bytes_of(x, rows.n);
+    const size_t team = (size_t)pal_call_team(call, work), row = bytes_of(x, rows.n);
     const size_t weight = bytes_of(x, x->shape[x->ndim - 1]);
-    pal_call_work(call, work);
     /* Scratch: the weight in contiguous memory; for each thread, x and gate of a row and their
      * gradients; the sums. */
     return pal_call_scratch(call, weight + 2 * team * row,
@@ -92,7 +84,7 @@ static pal_status infer(pal_call *call)
 }
 
 typedef struct problem {
-    const options *o;
+    const pal_gated_norm_call *o;
     const pal_kernels *k;
     pal_lines x, gate, dx, dgate;
     int64_t n, blocks;  /* of a row, and blocks of rows */
@@ -106,7 +98,7 @@ typedef struct problem {
 static problem describe(const pal_call *call, int buffers)
 {
     const pal_array *x = call->in[X], *weight = call->in[WEIGHT];
-    const options *o = call->opts;
+    const pal_gated_norm_call *o = call->opts;
     problem p = {.o = o, .k = pal_kernels_for(x->dtype), .x = rows_of(x, o->groups)};
     if (o->gated) p.gate = rows_of(call->in[GATE], o->groups);
     p.n = p.x.n;
@@ -196,26 +188,32 @@ static void backward(const pal_call *call)
 
 /* ---- The operation ---- */
 
-static const pal_op gated_rms_norm_op = {.name = "gated_rms_norm",
-                                         .args = "x gate weight",
-                                         .infer = infer,
-                                         .forward = forward,
-                                         .backward = backward,
-                                         .unread_out = 1,
-                                         .overwrites = 3};
+const pal_op pal_gated_norm_op = {.name = "gated_rms_norm",
+                                  .args = "x gate weight",
+                                  .infer = infer,
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .unread_out = 1,
+                                  .overwrites = 3};
+
+pal_gated_norm_call pal_gated_norm_options(pal_gated_norm_opts opts)
+{
+    return (pal_gated_norm_call){.eps = opts.eps > 0 ? opts.eps : 1e-5,
+                                 .groups = opts.groups > 0 ? opts.groups : 1,
+                                 .act =
+                                     opts.gate == PAL_GATE_SIGMOID ? PAL_ACT_SIGMOID : PAL_ACT_SILU,
+                                 .gated = opts.gate != PAL_GATE_NONE,
+                                 .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE};
+}
 
 pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
                               pal_gated_norm_opts opts)
 {
-    const options o = {.eps = opts.eps > 0 ? opts.eps : 1e-5,
-                       .groups = opts.groups > 0 ? opts.groups : 1,
-                       .act = opts.gate == PAL_GATE_SIGMOID ? PAL_ACT_SIGMOID : PAL_ACT_SILU,
-                       .gated = opts.gate != PAL_GATE_NONE,
-                       .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE};
+    const pal_gated_norm_call o = pal_gated_norm_options(opts);
     if (!o.gated) gate = PAL_NONE;
     /* Threads add to gradients row by row, so inputs must not share memory. */
     if (x.node && gate.node && x.node->base == gate.node->base) gate = pal_affine(gate, 1, 0);
     pal_tensor y;
-    pal_apply(&gated_rms_norm_op, &o, sizeof o, 3, (pal_tensor[]){x, gate, weight}, 1, &y);
+    pal_apply(&pal_gated_norm_op, &o, sizeof o, 3, (pal_tensor[]){x, gate, weight}, 1, &y);
     return y;
 }

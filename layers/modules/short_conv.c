@@ -13,14 +13,20 @@
  */
 #include "autograd/ops/lines.h"
 #include "layers/lane.h"
-#include "layers/modules.h"
+#include "layers/modules/module_ops.h"
 #include "layers/parts.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum { TOKENS = 128, CHANNELS = 1024 };
-enum { X, WEIGHT, BIAS, TAIL, OFFSETS, INPUTS };
+enum {
+    X = PAL_CONV_X,
+    WEIGHT = PAL_CONV_WEIGHT,
+    BIAS = PAL_CONV_BIAS,
+    TAIL = PAL_CONV_TAIL,
+    OFFSETS = PAL_CONV_OFFSETS
+};
 
 typedef struct conv {
     const pal_call *call;
@@ -87,8 +93,7 @@ static pal_status infer(pal_call *call)
         status = pal_call_out(call, 1, x->dtype, PAL_SHAPE(c.seq.count, c.W - 1, c.n));
     if (status != PAL_OK) return status;
     const int64_t work = 4 * c.B * c.T * c.n + 1;
-    const int team = pal_team(work);
-    pal_call_work(call, work);
+    const int team = pal_call_team(call, work);
     const size_t before = lay_out(&c, NULL, team, false);
     return pal_call_scratch(call, before, lay_out(&c, NULL, team, true));
 }
@@ -206,9 +211,11 @@ static void write_tails(const conv *c)
         for (int64_t j = 0; j < (c->W - 1) * c->parts; j++) {
             int64_t row = j / c->parts, from = j % c->parts * CHANNELS;
             int64_t count = c->n - from < CHANNELS ? c->n - from : CHANNELS;
-            memcpy(at(c, c->call->out[1], s, row, from),
-                   input(c, pal_sequence_batch(&c->seq, s), &p, p.end - c->W + 1 + row, from),
-                   (size_t)count * c->size);
+            /* The tail may be the one that was given (layers/kernel.h): a row comes from itself, or
+             * from a later one. */
+            memmove(at(c, c->call->out[1], s, row, from),
+                    input(c, pal_sequence_batch(&c->seq, s), &p, p.end - c->W + 1 + row, from),
+                    (size_t)count * c->size);
         }
     }
 }
@@ -359,13 +366,13 @@ static void backward(const pal_call *call)
 
 /* ---- The operation ---- */
 
-static const pal_op short_conv_op = {.name = "short_conv",
-                                     .args = "x weight bias tail offsets",
-                                     .infer = infer,
-                                     .forward = forward,
-                                     .backward = backward,
-                                     .unread_out = 3,
-                                     .overwrites = 1};
+const pal_op pal_short_conv_op = {.name = "short_conv",
+                                  .args = "x weight bias tail offsets",
+                                  .infer = infer,
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .unread_out = 3,
+                                  .overwrites = 1};
 
 /* Kernels walk along channels. */
 static pal_tensor with_channels_together(pal_tensor t)
@@ -429,10 +436,11 @@ pal_tensor pal_short_conv(pal_tensor x, pal_tensor weight, pal_tensor bias,
     const pal_part part = pal_part_of(opts.parts, opts.continued, offsets ? f.size['S'] : 0);
     if (part.comm && f.size['L'] > 0) a[3].t = tails_of_parts(&f, &part, a[0].t, a[3].t, offsets);
     if (pal_tape_status(f.tape) != PAL_OK) return pal_frame_poison(&f);
-    pal_tensor in[INPUTS] = {with_channels_together(a[0].t), a[1].t, a[2].t,
-                             with_channels_together(a[3].t), opts.offsets};
+    pal_tensor in[PAL_CONV_INPUTS] = {with_channels_together(a[0].t), a[1].t, a[2].t,
+                                      with_channels_together(a[3].t), opts.offsets};
     pal_tensor out[2];
-    pal_apply(&short_conv_op, &opts.silu, sizeof opts.silu, INPUTS, in, opts.tail ? 2 : 1, out);
+    pal_apply(&pal_short_conv_op, &opts.silu, sizeof opts.silu, PAL_CONV_INPUTS, in,
+              opts.tail ? 2 : 1, out);
     if (opts.tail) *opts.tail = out[1];
     return out[0];
 }

@@ -19,9 +19,8 @@ static int gather(const pal_rule *rule, bool either, const pal_tensor *in, int n
     return n;
 }
 
-/* Checks the operands and brings them onto the tape. Those that may have key heads or value heads
- * come last, when both numbers are known. */
-static bool check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_opts *opts)
+/* Those that may have key heads or value heads come last, when both numbers are known. */
+bool pal_rule_check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_opts *opts)
 {
     pal_arg a[PAL_RULE_OPERANDS];
     char axes[PAL_RULE_OPERANDS][8];
@@ -54,7 +53,7 @@ pal_rule_out pal_rule_call(const pal_rule *rule, const pal_tensor *given, pal_ru
     memcpy(in, given, (size_t)n * sizeof *in);
     pal_frame_init(&f, rule->name);
     f.shown = rule->shown;
-    if (!check(&f, rule, in, &opts) || !pal_scan_init(&scan, &f, rule, &opts))
+    if (!pal_rule_check(&f, rule, in, &opts) || !pal_scan_init(&scan, &f, rule, &opts))
         return pal_scan_failed(&f);
     for (int i = n; i < pal_rule_inputs(rule); i++) {
         const int place = pal_rule_input(rule, i)->place;

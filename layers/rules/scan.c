@@ -63,8 +63,10 @@ bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts
     f->size['D'] = f->size[(int)dims[2]] * (dims[3] ? f->size[(int)dims[3]] : 1);
     if (!pal_frame_add(f, 2, a)) return false;
     opts->A_log = a[0].t;
-    opts->dt_bias = pal_contiguous(a[1].t); /* kernels read it as a row */
-    return true;
+    opts->dt_bias = a[1].t;
+    if (!f->error) opts->dt_bias = pal_contiguous(a[1].t); /* kernels read it as a row */
+    return pal_array_contiguous(&opts->dt_bias.node->a) ||
+           pal_frame_fail(f, PAL_ESHAPE, "argument dt_bias is not contiguous");
 }
 
 /* Checks the parts of the initial state. */
@@ -108,7 +110,7 @@ bool pal_scan_init(pal_scan *s, pal_frame *f, const pal_rule *rule, const pal_ru
         return pal_frame_fail(f, PAL_ESHAPE, "heads are %lld x %lld; fused modes take up to %d",
                               (long long)s->shape[0].dim[2], (long long)s->shape[0].dim[3],
                               PAL_FUSED_WIDTH);
-    return f->tape->owner.error.status == PAL_OK;
+    return f->error || f->tape->owner.error.status == PAL_OK;
 }
 
 bool pal_scan_composed(const pal_scan *s, const pal_rule_opts *opts)

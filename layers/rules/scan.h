@@ -10,6 +10,8 @@
 /* Checks A_log and dt_bias of the options, if they are given, against the pre-activation g with
  * axes dims, and brings them onto the tape. */
 bool pal_frame_decay(pal_frame *f, pal_tensor g, const char *dims, pal_rule_opts *opts);
+/* Checks the operands of a rule, A_log and dt_bias, and brings them onto the tape. */
+bool pal_rule_check(pal_frame *f, const pal_rule *rule, pal_tensor *in, pal_rule_opts *opts);
 /* The widest heads that the fused modes take, because their kernels keep a row or panel of a head
  * on the stack. */
 enum { PAL_FUSED_WIDTH = 512 };

@@ -235,6 +235,11 @@ pal_chunk_back pal_carve_back(pal_carver *c, const pal_fused *f);
 pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rule,
                             const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts);
 
+/* Whether a call goes token by token. */
+bool pal_fused_recurrent(const pal_scan *s, const pal_rule_opts *opts);
+/* The fused operation of a rule; its inputs are those of pal_rule_input. */
+const pal_op *pal_fused_op(const pal_rule *rule);
+
 pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_RULE_INPUTS],
                                  const pal_rule_opts *opts);
 

@@ -51,8 +51,7 @@ static pal_status infer(pal_call *call)
     const pal_array *v = pal_fused_in(&f, PAL_V);
     int64_t work = f.lanes * f.shape.K * f.shape.V +
                    8 * v->shape[0] * f.seq.T * f.shape.ranks * f.HV * f.shape.K * f.shape.V;
-    pal_fused_use_team(&f, pal_team(work));
-    pal_call_work(call, work);
+    pal_fused_use_team(&f, pal_call_team(call, work));
     pal_shape out = pal_array_shape(v);
     out.dim[1] *= f.shape.ranks;
     pal_status status = pal_call_out(call, 0, v->dtype, out);
@@ -86,7 +85,7 @@ static void make_op(const pal_rule *rule, pal_op *op)
             op->overwrites |= 1u << pal_rule_at_place(rule, place);
 }
 
-static const pal_op *op_of(const pal_rule *rule) { return pal_rule_op(&ops, rule, "", make_op); }
+const pal_op *pal_fused_op(const pal_rule *rule) { return pal_rule_op(&ops, rule, "", make_op); }
 
 /* ---- From a rule's call ---- */
 
@@ -178,7 +177,8 @@ pal_fused_opts pal_fused_options(const pal_rule *rule, const pal_tensor in[PAL_R
                         .scale = opts->scale};
     if (o.every > KEEP_MOST) o.every = KEEP_MOST;
     if (o.scale == 0) o.scale = rule->scale;
-    if (o.scale == 0) o.scale = 1 / sqrt((double)pal_dim(in[pal_rule_at_place(rule, PAL_Q)], -1));
+    const pal_array *q = &in[pal_rule_at_place(rule, PAL_Q)].node->a;
+    if (o.scale == 0) o.scale = 1 / sqrt((double)q->shape[q->ndim - 1]);
     return o;
 }
 
@@ -196,18 +196,23 @@ static void set_apart(const pal_rule *rule, pal_tensor in[PAL_RULE_INPUTS])
     }
 }
 
+bool pal_fused_recurrent(const pal_scan *s, const pal_rule_opts *opts)
+{
+    return opts->mode == PAL_RULE_RECURRENT ||
+           (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
+}
+
 pal_rule_out pal_fused_rule(pal_frame *f, const pal_scan *s, const pal_rule *rule,
                             const pal_tensor in[PAL_RULE_INPUTS], const pal_rule_opts *opts)
 {
     pal_fused_opts o = pal_fused_options(rule, in, opts);
     pal_tensor out[1 + PAL_RULE_STATES], operands[PAL_RULE_INPUTS];
-    o.recurrent = opts->mode == PAL_RULE_RECURRENT ||
-                  (opts->mode == PAL_RULE_AUTO && s->T < SHORT * s->sequences);
+    o.recurrent = pal_fused_recurrent(s, opts);
     o.records = records(f->tape, in);
     memcpy(operands, in, sizeof operands);
-    if (o.in_place) return overwrite(f, op_of(rule), &o, operands, opts);
+    if (o.in_place) return overwrite(f, pal_fused_op(rule), &o, operands, opts);
     if (o.records) set_apart(rule, operands);
-    pal_apply(op_of(rule), &o, sizeof o, pal_rule_inputs(rule), operands, 1 + pal_rule_states(rule),
-              out);
+    pal_apply(pal_fused_op(rule), &o, sizeof o, pal_rule_inputs(rule), operands,
+              1 + pal_rule_states(rule), out);
     return results(f, rule, out[0], out + 1);
 }
