@@ -8,6 +8,7 @@
  * A gradient is summed in the order of the record, so it does not depend on threads.
  */
 #include "autograd/internal.h"
+#include "autograd/ops/shape.h"
 
 #include <string.h>
 
@@ -82,17 +83,20 @@ static size_t slot_bytes(const pal_node *n)
     return pal_round_up(size ? size : 1, PAL_ALIGN);
 }
 
-/* Makes the tensor that pal_grad returns for a wanted node; it is zero at first. */
+/* Makes the tensor that pal_grad returns for a wanted node. It is zero at first, unless backward
+ * will write to it directly. */
 static bool make_grad(pal_tape *tape, pal_node *n)
 {
     pal_node *g = pal_node_new(tape, "backward");
     if (!g) return false;
     g->a = n->a;
     if (!pal_node_allocate(tape, g)) return false;
-    memset(g->a.data, 0, gradient_bytes(g));
     g->is_gradient = true;
     n->grad = g;
-    if (!n->maker) n->fixed = g->a.data;
+    if (n->maker)
+        memset(g->a.data, 0, gradient_bytes(g));
+    else
+        n->fixed = g->a.data;
     return true;
 }
 
@@ -113,10 +117,11 @@ static bool reach(pal_tape *tape, pal_node *n, uint64_t pass, holes *h)
 {
     if (n->pass == pass) return true;
     n->pass = pass;
-    if (n->wanted && !n->grad && !make_grad(tape, n)) return false;
+    const bool first = n->wanted && !n->grad;
+    if (first && !make_grad(tape, n)) return false;
     if (!make_param_grad(tape, n)) return false;
     n->buffer = n->fixed;
-    n->written = n->fixed != NULL;
+    n->written = n->fixed && !first;
     if (!n->fixed) n->slot = place(h, slot_bytes(n));
     return true;
 }
@@ -292,10 +297,15 @@ static void finish_record(pal_record *r, const pal_plan *plan, bool outermost)
 static void seed(pal_node *n, const pal_array *cotangent, unsigned char *block)
 {
     void *buffer = buffer_of(n->base, block);
-    if (!n->base->written) memset(buffer, 0, gradient_bytes(n->base));
+    const pal_array g = pal_gradient_view(n, buffer);
+    const bool all = pal_array_has_all(&g, pal_array_count(&n->base->a));
+    if (!n->base->written && all) {
+        pal_array_assign(&g, cotangent);
+    } else {
+        if (!n->base->written) memset(buffer, 0, gradient_bytes(n->base));
+        pal_array_add(&g, cotangent);
+    }
     n->base->written = true;
-    pal_array g = pal_gradient_view(n, buffer);
-    pal_array_add(&g, cotangent);
 }
 
 pal_status pal_run_backward(pal_tape *tape, int n, pal_node *const *seeds,
@@ -373,6 +383,18 @@ static pal_status check_seed(pal_tape *tape, const pal_node *n, const pal_node *
     return PAL_OK;
 }
 
+/* After a pass that failed: gradients that it made but has not written become zero. */
+static void clear_unwritten(pal_tape *tape, uint64_t pass)
+{
+    for (pal_record *r = pal_tape_level(tape)->last; r; r = r->prev)
+        for (int i = 0; i < r->call.nin; i++) {
+            pal_node *base = r->in[i] ? r->in[i]->base : NULL;
+            if (!base || base->pass != pass || !base->fixed || base->written) continue;
+            memset(base->fixed, 0, gradient_bytes(base));
+            base->written = true;
+        }
+}
+
 static pal_status backward(pal_tape *tape, int n, pal_node *const *seeds,
                            const pal_array *const *cotangents)
 {
@@ -381,15 +403,18 @@ static pal_status backward(pal_tape *tape, int n, pal_node *const *seeds,
         return pal_fail(&tape->owner, PAL_EGRAD, "backward: called inside a recomputed segment");
     if (tape->in_backward)
         return pal_fail(&tape->owner, PAL_EGRAD, "backward: called inside a backward pass");
-    if (pal_plan_backward(tape, n, seeds, &plan) != PAL_OK) return tape->owner.error.status;
-    if (!reserve(tape, &plan))
-        return pal_fail(&tape->owner, PAL_ENOMEM,
-                        "backward: out of memory for %zu bytes of gradients", plan.block);
-    bool grad = tape->grad;
-    tape->in_backward = true;
-    pal_status status = pal_run_backward(tape, n, seeds, cotangents, &plan);
-    tape->in_backward = false;
-    tape->grad = grad;
+    pal_status status = pal_plan_backward(tape, n, seeds, &plan);
+    if (status == PAL_OK && !reserve(tape, &plan))
+        status = pal_fail(&tape->owner, PAL_ENOMEM,
+                          "backward: out of memory for %zu bytes of gradients", plan.block);
+    if (status == PAL_OK) {
+        const bool grad = tape->grad;
+        tape->in_backward = true;
+        status = pal_run_backward(tape, n, seeds, cotangents, &plan);
+        tape->in_backward = false;
+        tape->grad = grad;
+    }
+    if (status != PAL_OK) clear_unwritten(tape, plan.pass);
     return status;
 }
 

@@ -203,6 +203,35 @@ START_TEST(backward_from_several_outputs)
 }
 END_TEST
 
+/* Memory of a step before is written over where all of a gradient is given, and cleared elsewhere.
+ * The cotangents go to a leaf itself, to all of it in another order, to a part and to a part twice.
+ */
+START_TEST(seeds_of_views)
+{
+    static const double want[4][6] = {
+        {1, 2, 3, 4, 5, 6}, {1, 3, 5, 2, 4, 6}, {0, 1, 2, 0, 3, 4}, {12, 0, 0, 24, 0, 0}};
+    for (int round = 0; round < 8; round++) {
+        pal_tape_reset(tape);
+        pal_fill(pal_zeros(tape, PAL_F64, PAL_SHAPE(1000)), 7); /* what the next round finds */
+        pal_tape_reset(tape);
+        pal_tensor x = pal_want_grad(leaf6()), y = x;
+        if (round % 4 == 1) y = pal_transpose(x, 0, 1);
+        if (round % 4 == 2) y = pal_slice(x, 1, 1, 3, 1);
+        if (round % 4 == 3) y = pal_expand(pal_slice(x, 1, 0, 1, 1), PAL_SHAPE(2, 3));
+        pal_tensor c = pal_full(tape, PAL_F64, pal_shape_of(y), 0);
+        const pal_array a = pal_value(c);
+        for (int64_t i = 0; i < pal_array_count(&a); i++)
+            set(&a, i, round % 4 == 3 ? 4.0 + (double)(i / 3) * 4 : (double)i + 1);
+        ck_assert_int_eq(pal_backward_from(1, &y, &c), PAL_OK);
+        for (int i = 0; i < 6; i++)
+            ck_assert_double_eq(pal_f64(pal_grad(x))[i], want[round % 4][i]);
+        ck_assert_int_eq(pal_backward_from(1, &y, &c), PAL_OK); /* further passes add */
+        for (int i = 0; i < 6; i++)
+            ck_assert_double_eq(pal_f64(pal_grad(x))[i], 2 * want[round % 4][i]);
+    }
+}
+END_TEST
+
 START_TEST(detached_and_frozen_are_constants)
 {
     pal_tensor x = pal_want_grad(leaf6());
@@ -397,6 +426,7 @@ int main(void)
     tcase_add_test(c, gradient_of_a_view_is_a_view_of_the_gradient);
     tcase_add_test(c, intermediate_gradients_can_be_kept);
     tcase_add_test(c, backward_from_several_outputs);
+    tcase_add_test(c, seeds_of_views);
     tcase_add_test(c, detached_and_frozen_are_constants);
     tcase_add_test(c, nothing_is_recorded_without_gradients);
     tcase_add_test(c, gradients_are_constants);

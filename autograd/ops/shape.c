@@ -42,6 +42,18 @@ pal_status pal_check_indices(pal_call *call, int i, int64_t n)
     return PAL_OK;
 }
 
+bool pal_array_has_all(const pal_array *view, int64_t count)
+{
+    int64_t covered = 1;
+    for (bool more = true; more && covered < count;) {
+        more = false;
+        for (int d = 0; d < view->ndim && !more; d++)
+            if (view->shape[d] > 1 && view->stride[d] == covered)
+                covered *= view->shape[d], more = true;
+    }
+    return covered == count && pal_array_count(view) == count;
+}
+
 void pal_array_assign(const pal_array *dst, const pal_array *src)
 {
     pal_status fits = pal_array_copy(dst, src, NULL);

@@ -33,6 +33,8 @@ pal_status pal_check_indices(pal_call *call, int i, int64_t n);
 
 /* dst = src, which broadcasts to dst (infer has checked this). */
 void pal_array_assign(const pal_array *dst, const pal_array *src);
+/* Whether a view of memory of `count` elements has each of them once, in whatever order of axes. */
+bool pal_array_has_all(const pal_array *view, int64_t count);
 
 /* Adds g, which broadcasts to in[i], to din[i], or overwrites din[i] if pal_call_fresh. It does
  * nothing if the gradient is not wanted. */
