@@ -42,7 +42,7 @@ typedef enum what { RUN, LIST, RATES, TABLE, PLOTS } what;
 typedef struct options {
     flags flags; /* of `sections`, which set the rest */
     what what;
-    const char *study, *out, *run;
+    const char *study, *out, *run, *from;
     bool smoke;
     int64_t jobs;
     layers_opts layers;
@@ -53,6 +53,9 @@ static const pal_key study_rows[] = {
      .help = "where everything is kept (build/studies/NAME)"},
     {"jobs", PAL_KEY_WHOLE, PAL_AT(options, jobs), .low = 1, .high = 256,
      .help = "runs at a time, each on one thread (the processors; of a rank: 1)"},
+    {"from", PAL_KEY_STRING, PAL_AT(options, from), .required = true, .argument = "FILE",
+     .help =
+         "no runs: those of a runs.txt, which are put into FOLDER/runs, and what --table makes"},
     {"smoke", PAL_KEY_FLAG, PAL_AT(options, smoke),
      .help = "three steps of one seed, in FOLDER/smoke: whether all of it runs"},
 };
@@ -100,8 +103,10 @@ static const char doc[] =
     "  match       3%: how far parameters may be from those of the first variant; what is searched "
     "for that is the MLP's width (mlp = match) or the model's (mlp = none)\n"
     "  parameters  a number that they are matched to instead\n"
+    "  compare     what differences are told: first (against the first variant), all, or a "
+    "variant\n"
     "  models      true keeps the trained models\n"
-    "  rates, rate-seeds, rate-steps   the search of --rates\n\n"
+    "  rates, rate-seeds   the search of --rates, at full length\n\n"
     "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
     "for one of these):\n\n"
     "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "
@@ -140,9 +145,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "a study is wanted, or --layers CHECKPOINT");
         if (!o->layers.checkpoint && (o->layers.data || o->layers.rows || o->layers.last))
             argp_error(state, "--data, --rows and --last go with --layers");
-        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN))
-            argp_error(state, "--jobs, --smoke, --rates, --list, --table and --plots go with a "
-                              "study, and not with --layers");
+        if (o->from && (o->what != RUN || o->smoke))
+            argp_error(state,
+                       "--from goes with none of --rates, --list, --table, --plots, --smoke");
+        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN || o->from))
+            argp_error(state,
+                       "--jobs, --smoke, --from, --rates, --list, --table and --plots go with a "
+                       "study, and not with --layers");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -182,17 +191,18 @@ static void list_runs(const work *w, const runs *r)
         result *x = result_read(w->where, &r->at[i]);
         pal_number_print(w->s.variant[r->at[i].variant].s.lr, rate);
         if (x)
-            printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
-                   result_accuracy(x), (long long)x->steps, rate, x->seconds,
-                   x->failed ? ", FAILED: not finite" : "");
+            printf("%-40s %s %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
+                   r->at[i].bits ? "bits" : "accuracy", result_value(x, -1), (long long)x->steps,
+                   rate, x->seconds, x->failed ? ", FAILED: not finite" : "");
         else
             printf("%-40s missing, rate %s\n", r->at[i].name, rate);
         if (x) there++, seconds += x->seconds, makers_add(&m, x);
         result_free(x);
     }
     printf("%d runs are there, %d are missing", there, r->n - there);
+    if (there) printf("; %.2f core-hours are spent", seconds / 3600);
     if (there && there < r->n)
-        printf(": about %.0f minutes of a core", seconds / there * (r->n - there) / 60);
+        printf(", about %.2f are left", seconds / there * (r->n - there) / 3600);
     printf("\n");
     makers_print(stdout, &m);
 }
@@ -217,7 +227,9 @@ static void show(const work *w, const runs *r)
     results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
     if (w->o.what != PLOTS &&
         (plots_remove(w->folder, &error) != PAL_OK || collect(x, w->folder, &error) != PAL_OK ||
-         table(x, w->folder, &error) != PAL_OK))
+         table(x, w->folder, &error) != PAL_OK || compare_write(x, w->folder, &error) != PAL_OK ||
+         bundle_write(r, w->where, w->folder, &error) != PAL_OK ||
+         makers_write(x, w->folder, &error) != PAL_OK))
         stop("%s", error.message);
     if (plots(x, w->folder, &error) != PAL_OK) {
         if (w->o.what == PLOTS) stop("%s", error.message);
@@ -272,9 +284,10 @@ static void run_layers(layers_opts *o, const char *out)
 
 static int study_main(work *w)
 {
-    static const char *const tables[] = {
-        "results.csv",    "curves.csv",   "results.h5",  "table.md",
-        "accuracy-*.svg", "curves-*.svg", "state-*.svg", NULL};
+    static const char *const tables[] = {"results.csv",  "curves.csv",      "results.h5",
+                                         "table.md",     "comparisons.csv", "table.tex",
+                                         "runs.txt",     "made.md",         "accuracy-*.svg",
+                                         "curves-*.svg", "state-*.svg",     NULL};
     static const char *const kept[] = {"*.txt", "*.h5", "*.log", NULL};
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;
@@ -283,19 +296,23 @@ static int study_main(work *w)
     snprintf(w->folder, sizeof w->folder, "%s%.3900s%s", out ? "" : "build/studies/",
              out ? out : w->s.name, w->o.smoke ? "/smoke" : "");
     snprintf(w->where, sizeof w->where, "%.4000s/%s", w->folder, rates ? "rates" : "runs");
-    const flags_file in = {"STUDY", w->o.study, NULL},
+    const flags_file in[] = {{"STUDY", w->o.study, NULL}, {"--from", w->o.from, NULL}},
                      to[] = {{"--out", w->folder, tables}, {"--out", w->where, kept}};
-    check_files(&in, 1, to, 2);
+    check_files(in, 2, to, 2);
     if (w->o.smoke) study_shrink(&w->s);
     match(&w->s, w->m);
     runs r = runs_of(&w->s, w->m, rates);
     int64_t failed = 0;
-    if (w->o.what == RUN || rates) failed = make_runs(w, &r);
+    if (w->o.from) {
+        bundle_unpack(w->o.from, w->where);
+        for (int i = 0; i < r.n; i++) r.at[i].model = false; /* it is not among them */
+    }
+    if ((w->o.what == RUN && !w->o.from) || rates) failed = make_runs(w, &r);
     if (pal_dist_rank(ranks) == 0) {
         if (w->o.what == LIST)
             list_runs(w, &r);
         else if (rates)
-            rates_print(&w->s, &r, w->where);
+            failed += rates_print(&w->s, &r, w->where, w->folder);
         else
             show(w, &r);
         if (failed) fprintf(stderr, "ablate: %lld runs failed\n", (long long)failed);

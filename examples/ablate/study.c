@@ -148,6 +148,7 @@ static void take(const reading *r, const line *l, const char *prefix)
     if (pal_keys_set(&study_keys, &x, prefix, l->name, l->value, &error) != PAL_OK)
         stop("%s", error.message);
     if (*x.title) memcpy(s->title, x.title, sizeof s->title);
+    if (*x.compare) memcpy(s->compare, x.compare, sizeof s->compare);
     if (x.seeds.count) s->seeds = different_seeds(r, l, x.seeds.of, x.seeds.count, s->seed);
     if (x.rate_seeds.count)
         s->rate_seeds = different_seeds(r, l, x.rate_seeds.of, x.rate_seeds.count, s->rate_seed);
@@ -155,7 +156,6 @@ static void take(const reading *r, const line *l, const char *prefix)
     if (x.state) s->state_line = l->number;
     if (x.state > 0) s->state = x.state;
     if (x.parameters) s->parameters = x.parameters;
-    if (x.rate_steps) s->rate_steps = x.rate_steps;
     s->models = x.models;
 }
 
@@ -230,6 +230,7 @@ static void read_variant(reading *r, const line *l)
     variant *v = &s->variant[s->variants++];
     *v = (variant){.s = s->s, .line = l->number};
     memcpy(v->name, name, n + 1);
+    memcpy(v->base, name, n + 1);
     v->mixers = lm_keep(l->value, strlen(l->value));
 }
 
@@ -307,6 +308,7 @@ static void multiply(reading *r)
             stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
                  o->name);
         memcpy(v.name, name, strlen(name) + 1);
+        memcpy(v.base, name, strlen(name) + 1);
         s->variant[i] = v;
     }
     s->variants = n * r->options;
@@ -369,6 +371,32 @@ static void check_variant(const reading *r, int i)
              r->path, v->line, v->name, (long long)every, (long long)v->s.steps, MOST_LOOKS);
 }
 
+/* Bits and accuracy have no common mean. */
+static void check_measures(const reading *r)
+{
+    const study *s = r->s;
+    bool bits = false, shares = false;
+    for (int t = 0; t < s->tasks; t++) *(task_in_bits(s->task[t]) ? &bits : &shares) = true;
+    if (bits && shares)
+        stop("%s: line %d: a study of a text has no other tasks, for bits and accuracy have no "
+             "common mean",
+             r->path, line_of(r, "task"));
+    for (int v = 0; v < s->variants && bits; v++)
+        if (s->variant[v].s.enough > 0)
+            stop("%s: line %d: enough is an accuracy, and a text is measured in bits", r->path,
+                 line_of(r, "enough") ? line_of(r, "enough") : s->variant[v].line);
+}
+
+static void check_compare(const reading *r)
+{
+    const study *s = r->s;
+    if (!*s->compare || strcmp(s->compare, "first") == 0 || strcmp(s->compare, "all") == 0) return;
+    for (int v = 0; v < s->variants; v++)
+        if (strcmp(s->variant[v].base, s->compare) == 0) return;
+    stop("%s: line %d: compare=%s should be first, all or the name of a variant", r->path,
+         line_of(r, "compare"), s->compare);
+}
+
 static void check(const reading *r)
 {
     study *s = r->s;
@@ -384,7 +412,8 @@ static void check(const reading *r)
                  "chosen by that run",
                  r->path, line_of(r, line_of(r, "rate-seeds") ? "rate-seeds" : "seeds"),
                  (unsigned long long)s->seed[i % s->seeds]);
-    if (s->rate_steps == 0) s->rate_steps = s->s.steps;
+    check_measures(r);
+    check_compare(r);
 }
 
 void study_read(study *s, const char *path)
@@ -443,7 +472,6 @@ static void shrink(settings *s)
 void study_shrink(study *s)
 {
     s->seeds = s->rate_seeds = 1;
-    s->rate_steps = 3;
     for (int i = 0; i < s->variants; i++) shrink(&s->variant[i].s);
     shrink(&s->s);
 }

@@ -98,6 +98,7 @@ static void put_task(FILE *to, const results *x, int t)
     for (int v = 0; v < s->variants; v++) put_row(to, x, t, v);
     fprintf(to, "\n");
     put_matching(to, x, t);
+    compare_put(to, x, t);
 }
 
 static void put_makers(FILE *to, const results *x)
@@ -117,7 +118,9 @@ static void put_all(FILE *to, const void *what)
     const study *s = x->study;
     const settings *o = &s->s;
     bool own = false;
-    fprintf(to, "# %s\n\nAccuracy over the tokens that are asked for: mean over seeds", s->title);
+    fprintf(to, "# %s\n\n%s: mean over seeds", s->title,
+            task_in_bits(s->task[0]) ? "Bits a byte of the text that was held out"
+                                     : "Accuracy over the tokens that are asked for");
     for (int i = 0; i < s->seeds; i++)
         fprintf(to, "%s %llu", i ? "," : "", (unsigned long long)s->seed[i]);
     fprintf(to, " (lowest..highest), %lld rows of each test.\n", (long long)o->rows);
