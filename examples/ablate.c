@@ -42,7 +42,7 @@ typedef enum what { RUN, LIST, RATES, TABLE, PLOTS } what;
 typedef struct options {
     flags flags; /* of `sections`, which set the rest */
     what what;
-    const char *study, *out, *run, *from;
+    const char *study, *out, *run, *from, *part;
     bool smoke;
     int64_t jobs;
     layers_opts layers;
@@ -53,6 +53,9 @@ static const pal_key study_rows[] = {
      .help = "where everything is kept (build/studies/NAME)"},
     {"jobs", PAL_KEY_WHOLE, PAL_AT(options, jobs), .low = 1, .high = 256,
      .help = "runs at a time, each on one thread (the processors; of a rank: 1)"},
+    {"part", PAL_KEY_STRING, PAL_AT(options, part), .required = true, .argument = "I/N",
+     .help =
+         "make every N-th run, from number I of 0..N-1 (those of a Slurm array, if this is one)"},
     {"from", PAL_KEY_STRING, PAL_AT(options, from), .required = true, .argument = "FILE",
      .help =
          "no runs: those of a runs.txt, which are put into FOLDER/runs, and what --table makes"},
@@ -114,7 +117,8 @@ static const char doc[] =
     "steps), clip (1), every (steps between looks; "
     "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
     "A run that is there is not made again unless its description has changed. SIGINT (control-C) "
-    "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks.";
+    "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks, and so "
+    "does a Slurm array among its tasks.";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -240,17 +244,50 @@ static void show(const work *w, const runs *r)
     free(x);
 }
 
-/* Together. How many failed. */
-static int64_t make_runs(const work *w, const runs *r)
+/* Which share of the runs this process has been given: by --part, or as one of a Slurm array. */
+static void part_of(const options *o, int *part, int *parts)
 {
+    const char *const names[] = {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN",
+                                 "SLURM_ARRAY_TASK_COUNT"};
+    int64_t value[3] = {0, 0, 1}, n = 0;
+    int used = 0;
+    *part = 0, *parts = 1;
+    if (o->part) {
+        if (sscanf(o->part, "%d/%d%n", part, parts, &used) != 2 || o->part[used] || *part < 0 ||
+            *parts < 1 || *part >= *parts)
+            stop("--part=%.100s should be I/N, and I a number of 0..N-1", o->part);
+        return;
+    }
+    for (int i = 0; i < 3; i++)
+        n += getenv(names[i]) && pal_integer_read(getenv(names[i]), &value[i]);
+    if (n == 3 && value[2] > 0 && value[0] >= value[1] && value[0] - value[1] < value[2])
+        *part = (int)(value[0] - value[1]), *parts = (int)value[2];
+}
+
+/* The runs of a share, for make_runs; they are those of r. */
+static runs share_of(const runs *r, int part, int parts)
+{
+    runs mine = {.at = calloc((size_t)r->n + 1, sizeof *mine.at)};
+    if (!mine.at) stop("out of memory");
+    for (int i = part; i < r->n; i += parts) mine.at[mine.n++] = r->at[i];
+    return mine;
+}
+
+/* Together. How many failed. A share has a lock of its own, in a folder of its own. */
+static int64_t make_runs(const work *w, const runs *r, int part, int parts)
+{
+    char locked[PAL_PATH + 32];
     pal_error error;
     pal_lock *lock = NULL;
     pal_status s = PAL_OK;
     int64_t jobs = w->o.jobs;
     if (!jobs) jobs = pal_dist_size(ranks) > 1 ? 1 : sysconf(_SC_NPROCESSORS_ONLN);
     if (pal_dist_rank(ranks) == 0) {
+        snprintf(locked, sizeof locked, "%s", w->where);
+        if (parts > 1) snprintf(locked, sizeof locked, "%s/part-%d-of-%d", w->where, part, parts);
         s = pal_run_make(w->where, &error);
-        if (s == PAL_OK) s = pal_run_lock(&lock, w->where, &error);
+        if (s == PAL_OK) s = pal_run_make(locked, &error);
+        if (s == PAL_OK) s = pal_run_lock(&lock, locked, &error);
     }
     if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop("%s", error.message);
     pal_stop_install();
@@ -307,8 +344,16 @@ static int study_main(work *w)
         bundle_unpack(w->o.from, w->where);
         for (int i = 0; i < r.n; i++) r.at[i].model = false; /* it is not among them */
     }
-    if ((w->o.what == RUN && !w->o.from) || rates) failed = make_runs(w, &r);
-    if (pal_dist_rank(ranks) == 0) {
+    int part, parts;
+    part_of(&w->o, &part, &parts);
+    if ((w->o.what == RUN && !w->o.from) || rates) {
+        runs mine = share_of(&r, part, parts);
+        failed = make_runs(w, &mine, part, parts);
+        free(mine.at);
+    }
+    const bool shared = parts > 1 && w->o.what == RUN && !w->o.from;
+    if (shared) printf("part %d of %d is made; --table shows all parts\n", part, parts);
+    if (pal_dist_rank(ranks) == 0 && !(parts > 1 && (shared || rates))) {
         if (w->o.what == LIST)
             list_runs(w, &r);
         else if (rates)

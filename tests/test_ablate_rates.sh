@@ -14,6 +14,7 @@ every = 3
 seeds = 2, 5
 state = 128
 match = 3%
+differ = output_gate
 variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4     # the largest: the others become wider
 variant.erase = gdn2:num_heads=2:head_dim=8:erase=scalar
 variant.kda = kda:num_heads=2:head_dim=8
@@ -64,6 +65,7 @@ width = 16
 steps = 2
 batch = 4
 rows = 8
+differ = output_gate
 variant.a = kda:num_heads=2:head_dim=8
 variant.b = gdn:num_heads=2:head_dim=8
 variant.c = gdn2:num_heads=2:head_dim=8

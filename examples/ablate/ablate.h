@@ -1,14 +1,14 @@
 /*
  * ablate.h - what the parts of examples/ablate share.
  *
- * From the bottom up: study.c and keys.c read a study. match.c makes its models, counts their
- * parameters and makes the counts equal. runs.c lists the runs and describes each. result.c reads
- * and writes the result of a run, kept.c its model; makers.c says which programs made them. one.c
- * is one run, in a process of its own; jobs.c starts these processes. collect.c joins the results;
- * compare.c says what differs, by statistics.c; bundle.c keeps all results in one file;
- * table.c, rates.c and plots.c show them; picture.c has what plots share; write.c writes text
- * files. layers.c and edits.c examine one trained model layer by layer. examples/ablate.c is the
- * command line.
+ * From the bottom up: axes.c, study.c and keys.c read a study, same.c says what it may not mix.
+ * match.c makes its models, counts their parameters and makes the counts equal. runs.c lists the
+ * runs and describes each. result.c reads and writes the result of a run, kept.c its model;
+ * makers.c says which programs made them. one.c is one run, in a process of its own; jobs.c starts
+ * these processes. collect.c joins the results; compare.c says what differs, by statistics.c;
+ * bundle.c keeps all results in one file; table.c, rates.c and plots.c show them; picture.c has
+ * what plots share; write.c writes text files. layers.c and edits.c examine one trained model layer
+ * by layer. examples/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -41,6 +41,9 @@ enum {
 /* mlp, where it is no width. */
 enum { MLP_NONE = -1, MLP_MATCH = -2 }; /* as the words of the key have it */
 
+/* state, where it is no number: as the words of the key have it. */
+enum { STATE_ANY = -1, STATE_SAME = -2 };
+
 /* The options that a variant can set. Zeros are the defaults of task_run. */
 typedef struct settings {
     int64_t layers, width, mlp, steps, batch, warmup, every, rows;
@@ -67,13 +70,15 @@ typedef struct study {
     variant variant[MOST_VARIANTS];
     uint64_t seed[MOST_SEEDS], rate_seed[MOST_SEEDS];
     double rate[MOST_RATES];
-    int64_t state;      /* of each layer; 0: any */
+    int64_t state;      /* of each layer; 0: any; STATE_SAME: that of the first variant at the same
+                           place of the axes */
     double match;       /* share that parameters may be off; 0: they are not compared */
     int64_t parameters; /* to match; 0: those of the first variant */
-    int state_line, match_line;
-    char compare[NAME]; /* "first" (""), "all", or the variant that all are held against */
-    bool models;        /* trained models are kept */
-    settings s;         /* of all variants */
+    int state_line, match_line, same_line;
+    char same[256], differ[256]; /* lists of options of mixers (same.c) */
+    char compare[NAME];          /* "first" (""), "all", or the variant that all are held against */
+    bool models;                 /* trained models are kept */
+    settings s;                  /* of all variants */
 } study;
 
 /* Reads and checks a study; a mistake ends the program. */
@@ -86,7 +91,7 @@ void study_shrink(study *s);
 
 /* The options of a study as a whole. */
 typedef struct said {
-    char title[256], compare[NAME];
+    char title[256], compare[NAME], same[256], differ[256];
     struct {
         int64_t count, of[MOST_SEEDS];
     } seeds, rate_seeds;
@@ -94,10 +99,13 @@ typedef struct said {
         int64_t count;
         double of[MOST_RATES];
     } rates;
-    int64_t state, parameters; /* state -1: any */
+    int64_t state, parameters;
     bool models;
 } said;
 extern const pal_keys study_keys, settings_keys;
+
+/* Ends the program if variants differ in an option that a comparison keeps equal (same.c). */
+void same_check(const study *s);
 
 bool settings_same(const settings *a, const settings *b);
 /* The options that differ from `common`, as ", batch = 8, lr = 0.01". */
@@ -112,7 +120,9 @@ typedef struct model {
     const char *mixers; /* inner=N as expand */
     int64_t width, mlp; /* mlp 0: none */
     int64_t params;
+    int64_t target;  /* that the parameters were matched to; 0: none */
     int64_t state;   /* numbers of recurrent state, of all layers */
+    int64_t each;    /* of the first layer */
     char states[96]; /* by layer: "2 x 4096", "4096 + 2048" */
     bool equal;      /* every layer has the state that the study asks for */
     fitted fit;

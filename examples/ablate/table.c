@@ -69,7 +69,8 @@ static void put_matching(FILE *to, const results *x, int t)
         if (s->parameters)
             fprintf(to, "%lld", (long long)s->parameters);
         else
-            fprintf(to, "those of %s", s->variant[0].name);
+            fprintf(to, "those of %s%s", s->variant[0].base,
+                    *s->variant[0].axes ? " at the same place of the axes" : "");
         fprintf(to, ": %s.\n",
                 mlp && width ? "* is the width, or that of the MLP, that was searched for it"
                 : mlp        ? "* is the width of the MLP that was searched for it"
@@ -78,7 +79,9 @@ static void put_matching(FILE *to, const results *x, int t)
     } else {
         fprintf(to, "Parameters were not made equal.\n");
     }
-    if (s->state)
+    if (s->state == STATE_SAME)
+        fprintf(to, "Recurrent states are equal in every layer of variants at the same place.\n");
+    else if (s->state)
         fprintf(to, "Every layer has a recurrent state of %lld numbers.\n", (long long)s->state);
     else
         fprintf(to, "Recurrent state (numbers, by layer) was not made equal.\n");
