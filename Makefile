@@ -86,7 +86,7 @@ FOLDERS  := $(patsubst %/,%,$(sort $(dir $(wildcard $(ROOMS:%=%/*.[ch]) examples
 CORPUS   := $(sort $(wildcard *.md *.h docs/*.md optim/*.h $(ROOMS:%=%/kernels/*.c) $(foreach d,$(FOLDERS),$(d)/*.c $(d)/*.h)))
 
 .PHONY: all lib fuzz fuzz-texts fuzz-files check-fuzz check check-all check-asan check-ubsan check-clang check-sample sample \
-        check-tsan races bench examples demo half-hour mixers figure-demo \
+        check-tsan races bench examples demo half-hour figure-demo \
         figure-half-hour docs install install-man man dist deb check-arm uninstall format format-check check-isa clean help FORCE
 all: lib $(if $(CHECK),$(TESTS) $(RANKED)) examples bench ## everything, into build/
 lib: $(LIB_A) $(LIB_SO) ## the static and the shared library
@@ -169,12 +169,13 @@ $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
 # Fuzzers of what only one program has.
 $(B)/fuzz/script: $(call objects,examples/inspect)
-$(B)/fuzz/study: $(B)/obj/examples/ablate/keys.o
+$(B)/fuzz/study: $(B)/obj/examples/ablate/keys.o $(B)/obj/examples/ablate/axes.o $(B)/obj/examples/ablate/same.o
 $(B)/fuzz/result: $(call objects,examples/ablate)
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))
 # Tests of what only one program has.
 $(B)/tests/test_statistics: $(B)/obj/examples/ablate/statistics.o
+$(B)/tests/test_palette: $(B)/obj/examples/ablate/picture.o
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script $(B)/tests/test_inspect_layers: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits $(B)/tests/test_ablate_turns: $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
@@ -276,14 +277,14 @@ half-hour: $(B)/debian4096.tokens.h5 $(B)/examples/train_lm ## a hybrid model on
 figure-half-hour: half-hour
 	@mkdir -p docs/figures
 	$(Q)cp $(B)/half-hour/loss.svg docs/figures/half-hour-loss.svg
-mixers: $(B)/debian2048.tokens.h5 $(B)/examples/train_lm ## the four mixers on that text, an hour of two cores; goes on too
-	$(Q)B='$(B)' sh bench/mixers.sh runs $< $(B)/mixers
 
 # ---- Studies ------------------------------------------------------------------------------------------------------
 # docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
 STUDIES := $(patsubst examples/ablate/studies/%.study,%,$(wildcard examples/ablate/studies/*.study))
 $(STUDIES:%=study-%): study-%: $(B)/examples/ablate
 	$(Q)$(B)/examples/ablate examples/ablate/studies/$*.study --out $(B)/studies/$*
+# Studies of a text.
+$(patsubst %,study-%,$(filter text%,$(STUDIES))): $(B)/debian2048.tokens.h5
 study-chunks: $(B)/bench/rules
 	$(Q)B='$(B)' sh bench/chunks.sh $(B)/studies/chunks
 STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks
@@ -312,7 +313,7 @@ studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
 figures: $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/examples/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
-	$(Q)for s in $(STUDIES); do echo "-- $$s"; $(B)/examples/ablate examples/ablate/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
+	$(Q)for s in $(filter-out text%,$(STUDIES)); do echo "-- $$s"; $(B)/examples/ablate examples/ablate/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
 .PHONY: studies figures figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 

@@ -42,7 +42,7 @@ typedef enum what { RUN, LIST, RATES, TABLE, PLOTS } what;
 typedef struct options {
     flags flags; /* of `sections`, which set the rest */
     what what;
-    const char *study, *out, *run;
+    const char *study, *out, *run, *from, *part;
     bool smoke;
     int64_t jobs;
     layers_opts layers;
@@ -53,6 +53,12 @@ static const pal_key study_rows[] = {
      .help = "where everything is kept (build/studies/NAME)"},
     {"jobs", PAL_KEY_WHOLE, PAL_AT(options, jobs), .low = 1, .high = 256,
      .help = "runs at a time, each on one thread (the processors; of a rank: 1)"},
+    {"part", PAL_KEY_STRING, PAL_AT(options, part), .required = true, .argument = "I/N",
+     .help =
+         "make every N-th run, from number I of 0..N-1 (those of a Slurm array, if this is one)"},
+    {"from", PAL_KEY_STRING, PAL_AT(options, from), .required = true, .argument = "FILE",
+     .help =
+         "no runs: those of a runs.txt, which are put into FOLDER/runs, and what --table makes"},
     {"smoke", PAL_KEY_FLAG, PAL_AT(options, smoke),
      .help = "three steps of one seed, in FOLDER/smoke: whether all of it runs"},
 };
@@ -100,8 +106,10 @@ static const char doc[] =
     "  match       3%: how far parameters may be from those of the first variant; what is searched "
     "for that is the MLP's width (mlp = match) or the model's (mlp = none)\n"
     "  parameters  a number that they are matched to instead\n"
+    "  compare     what differences are told: first (against the first variant), all, or a "
+    "variant\n"
     "  models      true keeps the trained models\n"
-    "  rates, rate-seeds, rate-steps   the search of --rates\n\n"
+    "  rates, rate-seeds   the search of --rates, at full length\n\n"
     "For all variants, or as variant.X.KEY for one (with options for all X+O, and variant.X+O.KEY "
     "for one of these):\n\n"
     "  layers (2), width (64), mlp (none; match or a width), steps (1000), batch (32), lr (3e-3), "
@@ -109,7 +117,8 @@ static const char doc[] =
     "steps), clip (1), every (steps between looks; "
     "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
     "A run that is there is not made again unless its description has changed. SIGINT (control-C) "
-    "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks.";
+    "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks, and so "
+    "does a Slurm array among its tasks.";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -140,9 +149,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "a study is wanted, or --layers CHECKPOINT");
         if (!o->layers.checkpoint && (o->layers.data || o->layers.rows || o->layers.last))
             argp_error(state, "--data, --rows and --last go with --layers");
-        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN))
-            argp_error(state, "--jobs, --smoke, --rates, --list, --table and --plots go with a "
-                              "study, and not with --layers");
+        if (o->from && (o->what != RUN || o->smoke))
+            argp_error(state,
+                       "--from goes with none of --rates, --list, --table, --plots, --smoke");
+        if (o->layers.checkpoint && (o->smoke || o->jobs || o->what != RUN || o->from))
+            argp_error(state,
+                       "--jobs, --smoke, --from, --rates, --list, --table and --plots go with a "
+                       "study, and not with --layers");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -182,17 +195,18 @@ static void list_runs(const work *w, const runs *r)
         result *x = result_read(w->where, &r->at[i]);
         pal_number_print(w->s.variant[r->at[i].variant].s.lr, rate);
         if (x)
-            printf("%-40s accuracy %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
-                   result_accuracy(x), (long long)x->steps, rate, x->seconds,
-                   x->failed ? ", FAILED: not finite" : "");
+            printf("%-40s %s %.4f, %lld steps, rate %s, %.0f s%s\n", r->at[i].name,
+                   r->at[i].bits ? "bits" : "accuracy", result_value(x, -1), (long long)x->steps,
+                   rate, x->seconds, x->failed ? ", FAILED: not finite" : "");
         else
             printf("%-40s missing, rate %s\n", r->at[i].name, rate);
         if (x) there++, seconds += x->seconds, makers_add(&m, x);
         result_free(x);
     }
     printf("%d runs are there, %d are missing", there, r->n - there);
+    if (there) printf("; %.2f core-hours are spent", seconds / 3600);
     if (there && there < r->n)
-        printf(": about %.0f minutes of a core", seconds / there * (r->n - there) / 60);
+        printf(", about %.2f are left", seconds / there * (r->n - there) / 3600);
     printf("\n");
     makers_print(stdout, &m);
 }
@@ -217,7 +231,9 @@ static void show(const work *w, const runs *r)
     results_load(x, &w->s, (model(*)[MOST_VARIANTS])(uintptr_t)w->m, r, w->where);
     if (w->o.what != PLOTS &&
         (plots_remove(w->folder, &error) != PAL_OK || collect(x, w->folder, &error) != PAL_OK ||
-         table(x, w->folder, &error) != PAL_OK))
+         table(x, w->folder, &error) != PAL_OK || compare_write(x, w->folder, &error) != PAL_OK ||
+         bundle_write(r, w->where, w->folder, &error) != PAL_OK ||
+         makers_write(x, w->folder, &error) != PAL_OK))
         stop("%s", error.message);
     if (plots(x, w->folder, &error) != PAL_OK) {
         if (w->o.what == PLOTS) stop("%s", error.message);
@@ -228,17 +244,50 @@ static void show(const work *w, const runs *r)
     free(x);
 }
 
-/* Together. How many failed. */
-static int64_t make_runs(const work *w, const runs *r)
+/* Which share of the runs this process has been given: by --part, or as one of a Slurm array. */
+static void part_of(const options *o, int *part, int *parts)
 {
+    const char *const names[] = {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN",
+                                 "SLURM_ARRAY_TASK_COUNT"};
+    int64_t value[3] = {0, 0, 1}, n = 0;
+    int used = 0;
+    *part = 0, *parts = 1;
+    if (o->part) {
+        if (sscanf(o->part, "%d/%d%n", part, parts, &used) != 2 || o->part[used] || *part < 0 ||
+            *parts < 1 || *part >= *parts)
+            stop("--part=%.100s should be I/N, and I a number of 0..N-1", o->part);
+        return;
+    }
+    for (int i = 0; i < 3; i++)
+        n += getenv(names[i]) && pal_integer_read(getenv(names[i]), &value[i]);
+    if (n == 3 && value[2] > 0 && value[0] >= value[1] && value[0] - value[1] < value[2])
+        *part = (int)(value[0] - value[1]), *parts = (int)value[2];
+}
+
+/* The runs of a share, for make_runs; they are those of r. */
+static runs share_of(const runs *r, int part, int parts)
+{
+    runs mine = {.at = calloc((size_t)r->n + 1, sizeof *mine.at)};
+    if (!mine.at) stop("out of memory");
+    for (int i = part; i < r->n; i += parts) mine.at[mine.n++] = r->at[i];
+    return mine;
+}
+
+/* Together. How many failed. A share has a lock of its own, in a folder of its own. */
+static int64_t make_runs(const work *w, const runs *r, int part, int parts)
+{
+    char locked[PAL_PATH + 32];
     pal_error error;
     pal_lock *lock = NULL;
     pal_status s = PAL_OK;
     int64_t jobs = w->o.jobs;
     if (!jobs) jobs = pal_dist_size(ranks) > 1 ? 1 : sysconf(_SC_NPROCESSORS_ONLN);
     if (pal_dist_rank(ranks) == 0) {
+        snprintf(locked, sizeof locked, "%s", w->where);
+        if (parts > 1) snprintf(locked, sizeof locked, "%s/part-%d-of-%d", w->where, part, parts);
         s = pal_run_make(w->where, &error);
-        if (s == PAL_OK) s = pal_run_lock(&lock, w->where, &error);
+        if (s == PAL_OK) s = pal_run_make(locked, &error);
+        if (s == PAL_OK) s = pal_run_lock(&lock, locked, &error);
     }
     if (pal_dist_agree(ranks, s, &error) != PAL_OK) stop("%s", error.message);
     pal_stop_install();
@@ -272,9 +321,10 @@ static void run_layers(layers_opts *o, const char *out)
 
 static int study_main(work *w)
 {
-    static const char *const tables[] = {
-        "results.csv",    "curves.csv",   "results.h5",  "table.md",
-        "accuracy-*.svg", "curves-*.svg", "state-*.svg", NULL};
+    static const char *const tables[] = {"results.csv",  "curves.csv",      "results.h5",
+                                         "table.md",     "comparisons.csv", "table.tex",
+                                         "runs.txt",     "made.md",         "accuracy-*.svg",
+                                         "curves-*.svg", "state-*.svg",     NULL};
     static const char *const kept[] = {"*.txt", "*.h5", "*.log", NULL};
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;
@@ -283,19 +333,31 @@ static int study_main(work *w)
     snprintf(w->folder, sizeof w->folder, "%s%.3900s%s", out ? "" : "build/studies/",
              out ? out : w->s.name, w->o.smoke ? "/smoke" : "");
     snprintf(w->where, sizeof w->where, "%.4000s/%s", w->folder, rates ? "rates" : "runs");
-    const flags_file in = {"STUDY", w->o.study, NULL},
+    const flags_file in[] = {{"STUDY", w->o.study, NULL}, {"--from", w->o.from, NULL}},
                      to[] = {{"--out", w->folder, tables}, {"--out", w->where, kept}};
-    check_files(&in, 1, to, 2);
+    check_files(in, 2, to, 2);
     if (w->o.smoke) study_shrink(&w->s);
     match(&w->s, w->m);
     runs r = runs_of(&w->s, w->m, rates);
     int64_t failed = 0;
-    if (w->o.what == RUN || rates) failed = make_runs(w, &r);
-    if (pal_dist_rank(ranks) == 0) {
+    if (w->o.from) {
+        bundle_unpack(w->o.from, w->where);
+        for (int i = 0; i < r.n; i++) r.at[i].model = false; /* it is not among them */
+    }
+    int part, parts;
+    part_of(&w->o, &part, &parts);
+    if ((w->o.what == RUN && !w->o.from) || rates) {
+        runs mine = share_of(&r, part, parts);
+        failed = make_runs(w, &mine, part, parts);
+        free(mine.at);
+    }
+    const bool shared = parts > 1 && w->o.what == RUN && !w->o.from;
+    if (shared) printf("part %d of %d is made; --table shows all parts\n", part, parts);
+    if (pal_dist_rank(ranks) == 0 && !(parts > 1 && (shared || rates))) {
         if (w->o.what == LIST)
             list_runs(w, &r);
         else if (rates)
-            rates_print(&w->s, &r, w->where);
+            failed += rates_print(&w->s, &r, w->where, w->folder);
         else
             show(w, &r);
         if (failed) fprintf(stderr, "ablate: %lld runs failed\n", (long long)failed);

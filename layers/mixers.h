@@ -360,6 +360,7 @@ typedef struct pal_block_opts {
     double mlp_down_scale; /* of the MLP's output; 0: 1 */
     double residual_scale; /* of what mixer and MLP add; 0: 1 */
     double dropout; /* share of what mixer and MLP add that is dropped in training; 0: none */
+    bool out_zero;  /* the mixer's last projection, o_proj or out_proj, begins at 0 */
 } pal_block_opts;
 /*
  * A list of blocks as text. Its entries are separated by commas; block i of a model has entry i

@@ -83,6 +83,11 @@ def check(folder):
     at = {}
     for r in csv.DictReader(open(folder + '/results.csv')):
         at.setdefault((r['task'], r['point'], r['variant']), {})[r['seed']] = float(r['value'])
+    for (task, _, variant), values in list(at.items()):
+        mean = at.setdefault((task, 'mean', variant), {})
+        for seed in values:
+            of = [v[seed] for (t, p, u), v in at.items() if (t, u) == (task, variant) and p != 'mean' and not p[0].isdigit()]
+            mean[seed] = sum(of) / len(of)
     rows, family = list(csv.DictReader(open(folder + '/comparisons.csv'))), {}
     for r in rows:
         a, b = (at[r['task'], r['point'], r[v]] for v in ('variant', 'against'))

@@ -23,6 +23,7 @@ seeds = 2, 5
 state = 128
 match = 3%
 models = true
+differ = output_gate
 variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4     # the largest: the others become wider
 variant.erase = gdn2:num_heads=2:head_dim=8:erase=scalar
 variant.kda = kda:num_heads=2:head_dim=8
@@ -63,6 +64,17 @@ for f in accuracy-mqar accuracy-parity curves-mqar curves-parity; do
     grep -q '</svg>' "$dir/one/$f.svg" || fail "no $f.svg"
 done
 [ -e "$dir/one/state-mqar.svg" ] && fail "a plot by state where all states are equal"
+
+# Three parts in any order, one of them told as by Slurm.
+works parts "$dir/tiny.study" --part 2/3
+says parts '^4 runs, 4 of them to be made'
+SLURM_ARRAY_TASK_ID=7 SLURM_ARRAY_TASK_MIN=7 SLURM_ARRAY_TASK_COUNT=3 works parts "$dir/tiny.study"
+says parts '^part 0 of 3 is made'
+works parts "$dir/tiny.study" --part 1/3
+works parts "$dir/tiny.study" --table
+same one parts "three parts"
+if ablate parts "$dir/tiny.study" --part 3/3; then fail "--part 3/3 was accepted"; fi
+says parts '--part=3/3 should be I/N'
 
 # ---- Made again, or not ----
 cp -r "$dir/one/runs" "$dir/before"
@@ -277,6 +289,7 @@ width = 16
 steps = 30
 batch = 4
 rows = 8
+differ = output_gate
 variant.tame = kda:num_heads=2:head_dim=8
 variant.wild = gdn:num_heads=2:head_dim=8
 variant.wild.lr = 10
@@ -363,6 +376,7 @@ mlp = match
 match = 1%
 parameters = 9000
 variant.gdn = gdn:num_heads=2:head_dim=8:expand_v=1,swa:num_heads=2:head_dim=8:window_size=5
+differ = output_gate
 variant.kda = kda:num_heads=2:head_dim=8
 option.plain = none
 option.wide = num_v_heads=4
@@ -422,6 +436,35 @@ refuses "line 5: 1 of rate-seeds is one of the seeds" 'rates = 0.01' 'rate-seeds
 refuses "line 5: 1000 of rate-seeds is one of the seeds" 'rates = 0.01' 'seeds = 7, 1000'
 refuses "line 3: variant a looks at the tests every 1 of 65537 steps; a run has at most 65536" 'steps = 65537' 'every = 1'
 refuses "line 4: parameters = 500 without match" 'parameters = 500'
+refuses 'line 4: variant b has output_gate=silu, and a has output_gate=sigmoid: a comparison of rules keeps it equal' 'variant.b = gdn'
+refuses 'line 4: variant b has conv_size=3, and a has conv_size=the default' 'variant.b = kda:num_heads=2:head_dim=8:conv_size=3' 'same = conv_size'
+refuses 'line 4: same: no mixer of this study has an option erase' 'same = erase'
+refuses 'line 4: no variant has ${n}, and n is no option of variants' 'axis.n = 1, 2'
+refuses 'line 4: axis.n should have a name and a list of values' 'axis.n = ,'
+refuses 'line 5: the recurrent state of a layer is not the same in all variants' 'variant.b = kda:num_heads=2:head_dim=4' 'state = same'
+# Axes: an option of all variants, and a number in their texts; equal at each place.
+cat >"$dir/axes.study" <<'END'
+task = mqar:vocab=16:len=16:pairs=2
+axis.n = 4, 8
+axis.steps = 2, 3
+width = 16
+rows = 8
+batch = 4
+state = same
+match = 40%
+variant.gdn2 = gdn2:num_heads=2:head_dim=${n}
+variant.mamba2 = mamba2:inner=${2n}:head_dim=${n}:state_size=${n}
+END
+works axes "$dir/axes.study" --jobs 2
+says axes '^8 runs, 8 of them to be made'
+for row in gdn2-4-2:32:2 gdn2-8-3:128:3 mamba2-4-3:32:3 mamba2-8-2:128:2; do
+    IFS=: read -r name state steps <<END
+$row
+END
+    says axes "^| $name | [0-9]* | 2 x $state | .* | $steps | 1 |"
+done
+[ "$(grep -c '^mqar,.*,mamba2-\(4-2\|4-3\|8-2\|8-3\),gdn2-' "$dir/axes/comparisons.csv")" = 4 ] ||
+    fail "not one comparison at each place: $(cat "$dir/axes/comparisons.csv")"
 echo 'width = 8' >"$dir/none.study"
 if ablate wrong "$dir/none.study"; then fail "a study without tasks was accepted"; fi
 says wrong "no line 'task = ...'"

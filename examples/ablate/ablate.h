@@ -1,13 +1,14 @@
 /*
  * ablate.h - what the parts of examples/ablate share.
  *
- * From the bottom up: study.c and keys.c read a study. match.c makes its models, counts their
- * parameters and makes the counts equal. runs.c lists the runs and describes each. result.c reads
- * and writes the result of a run, kept.c its model; makers.c says which programs made them. one.c
- * is one run, in a process of its own; jobs.c starts these processes. collect.c joins the results;
- * table.c, rates.c and plots.c show them; picture.c has what plots share; write.c writes text
- * files. layers.c and edits.c examine one trained model layer by layer. examples/ablate.c is the
- * command line.
+ * From the bottom up: axes.c, study.c and keys.c read a study, same.c says what it may not mix.
+ * match.c makes its models, counts their parameters and makes the counts equal. runs.c lists the
+ * runs and describes each. result.c reads and writes the result of a run, kept.c its model;
+ * makers.c says which programs made them. one.c is one run, in a process of its own; jobs.c starts
+ * these processes. collect.c joins the results; compare.c says what differs, by statistics.c;
+ * bundle.c keeps all results in one file; table.c, rates.c and plots.c show them; picture.c has
+ * what plots share; write.c writes text files. layers.c and edits.c examine one trained model layer
+ * by layer. examples/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -31,6 +32,7 @@ enum {
     MOST_RATES = 8,
     MOST_POINTS = TASK_POINTS, /* those of task_result */
     MOST_LOOKS = 1 << 16,
+    MOST_PAIRS = MOST_VARIANTS * MOST_VARIANTS, /* of variants that are compared */
     NAME = 48
 };
 
@@ -38,6 +40,9 @@ enum {
 
 /* mlp, where it is no width. */
 enum { MLP_NONE = -1, MLP_MATCH = -2 }; /* as the words of the key have it */
+
+/* state, where it is no number: as the words of the key have it. */
+enum { STATE_ANY = -1, STATE_SAME = -2 };
 
 /* The options that a variant can set. Zeros are the defaults of task_run. */
 typedef struct settings {
@@ -48,6 +53,7 @@ typedef struct settings {
 
 typedef struct variant {
     char name[NAME];
+    char base[NAME], axes[NAME]; /* of the name: what it was called, and its place on the axes */
     const char *mixers; /* as written, with inner=N; kept by lm_keep, as all of any length here */
     settings s;
     bool own_width; /* it is not searched */
@@ -64,13 +70,15 @@ typedef struct study {
     variant variant[MOST_VARIANTS];
     uint64_t seed[MOST_SEEDS], rate_seed[MOST_SEEDS];
     double rate[MOST_RATES];
-    int64_t rate_steps;
-    int64_t state;      /* of each layer; 0: any */
+    int64_t state;      /* of each layer; 0: any; STATE_SAME: that of the first variant at the same
+                           place of the axes */
     double match;       /* share that parameters may be off; 0: they are not compared */
     int64_t parameters; /* to match; 0: those of the first variant */
-    int state_line, match_line;
-    bool models; /* trained models are kept */
-    settings s;  /* of all variants */
+    int state_line, match_line, same_line;
+    char same[256], differ[256]; /* lists of options of mixers (same.c) */
+    char compare[NAME];          /* "first" (""), "all", or the variant that all are held against */
+    bool models;                 /* trained models are kept */
+    settings s;                  /* of all variants */
 } study;
 
 /* Reads and checks a study; a mistake ends the program. */
@@ -83,7 +91,7 @@ void study_shrink(study *s);
 
 /* The options of a study as a whole. */
 typedef struct said {
-    char title[256];
+    char title[256], compare[NAME], same[256], differ[256];
     struct {
         int64_t count, of[MOST_SEEDS];
     } seeds, rate_seeds;
@@ -91,10 +99,13 @@ typedef struct said {
         int64_t count;
         double of[MOST_RATES];
     } rates;
-    int64_t state, parameters, rate_steps; /* state -1: any */
+    int64_t state, parameters;
     bool models;
 } said;
 extern const pal_keys study_keys, settings_keys;
+
+/* Ends the program if variants differ in an option that a comparison keeps equal (same.c). */
+void same_check(const study *s);
 
 bool settings_same(const settings *a, const settings *b);
 /* The options that differ from `common`, as ", batch = 8, lr = 0.01". */
@@ -109,7 +120,9 @@ typedef struct model {
     const char *mixers; /* inner=N as expand */
     int64_t width, mlp; /* mlp 0: none */
     int64_t params;
+    int64_t target;  /* that the parameters were matched to; 0: none */
     int64_t state;   /* numbers of recurrent state, of all layers */
+    int64_t each;    /* of the first layer */
     char states[96]; /* by layer: "2 x 4096", "4096 + 2048" */
     bool equal;      /* every layer has the state that the study asks for */
     fitted fit;
@@ -126,6 +139,8 @@ typedef struct run {
     int rate;                /* by number; -1: the variant's own, no search */
     int points;              /* of its tests */
     int64_t steps, rows;     /* asked for; rows of each point */
+    bool part[MOST_POINTS];  /* of the tests: it counts in no mean */
+    bool bits;               /* it is measured in bits, not in accuracy */
     double enough;           /* accuracy at which it ends earlier; 0: never */
     bool model;              /* it leaves NAME.h5 too */
     char name[3 * NAME];     /* of its files */
@@ -150,13 +165,15 @@ PAL_CHECKED pal_status recipe_read(recipe *out, const char *text, pal_error *err
 
 typedef struct look {
     int64_t step;
-    double loss, accuracy[MOST_POINTS];
+    double loss, value[MOST_POINTS]; /* of each point (task_measure) */
 } look;
 typedef struct result {
     int64_t steps;
     double loss, seconds;
-    bool failed;                 /* a loss or a gradient was not finite */
-    char code[64], kernels[128]; /* of the program that made it; "": it did not say */
+    bool failed;                  /* a loss or a gradient was not finite */
+    bool part[MOST_POINTS], bits; /* those of the run, for a result that was read */
+    /* Of the program that made it and of the machine: day and processor. "": it did not say. */
+    char code[64], kernels[128], machine[160];
     int points, looks;
     task_score score[MOST_POINTS];
     look *look;
@@ -167,7 +184,15 @@ result *result_read(const char *folder, const run *r);
 PAL_CHECKED pal_status result_write(const result *x, const char *folder, const char *name,
                                     const char *description, pal_error *error);
 void result_free(result *x);
-double result_accuracy(const result *x); /* mean over test points; NaN if it failed */
+/* The text of such a file, for free(). */
+char *result_text(const result *x, const char *description);
+/* "2026-11-29, Intel(R) Xeon(R) .., 16 processors": of this process. */
+void result_machine(char text[160]);
+/* What a point is told by: accuracy or bits. point -1: the mean over the points that are no part of
+ * another. NaN if the run failed. */
+double result_value(const result *x, int point);
+/* The same mean of a look. */
+double result_look(const result *x, const look *l);
 
 /* ---- The model that a run leaves (kept.c) ---- */
 
@@ -183,9 +208,12 @@ enum { MOST_MAKERS = 8 };
 typedef struct makers {
     int n;
     struct maker {
-        char code[64], kernels[128];
+        char code[64], kernels[128], machine[160];
         int runs;
     } at[MOST_MAKERS]; /* the last one may be of several */
+    double seconds;    /* of all runs */
+    int all;
+    bool machines; /* those of different machines or days are told apart */
 } makers;
 void makers_add(makers *m, const result *x);
 /* A list of them, if they are more than this program. */
@@ -225,6 +253,15 @@ void results_free(results *x);
 PAL_CHECKED pal_status collect(const results *x, const char *folder, pal_error *error);
 /* table.md, and the same on stdout. */
 PAL_CHECKED pal_status table(const results *x, const char *folder, pal_error *error);
+/* made.md: how many core-hours the runs took, on which machines, when and by which versions. */
+PAL_CHECKED pal_status makers_write(const results *x, const char *folder, pal_error *error);
+/* comparisons.csv and table.tex (compare.c), and the part of table.md about differences. */
+PAL_CHECKED pal_status compare_write(const results *x, const char *folder, pal_error *error);
+void compare_put(FILE *to, const results *x, int t);
+/* All results in one file, FOLDER/runs.txt, and back into the folder of runs (bundle.c). */
+PAL_CHECKED pal_status bundle_write(const runs *r, const char *where, const char *folder,
+                                    pal_error *error);
+void bundle_unpack(const char *path, const char *folder);
 /* Mean and limits over the seeds that did not fail; how many these are. point -1: the mean over
  * points. */
 typedef struct spread {
@@ -237,16 +274,22 @@ spread spread_of(const results *x, int t, int v, int point);
 PAL_CHECKED pal_status plots(const results *x, const char *folder, pal_error *error);
 /* Removes all of them, so that no picture stays beside numbers of other results. */
 PAL_CHECKED pal_status plots_remove(const char *folder, pal_error *error);
-/* The rates that were best, as lines of the study. */
-void rates_print(const study *s, const runs *r, const char *folder);
+/* The rates that were best, as lines of the study, and rates.csv and rates.svg in `out`. How many
+ * variants have no line. */
+int rates_print(const study *s, const runs *r, const char *folder, const char *out);
 
 /* Removes a picture that may not be there. */
 PAL_CHECKED pal_status picture_remove(const char *folder, const char *name, pal_error *error);
-/* Begins an SVG and sets the style that all share. */
-void picture_begin(pal_script *script, const char *name, int width, int height);
+/* Draws NAME.svg and, where gnuplot can, NAME.pdf: `body` writes what is plotted, once for each. */
+typedef void picture_fn(FILE *to, const void *what);
+PAL_CHECKED pal_status picture_draw(const char *folder, const char *name, int width, int height,
+                                    picture_fn *body, const void *what, pal_error *error);
 /* A text between gnuplot's single quotes. */
 void picture_quote(FILE *to, const char *text);
 const char *picture_colour(int i);
+/* Colour, dash and marker of curve i: no two of 8 are alike. */
+void picture_style(FILE *to, int i);
+enum { PICTURE_CURVES = 8 }; /* the most of a panel */
 
 /* ---- One model, layer by layer (layers.c, edits.c) ---- */
 

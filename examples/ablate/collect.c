@@ -35,7 +35,7 @@ spread spread_of(const results *x, int t, int v, int point)
     for (int i = 0; i < x->study->seeds; i++) {
         const result *r = x->at[t][v][i];
         if (!r || r->failed || point >= r->points) continue;
-        const double a = point < 0 ? result_accuracy(r) : r->score[point].accuracy;
+        const double a = result_value(r, point);
         s.mean += a;
         if (a < s.low) s.low = a;
         if (a > s.high) s.high = a;
@@ -70,6 +70,9 @@ static void put_points(FILE *to, const results *x, int t, int v, int i)
         fprintf(to, ",%lld,%lld,", (long long)p.len, (long long)p.level);
         if (r->failed)
             fprintf(to, "nan,nan,nan,0,0");
+        else if (r->bits)
+            fprintf(to, "nan,nan,%.9g,%lld,%lld", r->score[j].loss, (long long)r->score[j].asked,
+                    (long long)r->score[j].rows);
         else
             fprintf(to, "%.9g,%.9g,%.9g,%lld,%lld", r->score[j].accuracy, r->score[j].whole,
                     r->score[j].loss, (long long)r->score[j].asked, (long long)r->score[j].rows);
@@ -77,7 +80,7 @@ static void put_points(FILE *to, const results *x, int t, int v, int i)
                 r->failed, o->lr, (long long)m->params, (long long)m->state, (long long)m->width,
                 (long long)m->mlp);
         put_text(to, m->mixers);
-        fprintf(to, "\n");
+        fprintf(to, ",%s,%.17g\n", r->bits ? "bits" : "accuracy", result_value(r, j));
     }
 }
 
@@ -87,14 +90,12 @@ static void put_curve(FILE *to, const results *x, int t, int v, int i)
     const result *r = x->at[t][v][i];
     for (int k = 0; r && k < r->looks; k++) {
         const look *l = &r->look[k];
-        double sum = 0, low = HUGE_VAL;
-        for (int j = 0; j < r->points; j++) {
-            sum += l->accuracy[j];
-            if (l->accuracy[j] < low) low = l->accuracy[j];
-        }
+        double worst = r->bits ? -HUGE_VAL : HUGE_VAL;
+        for (int j = 0; j < r->points; j++)
+            if (!r->part[j]) worst = r->bits ? fmax(worst, l->value[j]) : fmin(worst, l->value[j]);
         fprintf(to, "%s,%s,%llu,%lld,%.9g,%.9g,%.9g\n", s->label[t], s->variant[v].name,
-                (unsigned long long)s->seed[i], (long long)l->step, l->loss,
-                r->points ? sum / r->points : NAN, r->points ? low : NAN);
+                (unsigned long long)s->seed[i], (long long)l->step, l->loss, result_look(r, l),
+                r->points ? worst : NAN);
     }
 }
 
@@ -166,7 +167,7 @@ static pal_status put_curves(pal_h5 *file, const results *x, int t, pal_error *e
             for (int k = 0; k < r->looks; k++) {
                 *to++ = (double)r->look[k].step;
                 *to++ = r->look[k].loss;
-                for (int j = 0; j < r->points; j++) *to++ = r->look[k].accuracy[j];
+                for (int j = 0; j < r->points; j++) *to++ = r->look[k].value[j];
             }
             snprintf(name, sizeof name, "curves/%s/%llu", s->variant[v].name,
                      (unsigned long long)s->seed[i]);
@@ -248,9 +249,9 @@ pal_status collect(const results *x, const char *folder, pal_error *error)
 {
     const csv points = {x,
                         "task,variant,seed,point,len,level,accuracy,whole,loss,asked,rows,steps,"
-                        "train_loss,failed,lr,parameters,state,width,mlp,mixers",
+                        "train_loss,failed,lr,parameters,state,width,mlp,mixers,measure,value",
                         put_points};
-    const csv curves = {x, "task,variant,seed,step,loss,accuracy,lowest", put_curve};
+    const csv curves = {x, "task,variant,seed,step,loss,value,worst", put_curve};
     pal_status s = text_write(folder, "results.csv", put_csv, &points, false, error);
     if (s == PAL_OK) s = text_write(folder, "curves.csv", put_csv, &curves, false, error);
     return s == PAL_OK ? write_h5(x, folder, error) : s;

@@ -102,7 +102,8 @@ static void remove_log(const char *folder, const run *r)
 }
 
 /* Tells how a run ended; false if it has no result. */
-static bool ended(const run *r, const char *folder, int status, int number, int of)
+static bool ended(const run *r, const char *folder, int status, int number, int of,
+                  const char *left)
 {
     char why[1024];
     result *x = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? result_read(folder, r) : NULL;
@@ -111,8 +112,9 @@ static bool ended(const run *r, const char *folder, int status, int number, int 
             printf("[%d/%d] %-28s FAILED: the loss or the gradient of step %lld is not finite\n",
                    number, of, r->name, (long long)x->steps + 1);
         else
-            printf("[%d/%d] %-28s accuracy %.4f, %lld steps, %.0f s\n", number, of, r->name,
-                   result_accuracy(x), (long long)x->steps, x->seconds);
+            printf("[%d/%d] %-28s %s %.4f, %lld steps, %.0f s%s\n", number, of, r->name,
+                   r->bits ? "bits" : "accuracy", result_value(x, -1), (long long)x->steps,
+                   x->seconds, left);
         remove_log(folder, r);
     } else if (WIFEXITED(status) ? WEXITSTATUS(status) == STOPPED : pal_stop_requested() != 0) {
         printf("[%d/%d] %-28s stopped\n", number, of, r->name);
@@ -140,6 +142,27 @@ static bool over(job *j, int *status)
 
 /* ---- All ---- */
 
+static double clock_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ", about 12 min left", from the time that `done` of `of` runs took; "" after the last. */
+static void put_left(char text[64], double seconds, int done, int of)
+{
+    const double left = seconds / done * (of - done);
+    *text = '\0';
+    if (done == of) return;
+    if (left < 90)
+        snprintf(text, 64, ", about %.0f s left", left);
+    else if (left < 5400)
+        snprintf(text, 64, ", about %.0f min left", left / 60);
+    else
+        snprintf(text, 64, ", about %.1f h left", left / 3600);
+}
+
 /* The share of a rank, in order: a run that another rank takes is passed over. */
 typedef struct queue {
     const run *const *at;
@@ -151,11 +174,15 @@ static void run_queue(queue *q, const char *folder, int jobs, int *failed)
     job at[MOST_JOBS] = {{0}};
     int running = 0, number = 0;
     bool told = false;
+    char left[64];
+    const double began = clock_now();
     while (running || (q->next < q->n && !pal_stop_requested())) {
         for (int i = 0; i < jobs; i++) {
             int status;
             if (at[i].pid && over(&at[i], &status)) {
-                *failed += !ended(at[i].run, folder, status, ++number, q->n);
+                number++;
+                put_left(left, clock_now() - began, number, q->n);
+                *failed += !ended(at[i].run, folder, status, number, q->n, left);
                 at[i].pid = 0;
                 running--;
             }

@@ -31,12 +31,14 @@ const pal_keys settings_keys = PAL_KEYS(own_rows);
 static const pal_key study_rows[] = {
     {"title", PAL_KEY_TEXT, ALL(title), .required = true},
     {"seeds", PAL_KEY_WHOLES, ALL(seeds), .low = 1, .high = 1e9, .required = true},
-    {"state", PAL_KEY_WHOLE, ALL(state), .low = 1, .high = MOST, .words = "any"},
+    {"state", PAL_KEY_WHOLE, ALL(state), .low = 1, .high = MOST, .words = "any|same"},
     {"parameters", PAL_KEY_WHOLE, ALL(parameters), .low = 1, .high = INT64_C(1) << 40},
     {"models", PAL_KEY_FLAG, ALL(models)},
+    {"same", PAL_KEY_TEXT, ALL(same), .required = true},
+    {"differ", PAL_KEY_TEXT, ALL(differ), .required = true},
+    {"compare", PAL_KEY_TEXT, ALL(compare), .required = true},
     {"rates", PAL_KEY_REALS, ALL(rates), .high = 10, .open = PAL_OPEN_LOW, .required = true},
     {"rate-seeds", PAL_KEY_WHOLES, ALL(rate_seeds), .low = 1, .high = 1e9, .required = true},
-    {"rate-steps", PAL_KEY_WHOLE, ALL(rate_steps), .low = 1, .high = MOST},
 };
 const pal_keys study_keys = PAL_KEYS(study_rows);
 

@@ -388,13 +388,11 @@ static void put_panel(FILE *to, const subject *x, bool accuracy)
 
 /* Of a task two panels: where the loss grows out of sight, accuracy still tells one change from
  * another. */
-static void draw(pal_script *script, const void *what)
+static void draw(FILE *to, const void *what)
 {
     const subject *x = what;
-    FILE *to = script->to;
     char endless[512];
     list_endless(x, endless, sizeof endless);
-    picture_begin(script, "layers.svg", 860, x->task ? 640 : 400);
     fprintf(to, "set style data histograms\nset style histogram clustered gap 1\n"
                 "set style fill solid 0.8\nset xlabel 'layer'\n");
     put_data(to, x, false);
@@ -413,7 +411,8 @@ static void draw_layers(const subject *x)
     char endless[512];
     if (list_endless(x, endless, sizeof endless) == 0)
         fprintf(stderr, "ablate: no layers.svg, for there is no finite change\n");
-    else if (pal_gnuplot_draw(x->how->out, draw, x, &error) != PAL_OK)
+    else if (picture_draw(x->how->out, "layers", 860, x->task ? 640 : 400, draw, x, &error) !=
+             PAL_OK)
         fprintf(stderr, "ablate: %s\n", error.message);
 }
 
@@ -428,6 +427,7 @@ void layers_run(const layers_opts *how)
     evaluate_all(&x);
     /* The figure of another model does not stay beside the numbers of this one. */
     if (picture_remove(how->out, "layers.svg", &error) != PAL_OK ||
+        picture_remove(how->out, "layers.pdf", &error) != PAL_OK ||
         text_write(how->out, "layers.csv", put_csv, &x, false, &error) != PAL_OK ||
         text_write(how->out, "layers.md", put_markdown, &x, true, &error) != PAL_OK)
         stop("%s", error.message);

@@ -11,17 +11,20 @@
 void makers_add(makers *m, const result *x)
 {
     int i = 0;
-    while (i < m->n && (strcmp(m->at[i].code, x->code) || strcmp(m->at[i].kernels, x->kernels)))
+    m->seconds += x->seconds, m->all++;
+    while (i < m->n && (strcmp(m->at[i].code, x->code) || strcmp(m->at[i].kernels, x->kernels) ||
+                        (m->machines && strcmp(m->at[i].machine, x->machine))))
         i++;
     if (i == MOST_MAKERS) {
         struct maker *last = &m->at[--i];
         snprintf(last->code, sizeof last->code, "others");
-        last->kernels[0] = '\0';
+        last->kernels[0] = last->machine[0] = '\0';
     } else if (i == m->n) {
         struct maker *next = &m->at[m->n++];
         *next = (struct maker){.runs = 0};
         snprintf(next->code, sizeof next->code, "%s", x->code);
         snprintf(next->kernels, sizeof next->kernels, "%s", x->kernels);
+        snprintf(next->machine, sizeof next->machine, "%s", x->machine);
     }
     m->at[i].runs++;
 }
@@ -39,4 +42,25 @@ void makers_print(FILE *to, const makers *m)
         fprintf(to, "- %d by %s%s%s\n", at->runs, *at->code ? at->code : "one that is not noted",
                 *at->kernels ? ", " : "", at->kernels);
     }
+}
+
+static void put_made(FILE *to, const void *what)
+{
+    const results *x = what;
+    makers m = {.machines = true};
+    for (int t = 0; t < x->study->tasks; t++)
+        for (int v = 0; v < x->study->variants; v++)
+            for (int i = 0; i < x->study->seeds; i++)
+                if (x->at[t][v][i]) makers_add(&m, x->at[t][v][i]);
+    fprintf(to, "%d runs, each on one thread, took %.2f core-hours.\n\n", m.all, m.seconds / 3600);
+    for (int i = 0; i < m.n; i++) {
+        const struct maker *at = &m.at[i];
+        fprintf(to, "- %d by %s%s%s%s%s\n", at->runs, *at->code ? at->code : "a version not noted",
+                *at->kernels ? ", " : "", at->kernels, *at->machine ? ", " : "", at->machine);
+    }
+}
+
+pal_status makers_write(const results *x, const char *folder, pal_error *error)
+{
+    return text_write(folder, "made.md", put_made, x, false, error);
 }

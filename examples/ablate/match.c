@@ -278,20 +278,35 @@ static char *listed(const study *s, const model *m, bool states)
     return text;
 }
 
-static void compare(const study *s, int t, const model *m, int64_t target)
+static void compare(const study *s, int t, const model *m)
 {
-    bool equal = true, near = true;
+    bool equal = true;
+    const model *far = NULL;
     for (int i = 0; i < s->variants; i++) {
+        const double off = (double)distance(m[i].params, m[i].target);
         equal = equal && m[i].equal;
-        near = near && (double)distance(m[i].params, target) <= s->match * (double)target;
+        if (m[i].target && !(off <= s->match * (double)m[i].target)) far = &m[i];
     }
+    if (!equal && s->state == STATE_SAME)
+        stop("%s: line %d: the recurrent state of a layer is not the same in all variants; by "
+             "layer:%s",
+             s->path, s->state_line, listed(s, m, true));
     if (!equal)
         stop("%s: line %d: the recurrent state of a layer is not %lld numbers everywhere (state = "
              "any allows that); by layer:%s",
              s->path, s->state_line, (long long)s->state, listed(s, m, true));
-    if (s->match > 0 && !near)
+    if (s->match > 0 && far)
         stop("%s: line %d: %s: the parameters cannot be matched to %lld within %g%%:%s", s->path,
-             s->match_line, s->label[t], (long long)target, 100 * s->match, listed(s, m, false));
+             s->match_line, s->label[t], (long long)far->target, 100 * s->match,
+             listed(s, m, false));
+}
+
+/* The first variant at the same place of the axes. */
+static int first_of(const study *s, int i)
+{
+    int first = 0;
+    while (strcmp(s->variant[first].axes, s->variant[i].axes)) first++;
+    return first;
 }
 
 void match(const study *s, models m)
@@ -299,19 +314,24 @@ void match(const study *s, models m)
     counts c = {0};
     pal_error error;
     for (int t = 0; t < s->tasks; t++) {
-        int64_t target = s->match > 0 ? s->parameters : 0;
         for (int i = 0; i < s->variants; i++) {
             const variant *v = &s->variant[i];
-            model *at = &m[t][i];
+            model *at = &m[t][i], *first = &m[t][first_of(s, i)];
+            const int64_t target = s->match <= 0   ? 0
+                                   : s->parameters ? s->parameters
+                                   : first == at   ? 0
+                                                   : first->params;
             fit(s, t, v, at, target);
             if (count(s, t, v, at, &c, true, &error) != PAL_OK) stop_at(s, v, error.message);
             at->params = c.params;
-            if (s->match > 0 && !target) target = c.params;
+            at->target = target ? target : s->match > 0 ? c.params : 0;
             at->equal = true;
-            for (int64_t l = 0; l < v->s.layers && s->state; l++)
-                at->equal = at->equal && c.states[l] == s->state;
+            at->each = c.states[0];
+            const int64_t wanted = s->state == STATE_SAME ? first->each : s->state;
+            for (int64_t l = 0; l < v->s.layers && wanted; l++)
+                at->equal = at->equal && c.states[l] == wanted;
             describe_states(&c, v->s.layers, at);
         }
-        compare(s, t, m[t], target);
+        compare(s, t, m[t]);
     }
 }

@@ -13,6 +13,7 @@
 typedef struct notes {
     result x;
     int room;
+    const task *t;
 } notes;
 
 static bool note(void *user, const task_look *l)
@@ -26,7 +27,7 @@ static bool note(void *user, const task_look *l)
     }
     look *to = &n->x.look[n->x.looks++];
     *to = (look){.step = l->step, .loss = l->loss};
-    for (int i = 0; i < l->points; i++) to->accuracy[i] = l->scores[i].accuracy;
+    for (int i = 0; i < l->points; i++) to->value[i] = task_measure(n->t, &l->scores[i]);
     return true;
 }
 
@@ -66,12 +67,16 @@ int one_run(const char *folder, const char *name)
     pal_set_threads(1);
     pal_stop_install();
     if (task_new(&t, how.o.data, &error) != PAL_OK) stop("--run: %s", error.message);
+    n.t = t;
     pal_params *params = pal_params_new();
     pal_rng rng = pal_rng_new(how.o.seed, 0);
     pal_lm *lm = pal_lm_new(params, lm_options_model(&how.o), &rng);
     const task_result r = task_learn(t, params, lm, how.run, note, &n);
     const bool stopped = pal_stop_requested() != 0;
     if (!stopped) {
+        snprintf(n.x.code, sizeof n.x.code, "%s", pal_code_version());
+        snprintf(n.x.kernels, sizeof n.x.kernels, "%s", pal_kernels_in_use());
+        result_machine(n.x.machine);
         n.x.steps = r.steps, n.x.loss = r.loss, n.x.seconds = r.seconds, n.x.failed = r.failed;
         n.x.points = r.points;
         memcpy(n.x.score, r.scores, sizeof n.x.score);

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- What a figure shows ---- */
@@ -62,22 +63,6 @@ static void put_title(FILE *to, const results *x, int t, bool curves)
     fprintf(to, "\n");
 }
 
-/* A curve of block v for each variant that has results. */
-static void put_curves(FILE *to, const results *x, int t, const char *using, const char *with)
-{
-    const study *s = x->study;
-    const char *between = "plot ";
-    for (int v = 0; v < s->variants; v++) {
-        if (!any(x, t, v)) continue;
-        /* A second round of colours is dashed. */
-        fprintf(to, "%s$v%d using %s with %s lc rgb '%s' lw 2 dt %d title ", between, v, using,
-                with, picture_colour(v), 1 + v / 10);
-        picture_quote(to, s->variant[v].name);
-        between = ", ";
-    }
-    fprintf(to, "\n");
-}
-
 /* Where the levels of the points differ they are told, else the names of the points. */
 static void put_level_axis(FILE *to, const task *t)
 {
@@ -101,47 +86,162 @@ static void put_level_axis(FILE *to, const task *t)
     fprintf(to, ")\n");
 }
 
+/* ---- Panels ---- */
+
+/* The curves of a figure: block $vN for each, drawn in panels of a few. */
+typedef struct chart {
+    int n, block[MOST_VARIANTS];
+    char name[MOST_VARIANTS][NAME];
+    double low, high; /* of all values, for the axis */
+} chart;
+
+static void chart_add(chart *c, int block, const char *name)
+{
+    c->block[c->n] = block;
+    snprintf(c->name[c->n], NAME, "%s", name);
+    c->n++;
+}
+
+static void chart_value(chart *c, double low, double high)
+{
+    if (isfinite(low) && low < c->low) c->low = low;
+    if (isfinite(high) && high > c->high) c->high = high;
+}
+
+static int panels(int curves) { return (curves + PICTURE_CURVES - 1) / PICTURE_CURVES; }
+
+/* The axis of the measure fits the values: accuracy that is not near 0 does not begin there. */
+static void put_measure(FILE *to, const task *t, const chart *c, const char *what)
+{
+    char label[128];
+    const bool bits = task_in_bits(t);
+    const double chance = task_chance(t), room = 0.05 * (c->high - c->low) + 1e-3;
+    double low = c->low - room, high = c->high + room;
+    snprintf(label, sizeof label, "%s %s", bits ? "bits a byte" : "accuracy", what);
+    fprintf(to, "set ylabel ");
+    picture_quote(to, label);
+    if (chance > 0 && low > chance && low < 0.4 + chance) low = chance - room;
+    if (!bits && low < 0.2) low = 0;
+    if (!bits && high > 0.9) high = 1.02;
+    if (c->low <= c->high)
+        fprintf(to, "\nset yrange [%.6g:%.6g]\n", low, high);
+    else
+        fprintf(to, "\nset yrange [*:*]\n");
+}
+
+/* How a curve is drawn: with a band of its lowest and highest seed, or with bars. */
+typedef enum how { BANDS, BARS } how;
+
+static void put_panel(FILE *to, const task *t, const chart *c, int first, how h)
+{
+    const char *between = "plot ";
+    const double chance = task_chance(t);
+    const int last = first + PICTURE_CURVES < c->n ? first + PICTURE_CURVES : c->n;
+    for (int i = first; i < last && h == BANDS; i++) {
+        fprintf(
+            to,
+            "%s$v%d using 1:3:4 with filledcurves fs transparent solid 0.15 noborder lc rgb '%s' "
+            "notitle",
+            between, c->block[i], picture_colour(i - first));
+        between = ", ";
+    }
+    for (int i = first; i < last; i++) {
+        fprintf(to, "%s$v%d using %s ", between, c->block[i],
+                h == BANDS ? "1:2 with linespoints pn 12" : "1:2:3:4 with yerrorlines");
+        picture_style(to, i - first);
+        fprintf(to, " title ");
+        picture_quote(to, c->name[i]);
+        between = ", ";
+    }
+    if (chance > 0) fprintf(to, ", %.9g with lines lc rgb '#777777' dt 3 title 'chance'", chance);
+    fprintf(to, "\n");
+}
+
+/* All panels, one below the other; the title stands over the first. */
+static void put_chart(FILE *to, const task *t, const chart *c, how h)
+{
+    const int n = panels(c->n);
+    if (n > 1) fprintf(to, "set multiplot layout %d,1\n", n);
+    for (int i = 0; i < n; i++) {
+        if (i == 1) fprintf(to, "unset title\n");
+        put_panel(to, t, c, i * PICTURE_CURVES, h);
+    }
+    if (n > 1) fprintf(to, "unset multiplot\n");
+}
+
 /* Bars are beside each other, as far as there is room. */
 static void draw_accuracy(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
+    chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
     put_title(to, x, t, false);
     put_level_axis(to, s->task[t]);
-    fprintf(to, "set ylabel 'accuracy (mean, lowest and highest seed)'\nset yrange [0:1.02]\n");
     for (int v = 0; v < s->variants; v++) {
+        if (!any(x, t, v)) continue;
         fprintf(to, "$v%d << END\n", v);
         for (int j = 0; j < task_points(s->task[t], TASK_TEST); j++) {
             const spread p = spread_of(x, t, v, j);
-            const double aside = 0.3 * (v - (s->variants - 1) / 2.0) / s->variants;
+            const double aside =
+                0.3 * (c.n % PICTURE_CURVES - (PICTURE_CURVES - 1) / 2.0) / PICTURE_CURVES;
             if (p.n) fprintf(to, "%g %.9g %.9g %.9g\n", j + aside, p.mean, p.low, p.high);
+            if (p.n) chart_value(&c, p.low, p.high);
         }
         fprintf(to, "END\n");
+        chart_add(&c, v, s->variant[v].name);
     }
-    put_curves(to, x, t, "1:2:3:4", "yerrorlines pt 7 ps 0.6");
+    put_measure(to, s->task[t], &c, "(mean, lowest and highest seed)");
+    put_chart(to, s->task[t], &c, BARS);
 }
 
-/* Seeds are curves of their own, for runs may end early. */
+/* The value of a run at look k of the longest run: one that ended early, because it had reached
+ * enough, keeps its last value; one that failed is gone. */
+static bool value_at(const result *r, int k, double *value)
+{
+    if (!r || !r->looks || (r->failed && k >= r->looks)) return false;
+    *value = result_look(r, &r->look[k < r->looks ? k : r->looks - 1]);
+    return isfinite(*value) != 0;
+}
+
+/* A line for each look: step, mean, lowest and highest seed. */
+static void put_band(FILE *to, const results *x, int t, int v, chart *c)
+{
+    const study *s = x->study;
+    const result *longest = NULL;
+    for (int i = 0; i < s->seeds; i++) {
+        const result *r = x->at[t][v][i];
+        if (r && (!longest || r->looks > longest->looks)) longest = r;
+    }
+    fprintf(to, "$v%d << END\n", v);
+    for (int k = 0; longest && k < longest->looks; k++) {
+        double sum = 0, low = HUGE_VAL, high = -HUGE_VAL, value;
+        int n = 0;
+        for (int i = 0; i < s->seeds; i++) {
+            if (!value_at(x->at[t][v][i], k, &value)) continue;
+            sum += value, n++;
+            low = fmin(low, value), high = fmax(high, value);
+        }
+        if (n)
+            fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)longest->look[k].step, sum / n, low,
+                    high);
+        /* Of bits the beginning would hide the end. */
+        if (n && (!task_in_bits(s->task[t]) || 5 * k >= longest->looks)) chart_value(c, low, high);
+    }
+    fprintf(to, "END\n");
+}
+
 static void draw_curves(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
+    chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
     put_title(to, x, t, true);
-    fprintf(to, "set xlabel 'step'\nset ylabel 'accuracy (mean over tests), each seed'\n"
-                "set yrange [0:1.02]\nset xrange [0:]\n");
+    fprintf(to, "set xlabel 'step'\nset xrange [0:]\n");
     for (int v = 0; v < s->variants; v++) {
-        fprintf(to, "$v%d << END\n", v);
-        for (int i = 0; i < s->seeds; i++) {
-            const result *r = x->at[t][v][i];
-            for (int k = 0; r && k < r->looks; k++) {
-                double sum = 0;
-                for (int j = 0; j < r->points; j++) sum += r->look[k].accuracy[j];
-                if (r->points)
-                    fprintf(to, "%lld %.9g\n", (long long)r->look[k].step, sum / r->points);
-            }
-            fprintf(to, "\n");
-        }
-        fprintf(to, "END\n");
+        if (!any(x, t, v)) continue;
+        put_band(to, x, t, v, &c);
+        chart_add(&c, v, s->variant[v].name);
     }
-    put_curves(to, x, t, "1:2", "lines");
+    put_measure(to, s->task[t], &c, "(mean over tests; band: lowest to highest seed)");
+    put_chart(to, s->task[t], &c, BANDS);
 }
 
 /* The name of a curve: variants are the curve X. */
@@ -168,10 +268,9 @@ static void draw_state(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
     char name[NAME], other[NAME];
-    int curves = 0;
+    chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
     put_title(to, x, t, false);
-    fprintf(to, "set xlabel 'numbers of recurrent state, all layers'\nset ylabel 'accuracy (mean "
-                "over tests; lowest and highest seed)'\nset yrange [0:1.02]\nset logscale x 2\n"
+    fprintf(to, "set xlabel 'numbers of recurrent state, all layers'\nset logscale x 2\n"
                 "set offsets graph 0.05, graph 0.05, 0, 0\n");
     for (int v = 0; v < s->variants; v++) {
         if (!begins_curve(x, t, v)) continue;
@@ -182,38 +281,43 @@ static void draw_state(FILE *to, const results *x, int t)
             if (!p.n || strcmp(curve_of(&s->variant[i], other), name)) continue;
             fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)x->model[t][i].state, p.mean, p.low,
                     p.high);
+            chart_value(&c, p.low, p.high);
         }
         fprintf(to, "END\n");
+        chart_add(&c, v, name);
     }
-    for (int v = 0; v < s->variants; v++) {
-        if (!begins_curve(x, t, v)) continue;
-        fprintf(to, "%s$v%d with yerrorlines lc rgb '%s' lw 2 pt 7 ps 0.6 title ",
-                curves ? ", " : "plot ", v, picture_colour(curves));
-        picture_quote(to, curve_of(&s->variant[v], name));
-        curves++;
-    }
-    fprintf(to, "\n");
+    put_measure(to, s->task[t], &c, "(mean over tests; lowest and highest seed)");
+    put_chart(to, s->task[t], &c, BARS);
 }
 
 /* ---- The files ---- */
 
 typedef struct figure {
-    const char *kind;
     void (*draw)(FILE *to, const results *x, int t);
     const results *x;
     int t;
 } figure;
 
-static void draw(pal_script *script, const void *what)
+static void body(FILE *to, const void *what)
 {
     const figure *f = what;
-    char name[2 * NAME];
-    snprintf(name, sizeof name, "%s-%s.svg", f->kind, f->x->study->label[f->t]);
-    picture_begin(script, name, 860, 400);
-    f->draw(script->to, f->x, f->t);
+    f->draw(to, f->x, f->t);
 }
 
-/* Whether it is a name of plots: KIND-LABEL.svg, the label of this study or of what it was before.
+static pal_status draw(const char *folder, const char *kind,
+                       void (*put)(FILE *to, const results *x, int t), const results *x, int t,
+                       pal_error *error)
+{
+    char name[2 * NAME];
+    int curves = 0;
+    for (int v = 0; v < x->study->variants; v++) curves += any(x, t, v);
+    snprintf(name, sizeof name, "%s-%s", kind, x->study->label[t]);
+    return picture_draw(folder, name, 860, panels(curves) > 1 ? 300 * panels(curves) : 400, body,
+                        &(figure){put, x, t}, error);
+}
+
+/* Whether it is a name of plots: KIND-LABEL.svg or .pdf, the label of this study or of what it was
+ * before.
  */
 static bool is_plot(const char *name)
 {
@@ -226,7 +330,8 @@ static bool is_plot(const char *name)
             if (strncmp(name + n, task_names(j), length)) continue;
             const char *end =
                 name + n + length; /* of the second task of a name there is a number */
-            if (strcmp(end + strspn(end, "0123456789"), ".svg") == 0) return true;
+            end += strspn(end, "0123456789");
+            if (strcmp(end, ".svg") == 0 || strcmp(end, ".pdf") == 0) return true;
         }
     }
     return false;
@@ -258,11 +363,9 @@ pal_status plots(const results *x, const char *folder, pal_error *error)
             states = states || (x->model[t][v].state != x->model[t][first].state);
         }
         if (first < 0) continue;
-        status = pal_gnuplot_draw(folder, draw, &(figure){"accuracy", draw_accuracy, x, t}, error);
-        if (status == PAL_OK)
-            status = pal_gnuplot_draw(folder, draw, &(figure){"curves", draw_curves, x, t}, error);
-        if (status == PAL_OK && states)
-            status = pal_gnuplot_draw(folder, draw, &(figure){"state", draw_state, x, t}, error);
+        status = draw(folder, "accuracy", draw_accuracy, x, t, error);
+        if (status == PAL_OK) status = draw(folder, "curves", draw_curves, x, t, error);
+        if (status == PAL_OK && states) status = draw(folder, "state", draw_state, x, t, error);
     }
     return status;
 }

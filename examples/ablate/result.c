@@ -13,6 +13,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static const char MARK[] = "\nresult\n";
 enum { MOST_BYTES = 1 << 26 };
@@ -23,11 +25,26 @@ void result_free(result *x)
     free(x);
 }
 
-double result_accuracy(const result *x)
+double result_value(const result *x, int point)
 {
     double sum = 0;
-    for (int i = 0; i < x->points; i++) sum += x->score[i].accuracy;
-    return x->failed || !x->points ? NAN : sum / x->points;
+    int n = 0;
+    if (x->failed) return NAN;
+    for (int i = 0; i < x->points; i++) {
+        if (point < 0 ? x->part[i] : point != i) continue;
+        sum += x->bits ? x->score[i].loss / log(2) : x->score[i].accuracy;
+        n++;
+    }
+    return n ? sum / n : NAN;
+}
+
+double result_look(const result *x, const look *l)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < x->points; i++)
+        if (!x->part[i]) sum += l->value[i], n++;
+    return n ? sum / n : NAN;
 }
 
 /* ---- Writing ---- */
@@ -41,8 +58,10 @@ static void put_result(FILE *to, const void *what)
 {
     const described *d = what;
     const result *x = d->x;
-    fprintf(to, "%s%scode %s\n%s\n", d->description, MARK, pal_code_version(),
-            pal_kernels_in_use());
+    fprintf(to, "%s%s", d->description, MARK);
+    if (*x->code) fprintf(to, "code %s\n", x->code);
+    if (*x->kernels) fprintf(to, "%s\n", x->kernels);
+    if (*x->machine) fprintf(to, "machine %s\n", x->machine);
     fprintf(to, "steps %" PRId64 " loss %.17g seconds %.3f failed %d points %d looks %d\n",
             x->steps, x->loss, x->seconds, x->failed, x->points, x->looks);
     for (int i = 0; i < x->points; i++) {
@@ -52,10 +71,20 @@ static void put_result(FILE *to, const void *what)
     }
     for (int i = 0; i < x->looks; i++) {
         fprintf(to, "look %" PRId64 " %.17g", x->look[i].step, x->look[i].loss);
-        for (int j = 0; j < x->points; j++) fprintf(to, " %.17g", x->look[i].accuracy[j]);
+        for (int j = 0; j < x->points; j++) fprintf(to, " %.17g", x->look[i].value[j]);
         fprintf(to, "\n");
     }
     fprintf(to, "end\n");
+}
+
+char *result_text(const result *x, const char *description)
+{
+    PAL_C_LOCALE;
+    const described d = {x, description};
+    FILE *to = pal_stream_open();
+    if (!to) return NULL;
+    put_result(to, &d);
+    return pal_stream_close(to, NULL);
 }
 
 pal_status result_write(const result *x, const char *folder, const char *name,
@@ -65,6 +94,32 @@ pal_status result_write(const result *x, const char *folder, const char *name,
     const described d = {x, description};
     snprintf(file, sizeof file, "%s.txt", name);
     return text_write(folder, file, put_result, &d, false, error);
+}
+
+/* The name of the processor, as Linux tells it. */
+static void processor(char *name, size_t size)
+{
+    char line[256];
+    FILE *from = fopen("/proc/cpuinfo", "r");
+    snprintf(name, size, "a processor");
+    while (from && fgets(line, sizeof line, from)) {
+        char *colon = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
+        if (!colon) continue;
+        colon[strcspn(colon, "\n")] = '\0';
+        snprintf(name, size, "%s", pal_trim(colon + 1));
+        break;
+    }
+    if (from) fclose(from);
+}
+
+void result_machine(char text[160])
+{
+    char name[96], day[16];
+    const time_t now = time(NULL);
+    struct tm tm;
+    processor(name, sizeof name);
+    strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &tm));
+    snprintf(text, 160, "%s, %s, %ld processors", day, name, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 /* ---- Reading ---- */
@@ -122,12 +177,18 @@ static bool read_score(char **at, task_score *p)
            next_count(at, &p->rows);
 }
 
-static bool read_look(char **at, look *l, int points)
+/* A share, or bits: these may be infinite as a loss may. */
+static bool next_value(char **at, bool bits, double *out)
+{
+    return next(at, out) && *out >= 0 && (bits || *out <= 1);
+}
+
+static bool read_look(char **at, look *l, int points, bool bits)
 {
     if (!word(at, "look") || !next_count(at, &l->step) || !next(at, &l->loss) || !isfinite(l->loss))
         return false;
     for (int j = 0; j < points; j++)
-        if (!next_share(at, &l->accuracy[j])) return false;
+        if (!next_value(at, bits, &l->value[j])) return false;
     return true;
 }
 
@@ -147,6 +208,7 @@ static bool read_numbers(result *x, char *at)
     int n = 0, failed;
     read_line(&at, "code ", false, x->code, sizeof x->code);
     read_line(&at, "kernels ", true, x->kernels, sizeof x->kernels);
+    read_line(&at, "machine ", false, x->machine, sizeof x->machine);
     if (sscanf(at, "steps %" SCNd64 " loss %lf seconds %lf failed %d points %d looks %d\n%n",
                &x->steps, &x->loss, &x->seconds, &failed, &x->points, &x->looks, &n) != 6 ||
         n == 0 || x->points < 0 || x->points > MOST_POINTS || x->looks < 0 ||
@@ -159,7 +221,7 @@ static bool read_numbers(result *x, char *at)
     for (int i = 0; i < x->points; i++)
         if (!read_score(&at, &x->score[i])) return false;
     for (int i = 0; i < x->looks; i++)
-        if (!read_look(&at, &x->look[i], x->points)) return false;
+        if (!read_look(&at, &x->look[i], x->points, x->bits)) return false;
     return word(&at, "end\n") && !*at;
 }
 
@@ -173,8 +235,10 @@ static bool scores_can_be(const result *x, const run *r)
             return false;
     for (int j = 0; j < x->points; j++) {
         const task_score *p = &x->score[j];
-        const double last = x->looks ? x->look[x->looks - 1].accuracy[j] : 0;
-        if (p->accuracy != last || p->rows != (x->looks ? r->rows : 0) ||
+        const double last = x->looks ? x->look[x->looks - 1].value[j] : 0;
+        const bool all = r->bits ? p->rows <= r->rows && (p->rows > 0) == (x->looks > 0)
+                                 : p->rows == (x->looks ? r->rows : 0);
+        if (fabs((r->bits ? p->loss / log(2) : p->accuracy) - last) > 1e-12 * fabs(last) || !all ||
             (p->asked > 0) != (x->looks > 0))
             return false;
     }
@@ -201,6 +265,7 @@ result *result_read(const char *folder, const run *r)
     result *x = NULL;
     if (text && strncmp(text, r->text, n) == 0 && strncmp(text + n, MARK, strlen(MARK)) == 0) {
         x = calloc(1, sizeof *x);
+        if (x) memcpy(x->part, r->part, sizeof x->part), x->bits = r->bits;
         /* A run that failed leaves no model. */
         if (x && (!read_numbers(x, text + n + strlen(MARK)) || !can_be(x, r) ||
                   (r->model && !x->failed && !kept_is(folder, r, x->steps)))) {

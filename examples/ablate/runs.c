@@ -17,7 +17,7 @@ static void describe(const study *s, const model *m, run *r)
     PAL_C_LOCALE;
     const settings *o = &s->variant[r->variant].s;
     const bool search = r->rate >= 0;
-    const int64_t steps = search ? s->rate_steps : o->steps;
+    const int64_t steps = o->steps;
     const double lr = search ? s->rate[r->rate] : o->lr;
     const uint64_t seed = (search ? s->rate_seed : s->seed)[r->seed];
     char mlp[64] = "no-mlp = true", optimizer[TASK_OPTIMIZER + 32] = "";
@@ -81,6 +81,9 @@ runs runs_of(const study *s, models m, bool rates)
                 *r = (run){.task = t, .variant = v, .seed = i, .rate = -1};
                 if (rates) r->seed = i / s->rates, r->rate = i % s->rates;
                 r->points = task_points(s->task[t], TASK_TEST);
+                r->bits = task_in_bits(s->task[t]);
+                for (int j = 0; j < r->points; j++)
+                    r->part[j] = task_point_at(s->task[t], TASK_TEST, j).part;
                 r->model = s->models && !rates;
                 if (rates)
                     snprintf(r->name, sizeof r->name, "%s-%s-%s-%llu", s->label[t],

@@ -6,7 +6,7 @@
  * and X+O, which has what X had, may have something of its own too (lines of --rates have such
  * names).
  */
-#include "examples/ablate/ablate.h"
+#include "examples/ablate/axes.h"
 #include "examples/lm/options.h"
 #include "examples/lm/text.h"
 
@@ -16,11 +16,7 @@
 
 enum { MOST_LINES = 512, MOST_OPTIONS = 8 };
 
-typedef struct line {
-    int number;
-    char *name, *value;
-    bool taken; /* by a variant, as something of its own */
-} line;
+typedef axes_line line;
 typedef struct option {
     char name[NAME];
     const char *keys; /* of mixers, each after a colon; "": none */
@@ -29,8 +25,8 @@ typedef struct option {
 typedef struct reading {
     const char *path;
     lm_text text;
-    int n, options;
-    line line[MOST_LINES];
+    int options;
+    axes_lines all;
     option option[MOST_OPTIONS];
     study *s;
 } reading;
@@ -51,15 +47,15 @@ static void add_line(reading *r, char *text, int number)
     if (!*text) return;
     char *equals = strchr(text, '=');
     if (!equals) stop("%s: line %d: '%.100s' is not 'name = value'", r->path, number, text);
-    if (r->n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
+    if (r->all.n == MOST_LINES) stop("%s: it has more than %d lines", r->path, MOST_LINES);
     *equals = '\0';
-    const line l = {number, pal_trim(text), pal_trim(equals + 1), false};
+    const line l = {number, pal_trim(text), pal_trim(equals + 1), false, 0};
     if (!*l.value) stop("%s: line %d: %s has no value", r->path, number, l.name);
-    for (int i = 0; i < r->n && strcmp(l.name, "task"); i++)
-        if (strcmp(r->line[i].name, l.name) == 0)
+    for (int i = 0; i < r->all.n && strcmp(l.name, "task"); i++)
+        if (strcmp(r->all.line[i].name, l.name) == 0)
             stop("%s: line %d: %s is there twice, in line %d too", r->path, number, l.name,
-                 r->line[i].number);
-    r->line[r->n++] = l;
+                 r->all.line[i].number);
+    r->all.line[r->all.n++] = l;
 }
 
 static void read_lines(reading *r)
@@ -148,14 +144,16 @@ static void take(const reading *r, const line *l, const char *prefix)
     if (pal_keys_set(&study_keys, &x, prefix, l->name, l->value, &error) != PAL_OK)
         stop("%s", error.message);
     if (*x.title) memcpy(s->title, x.title, sizeof s->title);
+    if (*x.same) memcpy(s->same, x.same, sizeof s->same), s->same_line = l->number;
+    if (*x.differ) memcpy(s->differ, x.differ, sizeof s->differ);
+    if (*x.compare) memcpy(s->compare, x.compare, sizeof s->compare);
     if (x.seeds.count) s->seeds = different_seeds(r, l, x.seeds.of, x.seeds.count, s->seed);
     if (x.rate_seeds.count)
         s->rate_seeds = different_seeds(r, l, x.rate_seeds.of, x.rate_seeds.count, s->rate_seed);
     if (x.rates.count) take_rates(r, l, &x);
     if (x.state) s->state_line = l->number;
-    if (x.state > 0) s->state = x.state;
+    if (x.state > 0 || x.state == STATE_SAME) s->state = x.state;
     if (x.parameters) s->parameters = x.parameters;
-    if (x.rate_steps) s->rate_steps = x.rate_steps;
     s->models = x.models;
 }
 
@@ -214,6 +212,15 @@ static void add_option(reading *r, const line *l, const char *name)
     free(keys);
 }
 
+/* Of X-8-64, after two axes, the place is -8-64. */
+static void place_on_axes(const line *l, variant *v)
+{
+    memcpy(v->base, v->name, sizeof v->base);
+    if (l->base) v->base[l->base] = '\0';
+    const size_t n = strlen(v->base);
+    memcpy(v->axes, v->name + n, strlen(v->name + n) + 1);
+}
+
 static void read_variant(reading *r, const line *l)
 {
     study *s = r->s;
@@ -230,6 +237,7 @@ static void read_variant(reading *r, const line *l)
     variant *v = &s->variant[s->variants++];
     *v = (variant){.s = s->s, .line = l->number};
     memcpy(v->name, name, n + 1);
+    place_on_axes(l, v);
     v->mixers = lm_keep(l->value, strlen(l->value));
 }
 
@@ -307,6 +315,7 @@ static void multiply(reading *r)
             stop("%s: line %d: variant %s with option %s is too long", r->path, v.line, v.name,
                  o->name);
         memcpy(v.name, name, strlen(name) + 1);
+        if (!*v.axes) memcpy(v.base, name, strlen(name) + 1);
         s->variant[i] = v;
     }
     s->variants = n * r->options;
@@ -346,8 +355,8 @@ static void check_mixers(const reading *r, const variant *v)
 
 static int line_of(const reading *r, const char *name)
 {
-    for (int i = 0; i < r->n; i++)
-        if (strcmp(r->line[i].name, name) == 0) return r->line[i].number;
+    for (int i = 0; i < r->all.n; i++)
+        if (strcmp(r->all.line[i].name, name) == 0) return r->all.line[i].number;
     return 0;
 }
 
@@ -369,6 +378,32 @@ static void check_variant(const reading *r, int i)
              r->path, v->line, v->name, (long long)every, (long long)v->s.steps, MOST_LOOKS);
 }
 
+/* Bits and accuracy have no common mean. */
+static void check_measures(const reading *r)
+{
+    const study *s = r->s;
+    bool bits = false, shares = false;
+    for (int t = 0; t < s->tasks; t++) *(task_in_bits(s->task[t]) ? &bits : &shares) = true;
+    if (bits && shares)
+        stop("%s: line %d: a study of a text has no other tasks, for bits and accuracy have no "
+             "common mean",
+             r->path, line_of(r, "task"));
+    for (int v = 0; v < s->variants && bits; v++)
+        if (s->variant[v].s.enough > 0)
+            stop("%s: line %d: enough is an accuracy, and a text is measured in bits", r->path,
+                 line_of(r, "enough") ? line_of(r, "enough") : s->variant[v].line);
+}
+
+static void check_compare(const reading *r)
+{
+    const study *s = r->s;
+    if (!*s->compare || strcmp(s->compare, "first") == 0 || strcmp(s->compare, "all") == 0) return;
+    for (int v = 0; v < s->variants; v++)
+        if (strcmp(s->variant[v].base, s->compare) == 0) return;
+    stop("%s: line %d: compare=%s should be first, all or the name of a variant", r->path,
+         line_of(r, "compare"), s->compare);
+}
+
 static void check(const reading *r)
 {
     study *s = r->s;
@@ -384,7 +419,9 @@ static void check(const reading *r)
                  "chosen by that run",
                  r->path, line_of(r, line_of(r, "rate-seeds") ? "rate-seeds" : "seeds"),
                  (unsigned long long)s->seed[i % s->seeds]);
-    if (s->rate_steps == 0) s->rate_steps = s->s.steps;
+    check_measures(r);
+    check_compare(r);
+    same_check(s);
 }
 
 void study_read(study *s, const char *path)
@@ -413,14 +450,15 @@ void study_read(study *s, const char *path)
     snprintf(s->title, sizeof s->title, "%s", s->name);
     reading *r = calloc(1, sizeof *r);
     if (!r) stop("%s: out of memory", path);
-    r->path = path;
+    r->path = r->all.path = path;
     r->s = s;
     read_lines(r);
-    for (int i = 0; i < r->n; i++) read_common(r, &r->line[i]);
-    for (int i = 0; i < r->n; i++) read_variant(r, &r->line[i]);
-    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], false);
+    axes_expand(&r->all);
+    for (int i = 0; i < r->all.n; i++) read_common(r, &r->all.line[i]);
+    for (int i = 0; i < r->all.n; i++) read_variant(r, &r->all.line[i]);
+    for (int i = 0; i < r->all.n; i++) read_own(r, &r->all.line[i], false);
     multiply(r);
-    for (int i = 0; i < r->n; i++) read_own(r, &r->line[i], true);
+    for (int i = 0; i < r->all.n; i++) read_own(r, &r->all.line[i], true);
     check(r);
     free(r->text.byte);
     free(r);
@@ -443,7 +481,6 @@ static void shrink(settings *s)
 void study_shrink(study *s)
 {
     s->seeds = s->rate_seeds = 1;
-    s->rate_steps = 3;
     for (int i = 0; i < s->variants; i++) shrink(&s->variant[i].s);
     shrink(&s->s);
 }

@@ -69,7 +69,8 @@ static void put_matching(FILE *to, const results *x, int t)
         if (s->parameters)
             fprintf(to, "%lld", (long long)s->parameters);
         else
-            fprintf(to, "those of %s", s->variant[0].name);
+            fprintf(to, "those of %s%s", s->variant[0].base,
+                    *s->variant[0].axes ? " at the same place of the axes" : "");
         fprintf(to, ": %s.\n",
                 mlp && width ? "* is the width, or that of the MLP, that was searched for it"
                 : mlp        ? "* is the width of the MLP that was searched for it"
@@ -78,7 +79,9 @@ static void put_matching(FILE *to, const results *x, int t)
     } else {
         fprintf(to, "Parameters were not made equal.\n");
     }
-    if (s->state)
+    if (s->state == STATE_SAME)
+        fprintf(to, "Recurrent states are equal in every layer of variants at the same place.\n");
+    else if (s->state)
         fprintf(to, "Every layer has a recurrent state of %lld numbers.\n", (long long)s->state);
     else
         fprintf(to, "Recurrent state (numbers, by layer) was not made equal.\n");
@@ -98,6 +101,7 @@ static void put_task(FILE *to, const results *x, int t)
     for (int v = 0; v < s->variants; v++) put_row(to, x, t, v);
     fprintf(to, "\n");
     put_matching(to, x, t);
+    compare_put(to, x, t);
 }
 
 static void put_makers(FILE *to, const results *x)
@@ -117,7 +121,9 @@ static void put_all(FILE *to, const void *what)
     const study *s = x->study;
     const settings *o = &s->s;
     bool own = false;
-    fprintf(to, "# %s\n\nAccuracy over the tokens that are asked for: mean over seeds", s->title);
+    fprintf(to, "# %s\n\n%s: mean over seeds", s->title,
+            task_in_bits(s->task[0]) ? "Bits a byte of the text that was held out"
+                                     : "Accuracy over the tokens that are asked for");
     for (int i = 0; i < s->seeds; i++)
         fprintf(to, "%s %llu", i ? "," : "", (unsigned long long)s->seed[i]);
     fprintf(to, " (lowest..highest), %lld rows of each test.\n", (long long)o->rows);

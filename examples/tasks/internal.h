@@ -1,8 +1,8 @@
 /*
  * internal.h - what the files of the tasks share: the kinds, their keys, and a task.
  *
- * A family of tasks is a file (mqar.c, needle.c, state.c, synthetic.c). It gives each of its tasks
- * a task_kind: the keys, `begin`, which checks them together and makes the points, and `row`, which
+ * A family of tasks is a file (mqar.c, needle.c, corpus.c, ..). It gives each of its tasks a
+ * task_kind: the keys, `begin`, which checks them together and makes the points, and `row`, which
  * writes one row. tasks.def has the names of all kinds, text.c reads and writes their texts.
  */
 #ifndef TASKS_INTERNAL_H
@@ -39,6 +39,16 @@ typedef struct task_kind {
     /* Writes a row of p->len tokens; they are 0 and all targets PAL_IGNORE before. */
     void (*row)(const task *t, task_split split, const task_point *p, pal_rng *rng, int64_t *tokens,
                 int64_t *targets);
+    /* In its place where a row depends on its number. */
+    void (*numbered)(const task *t, task_split split, const task_point *p, pal_rng *rng,
+                     int64_t number, int64_t *tokens, int64_t *targets);
+    /* Scores all test points at once; NULL: each by its own rows (task_test). A stop that is asked
+     * for ends it early. */
+    void (*score)(const task *t, const pal_lm *lm, pal_tape *tape, uint64_t seed, int64_t rows,
+                  task_score *scores);
+    void (*end)(task *t);            /* closes what begin opened, as far as it did; NULL: nothing */
+    double (*chance)(const task *t); /* the accuracy of a guess; NULL: near 0, or none */
+    bool bits;                       /* it is measured by bits a byte (task_measure) */
     /* A token as a person reads it; NULL: tokens are bytes of a text. */
     void (*word)(const task *t, int64_t token, char word[TASK_WORD]);
 } task_kind;
@@ -52,6 +62,7 @@ struct task {
     int64_t vocab;
     int points[2]; /* by split */
     task_point point[2][TASK_POINTS];
+    pal_tokens *store; /* of corpus; NULL: none */
 
     /* What the keys say. */
     task_list len, test_len, weights;
@@ -78,6 +89,12 @@ struct task {
         struct {
             int64_t symbols, stacks;
         } synthetic;
+        struct {
+            char path[512], checksum[16];
+            double held_out;
+            int64_t vocab, len, split; /* the first token that is held out; not a key */
+            task_list positions;
+        } corpus;
     } is;
 };
 

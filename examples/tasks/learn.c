@@ -105,6 +105,22 @@ task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point,
     return s;
 }
 
+double task_measure(const task *t, const task_score *s)
+{
+    return t->kind->bits ? s->loss / log(2) : s->accuracy;
+}
+
+void task_test_all(const task *t, const pal_lm *lm, pal_tape *tape, uint64_t seed, int64_t count,
+                   task_score scores[TASK_POINTS])
+{
+    if (t->kind->score) {
+        t->kind->score(t, lm, tape, seed, count, scores);
+        return;
+    }
+    for (int i = 0; i < t->points[TASK_TEST] && !pal_stop_requested(); i++)
+        scores[i] = task_test(t, lm, tape, i, seed, count);
+}
+
 /* ---- Learning ---- */
 
 typedef struct learner {
@@ -165,12 +181,10 @@ static double look(void *user, pal_tape *tape, int64_t step)
     r->loss = l->sum / (double)l->since;
     r->seconds = seconds() - l->began;
     l->sum = 0, l->since = 0;
-    for (int i = 0; i < r->points; i++) {
-        scores[i] = task_test(l->t, l->lm, tape, i, l->run.seed, l->run.rows);
-        if (pal_stop_requested()) {
-            r->failed = l->finished = true;
-            return NAN;
-        }
+    task_test_all(l->t, l->lm, tape, l->run.seed, l->run.rows, scores);
+    if (pal_stop_requested()) {
+        r->failed = l->finished = true;
+        return NAN;
     }
     memcpy(r->scores, scores, (size_t)r->points * sizeof *scores);
     const task_look now = {r->steps, r->loss, r->seconds, r->scores, r->points};

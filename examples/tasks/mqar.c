@@ -142,6 +142,9 @@ static void word(const task *t, int64_t token, char text[TASK_WORD])
         snprintf(text, TASK_WORD, "v%lld", (long long)(token - half));
 }
 
+/* One of the values. */
+static double chance(const task *t) { return 1 / (double)(t->vocab - t->vocab / 2); }
+
 const task_kind task_mqar = {
     .name = "mqar",
     .level = "pairs",
@@ -154,4 +157,5 @@ const task_kind task_mqar = {
     .begin = begin,
     .row = row,
     .word = word,
+    .chance = chance,
 };

@@ -50,7 +50,8 @@ void task_print(const task *t, const int64_t *tokens, const int64_t *targets, in
 
 void task_print_head(const task *t, FILE *to)
 {
-    fprintf(to, "accuracy of tests by %s\n  step     loss", t->kind->level);
+    fprintf(to, "%s of tests by %s\n  step     loss", t->kind->bits ? "bits a byte" : "accuracy",
+            t->kind->level);
     for (int i = 0; i < t->points[TASK_TEST]; i++)
         fprintf(to, " %8lld", (long long)t->point[TASK_TEST][i].level);
     fputc('\n', to);
@@ -60,9 +61,8 @@ void task_print_head(const task *t, FILE *to)
 void task_print_look(const task *t, const task_look *look, FILE *to)
 {
     PAL_C_LOCALE;
-    (void)t;
     fprintf(to, "%6lld %8.4f", (long long)look->step, look->loss);
-    for (int i = 0; i < look->points; i++) fprintf(to, " %8.3f", look->scores[i].accuracy);
+    for (int i = 0; i < look->points; i++) fprintf(to, " %8.3f", task_measure(t, &look->scores[i]));
     fputc('\n', to);
     fflush(to);
 }

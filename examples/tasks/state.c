@@ -61,6 +61,9 @@ static void number(const task *t, int64_t token, char text[TASK_WORD])
     snprintf(text, TASK_WORD, "%lld", (long long)token);
 }
 
+/* Parity and groups: every token is an answer. */
+static double chance(const task *t) { return 1 / (double)t->vocab; }
+
 const task_kind task_parity = {
     .name = "parity",
     .level = "length",
@@ -72,6 +75,7 @@ const task_kind task_parity = {
     .begin = parity_begin,
     .row = parity_row,
     .word = number,
+    .chance = chance,
 };
 
 /* ---- Words of a group ---- */
@@ -158,7 +162,7 @@ static void permutation(const task *t, int64_t token, char text[TASK_WORD])
     "test_len=16,32,64"
 #define GROUP_KIND                                                                            \
     .level = "length", .keys = PAL_KEYS(group_keys), .standard = ":len=16:test_len=16,32,64", \
-    .begin = group_begin, .row = group_row, .word = permutation
+    .begin = group_begin, .row = group_row, .word = permutation, .chance = chance
 
 const task_kind task_s3 = {
     .name = "s3", .variant = S3, .help = GROUP_HELP("the 6 of three things"), GROUP_KIND};

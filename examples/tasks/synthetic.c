@@ -130,6 +130,8 @@ static void stack_word(const task *t, int64_t token, char text[TASK_WORD])
         letter(token - FIRST_STACK - stacks, text);
 }
 
+static double chance(const task *t) { return 1 / (double)t->is.synthetic.symbols; }
+
 /* ---- The kinds ---- */
 
 const task_kind task_palindrome = {
@@ -143,6 +145,7 @@ const task_kind task_palindrome = {
     .begin = sequence_begin,
     .row = sequence_row,
     .word = sequence_word,
+    .chance = chance,
 };
 const task_kind task_copy = {
     .name = "copy",
@@ -155,6 +158,7 @@ const task_kind task_copy = {
     .begin = sequence_begin,
     .row = sequence_row,
     .word = sequence_word,
+    .chance = chance,
 };
 const task_kind task_stack = {
     .name = "stack",
@@ -167,4 +171,5 @@ const task_kind task_stack = {
     .begin = stack_begin,
     .row = stack_row,
     .word = stack_word,
+    .chance = chance,
 };

@@ -57,7 +57,11 @@ pal_status task_new(task **out, const char *text, pal_error *error)
     return PAL_OK;
 }
 
-void task_free(task *t) { free(t); }
+void task_free(task *t)
+{
+    if (t && t->kind->end) t->kind->end(t);
+    free(t);
+}
 
 /* ---- For the families ---- */
 
@@ -116,6 +120,8 @@ const char *task_text(const task *t) { return t->text; }
 const char *task_name(const task *t) { return t->kind->name; }
 const char *task_level_name(const task *t) { return t->kind->level; }
 int64_t task_vocab(const task *t) { return t->vocab; }
+double task_chance(const task *t) { return t->kind->chance ? t->kind->chance(t) : 0; }
+bool task_in_bits(const task *t) { return t->kind->bits; }
 int task_points(const task *t, task_split split) { return t->points[split]; }
 task_point task_point_at(const task *t, task_split split, int i) { return t->point[split][i]; }
 
@@ -141,7 +147,10 @@ void task_rows(const task *t, task_split split, int point, uint64_t seed, int64_
     for (int64_t b = 0; b < B; b++, tokens += p->len, targets += p->len) {
         pal_rng rng = stream(seed, of, point, first + b);
         for (int64_t i = 0; i < p->len; i++) tokens[i] = 0, targets[i] = PAL_IGNORE;
-        t->kind->row(t, split, p, &rng, tokens, targets);
+        if (t->kind->numbered)
+            t->kind->numbered(t, split, p, &rng, first + b, tokens, targets);
+        else
+            t->kind->row(t, split, p, &rng, tokens, targets);
     }
 }
 

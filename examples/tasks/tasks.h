@@ -27,7 +27,9 @@ typedef struct task_point {
     int64_t len;   /* tokens of a row, filling included */
     int64_t level; /* what results are told by: pairs, keys, depth or length (task_level_name) */
     double weight; /* training: its share of the batches; all of a task add up to 1. Tests: 0 */
-    char name[32]; /* "16 pairs", "length 128": unique among the points of a split */
+    char name[72]; /* "16 pairs", "length 128": unique among the points of a split */
+    bool part;     /* of the point before it that is none: it counts in no mean over points */
+    int64_t low, high; /* only positions low .. high-1 are asked; high 0: all */
 } task_point;
 
 /* PAL_EVALUE names what is unknown or out of range, and what there is. */
@@ -62,10 +64,21 @@ void task_print(const task *t, const int64_t *tokens, const int64_t *targets, in
  * tokens are right). */
 typedef struct task_score {
     double accuracy, whole; /* shares in 0..1 */
-    double loss;            /* mean nats of a token that was asked for */
-    int64_t asked, rows;
+    double loss;            /* mean nats of a token that was asked for; of a corpus, of a byte */
+    int64_t asked, rows;    /* of a corpus, bytes */
 } task_score;
-/* Greedy answers to `rows` test rows of a point; the tape's gradients are off meanwhile. */
+/* Whether a task is measured by bits of a byte, of which few are better, and not by accuracy. */
+bool task_in_bits(const task *t);
+/* The accuracy of a guess that knows what answers there can be; 0: there is none to speak of. */
+double task_chance(const task *t);
+/* The one number that a point is told by: bits a byte, or accuracy. */
+double task_measure(const task *t, const task_score *score);
+/* Scores of all test points, of `count` rows each, or as many as there are. A stop that a signal
+ * asks for ends it early, and the scores are then of no use. */
+void task_test_all(const task *t, const pal_lm *lm, pal_tape *tape, uint64_t seed, int64_t count,
+                   task_score scores[TASK_POINTS]);
+/* Greedy answers to `rows` test rows of a point; the tape's gradients are off meanwhile. Not of a
+ * corpus. */
 task_score task_test(const task *t, const pal_lm *lm, pal_tape *tape, int point, uint64_t seed,
                      int64_t rows);
 
@@ -83,7 +96,8 @@ typedef struct task_run {
     uint64_t seed;                  /* of parameters and rows; 0: 1 */
     int64_t every;                  /* steps from one look to the next; 0: a twentieth of steps */
     int64_t rows;                   /* test rows of each point; 0: 256 */
-    double enough; /* ends when every test point's accuracy has reached it at a look; 0: never */
+    double enough; /* ends when every test point's accuracy has reached it at a look; 0: never. Not
+                      of a corpus */
     bool quiet;    /* prints nothing */
 } task_run;
 

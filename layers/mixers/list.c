@@ -112,6 +112,7 @@ static const pal_key rows[] = {
      .open = PAL_OPEN_LOW},
     {"block.dropout", PAL_KEY_REAL, PAL_AT(pal_block_opts, dropout), .high = 1,
      .open = PAL_OPEN_HIGH},
+    {"block.out_zero", PAL_KEY_FLAG, PAL_AT(pal_block_opts, out_zero)},
 };
 static const pal_keys block_keys = PAL_KEYS(rows);
 

@@ -58,6 +58,20 @@ static char *read_entry(pal_block *block, const pal_build *b, int64_t width, con
     return NULL;
 }
 
+/* The mixer's last projection begins at 0, so that at first it adds nothing. */
+static void zero_projection(pal_params *params, const char *mixer)
+{
+    static const char *const names[] = {"o_proj.weight", "out_proj.weight"};
+    char name[PAL_NAME_MAX + 32];
+    for (int i = 0; i < pal_params_count(params); i++)
+        for (int j = 0; j < 2; j++) {
+            snprintf(name, sizeof name, "%s.%s", mixer, names[j]);
+            if (strcmp(pal_params_name(params, i), name)) continue;
+            const pal_array a = pal_params_array(params, i);
+            memset(a.data, 0, (size_t)pal_array_count(&a) * pal_dtype_size(a.dtype));
+        }
+}
+
 bool pal_block_build(pal_block *block, pal_build *b, int64_t width, const char *list, int64_t i,
                      const pal_block_opts *opts)
 {
@@ -72,6 +86,7 @@ bool pal_block_build(pal_block *block, pal_build *b, int64_t width, const char *
     block->mixer = pal_mixer_new(b->params, part, width, b->dtype, text, b->rng);
     free(text);
     if (!block->mixer) return false;
+    if (o->out_zero) zero_projection(b->params, part);
     if (o->no_mlp) return pal_params_status(b->params) == PAL_OK;
     block->mlp_norm = pal_build_norm(b, "mlp_norm.weight", width, o->norm_plus_one);
     snprintf(part, sizeof part, "%s", pal_build_name(b, "mlp"));
