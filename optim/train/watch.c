@@ -157,7 +157,8 @@ static double zeros(pal_dtype dtype, int64_t n, const void *x)
     case PAL_F64:
         for (int64_t i = 0; i < n; i++) none += ((const double *)x)[i] == 0;
         break;
-    case PAL_I64: /* no parameter */
+    case PAL_BF16:
+    case PAL_I64: /* no parameter that is trained */
         break;
     }
     return n ? (double)none / (double)n : 0;
@@ -175,6 +176,7 @@ static void subtract(pal_dtype dtype, int64_t n, void *before, const void *now)
         for (int64_t i = 0; i < n; i++)
             ((double *)before)[i] = ((const double *)now)[i] - ((double *)before)[i];
         break;
+    case PAL_BF16:
     case PAL_I64:
         break;
     }
