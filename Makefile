@@ -317,10 +317,12 @@ check-studies: $(B)/examples/ablate ## three steps of every study
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
 .PHONY: studies figures figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
-docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none
+docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none, or if no program uses a function
 	@mkdir -p $(B)/docs
 	$(Q)awk -f docs/enums.awk $(HEADERS)
-	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs') | doxygen -
+	$(Q)$(PYTHON) docs/uses.py $(HEADERS) > $(B)/docs/uses.txt
+	$(Q)(cat docs/Doxyfile; echo 'INPUT = $(HEADERS)'; echo 'OUTPUT_DIRECTORY = $(B)/docs'; \
+	     echo 'INPUT_FILTER = "awk -v uses=$(B)/docs/uses.txt -f docs/doxygen.awk"') | doxygen -
 
 # Chromium opens what this makes in tests/test_site.sh.
 course: $(if $(call program,doxygen),docs) ## build/course, the course, docs and reference as pages for a browser (needs pandoc)

@@ -1,6 +1,22 @@
 # doxygen.awk - the headers' plain comments as doxygen reads them: /* before a declaration becomes /**,
 # and /* behind one becomes /**<. Banners stay plain. In running text < > # @ and \ are escaped; lines
-# indented by four or more are formulas and code, which markdown leaves alone.
+# indented by four or more are formulas and code, which markdown leaves alone. Behind each function of PAL_API comes a
+# place that uses it, from the file that the variable `uses` names (docs/uses.py).
+BEGIN {
+    FS = "\t"
+    while (uses && (getline line < uses) > 0) {
+        n = split(line, part, "\t")
+        if (n == 3) { file[part[1]] = part[2]; code[part[1]] = part[3] }
+    }
+}
+function used()
+{
+    if (name in file) {
+        printf "/**< @par Used in %s\n * @code{.c}\n * %s\n * @endcode */\n", file[name], code[name]
+    }
+    name = ""
+    ready = prototype = 0
+}
 function escape(text)
 {
     gsub(/\\/, "\\\\", text)
@@ -16,6 +32,14 @@ function body(text,    end)
     return escape(text) end
 }
 FNR == 1 { inside = 0 }
+ready && !inside { used() }
+!inside && /^PAL_API/ { prototype = 1 }
+prototype && !inside {
+    plain = $0
+    sub(/\/\*.*/, "", plain)
+    if (name == "" && match(plain, /pal_[A-Za-z0-9_]+\(/)) name = substr(plain, RSTART, RLENGTH - 1)
+    if (plain ~ /;/) ready = 1
+}
 /^\/\* ---- / { print; next }
 FNR == 1 && /^\/\*/ { print "/** @file"; inside = 1; next }
 inside {
@@ -33,3 +57,4 @@ match($0, /\/\*/) {
     next
 }
 { print }
+END { if (ready) used() }

@@ -51,7 +51,11 @@ typedef struct pal_lm_opts {
 PAL_API pal_lm *pal_lm_new(pal_params *params, pal_lm_opts opts, pal_rng *rng);
 /* The model's options, with every default filled in. */
 PAL_API pal_lm_opts pal_lm_options(const pal_lm *lm);
-/* The embedding, the blocks and the norm of the model. */
+/*
+ * The embedding, the blocks and the norm of the model; hidden states of tokens are
+ *
+ *     pal_tensor h = pal_trunk_forward(pal_lm_trunk(lm), tokens, NULL, (pal_run_opts){0});
+ */
 PAL_API const pal_trunk *pal_lm_trunk(const pal_lm *lm);
 /* The mixer of a layer 0 .. layers-1; NULL for another. */
 PAL_API const pal_mixer *pal_lm_mixer(const pal_lm *lm, int64_t layer);

@@ -135,7 +135,12 @@ typedef struct pal_mlp {
     pal_tensor up_bias;   /* [n] */
     pal_tensor down_bias; /* [d] */
 } pal_mlp;
-/* Makes the three weights of SwiGLU. */
+/*
+ * Makes the three weights of SwiGLU:
+ *
+ *     pal_mlp mlp = pal_mlp_new(params, "mlp", 128, 352, PAL_F32, &rng);
+ *     pal_tensor y = pal_mlp_forward(&mlp, x);
+ */
 PAL_API pal_mlp pal_mlp_new(pal_params *params, const char *prefix, int64_t d, int64_t n,
                             pal_dtype dtype, pal_rng *rng);
 /* Makes the parameters of any kind of MLP. */

@@ -131,7 +131,11 @@ PAL_API void pal_mixer_rule_done(const pal_mixer_call *call, pal_rule_out *out);
  * state of the call, and returns o [B,T,HV,V]. */
 PAL_API pal_tensor pal_mixer_attend(const pal_mixer_call *call, pal_tensor q, pal_tensor k,
                                     pal_tensor v, pal_tensor g);
-/* The same options for pal_short_conv, whose tail is the part of this name ("conv.0"). */
+/*
+ * The same options for pal_short_conv, whose tail is the part of this name:
+ *
+ *     x = pal_short_conv(x, m->conv, PAL_NONE, pal_mixer_conv_opts(call, "conv.0"));
+ */
 PAL_API pal_short_conv_opts pal_mixer_conv_opts(const pal_mixer_call *call, const char *part);
 
 /* ---- Tests of a mixer ---- */

@@ -190,8 +190,12 @@ PAL_API PAL_CHECKED pal_status pal_dist_shard(pal_dist *dist, pal_optim *optim, 
 PAL_API double pal_dist_clip_grad_norm(pal_dist *dist, pal_params *params, double max_norm);
 /* Together. pal_optim_step; afterwards all ranks have all values. */
 PAL_API pal_status pal_dist_step(pal_dist *dist, pal_optim *optim, double lr);
-/* The rank that owns a parameter of the optimiser given to pal_dist_shard; -1: every rank has its
- * state. */
+/*
+ * The rank that owns a parameter of the optimiser given to pal_dist_shard; -1: every rank has its
+ * state.
+ *
+ *     bool mine = pal_dist_owner(dist, i) == pal_dist_rank(dist);
+ */
 PAL_API int pal_dist_owner(const pal_dist *dist, int param);
 
 /*

@@ -195,8 +195,9 @@ typedef struct pal_checkpoint {
     int64_t best_step;     /* step of the best evaluation; 0: none */
     double best;           /* its value */
     /* Running averages of what the gradient noise scale is made of (pal_train_opts.noise). They are
-       saved where there are any, and 0 where a file has none. */
-    double noise_trace, noise_square;
+     * saved where there are any, and 0 where a file has none. */
+    double noise_trace;
+    double noise_square; /* the second of them */
     /* Loading sets these. */
     char kernels[64];  /* the kernels that wrote the file ("kernels avx512, BLIS skx") */
     bool same_kernels; /* whether they are in use now; if not, the run continues with other bits */
@@ -369,9 +370,10 @@ typedef struct pal_step {
     double lr;       /* learning rate */
     int64_t counted; /* number of targets */
     int64_t bytes;   /* bytes of text that they stand for (0: not known) */
-    /* With opts.noise, two estimates of this step: of the trace of the covariance of the gradient
-       of one target, and of the square of the norm of the true gradient. NAN: none */
-    double noise_trace, noise_square;
+    /* With opts.noise, an estimate by this step of the trace of the covariance of the gradient of
+     * one target. NAN: none */
+    double noise_trace;
+    double noise_square; /* likewise of the squared norm of the true gradient */
 } pal_step;
 
 /* How a run ended. */
@@ -452,9 +454,10 @@ PAL_API void pal_train_free(pal_train_opts *opts);
 
 /* Options of pal_find_lr. */
 typedef struct pal_find_lr_opts {
-    double low, high; /* the first and the last rate; 0: 1e-6 and 1 */
-    int64_t steps;    /* how many steps from one to the other, 10 .. 1e6; 0: 100 */
-    double stop;      /* it ends earlier where the loss is so many times its lowest, > 1; 0: 2 */
+    double low;    /* the first rate; 0: 1e-6 */
+    double high;   /* the last rate; 0: 1 */
+    int64_t steps; /* how many steps from one to the other, 10 .. 1e6; 0: 100 */
+    double stop;   /* it ends earlier where the loss is so many times its lowest, > 1; 0: 2 */
 } pal_find_lr_opts;
 /* One step of it. */
 typedef struct pal_lr_point {

@@ -40,6 +40,10 @@ pal_status fuzz_tokenizer(pal_tokenizer **out, const char *json, pal_error *erro
 typedef enum fuzz_trip { FUZZ_EXACT, FUZZ_SPACES, FUZZ_ANY } fuzz_trip;
 void fuzz_round_trip(pal_tokenizer *b, const void *text, int64_t size, fuzz_trip trip);
 
+/* Writes the input to a file of this name and opens it as a dataset: what is not refused is read,
+ * and read again as the same. */
+void fuzz_dataset(const char *name, const uint8_t *data, size_t size);
+
 /* stop() of examples/ablate ends the program; here it jumps to the place that setjmp set. */
 extern jmp_buf fuzz_stopped;
 
