@@ -71,6 +71,7 @@ head -c 20000 README.md >"$dir/text.txt"
 runs "written 5 tokens" "$B/examples/generate" $g "The delta rule" --tokens 5
 runs "bits per byte" "$B/examples/generate" $g --score "The delta rule"
 runs "" "$B/examples/inspect" $g --text "The delta rule"
+runs "falcon_h1                  1    5  mamba2" "$B/examples/inspect" $hf/falcon_h1 --text "The delta rule"
 refuses "--text or --data has to say" "$B/examples/inspect" $g
 runs "tokenizer  330 tokens" "$B/examples/tokenize" --tokenizer $g --out "$dir/data.h5" "$dir/text.txt"
 runs "" "$B/examples/inspect" $g --data "$dir/data.h5" --tokens 20

@@ -26,6 +26,8 @@ typedef struct looker {
     const char *mixers;
     look_opts opts;
     int64_t most; /* heads of a layer */
+    int turn;     /* of the mixers of a sum, whose tensors come one after the other */
+    bool shown;   /* one of them */
     part seen[PARTS];
     pal_status status;
     pal_error *error;
@@ -43,6 +45,12 @@ static void keep(part *p, pal_tensor t)
                 .inner = shape.ndim > 4 ? shape.dim[3] : 1,
                 .width = shape.ndim > 3 ? shape.dim[shape.ndim - 1] : 1};
     memcpy(p->x, from.data, (size_t)n * sizeof *p->x);
+}
+
+static void forget(part *p)
+{
+    free(p->x);
+    p->x = NULL;
 }
 
 /* Channels c < n of head j of HV of a part, whose heads may be shared by groups and whose one
@@ -70,11 +78,22 @@ static double said_of(const char *mixers, int64_t layer, const char *key)
     return pal_number_next(&at, &x) ? x : 0;
 }
 
+/* The mixer of a layer whose tensors come now: of a sum "mamba2+attn", one of its parts. */
+static bool mixer_now(const looker *l, int64_t layer, char name[32])
+{
+    const char *all = pal_mixer_name(pal_lm_mixer(l->lm, layer)), *at = all;
+    for (int i = 0; i < l->turn && strchr(at, '+'); i++) at = strchr(at, '+') + 1;
+    snprintf(name, 32, "%.*s", (int)strcspn(at, "+"), at);
+    return strchr(all, '+') != NULL;
+}
+
 /* A parameter of the layer of a head. PAL_NONE: there is none. */
 static pal_tensor parameter(const looker *l, const ob_head *h, const char *what)
 {
-    char name[64];
-    snprintf(name, sizeof name, "model.layers.%lld.attn.%s", (long long)h->layer, what);
+    char name[96], mixer[32];
+    const bool sum = mixer_now(l, h->layer, mixer);
+    snprintf(name, sizeof name, "model.layers.%lld.attn.%s%s%s", (long long)h->layer,
+             sum ? mixer : "", sum ? "." : "", what);
     return pal_params_find(l->params, name);
 }
 
@@ -200,17 +219,20 @@ static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, in
 
 static void add_layer(looker *l, int64_t layer)
 {
-    const char *name = pal_mixer_name(pal_lm_mixer(l->lm, layer));
+    char name[32];
+    const bool sum = mixer_now(l, layer, name);
     const bool own = ob_rule_of(name) == OB_RULES; /* GDN-2 contains what it shows */
     const ob_rule rule = own ? OB_GDN2 : ob_rule_of(name);
     /* Attention has as many outputs as queries; the rules as many as values. */
     const int64_t heads = l->seen[rule == OB_ATTENTION ? Q : V].heads;
-    if (own && (strchr(name, '+') || !(l->seen[Q].x && l->seen[K].x && l->seen[V].x))) {
-        /* It is a sum, or shows no q, k and v; the other layers are shown without it. */
+    if (sum && (l->shown || rule == OB_ATTENTION)) return; /* its first memory is shown */
+    if (own && !(l->seen[Q].x && l->seen[K].x && l->seen[V].x)) {
+        /* It shows no q, k and v; the other layers are shown without it. */
         snprintf(l->unknown, sizeof l->unknown, "layer %lld is %.60s, which inspect does not know",
                  (long long)layer, name);
         return;
     }
+    l->shown = true;
     if (heads > l->most) l->most = heads;
     for (int64_t j = 0; l->status == PAL_OK && j < heads; j++)
         if (l->opts.head < 0 || l->opts.head == j)
@@ -222,11 +244,15 @@ static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
 {
     looker *l = user;
     if (l->opts.layer >= 0 && l->opts.layer != layer) return true;
+    const bool last = strcmp(name, "o") == 0;
+    if (strcmp(name, "x") == 0) l->turn = 0, l->shown = false;
     for (int i = 0; i < PARTS; i++) {
-        if (strcmp(name, "x") == 0) free(l->seen[i].x), l->seen[i].x = NULL; /* another layer's */
+        if (strcmp(name, "x") == 0) forget(&l->seen[i]); /* another layer's */
         if (strcmp(name, parts[i]) == 0) keep(&l->seen[i], *t);
     }
-    if (strcmp(name, "o") == 0 && l->status == PAL_OK) add_layer(l, layer);
+    if (last && l->status == PAL_OK) add_layer(l, layer);
+    for (int i = 0; i < PARTS && last; i++) forget(&l->seen[i]); /* another one's of a sum */
+    l->turn += last;
     return true;
 }
 

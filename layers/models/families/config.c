@@ -133,23 +133,27 @@ static const struct {
     {"kv_lora_rank", "multi-head latent attention (MLA)"},
 };
 
-static const char *what_lacks(const pal_json *o)
+/* Adds what the model needs of it and is not in the text yet, with "and" between. */
+static void what_lacks(const pal_json *o, char text[256])
 {
     for (size_t i = 0; i < sizeof lacking / sizeof *lacking; i++) {
         int64_t n;
-        if (pal_json_whole(pal_json_get(o, lacking[i].key), &n) && n > 0) return lacking[i].what;
+        const size_t end = strlen(text);
+        if (!pal_json_whole(pal_json_get(o, lacking[i].key), &n) || n < 1) continue;
+        if (strstr(text, lacking[i].what)) continue;
+        snprintf(text + end, 256 - end, "%s%s", end ? " and " : "", lacking[i].what);
     }
-    return NULL;
 }
 
 static pal_status unknown(const pal_json *root, const char *type, pal_error *error)
 {
     char shown[PAL_JSON_SHOWN], names[512] = "";
     size_t n = 0;
-    const char *what = what_lacks(root);
-    if (!what) what = what_lacks(pal_json_get(root, "text_config"));
+    char what[256] = "";
+    what_lacks(root, what);
+    what_lacks(pal_json_get(root, "text_config"), what);
     pal_json_show(type, shown);
-    if (what)
+    if (*what)
         return pal_config_bad(error, "models of type %s have %s, which are not there", shown, what);
     for (int i = 0; i < FAMILIES && n < sizeof names; i++)
         n +=

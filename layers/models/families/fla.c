@@ -51,8 +51,10 @@ static const pal_key kda_rows[] = {
      .open = PAL_OPEN_HIGH},
 };
 static const pal_keys gdn_keys = PAL_KEYS(gdn_rows), kda_keys = PAL_KEYS(kda_rows);
-static const pal_fixed fixed[] = {
-    {"hidden_act", "swish|silu"}, {"attnres_block_size", "null"}, {NULL, NULL}};
+static const pal_fixed fixed[] = {{"hidden_act", "swish|silu"},
+                                  {"attnres_block_size", "null"},
+                                  {"norm_first", "false"},
+                                  {NULL, NULL}};
 static const char without_meaning[] =
     "attn_mode max_position_embeddings fuse_norm fuse_swiglu fuse_cross_entropy "
     "fuse_linear_cross_entropy use_l2warp safe_gate";

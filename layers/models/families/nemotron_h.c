@@ -26,6 +26,7 @@ static const pal_key rows[] = {
     {"num_attention_heads", PAL_KEY_WHOLE, SIZE(heads)},
     {"num_key_value_heads", PAL_KEY_WHOLE, SIZE(kv_heads)},
     {"head_dim", PAL_KEY_WHOLE, SIZE(head_dim)},
+    {"attention_head_dim", PAL_KEY_WHOLE, SIZE(head_dim)}, /* its earlier name */
     {"mamba_num_heads", PAL_KEY_WHOLE, SIZE(m_heads)},
     {"mamba_head_dim", PAL_KEY_WHOLE, SIZE(m_head_dim)},
     {"ssm_state_size", PAL_KEY_WHOLE, SIZE(m_state)},
