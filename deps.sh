@@ -13,7 +13,7 @@ libcjson-dev libpcre2-dev libutf8proc-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
 # For make docs, make course, make format and make check-all, only with --all:
-extra="doxygen graphviz pandoc git clang libomp-dev clang-format-14 chromium debootstrap"
+extra="doxygen graphviz pandoc libjs-katex git clang libomp-dev clang-format-14 chromium debootstrap"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'
