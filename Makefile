@@ -300,6 +300,15 @@ figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figure
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
 	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
+# The figures of the course, from the points that its programs print.
+COURSE := $(filter-out %/00_one_hour.md,$(wildcard docs/course/[0-9]*.md))
+figure-course: lib ## docs/course/figures
+	$(Q)for page in $(COURSE); do \
+	    name=$$(basename $$page .md); number=$${name%%_*}; data=$(B)/pages/$$name.dat; rm -f $$data; \
+	    OMP_NUM_THREADS=1 B='$(B)' sh docs/course/run.sh $$page >/dev/null || exit 1; \
+	    [ -e $$data ] || continue; \
+	    cp $$data docs/course/figures/$$number.dat && (cd docs/course/figures && gnuplot -c figures.gp $$number && \
+	    sed -i "s/<image /<image style='image-rendering:pixelated' /" $$number-*.svg) || exit 1; done
 # The model of gdn2's seed 2 in examples/ablate/studies/mqar.study, layer by layer.
 LAYERS := --mixers gdn2:num_heads=2:head_dim=16 --no-mlp --len 64,64,64,128 --pairs 4,8,16,32 --batch 32 --steps 2000 \
     --lr 1e-3 --seed 2
@@ -310,12 +319,12 @@ figure-layers: $(B)/examples/ablate $(B)/figure-layers/model.h5 ## docs/figures/
 	$(Q)$(B)/examples/ablate --layers $(B)/figure-layers/model.h5 --rows 256 --out $(B)/figure-layers
 	$(Q)cp $(B)/figure-layers/layers.svg docs/figures/layers-recall.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
-figures: $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
+figures: figure-course $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/examples/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
 	$(Q)for s in $(filter-out text%,$(STUDIES)); do echo "-- $$s"; $(B)/examples/ablate examples/ablate/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
-.PHONY: studies figures figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
+.PHONY: studies figures figure-course figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none, or if no program uses a function
 	@mkdir -p $(B)/docs

@@ -27,9 +27,11 @@ LOOK = r"""
     const box = e.getBoundingClientRect();
     if (box.width && box.right > width + 1 && !scrolls(e)) { wrong.push(`<${e.tagName.toLowerCase()} class="${e.className}"> ends at ${Math.round(box.right)}`); break; }
   }
-  for (const e of document.querySelectorAll('math')) {
-    const box = e.getBoundingClientRect(), seen = e.offsetParent !== null || box.width;
-    if (seen && !(box.width > 2 && box.height > 2) || e.querySelector('merror')) wrong.push('an equation is not drawn: ' + e.textContent.slice(0, 60));
+  for (const e of document.querySelectorAll(window.katex ? '.tex, main math' : 'math')) {
+    if (e.closest('.katex-mathml')) continue;
+    const box = (e.querySelector('.katex-html') || e).getBoundingClientRect();
+    if (!e.closest('.off') && !(box.width > 2 && box.height > 2) || e.querySelector('merror, .katex-error') || window.katex && !e.querySelector('.katex-html'))
+      wrong.push('an equation is not drawn: ' + e.textContent.slice(0, 60));
   }
   for (const e of document.querySelectorAll('img')) {
     if (!(e.alt || '').trim()) wrong.push('no text for ' + e.src);
@@ -44,7 +46,7 @@ LOOK = r"""
   const seen = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let n = walk.nextNode(); n; n = walk.nextNode()) {
     const e = n.parentElement;
-    if (!n.textContent.trim() || !e.getClientRects().length || /SCRIPT|STYLE|ANNOTATION/i.test(e.tagName) || e.closest('svg, .anchor')) continue;
+    if (!n.textContent.trim() || !e.getClientRects().length || /SCRIPT|STYLE|ANNOTATION/i.test(e.tagName) || e.closest('svg, .anchor, .katex-mathml')) continue;
     const front = parse(getComputedStyle(e).color), back = behind(e), a = light(front), b = light(back);
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), key = front + '/' + back;
     if (ratio < 4.5 && !seen.has(key)) { seen.add(key); wrong.push(`a contrast of ${ratio.toFixed(1)}: ${n.textContent.trim().slice(0, 40)} (${e.className})`); }

@@ -19,6 +19,25 @@ part() { # PART PAGE
     awk -v part="$1" -v slow="${PAL_TEST_ALL:-0}" -f docs/course/extract.awk "$2"
 }
 
+# The points of a page's figures are those of the pictures: within 0.002 of their size, and where their name begins with ~
+# (errors that rounding makes) within a factor of 100.
+points() { # PROGRAM
+    data=docs/course/figures/${1%%_*}.dat
+    if [ ! -e "$data" ] || ! grep -q '^@' "$COURSE_OUT/$1.out"; then return 0; fi
+    grep '^@' "$COURSE_OUT/$1.out" | paste -d '|' "$data" - | awk -F '|' '
+        function apart(a, b, rough) {
+            if (a == b) return 0
+            if (rough) return !(a / b < 100 && b / a < 100)
+            return !((a - b) ^ 2 <= (0.002 * (a ^ 2) ^ 0.5 + 0.002) ^ 2)
+        }
+        {
+            n = split($1, x, " "); m = split($2, y, " ")
+            bad = n != m || x[1] != y[1]
+            for (i = 2; i <= n; i++) if (apart(x[i], y[i], x[1] ~ /~/)) bad = 1
+            if (bad) { print "the figure has " $1 " and the program " $2; exit 1 }
+        }'
+}
+
 # Compiles, runs and compares one page; says what is wrong and is false then.
 check() { # PAGE
     out=$COURSE_OUT/out
@@ -36,7 +55,9 @@ check() { # PAGE
             return 1
         fi
         part c-says "$1" >"$out.want" || return 1
-        diff -u "$out.want" "$COURSE_OUT/$program.out" >"$out.diff" || {
+        sed '/^@/d' "$COURSE_OUT/$program.out" >"$out.got"
+        points "$program" || return 1
+        diff -u "$out.want" "$out.got" >"$out.diff" || {
             echo "the page (-) and the program (+) differ:"
             cat "$out.diff"
             return 1
@@ -80,20 +101,26 @@ for page in docs/course/*.md docs/course/answers/*.md; do
     check "$page" >"$COURSE_OUT/report" || fail "$page: $(cat "$COURSE_OUT/report")"
 done
 ls docs/course/[0-9]*.md docs/course/answers/[0-9]*.md >"$COURSE_OUT/pages"
-[ "$(wc -l <"$COURSE_OUT/pages")" = 20 ] || fail "not ten pages with ten pages of answers: $(cat "$COURSE_OUT/pages")"
+[ "$(wc -l <"$COURSE_OUT/pages")" = 25 ] || fail "not page 0, and twelve pages with answers: $(cat "$COURSE_OUT/pages")"
 
 # ---- This test can fail ----
+for picture in $(grep -ho '(figures/[^)]*)' docs/course/*.md | tr -d '()' | sort -u); do
+    [ -s "docs/course/$picture" ] || fail "there is no $picture"
+done
 first=$(ls docs/course/01*.md)
 third=$(ls docs/course/03*.md) # which has a block of commands
 mutant() { # WHAT SED-SCRIPT [PAGE]: a copy of the first page, changed, has to be found out
-    sed "$2" "${3:-$first}" >"$COURSE_OUT/mutant.md"
-    cmp -s "${3:-$first}" "$COURSE_OUT/mutant.md" && fail "the mutant with $1 is the page itself"
-    if check "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a page with $1 passes"; fi
+    page=${3:-$first}
+    copy=$COURSE_OUT/$(basename "$page" | cut -c 1-2)_mutant.md
+    sed "$2" "$page" >"$copy"
+    cmp -s "$page" "$copy" && fail "the mutant with $1 is the page itself"
+    if check "$copy" >/dev/null 2>&1; then fail "a page with $1 passes"; fi
 }
 printf '```memory\nwrite a\n```\n' >"$COURSE_OUT/mutant.md"
 if scripts "$COURSE_OUT/mutant.md" >/dev/null 2>&1; then fail "a script that inspect refuses passes"; fi
 rm -f "$COURSE_OUT"/script-*
 mutant "another digit in a text" '/^```text/,/^```$/ s/[0-8]/9/'
+mutant "other points of a figure" 's/^\( *printf("@full %d %.3f %.3f.n", n, \)relative/\1relative + 0.01/'
 mutant "a line more in a text" '/^```text/a\
 something else'
 mutant "a text less" '/^```text/,/^```$/d'

@@ -3,7 +3,8 @@
 #
 #     sh docs/course/run.sh docs/course/01_memory.md
 #
-# The program stays in build/pages, as text and compiled. CC, B (the build folder) and SAN (a sanitizer) may be set.
+# The program stays in build/pages, as text and compiled. A line that it prints with an @ before it is a point of a figure: it
+# goes to the .dat file beside the program. CC, B (the build folder) and SAN (a sanitizer) may be set.
 set -eu
 B=${B:-build}
 CC=${CC:-gcc}
@@ -23,9 +24,14 @@ name=$(echo "$1" | sed -e 's|.*answers/|answers_|' -e 's|.*/||' -e 's|\.md$||')
 program=${COURSE_OUT:-$B/pages}/$name
 mkdir -p "${program%/*}"
 awk -v part=c -f docs/course/extract.awk "$1" >"$program.c"
+if [ ! -s "$program.c" ]; then
+    echo "run.sh: $1 has no program" >&2
+    exit 2
+fi
 # shellcheck disable=SC2086 # empty, or one flag
 $CC -std=c11 -O1 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -ffp-contract=off \
     ${SAN:+-fsanitize=$SAN} -I. "$program.c" -o "$program" -L"$library" -Wl,-rpath,"$library" -Wl,--allow-shlib-undefined -lpalimpsest -lm
 # The form feeds are marks for tests/test_course.sh.
 "$program" >"$program.out" || { code=$?; cat "$program.out"; exit $code; }
-sed '/^\f$/d' "$program.out"
+grep '^@' "$program.out" >"$program.dat" || rm "$program.dat"
+sed -e '/^@/d' -e '/^\f$/d' "$program.out"

@@ -7,6 +7,7 @@ to its .html. A link to a source becomes one to a copy of it in OUT/code. A link
 whatever pandoc complains about end the build with status 1. REFERENCE is the folder that `make docs` makes, if it is there. With PAGEs only these are made, and sections are not looked for.
 """
 
+import base64
 import glob
 import html
 import json
@@ -21,6 +22,8 @@ from html.parser import HTMLParser
 HERE = os.path.dirname(os.path.abspath(__file__))
 COURSE = "docs/course"
 FORMAT = "gfm+tex_math_dollars"
+# KaTeX as Debian's libjs-katex has it. Where it is not, browsers draw the equations themselves, from MathML.
+KATEX = os.environ.get("KATEX", "/usr/share/javascript/katex")
 
 
 class Page:
@@ -240,6 +243,25 @@ def index(site, bodies):
     site.write("site/search-index.js", "window.SEARCH = " + json.dumps(rows, ensure_ascii=False).replace("</", "<\\/") + ";\n")
 
 
+def katex(site):
+    """KaTeX in site/, its fonts inside the style sheet: some browsers read no font from disk. True if it is there."""
+    try:
+        with open(KATEX + "/katex.min.css", encoding="utf-8") as f:
+            style = f.read()
+        script = KATEX + "/katex.min.js"
+        os.makedirs(site.out + "/site", exist_ok=True)
+        shutil.copyfile(script, site.out + "/site/katex.js")
+    except OSError:
+        return False
+
+    def inside(match):
+        with open(f"{KATEX}/fonts/{match.group(1)}", "rb") as f:
+            return f"src:url(data:font/woff2;base64,{base64.b64encode(f.read()).decode()})"
+
+    site.write("site/katex.css", re.sub(r"src:url\(fonts/([\w-]+\.woff2)\)[^;}]*", inside, style))
+    return True
+
+
 def main():
     out, reference = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     only = sys.argv[3:]
@@ -250,6 +272,9 @@ def main():
     site = Site(fresh, pages())
     with open(HERE + "/page.html", encoding="utf-8") as f:
         site.frame = f.read()
+    if katex(site):
+        site.frame = site.frame.replace("</head>", '<link rel="stylesheet" href="@ROOT@site/katex.css">\n</head>')
+        site.frame = site.frame.replace('<script src="@ROOT@site/memory', '<script src="@ROOT@site/katex.js"></script>\n<script src="@ROOT@site/memory')
     site.reference = bool(reference) and os.path.exists(reference + "/index.html")
     if site.reference:
         shutil.copytree(reference, fresh + "/reference")

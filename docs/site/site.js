@@ -4,6 +4,14 @@
   const $ = (id) => document.getElementById(id), root = document.body.dataset.root;
   const store = (() => { try { return window.localStorage; } catch (e) { return null; } })(); // a browser may forbid it on disk
 
+  // ---- Equations: the browser's own MathML stays where KaTeX is not shipped ----
+  if (window.katex) for (const math of document.querySelectorAll('math')) {
+    const text = math.querySelector('annotation').textContent, place = document.createElement('span');
+    window.katex.render(text, place, { displayMode: math.getAttribute('display') === 'block', throwOnError: false });
+    place.className = 'tex';
+    math.replaceWith(place);
+  }
+
   // ---- Light and dark ----
   const dark = () => document.documentElement.dataset.theme === 'dark';
   function theme(name) {
