@@ -176,6 +176,7 @@ $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
 # Tests of what only one program has.
 $(B)/tests/test_statistics: $(B)/obj/examples/ablate/statistics.o
 $(B)/tests/test_palette: $(B)/obj/examples/ablate/picture.o
+$(B)/tests/test_ablate_probe: $(B)/obj/examples/ablate/probe.o $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script $(B)/tests/test_inspect_layers: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits $(B)/tests/test_ablate_turns: $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
 $(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)

@@ -67,13 +67,23 @@ PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_t
  *     o state           what the rule returns (attention: only o; Mamba-3: o [B,T,HV,R,V])
  *     gate              the output gate before its activation, [B,T,HV,V] (Mamba-2, Mamba-3:
  *                       [B,T,HV V]; attention: [B,T,H,D])
+ *     heads             what the last projection reads, after norm and gate, [B,T,HV,V]: of a head
+ *                       that is 0 there nothing enters the output (not shortconv)
  *     y                 the mixer's output, [B,T,d]
  *
+ * A block shows its own tensors, [B,T,d], around those of its mixer:
+ *
+ *     stream            the residual stream as the block gets it
+ *     stream_mid        after the mixer was added
+ *     mlp_x mlp_y       what the MLP reads, and its output. If the function returns false for
+ * mlp_x, the MLP is skipped as a mixer is stream_out        the residual stream as the block leaves
+ * it
+ *
  * Later versions may add names, so a hook ignores names that it does not know. What it returns
- * counts only for x. With a hook, unit length and log-decay are separate operations, so that it can
- * see their results. Replacing g of Mamba-2 has no effect, because its rule takes A and dt. Under
- * recomputation the hook is called twice for each tensor and must do the same both times. There, a
- * replacement may be computed only from *t, parameters and constants.
+ * counts only for x and mlp_x. With a hook, unit length and log-decay are separate operations, so
+ * that it can see their results. Replacing g of Mamba-2 has no effect, because its rule takes A and
+ * dt. Under recomputation the hook is called twice for each tensor and must do the same both times.
+ * There, a replacement may be computed only from *t, parameters and constants.
  */
 typedef bool pal_hook_fn(void *user, int64_t layer, const char *name, pal_tensor *t);
 

@@ -442,29 +442,6 @@ refuses 'line 4: same: no mixer of this study has an option erase' 'same = erase
 refuses 'line 4: no variant has ${n}, and n is no option of variants' 'axis.n = 1, 2'
 refuses 'line 4: axis.n should have a name and a list of values' 'axis.n = ,'
 refuses 'line 5: the recurrent state of a layer is not the same in all variants' 'variant.b = kda:num_heads=2:head_dim=4' 'state = same'
-# Axes: an option of all variants, and a number in their texts; equal at each place.
-cat >"$dir/axes.study" <<'END'
-task = mqar:vocab=16:len=16:pairs=2
-axis.n = 4, 8
-axis.steps = 2, 3
-width = 16
-rows = 8
-batch = 4
-state = same
-match = 40%
-variant.gdn2 = gdn2:num_heads=2:head_dim=${n}
-variant.mamba2 = mamba2:inner=${2n}:head_dim=${n}:state_size=${n}
-END
-works axes "$dir/axes.study" --jobs 2
-says axes '^8 runs, 8 of them to be made'
-for row in gdn2-4-2:32:2 gdn2-8-3:128:3 mamba2-4-3:32:3 mamba2-8-2:128:2; do
-    IFS=: read -r name state steps <<END
-$row
-END
-    says axes "^| $name | [0-9]* | 2 x $state | .* | $steps | 1 |"
-done
-[ "$(grep -c '^mqar,.*,mamba2-\(4-2\|4-3\|8-2\|8-3\),gdn2-' "$dir/axes/comparisons.csv")" = 4 ] ||
-    fail "not one comparison at each place: $(cat "$dir/axes/comparisons.csv")"
 echo 'width = 8' >"$dir/none.study"
 if ablate wrong "$dir/none.study"; then fail "a study without tasks was accepted"; fi
 says wrong "no line 'task = ...'"

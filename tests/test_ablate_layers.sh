@@ -11,6 +11,7 @@ batch = 4
 rows = 8
 seeds = 2
 models = true
+differ = output_gate
 variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4
 variant.mamba3 = mamba3:inner=32:head_dim=8:state_size=4:is_mimo=true:mimo_rank=2
 variant.erase = gdn2:num_heads=2:head_dim=8:erase=scalar

@@ -95,6 +95,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_mixer_show(call, "gate", &gate);
     y = gated(m, y, gate);
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), m->H * m->D));
+    y = pal_mixer_heads(call, y, m->H);
     return pal_scaled(pal_linear(y, m->o_proj, m->o_bias), m->opts.out_scale);
 }
 

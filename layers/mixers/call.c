@@ -10,13 +10,18 @@ static bool alike(pal_tensor a, pal_tensor b)
     return pal_shape_equal(pal_shape_of(a), pal_shape_of(b)) && pal_dtype_of(a) == pal_dtype_of(b);
 }
 
+/* What a hook may skip: a mixer by its input, and an MLP. */
+static bool can_skip(const char *name)
+{
+    return strcmp(name, "x") == 0 || strcmp(name, "mlp_x") == 0;
+}
+
 bool pal_mixer_show(const pal_mixer_call *call, const char *name, pal_tensor *t)
 {
     pal_tape *tape = call->opts.hook && !pal_is_none(*t) ? pal_tape_of(t->node) : NULL;
     if (!tape || pal_tape_status(tape) != PAL_OK) return true;
     const pal_tensor before = *t;
-    const bool on =
-        call->opts.hook(call->opts.user, call->opts.layer, name, t) || strcmp(name, "x");
+    const bool on = call->opts.hook(call->opts.user, call->opts.layer, name, t) || !can_skip(name);
     const bool nothing = pal_is_none(*t);
     if (pal_tape_status(tape) == PAL_OK && (nothing ? on : !alike(before, *t))) {
         char text[128];
@@ -65,6 +70,16 @@ void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_o
         pal_tensor *part = pal_mixer_find_part(call, rule->state[i].name);
         if (part) *part = i ? out->more[i - 1] : out->state;
     }
+}
+
+pal_tensor pal_mixer_heads(const pal_mixer_call *call, pal_tensor y, int64_t heads)
+{
+    if (!call->opts.hook) return y;
+    const pal_shape flat = pal_shape_of(y);
+    if (flat.ndim != 3) return y; /* after an error */
+    y = pal_reshape(y, PAL_SHAPE(flat.dim[0], flat.dim[1], heads, flat.dim[2] / heads));
+    pal_mixer_show(call, "heads", &y);
+    return pal_reshape(y, flat);
 }
 
 /* ---- For mixers of one's own ---- */

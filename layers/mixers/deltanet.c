@@ -34,7 +34,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_tensor y = pal_gated_rms_norm(out.o, gate, m->o_norm,
                                       (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));
-    return pal_linear(y, m->o_proj, PAL_NONE);
+    return pal_linear(pal_mixer_heads(call, y, h->HV), m->o_proj, PAL_NONE);
 }
 
 static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)

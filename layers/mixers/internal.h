@@ -30,6 +30,9 @@ pal_rule_opts pal_mixer_rule(const pal_mixer_call *call, const pal_rule *rule);
  * decay. */
 void pal_mixer_delta(const pal_mixer_call *call, pal_tensor A_log, pal_tensor dt_bias,
                      double lower_bound, pal_tensor qkv[3], pal_tensor *g, pal_rule_opts *opts);
+/* Shows "heads" to the hook: y [B,T,heads V], what the last projection reads. Returns y, or what
+ * the hook left. */
+pal_tensor pal_mixer_heads(const pal_mixer_call *call, pal_tensor y, int64_t heads);
 /* Shows o and the state of a rule, and puts the parts of it into the state of the call. */
 void pal_mixer_done(const pal_mixer_call *call, const pal_rule *rule, pal_rule_out *out);
 

@@ -77,6 +77,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_mixer_
     pal_mixer_done(call, &pal_rule_mamba2, &out);
     pal_mixer_show(call, "gate", &part[0]);
     pal_tensor y = gated_norm(m, pal_reshape(out.o, PAL_SHAPE(B, T, m->di)), part[0]);
+    y = pal_mixer_heads(call, y, m->nh);
     return pal_scaled(pal_linear(y, m->out_proj, m->out_bias), m->opts.out_scale);
 }
 

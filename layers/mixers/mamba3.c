@@ -91,7 +91,8 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor u, const pal_mixer_
         pal_mamba3(x, dt, g, lam, om, k, q, m->B_bias, m->C_bias, m->D, m->mimo_x, opts);
     pal_mixer_done(call, &pal_rule_mamba3, &out);
     pal_mixer_show(call, "gate", &part[Z]);
-    return pal_linear(gated(m, out.o, part[Z]), m->out_proj, m->out_bias);
+    const pal_tensor y = pal_mixer_heads(call, gated(m, out.o, part[Z]), m->nh);
+    return pal_linear(y, m->out_proj, m->out_bias);
 }
 
 static pal_remembered remembers(const pal_mixer *mixer, int64_t B, int64_t seen)

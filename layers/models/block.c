@@ -144,12 +144,22 @@ static pal_tensor add(const pal_block *block, pal_tensor x, pal_tensor y, pal_te
 pal_tensor pal_block_forward(const pal_block *block, pal_tensor x, pal_mixer_state *state,
                              pal_run_opts run)
 {
+    const pal_mixer_call call = {NULL, run}; /* for the hook */
+    pal_mixer_show(&call, "stream", &x);
     if (!block->empty) {
         pal_tensor y = before(block, x, block->attn_norm);
         y = pal_mixer_forward(block->mixer, y, state, run);
         if (!pal_is_none(y)) x = add(block, x, y, block->attn_norm, &run);
     }
-    if (block->opts.no_mlp) return x;
-    const pal_tensor y = before(block, x, block->mlp_norm);
-    return add(block, x, pal_mlp_forward(&block->mlp, y), block->mlp_norm, &run);
+    pal_mixer_show(&call, "stream_mid", &x);
+    if (!block->opts.no_mlp) {
+        pal_tensor y = before(block, x, block->mlp_norm);
+        if (pal_mixer_show(&call, "mlp_x", &y)) {
+            y = pal_mlp_forward(&block->mlp, y);
+            pal_mixer_show(&call, "mlp_y", &y);
+        }
+        if (!pal_is_none(y)) x = add(block, x, y, block->mlp_norm, &run);
+    }
+    pal_mixer_show(&call, "stream_out", &x);
+    return x;
 }
