@@ -76,7 +76,7 @@ SHARED_A := $(B)/libexamples.a
 # Linked into each of these programs, although nothing calls them.
 STREAMS  := $(addprefix $(B)/obj/examples/flags/,streams.o version.o)
 # The programs that take mixers of one's own (PAL_MIXERS): they show such a file all of the library.
-PLUGGED  := $(filter-out %/check %/palimpsest $(B)/examples/0% $(B)/examples/1%,$(EXAMPLES))
+PLUGGED  := $(filter-out %/check %/palimpsest %/kernels $(B)/examples/0% $(B)/examples/1%,$(EXAMPLES))
 PLUGINS  := $(B)/obj/examples/flags/plugins.o
 LIB_A    := $(B)/libpalimpsest.a
 LIB_SO   := $(B)/libpalimpsest.so.$(VERSION)

@@ -16,7 +16,7 @@ fail() {
 ${MAKE:-make} B="$B" PREFIX="$dir/usr" install >"$dir/log" 2>&1 || fail "make install: $(cat "$dir/log")"
 found=$(cd "$dir/usr/include/palimpsest" && find . -type f | sort | tr '\n' ' ')
 [ "$found" = "./autograd/autograd.h ./autograd/ops.h ./autograd/params.h ./layers/blocks.h ./layers/kernel.h ./layers/layers.h \
-./layers/mixers.h ./layers/model.h ./layers/modules.h ./layers/own.h ./layers/rules.h ./optim/data.h ./optim/dist.h ./optim/optim.h ./optim/train.h \
+./layers/mixers.h ./layers/model.h ./layers/modules.h ./layers/own.h ./layers/probe.h ./layers/rules.h ./optim/data.h ./optim/dist.h ./optim/optim.h ./optim/train.h \
 ./palimpsest.h ./tensor/comm.h ./tensor/key.h ./tensor/tensor.h ./tensor/text.h " ] ||
     fail "installed headers: $found"
 

@@ -24,7 +24,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* Why the file behind standard output cannot grow, where that was told only when an earlier part of
+ * it was written; 0: it can, or it is no file. */
+static int why_not_longer(void)
+{
+    struct stat is;
+    if (fstat(STDOUT_FILENO, &is) != 0 || !S_ISREG(is.st_mode)) return 0;
+    const int why = posix_fallocate(STDOUT_FILENO, is.st_size, 1);
+    return !why && ftruncate(STDOUT_FILENO, is.st_size) != 0 ? errno : why;
+}
 
 /* What was printed may already be lost (ferror), or be lost now. Some file systems report a full
  * disk only when a descriptor is closed, so a copy of it is closed. */
@@ -34,6 +45,7 @@ static void check_output(void)
     const bool flushed = fflush(stdout) == 0;
     const int copy = flushed ? dup(STDOUT_FILENO) : -1;
     if (flushed && !ferror(stdout) && (copy < 0 || close(copy) == 0)) return;
+    if (!errno) errno = why_not_longer();
     fprintf(stderr, "%s: standard output cannot be written%s%s\n", program_invocation_short_name,
             errno ? ": " : "", errno ? strerror(errno) : "");
     _exit(EXIT_FAILURE);

@@ -1,5 +1,5 @@
 /*
- * 11_kernels.c - a kernel of the library in a program that has tensors of its own.
+ * kernels.c - a kernel of the library in a program that has tensors of its own.
  *
  * Nothing else of the library is used: no tape, no tensor, no parameters. The program asks how much
  * memory a call needs, gives it, and gets numbers back. It reads a sequence by Gated DeltaNet, all
