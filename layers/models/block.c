@@ -110,10 +110,14 @@ static pal_tensor normalise(const pal_block *block, pal_tensor x, pal_tensor wei
     return pal_rms_norm(x, pal_norm_gain(x, weight, o->norm_plus_one), o->norm_eps);
 }
 
-/* What mixer or MLP read. */
-static pal_tensor before(const pal_block *block, pal_tensor x, pal_tensor weight)
+/* What mixer or MLP read. Only products read it if `products`. */
+static pal_tensor before(const pal_block *block, pal_tensor x, pal_tensor weight, bool products)
 {
-    return block->opts.norm == PAL_NORM_BEFORE ? normalise(block, x, weight) : x;
+    const pal_block_opts *o = &block->opts;
+    if (o->norm != PAL_NORM_BEFORE) return x;
+    if (!products) return normalise(block, x, weight);
+    return pal_rms_norm_as(x, pal_norm_gain(x, weight, o->norm_plus_one), o->norm_eps,
+                           pal_narrow_dtype(x));
 }
 
 /* x and what mixer or MLP have made of it. */
@@ -130,11 +134,12 @@ pal_tensor pal_block_forward(const pal_block *block, pal_tensor x, pal_mixer_sta
                              pal_run_opts run)
 {
     if (!block->empty) {
-        pal_tensor y = before(block, x, block->attn_norm);
+        const bool products = pal_mixer_takes_bf16(block->mixer) && !run.hook;
+        pal_tensor y = before(block, x, block->attn_norm, products);
         y = pal_mixer_forward(block->mixer, y, state, run);
         if (!pal_is_none(y)) x = add(block, x, y, block->attn_norm, &run);
     }
     if (block->opts.no_mlp) return x;
-    const pal_tensor y = before(block, x, block->mlp_norm);
+    const pal_tensor y = before(block, x, block->mlp_norm, true);
     return add(block, x, pal_mlp_forward(&block->mlp, y), block->mlp_norm, &run);
 }

@@ -12,6 +12,7 @@
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
+#include "autograd/ops/narrow.h"
 #include "layers/modules/init.h"
 
 #include <omp.h>
@@ -25,6 +26,7 @@ typedef struct options {
     int64_t groups;
     pal_act act;
     bool gated, gate_first;
+    bool narrow; /* the result is bf16 */
 } options;
 
 static int64_t blocks_of(int64_t rows)
@@ -78,7 +80,8 @@ static pal_status infer(pal_call *call)
     pal_status status = check(call);
     if (status != PAL_OK) return status;
     const pal_lines rows = rows_of(x, ((const options *)call->opts)->groups);
-    status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
+    const bool narrow = ((const options *)call->opts)->narrow;
+    status = pal_call_out(call, 0, narrow ? PAL_BF16 : x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(rows.count));
     if (status != PAL_OK) return status;
     const int64_t work = 8 * pal_array_count(x) + 1;
@@ -86,8 +89,8 @@ static pal_status infer(pal_call *call)
     const size_t weight = bytes_of(x, x->shape[x->ndim - 1]);
     pal_call_work(call, work);
     /* Scratch: the weight in contiguous memory; for each thread, x and gate of a row and their
-     * gradients; the sums. */
-    return pal_call_scratch(call, weight + 2 * team * row,
+     * gradients (forward: the result before it is rounded); the sums. */
+    return pal_call_scratch(call, weight + 3 * team * row,
                             weight + 4 * team * row + (size_t)blocks_of(rows.count) * weight);
 }
 
@@ -141,14 +144,16 @@ static char *own_rows(const problem *p)
 static void forward(const pal_call *call)
 {
     if (pal_array_count(call->in[X]) == 0) return;
-    const problem p = describe(call, 2);
+    const problem p = describe(call, 3);
     double *saved = call->saved[0].data;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < p.x.count; i++) {
-        char *own = own_rows(&p), *y = (char *)call->out[0]->data + (size_t)(i * p.n) * p.x.size;
+        char *own = own_rows(&p), *y = own + 2 * p.row;
+        if (!p.o->narrow) y = (char *)call->out[0]->data + (size_t)(i * p.n) * p.x.size;
         const void *x = pal_line_read(&p.x, pal_line(&p.x, i), 0, p.n, own);
         const void *z = gate_row(&p, i, own + p.row), *w = p.weight ? p.weight + part(&p, i) : NULL;
         saved[i] = p.k->gated_norm_row(p.n, x, z, w, p.o->act, p.o->gate_first, p.o->eps, y);
+        if (p.o->narrow) p.k->to_bf16(p.n, y, (uint16_t *)call->out[0]->data + i * p.n);
     }
 }
 
@@ -204,18 +209,31 @@ static const pal_op gated_rms_norm_op = {.name = "gated_rms_norm",
                                          .unread_out = 1,
                                          .overwrites = 3};
 
-pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
-                              pal_gated_norm_opts opts)
+static pal_tensor apply(pal_tensor x, pal_tensor gate, pal_tensor weight, pal_gated_norm_opts opts,
+                        bool narrow)
 {
     const options o = {.eps = opts.eps > 0 ? opts.eps : 1e-5,
                        .groups = opts.groups > 0 ? opts.groups : 1,
                        .act = opts.gate == PAL_GATE_SIGMOID ? PAL_ACT_SIGMOID : PAL_ACT_SILU,
                        .gated = opts.gate != PAL_GATE_NONE,
-                       .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE};
+                       .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE,
+                       .narrow = narrow};
     if (!o.gated) gate = PAL_NONE;
     /* Threads add to gradients row by row, so inputs must not share memory. */
     if (x.node && gate.node && x.node->base == gate.node->base) gate = pal_affine(gate, 1, 0);
     pal_tensor y;
     pal_apply(&gated_rms_norm_op, &o, sizeof o, 3, (pal_tensor[]){x, gate, weight}, 1, &y);
     return y;
+}
+
+pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                              pal_gated_norm_opts opts)
+{
+    return apply(x, gate, weight, opts, false);
+}
+
+pal_tensor pal_gated_norm_read(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                               pal_gated_norm_opts opts)
+{
+    return apply(x, gate, weight, opts, pal_narrow_dtype(x) == PAL_BF16);
 }
