@@ -23,7 +23,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fopenmp -fvisibility=hidden \
               -fno-math-errno -fno-trapping-math -ffp-contract=off -I. $(SANFLAGS) $(CROSS_FLAGS) $(CFLAGS)
 LIB_CFLAGS := $(patsubst -I%,-isystem %,$(if $(PKGS),$(shell $(PKG_CONFIG) --cflags-only-I $(PKGS)))) -isystem $(BLIS_INC)
-LDLIBS     := $(if $(PKGS),$(shell $(PKG_CONFIG) --libs $(PKGS))) $(BLIS_LIB) -lm
+LDLIBS     := $(if $(PKGS),$(shell $(PKG_CONFIG) --libs $(PKGS))) $(BLIS_LIB) -lm $(if $(filter yes,$(DNNL)),-ldl)
 ALL_LDFLAGS = -fopenmp $(SANFLAGS) $(CROSS_FLAGS) $(LDFLAGS)
 
 # ---- Sources, by wildcard ---------------------------------------------------------------------------------------

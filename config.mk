@@ -4,6 +4,7 @@
 #   make BPE=no         the tokenizer of bytes only, although cJSON and PCRE2 are there
 #   make UTF8PROC=no    BPE without normal forms of Unicode, although utf8proc is there
 #   make SYSROOT=DIR    for another machine, whose packages are unpacked in DIR (CC is a compiler for it)
+#   make DNNL=no        products by BLIS alone, although oneDNN is there
 PKG_CONFIG := pkg-config
 ifdef SYSROOT
 # pkg-config looks there, and at nothing of this machine.
@@ -37,7 +38,7 @@ MISSING += $(if $(BLIS_INC),,BLIS [libblis-openmp-dev]$(comma))
 say_missing   = $(if $(strip $(1)),$(error Missing: $(subst $(comma)@,,$(strip $(1))@); ./deps.sh installs it))
 need_packages = $(call say_missing,$(MISSING))
 
-# ---- Optional: MPI, cJSON and PCRE2 (together BPE), utf8proc, gnuplot; Check, for the tests ----
+# ---- Optional: MPI, cJSON and PCRE2 (together BPE), utf8proc, oneDNN, gnuplot; Check, for the tests ----
 CJSON   := $(call package,libcjson)
 BPE     := $(if $(and $(CJSON),$(call package,libpcre2-8)),yes,no)
 GNUPLOT := $(call program,gnuplot)
@@ -46,6 +47,10 @@ CHECK   := $(call package,check)
 # The tokenizer is a room of the library; its normal forms of Unicode need utf8proc.
 UTF8PROC := $(if $(filter yes,$(BPE)),$(if $(call package,libutf8proc),yes,no),no)
 PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8PROC)),libutf8proc)
+
+# Debian's oneDNN has no file for pkg-config. The library is loaded when it is first asked for (tensor/onednn.c).
+DNNL_DIRS := $(wildcard /usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h)
+DNNL := $(if $(DNNL_DIRS),yes,no)
 
 # Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
 LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/dist_wait.c %/hdf5_mpi.c tests/dist_%.c,\
@@ -57,6 +62,7 @@ LEFT_OUT_SRC += $(if $(filter no,$(BPE)),$(addprefix tests/fuzz/,tokenizer.c enc
 LEFT_OUT_SRC += $(if $(filter no,$(BPE)),%/files/json.c %/files/safetensors.c %/files/weights.c %/models/export.c %/open_folder.c \
     $(wildcard layers/models/families/*.c tests/support/golden_folder*.c) %/support/released.c \
     $(addprefix tests/fuzz/,safetensors.c shards.c released.c),%/no_folder.c)
+LEFT_OUT_SRC += $(if $(filter yes,$(DNNL)),%/onednn_none.c,%/onednn.c)
 LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.
@@ -84,6 +90,7 @@ LEFT_OUT := \
   $(if $(filter no,$(MPI)),'Without MPI a program is one process; left out: bench/dist.') \
   $(if $(filter no,$(BPE)),'Without cJSON or PCRE2 texts are read by bytes; left out: byte-level BPE and folders of released models.') \
   $(if $(filter yesno,$(BPE)$(UTF8PROC)),'Without utf8proc tokenizers with normal forms of Unicode (NFC) are refused.') \
+  $(if $(filter no,$(DNNL)),'Without oneDNN products in bf16 are no faster than those in f32.') \
   $(if $(GNUPLOT),,'Without gnuplot there are numbers and no plots.') \
   $(if $(CHECK),,'Without Check there are no tests.')
 $(B)/left-out: FORCE

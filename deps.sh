@@ -9,9 +9,9 @@
 # unpacks them in build/debian-doc, from which examples/corpus.sh makes a text to train on.
 set -eu
 
-# To build and to run (gnuplot, cJSON, PCRE2, utf8proc and MPI are optional; the build says what it leaves out without them):
+# To build and to run (gnuplot, cJSON, PCRE2, utf8proc, oneDNN and MPI are optional; the build says what it leaves out without them):
 build="gcc g++ make pkg-config libblis-openmp-dev libhdf5-openmpi-dev libopenmpi-dev openmpi-bin gnuplot-nox
-libcjson-dev libpcre2-dev libutf8proc-dev"
+libcjson-dev libpcre2-dev libutf8proc-dev libdnnl-dev"
 # For make check:
 check="check python3 python3-h5py binutils"
 # For make check-arm, only with --arm: the libraries of 64-bit ARM.
@@ -24,11 +24,11 @@ if ! command -v apt-get >/dev/null 2>&1; then
 This system has no apt-get. Install the equivalents of Debian's packages, then run make:
 
   Fedora         gcc gcc-c++ make pkgconf blis-devel hdf5-openmpi-devel openmpi-devel gnuplot
-                 cjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel clang-tools-extra chromium
+                 cjson-devel pcre2-devel utf8proc-devel onednn-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel clang-tools-extra chromium
   Arch           gcc make pkgconf blis hdf5-openmpi openmpi gnuplot
-                 cjson pcre2 libutf8proc check python-h5py doxygen graphviz pandoc git clang openmp chromium
+                 cjson pcre2 libutf8proc onednn check python-h5py doxygen graphviz pandoc git clang openmp chromium
   openSUSE       gcc gcc-c++ make pkgconf-pkg-config blis-devel hdf5-openmpi4-devel openmpi4-devel gnuplot
-                 libcjson-devel pcre2-devel utf8proc-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel chromium
+                 libcjson-devel pcre2-devel utf8proc-devel oneDNN-devel check-devel python3-h5py doxygen graphviz pandoc git clang libomp-devel chromium
 
 BLIS must be its OpenMP build, HDF5 its Open MPI build.
 END

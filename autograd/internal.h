@@ -33,7 +33,9 @@ struct pal_node {
     /* The rest is used only in a base. */
     int param;        /* index within its parameters; -1 on a tape */
     uint64_t version; /* number of writes to the memory through the interface */
-    pal_node *grad;   /* for a parameter or wanted tensor: the tensor that holds its gradient */
+    uint16_t *narrow; /* for a parameter: its bf16 copy (narrow.c), and the version that it is of */
+    uint64_t narrow_version;
+    pal_node *grad; /* for a parameter or wanted tensor: the tensor that holds its gradient */
     /* For one backward pass: */
     uint64_t pass; /* the last pass that reached it */
     size_t slot;   /* offset of the buffer in the block of the pass */
@@ -105,6 +107,7 @@ struct pal_tape {
     int depth;
     bool grad;           /* whether operations are recorded */
     bool check_numerics; /* PAL_CHECK=numerics */
+    pal_dtype products;  /* of the operands of products of f32: PAL_F32 or PAL_BF16 */
     bool in_backward;
     uint64_t passes;
     size_t peak;
@@ -257,6 +260,13 @@ bool pal_params_make_gradients(pal_params *params);
 
 /* Block b without taking memory: grad is NULL where there are no gradients, which are zeros. */
 pal_param_block pal_params_block_as_is(const pal_params *params, int b);
+
+/*
+ * A bf16 copy of a contiguous f32 parameter, made again if the parameter was written to since.
+ * NULL: out of memory (not reported). Several tapes may ask at once.
+ */
+uint16_t *pal_params_narrow(pal_node *param);
+void pal_params_drop_narrow(pal_node *param);
 
 void pal_params_grad_ready(pal_node *param); /* calls the callback of pal_params_on_grad */
 /* That callback (NULL: none). A caller that replaces it can call it from its own callback. */

@@ -251,13 +251,13 @@ PAL_API pal_tensor pal_bce_logits(pal_tensor x, pal_tensor target, pal_loss_opts
 /*
  * a [.., m, k] times b [.., k, n]; leading axes broadcast. To transpose an operand use
  * pal_transpose, which costs nothing (BLIS takes the strides). 2 m n k flops a matrix forward,
- * twice that backward.
+ * twice that backward. If one is bf16, the other is rounded to bf16; the result is f32.
  */
 PAL_API pal_tensor pal_matmul(pal_tensor a, pal_tensor b);
 /*
  * x W^T + bias for x [.., d], weight W [n, d] and bias [n] (may be PAL_NONE); the result is [..,
- * n]. All rows of x form one product. 2 d n flops a row forward, twice that backward. It saves
- * nothing.
+ * n]. All rows of x form one product. 2 d n flops a row forward, twice that backward. x and W
+ * may be bf16, as in pal_matmul; see pal_tape_precision. It saves nothing.
  */
 PAL_API pal_tensor pal_linear(pal_tensor x, pal_tensor weight, pal_tensor bias);
 /*

@@ -70,6 +70,7 @@ pal_params *pal_params_new(void)
 void pal_params_free(pal_params *p)
 {
     if (!p) return;
+    for (entry *e = p->first; e; e = e->next) pal_params_drop_narrow(&e->value);
     for (block *b = p->first_block, *next; b; b = next) {
         next = b->next;
         pal_free(b->b.value, b->capacity);

@@ -3,7 +3,7 @@
  * matrix-product rate, and where the time goes by operation.
  *
  *     build/bench/step [--mixers LIST] [--width N] [--layers N] [--batch N] [--len N]
- *                      [--threads LIST] [--runs N] [--csv FILE]
+ *                      [--threads LIST] [--runs N] [--precision f32|bf16] [--csv FILE]
  *
  * A step is what examples/train_lm does: tokens in, loss, backward, clipping, AdamW, zeroed
  * gradients. Its useful flops are counted as
@@ -13,13 +13,14 @@
  *                 (12 R K V + R^2 (C + 1) (4 K + 3 V)) HV   Mamba-3 of R rows, chunks of C tokens)
  *
  * with P the parameters without the embedding table, whose rows are looked up. share is of sgemm
- * (2048^3) by the library's own BLIS on as many threads, run in turn with the steps; median of the
- * pairs. First the loss is compared with that of the composed rules. The default set is width 256
- * with 4 heads of 64, batch 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers
- * each, SwiGLU 8/3, bytes. Lines that start with # say what it ran on and, after each row, the
- * profile of one more run (percent of a step, and ms forward and backward) and what a step of
- * pal_train costs beyond loss and backward: batches of a store, read ahead by a thread, clipping,
- * AdamW and both logs.
+ * (2048^3) by the library that multiplies f32 on as many threads, run in turn with the steps;
+ * median of the pairs. With --precision bf16 the products of the step are in bf16, and the rate of
+ * such a product of 2048^3 is printed beside that of sgemm, and the share of it. First the loss is
+ * compared with that of the composed rules. The default set is width 256 with 4 heads of 64, batch
+ * 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers each, SwiGLU 8/3, bytes.
+ * Lines that start with # say what it ran on and, after each row, the profile of one more run
+ * (percent of a step, and ms forward and backward) and what a step of pal_train costs beyond loss
+ * and backward: batches of a store, read ahead by a thread, clipping, AdamW and both logs.
  */
 #include "bench/measure/training.h"
 #include "bench/measure/measure.h"
@@ -43,6 +44,7 @@ typedef struct options {
         int64_t count, of[MOST_THREADS];
     } threads;
     int runs;
+    bool bf16;
     const char *csv;
 } options;
 
@@ -64,6 +66,8 @@ static const pal_key rows[] = {
      .letter = 't', .argument = "LIST", .help = "OpenMP threads, separated by commas (1,2)"},
     {"runs", PAL_KEY_WHOLE, PAL_AT(options, runs), .low = 1, .high = MAX_RUNS, .letter = 'r',
      .help = "pairs of runs (11)"},
+    {"precision", PAL_KEY_CHOICE, PAL_AT(options, bf16), .words = "f32|bf16", .letter = 'p',
+     .help = "of the products (f32)"},
     {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .letter = 'c', .argument = "FILE",
      .help = "also write the table to FILE"},
 };
@@ -252,30 +256,54 @@ static bool print_overhead(training *t, int runs, FILE *csv)
 
 /* ---- A set ---- */
 
+/* flops are those of the step. */
+static void print_row(const options *o, const training *t, int threads, double flops,
+                      const pairs *p, double bf16_rate, FILE *csv)
+{
+    const setup *s = &t->s;
+    const double ms = 1e3 * p->seconds.median,
+                 rate = (double)(s->batch * s->len) / p->seconds.median;
+    const double gflops = 1e-9 * flops / p->seconds.median;
+    const double share = flops / SGEMM_FLOPS * p->ratio, of_bf16 = o->bf16 ? gflops / bf16_rate : 0;
+    const char *precision = o->bf16 ? "bf16" : "f32";
+    const long long P = pal_params_size(t->params);
+    printf(
+        "%-32s %4s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f %6.3f\n",
+        s->mixers, precision, threads, (long long)s->width, (long long)s->layers,
+        (long long)s->batch, (long long)s->len, P, ms, 1e3 * p->seconds.low, 1e3 * p->seconds.high,
+        rate, gflops, share, of_bf16);
+    if (csv)
+        fprintf(csv, "\"%s\",%s,%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g,%.4g\n", s->mixers,
+                precision, threads, (long long)s->width, (long long)s->layers, (long long)s->batch,
+                (long long)s->len, P, ms, rate, gflops, share, of_bf16);
+}
+
+/* Flops a second of a product of 2048^3 in bf16; 0 where none is asked for. */
+static double bf16_rate(const options *o, int threads, FILE *csv)
+{
+    if (!o->bf16) return 0;
+    pal_tape *squares = pal_tape_new();
+    sgemm g = sgemm_in(squares, PAL_BF16);
+    g.threads = threads;
+    const double rate = note_sgemm(csv, &g, o->runs);
+    pal_tape_free(squares);
+    return rate;
+}
+
 static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
 {
     if (!validate(s, csv)) return false;
     training t = training_new(s);
-    const double flops = step_flops(&t), tokens = (double)(s.batch * s.len);
+    const double flops = step_flops(&t);
     bool good = true;
+    if (o->bf16) pal_tape_precision(t.tape, PAL_BF16);
     for (int i = 0; i < o->threads.count && good; i++) {
         pairs p;
         pal_set_threads((int)o->threads.of[i]);
         gemm->threads = (int)o->threads.of[i];
         good = measure_pairs(training_step, &t, sgemm_run, gemm, o->runs, &p);
         if (!good) break;
-        const double ms = 1e3 * p.seconds.median, rate = tokens / p.seconds.median;
-        const double gflops = 1e-9 * flops / p.seconds.median;
-        const double share = flops / SGEMM_FLOPS * p.ratio;
-        const long long P = pal_params_size(t.params);
-        printf("%-32s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f\n",
-               s.mixers, (int)o->threads.of[i], (long long)s.width, (long long)s.layers,
-               (long long)s.batch, (long long)s.len, P, ms, 1e3 * p.seconds.low,
-               1e3 * p.seconds.high, rate, gflops, share);
-        if (csv)
-            fprintf(csv, "\"%s\",%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g\n", s.mixers,
-                    (int)o->threads.of[i], (long long)s.width, (long long)s.layers,
-                    (long long)s.batch, (long long)s.len, P, ms, rate, gflops, share);
+        print_row(o, &t, gemm->threads, flops, &p, 1e-9 * bf16_rate(o, gemm->threads, csv), csv);
         print_profile(&t, csv);
         good = print_overhead(&t, o->runs, csv);
     }
@@ -313,17 +341,19 @@ int main(int argc, char **argv)
     pal_set_threads((int)o.threads.of[o.threads.count - 1]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     note_machine(csv);
+    note(csv, "%s", pal_precision_in_use(PAL_F32));
+    if (o.bf16) note(csv, "%s", pal_precision_in_use(PAL_BF16));
     for (int i = 0; i < o.threads.count; i++) {
         pal_set_threads((int)o.threads.of[i]);
         gemm.threads = (int)o.threads.of[i];
         note_sgemm(csv, &gemm, o.runs);
     }
-    printf("%-32s %3s %5s %6s %5s %5s %10s %9s %9s %9s %9s %8s %6s\n", "mixers", "thr", "width",
-           "layers", "batch", "len", "parameters", "ms", "quartile", "quartile", "tokens/s",
-           "GFLOP/s", "share");
+    printf("%-32s %4s %3s %5s %6s %5s %5s %10s %9s %9s %9s %9s %8s %6s %6s\n", "mixers", "prec",
+           "thr", "width", "layers", "batch", "len", "parameters", "ms", "quartile", "quartile",
+           "tokens/s", "GFLOP/s", "share", "bf16");
     if (csv)
-        fprintf(csv, "mixers,threads,width,layers,batch,len,parameters,ms,tokens_per_second,gflops,"
-                     "share\n");
+        fprintf(csv, "mixers,precision,threads,width,layers,batch,len,parameters,ms,"
+                     "tokens_per_second,gflops,share,share_of_bf16\n");
     bool good = true;
     for (int i = 0; i < (any ? 1 : 2); i++)
         good = run_set(&o, chosen(&sets[i], &o.given), &gemm, csv) && good;

@@ -306,6 +306,7 @@ static void build(run *r)
     r->params = pal_params_new();
     r->tape = pal_tape_new();
     *pal_tape_rng(r->tape) = pal_rng_new(o->seed, 2);
+    if (o->bf16) pal_tape_precision(r->tape, PAL_BF16);
     /* Nothing is drawn that a file replaces. */
     r->lm = pal_lm_new(r->params, lm_options_model(o), r->from || *o->init ? NULL : &rng);
     if (lm_export_check(o, r->lm, &error) != PAL_OK) stop("%s", error.message);
@@ -333,6 +334,7 @@ static void introduce(run *r)
     pal_lm_print_counts(r->lm, stdout);
     lm_print_parts(r->params, o);
     printf("machine %s\n", pal_kernels_in_use());
+    if (o->bf16) printf("bf16    %s\n", pal_precision_in_use(PAL_BF16));
     if (pal_dist_size(ranks) > 1)
         printf("ranks   %d: rows in %d parts, sequences in %d\n", pal_dist_size(ranks),
                pal_dist_data_count(ranks), pal_dist_sequence_count(ranks));

@@ -114,7 +114,8 @@ static bool add(pal_frame *f, pal_arg *arg, bool first)
     if (!(f->error ? sound(f, arg) : bring(f, arg))) return false;
     const pal_array *a = &arg->t.node->a;
     if (first) f->dtype = a->dtype;
-    if (a->dtype != f->dtype || !pal_dtype_real(a->dtype)) {
+    const bool taken = pal_dtype_real(a->dtype) || (f->narrow && a->dtype == PAL_BF16);
+    if (a->dtype != f->dtype || !taken) {
         return pal_frame_fail(f, PAL_EDTYPE, "argument %s is %s; all must be %s", arg->name,
                               pal_dtype_name(a->dtype),
                               pal_dtype_real(f->dtype) ? pal_dtype_name(f->dtype) : "f32 or f64");

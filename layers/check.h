@@ -23,6 +23,7 @@ typedef struct pal_frame {
     pal_tape *tape;
     bool started;          /* arguments were added */
     pal_dtype dtype;       /* of all real arguments */
+    bool narrow;           /* set before: these may be bf16 */
     int64_t size['z' + 1]; /* of each letter; -1 while unknown */
     const char
         *shown; /* pairs of letters: messages show the second instead of the first; NULL: none */

@@ -33,6 +33,11 @@ extern "C" {
 /* The version of the library, and the commit if it was built in a git tree: "0.1.0", "0.1.0
  * 3bfc210", or "0.1.0 3bfc210+" with changes that are not committed. */
 PAL_API const char *pal_code_version(void);
+/* One line that says who computes products in f32 or bf16 (pal_tape_precision): "products in bf16
+ * by oneDNN 2.6.3", and that they are slow where the processor does not multiply bf16 faster than
+ * f32. For bf16 oneDNN is loaded, if it is there. PAL_PRODUCTS=blis in the environment does without
+ * it, and PAL_PRODUCTS=onednn asks for it in f32 too. */
+PAL_API const char *pal_precision_in_use(pal_dtype precision);
 
 /* ---- Stopping ---- */
 
@@ -182,8 +187,9 @@ typedef struct pal_checkpoint {
     pal_dist *dist;
     /* These are saved, and must be the same on loading; NULL: not saved and not compared. */
     const pal_schedule *schedule;
-    const char *data;   /* identifies the data, for example by a checksum */
-    const char *metric; /* the name of what `best` is; less than 256 bytes */
+    const char *data;    /* identifies the data, for example by a checksum */
+    const char *metric;  /* the name of what `best` is; less than 256 bytes */
+    pal_dtype precision; /* of products (pal_tape_precision); compared if there is an optimiser */
     /* These are only saved; NULL: nothing. pal_checkpoint_config and _tokenizer read them. */
     const char *config;
     const char *tokenizer; /* text of the tokenizer, which is not interpreted here; not empty */
@@ -199,7 +205,7 @@ typedef struct pal_checkpoint {
     double noise_trace;
     double noise_square; /* the second of them */
     /* Loading sets these. */
-    char kernels[64];  /* the kernels that wrote the file ("kernels avx512, BLIS skx") */
+    char kernels[128]; /* the kernels that wrote the file ("kernels avx512, BLIS skx") */
     bool same_kernels; /* whether they are in use now; if not, the run continues with other bits */
     char code[64];     /* pal_code_version() of the program that wrote the file */
 } pal_checkpoint;

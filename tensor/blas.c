@@ -1,5 +1,6 @@
 /*
- * blas.c - matrix products: BLIS computes large ones (blis.c), a kernel of our own small ones.
+ * blas.c - matrix products: a library computes large ones (products.h; blis.c is the usual one), a
+ * kernel of our own small ones.
  *
  * Threads. The threads of BLIS spin without a bound when they wait for each other: beside a busy
  * process a product takes a thousand times as long. So this file cuts a product into pieces, and
@@ -10,7 +11,7 @@
  * composed rules consist of such products, so these go to kernels/product.k.c. The choice depends
  * only on shapes and strides.
  */
-#include "tensor/blis.h"
+#include "tensor/products.h"
 
 #include <math.h>
 #include <omp.h>
@@ -27,7 +28,10 @@ enum { SMALL = 8192, LOOP_UNIT = 64 };
 
 static void run_loop(pal_dtype dtype, const product *p, const void *a, const void *b, void *c)
 {
-    pal_kernels_for(dtype)->product(p, a, b, c);
+    if (dtype == PAL_BF16)
+        pal_kernels_for(PAL_F32)->product_bf16(p, a, b, c);
+    else
+        pal_kernels_for(dtype)->product(p, a, b, c);
 }
 
 /*
@@ -55,6 +59,12 @@ static bool is_small(int64_t m, int64_t n, int64_t k)
 }
 
 /* ---- Dividing a product ---- */
+
+/* Bytes of an element of C, which is f32 for operands of bf16. */
+static int64_t result_size(pal_dtype dtype)
+{
+    return (int64_t)pal_dtype_size(pal_gradient_dtype(dtype));
+}
 
 /* A grid of pieces. All consist of whole units, except in the last row and column of the grid. */
 typedef struct grid {
@@ -84,12 +94,12 @@ static grid choose_grid(int64_t m, int64_t n, int64_t unit, int threads)
     return g;
 }
 
-typedef void run_fn(pal_dtype dtype, const product *p, const void *a, const void *b, void *c);
+typedef pal_product_run run_fn;
 
 static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid *g, int64_t piece,
                       const char *a, const char *b, char *c)
 {
-    const int64_t size = (int64_t)pal_dtype_size(dtype);
+    const int64_t size = (int64_t)pal_dtype_size(dtype), wide = result_size(dtype);
     const int64_t row = piece / g->pieces_n, column = piece % g->pieces_n;
     const int64_t i = row * g->units_m / g->pieces_m * g->unit;
     const int64_t j = column * g->units_n / g->pieces_n * g->unit;
@@ -99,7 +109,7 @@ static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid
     part.m = (below < p->m ? below : p->m) - i;
     part.n = (right < p->n ? right : p->n) - j;
     run(dtype, &part, a + i * p->rsa * size, b + j * p->csb * size,
-        c + (i * p->rsc + j * p->csc) * size);
+        c + (i * p->rsc + j * p->csc) * wide);
 }
 
 /* Computes all pieces of a product by one function, which was chosen for the whole product. So an
@@ -135,12 +145,13 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
                 !fit_strides(k, p.n, &p.rsb, &p.csb) || !fit_strides(p.m, p.n, &p.rsc, &p.csc);
     /* Operations have asked before. Without memory for BLIS the slow kernel does it. */
     if (!loop && !pal_blas_ready()) loop = true;
-    run_fn *run = loop ? run_loop : pal_blis_product;
+    if (!loop && dtype == PAL_BF16 && !pal_widen_ready()) loop = true;
+    const pal_product_maker *maker = loop ? NULL : pal_product_maker_for(dtype, &p);
+    run_fn *run = loop ? run_loop : maker->run;
     if (threads <= 1 || omp_in_parallel())
         run(dtype, &p, a, b, c);
     else
-        run_divided(run, loop ? LOOP_UNIT : pal_blis_unit(dtype, beta), dtype, &p, a, b, c,
-                    threads);
+        run_divided(run, loop ? LOOP_UNIT : maker->unit(dtype, beta), dtype, &p, a, b, c, threads);
 }
 
 /* ---- Batches ---- */
@@ -166,7 +177,7 @@ static batch plan_batch(double alpha, const pal_array *a, const pal_array *b, do
                         const pal_array *c)
 {
     int i = a->ndim - 2, j = b->ndim - 2, l = c->ndim - 2;
-    batch t = {.dtype = c->dtype, .a = a->data, .b = b->data, .c = c->data};
+    batch t = {.dtype = a->dtype, .a = a->data, .b = b->data, .c = c->data};
     const int64_t *as = a->stride + i, *bs = b->stride + j, *cs = c->stride + l;
     t.p = (product){c->shape[l], c->shape[l + 1], a->shape[i + 1], alpha, beta, as[0],
                     as[1],       bs[0],           bs[1],           cs[0], cs[1]};
@@ -201,6 +212,7 @@ static void fold_rows(batch *t)
 static void run_item(const batch *t, int64_t item, int threads)
 {
     int64_t a = 0, b = 0, c = 0, size = (int64_t)pal_dtype_size(t->dtype);
+    const int64_t wide = result_size(t->dtype);
     const product *p = &t->p;
     for (int d = t->nb - 1; d >= 0; d--) {
         int64_t i = item % t->dim[d];
@@ -210,7 +222,7 @@ static void run_item(const batch *t, int64_t item, int threads)
         c += i * t->sc[d];
     }
     pal_gemm(t->dtype, p->m, p->n, p->k, p->alpha, t->a + a * size, p->rsa, p->csa, t->b + b * size,
-             p->rsb, p->csb, p->beta, t->c + c * size, p->rsc, p->csc, threads);
+             p->rsb, p->csb, p->beta, t->c + c * wide, p->rsc, p->csc, threads);
 }
 
 /* What pal_team counts, about a nanosecond each: flops at the rate of large products, and elements,

@@ -178,8 +178,8 @@ void pal_team_from(int64_t work);
 /*
  * C = alpha A B + beta C with general strides: A is m x k, B is k x n, and element (i, j) of X is
  * x[i*rsx + j*csx]. beta == 0 overwrites C without reading it. At most
- * `threads` threads take a piece of C each; the bits are the same for every number. dtype is
- * PAL_F32 or PAL_F64.
+ * `threads` threads take a piece of C each; the bits are the same for every number. dtype is that
+ * of A and B: PAL_F32, PAL_F64, or PAL_BF16, of which C is f32 and so are the sums.
  */
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t rsa, int64_t csa, const void *b, int64_t rsb, int64_t csb, double beta,
@@ -187,12 +187,17 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
 
 /*
  * C = alpha A B + beta C over batches: the last two axes are the matrices, and the leading axes of
- * a and b broadcast to those of c. All strides are allowed, so a transpose is a permuted view and
- * not a copy. The threads share the batches if there are enough of them; otherwise they
- * share each product.
+ * a and b broadcast to those of c. a and b have one dtype, and so has c, but f32 where they are
+ * bf16. All strides are allowed, so a transpose is a permuted view and not a copy. The threads
+ * share the batches if there are enough of them; otherwise they share each product.
  */
 void pal_matmul_arrays(double alpha, const pal_array *a, const pal_array *b, double beta,
                        const pal_array *c);
+
+/* Whether products of bf16 are faster than those of f32, and who computes those of a dtype
+ * ("BLIS", "oneDNN 2.6.3", "BLIS on widened operands"). */
+bool pal_bf16_is_fast(void);
+const char *pal_product_library(pal_dtype dtype);
 
 /* Whether BLIS has the memory for a product. Operations ask this before their first product, and
  * report PAL_ENOMEM if it is false, because BLIS itself would end the process. */

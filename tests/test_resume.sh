@@ -64,6 +64,7 @@ check() { # what flags of the first run -- flags of the continued ones
     seed=$((seed + 17))
 }
 check "windows"
+check "products in bf16" --precision bf16
 check "accumulation, average, evaluation" --accumulate 3 --average 0.9 --held-out 0.1 --eval-every 10 --sample-every 25 \
     --optimizer lion
 check "no prefetch, two threads" --no-prefetch --threads 2 --optimizer muon

@@ -19,15 +19,65 @@ static pal_array as_rows(const pal_array *a)
     return r;
 }
 
+/* Whether the operands are rounded to bf16: if one of them is bf16, or where the tape says so. */
+static bool is_narrow(const pal_call *call)
+{
+    const pal_array *x = call->in[0], *w = call->in[1];
+    if (!x || !w) return false;
+    return x->dtype == PAL_BF16 || w->dtype == PAL_BF16 ||
+           (x->dtype == PAL_F32 && pal_call_narrow(call));
+}
+
+static pal_status check_dtypes(pal_call *call)
+{
+    const pal_array *x = call->in[0], *bias = call->in[2];
+    pal_status status = PAL_OK;
+    const bool narrow = is_narrow(call);
+    for (int i = 0; i < 2 && narrow && status == PAL_OK; i++) status = pal_narrow_need(call, i);
+    for (int i = narrow ? 2 : 0; i < (bias ? 3 : 2) && status == PAL_OK; i++) {
+        status = pal_map_need(call, i, true, false);
+        if (status == PAL_OK && call->in[i]->dtype != (narrow ? PAL_F32 : x->dtype))
+            status = pal_call_error(call, PAL_EDTYPE, "the dtypes differ");
+    }
+    return status;
+}
+
+/* The operands of a product in bf16. What backward has no use for is not asked for. */
+typedef struct operands {
+    pal_array x, w, dy;
+} operands;
+
+static operands narrowed(const pal_call *call, bool back, pal_carver *c)
+{
+    operands o;
+    pal_array x = as_rows(call->in[0]), dy = as_rows(back ? call->dout[0] : call->out[0]);
+    dy.dtype = PAL_F32;
+    o.x = pal_narrow(&x, c);
+    o.w = pal_narrow_weight(call, 1, c);
+    o.dy = dy;
+    if (back) o.dy = pal_narrow(&dy, c);
+    return o;
+}
+
+/* After all other checks. */
+static pal_status ask_narrow(pal_call *call, double multiplications)
+{
+    pal_carver c = {0};
+    pal_status status = pal_narrow_ready(call, multiplications);
+    if (status == PAL_OK) status = pal_narrow_weight_ready(call, 1);
+    if (status != PAL_OK) return status;
+    (void)narrowed(call, false, &c);
+    const size_t forward = c.used;
+    pal_carve(&c, pal_shape_bytes(PAL_BF16, pal_array_shape(call->out[0])));
+    pal_call_scratch_at_least(call, forward, c.used);
+    return PAL_OK;
+}
+
 static pal_status infer(pal_call *call)
 {
     const pal_array *x = call->in[0], *w = call->in[1], *bias = call->in[2];
-    for (int i = 0; i < (bias ? 3 : 2); i++) {
-        pal_status status = pal_map_need(call, i, true, false);
-        if (status != PAL_OK) return status;
-        if (call->in[i]->dtype != x->dtype)
-            return pal_call_error(call, PAL_EDTYPE, "the dtypes differ");
-    }
+    pal_status status = check_dtypes(call);
+    if (status != PAL_OK) return status;
     if (x->ndim < 1) return pal_call_error(call, PAL_ESHAPE, "x has no axis to multiply along");
     if (w->ndim != 2)
         return pal_call_error(call, PAL_ESHAPE, "weight has %d axes, not two", w->ndim);
@@ -41,16 +91,23 @@ static pal_status infer(pal_call *call)
         return pal_call_error(call, PAL_ESHAPE, "bias is not of shape [%lld]",
                               (long long)w->shape[0]);
     shape.dim[x->ndim - 1] = w->shape[0];
-    pal_status status = pal_call_out(call, 0, x->dtype, shape);
-    if (status == PAL_OK)
-        status = pal_product_ready(call, (double)pal_shape_count(shape) * (double)d);
-    return status == PAL_OK && bias ? pal_map_scratch(call) : status;
+    const bool narrow = is_narrow(call);
+    status = pal_call_out(call, 0, narrow ? PAL_F32 : x->dtype, shape);
+    const double multiplications = (double)pal_shape_count(shape) * (double)d;
+    if (status == PAL_OK && bias) status = pal_map_scratch(call);
+    if (status != PAL_OK) return status;
+    return narrow ? ask_narrow(call, multiplications) : pal_product_ready(call, multiplications);
 }
 
 static void forward(const pal_call *call)
 {
-    pal_array x = as_rows(call->in[0]), y = as_rows(call->out[0]);
-    pal_array wt = pal_array_transposed(call->in[1]);
+    pal_array x = as_rows(call->in[0]), y = as_rows(call->out[0]), w = *call->in[1];
+    pal_carver c = {.base = call->scratch};
+    if (is_narrow(call)) {
+        const operands o = narrowed(call, false, &c);
+        x = o.x, w = o.w;
+    }
+    pal_array wt = pal_array_transposed(&w);
     if (call->in[2]) pal_array_assign(call->out[0], call->in[2]);
     pal_product_sum(&x, &wt, call->in[2] != NULL, &y);
 }
@@ -58,10 +115,15 @@ static void forward(const pal_call *call)
 /* dx = dy W, dW = dy^T x summed over all rows, dbias = the sum of the rows of dy. */
 static void backward(const pal_call *call)
 {
-    pal_array x = as_rows(call->in[0]), dy = as_rows(call->dout[0]);
+    pal_array x = as_rows(call->in[0]), dy = as_rows(call->dout[0]), w = *call->in[1];
+    pal_carver c = {.base = call->scratch};
+    if (is_narrow(call)) {
+        const operands o = narrowed(call, true, &c);
+        x = o.x, w = o.w, dy = o.dy;
+    }
     if (call->din[0]) {
         pal_array dx = as_rows(call->din[0]);
-        pal_product_sum(&dy, call->in[1], !pal_call_fresh(call, 0), &dx);
+        pal_product_sum(&dy, &w, !pal_call_fresh(call, 0), &dx);
     }
     if (call->din[1]) {
         pal_array dyt = pal_array_transposed(&dy);

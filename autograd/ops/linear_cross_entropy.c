@@ -35,14 +35,30 @@ static int64_t block_rows(int64_t rows, int64_t n, size_t size)
 
 /* ---- Infer ---- */
 
+/* Whether the operands of the products are rounded to bf16. */
+static bool is_narrow(const pal_call *call)
+{
+    const pal_array *x = call->in[X], *w = call->in[WEIGHT];
+    if (!x || !w) return false;
+    return x->dtype == PAL_BF16 || w->dtype == PAL_BF16 ||
+           (x->dtype == PAL_F32 && pal_call_narrow(call));
+}
+
+/* Of logits, gradients and the result. */
+static pal_dtype wide_dtype(const pal_call *call)
+{
+    return is_narrow(call) ? PAL_F32 : call->in[X]->dtype;
+}
+
 static pal_status check_operands(pal_call *call)
 {
     const pal_array *x = call->in[X], *w = call->in[WEIGHT], *bias = call->in[BIAS];
     for (int i = 0; i < REALS; i++) {
         if (i == BIAS && !bias) continue;
-        pal_status status = pal_map_need(call, i, true, false);
+        const bool narrow = is_narrow(call) && i != BIAS;
+        pal_status status = narrow ? pal_narrow_need(call, i) : pal_map_need(call, i, true, false);
         if (status != PAL_OK) return status;
-        if (call->in[i]->dtype != x->dtype)
+        if (!narrow && call->in[i]->dtype != wide_dtype(call))
             return pal_call_error(call, PAL_EDTYPE, "the dtypes differ");
     }
     if (x->ndim < 1 || w->ndim != 2 || x->shape[x->ndim - 1] != w->shape[1])
@@ -60,7 +76,7 @@ static pal_status save_gradients(pal_call *call)
         return PAL_OK;
     for (int i = 0; i < REALS; i++) {
         pal_shape shape = pal_call_wanted(call, i) ? pal_array_shape(call->in[i]) : PAL_SHAPE(0);
-        pal_status status = pal_call_save(call, call->in[X]->dtype, shape);
+        pal_status status = pal_call_save(call, wide_dtype(call), shape);
         if (status != PAL_OK) return status;
     }
     return PAL_OK;
@@ -68,13 +84,15 @@ static pal_status save_gradients(pal_call *call)
 
 typedef struct problem {
     const pal_call *call;
-    pal_dtype dtype;
+    pal_dtype dtype; /* of logits and gradients */
     size_t size;
+    bool narrow;      /* products are in bf16, of copies of x and the gradient of the logits */
+    pal_array weight; /* as the products read it */
     int64_t rows, d, n, block;
     pal_lines x;
     /* Scratch of a block: its logits and losses, its rows of x if the rows of x have no common
      * distance, and the sums for the gradient of the bias. */
-    char *logits, *copy;
+    char *logits, *copy, *half; /* `half`: the gradient of the logits in bf16 */
     double *loss, *dbias;
 } problem;
 
@@ -85,8 +103,10 @@ static problem describe(const pal_call *call, pal_carver *c)
 {
     const pal_array *x = call->in[X];
     problem p = {.call = call,
-                 .dtype = x->dtype,
-                 .size = pal_dtype_size(x->dtype),
+                 .dtype = wide_dtype(call),
+                 .size = pal_dtype_size(wide_dtype(call)),
+                 .narrow = is_narrow(call),
+                 .weight = *call->in[WEIGHT],
                  .d = x->shape[x->ndim - 1],
                  .n = call->in[WEIGHT]->shape[0],
                  .x = pal_lines_of(x, x->ndim - 1)};
@@ -94,7 +114,10 @@ static problem describe(const pal_call *call, pal_carver *c)
     p.block = block_rows(p.rows, p.n, p.size);
     p.logits = pal_carve(c, (size_t)(p.block * p.n) * p.size);
     p.loss = pal_carve(c, (size_t)p.block * sizeof(double));
-    p.copy = pal_carve(c, (size_t)(even_rows(&p.x) ? 0 : p.block * p.d) * p.size);
+    const bool copies = !even_rows(&p.x) || (p.narrow && x->dtype == PAL_F32);
+    p.copy = pal_carve(c, (size_t)(copies ? p.block * p.d : 0) * p.size);
+    p.half = pal_carve(c, (size_t)(p.narrow ? p.block * p.n : 0) * sizeof(uint16_t));
+    if (p.narrow) p.weight = pal_narrow_weight(call, WEIGHT, c);
     p.dbias = pal_carve(c, (size_t)(call->in[BIAS] ? p.n : 0) * sizeof(double));
     return p;
 }
@@ -102,14 +125,17 @@ static problem describe(const pal_call *call, pal_carver *c)
 static pal_status infer(pal_call *call)
 {
     pal_status status = check_operands(call);
-    if (status == PAL_OK) status = pal_call_out(call, 0, call->in[X]->dtype, PAL_SCALAR);
+    if (status == PAL_OK) status = pal_call_out(call, 0, wide_dtype(call), PAL_SCALAR);
     if (status == PAL_OK) status = save_gradients(call);
+    if (status == PAL_OK && is_narrow(call)) status = pal_narrow_weight_ready(call, WEIGHT);
     if (status != PAL_OK) return status;
     pal_carver c = {0};
     problem p = describe(call, &c);
     int64_t work = p.rows * (p.n + p.d) + 1, longest = p.n > p.d ? p.n : p.d;
     pal_call_work(call, work);
-    status = pal_product_ready(call, (double)p.rows * (double)p.n * (double)p.d);
+    const double multiplications = (double)p.rows * (double)p.n * (double)p.d;
+    status = p.narrow ? pal_narrow_ready(call, multiplications)
+                      : pal_product_ready(call, multiplications);
     if (status != PAL_OK) return status;
     return pal_call_scratch(
         call, c.used, (size_t)pal_team(work) * pal_round_up((size_t)longest * p.size, PAL_ALIGN));
@@ -120,17 +146,25 @@ static pal_status infer(pal_call *call)
 /* Rows start .. start + m of x as a matrix. */
 static pal_array rows_of_x(const problem *p, int64_t start, int64_t m)
 {
-    pal_array a = pal_array_of(p->dtype, PAL_SHAPE(m, p->d), p->copy);
+    const pal_dtype dtype = p->call->in[X]->dtype, to = p->narrow ? PAL_BF16 : dtype;
+    pal_array a = pal_array_of(to, PAL_SHAPE(m, p->d), p->copy);
     if (even_rows(&p->x)) {
-        a.data = pal_line(&p->x, start);
-        a.stride[0] = p->x.ndim ? p->x.stride[0] : p->d * p->x.step;
-        a.stride[1] = p->x.step;
+        pal_array given = a;
+        given.dtype = dtype;
+        given.data = pal_line(&p->x, start);
+        given.stride[0] = p->x.ndim ? p->x.stride[0] : p->d * p->x.step;
+        given.stride[1] = p->x.step;
+        if (dtype == to) return given;
+        pal_array_assign(&a, &given);
         return a;
     }
     for (int64_t i = 0; i < m; i++) {
-        char *to = p->copy + (size_t)(i * p->d) * p->size;
-        const void *row = pal_line_read(&p->x, pal_line(&p->x, start + i), 0, p->d, to);
-        if (row != to) memcpy(to, row, (size_t)p->d * p->size);
+        pal_array row = pal_array_of(to, PAL_SHAPE(p->d), NULL), given = row;
+        row.data = p->copy + (size_t)(i * p->d) * pal_dtype_size(to);
+        given.dtype = dtype;
+        given.data = pal_line(&p->x, start + i);
+        given.stride[0] = p->x.step;
+        pal_array_assign(&row, &given);
     }
     return a;
 }
@@ -165,7 +199,7 @@ static pal_array logits_of(const problem *p, const pal_array *x)
 {
     const pal_array *bias = p->call->in[BIAS];
     pal_array l = pal_array_of(p->dtype, PAL_SHAPE(x->shape[0], p->n), p->logits);
-    pal_array wt = pal_array_transposed(p->call->in[WEIGHT]);
+    pal_array wt = pal_array_transposed(&p->weight);
     if (bias) pal_array_assign(&l, bias);
     pal_product_sum(x, &wt, bias != NULL, &l);
     return l;
@@ -188,14 +222,18 @@ static void add_bias(const problem *p, const pal_array *dl)
 static void block_gradients(const problem *p, int64_t start, const pal_array *x,
                             const pal_array *dl)
 {
-    pal_array *saved = p->call->saved;
+    pal_array *saved = p->call->saved, g = *dl;
+    if (p->narrow) {
+        g = pal_array_of(PAL_BF16, pal_array_shape(dl), p->half);
+        pal_array_assign(&g, dl);
+    }
     if (pal_array_count(&saved[X]) > 0) {
         pal_array dx = pal_array_of(p->dtype, pal_array_shape(x),
                                     (char *)saved[X].data + (size_t)(start * p->d) * p->size);
-        pal_product_sum(dl, p->call->in[WEIGHT], false, &dx);
+        pal_product_sum(&g, &p->weight, false, &dx);
     }
     if (pal_array_count(&saved[WEIGHT]) > 0) {
-        pal_array dlt = pal_array_transposed(dl);
+        pal_array dlt = pal_array_transposed(&g);
         pal_product_sum(&dlt, x, start > 0, &saved[WEIGHT]);
     }
     if (pal_array_count(&saved[BIAS]) > 0) add_bias(p, dl);

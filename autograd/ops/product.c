@@ -7,6 +7,9 @@
  */
 #include "autograd/ops/product.h"
 
+#include "autograd/ops/shape.h"
+#include "tensor/products.h"
+
 pal_array pal_array_transposed(const pal_array *a)
 {
     pal_array t = *a;
@@ -94,4 +97,73 @@ void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal
     if (c->ndim > ndim) ndim = c->ndim;
     pal_array pa = padded(a, ndim), pb = padded(b, ndim), pc = padded(c, ndim);
     if (pal_array_count(c) > 0) sum_products(&pa, &pb, add, &pc);
+}
+
+/* ---- In bf16 ---- */
+
+bool pal_call_narrow(const pal_call *call)
+{
+    return ((const pal_record *)(const void *)call)->tape->products == PAL_BF16;
+}
+
+pal_status pal_narrow_need(pal_call *call, int i)
+{
+    const pal_array *in = call->in[i];
+    if (in && (in->dtype == PAL_F32 || in->dtype == PAL_BF16)) return PAL_OK;
+    char name[32];
+    pal_arg_name(call->op->args, i, name);
+    if (!in) return pal_call_error(call, PAL_EVALUE, "argument %s is missing", name);
+    return pal_call_error(call, PAL_EDTYPE, "argument %s is %s, but a product in bf16 takes f32",
+                          name, pal_dtype_name(in->dtype));
+}
+
+pal_status pal_narrow_ready(pal_call *call, double multiplications)
+{
+    const pal_status status = pal_product_ready(call, multiplications);
+    if (status != PAL_OK || pal_widen_ready()) return status;
+    return pal_call_error(call, PAL_ENOMEM, "out of memory for a product of matrices");
+}
+
+pal_array pal_narrow(const pal_array *a, pal_carver *c)
+{
+    if (a->dtype == PAL_BF16) return *a;
+    const pal_shape shape = pal_array_shape(a);
+    void *memory = pal_carve(c, pal_shape_bytes(PAL_BF16, shape));
+    const pal_array narrow = pal_array_of(PAL_BF16, shape, memory);
+    if (memory) pal_array_assign(&narrow, a);
+    return narrow;
+}
+
+/* The parameter whose copy serves as in[i], or NULL. */
+static pal_node *narrowed_param(const pal_call *call, int i)
+{
+    pal_node *base = ((const pal_record *)(const void *)call)->in[i]->base;
+    const bool serves =
+        base->param >= 0 && base->a.dtype == PAL_F32 && pal_array_contiguous(&base->a);
+    return serves ? base : NULL;
+}
+
+pal_status pal_narrow_weight_ready(pal_call *call, int i)
+{
+    pal_node *param = narrowed_param(call, i);
+    if (!param || pal_params_narrow(param)) return PAL_OK;
+    return pal_call_error(call, PAL_ENOMEM, "out of memory for a weight in bf16");
+}
+
+pal_array pal_narrow_weight(const pal_call *call, int i, pal_carver *c)
+{
+    pal_node *param = narrowed_param(call, i);
+    if (!param) return pal_narrow(call->in[i], c);
+    pal_array narrow = *call->in[i];
+    narrow.dtype = PAL_BF16;
+    narrow.data = pal_params_narrow(param) +
+                  ((const float *)call->in[i]->data - (const float *)param->a.data);
+    return narrow;
+}
+
+void pal_call_scratch_at_least(pal_call *call, size_t forward_bytes, size_t backward_bytes)
+{
+    pal_record *r = (pal_record *)(void *)call;
+    if (forward_bytes > r->forward_scratch) r->forward_scratch = forward_bytes;
+    if (backward_bytes > r->backward_scratch) r->backward_scratch = backward_bytes;
 }

@@ -7,6 +7,7 @@
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
+#include "autograd/ops/narrow.h"
 #include "autograd/ops/shape.h"
 
 #include <omp.h>
@@ -22,6 +23,11 @@ typedef struct norm_op {
     kind kind;
 } norm_op;
 
+typedef struct options {
+    double eps;
+    bool narrow; /* the result of f32 is bf16 */
+} options;
+
 static int64_t blocks_of(int64_t rows)
 {
     int64_t blocks = (rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK;
@@ -36,7 +42,8 @@ static size_t row_bytes(const pal_array *x)
 static pal_status infer(pal_call *call)
 {
     const pal_array *x = call->in[0];
-    double eps = *(const double *)call->opts;
+    const options *o = call->opts;
+    const double eps = o->eps;
     pal_status status = pal_map_need(call, 0, true, false);
     if (status != PAL_OK) return status;
     if (x->ndim == 0) return pal_call_error(call, PAL_ESHAPE, "a scalar has no last axis");
@@ -52,15 +59,17 @@ static pal_status infer(pal_call *call)
                                   i == 1 ? "weight" : "bias", (long long)n);
     }
     bool layer = ((const norm_op *)(const void *)call->op)->kind == LAYER;
-    status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
+    const bool narrow = o->narrow && x->dtype == PAL_F32;
+    status = pal_call_out(call, 0, narrow ? PAL_BF16 : x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(rows, layer ? 2 : 1));
     if (status != PAL_OK) return status;
     int64_t work = 2 * pal_array_count(x) + 1;
     size_t row = row_bytes(x), team = (size_t)pal_team(work);
     pal_call_work(call, work);
-    /* Room for contiguous weight and bias, then for a row of x and dx for each thread, then for the
-     * sums. */
-    return pal_call_scratch(call, 2 * row, (2 + 2 * team + 2 * (size_t)blocks_of(rows)) * row);
+    /* Room for contiguous weight and bias, then for a row of x and dx for each thread (forward: a
+     * row of the result before it is rounded), then for the sums. */
+    return pal_call_scratch(call, (2 + (narrow ? team : 0)) * row,
+                            (2 + 2 * team + 2 * (size_t)blocks_of(rows)) * row);
 }
 
 typedef struct problem {
@@ -85,7 +94,7 @@ static problem describe(const pal_call *call)
 {
     const pal_array *x = call->in[0];
     problem p = {.kind = ((const norm_op *)(const void *)call->op)->kind,
-                 .eps = *(const double *)call->opts,
+                 .eps = ((const options *)call->opts)->eps,
                  .k = pal_kernels_for(x->dtype),
                  .x = pal_lines_of(x, x->ndim - 1),
                  .row = row_bytes(x)};
@@ -101,10 +110,12 @@ static void forward(const pal_call *call)
     if (pal_array_count(call->in[0]) == 0) return;
     problem p = describe(call);
     double *saved = call->saved[0].data;
-    char *y = call->out[0]->data;
+    const bool narrow = call->out[0]->dtype == PAL_BF16;
+    char *y = narrow ? (char *)call->scratch + 2 * p.row : call->out[0]->data;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < p.rows; i++) {
-        void *to = y + (size_t)(i * p.n) * p.x.size;
+        void *to =
+            y + (narrow ? (size_t)omp_get_thread_num() * p.row : (size_t)(i * p.n) * p.x.size);
         const void *x = pal_line_read(&p.x, pal_line(&p.x, i), 0, p.n, to);
         if (p.kind == LAYER)
             p.k->layer_norm_row(p.n, x, p.weight, p.bias, p.eps, to, saved + 2 * i);
@@ -112,6 +123,7 @@ static void forward(const pal_call *call)
             saved[i] = p.k->rms_norm_row(p.n, x, p.weight, p.eps, to);
         else
             saved[i] = p.k->l2_norm_row(p.n, x, p.weight, p.eps, to);
+        if (narrow) p.k->to_bf16(p.n, to, (uint16_t *)call->out[0]->data + i * p.n);
     }
 }
 
@@ -222,21 +234,27 @@ static const norm_op l2_norm_op = {.kind = L2,
                                           .unread_out = 1,
                                           .overwrites = 1}};
 
-static pal_tensor apply(const norm_op *op, int nin, const pal_tensor *in, double eps)
+static pal_tensor apply(const norm_op *op, int nin, const pal_tensor *in, double eps, bool narrow)
 {
     pal_tensor y;
-    pal_apply(&op->op, &eps, sizeof eps, nin, in, 1, &y);
+    const options o = {.eps = eps, .narrow = narrow};
+    pal_apply(&op->op, &o, sizeof o, nin, in, 1, &y);
     return y;
+}
+
+pal_tensor pal_rms_norm_as(pal_tensor x, pal_tensor weight, double eps, pal_dtype dtype)
+{
+    return apply(&rms_norm_op, 2, (pal_tensor[]){x, weight}, eps, dtype == PAL_BF16);
 }
 
 pal_tensor pal_rms_norm(pal_tensor x, pal_tensor weight, double eps)
 {
-    return apply(&rms_norm_op, 2, (pal_tensor[]){x, weight}, eps);
+    return apply(&rms_norm_op, 2, (pal_tensor[]){x, weight}, eps, false);
 }
 
 pal_tensor pal_layer_norm(pal_tensor x, pal_tensor weight, pal_tensor bias, double eps)
 {
-    return apply(&layer_norm_op, 3, (pal_tensor[]){x, weight, bias}, eps);
+    return apply(&layer_norm_op, 3, (pal_tensor[]){x, weight, bias}, eps, false);
 }
 
-pal_tensor pal_l2_norm(pal_tensor x, double eps) { return apply(&l2_norm_op, 1, &x, eps); }
+pal_tensor pal_l2_norm(pal_tensor x, double eps) { return apply(&l2_norm_op, 1, &x, eps, false); }

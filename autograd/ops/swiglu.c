@@ -8,6 +8,7 @@
  */
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
+#include "autograd/ops/narrow.h"
 
 #include <omp.h>
 
@@ -34,29 +35,34 @@ static pal_status infer(pal_call *call)
     const int64_t work = 4 * pal_array_count(gate) + 1;
     const size_t rows = (size_t)pal_team(work) * row_bytes(gate, rows_of(gate).n);
     pal_call_work(call, work);
-    pal_status status = pal_call_out(call, 0, gate->dtype, pal_array_shape(gate));
-    return status == PAL_OK ? pal_call_scratch(call, 2 * rows, 4 * rows) : status;
+    const bool narrow = *(const bool *)call->opts && gate->dtype == PAL_F32;
+    pal_status status =
+        pal_call_out(call, 0, narrow ? PAL_BF16 : gate->dtype, pal_array_shape(gate));
+    return status == PAL_OK ? pal_call_scratch(call, 3 * rows, 4 * rows) : status;
 }
 
 static void forward(const pal_call *call)
 {
     const pal_lines gate = rows_of(call->in[GATE]), up = rows_of(call->in[UP]);
-    const pal_kernels *k = pal_kernels_for(call->out[0]->dtype);
-    const size_t row = row_bytes(call->out[0], gate.n);
+    const pal_kernels *k = pal_kernels_for(call->in[GATE]->dtype);
+    const size_t row = row_bytes(call->in[GATE], gate.n);
+    const bool narrow = call->out[0]->dtype == PAL_BF16;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < gate.count; i++) {
-        char *own = (char *)call->scratch + 2 * (size_t)omp_get_thread_num() * row;
+        char *own = (char *)call->scratch + 3 * (size_t)omp_get_thread_num() * row;
+        char *y =
+            narrow ? own + 2 * row : (char *)call->out[0]->data + (size_t)(i * gate.n) * gate.size;
         k->swiglu(gate.n, pal_line_read(&gate, pal_line(&gate, i), 0, gate.n, own),
-                  pal_line_read(&up, pal_line(&up, i), 0, gate.n, own + row),
-                  (char *)call->out[0]->data + (size_t)(i * gate.n) * gate.size);
+                  pal_line_read(&up, pal_line(&up, i), 0, gate.n, own + row), y);
+        if (narrow) k->to_bf16(gate.n, y, (uint16_t *)call->out[0]->data + i * gate.n);
     }
 }
 
 static void backward(const pal_call *call)
 {
     const pal_lines gate = rows_of(call->in[GATE]), up = rows_of(call->in[UP]);
-    const pal_kernels *k = pal_kernels_for(call->out[0]->dtype);
-    const size_t row = row_bytes(call->out[0], gate.n);
+    const pal_kernels *k = pal_kernels_for(call->in[GATE]->dtype);
+    const size_t row = row_bytes(call->in[GATE], gate.n);
     pal_lines d[2] = {{0}};
     for (int i = 0; i < 2; i++)
         if (call->din[i]) d[i] = rows_of(call->din[i]);
@@ -86,12 +92,15 @@ static const pal_op swiglu_op = {.name = "swiglu",
                                  .unread_out = 1,
                                  .overwrites = 3};
 
-pal_tensor pal_swiglu(pal_tensor gate, pal_tensor up)
+pal_tensor pal_swiglu(pal_tensor gate, pal_tensor up) { return pal_swiglu_as(gate, up, PAL_F32); }
+
+pal_tensor pal_swiglu_as(pal_tensor gate, pal_tensor up, pal_dtype dtype)
 {
     pal_tensor y;
+    const bool narrow = dtype == PAL_BF16;
     /* Threads add to gradients row by row, so two views of the same memory must not be used
      * together. */
     if (gate.node && up.node && gate.node->base == up.node->base) up = pal_affine(up, 1, 0);
-    pal_apply(&swiglu_op, NULL, 0, 2, (pal_tensor[]){gate, up}, 1, &y);
+    pal_apply(&swiglu_op, &narrow, sizeof narrow, 2, (pal_tensor[]){gate, up}, 1, &y);
     return y;
 }

@@ -68,12 +68,14 @@ bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_
     return true;
 }
 
-sgemm sgemm_new(pal_tape *data)
+sgemm sgemm_new(pal_tape *data) { return sgemm_in(data, PAL_F32); }
+
+sgemm sgemm_in(pal_tape *data, pal_dtype dtype)
 {
     pal_rng rng = pal_rng_new(2, 0);
     pal_shape square = PAL_SHAPE(SGEMM_SIZE, SGEMM_SIZE);
-    return (sgemm){.a = pal_uniform(data, PAL_F32, square, -1, 1, &rng),
-                   .b = pal_uniform(data, PAL_F32, square, -1, 1, &rng),
+    return (sgemm){.a = pal_cast(pal_uniform(data, PAL_F32, square, -1, 1, &rng), dtype),
+                   .b = pal_cast(pal_uniform(data, PAL_F32, square, -1, 1, &rng), dtype),
                    .c = pal_zeros(data, PAL_F32, square)};
 }
 
@@ -83,8 +85,8 @@ double sgemm_run(void *context)
     const void *a = pal_value(g->a).data, *b = pal_value(g->b).data;
     void *c = pal_edit(g->c).data;
     double start = seconds();
-    pal_gemm(PAL_F32, SGEMM_SIZE, SGEMM_SIZE, SGEMM_SIZE, 1, a, SGEMM_SIZE, 1, b, SGEMM_SIZE, 1, 0,
-             c, SGEMM_SIZE, 1, g->threads);
+    pal_gemm(pal_dtype_of(g->a), SGEMM_SIZE, SGEMM_SIZE, SGEMM_SIZE, 1, a, SGEMM_SIZE, 1, b,
+             SGEMM_SIZE, 1, 0, c, SGEMM_SIZE, 1, g->threads);
     return seconds() - start;
 }
 
@@ -129,6 +131,9 @@ void note_machine(FILE *csv)
 double note_sgemm(FILE *csv, sgemm *g, int runs)
 {
     const double rate = SGEMM_FLOPS / measure(sgemm_run, g, runs);
-    note(csv, "sgemm threads=%d gflops=%.1f family=%s", g->threads, 1e-9 * rate, pal_blas_family());
+    const pal_dtype dtype = pal_dtype_of(g->a);
+    note(csv, "%s threads=%d gflops=%.1f library=%s family=%s",
+         dtype == PAL_F32 ? "sgemm" : pal_dtype_name(dtype), g->threads, 1e-9 * rate,
+         pal_product_library(dtype), pal_blas_family());
     return rate;
 }

@@ -30,7 +30,8 @@ bool measure_pairs(timed_fn *run, void *context, timed_fn *reference, void *its_
 /* Median seconds of one thing, which must not fail. */
 double measure(timed_fn *run, void *context, int runs);
 
-/* The product of two SGEMM_SIZE x SGEMM_SIZE matrices, by the library's own BLIS. */
+/* The product of two SGEMM_SIZE x SGEMM_SIZE matrices, by whichever library multiplies their type;
+ * that of bf16 is f32. */
 enum { SGEMM_SIZE = 2048 };
 #define SGEMM_FLOPS (2.0 * SGEMM_SIZE * SGEMM_SIZE * SGEMM_SIZE)
 typedef struct sgemm {
@@ -38,6 +39,7 @@ typedef struct sgemm {
     int threads;
 } sgemm;
 sgemm sgemm_new(pal_tape *data);
+sgemm sgemm_in(pal_tape *data, pal_dtype dtype);
 timed_fn sgemm_run;
 
 /* A line that starts with # on the screen and, if it is not NULL, in csv. */

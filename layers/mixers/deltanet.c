@@ -31,8 +31,8 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
     pal_tensor gate =
         m->opts.use_gate ? pal_project_heads(x, m->g_proj, PAL_NONE, h->HV, h->V) : PAL_NONE;
     pal_mixer_show(call, "gate", &gate);
-    pal_tensor y = pal_gated_rms_norm(out.o, gate, m->o_norm,
-                                      (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
+    pal_tensor y = pal_gated_norm_read(out.o, gate, m->o_norm,
+                                       (pal_gated_norm_opts){.eps = h->eps, .gate = kind});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));
     return pal_linear(pal_mixer_heads(call, y, h->HV), m->o_proj, PAL_NONE);
 }

@@ -53,6 +53,9 @@ bool pal_mixer_is_none(const char *text);
 
 /* ---- Kinds (kinds.c) ---- */
 
+/* Whether x of this mixer may be bf16. */
+bool pal_mixer_takes_bf16(const pal_mixer *mixer);
+
 /* Kind i, of this library and then of the program; NULL after the last. */
 const pal_mixer_kind *pal_mixer_kind_at(int i);
 /* What a mixer remembers, by its function or its field `state`. */

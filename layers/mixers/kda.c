@@ -37,7 +37,7 @@ static pal_tensor forward(const pal_mixer *mixer, pal_tensor x, const pal_mixer_
         gate = pal_project_heads(gate, m->g_proj[1], m->g_bias, h->HV, h->V);
         pal_mixer_show(call, "gate", &gate);
     }
-    pal_tensor y = pal_gated_rms_norm(
+    pal_tensor y = pal_gated_norm_read(
         out.o, gate, m->o_norm, (pal_gated_norm_opts){.eps = h->eps, .gate = m->opts.output_gate});
     y = pal_reshape(y, PAL_SHAPE(pal_dim(x, 0), pal_dim(x, 1), h->HV * h->V));
     return pal_linear(pal_mixer_heads(call, y, h->HV), m->o_proj, PAL_NONE);

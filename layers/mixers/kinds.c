@@ -23,6 +23,14 @@ static int count = OURS;
 
 const pal_mixer_kind *pal_mixer_kind_at(int i) { return i >= 0 && i < count ? kinds[i] : NULL; }
 
+/* Mixers of this library read x by products alone. */
+bool pal_mixer_takes_bf16(const pal_mixer *mixer)
+{
+    for (int i = 0; i < OURS; i++)
+        if (strcmp(kinds[i]->name, mixer->name) == 0) return true;
+    return false;
+}
+
 const pal_mixer_kind *pal_mixer_kind_find(const char *text, size_t n, pal_error *error)
 {
     const int i = pal_kind_find((const void *const *)kinds, count, "mixer", text, n, error);

@@ -21,7 +21,7 @@ static pal_tensor gated_norm(const mamba2 *m, pal_tensor y, pal_tensor z)
     if (m->opts.no_norm) return pal_mul(y, pal_silu(z));
     pal_gated_norm_opts opts = {
         .eps = m->opts.norm_eps, .gate_first = !m->opts.norm_before_gate, .groups = m->G};
-    return pal_gated_rms_norm(y, z, m->norm, opts);
+    return pal_gated_norm_read(y, z, m->norm, opts);
 }
 
 /* The input projection, with z, x, B, C and dt times their scales. */

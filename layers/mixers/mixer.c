@@ -42,6 +42,7 @@ pal_tensor pal_mixer_forward(const pal_mixer *mixer, pal_tensor x, pal_mixer_sta
     pal_frame f;
     pal_arg a = {"x", "BTd", x, false};
     pal_frame_init(&f, mixer->name);
+    f.narrow = pal_mixer_takes_bf16(mixer);
     if (!pal_frame_add(&f, 1, &a)) return pal_frame_poison(&f);
     if (refuses(mixer, state != NULL, &opts, &f)) return pal_frame_poison(&f);
     if (!pal_mixer_show(&call, "x", &a.t)) return a.t;

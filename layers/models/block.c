@@ -125,10 +125,14 @@ static pal_tensor normalise(const pal_block *block, pal_tensor x, pal_tensor wei
     return pal_rms_norm(x, pal_norm_gain(x, weight, o->norm_plus_one), o->norm_eps);
 }
 
-/* What mixer or MLP read. */
-static pal_tensor before(const pal_block *block, pal_tensor x, pal_tensor weight)
+/* What mixer or MLP read. Only products read it if `products`. */
+static pal_tensor before(const pal_block *block, pal_tensor x, pal_tensor weight, bool products)
 {
-    return block->opts.norm == PAL_NORM_BEFORE ? normalise(block, x, weight) : x;
+    const pal_block_opts *o = &block->opts;
+    if (o->norm != PAL_NORM_BEFORE) return x;
+    if (!products) return normalise(block, x, weight);
+    return pal_rms_norm_as(x, pal_norm_gain(x, weight, o->norm_plus_one), o->norm_eps,
+                           pal_narrow_dtype(x));
 }
 
 /* x and what mixer or MLP have made of it. */
@@ -147,13 +151,14 @@ pal_tensor pal_block_forward(const pal_block *block, pal_tensor x, pal_mixer_sta
     const pal_mixer_call call = {NULL, run}; /* for the hook */
     pal_mixer_show(&call, "stream", &x);
     if (!block->empty) {
-        pal_tensor y = before(block, x, block->attn_norm);
+        const bool products = pal_mixer_takes_bf16(block->mixer) && !run.hook;
+        pal_tensor y = before(block, x, block->attn_norm, products);
         y = pal_mixer_forward(block->mixer, y, state, run);
         if (!pal_is_none(y)) x = add(block, x, y, block->attn_norm, &run);
     }
     pal_mixer_show(&call, "stream_mid", &x);
     if (!block->opts.no_mlp) {
-        pal_tensor y = before(block, x, block->mlp_norm);
+        pal_tensor y = before(block, x, block->mlp_norm, !run.hook);
         if (pal_mixer_show(&call, "mlp_x", &y)) {
             y = pal_mlp_forward(&block->mlp, y);
             pal_mixer_show(&call, "mlp_y", &y);

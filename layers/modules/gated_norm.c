@@ -11,6 +11,8 @@
  * take most of it; what is saved besides is two tensors of the size of x on the tape.
  */
 #include "autograd/ops/lines.h"
+#include "autograd/ops/map.h"
+#include "autograd/ops/narrow.h"
 #include "layers/modules/init.h"
 #include "layers/modules/module_ops.h"
 
@@ -70,16 +72,17 @@ static pal_status infer(pal_call *call)
     const pal_array *x = call->in[X];
     pal_status status = check(call);
     if (status != PAL_OK) return status;
-    const pal_lines rows = rows_of(x, ((const pal_gated_norm_call *)call->opts)->groups);
-    status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
+    const pal_gated_norm_call *o = call->opts;
+    const pal_lines rows = rows_of(x, o->groups);
+    status = pal_call_out(call, 0, o->narrow ? PAL_BF16 : x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(rows.count));
     if (status != PAL_OK) return status;
     const int64_t work = 8 * pal_array_count(x) + 1;
     const size_t team = (size_t)pal_call_team(call, work), row = bytes_of(x, rows.n);
     const size_t weight = bytes_of(x, x->shape[x->ndim - 1]);
     /* Scratch: the weight in contiguous memory; for each thread, x and gate of a row and their
-     * gradients; the sums. */
-    return pal_call_scratch(call, weight + 2 * team * row,
+     * gradients (forward: the result before it is rounded); the sums. */
+    return pal_call_scratch(call, weight + 3 * team * row,
                             weight + 4 * team * row + (size_t)blocks_of(rows.count) * weight);
 }
 
@@ -133,14 +136,16 @@ static char *own_rows(const problem *p)
 static void forward(const pal_call *call)
 {
     if (pal_array_count(call->in[X]) == 0) return;
-    const problem p = describe(call, 2);
+    const problem p = describe(call, 3);
     double *saved = call->saved[0].data;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < p.x.count; i++) {
-        char *own = own_rows(&p), *y = (char *)call->out[0]->data + (size_t)(i * p.n) * p.x.size;
+        char *own = own_rows(&p), *y = own + 2 * p.row;
+        if (!p.o->narrow) y = (char *)call->out[0]->data + (size_t)(i * p.n) * p.x.size;
         const void *x = pal_line_read(&p.x, pal_line(&p.x, i), 0, p.n, own);
         const void *z = gate_row(&p, i, own + p.row), *w = p.weight ? p.weight + part(&p, i) : NULL;
         saved[i] = p.k->gated_norm_row(p.n, x, z, w, p.o->act, p.o->gate_first, p.o->eps, y);
+        if (p.o->narrow) p.k->to_bf16(p.n, y, (uint16_t *)call->out[0]->data + i * p.n);
     }
 }
 
@@ -206,14 +211,27 @@ pal_gated_norm_call pal_gated_norm_options(pal_gated_norm_opts opts)
                                  .gate_first = opts.gate_first && opts.gate != PAL_GATE_NONE};
 }
 
-pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
-                              pal_gated_norm_opts opts)
+static pal_tensor apply(pal_tensor x, pal_tensor gate, pal_tensor weight, pal_gated_norm_opts opts,
+                        bool narrow)
 {
-    const pal_gated_norm_call o = pal_gated_norm_options(opts);
+    pal_gated_norm_call o = pal_gated_norm_options(opts);
+    o.narrow = narrow;
     if (!o.gated) gate = PAL_NONE;
     /* Threads add to gradients row by row, so inputs must not share memory. */
     if (x.node && gate.node && x.node->base == gate.node->base) gate = pal_affine(gate, 1, 0);
     pal_tensor y;
     pal_apply(&pal_gated_norm_op, &o, sizeof o, 3, (pal_tensor[]){x, gate, weight}, 1, &y);
     return y;
+}
+
+pal_tensor pal_gated_rms_norm(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                              pal_gated_norm_opts opts)
+{
+    return apply(x, gate, weight, opts, false);
+}
+
+pal_tensor pal_gated_norm_read(pal_tensor x, pal_tensor gate, pal_tensor weight,
+                               pal_gated_norm_opts opts)
+{
+    return apply(x, gate, weight, opts, pal_narrow_dtype(x) == PAL_BF16);
 }

@@ -126,5 +126,7 @@ pal_tensor pal_norm_gain(pal_tensor x, pal_tensor weight, bool plus_one)
 
 pal_tensor pal_scaled(pal_tensor x, double scale)
 {
-    return scale == 0 || scale == 1 ? x : pal_affine(x, scale, 0);
+    if (scale == 0 || scale == 1) return x;
+    if (!pal_is_none(x) && pal_dtype_of(x) == PAL_BF16) x = pal_cast(x, PAL_F32);
+    return pal_affine(x, scale, 0);
 }

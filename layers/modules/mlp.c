@@ -36,7 +36,7 @@ pal_tensor pal_mlp_forward(const pal_mlp *mlp, pal_tensor x)
         gate = pal_scaled(pal_linear(x, mlp->gate_proj, mlp->gate_bias), mlp->opts.gate_scale);
     const pal_tensor up = pal_linear(x, mlp->up_proj, mlp->up_bias);
     if (kind == PAL_MLP_SWIGLU)
-        inner = pal_swiglu(gate, up);
+        inner = pal_swiglu_as(gate, up, pal_narrow_dtype(up));
     else if (kind == PAL_MLP_GEGLU)
         inner = pal_mul(pal_gelu(gate), up);
     else

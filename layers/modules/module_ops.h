@@ -23,6 +23,7 @@ typedef struct pal_gated_norm_call {
     int64_t groups;
     pal_act act;
     bool gated, gate_first;
+    bool narrow; /* the result is bf16 */
 } pal_gated_norm_call;
 
 /* On x, gate and weight; it checks them. */

@@ -14,12 +14,18 @@ enum { DATA_BYTES = 256 };
 
 /* ---- Texts ---- */
 
-/* The kernels that decide the bits: pal_kernels_in_use without the threads. */
-static void kernel_family(char text[64])
+enum { KERNELS = 128 };
+
+/* The kernels that decide the bits: pal_kernels_in_use without the threads, and who multiplies in
+ * bf16 where that is done. */
+static void kernel_family(const pal_checkpoint *c, char text[KERNELS])
 {
-    snprintf(text, 64, "%s", pal_kernels_in_use());
+    snprintf(text, KERNELS, "%s", pal_kernels_in_use());
     char *comma = strrchr(text, ',');
     if (comma) *comma = '\0';
+    const size_t n = strlen(text);
+    if (c->precision == PAL_BF16)
+        snprintf(text + n, KERNELS - n, ", bf16 by %s", pal_product_library(PAL_BF16));
 }
 
 /* ---- Writing ---- */
@@ -54,8 +60,8 @@ static pal_status put_numbers(const pal_checkpoint *c, pal_h5 *file, pal_error *
 
 static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    char kernels[64], schedule[PAL_SCHEDULE_TEXT] = "";
-    kernel_family(kernels);
+    char kernels[KERNELS], schedule[PAL_SCHEDULE_TEXT] = "";
+    kernel_family(c, kernels);
     if (c->schedule) pal_schedule_text(c->schedule, schedule);
     /* A longer text could not be read again. */
     if ((c->data && strlen(c->data) >= DATA_BYTES) || (c->logs && strlen(c->logs) >= DATA_BYTES) ||
@@ -70,6 +76,7 @@ static pal_status put_texts(const pal_checkpoint *c, pal_h5 *file, pal_error *er
                                    {"schedule", c->schedule ? schedule : NULL},
                                    {"data", c->data},
                                    {"metric", c->metric},
+                                   {"precision", c->precision == PAL_BF16 ? "bf16" : NULL},
                                    {"tokenizer", c->tokenizer ? c->tokenizer_name : NULL},
                                    {"logs", c->logs},
                                    {PAL_CHECKPOINT_CONFIG, c->config}};
@@ -179,7 +186,7 @@ static pal_status same_text(pal_h5 *file, const char *name, const char *wanted, 
 
 static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
 {
-    char schedule[PAL_SCHEDULE_TEXT], kernels[64];
+    char schedule[PAL_SCHEDULE_TEXT], kernels[KERNELS], precision[16] = "f32";
     pal_status s = pal_h5_get_text(file, "/", "code", c->code, sizeof c->code, error);
     if (s == PAL_OK)
         s = pal_h5_get_text(file, "/", "kernels", c->kernels, sizeof c->kernels, error);
@@ -189,7 +196,13 @@ static pal_status get_texts(pal_checkpoint *c, pal_h5 *file, pal_error *error)
     }
     if (s == PAL_OK && c->data) s = same_text(file, "data", c->data, error);
     if (s == PAL_OK && c->metric) s = same_text(file, "metric", c->metric, error);
-    kernel_family(kernels);
+    /* A run in f32 does not say so. */
+    if (pal_h5_get_text(file, "/", "precision", precision, sizeof precision, NULL) != PAL_OK)
+        snprintf(precision, sizeof precision, "f32");
+    if (s == PAL_OK && c->optim && strcmp(precision, pal_dtype_name(c->precision)) != 0)
+        s = pal_error_set(error, PAL_EVALUE, "its products are in %s, and %s here", precision,
+                          pal_dtype_name(c->precision));
+    kernel_family(c, kernels);
     c->same_kernels = s == PAL_OK && strcmp(c->kernels, kernels) == 0;
     return s;
 }

@@ -455,6 +455,7 @@ pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_erro
                   .dist = o->dist,
                   .rng = o->tape ? pal_tape_rng(o->tape) : NULL,
                   .schedule = &o->schedule,
+                  .precision = pal_precision_of(o->tape),
                   .data = o->data                         ? o->data
                           : o->batches && o->batches->set ? pal_dataset_identity(o->batches->set)
                                                           : NULL,

@@ -26,4 +26,7 @@ pal_status pal_train_compare(const pal_train_opts *opts, int64_t check_every, pa
 /* Together. The number of a signal that one of the ranks received; 0: none. */
 int pal_train_signal(pal_dist *dist);
 
+/* Of the products on a tape, which may be NULL. (precision.c) */
+pal_dtype pal_precision_of(pal_tape *tape);
+
 #endif
