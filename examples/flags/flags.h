@@ -11,12 +11,12 @@
 #ifndef FLAGS_H
 #define FLAGS_H
 
+#include "examples/flags/mask.h"
 #include "tensor/keys.h"
 
 #include <argp.h>
 
-enum { FLAGS_MOST = 128, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
-typedef unsigned __int128 flags_mask;         /* bit i: row i, counted over all sections */
+enum { FLAGS_TEXT = 2048 }; /* room for help with names */
 
 /* Some options that belong together. */
 typedef struct flags_section {

@@ -9,7 +9,7 @@
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
 
-#include "examples/flags/flags.h"
+#include "examples/flags/mask.h"
 
 #include <palimpsest.h>
 
