@@ -194,11 +194,11 @@ PAL_API pal_tensor pal_label(pal_tensor t, const char *name);
 /* ---- Gradients ---- */
 
 /*
- * Adds d loss / d x to the gradient of every parameter and every wanted leaf that loss depends on.
- * loss has one element and is f32 or f64. Gradients add up over calls: pal_params_zero_grad clears
- * those of parameters, pal_tape_reset those of leaves. Cost: the sum of the operations' backward
- * costs; the buffers of intermediate gradients are reused. All memory is reserved before anything
- * is computed, at the first pass also that of the parameters' gradients: if that fails
+ * Adds d loss / d x to the gradient of every parameter and every wanted tensor that loss depends
+ * on. loss has one element and is f32 or f64. Gradients add up over calls: pal_params_zero_grad
+ * clears those of parameters, pal_tape_reset those of others. Cost: the sum of the operations'
+ * backward costs; the buffers of intermediate gradients are reused. All memory is reserved before
+ * anything is computed, at the first pass also that of the parameters' gradients: if that fails
  * (PAL_ENOMEM), no value and no gradient has changed.
  */
 PAL_API pal_status pal_backward(pal_tensor loss);

@@ -21,6 +21,7 @@ int main(int argc, char **argv)
     o.steps = argc > 2 ? atoll(argv[2]) : 1500, o.resume = pal_run_last(o.folder, 0);
     o.schedule = (pal_schedule){PAL_COSINE, 5e-3, 1e-4, .warmup = o.steps / 30, .steps = o.steps};
     o.clip = 1, o.evaluate_every = o.save_every = 100, o.keep = 1, o.unit = "digits";
+    pal_params_print(o.params, stdout);
     pal_stop_install();
     pal_must(pal_train(&o, &result, &e), &e);
     printf("best: accuracy %.4f at step %lld\n", result.best, (long long)result.best_step);

@@ -24,7 +24,7 @@ static inline pal_train_opts digits(const char *folder, pal_rng *rng)
     pal_trunk_opts trunk = {.inputs = 1, .width = 48, .block.mlp_width = 96, .block.dropout = 0.1};
     pal_dataset *data;
     pal_error e;
-    trunk.mixers = "2*(gdn2:num_heads=2:head_dim=16)";
+    o.config = trunk.mixers = "2*(gdn2:num_heads=2:head_dim=16)";
     o.user = pal_predictor_new(o.params, "model", trunk, 10, (pal_task_head_opts){0}, rng);
     o.measure = accuracy, o.metric[0] = (pal_metric){"accuracy", .more_is_better = true};
     pal_must(pal_dataset_open(&data, "examples/data/digits.npz", fields, &e), &e);

@@ -64,12 +64,12 @@ int main(int argc, char **argv)
         const pal_tensor loss = pal_lm_loss(lm, x, y, (pal_run_opts){.hook = hook, .user = &s});
         pal_backward(loss);
         if (s.probe) {
-            const pal_field *seen;
+            const pal_field *f;
             pal_probe_note(probe, "loss", pal_item(loss));
-            const int n = pal_probe_fields(probe, &seen);
-            pal_must(pal_journal_add(&log, folder, step, n, seen, &e), &e);
+            const int n = pal_probe_fields(probe, &f);
+            for (int i = 0; i < n && step == steps; i++) printf("%s %g\n", f[i].name, f[i].value);
+            pal_must(pal_journal_add(&log, folder, step, n, f, &e), &e);
         }
-        if (step == steps) printf("%s: loss %.4f\n", folder, pal_item(loss));
         pal_optim_update(adamw, 1, pal_schedule_lr(&lr, step - 1));
     }
     pal_must(pal_journal_save(folder, "stats.h5", p, &e), &e);

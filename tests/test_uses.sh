@@ -6,6 +6,7 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 failed=0
 PYTHON=${PYTHON:-python3}
+# shellcheck disable=SC2016 # the texts are for sed
 headers=$(sed -n '/^HEADERS := /,/[^\\]$/p' Makefile | tr -d '\\\n' | sed 's/HEADERS := //; s/\$(addprefix \([^,]*\),\([^)]*\))/\n\1,\2\n/g' |
     awk -F, 'NF == 1 { print } NF == 2 { n = split($2, name, " "); for (i = 1; i <= n; i++) print $1 name[i] }')
 # shellcheck disable=SC2086 # a list

@@ -11,11 +11,12 @@
 #ifndef FLAGS_H
 #define FLAGS_H
 
+#include "examples/flags/most.h"
 #include "tensor/keys.h"
 
 #include <argp.h>
 
-enum { FLAGS_MOST = 256, FLAGS_TEXT = 2048 }; /* rows of all sections; room for help with names */
+enum { FLAGS_TEXT = 2048 }; /* room for help with names */
 
 /* Some options that belong together. */
 typedef struct flags_section {

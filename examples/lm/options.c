@@ -112,10 +112,8 @@ char *lm_options_text(const lm_options *o)
     exit(EXIT_FAILURE);
 }
 
-_Static_assert((int)LM_FLAGS == (int)FLAGS_MOST, "a place for every flag");
-
 /* One line; seen has the flags of the lines before. */
-static pal_status read_line(lm_options *o, char *line, int number, bool seen[LM_FLAGS],
+static pal_status read_line(lm_options *o, char *line, int number, bool seen[FLAGS_MOST],
                             pal_error *error)
 {
     char *name, *text;
@@ -139,9 +137,10 @@ static pal_status read_line(lm_options *o, char *line, int number, bool seen[LM_
 }
 
 /* All lines; seen becomes the flags that they set. */
-static pal_status read_lines(lm_options *o, const char *text, bool seen[LM_FLAGS], pal_error *error)
+static pal_status read_lines(lm_options *o, const char *text, bool seen[FLAGS_MOST],
+                             pal_error *error)
 {
-    memset(seen, 0, LM_FLAGS * sizeof *seen);
+    memset(seen, 0, FLAGS_MOST * sizeof *seen);
     for (int number = 1; *text; number++) {
         const size_t n = strcspn(text, "\n");
         char *line = strndup(text, n);
@@ -156,7 +155,7 @@ static pal_status read_lines(lm_options *o, const char *text, bool seen[LM_FLAGS
 
 pal_status lm_options_read(lm_options *o, const char *text, pal_error *error)
 {
-    bool seen[LM_FLAGS];
+    bool seen[FLAGS_MOST];
     *o = defaults;
     return read_lines(o, text, seen, error);
 }

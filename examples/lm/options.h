@@ -9,9 +9,10 @@
 #ifndef LM_OPTIONS_H
 #define LM_OPTIONS_H
 
+#include "examples/flags/most.h"
+
 #include <palimpsest.h>
 
-enum { LM_FLAGS = 256 }; /* as FLAGS_MOST */
 /* Texts of flags: a file, checksums of data and of parameters, an optimiser, a list of patterns. */
 typedef char lm_path[1024], lm_crc[16], lm_sum[24], lm_optimizer[256], lm_patterns[1024];
 
@@ -22,7 +23,7 @@ typedef struct lm_options {
 #define LM_FLAG(type, field, ...) type field;
 #include "examples/lm/options.def"
     /* which flags of the tables in options.c were given */
-    bool given[LM_FLAGS];
+    bool given[FLAGS_MOST];
 } lm_options;
 
 /* Reads the command line and the file that --config names. A mistake is reported on stderr and ends
