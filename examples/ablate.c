@@ -70,6 +70,15 @@ static const pal_key layers_rows[] = {
      .argument = "STORE|TASK", .help = "what it is evaluated on (that of the checkpoint)"},
     {"rows", PAL_KEY_WHOLE, PAL_AT(options, layers.rows), .low = 1, .high = 1 << 20,
      .help = "rows of each test, or batches of held-out text (64; 16)"},
+    {"heads", PAL_KEY_FLAG, PAL_AT(options, layers.heads),
+     .help = "also edit each head, each MLP and each pair of layers"},
+    {"by", PAL_KEY_CHOICE, PAL_AT(options, layers.by), .words = "zero|mean|resample",
+     .help = "what stands there then: 0, the mean of all rows, or another row (zero)"},
+    {"lens", PAL_KEY_FLAG, PAL_AT(options, layers.lens),
+     .help = "also read the stream after each layer as if it were the last"},
+    {"patch", PAL_KEY_STRING, PAL_AT(options, layers.patch), .required = true, .argument = "I,J",
+     .help = "also put what row I of the first test has, place by place, into row J; or two texts, "
+             "FILE,FILE"},
     {"last", PAL_KEY_FLAG, PAL_AT(options, layers.last),
      .help = "the parameters of the last step although there is an average"},
 };
@@ -147,8 +156,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!!o->study + !!o->layers.checkpoint + !!o->run != 1)
             argp_error(state, "a study is wanted, or --layers CHECKPOINT");
-        if (!o->layers.checkpoint && (o->layers.data || o->layers.rows || o->layers.last))
-            argp_error(state, "--data, --rows and --last go with --layers");
+        if (!o->layers.checkpoint &&
+            (o->layers.data || o->layers.rows || o->layers.last || o->layers.heads ||
+             o->layers.lens || o->layers.patch || o->layers.by))
+            argp_error(
+                state,
+                "--data, --rows, --last, --heads, --by, --lens and --patch go with --layers");
         if (o->from && (o->what != RUN || o->smoke))
             argp_error(state,
                        "--from goes with none of --rates, --list, --table, --plots, --smoke");
@@ -309,7 +322,8 @@ static void check_files(const flags_file *in, int ins, const flags_file *out, in
 
 static void run_layers(layers_opts *o, const char *out)
 {
-    static const char *const names[] = {"layers.csv", "layers.md", "layers.svg", NULL};
+    static const char *const names[] = {"layers.csv", "layers.md", "layers.svg", "layers.pdf",
+                                        "heads.*",    "lens.*",    "patch.*",    NULL};
     o->out = out ? out : "build/layers";
     const flags_file in[] = {{"--layers", o->checkpoint, NULL}, {"--data", o->data, NULL}},
                      to = {"--out", o->out, names};

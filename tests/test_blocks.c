@@ -379,6 +379,34 @@ START_TEST(dropout)
 }
 END_TEST
 
+/* The last projection of the mixer is 0, all else is as without; so at first the block adds its MLP
+ * alone. */
+START_TEST(a_projection_that_begins_at_0)
+{
+    static const char *const mixers[] = {"gdn2:num_heads=2", "mamba2:head_dim=4:state_size=4"};
+    for (int i = 0; i < 2; i++) {
+        char text[128];
+        pal_params *params[2] = {pal_params_new(), pal_params_new()};
+        for (int zero = 0; zero < 2; zero++) {
+            pal_rng rng = pal_rng_new(4, 0);
+            snprintf(text, sizeof text, "%s:block.out_zero=%s", mixers[i], zero ? "true" : "false");
+            ck_assert_ptr_nonnull(pal_block_new(params[zero], "b", WIDTH, PAL_F64, text,
+                                                (pal_block_opts){.mlp_width = 5}, &rng));
+        }
+        for (int k = 0; k < pal_params_count(params[0]); k++) {
+            const pal_array a = pal_params_array(params[0], k), b = pal_params_array(params[1], k);
+            const char *name = pal_params_name(params[0], k);
+            const bool last = strstr(name, "attn.o_proj") || strstr(name, "attn.out_proj");
+            for (int64_t j = 0; j < pal_array_count(&a); j++) {
+                const double x = ((double *)a.data)[j], y = ((double *)b.data)[j];
+                ck_assert_msg(last ? x != 0 && y == 0 : x == y, "%s: %g and %g", name, x, y);
+            }
+        }
+        pal_params_free(params[0]), pal_params_free(params[1]);
+    }
+}
+END_TEST
+
 /* What a block adds is dropped element by element, and the rest is larger by 1 / (1 - p). */
 START_TEST(dropout_of_a_block)
 {
@@ -462,6 +490,7 @@ int main(void)
     tcase_add_test(tc, norms_of_one_plus_w);
     tcase_add_test(tc, dropout);
     tcase_add_test(tc, dropout_of_a_block);
+    tcase_add_test(tc, a_projection_that_begins_at_0);
     tcase_add_test(tc, wrong_options);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);

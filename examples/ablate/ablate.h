@@ -297,6 +297,9 @@ typedef struct layers_opts {
     const char *checkpoint, *data, *out; /* data NULL: that of the checkpoint */
     int64_t rows;                        /* of each test point, or batches of a store */
     bool last;                           /* the parameters of the last step, not their average */
+    bool heads, lens;  /* also each head, MLP and pair of layers; the logit lens */
+    const char *patch; /* "I,J": activation patching of test row I into J */
+    int by;            /* how heads are edited: zero, mean or row (probe.h) */
 } layers_opts;
 void layers_run(const layers_opts *o);
 

@@ -189,7 +189,7 @@ static void draw_accuracy(FILE *to, const results *x, int t)
         fprintf(to, "END\n");
         chart_add(&c, v, s->variant[v].name);
     }
-    put_measure(to, s->task[t], &c, "(mean, lowest and highest seed)");
+    put_measure(to, s->task[t], &c, "(mean; bars: all seeds)");
     put_chart(to, s->task[t], &c, BARS);
 }
 
@@ -240,7 +240,7 @@ static void draw_curves(FILE *to, const results *x, int t)
         put_band(to, x, t, v, &c);
         chart_add(&c, v, s->variant[v].name);
     }
-    put_measure(to, s->task[t], &c, "(mean over tests; band: lowest to highest seed)");
+    put_measure(to, s->task[t], &c, "(mean; band: all seeds)");
     put_chart(to, s->task[t], &c, BANDS);
 }
 
@@ -286,7 +286,7 @@ static void draw_state(FILE *to, const results *x, int t)
         fprintf(to, "END\n");
         chart_add(&c, v, name);
     }
-    put_measure(to, s->task[t], &c, "(mean over tests; lowest and highest seed)");
+    put_measure(to, s->task[t], &c, "(mean; bars: all seeds)");
     put_chart(to, s->task[t], &c, BARS);
 }
 

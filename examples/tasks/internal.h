@@ -76,6 +76,7 @@ struct task {
         struct {
             int kind;
             int64_t digits, keys;
+            char path[512], checksum[16]; /* of the store that the filler is from; "": none */
         } needle;
         struct {
             int64_t shortest, longest;
@@ -89,6 +90,10 @@ struct task {
         struct {
             int64_t symbols, stacks;
         } synthetic;
+        struct {
+            int64_t keys, values;
+            double noise;
+        } mad;
         struct {
             char path[512], checksum[16];
             double held_out;

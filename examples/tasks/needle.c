@@ -26,6 +26,8 @@ static const pal_key keys[] = {
     {"test_len", PAL_KEY_WHOLES, TASK_FIELD(test_len), .low = 1, .high = TASK_LONGEST},
     {"digits", PAL_KEY_WHOLE, TASK_FIELD(is.needle.digits), .low = 1, .high = 9},
     {"keys", PAL_KEY_WHOLE, TASK_FIELD(is.needle.keys), .low = 2, .high = MOST_KEYS},
+    {"store", PAL_KEY_TEXT, TASK_FIELD(is.needle.path), .sparse = true},
+    {"checksum", PAL_KEY_TEXT, TASK_FIELD(is.needle.checksum), .sparse = true},
 };
 
 /* RULER's noise, and an essay of this project's own. Sentences end in a full stop. */
@@ -130,9 +132,32 @@ static int64_t least_length(const task *t)
     return count_of(t) * (sentence + name + key + value) + question + name + key + value + 16;
 }
 
+/* The bytes that the filler is from: the first nine tenths for training, the rest for tests. */
+static pal_status open_store(task *t, pal_error *error)
+{
+    const char *path = t->is.needle.path;
+    char now[sizeof t->is.needle.checksum];
+    if (t->is.needle.kind == NOISE)
+        return task_wrong(error, t,
+                          "kind=single-noise-number has a filler of its own, and no store");
+    if (pal_tokens_open(&t->store, path, error) != PAL_OK) return error->status;
+    if (pal_tokens_vocab_size(t->store) != 256 || pal_tokens_count(t->store) < 16 * TASK_LONGEST)
+        return task_wrong(error, t, "%.200s should be a store of at least %d bytes", path,
+                          16 * TASK_LONGEST);
+    snprintf(now, sizeof now, "%08x", (unsigned)pal_tokens_checksum(t->store));
+    if (*t->is.needle.checksum && strcmp(now, t->is.needle.checksum))
+        return task_wrong(error, t, "%.200s has the checksum %s, and %s is asked for", path, now,
+                          t->is.needle.checksum);
+    memcpy(t->is.needle.checksum, now, sizeof now);
+    return PAL_OK;
+}
+
+static void end(task *t) { pal_tokens_close(t->store); }
+
 static pal_status begin(task *t, pal_error *error)
 {
     t->vocab = 256;
+    if (*t->is.needle.path && open_store(t, error) != PAL_OK) return error->status;
     return task_points_by_len(t, least_length(t), 1, error);
 }
 
@@ -155,6 +180,21 @@ static int64_t cut(const char *text, int64_t n, int64_t depth)
     return n;
 }
 
+/* n bytes of the store, from a place at random in the part of the split. */
+static void take_filler(const task *t, task_split split, pal_rng *rng, int64_t n, char *text)
+{
+    int64_t byte[TASK_LONGEST];
+    const int64_t all = pal_tokens_count(t->store), cut_at = all / 10 * 9;
+    const int64_t low = split == TASK_TRAIN ? 0 : cut_at, high = split == TASK_TRAIN ? cut_at : all;
+    pal_error error;
+    if (pal_tokens_read(t->store, low + pal_rng_below(rng, high - low - n), n, byte, &error) !=
+        PAL_OK) {
+        pal_raise(&error);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) text[i] = (char)byte[i];
+}
+
 /*
  * Filler from a random sentence of its text on, as much as there is room for (its last sentence may
  * break off), with the needles between its sentences. The text is one byte longer than the row:
@@ -169,12 +209,12 @@ static void row(const task *t, task_split split, const task_point *p, pal_rng *r
     const bool noisy = t->is.needle.kind == NOISE;
     const char *filler = noisy ? noise : essay;
     const int64_t period = noisy ? (int64_t)sizeof noise - 1 : (int64_t)sizeof essay - 1;
-    (void)split;
     draw_needles(t, rng, n, count);
     const int64_t asks = write_question(t, &n[pal_rng_below(rng, count)], question);
     int64_t used = p->len + 1 - asks, at = some_start(filler, period, rng);
     for (int i = 0; i < count; i++) used -= (int64_t)strlen(n[i].sentence);
     for (int64_t i = 0; i + 1 < used; i++) text[i] = filler[(at + i) % period];
+    if (t->store && used > 1) take_filler(t, split, rng, used - 1, text);
     text[used - 1] = ' ';
     const int64_t haystack = used;
     for (int i = 0; i < count; i++) {
@@ -199,9 +239,11 @@ const task_kind task_needle = {
         "bytes: a sentence in a long text gives the magic number of a key, and the end asks for "
         "it. Keys: kind=single-noise-number (single-noise-number|single-essay-number|"
         "single-essay-uuid|multi-key), len=256, test_len (that of the training), digits=4, "
-        "keys=4 (of multi-key)",
+        "keys=4 (of multi-key), store= (of bytes, whose text is the filler in place of the essay), "
+        "checksum= (that of the store)",
     .keys = PAL_KEYS(keys),
     .standard = ":kind=single-noise-number:len=256:digits=4:keys=4",
     .begin = begin,
     .row = row,
+    .end = end,
 };
