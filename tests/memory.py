@@ -19,12 +19,17 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = os.environ.get("PAL_MEMORY") or os.path.join(HERE, "..", "examples", "inspect", "memory.js")
-RULES = ["gdn2", "kda", "gdn", "deltanet", "mamba2", "mamba3"]
 # What inspect and memory.js both refuse.
 REFUSED = ["", "write a", "writ a b", "read a b", "write a b erase=3", "write a b write=1.5", "decay", "decay 2", "key a 0 0\nread a",
            "key a 1 0\nkey b 1\nread a", "write a b dt=-1", "write a b lam=1,1", "key a 1 0\nwrite a b erase=1,1,1", "write a b x=1",
            "read a write=1", "write a b angle=1", "key a x\nread a", "key a 1e60\nread a", "write a b erase=", "key a",
            "key a 1 0\nwrite a b dt=0 angle=1", "key a 1\nkey a 2\nread a", "decay 0.5,0.5"]
+
+
+def rules_of(program):
+    """Every rule that inspect has: what it says of one that it has not."""
+    said = subprocess.run([program, "--demo", "--rule", "nothing"], capture_output=True, text=True).stderr
+    return re.search(r"there are ([a-z0-9,]+)", said).group(1).split(",")
 
 
 def number(r, low, high):
@@ -105,17 +110,18 @@ def computed(jobs):
 
 def main():
     program, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 50
+    rules = rules_of(program)
     jobs, wanted = [], []
     for seed in range(count):
         text, plain = script(seed)
-        states = inspected(program, folder, text, RULES)
+        states = inspected(program, folder, text, rules)
         adds = inspected(program, folder, plain, ["gdn2"])
         if isinstance(states, str) or isinstance(adds, str):
             sys.exit(f"inspect refuses script {seed}: {states} {adds}\n{text}")
         wanted.append({**states, "linear": adds["gdn2"]})
-        jobs.append([text, RULES + ["linear"]])
+        jobs.append([text, rules + ["linear"]])
     refused = REFUSED if count >= 50 else REFUSED[:4]
-    got = computed(jobs + [[text, RULES] for text in refused])
+    got = computed(jobs + [[text, rules] for text in refused])
     worst = 0.0
     for seed in range(count):
         if isinstance(got[seed], str):
@@ -129,9 +135,9 @@ def main():
     for text, said in zip(refused, got[count:]):
         if not isinstance(said, str):
             sys.exit(f"memory.js takes what inspect refuses: {text}")
-        if not isinstance(inspected(program, folder, text, RULES), str):
+        if not isinstance(inspected(program, folder, text, rules), str):
             sys.exit(f"inspect takes what memory.js refuses: {text}")
-    print(f"{count} scripts, {len(RULES) + 1} rules: states at most {worst:.1e} apart; both refuse {len(refused)} others")
+    print(f"{count} scripts, {len(rules) + 1} rules: states at most {worst:.1e} apart; both refuse {len(refused)} others")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,18 @@ ls docs/course/[0-9]*.md docs/course/answers/[0-9]*.md >"$COURSE_OUT/pages"
 for picture in $(grep -ho '(figures/[^)]*)' docs/course/*.md | tr -d '()' | sort -u); do
     [ -s "docs/course/$picture" ] || fail "there is no $picture"
 done
+# Each page says what it is for, shows two figures of its own, and ends with exercises, papers and code.
+for page in docs/course/0[1-9]*.md docs/course/1*.md; do
+    number=$(basename "$page" | cut -c 1-2)
+    for words in 'Afterwards you can' '\*\*Time:\*\*' '\*Warm-up\.\*' '\*Program\.\*' '★ \*Project\.\*' 'https://arxiv.org/abs/' \
+        'Code: *$\|Code: \[' '(rules.md)' '(glossary.md)' "(answers/$number.md)"; do
+        grep -q -e "$words" "$page" || fail "$page: no $words"
+    done
+    [ "$(grep -o "(figures/$number-[a-z]*\.svg)" "$page" | sort -u | wc -l)" -ge 2 ] || fail "$page has not two figures of its own"
+    case $number in
+    0[2-6]) grep -q '^```memory' "$page" || fail "$page has no memory to play with" ;;
+    esac
+done
 first=$(ls docs/course/01*.md)
 third=$(ls docs/course/03*.md) # which has a block of commands
 mutant() { # WHAT SED-SCRIPT [PAGE]: a copy of the first page, changed, has to be found out

@@ -124,7 +124,7 @@ if (page eq "12") {
     plot points("learn") using 2:3 with lines ls 2 title "cross-entropy", "" using 2:4 with lines ls 1 title "right"
     set output draw("overlap")
     set multiplot layout 1,2; unset key; set palette @warm; set cbrange [-1:1]; unset colorbox; unset grid
-    set yrange [3.5:-0.5]; set xrange [-0.5:8.5]; set xlabel "token"; set ylabel "pair that is asked for"
+    set yrange [3.5:-0.5]; set ytics 0, 1; set xrange [-0.5:8.5]; set xlabel "token"; set ylabel "pair that is asked for"
     do for [i = 0:1] { set title word("before after", i + 1).' training: q . k'; plot only("overlap", 2, sprintf("%d", i)) using 4:3:5 with image }
     unset multiplot
 }
