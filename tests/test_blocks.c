@@ -1,7 +1,4 @@
-/*
- * test_blocks.c - a model's blocks with each of their options: what they compute, against formulas
- * of generic operations; gradients; decoding, packed sequences and recomputation; their parameters.
- */
+/* test_blocks.c - a model's blocks with each option: values, gradients, decoding, packing. */
 #include "layers/layers.h"
 #include "tests/support/inputs.h"
 #include "tests/support/trial.h"
