@@ -52,7 +52,7 @@ same one two "two at a time"
 ranks() { # N arguments...
     n=$1
     shift
-    ASAN_OPTIONS=detect_leaks=0 timeout 120 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n "$n" \
+    ASAN_OPTIONS=detect_leaks=0 timeout 800 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 0 -n "$n" \
         "$B/examples/ablate" "$@"
 }
 ranks 2 "$dir/tiny.study" --out "$dir/ranks" >"$dir/ranks.log" 2>&1 || fail "two ranks: $(cat "$dir/ranks.log")"
