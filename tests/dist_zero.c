@@ -392,16 +392,18 @@ static void check_limits(void)
 {
     pal_error e = {0};
     char path[PAL_PATH];
+    const char *all = getenv("PAL_TEST_ALL");
+    const int each = all && strcmp(all, "1") == 0 ? 1 : 3;
     int failed = 0, steps = 11;
     snprintf(path, sizeof path, "%s", in_dir("many.h5"));
-    for (int i = 0; i <= steps; i++) {
+    for (int i = steps % each; i <= steps; i += each) {
         limit((rlim_t)i * 1500000 + 123);
         pal_status s = write_file(path, &e);
         if (s != PAL_OK) alike(s, PAL_EIO, &e, "cannot write");
         failed += s != PAL_OK;
     }
     limit(most);
-    expect(failed > 3 && failed <= steps, "%d files were too long", failed);
+    expect(failed * each > 3 && failed * each <= steps, "%d files were too long", failed);
     expect(write_file(path, &e) == PAL_OK, "%s", e.message);
 }
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # run.sh - runs every test program given and sums up: "N passed, N failed".
 #
-# As many run at once as there are processors, or TEST_JOBS; first those named *_threads, each with the
-# processors to itself. A Check suite counts its checks, any other program counts as one. A program that
+# One more runs at once than there are processors, for some wait for others or for the disk; or TEST_JOBS.
+# First those named *_threads run, each with the processors to itself. A Check suite counts its checks, any other program counts as one. A program that
 # ends badly without having counted a failure (a crash, a sanitizer's report, a time-out) counts as one
 # failure. What a program printed is shown when it failed, and lines that begin with "note: " always; it
 # stays in $B/logs. PASSED_BEFORE is the number of tests that passed in a run before this one, which the
@@ -13,7 +13,7 @@ export LC_ALL
 mkdir -p "$B/logs"
 # nproc counts the processors that this process may use, if OpenMP's variables do not say otherwise.
 processors=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
-TEST_JOBS=${TEST_JOBS:-$processors}
+TEST_JOBS=${TEST_JOBS:-$((processors + 1))}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 # Leak checks report the library's own leaks; what MPI and HDF5 keep until exit is theirs.
@@ -35,9 +35,11 @@ test_rule_kernels test_rule_limits test_rule_options test_rule_parts test_rule_p
 [ "${PAL_TEST_ALL:-0}" = 1 ] && one_process=
 
 # These begin first, so that none of them is left over when all others are done.
-longest="test_dist_lm.sh test_dist_zero.sh test_course.sh test_convert.sh test_inspect.sh test_ablate.sh test_ops
-test_blas_threads test_dist_ranks.sh test_train.sh test_tasks.sh test_rules test_rule_properties test_rule_parts
-test_resume.sh test_kill.sh test_folder.sh test_dist_hang.sh test_generate.sh test_dist_train.sh test_step test_state test_rule_kernels test_dist_layers.sh test_dist_mamba3.sh test_attention"
+longest="test_dist_zero.sh test_ablate.sh test_dist_hang.sh test_inspect.sh test_dist_lm.sh test_folder.sh test_dist_layers.sh
+test_generate.sh test_tasks.sh test_dist_ranks.sh test_train.sh test_convert_files.sh test_resume.sh test_course.sh test_dist_train.sh
+test_ops test_rules test_memory.sh test_convert.sh test_kill.sh test_examples.sh test_check.sh test_rule_properties test_mamba3_limits
+test_rule_parts test_layers test_hdf5_guards test_generate_text.sh test_ablate_layers.sh test_released.sh test_state test_streams.sh
+test_step test_dist_mamba3.sh test_stop.sh test_install.sh test_attention test_mamba3"
 
 # ---- The list: a file for each name with the command's words, and the names in their order ----
 add() { # name command...
@@ -92,9 +94,17 @@ start() { # command: its words, a line each; leaves its status and, if that is b
     # What a crash or a time-out has left behind is in nobody's way.
     [ $status = 0 ] || end_sessions KILL $leader
 }
+# Hundredths of seconds that processors have spent on the programs that this worker has waited for, in $spent. `times`
+# stands in no subshell, which would tell of its own programs.
+spend() {
+    times >"$work/$task.times"
+    spent=$(awk 'NR == 2 { split($1 $2, t, /[ms]/); printf "%d", 6000 * (t[1] + t[3]) + 100 * (t[2] + t[4]) }' "$work/$task.times")
+}
 run() { # name
     task=$1
     begin=$(date +%s)
+    spend
+    before=$spent
     if [ -e "$work/$task.at-once" ]; then
         start "$work/$task.at-once"
         if [ $status != 0 ] && ! grep -q '^[0-9]*%: Checks: ' "$B/logs/$task.log"; then
@@ -106,7 +116,8 @@ run() { # name
     else
         start "$work/$task.command"
     fi
-    echo "$status $(($(date +%s) - begin))" >"$work/$task.status"
+    spend
+    echo "$status $(($(date +%s) - begin)) $((spent - before))" >"$work/$task.status"
     echo "$task" # a short line goes into the pipe as a whole
 }
 worker() { # pattern of names
@@ -122,7 +133,7 @@ report() {
     failed=0
     while IFS= read -r name; do
         log=$B/logs/$name.log
-        read -r status seconds <"$work/$name.status"
+        read -r status seconds spent <"$work/$name.status"
         counts=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log" |
             awk '{c += $1; f += $2 + $3} END {print c + 0, f + 0}')
         checks=${counts% *}
@@ -135,7 +146,8 @@ report() {
             echo "FAIL  $name (status $status)"
             tail -n 60 "$log" | sed 's/^/      /'
         else
-            printf 'ok    %-24s %4d checks %4d s\n' "$name" "$checks" "$seconds"
+            printf 'ok    %-24s %4d checks %4d s %5d.%02d s of processors\n' "$name" "$checks" "$seconds" \
+                $((spent / 100)) $((spent % 100))
             sed -n 's/^note: /      /p' "$log"
         fi
         echo "$name" >>"$work/told"

@@ -136,7 +136,7 @@ for flag in --smoke --table "--jobs 2"; do
     if ablate wrong --layers "$dir/two/runs/mqar-kda-2.h5" $flag; then fail "--layers took $flag"; fi
     says wrong 'go with a study, and not with --layers'
 done
-ASAN_OPTIONS=detect_leaks=0 timeout 120 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n 2 \
+ASAN_OPTIONS=detect_leaks=0 timeout 800 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 0 -n 2 \
     "$B/examples/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --out "$dir/nowhere" >"$dir/wrong.log" 2>&1 && fail "--layers on two ranks"
 says wrong 'layers is for one process, not for 2 ranks'
 

@@ -83,7 +83,7 @@ begin() { # OUT flags...
     shift
     checks=$((checks + 1))
     # shellcheck disable=SC2086
-    mpirun --timeout 300 $launch -n 2 "$lm" --out "$dir/$out" "$@" >"$dir/$out.txt" 2>&1 &
+    mpirun --timeout 800 $launch -n 2 "$lm" --out "$dir/$out" "$@" >"$dir/$out.txt" 2>&1 &
     pid=$!
     while ! grep -q '^9,' "$dir/$out/log.csv" 2>/dev/null && kill -0 $pid 2>/dev/null; do sleep 0.02; done
 }

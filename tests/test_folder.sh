@@ -31,10 +31,16 @@ refused() { # what words flags...: status 1, the words, and nothing changed
     diff -r "$dir/before" "$dir/cut" || fail "$1: the folder has changed"
     rm -rf "$dir/before"
 }
+seen=
 mends() { # what words: refused, and --mend goes on with a warning
+    file=${2#cut/}
+    file=${file%%[: ]*}
     refused "$1" "$2"
     grep -q -e "(.*mend)" "$dir/said" || fail "$1: no word of --mend: $(cat "$dir/said")"
     goes_on "$1, --mend" --mend
+    # The folder is then as any other; that the next run finds nothing is seen once for each file.
+    case $seen in *" $file "*) [ "${PAL_TEST_ALL:-0}" = 1 ] || return ;; esac
+    seen="$seen $file "
     goes_on "$1, afterwards" --steps 5
 }
 

@@ -61,7 +61,7 @@ grep -q '^| own |' "$dir/study/table.md" || fail "the table of the study: $(cat 
 
 if command -v mpirun >/dev/null && ldd "$B/examples/train_lm" | grep -q libmpi; then
     # shellcheck disable=SC2086
-    mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n 2 "$B/examples/train_lm" $small --steps 4 \
+    mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 0 -n 2 "$B/examples/train_lm" $small --steps 4 \
         --sequence-parallel 2 --data "$dir/text" --out "$dir/ranks" >"$dir/out" 2>&1 || fail "2 ranks: $(tail -3 "$dir/out")"
     paste -d, "$dir/whole/log.csv" "$dir/ranks/log.csv" | awk -F, -v c="$(head -1 "$dir/whole/log.csv" | tr , '\n' | wc -l)" \
         'NR > 1 && ($2 - $(c + 2) > 1e-5 || $(c + 2) - $2 > 1e-5) { exit 1 }' || fail "2 ranks have other losses"

@@ -30,6 +30,7 @@ struct pal_dist {
     /* dist_wait.c */
     MPI_Comm watch;    /* all ranks: for what they tell of their waiting */
     double patience;   /* seconds before missing ranks are named; 0: they are not */
+    double naps_after; /* seconds; a rank that has waited longer leaves the processor to others */
     uint64_t count;    /* number of waits so far */
     int *heard;        /* of each rank: its last word, 1: it waits, 0: it goes on */
     int waits;         /* the word of this rank */
@@ -41,6 +42,9 @@ struct pal_dist {
 
 /* MPI_Waitall; after `patience` seconds it says which ranks are missing. */
 void pal_dist_wait(pal_dist *dist, int n, MPI_Request *request);
+
+/* Whether ranks that wait sleep, because of OMP_WAIT_POLICY=passive. */
+bool pal_dist_naps(const pal_dist *d);
 /* Together. All ranks get the `size` bytes of that rank. */
 void pal_dist_bytes_of(pal_dist *dist, int rank, void *data, int size);
 /* The outcome is that of this rank only. */

@@ -275,7 +275,7 @@ static void print_trace(const pal_dist *d)
 static void finish(pal_dist *d, int b)
 {
     struct pal_reduction *r = d->reduction;
-    if (d->opts.blocking) {
+    if (d->opts.blocking && !pal_dist_naps(d)) { /* nothing sleeps inside these calls */
         const bucket *p = &r->bucket[b];
         measure(r, p);
         r->trace[b].started = now() - r->origin;
@@ -286,6 +286,7 @@ static void finish(pal_dist *d, int b)
             MPI_Reduce(p->owner == d->rank ? MPI_IN_PLACE : p->memory, p->memory, p->count, p->type,
                        MPI_SUM, p->owner, d->gradients);
     } else {
+        if (d->opts.blocking) start_bucket(d, b);
         pal_dist_wait(d, 1, &r->request[b]);
     }
     r->trace[b].finished = now() - r->origin;

@@ -5,8 +5,9 @@
  * So a rank that has waited for a second tells ranks 0 and 1 that it waits, and later that it goes
  * on. When these have waited for PAL_PATIENCE seconds, the missing ranks are those whose last word
  * is not that they wait. Rank 0 prints their names, or that all wait; rank 1 prints them if rank 0
- * is missing. All go on waiting, and from the first second on they hardly use a processor. Ranks
- * that wait less than a second send nothing, so this costs nothing as long as all goes well.
+ * is missing. All go on waiting, and from the first second on they hardly use a processor; with
+ * OMP_WAIT_POLICY=passive from the first moment on. Ranks that wait less than a second send
+ * nothing, so this costs nothing as long as all goes well.
  */
 #include "optim/ranks/dist_private.h"
 #include "tensor/number.h"
@@ -14,9 +15,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
-enum { TESTS = 64 }; /* between two looks at the clock */
+/* How a rank waits. Until it naps it looks at its messages `TESTS` times between two looks at the
+ * clock. A look at messages may hand the processor to others, for all of their turn. */
+enum { TESTS = 64 };
+static const double active = 1, passive = 0; /* seconds before the first nap */
 
 static double now(void)
 {
@@ -90,6 +95,8 @@ static bool say(pal_dist *d, double waited)
 
 /* ---- Waiting ---- */
 
+bool pal_dist_naps(const pal_dist *d) { return d->naps_after < active; }
+
 static bool all_done(int n, MPI_Request *request, int tests)
 {
     int done = 0;
@@ -97,12 +104,11 @@ static bool all_done(int n, MPI_Request *request, int tests)
     return done;
 }
 
-/* After a second the others are late, not a moment behind: what they do needs the processor more.
- */
-static void give_way(void)
+/* The others are late, not a moment behind: what they do needs the processor more. */
+static void nap(double waited)
 {
-    const struct timespec nap = {.tv_nsec = 100000};
-    nanosleep(&nap, NULL);
+    const double seconds = fmin(fmax(waited / 4, 5e-5), 1e-3);
+    nanosleep(&(struct timespec){.tv_nsec = (long)(1e9 * seconds)}, NULL);
 }
 
 static void wait_long(pal_dist *d, int n, MPI_Request *request)
@@ -110,9 +116,9 @@ static void wait_long(pal_dist *d, int n, MPI_Request *request)
     const double began = now();
     double next = d->patience;
     bool said = false;
-    while (!all_done(n, request, TESTS)) {
+    while (!all_done(n, request, pal_dist_naps(d) ? 1 : TESTS)) {
         const double waited = now() - began;
-        if (waited >= 1) give_way();
+        if (waited >= d->naps_after) nap(waited);
         if (waited >= fmin(1, d->patience / 4)) {
             d->waits = 1;
             tell(d);
@@ -136,7 +142,7 @@ void pal_dist_wait(pal_dist *d, int n, MPI_Request *request)
         return;
     }
     if (++d->count % TESTS == 0) hear(d); /* so that messages do not pile up */
-    if (!all_done(n, request, TESTS)) wait_long(d, n, request);
+    if (!all_done(n, request, pal_dist_naps(d) ? 1 : TESTS)) wait_long(d, n, request);
 }
 
 void pal_dist_place(pal_dist *d, const char *place, int64_t step)
@@ -152,6 +158,8 @@ pal_status pal_watch_start(pal_dist *d, pal_error *error)
 {
     const char *text = getenv("PAL_PATIENCE"), *rest = text;
     d->patience = 30;
+    const char *policy = getenv("OMP_WAIT_POLICY");
+    d->naps_after = policy && strcasecmp(policy, "passive") == 0 ? passive : active;
     for (int r = 0; r < PAL_TALKERS; r++) d->told[r] = MPI_REQUEST_NULL;
     if (text && (!pal_number_next(&rest, &d->patience) || *rest || !(d->patience >= 0) ||
                  isinf(d->patience)))

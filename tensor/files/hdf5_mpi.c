@@ -16,8 +16,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mpi.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 struct pal_h5_shared {
@@ -31,6 +34,20 @@ struct pal_h5_shared {
 
 /* ---- The same outcome and data in all processes ---- */
 
+/* The others may still write or flush, which takes long on a busy machine: with
+ * OMP_WAIT_POLICY=passive this process sleeps meanwhile. */
+static void wait_for(MPI_Request *request)
+{
+    const char *policy = getenv("OMP_WAIT_POLICY");
+    const struct timespec nap = {.tv_nsec = 50000};
+    int done = 0;
+    if (!policy || strcasecmp(policy, "passive") != 0) MPI_Wait(request, MPI_STATUS_IGNORE);
+    while (*request != MPI_REQUEST_NULL) {
+        MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        if (!done) nanosleep(&nap, NULL);
+    }
+}
+
 pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *error)
 {
     const MPI_Comm comm = *(const MPI_Comm *)mpi_comm;
@@ -39,10 +56,13 @@ pal_status pal_mpi_agree(const void *mpi_comm, pal_status status, pal_error *err
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
     mine = status == PAL_OK ? size : rank;
-    MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm);
+    MPI_Request request;
+    MPI_Iallreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm, &request);
+    wait_for(&request);
     if (first == size) return PAL_OK;
     if (rank == first && error) why = *error;
-    MPI_Bcast(&why, (int)sizeof why, MPI_BYTE, first, comm);
+    MPI_Ibcast(&why, (int)sizeof why, MPI_BYTE, first, comm, &request);
+    wait_for(&request);
     return pal_error_set(error, why.status, "%s", why.message);
 }
 
@@ -62,7 +82,9 @@ void pal_h5_spread(const pal_h5 *file, void *data, size_t size)
     enum { MOST = 1 << 30 }; /* MPI counts are int */
     for (char *at = data; s && size > 0;) {
         int n = size < MOST ? (int)size : MOST;
-        MPI_Bcast(at, n, MPI_BYTE, s->owner, s->comm);
+        MPI_Request request;
+        MPI_Ibcast(at, n, MPI_BYTE, s->owner, s->comm, &request);
+        wait_for(&request);
         at += n;
         size -= (size_t)n;
     }

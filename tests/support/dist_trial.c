@@ -289,7 +289,7 @@ void dist_run(const dist_trial *trial)
     snprintf(text, sizeof text, "%s", trial->name);
     const part all = whole_of(&l);
     result whole = run(&t, &all, NULL);
-    run_alone(&t, &all, &whole);
+    if (pal_dist_rank(dist) == 0) run_alone(&t, &all, &whole); /* all ranks would do the same */
     for (int kind = 0; dist_cut(&l, kind); kind++) {
         snprintf(text, sizeof text, "%s, %s", trial->name, cut_names[kind]);
         run_part(&t, &whole);
