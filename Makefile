@@ -238,6 +238,7 @@ RUNS ?= 500
 PYTHON := $(or $(wildcard /usr/bin/python3),/usr/bin/env python3)
 fuzz-texts: $(FUZZERS)
 	$(Q)B='$(B)' sh tests/fuzz/run.sh $(RUNS) $(FUZZERS)
+	$(if $(filter %/released,$(FUZZERS)),$(if $(LIBFUZZER),,$(Q)$(PYTHON) -B tests/fuzz/structured.py --fuzzers $(B)/fuzz --runs $(RUNS)))
 fuzz-files: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize)
 	$(Q)$(PYTHON) -B tests/fuzz/weights.py --runs $(RUNS)
 	$(Q)$(PYTHON) -B tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)

@@ -169,6 +169,7 @@ static double read_weights(void *context)
         const pal_array p = pal_params_array(b->file.params, i);
         seen += read_all(p.data, 4 * pal_array_count(&p), pal_threads());
     }
+    (void)seen;
     return seconds() - start;
 }
 
