@@ -59,11 +59,6 @@ void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel,
 
 /* ---- The end ---- */
 
-const pal_array *pal_fused_final(const pal_fused *f, int i)
-{
-    return f->opts->in_place ? pal_fused_in(f, PAL_IN_STATE + i) : f->call->out[1 + i];
-}
-
 void pal_fused_lane_end(const pal_fused *f, int64_t lane, const pal_head *h, const void *keys)
 {
     const double *phi =

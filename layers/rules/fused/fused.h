@@ -144,6 +144,8 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
     return x;
 }
 
+/* Part i of the final state: an output, or the input that is overwritten. */
+const pal_array *pal_fused_final(const pal_fused *f, int i);
 /* What a lane reads and writes in forward. */
 typedef struct pal_lane {
     pal_head head;
@@ -188,8 +190,6 @@ void pal_fused_angles(const pal_fused *f);
  * token; NULL: they are made. */
 void pal_fused_lane_end(const pal_fused *f, int64_t lane, const pal_head *h, const void *keys);
 void pal_fused_last(const pal_fused *f);
-/* Part i of the final state: an output, or the input that is overwritten. */
-const pal_array *pal_fused_final(const pal_fused *f, int i);
 /* Adds what is left of the last write before the sequence to columns of a state; nothing for other
  * rules. `panel` says that S is in panels, of which these are from .. to - 1; else columns. */
 void pal_fused_enter(const pal_fused *f, const pal_head *h, void *S, bool panel, int64_t from,

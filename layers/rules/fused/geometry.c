@@ -299,6 +299,11 @@ pal_head pal_fused_head(const pal_fused *f, int64_t lane)
     return h;
 }
 
+const pal_array *pal_fused_final(const pal_fused *f, int i)
+{
+    return f->opts->in_place ? pal_fused_in(f, PAL_IN_STATE + i) : f->call->out[1 + i];
+}
+
 pal_lane pal_lane_of(const pal_fused *f, int64_t lane)
 {
     return (pal_lane){.head = pal_fused_head(f, lane),
