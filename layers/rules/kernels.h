@@ -138,7 +138,7 @@ typedef void pal_panels_fn(int64_t rows, int64_t cols, const pal_rows *x, int64_
                            void *panels, int64_t from, int64_t to, pal_panels_way way);
 
 /* Only Mamba-3 (kernels/ends.k.c). */
-typedef void pal_angles_fn(const pal_rule_shape *s, const pal_head *h, double *to);
+typedef void pal_angles_fn(const pal_rule_shape *s, const pal_head *h, int64_t n, double *to);
 typedef void pal_last_fn(const pal_rule_shape *s, const pal_head *h, const double *angle,
                          const void *keys, const pal_rows *th, const pal_rows *k,
                          const pal_rows *x);

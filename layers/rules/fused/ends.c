@@ -25,15 +25,13 @@ pal_carver pal_fused_scratch(pal_fused *f, void *base)
 double *pal_fused_first_angles(const pal_fused *f, int64_t lane, const pal_head *h)
 {
     double *to = pal_fused_lane_angles(f, lane);
-    pal_head empty = *h;
-    empty.length = 0;
-    f->table->angles(&f->shape, &empty, to);
+    f->table->angles(&f->shape, h, 0, to);
     return to;
 }
 
 void pal_fused_lane_begin(const pal_fused *f, int64_t lane, const pal_head *h)
 {
-    f->table->angles(&f->shape, h, pal_fused_lane_angles(f, lane));
+    f->table->angles(&f->shape, h, h->length, pal_fused_lane_angles(f, lane));
 }
 
 void pal_fused_angles(const pal_fused *f)

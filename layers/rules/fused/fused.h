@@ -146,6 +146,8 @@ static inline pal_rows pal_rows_from(const pal_fused *f, pal_rows x, int64_t t)
     return x;
 }
 
+/* Part i of the final state: an output, or the input that is overwritten. */
+const pal_array *pal_fused_final(const pal_fused *f, int i);
 /* What a lane reads and writes in forward. */
 typedef struct pal_lane {
     pal_head head;

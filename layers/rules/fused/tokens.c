@@ -67,12 +67,15 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
     const pal_rule_shape *s = &f->shape;
     pal_lane l = pal_lane_of(f, i);
     const void *S = start_columns(f, &l, i, from, to);
-    if (s->trapezoid && pal_fused_whole_lanes(f)) pal_fused_lane_begin(f, i, &l.head);
+    const int64_t chunks = pal_fused_chunks(f, pal_fused_sequence(f, i));
+    double *angles =
+        NULL; /* before the next chunk; if others do parts of the lane, all are there */
+    if (s->trapezoid && pal_fused_whole_lanes(f)) angles = pal_fused_first_angles(f, i, &l.head);
     ask_for_parts(f, i);
     pal_tokens_fn *const tokens = s->trapezoid ? f->table->ranked_tokens : f->table->tokens;
     if (f->opts->records && S == l.after.data)
         pal_fused_enter(f, &l.head, l.after.data, false, from, to);
-    for (int64_t chunk = 0; chunk < pal_fused_chunks(f, pal_fused_sequence(f, i)); chunk++) {
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t t = chunk * f->tokens;
         pal_rows o = pal_rows_from(f, l.o, chunk * s->C), x = pal_rows_from(f, l.head.in[PAL_V], t);
         const bool moved = S == l.after.data;
@@ -81,6 +84,7 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
                              pal_fused_state(f, i, chunk), 0, pal_fused_panels(f), PAL_PANELS_READ);
         c->rows = pal_fused_rows(f, pal_fused_sequence(f, i), chunk);
         c->enter = !f->opts->records && chunk == 0;
+        c->angles_after = angles ? angles += s->angles : NULL;
         f->rule->pack(s, &l.head, t, c);
         tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL, l.head.D);
         S = l.after.data;

@@ -6,8 +6,9 @@
 
 /* ---- Angles ---- */
 
-/* The angles before each chunk and after the last token, in [0, 2 pi]: [chunks + 1][angles]. */
-void K(angles)(const pal_rule_shape *s, const pal_head *h, double *to)
+/* The angles before each chunk of n tokens and after the last one, in [0, 2 pi]:
+ * [chunks + 1][angles]. */
+void K(angles)(const pal_rule_shape *s, const pal_head *h, int64_t n, double *to)
 {
     const int64_t tokens = s->C / s->ranks, J = s->angles;
     double phi[s->Ap] __attribute__((aligned(64)));
@@ -18,12 +19,12 @@ void K(angles)(const pal_rule_shape *s, const pal_head *h, double *to)
     else
         for (int64_t j = 0; j < s->Ap; j += VL) store(room + j, (V){0});
     for (int64_t j = 0; j < s->Ap; j += DL) *(VD *)(void *)(phi + j) = ld_double_full(first, j);
-    for (int64_t t = 0; t <= h->length; t++) {
-        if (t % tokens == 0 || t == h->length) {
+    for (int64_t t = 0; t <= n; t++) {
+        if (t % tokens == 0 || t == n) {
             wrap_angles(s, phi, to);
             to += J;
         }
-        if (t < h->length) add_angles(s, h, t, phi);
+        if (t < n) add_angles(s, h, t, phi);
     }
 }
 

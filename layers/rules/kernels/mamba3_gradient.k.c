@@ -19,7 +19,6 @@ typedef struct token_back {
     R *Phi;             /* [tokens][Ap]: gradient of the angles from this token on */
     double *end;        /* [angles]: wedge of dS with the state after the chunk */
     R whole;            /* gamma_C <dS, S0> */
-    double D;
 } token_back;
 
 /* ---- Products with the state ---- */
@@ -181,7 +180,7 @@ static void meet_rows(const pal_rule_shape *s, const pal_chunk *c, const pal_chu
 }
 
 /*
- * From dA: the gradients of gamma, c and D, and those of products within a token. dA becomes that
+ * From dA: the gradients of gamma and c, and those of products within a token. dA becomes that
  * of the products of different tokens. To dg goes what crosses a token, sum_{s<t<=r} dA_rs A_rs.
  */
 static void weights_back(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_back *b,
@@ -193,7 +192,6 @@ static void weights_back(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_
     V across[tokens];
     for (int64_t j = 0; j < C; j += VL)
         store(sum + j, load(tail + j) * load(to->k0 + j)), store(later + j, (V){0});
-    to->D = 0;
     for (int64_t u = tokens - 1; u >= 0; u--) {
         const int64_t own = u * m;
         const R *p = (const R *)c->p + u * C;
@@ -206,7 +204,6 @@ static void weights_back(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_
                 of_gamma += dA[own + j] * raw[own + j];
                 to->own[r * m + j] = dA[own + j] * now[r];
             }
-            to->D += (double)dA[r];
             for (j = 0; j < own; j += VL) {
                 const VI before = (VI)(element_numbers() + (R)j < (R)own);
                 const V d = only(before, load(dA + j) * load(p + j));
@@ -228,6 +225,22 @@ static void weights_back(const pal_rule_shape *s, const pal_chunk *c, pal_chunk_
         for (int64_t j = 0; j < m; j++) to->both[u] += sum[u * m + j];
         to->now[u] += to->both[u];
     }
+}
+
+/* The gradient of D, <dO, V>. It is one number of a head, whose terms may cancel, so it is summed
+ * in double. */
+static double skip_back(const pal_rule_shape *s, const pal_chunk_back *b)
+{
+    enum { SUMS = 4 };
+    VD sum[SUMS] = {{0}};
+    double all = 0;
+    for (int64_t i = 0; i < s->C * s->Vp; i += SUMS * DL) {
+        UNROLL
+        for (int j = 0; j < SUMS; j++)
+            sum[j] += ld_double_full(b->dO, i + j * DL) * ld_double_full(b->U, i + j * DL);
+    }
+    for (int l = 0; l < DL; l++) all += (sum[0][l] + sum[1][l]) + (sum[2][l] + sum[3][l]);
+    return all;
 }
 
 /* The rest of dg: what goes back to a state before a token, from one after it. */
@@ -436,7 +449,7 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
     const R first = t == 0 ? K(enter_back)(s, h, b->dS0, g, values, Phi) : 0;
     for (int64_t u = 0; u < here; u++) steps_back(s, h, t + u, u, &to, u ? both[u - 1] : first, g);
     *g->late = (double)both[here - 1];
-    if (g->sum_D) *g->sum_D = to.D;
+    if (g->sum_D) *g->sum_D = skip_back(s, b);
     if (g->sum_bias[PAL_Q]) bias_back(s, here, b->dq, g->sum_bias[PAL_Q]);
     if (g->sum_bias[PAL_K]) bias_back(s, here, b->dk, g->sum_bias[PAL_K]);
     put_sums(m, s->V, s->Vp, values, g->sum_mimo_x);
