@@ -376,8 +376,7 @@ START_TEST(dropout)
 }
 END_TEST
 
-/* The last projection of the mixer is 0, all else is as without; so at first the block adds its MLP
- * alone. */
+/* The last projection of the mixer is 0, and all else is as without. */
 START_TEST(a_projection_that_begins_at_0)
 {
     static const char *const mixers[] = {"gdn2:num_heads=2", "mamba2:head_dim=4:state_size=4"};
