@@ -22,7 +22,7 @@ LSAN_OPTIONS="suppressions=tests/lsan.supp:print_suppressions=0"
 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((processors < 4 ? processors : 4))}
 # A test's own limit catches a program that hangs; on a machine with other work nothing else may meet it.
-CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-5}
+CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-20}
 export B LSAN_OPTIONS OMP_WAIT_POLICY OMP_NUM_THREADS CK_TIMEOUT_MULTIPLIER
 # Each check of a Check suite is a process, which takes and gives back a few MiB again and again: the
 # C library keeps them. Scripts run programs as users do.

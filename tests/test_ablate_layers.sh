@@ -142,11 +142,11 @@ says wrong 'layers is for one process, not for 2 ranks'
 
 # Pipes that a checkpoint names, or that lie where its copy of the text was, are not waited for.
 rm "$dir/other" && mkfifo "$dir/other"
-timeout 60 "$B/examples/ablate" --layers "$dir/lm2/step-00000001.h5" --rows 1 --out "$dir/layers" >"$dir/layers.log" 2>&1 ||
+timeout 300 "$B/examples/ablate" --layers "$dir/lm2/step-00000001.h5" --rows 1 --out "$dir/layers" >"$dir/layers.log" 2>&1 ||
     fail "a pipe where the text was: $(cat "$dir/layers.log")"
 rm "$dir/lm2/data.h5" && mkfifo "$dir/lm2/data.h5"
 for pipe in "$dir/lm2/step-00000001.h5:data.h5 is no file" "$dir/other:other is no file"; do
-    timeout 60 "$B/examples/ablate" --layers "${pipe%%:*}" --rows 1 --out "$dir/layers" >"$dir/wrong.log" 2>&1
+    timeout 300 "$B/examples/ablate" --layers "${pipe%%:*}" --rows 1 --out "$dir/layers" >"$dir/wrong.log" 2>&1
     status=$?
     if [ $status = 0 ] || [ $status = 124 ]; then fail "status $status: ${pipe#*:}"; fi
     says wrong "${pipe#*:}"

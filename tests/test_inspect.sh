@@ -247,7 +247,7 @@ grep -qi 'src=\|href=\|https\?:\|@import\|fetch(\|XMLHttp' "$dir/four/index.html
 browse() { # OUT folder hash flags...
     out=$1 page=file://$2/index.html$3
     shift 3
-    timeout 120 chromium --headless --no-sandbox --disable-gpu --user-data-dir="$dir/chromium" --enable-logging=stderr \
+    timeout 600 chromium --headless --no-sandbox --disable-gpu --user-data-dir="$dir/chromium" --enable-logging=stderr \
         --hide-scrollbars "$@" "$page" >"$dir/$out.html" 2>"$dir/$out.err" || fail "chromium: $(tail -n 3 "$dir/$out.err")"
     if grep -i 'CONSOLE\|Uncaught' "$dir/$out.err"; then fail "$page: the console has something to say"; fi
 }
@@ -313,7 +313,7 @@ awk '$4 == "attn" { n++; if (!($NF <= 1e-6)) bad = 1 } $4 == "shortconv" { bad =
 refuses() { # words arguments...
     words=$1
     shift
-    if timeout 60 "$B/examples/inspect" "$@" >"$dir/out" 2>&1 </dev/null; then fail "accepted: $*"; fi
+    if timeout 300 "$B/examples/inspect" "$@" >"$dir/out" 2>&1 </dev/null; then fail "accepted: $*"; fi
     grep -q -e "$words" "$dir/out" || fail "no \"$words\": $(cat "$dir/out")"
 }
 refuses "one of CHECKPOINT, --mixers, --script and --demo"

@@ -53,7 +53,7 @@ each() { # STEP result command...: `result` has the same bytes if the status is 
         at=1
         while [ "$at" -le "$count" ]; do
             rm -rf out && mkdir out
-            env ${all:+FAIL_ALL=1} FAIL_AT=$at LD_PRELOAD="$dir/failing.so" timeout 120 "$@" >text.out 2>err
+            env ${all:+FAIL_ALL=1} FAIL_AT=$at LD_PRELOAD="$dir/failing.so" timeout 300 "$@" >text.out 2>err
             status=$?
             judge $status "allocation $at${all:+ and all after it} of $(basename "$1") $2"
             [ $status != 0 ] || cmp -s "$result" wanted || fail "allocation $at of $(basename "$1") $2: another result"
@@ -75,7 +75,7 @@ each $step out/layers.csv "$x/ablate" --layers task/model.h5 --rows 4 --out out
 limits() { # command...
     for mebibytes in $sizes; do
         rm -rf out
-        (ulimit -v $((mebibytes * 1024)) && exec timeout 60 "$@") >text.out 2>err
+        (ulimit -v $((mebibytes * 1024)) && exec timeout 300 "$@") >text.out 2>err
         status=$?
         [ $status = 127 ] || judge $status "$mebibytes MiB, $OMP_NUM_THREADS threads: $(basename "$1")" # 127: it cannot be loaded
     done

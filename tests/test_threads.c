@@ -295,7 +295,7 @@ START_TEST(a_child_trains)
     ck_assert_int_eq(pal_team(INT64_C(1) << 40), TEAM);
     const pid_t child = fork();
     if (child == 0) {
-        alarm(20);
+        alarm(120);
         _exit(pal_team(INT64_C(1) << 40) == 1 && train(0) == wanted[0] ? 0 : 1);
     }
     waitpid(child, &status, 0);
@@ -322,7 +322,7 @@ START_TEST(a_child_goes_backward)
         pal_tensor loss = loss_of(&j);
         const pid_t child = fork();
         if (child == 0) {
-            alarm(20);
+            alarm(120);
             pal_backward(loss);
             _exit(pal_tape_status(j.tape) == PAL_OK && bits_of(&j, true) == parent ? 0 : 1);
         }
