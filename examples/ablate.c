@@ -64,6 +64,8 @@ static const pal_key layers_rows[] = {
      .argument = "STORE|TASK", .help = "what it is evaluated on (that of the checkpoint)"},
     {"rows", PAL_KEY_WHOLE, PAL_AT(options, layers.rows), .low = 1, .high = 1 << 20,
      .help = "rows of each test, or batches of held-out text (64; 16)"},
+    {"dtype", PAL_KEY_CHOICE, PAL_AT(options, layers.bf16), .words = "f32|bf16",
+     .help = "in which weights are stored: bf16 takes half the memory (f32)"},
     {"last", PAL_KEY_FLAG, PAL_AT(options, layers.last),
      .help = "the parameters of the last step although there is an average"},
 };

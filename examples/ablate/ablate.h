@@ -254,6 +254,7 @@ typedef struct layers_opts {
     const char *checkpoint, *data, *out; /* data NULL: that of the checkpoint */
     int64_t rows;                        /* of each test point, or batches of a store */
     bool last;                           /* the parameters of the last step, not their average */
+    bool bf16;                           /* weights are stored in bf16 */
 } layers_opts;
 void layers_run(const layers_opts *o);
 
