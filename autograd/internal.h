@@ -254,6 +254,10 @@ PAL_CHECKED pal_status pal_params_read_in_place(pal_params *params, pal_h5 *file
 /* Refuses parameters (PAL_EVALUE) that together have more elements, so that what an untrusted file
  * says does not decide how much memory is taken. */
 void pal_params_limit(pal_params *params, int64_t elements);
+/* PAL_BF16: f32 weights that only products and embeddings read are stored in bf16 from now on. The
+ * dtype in which such a weight is stored. */
+void pal_params_store(pal_params *params, pal_dtype weights);
+pal_dtype pal_params_stored(const pal_params *params, pal_dtype dtype);
 /* Takes memory for the gradients, as zeros, of all parameters that have none yet; false, and
  * nothing has changed: out of memory (not reported). */
 bool pal_params_make_gradients(pal_params *params);

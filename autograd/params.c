@@ -46,6 +46,7 @@ struct pal_params {
     int count, room, blocks;
     int64_t size, most; /* elements of all, and how many there may be */
     bool lacking;       /* a block has no gradients yet */
+    bool narrow;        /* weights of products are stored in bf16 */
     pal_grad_fn *on_grad;
     void *on_grad_user;
 };
@@ -86,6 +87,12 @@ void pal_params_free(pal_params *p)
 }
 
 void pal_params_limit(pal_params *p, int64_t elements) { p->most = elements; }
+
+void pal_params_store(pal_params *p, pal_dtype weights) { p->narrow = weights == PAL_BF16; }
+pal_dtype pal_params_stored(const pal_params *p, pal_dtype dtype)
+{
+    return p->narrow && dtype == PAL_F32 ? PAL_BF16 : dtype;
+}
 
 pal_status pal_params_status(const pal_params *p) { return p->owner.error.status; }
 
@@ -238,7 +245,8 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
     if (!name_fits(p, op, name ? name : "")) return NULL;
     if (count < 0 || (!kept && !pal_dtype_real(dtype))) {
         pal_fail(&p->owner, count < 0 ? PAL_ESHAPE : PAL_EDTYPE, "%s: \"%s\": %s%s", op, name,
-                 count < 0 ? "a negative or too large size" : "a parameter is f32 or f64, not ",
+                 count < 0 ? "a negative or too large size"
+                           : "a parameter is f32, f64 or bf16, not ",
                  count < 0 ? "" : pal_dtype_name(dtype));
         return NULL;
     }
@@ -287,7 +295,7 @@ static entry *add_entry(pal_params *p, const char *op, const char *name, pal_dty
 
 pal_tensor pal_param(pal_params *p, const char *name, pal_dtype dtype, pal_shape shape)
 {
-    entry *e = add_entry(p, "param", name, dtype, shape, false);
+    entry *e = add_entry(p, "param", name, dtype, shape, dtype == PAL_BF16);
     return e ? pal_handle(&e->value) : pal_poison(&p->owner);
 }
 

@@ -22,8 +22,8 @@ PAL_API void pal_params_free(pal_params *params);
  * dataset, so it is UTF-8 of at most 400 bytes without control characters, and if it has slashes,
  * no part between them is empty, "." or "..", and no other name goes on behind it with a slash.
  * Parameters lie one after another in blocks (see pal_params_block) in the order of their creation,
- * each 64-byte aligned with zero padding, and never move. On failure the handler is told and the
- * tensor is poisoned.
+ * each 64-byte aligned with zero padding, and never move. One of bf16 has no gradient and cannot
+ * train. On failure the handler is told and the tensor is poisoned.
  */
 PAL_API pal_tensor pal_param(pal_params *params, const char *name, pal_dtype dtype,
                              pal_shape shape);

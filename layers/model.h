@@ -165,8 +165,10 @@ PAL_API PAL_CHECKED pal_status pal_lm_state_load(const pal_lm *lm, pal_lm_state 
 /* How a model is taken from a file; zero is the default. */
 typedef struct pal_lm_open_opts {
     bool last; /* take the parameters of the last step, even if the file has their moving average */
-    bool no_tokenizer;     /* of a folder: leave out its tokenizer, and be NULL there */
-    pal_dtype dtype;       /* of the model of a folder; 0: f32 */
+    bool no_tokenizer; /* of a folder: leave out its tokenizer, and be NULL there */
+    pal_dtype dtype; /* of the model of a folder; 0: f32. PAL_BF16, of a checkpoint too: the weights
+                        of linear layers, embeddings and head are stored in bf16 and cannot train,
+                        and all else is f32. It takes about 2 bytes a parameter */
     pal_progress progress; /* is told of the bytes of parameters that were read; NULL: nobody */
 } pal_lm_open_opts;
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_precision.sh - train_lm --precision bf16: the same losses on any number of threads, other
-# losses than in f32, and a run that says its precision and keeps it. Resuming bit for bit is in
-# test_resume.sh.
+# losses than in f32, and a run that says its precision and keeps it (resuming bit for bit is in
+# test_resume.sh). generate --dtype bf16: nearly the same bits a byte.
 set -u
 B=${B:-build}
 dir=$(mktemp -d)
@@ -45,6 +45,24 @@ lm t1 --resume --steps 6 || fail "$(cat "$dir/t1.txt")"
 grep -q '^bf16' "$dir/t1.txt" || fail "it goes on in another precision"
 lm t2 --resume --steps 6 --precision f32 && fail "another precision is taken"
 grep -q 'precision' "$dir/t2.txt" || fail "the sentence does not name it: $(cat "$dir/t2.txt")"
+
+# ---- Weights in bf16 ----
+# shellcheck disable=SC2086
+lm loud $model --steps 12 --lr 0.05 || fail "$(cat "$dir/loud.txt")"
+score() { # dtype: bits a byte of the first lines
+    head -n 20 "$dir/text" | "$B/examples/generate" "$dir/loud/step-00000012.h5" --score --dtype "$1" 2>"$dir/err.txt" ||
+        fail "generate --score --dtype $1: $(cat "$dir/err.txt")"
+}
+number() { sed 's/[^0-9.]*\([0-9.][0-9.]*\).*/\1/' | head -n 1; }
+wide=$(score f32)
+narrow=$(score bf16)
+awk -v a="$(echo "$wide" | number)" -v b="$(echo "$narrow" | number)" \
+    'BEGIN { exit !(a > 1 && b > 1 && a - b < 0.05 && b - a < 0.05) }' || fail "f32: $wide; bf16: $narrow"
+for dtype in f32 bf16; do # the states differ, however alike the texts are
+    "$B/examples/generate" "$dir/loud/step-00000012.h5" bottles --tokens 20 --dtype $dtype --save-state "$dir/$dtype.h5" \
+        >"$dir/gen.txt" 2>&1 || fail "generate --dtype $dtype: $(cat "$dir/gen.txt")"
+done
+cmp -s "$dir/f32.h5" "$dir/bf16.h5" && fail "--dtype bf16 changes nothing"
 
 [ $failed = 0 ] && echo "precision: all passed"
 exit $failed

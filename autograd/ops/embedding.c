@@ -16,7 +16,8 @@ enum { COLUMNS = 64 };
 static pal_status infer(pal_call *call)
 {
     const pal_array *w = call->in[0], *index = call->in[1];
-    pal_status status = pal_map_need(call, 0, true, false);
+    pal_status status = PAL_OK;
+    if (!w || w->dtype != PAL_BF16) status = pal_map_need(call, 0, true, false);
     if (status == PAL_OK) status = pal_map_need(call, 1, false, true);
     if (status != PAL_OK) return status;
     if (w->ndim != 2) return pal_call_error(call, PAL_ESHAPE, "weight is not of two axes");
@@ -26,7 +27,7 @@ static pal_status infer(pal_call *call)
     if (shape.ndim == PAL_MAX_DIMS)
         return pal_call_error(call, PAL_ESHAPE, "more than %d dimensions", PAL_MAX_DIMS);
     shape.dim[shape.ndim++] = w->shape[1];
-    status = pal_call_out(call, 0, w->dtype, shape);
+    status = pal_call_out(call, 0, pal_gradient_dtype(w->dtype), shape);
     if (status != PAL_OK) return status;
     /* Room for contiguous indices, if they are not contiguous. */
     size_t bytes =
@@ -44,6 +45,14 @@ static const int64_t *indices(const pal_call *call)
     return call->scratch;
 }
 
+/* A row of a table in bf16, whose entries are `step` apart. */
+static void assign_row(const pal_array *to, const pal_array *from, int64_t step)
+{
+    pal_array line = *from;
+    line.stride[0] = step;
+    pal_array_assign(to, &line);
+}
+
 static void forward(const pal_call *call)
 {
     const pal_array *w = call->in[0], *y = call->out[0];
@@ -52,8 +61,15 @@ static void forward(const pal_call *call)
     pal_lines rows = pal_lines_of(w, 1);
     int64_t n = pal_array_count(call->in[1]), d = rows.n;
     char *to = y->data;
+    const bool narrow = w->dtype == PAL_BF16;
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < n; i++) {
+        if (narrow) {
+            const pal_array from = pal_array_of(PAL_BF16, PAL_SHAPE(d), pal_line(&rows, at[i])),
+                            row = pal_array_of(PAL_F32, PAL_SHAPE(d), to + i * d * 4);
+            assign_row(&row, &from, rows.step);
+            continue;
+        }
         char *row = to + (size_t)(i * d) * rows.size;
         const void *from = pal_line_read(&rows, pal_line(&rows, at[i]), 0, d, row);
         if (from != row) memcpy(row, from, (size_t)d * rows.size);

@@ -7,6 +7,7 @@
 #include "autograd/ops/map.h"
 #include "autograd/ops/product.h"
 #include "autograd/ops/shape.h"
+#include "tensor/rows.h"
 
 /* A single row counts as a matrix of one. */
 static pal_array as_rows(const pal_array *a)
@@ -59,6 +60,16 @@ static operands narrowed(const pal_call *call, bool back, pal_carver *c)
     return o;
 }
 
+/* A few rows of f32 and a weight that is stored in bf16, as in decoding: x is not rounded. */
+static bool is_thin(const pal_call *call)
+{
+    const pal_array *x = call->in[0], *w = call->in[1];
+    const int64_t k = w->shape[1];
+    return w->dtype == PAL_BF16 && x->dtype == PAL_F32 && w->stride[1] == 1 && k > 0 &&
+           pal_array_count(x) <= PAL_ROWS_MOST * k && (x->ndim < 3 || pal_array_contiguous(x)) &&
+           !pal_call_narrow(call);
+}
+
 /* After all other checks. */
 static pal_status ask_narrow(pal_call *call, double multiplications)
 {
@@ -67,7 +78,13 @@ static pal_status ask_narrow(pal_call *call, double multiplications)
     if (status == PAL_OK) status = pal_narrow_weight_ready(call, 1);
     if (status != PAL_OK) return status;
     (void)narrowed(call, false, &c);
-    const size_t forward = c.used;
+    size_t forward = c.used;
+    if (is_thin(call)) {
+        const int64_t k = call->in[1]->shape[1], n = call->in[1]->shape[0];
+        const size_t thin = pal_rows_bytes(pal_array_count(call->in[0]) / k, k);
+        if (thin > forward) forward = thin;
+        pal_call_work(call, n * k / 8 + 1); /* about a nanosecond each */
+    }
     pal_carve(&c, pal_shape_bytes(PAL_BF16, pal_array_shape(call->out[0])));
     pal_call_scratch_at_least(call, forward, c.used);
     return PAL_OK;
@@ -99,10 +116,25 @@ static pal_status infer(pal_call *call)
     return narrow ? ask_narrow(call, multiplications) : pal_product_ready(call, multiplications);
 }
 
+/* x as rows of k; only its last two axes have more than one entry, or it is contiguous. */
+static void forward_thin(const pal_call *call)
+{
+    const pal_array *x = call->in[0], *w = call->in[1], *y = call->out[0];
+    const int64_t k = w->shape[1], n = w->shape[0], rows = pal_array_count(x) / k;
+    const int64_t row = x->ndim == 2 ? x->stride[0] : k;
+    if (call->in[2]) pal_array_assign(y, call->in[2]);
+    pal_rows_product(rows, n, k, x->data, row, x->stride[x->ndim - 1], w->data, w->stride[0],
+                     call->in[2] != NULL, y->data, n, call->scratch, call->team);
+}
+
 static void forward(const pal_call *call)
 {
     pal_array x = as_rows(call->in[0]), y = as_rows(call->out[0]), w = *call->in[1];
     pal_carver c = {.base = call->scratch};
+    if (is_thin(call)) {
+        forward_thin(call);
+        return;
+    }
     if (is_narrow(call)) {
         const operands o = narrowed(call, false, &c);
         x = o.x, w = o.w;

@@ -300,6 +300,7 @@ typedef struct layers_opts {
     bool heads, lens;  /* also each head, MLP and pair of layers; the logit lens */
     const char *patch; /* "I,J": activation patching of test row I into J */
     int by;            /* how heads are edited: zero, mean or row (probe.h) */
+    bool bf16;         /* weights are stored in bf16 */
 } layers_opts;
 void layers_run(const layers_opts *o);
 

@@ -79,7 +79,8 @@ static void open_data(subject *x)
 void subject_open(subject *x)
 {
     pal_error error;
-    if (lm_open(&x->file, &x->o, x->how->checkpoint, x->how->last, &error) != PAL_OK)
+    if (lm_open(&x->file, &x->o, x->how->checkpoint, (lm_how){x->how->last, x->how->bf16},
+                &error) != PAL_OK)
         stop("--layers: %s", error.message);
     open_data(x);
     x->tape = pal_tape_new();

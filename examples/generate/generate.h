@@ -14,7 +14,7 @@ typedef struct gen_options {
     const char *checkpoint, *prompt, *prompts, *save, *load, *system, *end;
     int64_t tokens, top_k, seed, threads, batch;
     double temperature, top_p, repeat_penalty;
-    bool score, last, chat, plain, no_end, raw, special;
+    bool score, last, bf16, chat, plain, no_end, raw, special;
 } gen_options;
 
 /* A text that is written. */

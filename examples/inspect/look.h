@@ -30,6 +30,7 @@ typedef struct source_opts {
     int64_t row, point, tokens; /* tokens: the first so many; 0: all */
     int64_t seed;               /* of fresh models, and of a task's rows */
     bool last;                  /* parameters of the last step although there is an average */
+    bool bf16;                  /* weights are stored in bf16 */
     look_opts look;
 } source_opts;
 

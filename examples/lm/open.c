@@ -15,13 +15,16 @@ void lm_print_notes(const char *path, const pal_lm_file *file)
     }
 }
 
-pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last, pal_error *error)
+pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, lm_how how, pal_error *error)
 {
     pal_error why;
     lm_progress shown = lm_progress_begin("loading");
     const pal_progress progress = {lm_progress_show, &shown};
-    pal_status s =
-        pal_lm_open(file, path, (pal_lm_open_opts){.last = last, .progress = progress}, error);
+    pal_status s = pal_lm_open(file, path,
+                               (pal_lm_open_opts){.last = how.last,
+                                                  .dtype = how.bf16 ? PAL_BF16 : PAL_F32,
+                                                  .progress = progress},
+                               error);
     if (s != PAL_OK) return s;
     lm_print_notes(path, file);
     s = lm_options_read(o, file->description, &why);

@@ -8,6 +8,11 @@
 
 enum { LM_SUM = 24 }; /* room for a sum */
 
+/* How: the parameters of the last step although there is an average; weights stored in bf16. */
+typedef struct lm_how {
+    bool last, bf16;
+} lm_how;
+
 /*
  * Calls pal_lm_open, and reads all flags of the run from the description. If the file has the
  * moving average of the parameters (which best.txt scores), the model gets that, unless `last` asks
@@ -15,7 +20,7 @@ enum { LM_SUM = 24 }; /* room for a sum */
  * of a released model names no data: `data` is then empty. Warnings go to stderr. pal_lm_close
  * frees *file.
  */
-PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, bool last,
+PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, lm_how how,
                                pal_error *error);
 /* The warnings of a file that was opened, each a line of stderr. */
 void lm_print_notes(const char *path, const pal_lm_file *file);

@@ -17,6 +17,10 @@ pal_status pal_lm_make_empty(pal_lm_file *f, pal_lm_opts o, int64_t elements, pa
     if (f->params) {
         /* Somewhat more, so that a parameter that is missing is named. */
         pal_params_limit(f->params, 2 * elements + (1 << 16));
+        if (o.dtype == PAL_BF16) { /* of weights; all else is f32 */
+            pal_params_store(f->params, PAL_BF16);
+            o.dtype = PAL_F32;
+        }
         f->lm = pal_lm_new(f->params, o, NULL);
         pal_params_limit(f->params, INT64_MAX);
     }

@@ -69,7 +69,7 @@ static pal_status complete(pal_lm_opts *o, const survey *s, pal_error *error)
     return PAL_OK;
 }
 
-static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_progress progress,
+static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pal_lm_open_opts opts,
                              pal_error *error)
 {
     survey s = {.file = file, .group = group};
@@ -78,10 +78,11 @@ static pal_status open_model(pal_lm_file *f, pal_h5 *file, const char *group, pa
     pal_status status = pal_description_read(f->description, &o, &copy, error);
     if (status == PAL_OK) status = pal_h5_each(file, group, look, &s, error);
     if (status == PAL_OK) status = complete(&o, &s, error);
+    if (opts.dtype == PAL_BF16) o.dtype = PAL_BF16;
     if (status == PAL_OK) status = pal_lm_make_empty(f, o, s.elements, error);
     free(copy);
     if (status != PAL_OK) return status;
-    return pal_params_read_in_place(f->params, file, group, progress, error);
+    return pal_params_read_in_place(f->params, file, group, opts.progress, error);
 }
 
 /* ---- Description and tokenizer ---- */
@@ -153,7 +154,7 @@ static pal_status take_file(pal_lm_file *f, pal_params *params, const char *path
         f->averaged = !opts.last && pal_h5_has(file, PAL_CHECKPOINT_AVERAGE);
         const char *group = f->averaged ? PAL_CHECKPOINT_AVERAGE : PAL_CHECKPOINT_PARAMS;
         s = params ? pal_params_get(params, file, group, error)
-                   : open_model(f, file, group, opts.progress, error);
+                   : open_model(f, file, group, opts, error);
     }
     pal_h5_close(file);
     return s;

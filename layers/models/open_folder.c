@@ -25,7 +25,7 @@ static pal_status read_tokenizer(pal_lm_file *f, const pal_folder *folder, bool 
 static pal_status read_texts(pal_lm_file *f, const pal_folder *folder, pal_lm_open_opts opts,
                              bool bytes, pal_error *error)
 {
-    f->description = pal_folder_description(folder, opts.dtype);
+    f->description = pal_folder_description(folder, opts.dtype == PAL_BF16 ? PAL_F32 : opts.dtype);
     f->notes = strdup(folder->notes);
     if (!f->description || !f->notes) return pal_error_set(error, PAL_ENOMEM, "out of memory");
     return opts.no_tokenizer ? PAL_OK : read_tokenizer(f, folder, bytes, error);

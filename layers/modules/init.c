@@ -22,6 +22,7 @@ pal_tensor pal_linear_weight(pal_params *params, const char *name, int64_t out, 
 {
     /* Xavier: the variance of a uniform on +-bound is bound^2 / 3 = gain^2 2 / (in + out). */
     double gain = exp2(-2.5), bound = gain * sqrt(6 / (double)(in + out > 0 ? in + out : 1));
+    dtype = pal_params_stored(params, dtype);
     return draw_uniform(pal_param(params, name, dtype, PAL_SHAPE(out, in)), -bound, bound, rng);
 }
 
@@ -38,6 +39,7 @@ pal_tensor pal_ones_new(pal_params *params, const char *name, int64_t n, pal_dty
 pal_tensor pal_embedding_weight(pal_params *params, const char *name, int64_t n, int64_t d,
                                 pal_dtype dtype, pal_rng *rng)
 {
+    dtype = pal_params_stored(params, dtype);
     return draw_normal(pal_param(params, name, dtype, PAL_SHAPE(n, d)), 0.02, rng);
 }
 

@@ -122,6 +122,12 @@ pal_optim *pal_optim_make(const pal_update_kind *kind, pal_params *params, const
     }
     for (int g = 0; g < group_count; g++)
         if (!check_group(kind, &groups[g], g, params)) return NULL;
+    for (int i = 0; i < pal_params_count(params); i++)
+        if (pal_params_array(params, i).dtype == PAL_BF16) {
+            pal_fail_nowhere(PAL_EDTYPE, "%s_new: %s is stored in bf16, which does not train",
+                             kind->name, pal_params_name(params, i));
+            return NULL;
+        }
     pal_optim *o = pal_malloc(sizeof *o);
     if (o) {
         *o = (pal_optim){.kind = kind, .params = params, .count = pal_params_count(params)};
