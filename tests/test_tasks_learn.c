@@ -172,7 +172,7 @@ START_TEST(checkpoints)
     pal_status s = task_save(a.params, &o, 7, folder, "model.h5", &error);
     ck_assert_msg(s == PAL_OK, "%s", error.message);
     snprintf(path, sizeof path, "%s/model.h5", folder);
-    s = lm_open(&file, &back, path, false, &error);
+    s = lm_open(&file, &back, path, (lm_how){0}, &error);
     ck_assert_msg(s == PAL_OK, "%s", error.message);
     t2 = make(back.data);
     ck_assert_str_eq(task_text(t), task_text(t2));
