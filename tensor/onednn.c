@@ -350,6 +350,7 @@ bool pal_onednn_takes(const pal_product *p)
 bool pal_onednn_product(pal_dtype dtype, const pal_product *p, const void *a, const void *b,
                         void *c)
 {
+    if (!pal_onednn_name()) return false;
     const key k = key_of(dtype, p);
     runner *old = NULL, *r = NULL;
     pthread_mutex_lock(&gate);

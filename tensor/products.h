@@ -43,7 +43,7 @@ bool pal_onednn_has_bf16(void);
 bool pal_onednn_fast_bf16(void);
 /* Whether it takes a product: alpha is 1, and one stride of each matrix is 1. */
 bool pal_onednn_takes(const pal_product *p);
-/* Computes it; false: there is no memory, and C is as it was. */
+/* Computes it; false: there is no memory or no library, and C is as it was. */
 bool pal_onednn_product(pal_dtype dtype, const pal_product *p, const void *a, const void *b,
                         void *c);
 /* How many things oneDNN was asked to make so far. For tests. */
