@@ -11,6 +11,16 @@ for n in $all_ranks; do
     holds "$n" "$program" "$n"
 done
 if [ "${PAL_TEST_ALL:-0}" = 1 ]; then holds 4 "$program" 2; fi
+# Ranks that look again and again before they sleep, as they do where nothing is set.
+export OMP_WAIT_POLICY=active
+holds 2 "$program"
+if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+    mkdir "$dir/active"
+    holds 2 "$B/tests/dist_loop" "$dir/active"
+    holds 2 "$B/tests/dist_zero" "$dir" steps
+    holds 2 "$B/tests/dist_zero" "$dir" full
+fi
+export OMP_WAIT_POLICY=passive
 
 # A sentence, once, from who has the trouble; and all end.
 begin=$(date +%s)
