@@ -350,6 +350,10 @@ static int study_main(work *w)
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;
     study_read(&w->s, w->o.study);
+    if (*w->s.unequal && pal_dist_rank(ranks) == 0)
+        fprintf(stderr, "ablate: note: %s\n", w->s.unequal);
+    if (w->s.short_rates && rates && pal_dist_rank(ranks) == 0)
+        fputs("ablate: note: rate-steps is not used: rates are searched at full length\n", stderr);
     if (rates && !w->s.rates) stop("%s: it has no line 'rates = ...'", w->o.study);
     snprintf(w->folder, sizeof w->folder, "%s%.3900s%s", out ? "" : "build/studies/",
              out ? out : w->s.name, w->o.smoke ? "/smoke" : "");

@@ -46,6 +46,11 @@ works turns "$dir/turns.study" --jobs 2
 awk -F'|' '/^\| (siso|mimo|mamba2) / { n++; if ($4 !~ /^ 2 x 128 $/ || ($2 ~ /siso/ ? $5 !~ /^ 32 $/ : $5 !~ /\*/)) bad = 1 } END { exit bad || n != 3 }' \
     "$dir/turns/table.md" || fail "not equal states, or no width was searched: $(cat "$dir/turns/table.md")"
 
+# Studies of earlier versions: rate-steps is read, and a difference that nobody named is a note.
+sed '/^differ/d; s/^seeds/rate-steps = 3\nseeds/' "$dir/tiny.study" >"$dir/old.study"
+works old "$dir/old.study" --list
+says old '^ablate: note: variant kda has output_gate=sigmoid, and erase has output_gate=silu: not the rules alone'
+
 # ---- The same bytes: one at a time, two, two ranks ----
 works one "$dir/tiny.study" --jobs 1
 works two "$dir/models.study" --jobs 2
@@ -437,8 +442,8 @@ refuses "line 5: 1 of rate-seeds is one of the seeds" 'rates = 0.01' 'rate-seeds
 refuses "line 5: 1000 of rate-seeds is one of the seeds" 'rates = 0.01' 'seeds = 7, 1000'
 refuses "line 3: variant a looks at the tests every 1 of 65537 steps; a run has at most 65536" 'steps = 65537' 'every = 1'
 refuses "line 4: parameters = 500 without match" 'parameters = 500'
-refuses 'line 4: variant b has output_gate=silu, and a has output_gate=sigmoid: a comparison of rules keeps it equal' 'variant.b = gdn'
-refuses 'line 4: variant b has conv_size=3, and a has conv_size=the default' 'variant.b = kda:num_heads=2:head_dim=8:conv_size=3' 'same = conv_size'
+refuses 'line 4: variant b has output_gate=silu, and a has output_gate=sigmoid, which same = output_gate' 'variant.b = gdn' 'same = output_gate'
+refuses 'line 4: variant b has conv_size=3, and a has conv_size=the default, which same = conv_size keeps equal' 'variant.b = kda:num_heads=2:head_dim=8:conv_size=3' 'same = conv_size'
 refuses 'line 4: same: no mixer of this study has an option erase' 'same = erase'
 refuses 'line 4: no variant has ${n}, and n is no option of variants' 'axis.n = 1, 2'
 refuses 'line 4: axis.n should have a name and a list of values' 'axis.n = ,'

@@ -76,8 +76,10 @@ typedef struct study {
     int64_t parameters; /* to match; 0: those of the first variant */
     int state_line, match_line, same_line;
     char same[256], differ[256]; /* lists of options of mixers (same.c) */
+    char unequal[256];           /* what differs beside the rules although nobody said so */
     char compare[NAME];          /* "first" (""), "all", or the variant that all are held against */
     bool models;                 /* trained models are kept */
+    bool short_rates;            /* an older study, which says rate-steps */
     settings s;                  /* of all variants */
 } study;
 
@@ -100,12 +102,14 @@ typedef struct said {
         double of[MOST_RATES];
     } rates;
     int64_t state, parameters;
+    int64_t rate_steps; /* of older studies: rates are searched at full length now */
     bool models;
 } said;
 extern const pal_keys study_keys, settings_keys;
 
-/* Ends the program if variants differ in an option that a comparison keeps equal (same.c). */
-void same_check(const study *s);
+/* Ends the program if variants differ in an option that `same` names; s->unequal becomes a sentence
+ * if their output_gate differs and neither `same` nor `differ` names it (same.c). */
+void same_check(study *s);
 
 bool settings_same(const settings *a, const settings *b);
 /* The options that differ from `common`, as ", batch = 8, lr = 0.01". */

@@ -154,6 +154,7 @@ static void put_family(FILE *to, const results *x, int t, int point, const pair 
     char name[80];
     int several = 0;
     for (int i = 0; i < n; i++) several += !isnan(at[i].d.low);
+    if (*s->unequal) fprintf(to, "\nNote: %s.\n", s->unequal);
     if (!several) {
         fprintf(to, "\nOne seed shows no difference: an interval needs two.\n");
         return;

@@ -39,6 +39,7 @@ static const pal_key study_rows[] = {
     {"compare", PAL_KEY_TEXT, ALL(compare), .required = true},
     {"rates", PAL_KEY_REALS, ALL(rates), .high = 10, .open = PAL_OPEN_LOW, .required = true},
     {"rate-seeds", PAL_KEY_WHOLES, ALL(rate_seeds), .low = 1, .high = 1e9, .required = true},
+    {"rate-steps", PAL_KEY_WHOLE, ALL(rate_steps), .low = 1, .high = MOST},
 };
 const pal_keys study_keys = PAL_KEYS(study_rows);
 

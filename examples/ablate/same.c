@@ -1,6 +1,7 @@
 /*
  * same.c - what a comparison of rules keeps equal: options of mixers that the study names under
- * `same`, and output_gate in any case, unless `differ` allows a difference.
+ * `same`. Where output_gate differs and the study does not name it under `differ`, a note says so:
+ * it changes more than the rules do.
  *
  * An option is what the text of a mixer says, or else the mixer's default. A mixer that has no such
  * option has nothing to differ in (Mamba-2's gate is part of its norm).
@@ -56,8 +57,10 @@ static bool value_in(const char *entry, size_t n, const char *option, char value
     return true;
 }
 
-/* Compares all entries of a variant with the value that was seen first. */
-static void check_variant(const study *s, int v, const char *option, char first[WORD], int *whose)
+/* Compares all entries of a variant with the value that was seen first; if they differ, `says`
+ * becomes a sentence about it. */
+static int check_variant(const study *s, int v, const char *option, char first[WORD], int *whose,
+                         char says[sizeof s->unequal])
 {
     const char *mixers = s->variant[v].mixers;
     for (int64_t i = 0; i < pal_mixers_count(mixers); i++) {
@@ -69,29 +72,46 @@ static void check_variant(const study *s, int v, const char *option, char first[
             *whose = v;
             memcpy(first, value, WORD);
         } else if (strcmp(first, value)) {
-            stop("%s: line %d: variant %s has %s=%s, and %s has %s=%s: a comparison of rules keeps "
-                 "it equal, unless the study says differ = %s",
-                 s->path, s->variant[v].line, s->variant[v].name, option, value,
-                 s->variant[*whose].name, option, first, option);
+            snprintf(says, sizeof s->unequal,
+                     "variant %.40s has %.20s=%.20s, and %.40s has %.20s=%.20s", s->variant[v].name,
+                     option, value, s->variant[*whose].name, option, first);
+            return s->variant[v].line;
         }
     }
+    return 0;
 }
 
-void same_check(const study *s)
+/* The first difference between variants in an option: its line, and a sentence; 0: there is none.
+ */
+static int difference_in(const study *s, const char *option, char says[sizeof s->unequal],
+                         bool *known)
 {
-    char all[2 * sizeof s->same], option[WORD];
-    snprintf(all, sizeof all, "output_gate, %s", s->same);
-    for (const char *at = all; *at;) {
+    char first[WORD] = "";
+    int whose = -1, line = 0;
+    for (int v = 0; v < s->variants && !line; v++)
+        line = check_variant(s, v, option, first, &whose, says);
+    *known = whose >= 0;
+    return line;
+}
+
+void same_check(study *s)
+{
+    static const char gate[] = "output_gate";
+    char option[WORD], says[sizeof s->unequal];
+    bool known;
+    for (const char *at = s->same; *at;) {
         at += strspn(at, ", ");
         const size_t n = strcspn(at, ", ");
-        char first[WORD] = "";
-        int whose = -1;
         snprintf(option, sizeof option, "%.*s", (int)n, at);
         at += n;
         if (!n || lists(s->differ, option)) continue;
-        for (int v = 0; v < s->variants; v++) check_variant(s, v, option, first, &whose);
-        if (whose < 0 && lists(s->same, option))
+        const int line = difference_in(s, option, says, &known);
+        if (line) stop("%s: line %d: %s, which same = %s keeps equal", s->path, line, says, option);
+        if (!known)
             stop("%s: line %d: same: no mixer of this study has an option %s", s->path,
                  s->same_line, option);
     }
+    if (!lists(s->same, gate) && !lists(s->differ, gate) && difference_in(s, gate, says, &known))
+        snprintf(s->unequal, sizeof s->unequal,
+                 "%.150s: not the rules alone are compared (same, differ)", says);
 }

@@ -151,6 +151,7 @@ static void take(const reading *r, const line *l, const char *prefix)
     if (x.rate_seeds.count)
         s->rate_seeds = different_seeds(r, l, x.rate_seeds.of, x.rate_seeds.count, s->rate_seed);
     if (x.rates.count) take_rates(r, l, &x);
+    if (x.rate_steps) s->short_rates = true;
     if (x.state) s->state_line = l->number;
     if (x.state > 0 || x.state == STATE_SAME) s->state = x.state;
     if (x.parameters) s->parameters = x.parameters;
