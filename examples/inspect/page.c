@@ -27,7 +27,7 @@ static void quoted(FILE *to, const char *text)
     for (; *text; text++)
         if (*text == '"' || *text == '\\')
             fprintf(to, "\\%c", *text);
-        else if (*text == '<' || (*text >= 0 && *text < ' '))
+        else if (*text == '<' || (unsigned char)*text < ' ') /* a char may be unsigned */
             fprintf(to, "\\u%04x", (unsigned)*text);
         else
             fputc(*text, to);
