@@ -49,7 +49,7 @@ UTF8PROC := $(if $(filter yes,$(BPE)),$(if $(call package,libutf8proc),yes,no),n
 PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8PROC)),libutf8proc)
 
 # Debian's oneDNN has no file for pkg-config. The library is loaded when it is first asked for (tensor/onednn.c).
-DNNL_DIRS := $(wildcard /usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h)
+DNNL_DIRS := $(wildcard $(addprefix $(SYSROOT),/usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h))
 DNNL := $(if $(DNNL_DIRS),yes,no)
 
 # Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
