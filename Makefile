@@ -282,11 +282,14 @@ figure-half-hour: half-hour
 
 # ---- Studies ------------------------------------------------------------------------------------------------------
 # docs/studies.md: `make study-mqar` makes the runs that are missing; `make figure-mqar` also puts its plots into docs/figures.
+# Studies whose runs are committed, in examples/ablate/results, are read and not trained again.
 STUDIES := $(patsubst examples/ablate/studies/%.study,%,$(wildcard examples/ablate/studies/*.study))
+RESULTS := $(patsubst examples/ablate/results/%.txt,%,$(wildcard examples/ablate/results/*.txt))
 $(STUDIES:%=study-%): study-%: $(B)/examples/ablate
-	$(Q)$(B)/examples/ablate examples/ablate/studies/$*.study --out $(B)/studies/$*
+	$(Q)$(B)/examples/ablate examples/ablate/studies/$*.study --out $(B)/studies/$* \
+	    $(if $(filter $*,$(RESULTS)),--from examples/ablate/results/$*.txt)
 # Studies of a text.
-$(patsubst %,study-%,$(filter text%,$(STUDIES))): $(B)/debian2048.tokens.h5
+$(patsubst %,study-%,$(filter-out $(RESULTS),$(filter text%,$(STUDIES)))): $(B)/debian2048.tokens.h5
 study-chunks: $(B)/bench/rules
 	$(Q)B='$(B)' sh bench/chunks.sh $(B)/studies/chunks
 STUDY_FIGURES := $(STUDIES:%=figure-%) figure-chunks

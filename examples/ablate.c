@@ -349,7 +349,7 @@ static int study_main(work *w)
     static const char *const kept[] = {"*.txt", "*.h5", "*.log", NULL};
     const bool rates = w->o.what == RATES;
     const char *out = w->o.out;
-    study_read(&w->s, w->o.study);
+    study_read(&w->s, w->o.study, w->o.from);
     if (*w->s.unequal && pal_dist_rank(ranks) == 0)
         fprintf(stderr, "ablate: note: %s\n", w->s.unequal);
     if (w->s.short_rates && rates && pal_dist_rank(ranks) == 0)

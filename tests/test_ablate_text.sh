@@ -44,6 +44,13 @@ works again "$dir/again.study" --from "$dir/text/runs.txt"
 for f in results.csv curves.csv comparisons.csv table.md table.tex runs.txt made.md results.h5 curves-corpus.svg; do
     cmp -s "$dir/text/$f" "$dir/again/$f" || fail "$f is another one from runs.txt"
 done
+# The file of runs says checksum and vocabulary for a study that does not.
+cp "$dir/text.study" "$dir/plain.study"
+works plain "$dir/plain.study" --from "$dir/text/runs.txt"
+cmp -s "$dir/text/results.csv" "$dir/plain/results.csv" || fail "results.csv is another one without checksum and vocab"
+sed 's|text.h5:|other.h5:|' "$dir/text.study" >"$dir/other.study"
+if ablate gone "$dir/other.study" --from "$dir/text/runs.txt"; then fail "runs of another store were taken"; fi
+says gone 'other.h5'
 head -c 2000 "$dir/text/runs.txt" >"$dir/half.txt"
 if ablate half "$dir/again.study" --from "$dir/half.txt"; then fail "half a runs.txt was taken"; fi
 says half 'it is no file of runs, or it is not whole'

@@ -83,8 +83,9 @@ typedef struct study {
     settings s;                  /* of all variants */
 } study;
 
-/* Reads and checks a study; a mistake ends the program. */
-void study_read(study *s, const char *path);
+/* Reads and checks a study; a mistake ends the program. `from`: NULL, or a file of runs, which says
+ * what a task leaves to its store, so that no store is needed. */
+void study_read(study *s, const char *path, const char *from);
 void study_free(study *s);
 /* The same study with a few steps, rows and one seed. */
 void study_shrink(study *s);
@@ -266,6 +267,10 @@ void compare_put(FILE *to, const results *x, int t);
 PAL_CHECKED pal_status bundle_write(const runs *r, const char *where, const char *folder,
                                     pal_error *error);
 void bundle_unpack(const char *path, const char *folder);
+/* A description of a task with the checksum and the vocabulary of its store, as the runs of that
+ * file have them; NULL if it says them or names no store, or if no run is of that store. The caller
+ * frees it. */
+char *bundle_task(const char *path, const char *of);
 /* Mean and limits over the seeds that did not fail; how many these are. point -1: the mean over
  * points. */
 typedef struct spread {

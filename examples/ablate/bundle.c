@@ -58,6 +58,50 @@ static void unpack_one(const char *folder, const char *name, char *text, const c
     if (pal_run_write(folder, file, text, &error) != PAL_OK) stop("%s", error.message);
 }
 
+/* The value of `key` among the keys of a description NAME:key=value:..., and how long it is. */
+static const char *value_of(const char *of, const char *end, const char *key, size_t *n)
+{
+    const size_t length = strlen(key);
+    for (const char *at = memchr(of, ':', (size_t)(end - of)); at;
+         at = memchr(at, ':', (size_t)(end - at))) {
+        at++;
+        if ((size_t)(end - at) <= length || strncmp(at, key, length) != 0 || at[length] != '=')
+            continue;
+        const char *value = at + length + 1, *next = memchr(value, ':', (size_t)(end - value));
+        *n = (size_t)((next ? next : end) - value);
+        return value;
+    }
+    return NULL;
+}
+
+char *bundle_task(const char *path, const char *of)
+{
+    static const char data[] = "data = ";
+    const char *of_end = of + strlen(of), *store, *line, *end;
+    size_t size, n, m;
+    lm_text all;
+    pal_error error;
+    char *whole = NULL;
+    store = value_of(of, of_end, "store", &size);
+    if (!store || value_of(of, of_end, "checksum", &n)) return NULL;
+    if (lm_text_read_most(&all, path, MOST_BYTES, &error) != PAL_OK) stop("%s", error.message);
+    const char *last = (const char *)all.byte + all.size;
+    for (line = (const char *)all.byte; line < last && !whole; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(last - line));
+        if (!end) break;
+        if (strncmp(line, data, sizeof data - 1) != 0) continue;
+        const char *at = value_of(line, end, "store", &n);
+        const char *sum = value_of(line, end, "checksum", &m);
+        if (!at || n != size || strncmp(at, store, n) != 0 || !sum) continue;
+        const char *vocab = value_of(line, end, "vocab", &n);
+        if (asprintf(&whole, "%s:checksum=%.*s%s%.*s", of, (int)m, sum, vocab ? ":vocab=" : "",
+                     vocab ? (int)n : 0, vocab ? vocab : "") < 0)
+            stop("out of memory");
+    }
+    lm_text_free(&all);
+    return whole;
+}
+
 void bundle_unpack(const char *path, const char *folder)
 {
     lm_text all;

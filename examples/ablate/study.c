@@ -23,7 +23,7 @@ typedef struct option {
 } option;
 
 typedef struct reading {
-    const char *path;
+    const char *path, *from;
     lm_text text;
     int options;
     axes_lines all;
@@ -91,8 +91,10 @@ static void add_task(reading *r, const line *l)
     pal_error error;
     if (s->tasks == MOST_TASKS)
         stop("%s: line %d: a study has at most %d tasks", r->path, l->number, MOST_TASKS);
-    if (task_new(&s->task[s->tasks], l->value, &error) != PAL_OK)
+    char *whole = r->from ? bundle_task(r->from, l->value) : NULL;
+    if (task_new(&s->task[s->tasks], whole ? whole : l->value, &error) != PAL_OK)
         stop("%s: line %d: %s", r->path, l->number, error.message);
+    free(whole);
     task *t = s->task[s->tasks];
     int before = 0;
     for (int i = 0; i < s->tasks; i++) before += strcmp(task_name(s->task[i]), task_name(t)) == 0;
@@ -425,7 +427,7 @@ static void check(const reading *r)
     same_check(s);
 }
 
-void study_read(study *s, const char *path)
+void study_read(study *s, const char *path, const char *from)
 {
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
     const size_t n = strlen(file) > 6 && strcmp(file + strlen(file) - 6, ".study") == 0
@@ -452,6 +454,7 @@ void study_read(study *s, const char *path)
     reading *r = calloc(1, sizeof *r);
     if (!r) stop("%s: out of memory", path);
     r->path = r->all.path = path;
+    r->from = from;
     r->s = s;
     read_lines(r);
     axes_expand(&r->all);
