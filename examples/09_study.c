@@ -1,11 +1,12 @@
 /* 09_study [base | open:L (b is 1) | mean:L (b and w are means) | freeze:L [STEPS]] - looks at the
  * gates of a language model while it learns to recall: mean, deviation and gradient of each, head
- * by head, to log.csv and stats.h5. One layer L may be changed. */
+ * by head, and norms of each layer, to log.csv and stats.h5. One layer L may be changed. */
 #include <palimpsest.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOCAB = 32, T = 32, PAIRS = 4, B = 32, EVERY = 10 };
+enum { LAYERS = 3, VOCAB = 32, T = 32, PAIRS = 4, B = 32, EVERY = 10 };
 typedef struct study {
     char change; /* the first letter of what is changed */
     int64_t layer;
@@ -20,6 +21,22 @@ static bool hook(void *user, int64_t layer, const char *name, pal_tensor *t)
     if (at && (b || w) && s->change == 'm')
         *t = pal_expand(pal_mean(*t, -1, true), pal_shape_of(*t));
     return s->probe ? pal_probe_hook(s->probe, layer, name, t) : true;
+}
+
+/* The norms of a layer's parameters and of their gradients. */
+static void note_norms(pal_probe *probe, pal_params *p, int layer)
+{
+    char name[32];
+    double x2 = 0, g2 = 0;
+    const int n = snprintf(name, sizeof name, "model.layers.%d.", layer);
+    for (int i = 0; i < pal_params_count(p); i++) {
+        const pal_array a = pal_params_array(p, i);
+        const float *x = a.data, *g = pal_f32(pal_grad(pal_params_at(p, i)));
+        if (strncmp(pal_params_name(p, i), name, (size_t)n)) continue;
+        for (int64_t j = 0; j < pal_array_count(&a); j++) x2 += x[j] * x[j], g2 += g[j] * g[j];
+    }
+    pal_probe_note(probe, strcat(name, "norm"), sqrt(x2));
+    pal_probe_note(probe, strcpy(name + n, "grad_norm") - n, sqrt(g2));
 }
 
 /* PAIRS keys with their values; then keys, whose values are the targets. */
@@ -46,7 +63,7 @@ int main(int argc, char **argv)
     pal_error e;
     pal_rng rng = pal_rng_new(1, 0), draw = pal_rng_new(2, 0);
     pal_params *p = pal_params_new();
-    pal_lm_opts shape = {.vocab = VOCAB, .width = 48, .layers = 3, .no_mlp = true};
+    pal_lm_opts shape = {.vocab = VOCAB, .width = 48, .layers = LAYERS, .no_mlp = true};
     shape.mixers = "gdn2:num_heads=2:head_dim=16";
     pal_lm *lm = pal_lm_new(p, shape, &rng);
     snprintf(gates, sizeof gates, "model.layers.%d.attn.[bwfAd][_t]*", L); /* b_proj ... dt_bias */
@@ -66,6 +83,7 @@ int main(int argc, char **argv)
         if (s.probe) {
             const pal_field *f;
             pal_probe_note(probe, "loss", pal_item(loss));
+            for (int l = 0; l < LAYERS; l++) note_norms(probe, p, l);
             const int n = pal_probe_fields(probe, &f);
             for (int i = 0; i < n && step == steps; i++) printf("%s %g\n", f[i].name, f[i].value);
             pal_must(pal_journal_add(&log, folder, step, n, f, &e), &e);

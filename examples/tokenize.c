@@ -30,7 +30,7 @@ typedef struct options {
     int files;
 } options;
 
-typedef struct run {
+typedef struct work {
     options o;
     lm_text *file; /* contents; texts point into them */
     pal_tokenizer_text *text;
@@ -42,7 +42,7 @@ typedef struct run {
     int64_t tokens, token_room; /* the room in bytes */
     int64_t *offset;
     uint32_t *length;
-} run;
+} work;
 
 static void stop(const char *format, ...) PAL_PRINTF(1, 2) __attribute__((noreturn));
 static void stop(const char *format, ...)
@@ -224,7 +224,7 @@ static void write_file(const char *path, const char *text)
 
 /* ---- Documents ---- */
 
-static void add_text(run *r, const char *byte, int64_t size)
+static void add_text(work *r, const char *byte, int64_t size)
 {
     if (size == 0) return;
     if (r->texts == r->text_room) {
@@ -236,7 +236,7 @@ static void add_text(run *r, const char *byte, int64_t size)
 }
 
 /* Returns how many separators there are. */
-static int64_t cut(run *r, const char *byte, int64_t size)
+static int64_t cut(work *r, const char *byte, int64_t size)
 {
     const char *separator = r->o.separator, *document = byte, *const end = byte + size;
     const size_t length = separator ? strlen(separator) : 0;
@@ -257,7 +257,7 @@ static int64_t cut(run *r, const char *byte, int64_t size)
     return found;
 }
 
-static void read_documents(run *r)
+static void read_documents(work *r)
 {
     r->file = need_memory(calloc((size_t)r->o.files, sizeof *r->file));
     int64_t separators = 0;
@@ -278,7 +278,7 @@ static void read_documents(run *r)
 
 /* From what is not held out: of documents, what pal_batches_new holds out; of the only one, as many
  * bytes as that does of its tokens, which are not there yet. */
-static void learn(run *r)
+static void learn(work *r)
 {
     pal_error error;
     const pal_tokenizer_train_opts how = {.vocab = r->o.train,
@@ -294,7 +294,7 @@ static void learn(run *r)
     progress_over();
 }
 
-static void make_tokenizer(run *r)
+static void make_tokenizer(work *r)
 {
     pal_error error;
     int64_t size = 0;
@@ -326,7 +326,7 @@ static void make_tokenizer(run *r)
 }
 
 /* Tokens in the width that the store has for this vocabulary. */
-static void append(run *r, const int64_t *id, int64_t count, int width)
+static void append(work *r, const int64_t *id, int64_t count, int width)
 {
     const int64_t least = (r->tokens + count) * width;
     if (least > r->token_room) {
@@ -344,7 +344,7 @@ static void append(run *r, const int64_t *id, int64_t count, int width)
     }
 }
 
-static void encode(run *r)
+static void encode(work *r)
 {
     pal_error error;
     pal_token_ids ids = {0};
@@ -367,7 +367,7 @@ static void encode(run *r)
 }
 
 /* What stands around a document is none of its text. */
-static void measure_tokens(run *r)
+static void measure_tokens(work *r)
 {
     const int64_t vocab = pal_tokenizer_vocab_size(r->bpe);
     r->length = need_memory(calloc((size_t)vocab, sizeof *r->length));
@@ -379,7 +379,7 @@ static void measure_tokens(run *r)
     for (int64_t i = 0; i < r->frame.count; i++) r->length[r->frame.id[i]] = 0;
 }
 
-static void write_store(run *r)
+static void write_store(work *r)
 {
     pal_error error;
     int64_t size;
@@ -395,7 +395,7 @@ static void write_store(run *r)
     need(pal_tokens_write(r->o.out, &source, &error), &error);
 }
 
-static void report(const run *r)
+static void report(const work *r)
 {
     const int64_t around = r->frame.count + (r->end >= 0), ends = around * r->texts;
     const int64_t vocab = pal_tokenizer_vocab_size(r->bpe);
@@ -412,7 +412,7 @@ static void report(const run *r)
 
 int main(int argc, char **argv)
 {
-    run r = {0};
+    work r = {0};
     checked_files(); /* the flags already look at files */
     read_options(&r.o, argc, argv);
     read_documents(&r);

@@ -276,7 +276,9 @@ static void load_weights(run *r)
     if (lm_load(r->params, o, r->data.tokenizer, &averaged, &error) != PAL_OK)
         stop("%s", error.message);
     must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
-            lm_weights_sum(r->params, sum));
+            lm_weights_sum(r->params, o->init_checksum, sum));
+    lm_weights_sum(r->params, "",
+                   o->init_checksum); /* it may have been that of an earlier version */
     if (pal_dist_rank(ranks) == 0)
         printf("init    %s of %s\n", averaged ? "the average of the parameters" : "the parameters",
                o->init);

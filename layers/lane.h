@@ -30,19 +30,19 @@ static inline pal_rows pal_rows_at(const pal_array *x, int64_t batch, int64_t to
  * that they arrive while products run. Without this, a sixth of forward and backward was spent
  * waiting.
  */
-enum { PAL_AHEAD = 24 };
-typedef struct pal_ahead {
+enum { PAL_PREFETCH = 24 };
+typedef struct pal_prefetch {
     int arrays;
     int64_t rows; /* of each array */
-    const char *data[PAL_AHEAD];
-    int64_t step[PAL_AHEAD], bytes[PAL_AHEAD]; /* bytes from row to row; bytes of a row */
-} pal_ahead;
+    const char *data[PAL_PREFETCH];
+    int64_t step[PAL_PREFETCH], bytes[PAL_PREFETCH]; /* bytes from row to row; bytes of a row */
+} pal_prefetch;
 
 /* Adds `channels` channels of x, whose elements have `size` bytes. It leaves x out if its channels
  * are not next to each other. */
-static inline void pal_ahead_add(pal_ahead *a, pal_rows x, int64_t channels, size_t size)
+static inline void pal_prefetch_add(pal_prefetch *a, pal_rows x, int64_t channels, size_t size)
 {
-    if (!x.data || x.channel != 1 || a->arrays == PAL_AHEAD) return;
+    if (!x.data || x.channel != 1 || a->arrays == PAL_PREFETCH) return;
     a->data[a->arrays] = x.data;
     a->step[a->arrays] = x.step * (int64_t)size;
     a->bytes[a->arrays++] = channels * (int64_t)size;

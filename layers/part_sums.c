@@ -1,8 +1,8 @@
 /*
  * part_sums.c - sums over the ranks before a part.
  *
- * Rank r has a number v_r and says whether its stretch stops: then nothing of before counts behind
- * it. Two neighbouring stretches are one, and so are their sums:
+ * Rank r has a number v_r and says whether its part stops: then nothing of before counts behind
+ * it. Two neighbouring parts are one, and so are their sums:
  *
  *     (v2, stop2) o (v1, stop1) = (v2 + v1 or, if stop2, v2; stop2 or stop1)
  *

@@ -49,7 +49,7 @@ pal_tensor pal_before(const pal_part *s, const pal_offer *offers, pal_tensor off
 /*
  * What is composed of all ranks before this one; with `back` of all ranks behind it, from the last
  * one on. Each rank has a message of `bytes` bytes, and compose writes to *out the message of two
- * neighbouring stretches of ranks, of which `second` is the nearer one. Composing is associative.
+ * neighbouring parts, of which `second` is the nearer one. Composing is associative.
  * All ranks call it together; it takes ceil(log2 P) rounds, and two ranks compose nothing. The
  * result is in one of the spare messages. NULL: there is no such rank.
  */

@@ -39,6 +39,8 @@ bool pal_cpu_has(pal_cpu_feature feature)
     case PAL_CPU_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    case PAL_CPU_AMD:
+        return __builtin_cpu_is("amd");
     }
 #endif
     (void)feature;

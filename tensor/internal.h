@@ -102,11 +102,6 @@ static inline void *pal_carve(pal_carver *c, size_t bytes)
 /* The bytes of a contiguous array of this shape, which pal_shape_count has accepted. */
 size_t pal_shape_bytes(pal_dtype dtype, pal_shape shape);
 
-/* ---- Checksums ---- */
-
-/* Continues a CRC-32C: crc is the checksum of the bytes before (0: there are none). */
-uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
-
 /* ---- Texts and names (name.c) ---- */
 
 enum { PAL_NAME_MOST = 400 }; /* bytes of a name */
@@ -212,8 +207,9 @@ const char *pal_blas_family(void);
 typedef enum pal_cpu_feature {
     PAL_CPU_SSSE3,
     PAL_CPU_AVX,
-    PAL_CPU_AVX2,  /* and FMA */
-    PAL_CPU_AVX512 /* F, DQ, BW and VL */
+    PAL_CPU_AVX2,   /* and FMA */
+    PAL_CPU_AVX512, /* F, DQ, BW and VL */
+    PAL_CPU_AMD     /* AMD made it */
 } pal_cpu_feature;
 bool pal_cpu_has(pal_cpu_feature feature);
 

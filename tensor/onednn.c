@@ -14,6 +14,7 @@
  * of this thread at 1. It sums each element in an order that does not depend on m and n
  * (tests/test_bf16_products.c holds it to that).
  */
+#include "tensor/internal.h"
 #include "tensor/products.h"
 
 #include <dlfcn.h>
@@ -92,7 +93,7 @@ static void know_processor(void)
     const unsigned isa = (unsigned)lib.dnnl_get_effective_cpu_isa();
     const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16, amx = dnnl_cpu_isa_avx512_core_amx;
     has_bf16 = (isa & bf16) == bf16;
-    fast_bf16 = has_bf16 && ((isa & amx) == amx || __builtin_cpu_is("amd"));
+    fast_bf16 = has_bf16 && ((isa & amx) == amx || pal_cpu_has(PAL_CPU_AMD));
 #endif
 }
 
@@ -274,9 +275,23 @@ static shape *find(const key *k, runner **old)
     return oldest;
 }
 
+static dnnl_data_type_t type_of(pal_dtype dtype)
+{
+    switch (dtype) {
+    case PAL_F32:
+        return dnnl_f32;
+    case PAL_BF16:
+        return dnnl_bf16;
+    case PAL_F64:
+    case PAL_I64:
+        break;
+    }
+    pal_dtype_unknown(dtype, __func__);
+}
+
 static bool describe(const key *k, dnnl_memory_desc_t *md)
 {
-    const dnnl_data_type_t type = k->dtype == PAL_BF16 ? dnnl_bf16 : dnnl_f32;
+    const dnnl_data_type_t type = type_of((pal_dtype)k->dtype);
     const description d[] = {{{k->m, k->k}, {k->rsa, k->csa}, type},
                              {{k->k, k->n}, {k->rsb, k->csb}, type},
                              {{k->m, k->n}, {k->rsc, 1}, dnnl_f32}};

@@ -310,6 +310,10 @@ PAL_API bool pal_file_kind_is_hdf5(pal_file_kind kind);
 /* Whether bytes begin as an HDF5 file does. */
 PAL_API bool pal_bytes_are_hdf5(const void *bytes, size_t size);
 
+/* Continues a CRC-32C (RFC 3720), the checksum of everything that this library writes: crc is that
+ * of the bytes before, 0 if there are none. */
+PAL_API uint32_t pal_crc32c(uint32_t crc, const void *data, size_t size);
+
 /* ---- Files: named arrays in HDF5 ---- */
 
 /*

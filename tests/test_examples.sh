@@ -24,7 +24,8 @@ for what in base open:1 mean:0 freeze:2; do
     "$B/examples/09_study" $what 20 >out || fail "09_study $what"
 done
 grep -q 'froze 6 of model.layers.2.attn' out || fail "gates are not frozen"
-[ "$(head -1 build/study-base-1/log.csv | tr ',' '\n' | wc -l)" = 74 ] || fail "columns of 09_study"
+[ "$(head -1 build/study-base-1/log.csv | tr ',' '\n' | wc -l)" = 80 ] || fail "columns of 09_study"
+grep -q '^model.layers.2.grad_norm [0-9]' out || fail "09_study has no norms: $(cat out)"
 [ "$(wc -l <build/study-base-1/log.csv)" = 3 ] || fail "rows of 09_study"
 "$B/examples/10_distributed" one 20 >out || fail 10_distributed
 grep -q '^1 processes: loss 0\.[0-9]*$' out || fail "10_distributed has no loss"

@@ -35,7 +35,8 @@ tune() { # OUT flags...
     shift
     train "$out" --config "$dir/base/config.txt" --data "$dir/other.h5" --init "$dir/base/step-00000003.h5" "$@"
 }
-parts="--freeze model.embeddings.* --freeze *.attn_norm.weight --lr-of *.mlp.*=0.25,lm_head.*=0.5 --lr-of *=2"
+parts="--freeze model.embeddings.* --freeze *.attn_norm.weight --lr-of *.mlp.*=0.25,lm_head.*=0.5 --lr-of *=2
+--schedule-of model.norm.*=cosine:lr=4e-3:lr_end=0.5:warmup=0:steps=5"
 set -f # the patterns are for train_lm
 # shellcheck disable=SC2086
 tune step --steps 1 --lr 1e-3 --warmup 0 --weight-decay 0 --clip 0 $parts
@@ -47,6 +48,7 @@ train half --resume --steps 6
 set +f
 grep -q '^freeze = model.embeddings.\*,\*.attn_norm.weight$' "$dir/step/config.txt" || fail "config.txt: $(grep freeze "$dir/step/config.txt")"
 grep -q '^lr-of = \*.mlp.\*=0.25,lm_head.\*=0.5,\*=2$' "$dir/step/config.txt" || fail "config.txt: $(grep lr-of "$dir/step/config.txt")"
+grep -q '^schedule-of = model.norm.\*=cosine:lr=4e-3' "$dir/step/config.txt" || fail "config.txt has no schedule-of"
 grep -q '^trains  [0-9]* of [0-9]* parameters, without model.embeddings' "$dir/step.log" || fail "no word of what trains"
 cmp -s "$dir/whole/log.csv" "$dir/half/log.csv" || fail "a run that is continued is another one"
 
@@ -64,12 +66,12 @@ for name in before:
         assert numpy.array_equal(a, b) and numpy.array_equal(a, whole[name][...]), name
         frozen += 1
         continue
-    factor = 0.25 if '.mlp.' in name else 0.5 if name.startswith('lm_head.') else 2
+    factor = 0.25 if '.mlp.' in name else 0.5 if name.startswith('lm_head.') else 4 if name.startswith('model.norm.') else 2
     # The first step of AdamW moves every element by the rate, where its gradient is above eps.
     most = abs(b - a).max() / 1e-3
     assert abs(most - factor) < 0.01 * factor, (name, most, factor)
     moved[factor] = True
-assert frozen == 3 and len(moved) == 3, (frozen, moved)
+assert frozen == 3 and len(moved) == 4, (frozen, moved)
 END
 fi
 
@@ -89,8 +91,20 @@ refuses "PATTERN=FACTOR is wanted" --lr-of '*'
 refuses "\-\-freeze stops a part" --lr-of '*=0'
 refuses "no number above 0" --lr-of '*=-1'
 refuses "no number above 0" --lr-of '*=nan'
+refuses "schedule-of: no parameter's name matches 'head'" --schedule-of 'head=linear'
+refuses "PATTERN=KIND\[:KEY=VALUE...\] is wanted" --schedule-of '*'
+refuses "'line' is no schedule; there are constant|linear" --schedule-of '*=line'
+refuses "'\*': lr=-1 should be a number above 0" --schedule-of '*=linear:lr=-1'
+refuses "there is no key \"end\"; its keys are lr, lr_end, warmup" --schedule-of '*=linear:end=1'
+refuses "schedule-of: '\*': schedule: decay_steps 9 must be" --schedule-of '*=wsd:decay_steps=9:steps=5'
+refuses "a pattern is empty" --schedule-of '*=linear,'
 refuses "a pattern is empty" --freeze 'a,,b'
 refuses "a pattern is empty" --lr-of '=2'
+if "$B/examples/train_lm" --resume --out "$dir/half" --steps 8 --schedule-of '*.mlp.*=linear' >"$dir/out" 2>&1; then fail "a run that is continued has another schedule"; fi
+grep -q "schedule-of is \*.mlp.\*=linear, and model.norm" "$dir/out" || fail "$(cat "$dir/out")"
+tune ends --steps 1 --schedule-of '*=cosine'
+if "$B/examples/train_lm" --resume --out "$dir/ends" --steps 2 >"$dir/out" 2>&1; then fail "a schedule that ended at --steps ends elsewhere"; fi
+grep -q -e "where a schedule of --schedule-of ends" "$dir/out" || fail "$(cat "$dir/out")"
 if "$B/examples/train_lm" --resume --out "$dir/half" --steps 8 --freeze '*.mlp.*' >"$dir/out" 2>&1; then fail "a run that is continued freezes other parts"; fi
 grep -q "freeze is \*.mlp.\*, and model.embeddings" "$dir/out" || fail "$(cat "$dir/out")"
 

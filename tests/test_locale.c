@@ -111,6 +111,11 @@ static void texts(const char *run)
     ck_assert(task_new(&t, "mqar:power=1e9", &error) == PAL_EVALUE);
     fprintf(to, "%s\n", error.message);
     pal_memory_print(to, (pal_memory){.live = 1000000});
+    char *released = NULL; /* its scales are fractions; without BPE no folder is read */
+    const pal_status s = pal_lm_describe("tests/data/hf/falcon_h1", &released, &error);
+    ck_assert(s == PAL_OK ? strstr(released, "logit-scale = 0.") != NULL : s == PAL_EVALUE);
+    fputs(released ? released : error.message, to);
+    free(released);
     fclose(to);
 }
 

@@ -1,6 +1,6 @@
 /*
  * test_mamba3_state.c - the four parts of Mamba-3's state: a sequence in pieces, packed sequences,
- * a prompt and then single tokens, decoding in place, and a segment as a map of the matrix.
+ * a prompt and then single tokens, decoding in place, and a part as a map of the matrix.
  */
 #include "layers/rules/fused/fused.h"
 #include "tests/support/inputs.h"
@@ -251,9 +251,9 @@ START_TEST(in_place_is_functional)
 }
 END_TEST
 
-/* ---- A segment as a map of the matrix ---- */
+/* ---- A part as a map of the matrix ---- */
 
-static const m3_problem segments[] = {
+static const m3_problem mapped[] = {
     {"one row", SIZES(300, 1, 1, 20, 40, 5, 1)},
     {"four rows, halves, two batch rows", .B = 2, .T = 37, .H = 4, .G = 2, .N = 20, .P = 12, .J = 5,
      .R = 4, .half = true},
@@ -262,7 +262,7 @@ static const m3_problem segments[] = {
     {"no token", SIZES(0, 2, 1, 20, 12, 5, 2)},
     {"nothing before it", SIZES(37, 2, 1, 20, 12, 5, 2), .no_state = true},
 };
-enum { SEGMENTS = sizeof segments / sizeof *segments };
+enum { MAPPED = sizeof mapped / sizeof *mapped };
 
 static pal_tensor random_like(pal_tape *tape, pal_tensor t, uint64_t seed)
 {
@@ -282,7 +282,7 @@ static pal_tensor as_rows(const m3_problem *p, pal_tensor o)
 }
 
 /* M, N and n of a problem; their bits are compared. */
-static run_result segment(const m3_problem *p, const pal_array *x, pal_dtype dtype)
+static run_result part_map(const m3_problem *p, const pal_array *x, pal_dtype dtype)
 {
     const pal_rule *rule = pal_rule_find("mamba3");
     run_result r = {.dtype = dtype, .name = {"M", "N", "n"}};
@@ -324,10 +324,10 @@ static run_result segment(const m3_problem *p, const pal_array *x, pal_dtype dty
 /* The tokens of a sequence are the map S -> M S + N, with the angles, keys and x before it in N;
  * the gradient goes back by M dS + n. M is a number for each head. All have the same bits on any
  * number of threads. */
-START_TEST(segment_is_a_map)
+START_TEST(part_is_a_map)
 {
     static const int threads[] = {1, 2, 16};
-    const m3_problem *p = &segments[_i];
+    const m3_problem *p = &mapped[_i];
     pal_array x[RULE_INPUTS];
     m3_draw(p, 3, x);
     for (int i = 0; i < 2 * ISAS; i++) {
@@ -335,7 +335,7 @@ START_TEST(segment_is_a_map)
         run_result map[3];
         for (int t = 0; t < 3; t++) {
             pal_set_threads(threads[t]);
-            map[t] = segment(p, x, i % 2 ? PAL_F32 : PAL_F64);
+            map[t] = part_map(p, x, i % 2 ? PAL_F32 : PAL_F64);
             run_identical(&map[t], &map[0], "%s on %s with %d threads", p->name, isa_name(),
                           threads[t]);
         }
@@ -352,7 +352,7 @@ static void add(TCase *tc)
     tcase_add_loop_test(tc, prompt_and_steps, 0, 2 * 10);
     tcase_add_loop_test(tc, one_angle_more_changes_nothing, 0, 2 * MODES);
     tcase_add_loop_test(tc, in_place_is_functional, 0, 2 * 3);
-    tcase_add_loop_test(tc, segment_is_a_map, 0, SEGMENTS);
+    tcase_add_loop_test(tc, part_is_a_map, 0, MAPPED);
 }
 
 int main(void) { return rule_test_main("mamba3 state", add); }

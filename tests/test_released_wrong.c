@@ -124,6 +124,10 @@ START_TEST(wrong_configurations)
         {"mamba2", "\"__float__\"", "\"float\"", "time_step_limit is no list of two bounds"},
         {"mamba2", "\"use_cache\": true", "\"quantization_config\": {}", "quantization_config is"},
         {"mamba2", "\"n_groups\": 1", "\"n_groups\": 3", "its configuration: "},
+        {"qwen3_5", "\"tie_word_embeddings\": true,\n  \"transformers", "\"transformers",
+         "it lacks the tensor lm_head.weight"},
+        {"qwen3_5", "\"tie_word_embeddings\": true,\n  \"t", "\"tie_word_embeddings\": 2,\n  \"t",
+         "tie_word_embeddings is neither true nor false"},
     };
     refuse(all, sizeof all / sizeof *all);
 }
@@ -179,6 +183,11 @@ START_TEST(other_configurations)
          "\"layer_types\": [\n      \"linear_attention\",\n      \"linear_attention\",\n"
          "      \"linear_attention\",\n      \"full_attention\"\n    ],",
          "\"full_attention_interval\": 4,", "", ",attn:num_heads=4:num_kv_heads=2:head_dim=16:"},
+        {"qwen3_5", "\"tie_word_embeddings\": true,\n    \"use",
+         "\"tie_word_embeddings\": false,\n    \"use",
+         "config.json: tie_word_embeddings is true, and false in text_config; the former counts\n",
+         "tie = true"},
+        {"qwen3_5", "ForConditionalGeneration", "ForCausalLM", "", "tie = true"},
         {"lfm2", "\"intermediate_size\": 48", "\"block_ff_dim\": 48", "", "mlp-width = 48"},
         {"falcon_h1", "\"mamba_d_head\": 8", "\"mamba_d_head\": \"auto\"", "",
          ":dt_scale=0.31+attn:num_heads=4:"},

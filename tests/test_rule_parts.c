@@ -1,5 +1,5 @@
 /*
- * test_rule_parts.c - a segment of a sequence as one map of the state, arguments that are views of
+ * test_rule_parts.c - a part of a sequence as one map of the state, arguments that are views of
  * one tensor, and heads too wide for the kernels.
  */
 #include "layers/rules/fused/fused.h"
@@ -17,9 +17,9 @@ static int query(int rule) { return rule == RULE_mamba2 ? 4 : 0; }
 static int key(int rule) { return rule == RULE_mamba2 ? 3 : 1; }
 static int value(int rule) { return rule == RULE_mamba2 ? 0 : 2; }
 
-/* ---- A segment as a map of the state ---- */
+/* ---- A part as a map of the state ---- */
 
-static const rule_problem segments[] = {
+static const rule_problem mapped[] = {
     {"two rows", .B = 2, .T = 37, .H = 1, .HV = 2, .K = 20, .V = 12},
     {"no token", .B = 2, .T = 0, .H = 1, .HV = 2, .K = 20, .V = 12},
     {"packed", .B = 1, .T = 37, .H = 1, .HV = 2, .K = 12, .V = 20, .sequences = 3,
@@ -32,7 +32,7 @@ static const rule_problem segments[] = {
      .normalize = true},
     {"decay inside", .B = 1, .T = 37, .H = 2, .HV = 4, .K = 20, .V = 12, .decay = DECAY_ACTIVATION},
 };
-enum { SEGMENTS = sizeof segments / sizeof *segments };
+enum { MAPPED = sizeof mapped / sizeof *mapped };
 
 static bool has_options(int rule, const rule_problem *p)
 {
@@ -88,7 +88,7 @@ static pal_tensor cotangent(pal_tape *tape, pal_tensor out, uint64_t seed, bool 
 }
 
 /* M, N and n as values of a result, for comparisons of bits. */
-static run_result segment_map(const rule_problem *p, int rule, const pal_array *x, pal_dtype dtype)
+static run_result part_map(const rule_problem *p, int rule, const pal_array *x, pal_dtype dtype)
 {
     run_result r = {.dtype = dtype, .name = {"M", "N", "a state before"}};
     pal_tape *tape = pal_tape_new();
@@ -124,10 +124,10 @@ static run_result segment_map(const rule_problem *p, int rule, const pal_array *
 /* The tokens of a sequence in mode chunk are the map S -> M S + N of pal_rule_map. The gradient of
  * the initial state is M^T dS + n, with n from pal_rule_map_back of dO. M, N and n have the same
  * bits on any number of threads. */
-START_TEST(segment_is_a_map)
+START_TEST(part_is_a_map)
 {
     static const int threads[] = {1, 2, 16};
-    const rule_problem *p = &segments[_i / RULES];
+    const rule_problem *p = &mapped[_i / RULES];
     int rule = _i % RULES;
     if (!has_options(rule, p)) return;
     pal_array x[RULE_INPUTS];
@@ -138,7 +138,7 @@ START_TEST(segment_is_a_map)
         run_result map[3];
         for (int t = 0; t < 3; t++) {
             pal_set_threads(threads[t]);
-            map[t] = segment_map(p, rule, x, dtype);
+            map[t] = part_map(p, rule, x, dtype);
             run_identical(&map[t], &map[0], "%s, %s, %s on %s with %d threads",
                           pal_rule_name(pal_rule_at(rule)), p->name, pal_dtype_name(dtype),
                           isa_name(), threads[t]);
@@ -456,7 +456,7 @@ END_TEST
 
 static void add(TCase *tc)
 {
-    tcase_add_loop_test(tc, segment_is_a_map, 0, RULES * SEGMENTS);
+    tcase_add_loop_test(tc, part_is_a_map, 0, RULES * MAPPED);
     tcase_add_loop_test(tc, overlapping_views, 0, RULES * OVERLAPS);
     tcase_add_loop_test(tc, slices_of_a_projection, 0, RULES * PROJECTIONS);
     tcase_add_loop_test(tc, too_wide_is_named, 0, RULES * 2);

@@ -1,5 +1,5 @@
 /*
- * test_threads.c - what docs/design.md allows several threads to do at once: a tape for each
+ * test_threads.c - what docs/threads.md allows several threads to do at once: a tape for each
  * thread, in threads of the program and inside its parallel regions; shared parameters that are
  * only read; errors that a thread keeps to itself; and what a child by fork can do.
  */

@@ -106,15 +106,17 @@ static pal_status leaky_infer(pal_call *call)
 
 static void leaky_forward(const pal_call *call)
 {
+    static pal_map1p *const leaky[PAL_REALS] = {leaky_f32, leaky_f64};
     pal_map_fn fn = with_numbers(call, 1);
-    fn.f.one_p = call->out[0]->dtype == PAL_F32 ? leaky_f32 : leaky_f64;
+    fn.f.one_p = leaky[pal_real_index(call->out[0]->dtype)];
     pal_map_forward(&fn, call->in, call->out[0], call->team);
 }
 
 static void leaky_backward(const pal_call *call)
 {
+    static pal_map2p *const d_leaky[PAL_REALS] = {d_leaky_f32, d_leaky_f64};
     pal_map_fn fn = with_numbers(call, 2);
-    fn.f.two_p = call->out[0]->dtype == PAL_F32 ? d_leaky_f32 : d_leaky_f64;
+    fn.f.two_p = d_leaky[pal_real_index(call->out[0]->dtype)];
     pal_map_backward(call, 0, &fn, (const pal_array *[]){call->in[0], call->dout[0]});
 }
 
@@ -197,8 +199,9 @@ static pal_status wrap_infer(pal_call *call)
 
 static void wrap_forward(const pal_call *call)
 {
+    static pal_map1p *const wrap[PAL_REALS] = {wrap_f32, wrap_f64};
     pal_map_fn fn = with_numbers(call, 1);
-    fn.f.one_p = call->out[0]->dtype == PAL_F32 ? wrap_f32 : wrap_f64;
+    fn.f.one_p = wrap[pal_real_index(call->out[0]->dtype)];
     pal_map_forward(&fn, call->in, call->out[0], call->team);
 }
 

@@ -21,9 +21,9 @@ typedef struct variance_opts {
 } variance_opts;
 
 /* A part of a row: the number of its elements, their mean, and the sum of (x - mean)^2. */
-typedef struct part {
+typedef struct stats {
     double n, mean, squares;
-} part;
+} stats;
 
 static int64_t pieces_of(int64_t n) { return (n + PIECE - 1) / PIECE; }
 
@@ -43,14 +43,14 @@ static pal_status infer(pal_call *call)
     if (status != PAL_OK) return status;
     pal_call_work(call, 2 * pal_array_count(x) + 1);
     size_t parts = (size_t)(pal_shape_count(rows) * pieces_of(x->shape[x->ndim - 1]));
-    return pal_call_scratch(call, parts * sizeof(part), 0);
+    return pal_call_scratch(call, parts * sizeof(stats), 0);
 }
 
-static part part_of(const pal_lines *l, int64_t row, int64_t start)
+static stats stats_of(const pal_lines *l, int64_t row, int64_t start)
 {
     const int64_t n = l->n - start < PIECE ? l->n - start : PIECE;
     const char *x = pal_line(l, row) + start * l->step * (int64_t)l->size;
-    part p = {.n = (double)n};
+    stats p = {.n = (double)n};
     for (int64_t i = 0; i < n; i++) p.mean += pal_element_get(l->dtype, x, i * l->step);
     p.mean /= p.n;
     for (int64_t i = 0; i < n; i++) {
@@ -60,10 +60,10 @@ static part part_of(const pal_lines *l, int64_t row, int64_t start)
     return p;
 }
 
-static part merged(part a, part b)
+static stats merged(stats a, stats b)
 {
     double n = a.n + b.n, d = b.mean - a.mean;
-    return (part){n, a.mean + d * b.n / n, a.squares + b.squares + d * d * a.n * b.n / n};
+    return (stats){n, a.mean + d * b.n / n, a.squares + b.squares + d * d * a.n * b.n / n};
 }
 
 static void forward(const pal_call *call)
@@ -71,14 +71,14 @@ static void forward(const pal_call *call)
     const variance_opts *o = call->opts;
     const pal_array *x = call->in[0], *y = call->out[0];
     pal_lines l = pal_lines_of(x, x->ndim - 1);
-    part *parts = call->scratch;
+    stats *all = call->scratch;
     const int64_t pieces = pieces_of(l.n);
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < l.count * pieces; i++)
-        parts[i] = part_of(&l, i / pieces, i % pieces * PIECE);
+        all[i] = stats_of(&l, i / pieces, i % pieces * PIECE);
     for (int64_t row = 0; row < l.count; row++) {
-        part p = pieces ? parts[row * pieces] : (part){0};
-        for (int64_t i = 1; i < pieces; i++) p = merged(p, parts[row * pieces + i]);
+        stats p = pieces ? all[row * pieces] : (stats){0};
+        for (int64_t i = 1; i < pieces; i++) p = merged(p, all[row * pieces + i]);
         double left = p.n - o->correction, v = p.n > 0 ? p.squares / (left > 0 ? left : 0) : NAN;
         ((double *)call->saved[0].data)[row] = p.mean;
         pal_element_set(y->dtype, y->data, row, o->root ? sqrt(v) : v);

@@ -112,15 +112,15 @@ static pal_tensor tensor_of(probe *p, pal_tensor like, const double *from)
     return to;
 }
 
-/* Of a tensor the part that a site is about: columns low .. low+count-1 of every token. */
-typedef struct part {
+/* Of a tensor what a site is about: columns low .. low+count-1 of every token. */
+typedef struct columns {
     int64_t B, T, width, low, count;
-} part;
+} columns;
 
-static part part_of(pal_tensor t, const site *s)
+static columns columns_of(pal_tensor t, const site *s)
 {
     const pal_shape shape = pal_shape_of(t);
-    part r = {.B = shape.dim[0], .T = shape.dim[1], .width = shape.dim[2]};
+    columns r = {.B = shape.dim[0], .T = shape.dim[1], .width = shape.dim[2]};
     r.count = r.width;
     if (s->place == AT_HEAD) {
         r.width = shape.dim[2] * shape.dim[3];
@@ -132,7 +132,7 @@ static part part_of(pal_tensor t, const site *s)
 
 /* ---- Edits ---- */
 
-static void read_mean(probe *p, int i, const part *r, const double *x)
+static void read_mean(probe *p, int i, const columns *r, const double *x)
 {
     double *mean = calloc((size_t)r->count + 1, sizeof *mean);
     if (!mean) stop("out of memory");
@@ -143,7 +143,7 @@ static void read_mean(probe *p, int i, const part *r, const double *x)
     p->mean[i] = mean;
 }
 
-static const double *patch_of(const probe *p, const site *s, const part *r, int64_t b, int64_t t)
+static const double *patch_of(const probe *p, const site *s, const columns *r, int64_t b, int64_t t)
 {
     const kept *k = &p->kept[s->layer * PLACES + s->place];
     if (!k->at || k->shape.dim[1] != r->T || (k->shape.dim[0] != 1 && k->shape.dim[0] != r->B))
@@ -157,7 +157,7 @@ static bool is_patched(const probe *p, const site *s, int64_t b, int64_t t)
 }
 
 /* x is the tensor as it was; `to` becomes what it is. */
-static void edit_site(probe *p, int i, const part *r, const double *x, double *to)
+static void edit_site(probe *p, int i, const columns *r, const double *x, double *to)
 {
     const site *s = &p->at[i];
     for (int64_t b = 0; b < r->B; b++)
@@ -179,7 +179,7 @@ static void edit_places(probe *p, int64_t layer, place where, pal_tensor *t)
     double *x = NULL, *to = NULL;
     for (int i = 0; i < p->n; i++) {
         if (p->at[i].layer != layer || p->at[i].place != where) continue;
-        const part r = part_of(*t, &p->at[i]);
+        const columns r = columns_of(*t, &p->at[i]);
         if (!x) x = copy_of(*t), to = copy_of(*t);
         if (p->how == BY_ROW && r.B < 2) stop("resampling needs two rows at a time");
         if (p->how == BY_MEAN && p->pass == 0)

@@ -135,14 +135,9 @@ static void penalize(const gen_all *g, const gen_sequence *s, pal_tensor logits,
     const pal_array a = pal_edit(logits);
     for (int64_t i = 0; i < g->vocab; i++) {
         if (!s->seen[i]) continue;
-        const int64_t at = row * a.stride[0] + i * a.stride[1];
-        if (a.dtype == PAL_F64) {
-            double *x = (double *)a.data + at;
-            *x = *x > 0 ? *x / by : *x * by;
-        } else {
-            float *x = (float *)a.data + at;
-            *x = (float)(*x > 0 ? *x / by : *x * by);
-        }
+        const int64_t at[] = {row, i};
+        const double x = pal_array_get(&a, at);
+        pal_array_set(&a, at, x > 0 ? x / by : x * by);
     }
 }
 

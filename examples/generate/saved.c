@@ -54,7 +54,7 @@ static void check_owner(const gen_all *g, pal_h5 *file)
         fprintf(stderr, "note    %s does not say of which model its state is\n", g->o.load);
         return;
     }
-    if (strcmp(saved, lm_tokenizer_sum(g->file.tokenizer, is)) != 0)
+    if (strcmp(saved, lm_tokenizer_sum(g->file.tokenizer, saved, is)) != 0)
         gen_stop("the state of %s is of another tokenizer, %s, and that of %s is %s", g->o.load,
                  saved, g->o.checkpoint, is);
 }
@@ -97,9 +97,9 @@ void gen_save(const gen_all *g)
     for (int64_t i = 0; i < g->vocab; i++)
         if (s->seen[i]) seen[count++] = i;
     gen_need(pal_h5_create(&file, g->o.save, &error), &error);
-    gen_need(
-        pal_h5_put_text(file, "/", "tokenizer", lm_tokenizer_sum(g->file.tokenizer, sum), &error),
-        &error);
+    gen_need(pal_h5_put_text(file, "/", "tokenizer", lm_tokenizer_sum(g->file.tokenizer, "", sum),
+                             &error),
+             &error);
     gen_need(pal_lm_state_put(g->group[0].state, file, "/state", &error), &error);
     gen_need(pal_h5_put_number(file, "/", "next", (double)s->next, &error), &error);
     gen_need(pal_h5_put_number(file, "/", "seed", (double)s->rng.seed, &error), &error);

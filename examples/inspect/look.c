@@ -14,10 +14,10 @@ static const char *const parts[PARTS] = {"q",    "k",  "v",   "g",  "b", "w",
 
 /* A tensor that went by, [T,heads,inner,width]. A gate of one number a head has width 1. Mamba-3's
  * q and k are [T,R,groups,width] and its o is [T,heads,R,width]; elsewhere inner is 1. */
-typedef struct part {
+typedef struct passed {
     double *x;
     int64_t heads, inner, width;
-} part;
+} passed;
 
 typedef struct looker {
     observation *ob;
@@ -28,34 +28,34 @@ typedef struct looker {
     int64_t most; /* heads of a layer */
     int turn;     /* of the mixers of a sum, whose tensors come one after the other */
     bool shown;   /* one of them */
-    part seen[PARTS];
+    passed seen[PARTS];
     pal_status status;
     pal_error *error;
     char unknown[128]; /* what is said if no layer can be shown */
 } looker;
 
-static void keep(part *p, pal_tensor t)
+static void keep(passed *p, pal_tensor t)
 {
     const pal_shape shape = pal_shape_of(t);
     const int64_t n = pal_count(t);
     const pal_array from = pal_value(pal_contiguous(pal_cast(t, PAL_F64)));
     free(p->x);
-    *p = (part){.x = ob_reals(n),
-                .heads = shape.dim[2],
-                .inner = shape.ndim > 4 ? shape.dim[3] : 1,
-                .width = shape.ndim > 3 ? shape.dim[shape.ndim - 1] : 1};
+    *p = (passed){.x = ob_reals(n),
+                  .heads = shape.dim[2],
+                  .inner = shape.ndim > 4 ? shape.dim[3] : 1,
+                  .width = shape.ndim > 3 ? shape.dim[shape.ndim - 1] : 1};
     memcpy(p->x, from.data, (size_t)n * sizeof *p->x);
 }
 
-static void forget(part *p)
+static void forget(passed *p)
 {
     free(p->x);
     p->x = NULL;
 }
 
-/* Channels c < n of head j of HV of a part, whose heads may be shared by groups and whose one
+/* Channels c < n of head j of HV of a tensor whose heads may be shared by groups and whose one
  * channel stands for all. */
-static void take(const part *p, int64_t T, int64_t j, int64_t HV, int64_t n, double *to)
+static void take(const passed *p, int64_t T, int64_t j, int64_t HV, int64_t n, double *to)
 {
     const int64_t head = j / (HV / p->heads);
     for (int64_t t = 0; t < T; t++)
@@ -125,7 +125,7 @@ static void add_rows(pal_tensor t, int64_t j, int64_t T, int64_t R, int64_t n, d
 }
 
 /* The rows of group `group`, [T,R,n]. */
-static void take_rows(const part *p, int64_t T, int64_t group, double *to)
+static void take_rows(const passed *p, int64_t T, int64_t group, double *to)
 {
     for (int64_t r = 0; r < T * p->heads; r++)
         memcpy(to + r * p->width, p->x + (r * p->inner + group) * p->width,
@@ -134,7 +134,7 @@ static void take_rows(const part *p, int64_t T, int64_t group, double *to)
 
 static pal_status add_turned(looker *l, int64_t layer, int64_t j, int64_t heads)
 {
-    const part *seen = l->seen, *k = &seen[K], *o = &seen[O];
+    const passed *seen = l->seen, *k = &seen[K], *o = &seen[O];
     const int64_t T = l->ob->T, R = k->heads, nk = k->width, nv = seen[V].width;
     const int64_t group = j / (heads / k->inner);
     ob_head like = {.layer = layer, .head = j, .rule = OB_MAMBA3, .K = nk, .V = nv, .R = R}, *h;
@@ -171,7 +171,7 @@ static pal_status add_turned(looker *l, int64_t layer, int64_t j, int64_t heads)
 /* ---- A layer that has run ---- */
 
 /* The first of two gates that the layer has shown; NULL: it has shown neither. */
-static const part *gate(const part *one, const part *other)
+static const passed *gate(const passed *one, const passed *other)
 {
     return one->x ? one : other->x ? other : NULL;
 }
@@ -179,8 +179,8 @@ static const part *gate(const part *one, const part *other)
 /* The gates of a head. A mixer of one's own has those that it shows. */
 static void add_gates(looker *l, ob_rule rule, int64_t j, int64_t heads, ob_head *h)
 {
-    const part *seen = l->seen, *g = &seen[G];
-    const part *erase = gate(&seen[B], &seen[BETA]), *write = gate(&seen[W], &seen[BETA]);
+    const passed *seen = l->seen, *g = &seen[G];
+    const passed *erase = gate(&seen[B], &seen[BETA]), *write = gate(&seen[W], &seen[BETA]);
     if (rule == OB_MAMBA2) write = &seen[DT];
     if (g->x) take(g, h->T, j, heads, h->K, h->g);
     if (erase) take(erase, h->T, j, heads, h->K, h->b);
@@ -192,7 +192,7 @@ static void add_gates(looker *l, ob_rule rule, int64_t j, int64_t heads, ob_head
 
 static pal_status add_head(looker *l, int64_t layer, ob_rule rule, int64_t j, int64_t heads)
 {
-    const part *seen = l->seen;
+    const passed *seen = l->seen;
     const int64_t T = l->ob->T, nk = seen[Q].width, nv = seen[V].width;
     ob_head *h;
     pal_status s = ob_add(

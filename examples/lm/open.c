@@ -38,33 +38,56 @@ pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, lm_how ho
     return PAL_OK;
 }
 
-static const uint64_t FIRST = UINT64_C(14695981039346656037);
-
-static uint64_t add(uint64_t sum, const void *data, size_t size)
+/* What stood for a checksum in files of earlier versions, and is only compared: FNV-1a of 64 bits
+ * (Fowler, Noll, Vo). */
+static uint64_t fnv1a(uint64_t sum, const void *data, size_t size)
 {
     const unsigned char *byte = data;
     for (size_t i = 0; i < size; i++) sum = (sum ^ byte[i]) * UINT64_C(1099511628211);
     return sum;
 }
 
-char *lm_weights_sum(const pal_params *params, char text[LM_SUM])
+typedef struct summing {
+    bool old;
+    uint64_t sum;
+} summing;
+
+static summing begin_like(const char *said)
 {
-    uint64_t sum = FIRST;
-    for (int i = 0; i < pal_params_count(params); i++) {
-        const pal_array a = pal_params_array(params, i);
-        const char *name = pal_params_name(params, i);
-        sum = add(sum, name, strlen(name) + 1);
-        sum = add(sum, a.data, (size_t)pal_array_count(&a) * pal_dtype_size(a.dtype));
-    }
-    snprintf(text, LM_SUM, "%016llx", (unsigned long long)sum);
+    const bool old = strlen(said) == 16;
+    return (summing){old, old ? UINT64_C(14695981039346656037) : 0};
+}
+
+static void add(summing *s, const void *data, size_t size)
+{
+    s->sum = s->old ? fnv1a(s->sum, data, size) : pal_crc32c((uint32_t)s->sum, data, size);
+}
+
+static char *put(const summing *s, char text[LM_SUM])
+{
+    snprintf(text, LM_SUM, "%0*llx", s->old ? 16 : 8, (unsigned long long)s->sum);
     return text;
 }
 
-char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, char text[LM_SUM])
+char *lm_weights_sum(const pal_params *params, const char *said, char text[LM_SUM])
+{
+    summing sum = begin_like(said);
+    for (int i = 0; i < pal_params_count(params); i++) {
+        const pal_array a = pal_params_array(params, i);
+        const char *name = pal_params_name(params, i);
+        add(&sum, name, strlen(name) + 1);
+        add(&sum, a.data, (size_t)pal_array_count(&a) * pal_dtype_size(a.dtype));
+    }
+    return put(&sum, text);
+}
+
+char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, const char *said, char text[LM_SUM])
 {
     int64_t size;
     const char *json = pal_tokenizer_json(tokenizer, &size);
-    snprintf(text, LM_SUM, size ? "%016llx" : "bytes",
-             (unsigned long long)add(FIRST, json, (size_t)size));
+    summing sum = begin_like(said);
+    add(&sum, json, (size_t)size);
+    if (size) return put(&sum, text);
+    snprintf(text, LM_SUM, "bytes");
     return text;
 }

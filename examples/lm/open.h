@@ -24,10 +24,11 @@ PAL_CHECKED pal_status lm_open(pal_lm_file *file, lm_options *o, const char *pat
                                pal_error *error);
 /* The warnings of a file that was opened, each a line of stderr. */
 void lm_print_notes(const char *path, const pal_lm_file *file);
-/* A number of names and values, as 16 hexadecimal digits: FNV-1a of 64 bits (Fowler, Noll, Vo).
- * Returns text. */
-char *lm_weights_sum(const pal_params *params, char text[LM_SUM]);
+/* The CRC-32C of names and values, as 8 hexadecimal digits. `said` is the checksum that a file
+ * says, or "". If it has the 16 digits of earlier versions, the result is of that form, so that
+ * files of theirs are still compared. Returns text. */
+char *lm_weights_sum(const pal_params *params, const char *said, char text[LM_SUM]);
 /* The same of a tokenizer's JSON; "bytes" if it has none. */
-char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, char text[LM_SUM]);
+char *lm_tokenizer_sum(const pal_tokenizer *tokenizer, const char *said, char text[LM_SUM]);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include "examples/lm/optimizer.h"
 #include "examples/lm/keep.h"
+#include "examples/lm/rates.h"
 #include "tensor/number.h"
 
 #include <fnmatch.h>
@@ -119,20 +120,55 @@ static pal_status freeze(pal_params *params, const char *text, pal_error *error)
     return s;
 }
 
-/* The groups of pattern=factor, in their order, with texts that lm_keep keeps. */
-static pal_status factors(const pal_params *params, const char *text, pal_group group[LM_PARTS],
-                          int *count, pal_error *error)
+/* Groups, in their order, with texts that lm_keep keeps. */
+typedef struct groups {
+    int count;
+    pal_group at[2 * LM_PARTS];
+    pal_schedule schedule[LM_PARTS];
+} groups;
+
+/* Adds those with schedules of their own. */
+static pal_status schedules(const pal_params *params, const lm_options *o, groups *all,
+                            pal_error *error)
 {
     pal_status s = PAL_OK;
-    *count = 0;
+    char *pattern;
+    pal_error why;
+    lm_options part;
+    const char *at = o->schedule_of;
+    while (s == PAL_OK && lm_schedules_next(&at, o, &pattern, &part)) {
+        if (!pattern) return pal_error_set(error, PAL_ENOMEM, "out of memory for --schedule-of");
+        const pal_schedule is = lm_options_schedule(&part);
+        s = must_match(params, "schedule-of", pattern, error);
+        if (s == PAL_OK && pal_schedule_check(&is, &why) != PAL_OK)
+            s = pal_error_set(error, PAL_EVALUE, "--schedule-of: '%.200s': %.300s", pattern,
+                              why.message);
+        if (s == PAL_OK && all->count == LM_PARTS)
+            s = pal_error_set(error, PAL_EVALUE, "--schedule-of: more than %d patterns", LM_PARTS);
+        if (s == PAL_OK) {
+            all->schedule[all->count] = is;
+            all->at[all->count] = (pal_group){.pattern = lm_keep(pattern, strlen(pattern)),
+                                              .schedule = &all->schedule[all->count]};
+            all->count++;
+        }
+        free(pattern);
+    }
+    return s;
+}
+
+/* Adds those of pattern=factor. */
+static pal_status factors(const pal_params *params, const char *text, groups *all, pal_error *error)
+{
+    pal_status s = PAL_OK;
+    const int before = all->count;
     for (char *entry; s == PAL_OK && (entry = next_entry(&text));) {
         double factor;
         s = cut_entry(entry, true, &factor, error);
         if (s == PAL_OK) s = must_match(params, "lr-of", entry, error);
-        if (s == PAL_OK && *count == LM_PARTS)
+        if (s == PAL_OK && all->count - before == LM_PARTS)
             s = pal_error_set(error, PAL_EVALUE, "--lr-of: more than %d patterns", LM_PARTS);
         if (s == PAL_OK)
-            group[(*count)++] =
+            all->at[all->count++] =
                 (pal_group){.pattern = lm_keep(entry, strlen(entry)), .rate = factor};
         free(entry);
     }
@@ -142,13 +178,13 @@ static pal_status factors(const pal_params *params, const char *text, pal_group 
 pal_status lm_optimizer_of(pal_optim **optim, pal_params *params, const lm_options *o,
                            pal_error *error)
 {
-    pal_group group[LM_PARTS];
-    int groups;
+    groups all = {.count = 0};
     *optim = NULL;
     pal_status s = freeze(params, o->freeze, error);
-    if (s == PAL_OK) s = factors(params, o->lr_of, group, &groups, error);
+    if (s == PAL_OK) s = schedules(params, o, &all, error);
+    if (s == PAL_OK) s = factors(params, o->lr_of, &all, error);
     if (s == PAL_OK)
-        *optim = lm_optimizer_new(params, o->optimizer, o->weight_decay, 0.95, group, groups);
+        *optim = lm_optimizer_new(params, o->optimizer, o->weight_decay, 0.95, all.at, all.count);
     return s;
 }
 
@@ -163,4 +199,5 @@ void lm_print_parts(const pal_params *params, const lm_options *o)
         printf("trains  %lld of %lld parameters, without %s\n", (long long)trained,
                (long long)pal_params_size(params), o->freeze);
     if (*o->lr_of) printf("rates   %s, and 1 elsewhere\n", o->lr_of);
+    if (*o->schedule_of) printf("rates   %s, by schedules of their own\n", o->schedule_of);
 }

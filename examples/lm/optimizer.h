@@ -17,8 +17,9 @@ enum { LM_PARTS = 64 }; /* patterns in a list */
 /* PAL_EVALUE if a text is no list of patterns, or none of pattern=factor with factors above 0. */
 pal_status lm_patterns_check(const char *text, pal_error *error);
 pal_status lm_factors_check(const char *text, pal_error *error);
-/* The optimiser of a run, after `freeze` and with the groups of `lr_of`. PAL_EVALUE for a pattern
- * that matches no parameter, and if nothing is left that trains; the sentence begins with the flag.
+/* The optimiser of a run, after `freeze` and with the groups of `schedule_of` and `lr_of`.
+ * PAL_EVALUE for a pattern that matches no parameter, and if nothing is left that trains; the
+ * sentence begins with the flag.
  */
 PAL_CHECKED pal_status lm_optimizer_of(pal_optim **optim, pal_params *params, const lm_options *o,
                                        pal_error *error);

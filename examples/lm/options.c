@@ -181,19 +181,21 @@ pal_status lm_options_continue(lm_options *o, const char *text, pal_error *error
                              "--%s is %.200s, and %.200s in the run that is continued", key->name,
                              now, before);
     }
-    const bool ends =
-        o->schedule != PAL_CONSTANT && !(o->schedule == PAL_RESTARTS && o->decay_steps);
-    if (o->steps != saved.steps && ends && !o->schedule_steps) {
-        char schedule[16];
-        const int i = find("schedule");
-        pal_key_print(row(i, &offset), in(o, offset), schedule, sizeof schedule);
+    if (o->steps == saved.steps) return PAL_OK;
+    char schedule[16];
+    pal_key_print(row(find("schedule"), &offset), in(o, offset), schedule, sizeof schedule);
+    if (lm_schedule_ends(o))
         return pal_error_set(error, PAL_EVALUE,
                              "--steps is %lld, and %lld in the run that is continued, whose %s "
                              "schedule ends there: the rates of the steps that were made would "
                              "have been others. Begin a new run by --init from the checkpoint, or "
                              "say --schedule-steps where a run begins",
                              (long long)o->steps, (long long)saved.steps, schedule);
-    }
+    if (lm_schedules_end(o))
+        return pal_error_set(error, PAL_EVALUE,
+                             "--steps is %lld, and %lld in the run that is continued, where a "
+                             "schedule of --schedule-of ends; say its steps where a run begins",
+                             (long long)o->steps, (long long)saved.steps);
     return PAL_OK;
 }
 
@@ -400,24 +402,3 @@ void lm_options_parse(lm_options *o, int argc, char **argv)
 /* ---- What they mean ---- */
 
 pal_lm_opts lm_options_model(const lm_options *o) { return o->model; }
-
-pal_schedule lm_options_schedule(const lm_options *o)
-{
-    pal_schedule s = {.kind = o->schedule,
-                      .lr = o->lr,
-                      .min_lr = o->lr * o->lr_end,
-                      .warmup = o->warmup,
-                      .steps = o->schedule_steps ? o->schedule_steps : o->steps,
-                      .decay_steps = o->decay_steps,
-                      .growth = o->growth};
-    if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
-    if (s.kind == PAL_WSD && s.decay_steps == 0) {
-        s.decay_steps = s.steps / 5;
-        if (s.decay_steps > s.steps - s.warmup) s.decay_steps = s.steps - s.warmup;
-    }
-    if (s.kind == PAL_RESTARTS && s.decay_steps == 0) {
-        s.decay_steps = (s.steps - s.warmup) / 5;
-        if (s.decay_steps < 1) s.decay_steps = 1;
-    }
-    return s;
-}

@@ -16,6 +16,9 @@
 /* Texts of flags: a file, checksums of data and of parameters, an optimiser, a list of patterns. */
 typedef char lm_path[1024], lm_crc[16], lm_sum[24], lm_optimizer[256], lm_patterns[1024];
 
+/* The kinds of schedules, in the order of pal_schedule_kind. */
+#define LM_SCHEDULES "constant|linear|cosine|wsd|restarts"
+
 /* The fields are those of options.def. A vocabulary of 0 is that of the data. A checksum of "" is
  * any, and an empty `init` means that the parameters are drawn by the seed. */
 typedef struct lm_options {
@@ -58,6 +61,5 @@ PAL_CHECKED pal_status lm_options_compare(const char *text, const char *saved,
                                           const lm_options *given, pal_error *error);
 
 pal_lm_opts lm_options_model(const lm_options *o);
-pal_schedule lm_options_schedule(const lm_options *o);
 
 #endif

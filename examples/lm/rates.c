@@ -1,10 +1,114 @@
-/* rates.c - changes of the rate during a run, the search for one, and whether it was drawn. */
+/* rates.c - schedules, changes of the rate during a run, the search for one, and whether it was
+ * drawn. */
 #include "examples/lm/rates.h"
+#include "tensor/keys.h"
 #include "tensor/number.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* ---- Schedules ---- */
+
+bool lm_schedule_ends(const lm_options *o)
+{
+    return o->schedule != PAL_CONSTANT && !o->schedule_steps &&
+           !(o->schedule == PAL_RESTARTS && o->decay_steps);
+}
+
+pal_schedule lm_options_schedule(const lm_options *o)
+{
+    pal_schedule s = {.kind = o->schedule,
+                      .lr = o->lr,
+                      .min_lr = o->lr * o->lr_end,
+                      .warmup = o->warmup,
+                      .steps = o->schedule_steps ? o->schedule_steps : o->steps,
+                      .decay_steps = o->decay_steps,
+                      .growth = o->growth};
+    if (s.kind != PAL_CONSTANT && s.warmup > s.steps) s.warmup = s.steps;
+    if (s.kind == PAL_WSD && s.decay_steps == 0) {
+        s.decay_steps = s.steps / 5;
+        if (s.decay_steps > s.steps - s.warmup) s.decay_steps = s.steps - s.warmup;
+    }
+    if (s.kind == PAL_RESTARTS && s.decay_steps == 0) {
+        s.decay_steps = (s.steps - s.warmup) / 5;
+        if (s.decay_steps < 1) s.decay_steps = 1;
+    }
+    return s;
+}
+
+#define OF(field) PAL_AT(lm_options, field)
+static const pal_key kind_row = {"schedule", PAL_KEY_CHOICE, OF(schedule), .words = LM_SCHEDULES};
+static const pal_key part_rows[] = {
+    {"lr", PAL_KEY_REAL, OF(lr), .high = HUGE_VAL, .open = PAL_OPEN_LOW},
+    {"lr_end", PAL_KEY_REAL, OF(lr_end), .high = 1},
+    {"warmup", PAL_KEY_WHOLE, OF(warmup), .high = INT32_MAX},
+    {"steps", PAL_KEY_WHOLE, OF(schedule_steps), .low = 1, .high = INT32_MAX},
+    {"decay_steps", PAL_KEY_WHOLE, OF(decay_steps), .low = 1, .high = INT32_MAX},
+    {"growth", PAL_KEY_REAL, OF(growth), .low = 1, .high = 1e6},
+};
+static const pal_keys part_keys = PAL_KEYS(part_rows);
+
+/* Reads the n bytes PATTERN=KIND[:KEY=VALUE...] into the fields of a schedule. */
+static pal_status read_part(const char *entry, size_t n, lm_options *part, pal_error *error)
+{
+    const char *equals = memchr(entry, '=', n);
+    if (n == 0 || equals == entry) return pal_error_set(error, PAL_EVALUE, "a pattern is empty");
+    if (!equals)
+        return pal_error_set(error, PAL_EVALUE,
+                             "'%.*s' has no schedule; PATTERN=KIND[:KEY=VALUE...] is wanted",
+                             (int)(n < 200 ? n : 200), entry);
+    const char *kind = equals + 1, *end = entry + n;
+    const char *colon = memchr(kind, ':', (size_t)(end - kind));
+    const int length = (int)((colon ? colon : end) - kind);
+    char name[16], prefix[240];
+    snprintf(name, sizeof name, "%.*s", length, kind);
+    if (!pal_key_read(&kind_row, part, name))
+        return pal_error_set(error, PAL_EVALUE, "'%.100s' is no schedule; there are %s", name,
+                             kind_row.words);
+    snprintf(prefix, sizeof prefix, "'%.*s': ", (int)(equals - entry), entry);
+    return pal_keys_read(&part_keys, part, prefix, colon ? colon : end,
+                         colon ? (size_t)(end - colon) : 0, true, error);
+}
+
+pal_status lm_schedules_check(const char *text, pal_error *error)
+{
+    lm_options part = {.warmup = 0};
+    const size_t all = strlen(text);
+    pal_status s = PAL_OK;
+    if (all > 0 && text[all - 1] == ',')
+        return pal_error_set(error, PAL_EVALUE, "a pattern is empty");
+    while (*text && s == PAL_OK) {
+        const size_t n = strcspn(text, ",");
+        s = read_part(text, n, &part, error);
+        text += n + (text[n] == ',');
+    }
+    return s;
+}
+
+bool lm_schedules_next(const char **at, const lm_options *o, char **pattern, lm_options *part)
+{
+    pal_error error;
+    const size_t n = strcspn(*at, ",");
+    *part = *o;
+    if (n == 0 || read_part(*at, n, part, &error) != PAL_OK) return false;
+    *pattern = strndup(*at, strcspn(*at, "="));
+    *at += n + ((*at)[n] == ',');
+    return true;
+}
+
+bool lm_schedules_end(const lm_options *o)
+{
+    char *pattern;
+    lm_options part;
+    bool end = false;
+    for (const char *at = o->schedule_of; lm_schedules_next(&at, o, &pattern, &part);) {
+        end = end || lm_schedule_ends(&part);
+        free(pattern);
+    }
+    return end;
+}
 
 /* ---- Changes ---- */
 

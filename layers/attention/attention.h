@@ -4,7 +4,8 @@
  * A lane is one kv head of one sequence, with the G query heads that read it. Positions count from
  * the sequence's first key; query t of T is at position S - T + t. Work is cut into blocks of
  * PAL_ATTENTION_KEYS keys, each of which begins at a multiple of that number, and blocks of queries
- * of one head. The kernels take a block of queries (pal_queries) and a block of keys (pal_keys):
+ * of one head. The kernels take a block of queries (pal_query_block) and a block of keys
+ * (pal_key_block):
  *
  *     absorb   S = Q K^T; updates the running maximum m, sum l and output O of softmax(S) V
  *     pair     P = exp(S - lse), dS = P*(dO V^T - delta); dV += P^T dO, dK += dS^T Q, dQ += dS K
@@ -29,22 +30,22 @@ typedef struct pal_attention_shape {
     double scale;      /* of q */
 } pal_attention_shape;
 
-typedef struct pal_queries {
+typedef struct pal_query_block {
     int64_t first, count; /* the position of the first query; the others follow */
     void *Q, *O;          /* rows, rounded up to whole tiles; Q is already scaled */
     void *m, *l;          /* running maximum, one element per row; sum, one vector per row */
     void *dO, *lse, *delta,
-        *P;          /* backward: dO rows; lse, delta one element per row; P [queries][keys] */
-    void *dS, *dQ;   /* dS like P; dQ rows */
-    pal_ahead ahead; /* absorb: the keys and values of the next block */
-} pal_queries;
+        *P;             /* backward: dO rows; lse, delta one element per row; P [queries][keys] */
+    void *dS, *dQ;      /* dS like P; dQ rows */
+    pal_prefetch ahead; /* absorb: the keys and values of the next block */
+} pal_query_block;
 
-typedef struct pal_keys {
+typedef struct pal_key_block {
     int64_t first, count;
     void *K, *V;   /* rows */
     void *Kt, *Vt; /* transposed panels; Vt == NULL: not wanted (forward) */
     void *dK, *dV; /* backward: rows */
-} pal_keys;
+} pal_key_block;
 
 /* The channels of a token that are turned: pair c is channel c of both. */
 typedef struct pal_pairs {
@@ -56,14 +57,14 @@ typedef struct pal_attention_table {
     int64_t vector; /* elements of a vector */
     int64_t rows;   /* buffers of queries have a multiple of this number of rows */
     /* x and the others are rows from the block's first token on. */
-    void (*load_keys)(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x);
-    void (*start)(const pal_attention_shape *s, pal_rows q, pal_queries *x);
-    void (*absorb)(const pal_attention_shape *s, const pal_keys *k, pal_queries *x);
-    void (*finish)(const pal_attention_shape *s, const pal_queries *x, pal_rows o, void *lse);
+    void (*load_keys)(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_key_block *x);
+    void (*start)(const pal_attention_shape *s, pal_rows q, pal_query_block *x);
+    void (*absorb)(const pal_attention_shape *s, const pal_key_block *k, pal_query_block *x);
+    void (*finish)(const pal_attention_shape *s, const pal_query_block *x, pal_rows o, void *lse);
     void (*start_back)(const pal_attention_shape *s, pal_rows q, pal_rows o, pal_rows dO,
-                       const void *lse, pal_queries *x);
+                       const void *lse, pal_query_block *x);
     /* Adds to k->dK and dV if they are wanted, and to x->dQ if that is. */
-    void (*pair)(const pal_attention_shape *s, pal_keys *k, pal_queries *x);
+    void (*pair)(const pal_attention_shape *s, pal_key_block *k, pal_query_block *x);
     /* to += factor * `count` rows of a buffer. */
     void (*add)(const pal_attention_shape *s, int64_t count, const void *rows, double factor,
                 pal_rows to);

@@ -130,9 +130,9 @@ static void *carve_rows(pal_carver *c, const problem *p, int64_t rows)
     return pal_carve(c, (size_t)(rows * p->shape.ld) * p->size);
 }
 
-static pal_keys carve_keys(pal_carver *c, const problem *p, bool back)
+static pal_key_block carve_keys(pal_carver *c, const problem *p, bool back)
 {
-    pal_keys k = {.K = carve_rows(c, p, KEYS), .V = carve_rows(c, p, KEYS)};
+    pal_key_block k = {.K = carve_rows(c, p, KEYS), .V = carve_rows(c, p, KEYS)};
     k.Kt = carve_rows(c, p, KEYS);
     if (back) k.Vt = carve_rows(c, p, KEYS);
     return k;
@@ -145,8 +145,8 @@ static int64_t block_rows(const problem *p)
 }
 
 typedef struct forward_space {
-    pal_keys keys;
-    pal_queries *queries; /* of each head of a group */
+    pal_key_block keys;
+    pal_query_block *queries; /* of each head of a group */
 } forward_space;
 
 static forward_space carve_forward(pal_carver *c, const problem *p)
@@ -156,7 +156,7 @@ static forward_space carve_forward(pal_carver *c, const problem *p)
     f.queries = pal_carve(c, (size_t)p->group * sizeof *f.queries);
     void *P = pal_carve(c, (size_t)(p->table->rows * p->shape.keys_ld) * p->size);
     for (int64_t g = 0; g < p->group; g++) {
-        pal_queries x = {.Q = carve_rows(c, p, rows), .O = carve_rows(c, p, rows), .P = P};
+        pal_query_block x = {.Q = carve_rows(c, p, rows), .O = carve_rows(c, p, rows), .P = P};
         x.m = pal_carve(c, (size_t)rows * p->size);
         x.l = pal_carve(c, (size_t)(rows * p->table->vector) * p->size);
         if (f.queries) f.queries[g] = x;
@@ -165,8 +165,8 @@ static forward_space carve_forward(pal_carver *c, const problem *p)
 }
 
 typedef struct back_space {
-    pal_keys keys;
-    pal_queries queries;
+    pal_key_block keys;
+    pal_query_block queries;
     void *dK, *dV, *dQ; /* dQ of a block, or of all queries of a lane */
 } back_space;
 
@@ -206,7 +206,7 @@ static bool by_lanes(const problem *p, int team) { return p->seq.count * p->HKV 
 
 /* ---- Forward ---- */
 
-static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *k)
+static void load_keys(const problem *p, const lane *l, int64_t first, pal_key_block *k)
 {
     k->first = first;
     k->count = least(KEYS, l->S - first);
@@ -215,11 +215,11 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_keys *
 }
 
 /* The block of keys from `first` on, if that is before `end`, to be prefetched. */
-static pal_ahead keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
+static pal_prefetch keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
 {
-    pal_ahead a = {.rows = least(KEYS, end - first)};
+    pal_prefetch a = {.rows = least(KEYS, end - first)};
     for (int i = 1; i < 3 && first < end; i++)
-        pal_ahead_add(&a, key_rows(p->call->in[i], l, first), p->shape.D, p->size);
+        pal_prefetch_add(&a, key_rows(p->call->in[i], l, first), p->shape.D, p->size);
     return a;
 }
 
@@ -234,7 +234,7 @@ static void forward_block(const problem *p, const lane *l, int64_t t, forward_sp
     const pal_attention_table *k = p->table;
     const int64_t count = least(p->rows, l->T - t), position = l->S - l->T + t;
     for (int64_t g = 0; g < p->group; g++) {
-        pal_queries *x = &f->queries[g];
+        pal_query_block *x = &f->queries[g];
         x->first = position, x->count = count;
         k->start(&p->shape, rows_of(p->call->in[0], l, l->head * p->group + g, t), x);
     }
@@ -273,7 +273,8 @@ static void forward(const pal_call *call)
 
 /* ---- Backward ---- */
 
-static void load_queries(const problem *p, const lane *l, int64_t head, int64_t t, pal_queries *x)
+static void load_queries(const problem *p, const lane *l, int64_t head, int64_t t,
+                         pal_query_block *x)
 {
     const pal_call *call = p->call;
     x->first = l->S - l->T + t;

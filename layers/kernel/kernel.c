@@ -88,7 +88,7 @@ static int replaced_by(const pal_kernel *k, int i)
 
 /* ---- One call ---- */
 
-typedef struct run {
+typedef struct use {
     const pal_kernel *kernel;
     const pal_kernel_call *call;
     pal_frame frame; /* for messages */
@@ -98,7 +98,7 @@ typedef struct run {
     const pal_array *in[PAL_KERNEL_IN];
     pal_plain plain;
     pal_error *error;
-} run;
+} use;
 
 static const char *foreign_option(const pal_kernel *k, const pal_kernel_opts *o)
 {
@@ -123,17 +123,17 @@ static const char *foreign_option(const pal_kernel *k, const pal_kernel_opts *o)
     return NULL;
 }
 
-static pal_status fail(run *r, pal_status status, const char *text, const char *what)
+static pal_status fail(use *r, pal_status status, const char *text, const char *what)
 {
     pal_frame_fail(&r->frame, status, text, what);
     return status;
 }
 
 /* Checks the call and makes its plan. */
-static pal_status begin(run *r, const pal_kernel *k, const pal_kernel_call *call, bool records,
+static pal_status begin(use *r, const pal_kernel *k, const pal_kernel_call *call, bool records,
                         pal_error *error)
 {
-    *r = (run){.kernel = k, .call = call, .error = error};
+    *r = (use){.kernel = k, .call = call, .error = error};
     *error = (pal_error){.status = PAL_OK};
     pal_frame_init(&r->frame, k->name);
     r->frame.error = error;
@@ -149,7 +149,7 @@ static pal_status begin(run *r, const pal_kernel *k, const pal_kernel_call *call
 }
 
 /* Lets the operation infer its sizes for this number of threads. */
-static pal_status infer(run *r, int threads)
+static pal_status infer(use *r, int threads)
 {
     pal_plain_begin(&r->plain, r->plan.op, &r->plan.opts, pal_kernel_inputs(r->kernel), r->in,
                     pal_kernel_outputs(r->kernel), r->to, threads, r->error);
@@ -161,7 +161,7 @@ static size_t bytes_of(const pal_array *a)
     return pal_round_up(pal_shape_bytes(a->dtype, pal_array_shape(a)), PAL_ALIGN);
 }
 
-static size_t saved_bytes(const run *r)
+static size_t saved_bytes(const use *r)
 {
     size_t n = 0;
     for (int i = 0; i < r->plain.record.call.nsaved; i++) n += bytes_of(&r->plain.saved[i]);
@@ -169,7 +169,7 @@ static size_t saved_bytes(const run *r)
 }
 
 /* The scratch of forward: results that are not wanted, what is saved, and the operation's own. */
-static size_t forward_bytes(const run *r, bool keeps)
+static size_t forward_bytes(const use *r, bool keeps)
 {
     size_t n = keeps ? 0 : saved_bytes(r);
     for (int i = 1; i < pal_kernel_outputs(r->kernel); i++)
@@ -178,7 +178,7 @@ static size_t forward_bytes(const run *r, bool keeps)
 }
 
 /* The shape of a result as the caller sees it. */
-static pal_shape shape_of(const run *r, int i)
+static pal_shape shape_of(const use *r, int i)
 {
     pal_shape s = pal_array_shape(&r->out[i]);
     if (i > 0 || r->plan.rows == 0) return s;
@@ -192,7 +192,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static pal_status measure(const pal_kernel *k, const pal_kernel_call *call, bool records,
                           pal_kernel_sizes *sizes, pal_error *error)
 {
-    run r;
+    use r;
     pal_status status = begin(&r, k, call, records, error);
     for (int one = 0; one < 2 && status == PAL_OK; one++) {
         if ((status = infer(&r, one ? 1 : call->threads)) != PAL_OK) break;
@@ -219,7 +219,7 @@ pal_status pal_kernel_measure(const pal_kernel *kernel, const pal_kernel_call *c
 
 /* ---- Memory ---- */
 
-static pal_status need(run *r, const char *name, const void *memory, size_t have, size_t want)
+static pal_status need(use *r, const char *name, const void *memory, size_t have, size_t want)
 {
     if (want == 0 || (memory && have >= want && (uintptr_t)memory % PAL_ALIGN == 0)) return PAL_OK;
     pal_frame_fail(&r->frame, PAL_EVALUE,
@@ -229,7 +229,7 @@ static pal_status need(run *r, const char *name, const void *memory, size_t have
 }
 
 /* Checks a result, or the gradient of one. */
-static pal_status fits(run *r, const char *kind, int i, const pal_array *a)
+static pal_status fits(use *r, const char *kind, int i, const pal_array *a)
 {
     char have[128], want[128];
     const pal_array like = pal_array_of(r->out[i].dtype, shape_of(r, i), NULL);
@@ -244,7 +244,7 @@ static pal_status fits(run *r, const char *kind, int i, const pal_array *a)
 }
 
 /* Gives saved arrays their memory; returns what follows it. */
-static char *place_saved(run *r, void *memory)
+static char *place_saved(use *r, void *memory)
 {
     char *at = memory;
     for (int i = 0; i < r->plain.record.call.nsaved; i++) {
@@ -255,7 +255,7 @@ static char *place_saved(run *r, void *memory)
 }
 
 /* Chooses the number of threads: those of the call, or one if there is room for no more. */
-static pal_status infer_within(run *r, size_t (*bytes)(const run *r))
+static pal_status infer_within(use *r, size_t (*bytes)(const use *r))
 {
     pal_status status = infer(r, r->call->threads);
     if (status == PAL_OK && r->plain.record.call.team > 1 && bytes(r) > r->call->scratch_bytes)
@@ -266,9 +266,9 @@ static pal_status infer_within(run *r, size_t (*bytes)(const run *r))
 
 /* ---- Forward ---- */
 
-static size_t forward_need(const run *r) { return forward_bytes(r, r->call->keep != NULL); }
+static size_t forward_need(const use *r) { return forward_bytes(r, r->call->keep != NULL); }
 
-static pal_status check_results(run *r)
+static pal_status check_results(use *r)
 {
     const pal_kernel_call *c = r->call;
     if (!c->out[0])
@@ -291,7 +291,7 @@ static pal_status check_results(run *r)
 
 static pal_status forward(const pal_kernel *kernel, const pal_kernel_call *call, pal_error *error)
 {
-    run r;
+    use r;
     pal_status status = begin(&r, kernel, call, call->keep != NULL, error);
     if (status == PAL_OK) status = infer_within(&r, forward_need);
     if (status == PAL_OK) status = check_results(&r);
@@ -320,14 +320,14 @@ pal_status pal_kernel_forward(const pal_kernel *kernel, const pal_kernel_call *c
 
 /* ---- Backward ---- */
 
-static size_t backward_need(const run *r)
+static size_t backward_need(const use *r)
 {
     return pal_round_up(r->plain.record.backward_scratch, PAL_ALIGN);
 }
 
 /* Checks where the gradient of input i goes. Elements that share memory would be written by several
  * threads; strides of 0 are the usual case. */
-static pal_status check_gradient(run *r, int i)
+static pal_status check_gradient(use *r, int i)
 {
     const pal_array *d = r->call->din[i], *x = i < pal_kernel_inputs(r->kernel) ? r->in[i] : NULL;
     const char *name = pal_kernel_input(r->kernel, i);
@@ -345,7 +345,7 @@ static pal_status check_gradient(run *r, int i)
     return PAL_ESHAPE;
 }
 
-static pal_status check_gradients(run *r, bool *any)
+static pal_status check_gradients(use *r, bool *any)
 {
     const pal_kernel_call *c = r->call;
     for (int i = 0; i < pal_kernel_outputs(r->kernel); i++) {
@@ -367,7 +367,7 @@ static pal_status check_gradients(run *r, bool *any)
 
 static pal_status backward(const pal_kernel *kernel, const pal_kernel_call *call, pal_error *error)
 {
-    run r;
+    use r;
     bool any = false;
     pal_array dout[PAL_KERNEL_OUT], din[PAL_KERNEL_IN];
     const pal_array *from[PAL_KERNEL_OUT] = {NULL};

@@ -246,14 +246,14 @@ static inline void dot_rows(int64_t rows, int64_t cols, bool lower, strip a, str
 /* What is still to be prefetched of the rows of all arrays together, and how many rows at each
  * step. */
 typedef struct ahead {
-    const pal_ahead *a;
+    const pal_prefetch *a;
     int64_t array;
     const char *at; /* the next row; its array has `rows` left */
     int64_t rows, left, each;
 } ahead;
 
 /* Part `part` of `parts` of all rows, spread over `steps` calls of look_ahead. */
-static inline ahead ahead_of(const pal_ahead *a, int64_t part, int64_t parts, int64_t steps)
+static inline ahead ahead_of(const pal_prefetch *a, int64_t part, int64_t parts, int64_t steps)
 {
     const int64_t all = a->arrays * a->rows;
     if (all == 0) return (ahead){a, 0, NULL, 0, 0, 0};
@@ -283,7 +283,7 @@ INLINE void ask_row(const char *at, int64_t bytes)
 
 static inline void look_ahead(ahead *x)
 {
-    const pal_ahead *a = x->a;
+    const pal_prefetch *a = x->a;
     for (int64_t n = x->each < x->left ? x->each : x->left; n > 0; n--) {
         ask_row(x->at, a->bytes[x->array]);
         x->at += a->step[x->array];

@@ -30,7 +30,7 @@ pal_status pal_table_bytes(const pal_table *t, int64_t at, void *to, size_t size
     return read_bytes(t->fd, t->path, at, to, size, error);
 }
 
-pal_status pal_rows_shape(pal_rows *r, pal_shape shape, pal_error *error)
+pal_status pal_file_array_shape(pal_file_array *r, pal_shape shape, pal_error *error)
 {
     if (pal_shape_count(shape) < 0)
         return pal_error_set(error, PAL_EFORMAT, "%.400s: the shape of '%s' is out of range",
@@ -131,7 +131,7 @@ static bool as_wanted(const struct pal_raw *raw, pal_dtype to)
            raw->kind == (to == PAL_I64 ? 'i' : 'f');
 }
 
-pal_status pal_raw_get(pal_rows *r, int64_t first, int64_t count, pal_dtype to, void *out,
+pal_status pal_raw_get(pal_file_array *r, int64_t first, int64_t count, pal_dtype to, void *out,
                        pal_error *error)
 {
     enum { PIECE = 1024 };
@@ -165,7 +165,7 @@ pal_status pal_raw_get(pal_rows *r, int64_t first, int64_t count, pal_dtype to, 
     return PAL_OK;
 }
 
-void pal_raw_close(pal_rows *r)
+void pal_raw_close(pal_file_array *r)
 {
     if (r->in.raw.fd >= 0) close(r->in.raw.fd);
     pal_free(r->in.raw.memory, r->in.raw.bytes);
@@ -186,22 +186,22 @@ static pal_status h5_each(pal_table *t, bool (*visit)(const char *name, void *us
     return pal_h5_each(t->h5, "/", visit, user, error);
 }
 
-static pal_status h5_get(pal_rows *r, int64_t first, int64_t count, pal_dtype to, void *out,
+static pal_status h5_get(pal_file_array *r, int64_t first, int64_t count, pal_dtype to, void *out,
                          pal_error *error)
 {
     return pal_h5_rows_get(r->in.h5, first, count, to, out, error);
 }
 
-static void h5_rows_close(pal_rows *r) { pal_h5_rows_close(r->in.h5); }
+static void h5_rows_close(pal_file_array *r) { pal_h5_rows_close(r->in.h5); }
 
 /* A small dataset is read whole, since one with deflated chunks takes long by rows; and then its
  * checksums are compared too. */
-static pal_status h5_array(pal_table *t, pal_rows *r, pal_error *error)
+static pal_status h5_array(pal_table *t, pal_file_array *r, pal_error *error)
 {
     enum { SMALL = 64 << 20 };
     pal_shape shape;
     pal_status s = pal_h5_info(t->h5, r->name, &r->dtype, &shape, error);
-    if (s == PAL_OK) s = pal_rows_shape(r, shape, error);
+    if (s == PAL_OK) s = pal_file_array_shape(r, shape, error);
     if (s != PAL_OK) return s;
     if (r->dtype == PAL_BF16) r->dtype = PAL_F32; /* it is read as such */
     r->whole = r->dtype == PAL_I64;

@@ -277,7 +277,7 @@ static int find_column(const csv *c, const char *name, size_t n)
 }
 
 /* Adds the columns of an entry, "name" or "first..last". */
-static pal_status add_columns(pal_table *t, pal_rows *r, const char *text, size_t n,
+static pal_status add_columns(pal_table *t, pal_file_array *r, const char *text, size_t n,
                               pal_error *error)
 {
     struct pal_cells *in = &r->in.cells;
@@ -303,7 +303,7 @@ static pal_status add_columns(pal_table *t, pal_rows *r, const char *text, size_
     return PAL_OK;
 }
 
-static void cells_close(pal_rows *r) { free(r->in.cells.column); }
+static void cells_close(pal_file_array *r) { free(r->in.cells.column); }
 
 /* Reads the row of this number into c->value. */
 static pal_status take_row(pal_table *t, int64_t row, pal_error *error)
@@ -332,8 +332,8 @@ static pal_status take_row(pal_table *t, int64_t row, pal_error *error)
     return PAL_OK;
 }
 
-static pal_status cells_get(pal_rows *r, int64_t first, int64_t count, pal_dtype to, void *out,
-                            pal_error *error)
+static pal_status cells_get(pal_file_array *r, int64_t first, int64_t count, pal_dtype to,
+                            void *out, pal_error *error)
 {
     const struct pal_cells *in = &r->in.cells;
     for (int64_t row = first, i = 0; row < first + count; row++) {
@@ -349,7 +349,7 @@ static pal_status cells_get(pal_rows *r, int64_t first, int64_t count, pal_dtype
     return PAL_OK;
 }
 
-static pal_status csv_array(pal_table *t, pal_rows *r, pal_error *error)
+static pal_status csv_array(pal_table *t, pal_file_array *r, pal_error *error)
 {
     const char *text = r->name;
     pal_status s = PAL_OK;
@@ -397,7 +397,7 @@ static pal_status csv_ready(pal_table *t, pal_error *error)
     return PAL_OK;
 }
 
-static pal_status csv_settle(pal_rows *r, pal_error *error)
+static pal_status csv_settle(pal_file_array *r, pal_error *error)
 {
     const struct pal_cells *in = &r->in.cells;
     const csv *c = in->table->csv;
@@ -405,8 +405,8 @@ static pal_status csv_settle(pal_rows *r, pal_error *error)
     for (int i = 0; i < in->columns; i++) whole = whole && c->whole[in->column[i]];
     r->dtype = whole ? PAL_I64 : PAL_F32;
     r->whole = true; /* cells_get looks at each number */
-    return pal_rows_shape(r, in->columns > 1 ? PAL_SHAPE(c->rows, in->columns) : PAL_SHAPE(c->rows),
-                          error);
+    return pal_file_array_shape(
+        r, in->columns > 1 ? PAL_SHAPE(c->rows, in->columns) : PAL_SHAPE(c->rows), error);
 }
 
 const pal_table_kind pal_table_csv = {csv_open,  csv_close, csv_each,

@@ -23,7 +23,8 @@ static pal_status find_table(pal_dataset *d, const char *path, pal_table **table
     return s;
 }
 
-static pal_status name_rows(pal_rows *r, const pal_table *t, const char *name, pal_error *error)
+static pal_status name_rows(pal_file_array *r, const pal_table *t, const char *name,
+                            pal_error *error)
 {
     r->path = t->path;
     if (strlen(name) >= sizeof r->name)
@@ -132,7 +133,7 @@ static pal_status read_offsets(pal_dataset *d, pal_dataset_part *p, const pal_da
                                int64_t *rows, pal_error *error)
 {
     pal_table *t = NULL;
-    pal_rows r = {0};
+    pal_file_array r = {0};
     pal_status s = find_table(d, f->file, &t, error);
     if (s == PAL_OK && t->csv)
         s = pal_error_set(error, PAL_EVALUE, "%.400s: a CSV file has no ragged fields", t->path);
@@ -214,7 +215,7 @@ static pal_status identify(pal_dataset *d, pal_error *error)
     if (!part) return pal_error_set(error, PAL_ENOMEM, "dataset: no memory to open it");
     pal_status s = PAL_OK;
     for (int i = 0; s == PAL_OK && i < d->fields; i++) {
-        pal_rows *r = &d->field[i].rows;
+        pal_file_array *r = &d->field[i].rows;
         const pal_array is = pal_array_of(d->field[i].to, r->shape, NULL);
         pal_array_describe(&is, text, sizeof text);
         sum = pal_crc32c(sum, d->field[i].name, strlen(d->field[i].name));

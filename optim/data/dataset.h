@@ -10,7 +10,7 @@ enum { PAL_FIELD_NAME = 64 }; /* bytes of the name of a field, with the final NU
 
 typedef struct pal_dataset_part {
     char name[PAL_FIELD_NAME];
-    pal_rows rows;
+    pal_file_array rows;
     pal_dtype to;
     int64_t *offsets; /* [rows+1] of a ragged field; NULL: it is none */
     size_t offset_bytes;

@@ -17,7 +17,7 @@
 
 enum { HEADER = 4096 }; /* bytes of a header that is read; NumPy's have about 128 */
 
-static pal_status unfit(const pal_rows *r, const char *what, pal_error *error)
+static pal_status unfit(const pal_file_array *r, const char *what, pal_error *error)
 {
     return pal_error_set(error, PAL_EFORMAT, "%.400s: '%s' %s", r->path, r->name, what);
 }
@@ -35,7 +35,7 @@ static const char *value_of(const char *header, const char *key)
 }
 
 /* "'<f4'" */
-static const char *read_type(pal_rows *r, const char *text)
+static const char *read_type(pal_file_array *r, const char *text)
 {
     struct pal_raw *raw = &r->in.raw;
     if (!text || text[0] != '\'') return "has a type that is not one kind of number";
@@ -82,7 +82,7 @@ static const char *read_shape(pal_shape *shape, const char *text)
 }
 
 /* Reads the header at this place; *begin is where the elements begin. */
-static pal_status read_header(const pal_table *t, pal_rows *r, int64_t at, int64_t size,
+static pal_status read_header(const pal_table *t, pal_file_array *r, int64_t at, int64_t size,
                               int64_t *begin, pal_shape *shape, pal_error *error)
 {
     unsigned char head[12] = {0};
@@ -110,14 +110,15 @@ static pal_status read_header(const pal_table *t, pal_rows *r, int64_t at, int64
     return trouble ? unfit(r, trouble, error) : PAL_OK;
 }
 
-pal_status pal_npy_array(pal_table *t, pal_rows *r, int64_t at, int64_t size, pal_error *error)
+pal_status pal_npy_array(pal_table *t, pal_file_array *r, int64_t at, int64_t size,
+                         pal_error *error)
 {
     int64_t begin, bytes;
     pal_shape shape;
     struct pal_raw *raw = &r->in.raw;
     *raw = (struct pal_raw){.fd = -1};
     pal_status s = read_header(t, r, at, size, &begin, &shape, error);
-    if (s == PAL_OK) s = pal_rows_shape(r, shape, error);
+    if (s == PAL_OK) s = pal_file_array_shape(r, shape, error);
     if (s != PAL_OK) return s;
     if (__builtin_mul_overflow(pal_shape_count(shape), raw->width, &bytes) || bytes > size - begin)
         return pal_error_set(error, PAL_EFORMAT,
@@ -152,7 +153,7 @@ static pal_status npy_each(pal_table *t, bool (*visit)(const char *name, void *u
     return PAL_OK;
 }
 
-static pal_status npy_array(pal_table *t, pal_rows *r, pal_error *error)
+static pal_status npy_array(pal_table *t, pal_file_array *r, pal_error *error)
 {
     return pal_npy_array(t, r, 0, t->size, error);
 }
@@ -309,7 +310,7 @@ static pal_status npz_each(pal_table *t, bool (*visit)(const char *name, void *u
     return PAL_OK;
 }
 
-static pal_status npz_array(pal_table *t, pal_rows *r, pal_error *error)
+static pal_status npz_array(pal_table *t, pal_file_array *r, pal_error *error)
 {
     const zip_entry *e = NULL;
     unsigned char local[LOCAL];

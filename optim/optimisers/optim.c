@@ -209,10 +209,12 @@ static bool not_finite(const pal_optim *o, int i, pal_dtype dtype, int64_t count
  * 256 such gradients, which is that of a momentum up to 0.99. An average is never larger. */
 static double limit(const pal_optim *o, int i, pal_dtype dtype)
 {
+    static const double of_square[PAL_REALS] = {PAL_LARGE_GRADIENT, 0x1p511};
+    static const double of_sum[PAL_REALS] = {0x1p120, 0x1p1016};
     const int moments = o->setting[i].moments;
-    if (moments == PAL_MOMENTS) return dtype == PAL_F32 ? PAL_LARGE_GRADIENT : 0x1p511;
+    if (moments == PAL_MOMENTS) return of_square[pal_real_index(dtype)];
     if (moments == 0 || o->kind->averages) return INFINITY;
-    return dtype == PAL_F32 ? 0x1p120 : 0x1p1016;
+    return of_sum[pal_real_index(dtype)];
 }
 
 static bool too_large(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *g)

@@ -6,6 +6,7 @@
  */
 #include "tensor/files/json.h"
 #include "tensor/internal.h"
+#include "tensor/number.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -167,6 +168,7 @@ static pal_status all_keys_differ(const cJSON *o, pal_error *error)
 
 pal_status pal_json_parse(pal_json **root, char *text, size_t size, pal_error *error)
 {
+    PAL_C_LOCALE; /* cJSON may have been built to read numbers as strtod does */
     const char *end = text;
     *root = NULL;
     pal_status s = check(text, size, error);

@@ -90,10 +90,10 @@ static inline void set_keys(uint64_t seed, keys *k)
 static inline void philox(const keys *k, uint64_t stream, uint64_t counter, Q first[GROUP],
                           Q second[GROUP])
 {
-    Q c0[GROUP], c1[GROUP], c2[GROUP], c3[GROUP], lane = {0};
-    for (int j = 0; j < QL; j++) lane[j] = (uint64_t)j;
+    Q c0[GROUP], c1[GROUP], c2[GROUP], c3[GROUP], block = {0};
+    for (int j = 0; j < QL; j++) block[j] = (uint64_t)j;
     for (int g = 0; g < GROUP; g++) {
-        c0[g] = lane + (counter + (uint64_t)(g * QL));
+        c0[g] = block + (counter + (uint64_t)(g * QL));
         c1[g] = high(c0[g]);
         c2[g] = (Q){0} + (uint32_t)stream;
         c3[g] = (Q){0} + (stream >> 32);
@@ -128,10 +128,10 @@ static inline uint64_t draw(const pal_drops *d, const keys *k, uint64_t counter)
 /* x scale where the bit of an element is set, else 0, of n <= 64 elements. */
 static inline void keep_64(int64_t n, uint64_t bits, const R *x, V scale, bool add, R *y)
 {
-    VW lane;
-    for (int l = 0; l < VL; l++) lane[l] = (UInt)1 << l;
+    VW bit;
+    for (int l = 0; l < VL; l++) bit[l] = (UInt)1 << l;
     for (int64_t i = 0; i < n; i += VL) {
-        const VI kept = (VI)((((VW){0} + (UInt)(bits >> i)) & lane) != 0);
+        const VI kept = (VI)((((VW){0} + (UInt)(bits >> i)) & bit) != 0);
         const V value = only(kept, ld(x, i, n) * scale);
         st(y, i, n, add ? ld(y, i, n) + value : value);
     }

@@ -30,15 +30,15 @@ static pal_status no_memory(pal_error *error)
     return pal_error_set(error, PAL_ENOMEM, "tokenizer.json: out of memory");
 }
 
-typedef struct rule {
+typedef struct edit {
     const char *find, *put; /* Replace */
     int64_t find_size, put_size;
     char strip[8]; /* Strip, at both ends at most so many times */
     int64_t start, stop;
-} rule;
+} edit;
 
-/* The text of a token as one rule leaves it. */
-static bool apply(const rule *r, const char *text, int64_t size, pal_bpe_buffer *to)
+/* The text of a token as one edit leaves it. */
+static bool apply(const edit *r, const char *text, int64_t size, pal_bpe_buffer *to)
 {
     const int64_t n = (int64_t)strlen(r->strip);
     for (int64_t i = 0;
@@ -61,8 +61,8 @@ static bool apply(const rule *r, const char *text, int64_t size, pal_bpe_buffer 
     return room;
 }
 
-/* Changes every text by a rule. A file may ask for much more text than there is. */
-static pal_status change(texts *t, const rule *r, pal_error *error)
+/* Changes every text by an edit. A file may ask for much more text than there is. */
+static pal_status change(texts *t, const edit *r, pal_error *error)
 {
     pal_bpe_buffer to = {0};
     const int64_t vocab = t->b->vocab, most = t->most;
@@ -90,7 +90,7 @@ static pal_status replace(texts *t, const cJSON *o, pal_error *error)
 {
     static const char *const known[] = {"type", "pattern", "content", NULL};
     static const char *const kinds[] = {"String", "Regex", NULL};
-    rule r = {.find = NULL};
+    edit r = {.find = NULL};
     const cJSON *p = get(o, "pattern");
     pal_status s = pal_bpe_object(o, "decoder Replace", known, error);
     if (s == PAL_OK) s = pal_bpe_object(p, "decoder Replace.pattern", kinds, error);
@@ -112,7 +112,7 @@ static pal_status strip(texts *t, const cJSON *o, pal_error *error)
 {
     static const char *const known[] = {"type", "content", "start", "stop", NULL};
     pal_tokenizer *b = t->b;
-    rule r = {.find = NULL};
+    edit r = {.find = NULL};
     int32_t start = 0, stop = 0;
     const char *text;
     pal_status s = pal_bpe_object(o, "decoder Strip", known, error);
@@ -150,7 +150,7 @@ static pal_status metaspace(texts *t, const cJSON *o, pal_error *error)
         s = pal_bpe_bad(error, "decoder Metaspace after another decoder is not supported");
     if (s != PAL_OK) return s;
     if (scheme != PAL_BPE_NEVER) strcpy(t->b->first_drops, space);
-    const rule r = {.find = space, .find_size = (int64_t)strlen(space), .put = " ", .put_size = 1};
+    const edit r = {.find = space, .find_size = (int64_t)strlen(space), .put = " ", .put_size = 1};
     return change(t, &r, error);
 }
 

@@ -23,7 +23,7 @@ typedef struct splitter {
     pal_bpe_piece_fn *fn;
     void *user;
     bool plain;
-    bool first; /* nothing came before the segment that is being cut */
+    bool first; /* nothing came before the text that is being cut */
     pal_error *error;
 } splitter;
 

@@ -46,7 +46,7 @@ static void clear_rows(const pal_attention_shape *s, int64_t rows, R *x)
 
 static int64_t whole_tiles(int64_t rows) { return (rows + MR - 1) / MR * MR; }
 
-static void load_keys(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_keys *x)
+static void load_keys(const pal_attention_shape *s, pal_rows k, pal_rows v, pal_key_block *x)
 {
     read_block(s, &k, x->count, KEYS, 1, x->K);
     turn_block(s, x->K, x->Kt);
@@ -112,7 +112,7 @@ typedef struct visible {
     bool all;
 } visible;
 
-static visible visible_keys(const pal_attention_shape *s, const pal_keys *k, int64_t row,
+static visible visible_keys(const pal_attention_shape *s, const pal_key_block *k, int64_t row,
                             int64_t rows)
 {
     visible v = {row - s->window + 1 - k->first, row + rows - k->first, false};
@@ -130,7 +130,7 @@ static int64_t panel_up(int64_t c) { return (c + PANEL - 1) / PANEL * PANEL; }
 /* The first maximum. It is below every score, and finite because -infinity - (-infinity) is NaN. */
 static inline R least(void) { return pick(-1e38, -1e300); }
 
-static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
+static void start(const pal_attention_shape *s, pal_rows q, pal_query_block *x)
 {
     const int64_t rows = whole_tiles(x->count);
     read_block(s, &q, x->count, rows, (R)s->scale, x->Q);
@@ -142,7 +142,7 @@ static void start(const pal_attention_shape *s, pal_rows q, pal_queries *x)
 }
 
 /* Columns from .. to - 1 that row `row` does not see become -infinity. */
-static inline void hide(const pal_attention_shape *s, const pal_keys *k, int64_t row, R *p,
+static inline void hide(const pal_attention_shape *s, const pal_key_block *k, int64_t row, R *p,
                         int64_t from, int64_t to)
 {
     V element;
@@ -181,7 +181,7 @@ static inline void weights(const pal_attention_shape *s, int64_t from, int64_t t
     }
 }
 
-static void absorb(const pal_attention_shape *s, const pal_keys *k, pal_queries *x)
+static void absorb(const pal_attention_shape *s, const pal_key_block *k, pal_query_block *x)
 {
     ahead next = ahead_of(&x->ahead, 0, 1, (x->count + MR - 1) / MR);
     for (int64_t r = 0; r < x->count; r += MR) {
@@ -206,7 +206,7 @@ static void absorb(const pal_attention_shape *s, const pal_keys *k, pal_queries 
     }
 }
 
-static void finish(const pal_attention_shape *s, const pal_queries *x, pal_rows o, void *lse)
+static void finish(const pal_attention_shape *s, const pal_query_block *x, pal_rows o, void *lse)
 {
     R row[s->Dp] __attribute__((aligned(64)));
     for (int64_t r = 0; r < x->count; r++) {
@@ -221,7 +221,7 @@ static void finish(const pal_attention_shape *s, const pal_queries *x, pal_rows 
 /* ---- Backward ---- */
 
 static void start_back(const pal_attention_shape *s, pal_rows q, pal_rows o, pal_rows dO,
-                       const void *lse, pal_queries *x)
+                       const void *lse, pal_query_block *x)
 {
     const int64_t rows = whole_tiles(x->count);
     R room[s->Dp] __attribute__((aligned(64)));
@@ -252,8 +252,8 @@ static inline void differences(const pal_attention_shape *s, const R *lse, const
 }
 
 /* sum [KEYS][ld] += weight^T rows. The weights are P or dS, and the rows dO or Q. */
-static inline void to_keys(const pal_attention_shape *s, const pal_keys *k, const pal_queries *x,
-                           const R *weight, const R *rows, R *sum)
+static inline void to_keys(const pal_attention_shape *s, const pal_key_block *k,
+                           const pal_query_block *x, const R *weight, const R *rows, R *sum)
 {
     for (int64_t r = 0; r < k->count; r += MR) {
         /* The queries first .. end - 1 see a key of this tile. */
@@ -272,7 +272,7 @@ static inline void to_keys(const pal_attention_shape *s, const pal_keys *k, cons
     }
 }
 
-static void pair(const pal_attention_shape *s, pal_keys *k, pal_queries *x)
+static void pair(const pal_attention_shape *s, pal_key_block *k, pal_query_block *x)
 {
     for (int64_t r = 0; r < x->count; r += MR) {
         const int64_t row = x->first + r, left_rows = x->count - r;

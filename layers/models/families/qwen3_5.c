@@ -5,6 +5,7 @@
 #include "layers/models/families/family.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { MOST = 1 << 24, LINEAR = 0, FULL = 1 };
 
@@ -111,12 +112,38 @@ static void full(const qwen3_5 *v, pal_described *d)
     if (v->bias) pal_entry_flag(d, FULL, "o_bias", true);
 }
 
+/*
+ * Whether the head is the embedding, where the file and its text_config may say it. In transformers
+ * the class that `architectures` names asks its own configuration: ..ForCausalLM is the text model,
+ * and ..ForConditionalGeneration the whole, for which a missing key means false.
+ */
+static pal_status tied(const pal_config *c, bool inside, bool *tie, pal_error *error)
+{
+    static const char key[] = "tie_word_embeddings", causal[] = "ForCausalLM";
+    const pal_json *said = pal_json_get(c->root, key);
+    const char *class = pal_json_text(pal_json_first(pal_json_get(c->root, "architectures")));
+    const bool text = class && strstr(class, causal), given = !pal_json_is_null(said);
+    bool whole = false;
+    *tie = inside;
+    if (c->model == c->root) return PAL_OK;
+    if (given && !pal_json_flag(said, &whole))
+        return pal_config_bad(error, "%s is neither true nor false", key);
+    if (!text) *tie = whole;
+    if (given && pal_config_get(c, key) && inside != whole)
+        fprintf(c->notes, "config.json: %s is %s, and %s in text_config; the %s counts\n", key,
+                whole ? "true" : "false", inside ? "true" : "false", text ? "latter" : "former");
+    if (!given && !text && inside)
+        fprintf(c->notes,
+                "config.json: %s is missing outside of text_config, which means false; true in it "
+                "does not count\n",
+                key);
+    return PAL_OK;
+}
+
 static pal_status describe(const pal_config *c, const void *values, pal_described *d,
                            pal_error *error)
 {
     const qwen3_5 *v = values;
-    const pal_json *whole =
-        c->model == c->root ? NULL : pal_json_get(c->root, "tie_word_embeddings");
     d->opts = (pal_lm_opts){.layers = v->layers,
                             .width = v->width,
                             .vocab = v->vocab,
@@ -124,8 +151,8 @@ static pal_status describe(const pal_config *c, const void *values, pal_describe
                             .tie = v->tie,
                             .norm_eps = v->eps,
                             .norm_plus_one = true};
-    if (!pal_json_is_null(whole) && !pal_json_flag(whole, &d->opts.tie))
-        return pal_config_bad(error, "tie_word_embeddings is neither true nor false");
+    const pal_status s = tied(c, v->tie, &d->opts.tie, error);
+    if (s != PAL_OK) return s;
     for (int64_t i = 0; i < v->layers; i++) d->kind[i] = (i + 1) % v->every == 0 ? FULL : LINEAR;
     linear(v, d);
     full(v, d);

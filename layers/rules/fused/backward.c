@@ -53,7 +53,7 @@ static problem problem_of(const pal_call *call, int team)
     /* Families of lanes are independent. In a wave each thread gets about one chunk of one
      * family. */
     p.f.wave = pal_fused_wave(&p.f, p.f.lanes / p.f.members, team);
-    p.wave = p.f.wave ? p.f.wave : pal_fused_segment(&p.f, 1);
+    p.wave = p.f.wave ? p.f.wave : pal_fused_whole_chunks(&p.f, 1);
     p.count = pal_fused_sum_count(&p.f);
     return p;
 }
@@ -257,7 +257,7 @@ static void ask_for_gradients(const problem *p, int64_t group, int64_t lane, int
 {
     const pal_fused *f = &p->f;
     for (int64_t i = 0; i < count; i++) {
-        slots[i].chunk.ahead = (pal_ahead){.rows = slots[i].chunk.rows / f->shape.ranks};
+        slots[i].chunk.ahead = (pal_prefetch){.rows = slots[i].chunk.rows / f->shape.ranks};
         pal_fused_ahead_head(f, &slots[i].chunk.ahead, g->out, (first + i) * f->tokens, group,
                              lane);
     }
@@ -272,12 +272,12 @@ static void ask_for_inputs(const problem *p, int64_t group, int64_t next, int64_
     const pal_fused *f = &p->f;
     const int64_t there = w < 0 ? 0 : wave_count(p, next, w), first = w * p->wave;
     for (int64_t i = 0; i < count; i++) {
-        pal_ahead *a = &slots[i].chunk.ahead;
+        pal_prefetch *a = &slots[i].chunk.ahead;
         const int64_t rows =
             i < there ? pal_fused_rows(f, pal_fused_sequence(f, next), first + i) / f->shape.ranks
                       : 0;
         const bool left = !f->shape.erase && !updates(p, first, i, count);
-        if (!left || (rows > 0 && rows != a->rows)) *a = (pal_ahead){.rows = rows};
+        if (!left || (rows > 0 && rows != a->rows)) *a = (pal_prefetch){.rows = rows};
         if (rows == 0) continue;
         pal_fused_ahead_head(f, a, rows_of_next->head.in, (first + i) * f->tokens, group, next);
         pal_fused_ahead_out(f, a, rows_of_next->dout, (first + i) * f->tokens);
@@ -292,7 +292,7 @@ typedef struct group_space {
 } group_space;
 
 /* Does wave w of lane i of a group. The next one will be wave next_w of lane `next`. */
-static void lane_wave(const problem *p, pal_group g, int64_t i, int64_t w, int64_t next,
+static void lane_wave(const problem *p, pal_lanes g, int64_t i, int64_t w, int64_t next,
                       int64_t next_w, const group_space *x, lane_space *l,
                       const pal_chunk_back *space, double *sums)
 {
@@ -308,7 +308,7 @@ static void lane_wave(const problem *p, pal_group g, int64_t i, int64_t w, int64
     finish(p, first, count, l, sums + lane * p->count);
 }
 
-static void group_lanes(const problem *p, pal_group g, const group_space *x, lane_space *l,
+static void group_lanes(const problem *p, pal_lanes g, const group_space *x, lane_space *l,
                         const pal_chunk_back *space, double *sums)
 {
     const pal_fused *f = &p->f;

@@ -55,10 +55,10 @@ static void prepare(const pal_fused *f, const pal_lane *l, int64_t i, int64_t ch
 /* Lists the rows of the next chunk, of lane i and all that is known of it, to be prefetched while
  * this chunk is scanned. Lanes from `first` on are side by side. */
 static void ask_ahead(const pal_fused *f, const pal_lane *l, int64_t i, int64_t first,
-                      int64_t chunk, pal_ahead *a)
+                      int64_t chunk, pal_prefetch *a)
 {
     const int64_t rows = pal_fused_rows(f, pal_fused_sequence(f, first), chunk);
-    *a = (pal_ahead){.rows = rows > 0 ? rows / f->shape.ranks : 0}; /* tokens */
+    *a = (pal_prefetch){.rows = rows > 0 ? rows / f->shape.ranks : 0}; /* tokens */
     if (rows <= 0) return;
     pal_fused_ahead_head(f, a, l->head.in, chunk * f->tokens, first, i);
     pal_fused_ahead_out(f, a, l->o, chunk * f->tokens);
@@ -77,7 +77,7 @@ static thread_space carve_thread(pal_carver *c, const pal_fused *f)
     return t;
 }
 
-static void chunk_lanes(const pal_fused *f, pal_group g, thread_space *t)
+static void chunk_lanes(const pal_fused *f, pal_lanes g, thread_space *t)
 {
     pal_lane l[PAL_SIDE];
     double *angles[PAL_SIDE] = {NULL}; /* before the next chunk */

@@ -71,7 +71,7 @@ static inline const pal_array *pal_fused_din(const pal_fused *f, int place)
 }
 /* Rounds `chunks` up to a multiple of opts->every. The result is at most the chunks of the longest
  * sequence. */
-int64_t pal_fused_segment(const pal_fused *f, int64_t chunks);
+int64_t pal_fused_whole_chunks(const pal_fused *f, int64_t chunks);
 /* The chunks of a lane in a wave. A pass divides its work over so many units, which are lanes, or
  * families of lanes that share gradients. It wants about `chunks` chunks of all units at once. The
  * result is 0 if there are enough units for the team. */
@@ -81,10 +81,10 @@ int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks);
 enum { PAL_SIDE = 8 };
 int64_t pal_fused_side(const pal_fused *f, int64_t members);
 /* The lanes of group `i` when `side` families are side by side, and how many groups there are. */
-typedef struct pal_group {
+typedef struct pal_lanes {
     int64_t first, count;
-} pal_group;
-pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i);
+} pal_lanes;
+pal_lanes pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i);
 int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side);
 
 /* ---- Geometry ---- */
@@ -156,19 +156,19 @@ typedef struct pal_lane {
 pal_lane pal_lane_of(const pal_fused *f, int64_t lane);
 
 /* Adds the rows of x from token t on to those that the scans of a chunk prefetch. */
-static inline void pal_fused_ahead(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t,
+static inline void pal_fused_ahead(const pal_fused *f, pal_prefetch *a, pal_rows x, int64_t t,
                                    int64_t channels)
 {
-    pal_ahead_add(a, pal_rows_from(f, x, t), channels, f->size);
+    pal_prefetch_add(a, pal_rows_from(f, x, t), channels, f->size);
 }
 /* The same for outputs or their gradients, which may have several rows a token. */
-void pal_fused_ahead_out(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t);
+void pal_fused_ahead_out(const pal_fused *f, pal_prefetch *a, pal_rows x, int64_t t);
 /* The same for all of a head's arguments or gradients. Lanes from `first` to this one are done side
  * by side; what one of them has read already is left out. */
-void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+void pal_fused_ahead_head(const pal_fused *f, pal_prefetch *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t, int64_t first, int64_t lane);
 /* Adds part `i` of `parts` of a state that was kept. */
-void pal_fused_ahead_state(const pal_fused *f, pal_ahead *a, const void *state, int64_t i,
+void pal_fused_ahead_state(const pal_fused *f, pal_prefetch *a, const void *state, int64_t i,
                            int64_t parts);
 
 /* Mamba-3: how many numbers f->angles has (0 for other rules), and those of a lane: before each

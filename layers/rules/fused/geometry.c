@@ -9,7 +9,7 @@ PAL_KERNEL_TABLES(pal_rule_table, rules);
 
 const pal_rule_table *pal_rule_table_for(pal_dtype dtype) { return PAL_KERNEL_TABLE(rules, dtype); }
 
-int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
+int64_t pal_fused_whole_chunks(const pal_fused *f, int64_t chunks)
 {
     const int64_t whole = pal_round_up_count(chunks, f->opts->every);
     const int64_t most = (pal_sequence_longest(&f->seq) + f->tokens - 1) / f->tokens;
@@ -20,7 +20,7 @@ int64_t pal_fused_segment(const pal_fused *f, int64_t chunks)
 int64_t pal_fused_wave(const pal_fused *f, int64_t units, int64_t chunks)
 {
     if (units == 0 || units >= f->team) return 0;
-    return pal_fused_segment(f, (chunks + units - 1) / units);
+    return pal_fused_whole_chunks(f, (chunks + units - 1) / units);
 }
 
 /* Measured: 8 states of 128 x 128 side by side are 13% faster than one, and still fit a
@@ -47,11 +47,11 @@ int64_t pal_fused_groups(const pal_fused *f, int64_t members, int64_t side)
 {
     return f->seq.count * groups_of_sequence(f, members, side);
 }
-pal_group pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i)
+pal_lanes pal_fused_group(const pal_fused *f, int64_t members, int64_t side, int64_t i)
 {
     int64_t groups = groups_of_sequence(f, members, side), first = i % groups * side * members;
     int64_t left = f->HV - first, count = side * members;
-    return (pal_group){i / groups * f->HV + first, left < count ? left : count};
+    return (pal_lanes){i / groups * f->HV + first, left < count ? left : count};
 }
 
 /* What the letters of an operand say, for a value by token; decoding does this for each token, so
@@ -312,7 +312,7 @@ pal_lane pal_lane_of(const pal_fused *f, int64_t lane)
                       .after = pal_fused_state_rows(f, pal_fused_final(f, 0), lane)};
 }
 
-void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL_HEAD_ARGS],
+void pal_fused_ahead_head(const pal_fused *f, pal_prefetch *a, const pal_rows x[PAL_HEAD_ARGS],
                           int64_t t, int64_t first, int64_t lane)
 {
     enum { LINE = 64 };
@@ -325,22 +325,22 @@ void pal_fused_ahead_head(const pal_fused *f, pal_ahead *a, const pal_rows x[PAL
     }
 }
 
-void pal_fused_ahead_out(const pal_fused *f, pal_ahead *a, pal_rows x, int64_t t)
+void pal_fused_ahead_out(const pal_fused *f, pal_prefetch *a, pal_rows x, int64_t t)
 {
     const int64_t m = f->shape.ranks;
     for (int64_t i = 0; i < m; i++) {
         pal_rows row = pal_rows_from(f, x, t * m + i);
         row.step *= m;
-        pal_ahead_add(a, row, f->shape.V, f->size);
+        pal_prefetch_add(a, row, f->shape.V, f->size);
     }
 }
 
-void pal_fused_ahead_state(const pal_fused *f, pal_ahead *a, const void *state, int64_t i,
+void pal_fused_ahead_state(const pal_fused *f, pal_prefetch *a, const void *state, int64_t i,
                            int64_t parts)
 {
     const int64_t bytes = (int64_t)pal_fused_state_bytes(f) / parts, row = bytes / a->rows;
     const pal_rows rows = {(char *)state + i * bytes, row / (int64_t)f->size, 1};
-    pal_ahead_add(a, rows, rows.step, f->size);
+    pal_prefetch_add(a, rows, rows.step, f->size);
 }
 
 /* ---- Memory ---- */

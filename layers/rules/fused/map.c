@@ -37,6 +37,8 @@ static map_space carve_map(pal_carver *c, const pal_fused *f)
     return m;
 }
 
+static pal_dtype dtype_of(const pal_fused *f) { return pal_fused_in(f, PAL_Q)->dtype; }
+
 static void set_identity(const pal_fused *f, void *M)
 {
     const pal_rule_shape *s = &f->shape;
@@ -44,10 +46,7 @@ static void set_identity(const pal_fused *f, void *M)
     memset(M, 0, (size_t)(s->Kp * s->Kp) * f->size);
     for (int64_t i = 0; i < s->K; i++) {
         int64_t at = i / panel * s->Kp * panel + i * panel + i % panel;
-        if (f->size == sizeof(float))
-            ((float *)M)[at] = 1;
-        else
-            ((double *)M)[at] = 1;
+        pal_element_set(dtype_of(f), M, at, 1);
     }
 }
 
@@ -64,7 +63,7 @@ static void map_chunk(const pal_fused *f, map_space *m)
 
 static double first_number(const pal_fused *f, const void *x)
 {
-    return f->size == sizeof(float) ? (double)*(const float *)x : *(const double *)x;
+    return pal_element_get(dtype_of(f), x, 0);
 }
 
 static void map_lane(const pal_fused *f, int64_t lane, map_space *m)
