@@ -242,6 +242,7 @@ fuzz-texts: $(FUZZERS)
 fuzz-files: $(addprefix $(B)/examples/,train_lm generate inspect ablate tokenize)
 	$(Q)$(PYTHON) -B tests/fuzz/weights.py --runs $(RUNS)
 	$(Q)$(PYTHON) -B tests/fuzz/hdf5.py --programs $(B)/examples --runs $(RUNS)
+	$(Q)$(PYTHON) -B tests/fuzz/flips.py --programs $(B)/examples --runs $(RUNS)
 check-fuzz: fuzz-texts fuzz-files ## RUNS=500 inputs for each parser of texts, and as many files
 fuzz: ## RUNS=1000000 inputs for each parser of texts, under both sanitizers, by libFuzzer where clang is
 	+$(Q)$(MAKE) B=$(B)/libfuzzer OPT=-O1 RUNS=$(if $(filter file,$(origin RUNS)),1000000,$(RUNS)) fuzz-texts \

@@ -87,8 +87,8 @@ typedef struct pal_kernel_call {
                                             */
     const pal_array *din[PAL_KERNEL_IN]; /* backward: where the gradient of an input goes, with any
                                             strides but 0; NULL: not wanted */
-    pal_kernel_opts opts;
-    int threads;          /* the most that work on the call; 0: pal_threads() */
+    pal_kernel_opts opts;                /* of this kernel */
+    int threads;                         /* the most that work on the call; 0: pal_threads() */
     void *keep;           /* what forward keeps for backward; NULL: no backward will follow */
     size_t keep_bytes;    /* at least those of pal_kernel_sizes */
     void *scratch;        /* memory that is used during the call only */

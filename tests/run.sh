@@ -87,7 +87,7 @@ start() { # command: its words, a line each; leaves its status and, if that is b
     set -- "$1"
     while IFS= read -r word; do set -- "$@" "$word"; done <"$1"
     shift
-    setsid env --default-signal=INT,QUIT timeout -k 10 900 "$@" >"$B/logs/$task.log" 2>&1 &
+    setsid env --default-signal=INT,QUIT,TERM,HUP timeout -k 10 900 "$@" >"$B/logs/$task.log" 2>&1 &
     leader=$!
     wait $leader
     status=$?
@@ -121,6 +121,8 @@ run() { # name
     echo "$task" # a short line goes into the pipe as a whole
 }
 worker() { # pattern of names
+    # A signal to the whole group leaves it to stop(), which would not find the programs of a worker that has gone.
+    trap '' TERM HUP
     while IFS= read -r name; do
         # shellcheck disable=SC2254 # a pattern
         case $name in $1) mkdir "$work/$name.taken" 2>/dev/null && run "$name" ;; esac

@@ -2,7 +2,7 @@
 # test_memory.sh - with little memory a program ends with status 0, or with 1 and a sentence.
 #
 # First each allocation of a program fails in turn (tests/preload/failing.c), alone and with all after it. Then the
-# whole process has little address space, libraries included. PAL_TEST_ALL=1 takes every allocation and all
+# whole process has little address space, libraries included (tests/limits.sh). PAL_TEST_ALL=1 takes every allocation and all
 # limits; without it a few are tried.
 B=${B:-build}
 if [ -n "$SAN" ]; then
@@ -10,6 +10,7 @@ if [ -n "$SAN" ]; then
     exit 0
 fi
 case $B in /*) x=$B/examples ;; *) x=$PWD/$B/examples ;; esac
+tests=$PWD/tests
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 failed=0
@@ -72,25 +73,12 @@ each $step out/model.h5 "$x/recall" $tiny --out out
 each $step out/layers.csv "$x/ablate" --layers task/model.h5 --rows 4 --out out
 
 # ---- Little address space ----
-limits() { # command...
-    for mebibytes in $sizes; do
-        rm -rf out
-        (ulimit -v $((mebibytes * 1024)) && exec timeout 300 "$@") >text.out 2>err
-        status=$?
-        [ $status = 127 ] || judge $status "$mebibytes MiB, $OMP_NUM_THREADS threads: $(basename "$1")" # 127: it cannot be loaded
-    done
-}
 [ -n "$PAL_TEST_ALL" ] && sizes=$(seq 60 12 900) || sizes="72 144"
-for OMP_NUM_THREADS in 1 2; do
-    limits "$x/train_lm" --data text.txt --layers 2 --width 128 --len 128 --batch 8 --steps 2 --sample 2 \
-        --mixers gdn2,swa:window_size=16 --out out
-    limits "$x/generate" $model abc --tokens 3
-    limits "$x/inspect" $model --text abc --out out
-    limits "$x/tokenize" --train-vocab 300 --out store.h5 text.txt
-    limits "$x/recall" $tiny --out out
-    limits "$x/ablate" --layers task/model.h5 --rows 4 --out out
-done
+# shellcheck disable=SC2086 # a list
+sh "$tests/limits.sh" "$x" 1 $sizes || failed=1
 # At some of these sizes `check`, which calls HDF5, lacks memory, and the program itself does not.
-sizes="76 78 80 82 84 86 88" OMP_NUM_THREADS=1
-limits "$x/generate" $model abc --tokens 3
+for mebibytes in 76 78 80 82 84 86 88; do
+    (ulimit -v $((mebibytes * 1024)) && exec timeout 300 "$x/generate" $model abc --tokens 3) >text.out 2>err
+    judge $? "$mebibytes MiB: generate"
+done
 exit $failed
