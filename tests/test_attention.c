@@ -104,6 +104,7 @@ START_TEST(fused_is_composed)
     char text[128];
     for (int i = 0; i < 6; i++) {
         const int64_t *h = heads[(_i + i) % 3];
+        if (!test_all() && (_i + _i / LENGTHS + i) % 3) continue; /* two of the windows */
         problem p = {.B = 1 + (_i + i) % 2, .T = T, .S = T, .H = h[0], .HKV = h[1], .D = D};
         p.window = windows[i];
         snprintf(text, sizeof text, "B %d, T %d, H %d, HKV %d, D %d, window %d", (int)p.B, (int)T,

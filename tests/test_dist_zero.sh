@@ -38,8 +38,6 @@ else
     saved 1 whole
     loaded 2 shard
     saved 2 shard
-    loaded 2 shard
-    loaded 2 whole
     loaded 1 whole
 fi
 

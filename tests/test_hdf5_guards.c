@@ -4,6 +4,7 @@
  */
 #include "tensor/internal.h"
 #include "palimpsest.h"
+#include "tests/support/isa.h"
 
 #include <check.h>
 #include <hdf5.h>
@@ -309,7 +310,6 @@ static bool load_all(pal_optim *optim, pal_params *to, pal_params *from)
 
 START_TEST(flipped_bytes)
 {
-    const bool all = getenv("PAL_TEST_ALL") && !strcmp(getenv("PAL_TEST_ALL"), "1");
     pal_params *saved = make_params(1);
     pal_optim *optim = pal_adamw_new(saved, (pal_adamw_opts){0});
     ck_assert_int_eq(pal_optim_step(optim, 0.1), PAL_OK);
@@ -319,7 +319,7 @@ START_TEST(flipped_bytes)
     size_t size;
     int refused = 0, tried = 0;
     unsigned char *bytes = read_file(&size);
-    for (size_t i = 0; i < size; i += all ? 1 : 41, tried++) {
+    for (size_t i = 0; i < size; i += test_all() ? 1 : 101, tried++) {
         pal_params *to = make_params(-1);
         pal_optim *fresh = pal_adamw_new(to, (pal_adamw_opts){0});
         write_byte(i, bytes[i] ^ (unsigned char)(1 << i % 8));

@@ -93,12 +93,15 @@ START_TEST(nan_stays)
                                  M3_C, IN_STATE, IN_MORE, IN_MORE + 1, IN_MORE + 2};
     const m3_problem *p = &three[_i % 2];
     const pal_rule_mode mode = modes[_i / 2];
+    pal_array x[RULE_INPUTS];
+    m3_draw(p, 3, x);
+    run_result clean = m3_run(p, x, PAL_F32, mode);
+    rule_inputs_free(x);
     for (size_t k = 0; k < 2 * sizeof inputs / sizeof *inputs; k++) {
         const int at = inputs[k / 2];
         bool any = false;
-        pal_array x[RULE_INPUTS];
+        if (!test_all() && k % 2 != (k / 2 + (size_t)(_i / 2)) % 2) continue; /* NaN or infinity */
         m3_draw(p, 3, x);
-        run_result clean = m3_run(p, x, PAL_F32, mode);
         const reach to = spoil(p, at, &x[at], k % 2 ? NAN : INFINITY);
         run_result spoilt = m3_run(p, x, PAL_F32, mode);
         for (int v = 0; v < RUN_VALUES; v++) {
@@ -111,9 +114,10 @@ START_TEST(nan_stays)
             }
         }
         ck_assert_msg(any, "%s, mode %s: input %d was not seen", p->name, rule_mode_name(mode), at);
-        run_free(&clean), run_free(&spoilt);
+        run_free(&spoilt);
         rule_inputs_free(x);
     }
+    run_free(&clean);
 }
 END_TEST
 

@@ -3,6 +3,7 @@
  * that does not fit, or is damaged, changes nothing.
  */
 #include "layers/layers.h"
+#include "tests/support/isa.h"
 
 #include <check.h>
 #include <math.h>
@@ -408,7 +409,8 @@ START_TEST(flipped_bits)
     int read = 0, refused = 0;
     ok(pal_lm_state_save(state, path, &error), &error);
     size_t size = contents(path, &whole);
-    for (size_t i = 0; i < size; i += 3) {
+    const size_t stride = test_all() ? 3 : 19;
+    for (size_t i = 0; i < size; i += stride) {
         whole[i] ^= (unsigned char)(1 << i % 8);
         write_file(path, whole, size);
         whole[i] ^= (unsigned char)(1 << i % 8);
@@ -416,7 +418,8 @@ START_TEST(flipped_bits)
         s == PAL_OK ? read++ : refused++;
         if (s == PAL_OK) check_unchanged(other, whole, size);
     }
-    ck_assert_msg(refused > 300, "%d read, %d refused of %zu bytes", read, refused, size);
+    ck_assert_msg((size_t)refused > 900 / stride, "%d read, %d refused of %zu bytes", read, refused,
+                  size);
     free(whole);
     pal_lm_state_free(state);
     pal_lm_state_free(other);

@@ -9,6 +9,7 @@
  */
 #include "layers/layers.h"
 #include "optim/optim.h"
+#include "tests/support/isa.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -115,9 +116,8 @@ static bool attempt(double *loss, pal_error *e)
 
 START_TEST(every_allocation_of_a_training_step_may_fail)
 {
-    enum { SOME = 7 };
-    const char *all = getenv("PAL_TEST_ALL");
-    const int64_t stride = all && all[0] == '1' ? 1 : SOME;
+    enum { SOME = 17 };
+    const int64_t stride = test_all() ? 1 : SOME;
     heard h = {0};
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
