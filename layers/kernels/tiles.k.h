@@ -75,6 +75,14 @@ INLINE tile tile_load_scaled(const R *c, int64_t ld, const R *factor)
     return t;
 }
 
+/* Multiplies row r by factor[r]. */
+INLINE void tile_scale(tile *t, const R *factor)
+{
+    UNROLL
+    for (int r = 0; r < MR; r++)
+        for (int j = 0; j < NR; j++) t->sum[r][j] *= factor[r];
+}
+
 INLINE void tile_store(const tile *t, R *c, int64_t ld)
 {
     UNROLL

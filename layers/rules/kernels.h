@@ -84,7 +84,7 @@ typedef struct pal_chunk {
     pal_prefetch ahead;    /* of the chunk after this one */
     int64_t rows;          /* tokens in it, <= C; for the others k, v, q and g count as 0 */
     void *q, *k, *e;       /* rows; q scaled, q and k normalised if asked for */
-    void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k */
+    void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k. Mamba-3: q and k themselves */
     void *alpha;           /* exp g: rows, or [C] for scalar decay (there `prepare` leaves g) */
     void *p;               /* scalar decay: p_rs [C][C], then gamma [C]; recurrent: <q, k> [C].
                               Mamba-3: r, and in alpha, counts tokens instead of rows */
@@ -93,10 +93,11 @@ typedef struct pal_chunk {
     void *Z;               /* panels [C] */
     void *gamma;           /* [Kp], of the whole chunk */
     void *norm;            /* normalize: 1 / |q|, 1 / |k| of each row, [2][C] */
-    /* Only Mamba-3: the turn of each token (turn.k.h); c and gamma of each row,
+    /* Only Mamba-3: what q and k of each row are to be multiplied by, [C]: the decay of the state
+     * before the chunk, and tail*c. The turn of each token (turn.k.h); c and gamma of each row,
      * [2][C]; keys times delta and values of the token before the sequence, [ranks][Kp] and
      * [ranks][Vp], which the recurrent form adds to the state if `enter` is set. */
-    void *turn, *weigh, *before;
+    void *from_q, *from_k, *turn, *weigh, *before;
     bool enter;
     double *angles_after; /* `prepare` writes the angles before the next chunk here, if not NULL */
 } pal_chunk;

@@ -350,8 +350,9 @@ pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
     const pal_rule_shape *s = &f->shape;
     size_t rows = (size_t)(s->C * s->Kp) * f->size, square = (size_t)(s->C * s->C) * f->size;
     size_t line = (size_t)s->C * f->size;
-    pal_chunk x = {.q = pal_carve(c, rows), .k = pal_carve(c, rows), .Qg = pal_carve(c, rows)};
-    x.Kt = pal_carve(c, rows);
+    pal_chunk x = {.q = pal_carve(c, rows), .k = pal_carve(c, rows)};
+    x.Qg = s->trapezoid ? x.q : pal_carve(c, rows);
+    x.Kt = s->trapezoid ? x.k : pal_carve(c, rows);
     if (s->erase) x.e = pal_carve(c, rows), x.En = pal_carve(c, rows);
     x.alpha = pal_carve(c, s->channel_decay ? rows : line);
     x.p = pal_carve(c, square + line);
@@ -359,6 +360,7 @@ pal_chunk pal_carve_chunk(pal_carver *c, const pal_fused *f)
     if (s->erase || s->trapezoid) x.T = pal_carve(c, square);
     if (s->erase) x.inverse = pal_carve(c, square);
     if (s->trapezoid) {
+        x.from_q = pal_carve(c, line), x.from_k = pal_carve(c, line);
         x.turn = pal_carve(c, (size_t)(f->tokens * 4 * s->Ap) * f->size);
         x.weigh = pal_carve(c, 2 * line);
         x.before = pal_carve(c, (size_t)(s->ranks * (s->Kp + s->Vp)) * f->size);

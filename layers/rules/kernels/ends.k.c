@@ -56,7 +56,7 @@ void K(last)(const pal_rule_shape *s, const pal_head *h, const double *angle, co
     put_row(th, 0, s->angles, false, phi);
     if (!keys) turn_by(s, angle, cs);
     for (int64_t i = 0; i < s->ranks; i++) {
-        if (!keys) turned_row(s, h, PAL_K, h->length - 1, i, cs, 1, (row_out){row, NULL, 1});
+        if (!keys) turned_row(s, h, PAL_K, h->length - 1, i, cs, 1, row);
         put_row(k, i, s->K, false, keys ? (const R *)keys + i * s->Kp : row);
     }
     const R *from = get_row(&h->in[PAL_V], h->length - 1, s->V, s->Vp, room);

@@ -41,33 +41,24 @@ static void turns(const pal_rule_shape *s, const pal_head *h, int64_t t, const p
     double phi[s->Ap] __attribute__((aligned(64)));
     R x[here * s->Ap] __attribute__((aligned(64)));
     angles_at(s, h->angle + t / tokens * s->angles, phi);
-    for (int64_t u = 0; u < here; u++) {
-        add_angles(s, h, t + u, phi);
-        reduced_angles(s, phi, x + u * s->Ap);
-    }
+    angles_of(s, h, t, here, phi, x);
     if (c->angles_after) wrap_angles(s, phi, c->angles_after);
     for (int64_t u = 0; u < here; u++) turn_of(s, x + u * s->Ap, (R *)c->turn + u * 2 * width);
 }
 
-/* Rows of q, k and Z; and Qg and Kt, which are q times from_q by token and k times from_k by row.
- */
-static void rows(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c,
-                 const R *from_q, const R *from_k)
+/* Rows of q, k and Z. */
+static void rows(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     const int64_t n = s->Kp, m = s->ranks, width = turn_width(s);
-    R *const q = c->q, *const k = c->k, *const Qg = c->Qg, *const Kt = c->Kt;
+    R *const q = c->q, *const k = c->k;
     for (int64_t r = 0; r < c->rows; r++) {
         const int64_t u = r / m, i = r % m;
         const R *cs = (R *)c->turn + u * 2 * width;
-        turned_row(s, h, PAL_Q, t + u, i, cs, (R)s->scale,
-                   (row_out){q + r * n, Qg + r * n, from_q[u]});
-        turned_row(s, h, PAL_K, t + u, i, cs, 1, (row_out){k + r * n, Kt + r * n, from_k[r]});
+        turned_row(s, h, PAL_Q, t + u, i, cs, (R)s->scale, q + r * n);
+        turned_row(s, h, PAL_K, t + u, i, cs, 1, k + r * n);
         put_value_row(s, h, t + u, i, r, c->Z);
     }
-    for (int64_t i = c->rows * n; i < s->C * n; i += VL) {
-        store(q + i, (V){0}), store(k + i, (V){0});
-        store(Qg + i, (V){0}), store(Kt + i, (V){0});
-    }
+    for (int64_t i = c->rows * n; i < s->C * n; i += VL) store(q + i, (V){0}), store(k + i, (V){0});
     clear_panel_rows(s, c->rows, c->Z);
 }
 
@@ -126,30 +117,31 @@ void K(mamba3_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pa
     const int64_t C = s->C, n = s->Kp, tokens = C / s->ranks;
     const strip q = {c->q, n, PANEL}, k = {c->k, n, PANEL};
     const R *p = c->p, *gamma = p + C * C, *tail = p + (tokens - 1) * C, *both = c->weigh;
-    R from_k[C] __attribute__((aligned(64)));
+    R *from_q = c->from_q, *from_k = c->from_k;
     steps(s, h, t, c);
     turns(s, h, t, c);
     token_decay(s, c);
+    for (int64_t r = 0; r < C; r++) from_q[r] = gamma[r / s->ranks];
     for (int64_t r = 0; r < C; r += VL) store(from_k + r, load(tail + r) * load(both + r));
-    rows(s, h, t, c, gamma, from_k);
+    rows(s, h, t, c);
     dot_blocks(s, q, k, n / PANEL, c->T);
     for (int64_t u = 0; u < tokens; u++) matrix_rows(s, h, u, c);
     for (int64_t j = 0; j < n; j += VL) store((R *)c->gamma + j, splat(gamma[tokens - 1]));
 }
 
-/* For the recurrent form: rows alpha*q and c*k, alpha by token, and gamma <q, k> (+ D) of the rows
- * of a token in c->p [C][ranks]. If c->enter is set, it says afterwards whether there is a token
- * before: then alpha delta k0 and its values are in c->before, and q times these keys is in c->A
- * [ranks][ranks]. */
+/* For the recurrent form: rows q and k, alpha by token, c by row in c->weigh, and gamma <q, k>
+ * (+ D) of the rows of a token in c->p [C][ranks]. If c->enter is set, it says afterwards whether
+ * there is a token before: then alpha delta k0 and its values are in c->before, and q times these
+ * keys is in c->A [ranks][ranks]. */
 void K(mamba3_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
     const int64_t n = s->Kp, m = s->ranks;
     R *alpha = c->alpha, *p = c->p;
     steps(s, h, t, c);
     turns(s, h, t, c);
-    const R *both = c->weigh, *now = both + s->C;
+    const R *now = (const R *)c->weigh + s->C;
     for (int64_t i = 0; i < s->C / m; i += VL) store(alpha + i, exp_decay(load(alpha + i)));
-    rows(s, h, t, c, alpha, both);
+    rows(s, h, t, c);
     for (int64_t r = 0; r < c->rows; r++) {
         const int64_t own = r / m * m;
         const R *q = (const R *)c->q + r * n, *k = (const R *)c->k;

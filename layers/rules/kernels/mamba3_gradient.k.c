@@ -12,7 +12,6 @@
 /* What the gradient knows of a chunk beside its rows. Rows are those of a chunk, tokens its
  * tokens. */
 typedef struct token_back {
-    R *from_q, *from_k; /* [C]: what is left of S0 at a row, and of its write at the end */
     R *q0, *k0;         /* [C]: <q, dO S0^T> and <k, V dS^T> */
     R *own;             /* [C][ranks]: gradient of <q_r, k_s> of a token's rows */
     R *now, *both, *dg; /* [tokens]: gradients of gamma, c and g */
@@ -157,22 +156,19 @@ static void row_dots(const pal_rule_shape *s, const R *a, const R *b, R *to)
     }
 }
 
-/* The factors of rows, <q, dO S0^T> and <k, V dS^T>, and the wedge of all keys with what the end of
+/* <q, dO S0^T> and <k, V dS^T>, and the wedge of all keys with what the end of
  * the chunk says about them. */
 static void meet_rows(const pal_rule_shape *s, const pal_chunk *c, const pal_chunk_back *b,
                       token_back *to)
 {
-    const int64_t C = s->C, m = s->ranks, n = s->Kp, tokens = C / m;
-    const R *p = c->p, *gamma = p + C * C, *tail = p + (tokens - 1) * C, *both = c->weigh;
+    const int64_t C = s->C, n = s->Kp;
+    const R *from_k = c->from_k;
     R acc[turn_width(s)] __attribute__((aligned(64)));
     for (int64_t j = 0; j < turn_width(s); j += VL) store(acc + j, (V){0});
     row_dots(s, c->q, b->dq, to->q0);
     row_dots(s, c->k, b->dk, to->k0);
-    for (int64_t r = 0; r < C; r++) {
-        to->from_q[r] = gamma[r / m];
-        to->from_k[r] = tail[r] * both[r];
-        add_wedge(s, to->from_k[r], (const R *)b->dk + r * n, (const R *)c->k + r * n, acc);
-    }
+    for (int64_t r = 0; r < C; r++)
+        add_wedge(s, from_k[r], (const R *)b->dk + r * n, (const R *)c->k + r * n, acc);
     for (int64_t j = 0; j < s->angles; j += VL) {
         const V sum = by_pair(s, acc, j);
         for (int64_t l = 0; l < VL && j + l < s->angles; l++) to->end[j + l] += (double)sum[l];
@@ -244,17 +240,18 @@ static double skip_back(const pal_rule_shape *s, const pal_chunk_back *b)
 }
 
 /* The rest of dg: what goes back to a state before a token, from one after it. */
-static void decay_back(const pal_rule_shape *s, token_back *to)
+static void decay_back(const pal_rule_shape *s, const pal_chunk *c, token_back *to)
 {
+    const R *from_q = c->from_q, *from_k = c->from_k;
     const int64_t m = s->ranks, tokens = s->C / m;
     R later = to->whole, earlier = 0;
     for (int64_t u = tokens - 1; u >= 0; u--) {
-        for (int64_t r = u * m; r < (u + 1) * m; r++) later += to->from_q[r] * to->q0[r];
+        for (int64_t r = u * m; r < (u + 1) * m; r++) later += from_q[r] * to->q0[r];
         to->dg[u] += later;
     }
     for (int64_t u = 0; u < tokens; u++) {
         to->dg[u] += earlier;
-        for (int64_t r = u * m; r < (u + 1) * m; r++) earlier += to->from_k[r] * to->k0[r];
+        for (int64_t r = u * m; r < (u + 1) * m; r++) earlier += from_k[r] * to->k0[r];
     }
 }
 
@@ -413,14 +410,12 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
                         pal_chunk_back *b, const void *S0, const void *dS, const pal_head_grad *g)
 {
     const int64_t C = s->C, m = s->ranks, n = s->Kp, tokens = C / m, here = c->rows / m;
-    R rows[4][C] __attribute__((aligned(64))), own[C * m], now[tokens], both[tokens];
+    R rows[2][C] __attribute__((aligned(64))), own[C * m], now[tokens], both[tokens];
     R dg[tokens] __attribute__((aligned(64))), Phi[tokens * s->Ap] __attribute__((aligned(64)));
     R values[m * s->Vp] __attribute__((aligned(64)));
     double end[s->angles + 1];
-    token_back to = {.from_q = rows[0],
-                     .from_k = rows[1],
-                     .q0 = rows[2],
-                     .k0 = rows[3],
+    token_back to = {.q0 = rows[0],
+                     .k0 = rows[1],
                      .own = own,
                      .now = now,
                      .both = both,
@@ -431,9 +426,9 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
     value_products(s, b);
     meet_rows(s, c, b, &to);
     weights_back(s, c, b, &to);
-    decay_back(s, &to);
-    add_rows(s, false, left_of(b->dA, C, 1), c->k, to.from_q, b->dq);
-    add_rows(s, true, left_of(b->dA, 1, C), c->q, to.from_k, b->dk);
+    decay_back(s, c, &to);
+    add_rows(s, false, left_of(b->dA, C, 1), c->k, c->from_q, b->dq);
+    add_rows(s, true, left_of(b->dA, 1, C), c->q, c->from_k, b->dk);
     const bool last = t + here == h->length;
     for (int64_t i = 0; i < m && last && g->end_k.data; i++)
         for (int64_t j = 0; j < s->K; j++)

@@ -86,6 +86,23 @@ INLINE void add_products(const pal_rule_shape *s, const pal_chunk *c, tile *t, b
         tile_madd(t, left_at(x, r, 0), first + block, b, PANEL);
 }
 
+/* Rows r .. r + MR - 1 of a product with Qg or Kt. Those of Mamba-3 have no factor yet. */
+INLINE void add_factor(const pal_rule_shape *s, const void *factor, int64_t r, tile *t)
+{
+    if (s->trapezoid) tile_scale(t, (const R *)factor + r);
+}
+
+/* The right operand of a product with the transpose of Qg or Kt: rows x of a panel, or `room` if
+ * their factors are still to be added. */
+static const R *with_factor(const pal_rule_shape *s, const void *factor, const R *x, R *room)
+{
+    if (!s->trapezoid) return x;
+    for (int64_t r = 0; r < s->C; r++)
+        for (int u = 0; u < PANEL; u += VL)
+            store(room + r * PANEL + u, load(x + r * PANEL + u) * ((const R *)factor)[r]);
+    return room;
+}
+
 /* ---- Forward ---- */
 
 /* X = Z - gamma*e S, then U = (I + T)^-1 X. */
@@ -114,6 +131,7 @@ static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, c
         look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Qg + r * s->Kp, s->Kp, 1), s->K, S, PANEL);
+        add_factor(s, c->from_q, r, &t);
         add_products(s, c, &t, false, r, U);
         tile_store(&t, rows, PANEL);
         for (int64_t i = 0; i < MR && r + i < c->rows; i++) {
@@ -133,10 +151,12 @@ static void output(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, c
 static void update_state(const pal_rule_shape *s, const pal_chunk *c, const R *U, const R *S0, R *S,
                          ahead *next)
 {
+    R room[s->C * PANEL] __attribute__((aligned(64)));
+    const R *W = with_factor(s, c->from_k, U, room);
     for (int64_t i = 0; i < s->Kp; i += MR) {
         look_ahead(next);
         tile t = tile_load_scaled(S0 + i * PANEL, PANEL, (const R *)c->gamma + i);
-        tile_madd(&t, left_of((const R *)c->Kt + i, 1, s->Kp), c->rows, U, PANEL);
+        tile_madd(&t, left_of((const R *)c->Kt + i, 1, s->Kp), c->rows, W, PANEL);
         tile_store(&t, S + i * PANEL, PANEL);
     }
 }
@@ -182,6 +202,7 @@ static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO,
         look_ahead(next);
         tile t = tile_zero();
         tile_madd(&t, left_of((const R *)c->Kt + r * s->Kp, s->Kp, 1), s->K, dS, PANEL);
+        add_factor(s, c->from_k, r, &t);
         add_products(s, c, &t, true, r, dO);
         tile_store(&t, (s->erase ? dU : dX) + r * PANEL, PANEL);
     }
@@ -197,7 +218,8 @@ static void solve_back(const pal_rule_shape *s, const pal_chunk *c, const R *dO,
 void K(scan_back)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, const pal_rows *dout,
                   const void *dS, void *dS0, pal_chunk_back *b)
 {
-    R dU[s->C * PANEL] __attribute__((aligned(64)));
+    R dU[s->C * PANEL] __attribute__((aligned(64))),
+        room[s->C * PANEL] __attribute__((aligned(64)));
     const R *after = panel_of(dS, s->Kp, panel);
     R *before = panel_at(dS0, s->Kp, panel);
     R *dO = panel_at(b->dO, s->C, panel), *dX = panel_at(b->dX, s->C, panel);
@@ -205,10 +227,11 @@ void K(scan_back)(const pal_rule_shape *s, const pal_chunk *c, int64_t panel, co
     (c->rows, s->V, dout, s->C, b->dO, panel, panel + 1, dout ? PAL_PANELS_READ : PAL_PANELS_CLEAR);
     ahead next = ahead_of(&c->ahead, panel, s->Vp / PANEL, (s->C + s->Kp) / MR);
     solve_back(s, c, dO, after, dU, dX, &next);
+    const R *read = with_factor(s, c->from_q, dO, room);
     for (int64_t i = 0; i < s->Kp; i += MR) {
         look_ahead(&next);
         tile t = tile_load_scaled(after + i * PANEL, PANEL, (const R *)c->gamma + i);
-        tile_madd(&t, left_of((const R *)c->Qg + i, 1, s->Kp), c->rows, dO, PANEL);
+        tile_madd(&t, left_of((const R *)c->Qg + i, 1, s->Kp), c->rows, read, PANEL);
         if (s->erase) tile_madd(&t, left_of((const R *)c->En + i, 1, s->Kp), c->rows, dX, PANEL);
         tile_store(&t, before + i * PANEL, PANEL);
     }

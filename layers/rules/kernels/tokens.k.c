@@ -154,25 +154,23 @@ INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r,
                          const V (*v0)[VECTORS], V (*o)[VECTORS])
 {
     const int64_t K = s->K, n = s->Kp;
-    const R *Qg = (const R *)c->Qg + r * n, *Kt = (const R *)c->Kt + r * n, *k0 = c->before;
+    const R *q = (const R *)c->q + r * n, *k = (const R *)c->k + r * n, *k0 = c->before;
     const V alpha = splat(((const R *)c->alpha)[r / rows]);
     for (int64_t a = 0; a < K; a++) {
         V y[VECTORS];
         ask(S.next, a, S.stride, 0), ask(S.next, a, S.stride, 1);
         UNROLL
-        for (int j = 0; j < width; j++) y[j] = loadu(S.x + a * S.stride + j * VL);
+        for (int j = 0; j < width; j++) y[j] = loadu(S.x + a * S.stride + j * VL) * alpha;
         UNROLL
         for (int i = 0; i < rows; i++) {
             UNROLL
-            for (int j = 0; j < width; j++) o[i][j] = vfma(splat(Qg[i * n + a]), y[j], o[i][j]);
+            for (int j = 0; j < width; j++) o[i][j] = vfma(splat(q[i * n + a]), y[j], o[i][j]);
         }
-        UNROLL
-        for (int j = 0; j < width; j++) y[j] *= alpha;
         UNROLL
         for (int i = 0; i < rows; i++) {
             UNROLL
             for (int j = 0; j < width; j++) {
-                y[j] = vfma(splat(Kt[i * n + a]), v[i][j], y[j]);
+                y[j] = vfma(splat(k[i * n + a]), v[i][j], y[j]);
                 if (enter) y[j] = vfma(splat(k0[i * n + a]), v0[i][j], y[j]);
             }
         }
@@ -200,7 +198,7 @@ INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows
                            int64_t col, int64_t n, sweep S, const pal_rows *o)
 {
     R out[COLS] __attribute__((aligned(64)));
-    const R *before = (const R *)c->before + rows * s->Kp, *next = S.next;
+    const R *before = (const R *)c->before + rows * s->Kp, *weight = c->weigh, *next = S.next;
     const pal_rows result = columns_from(o, col);
     for (int64_t r = 0; r < c->rows; r += rows) {
         V v[MOST][VECTORS], v0[MOST][VECTORS], read[MOST][VECTORS];
@@ -216,15 +214,19 @@ INLINE void ranked_columns(const pal_rule_shape *s, const pal_chunk *c, int rows
                 read[i][j] = (V){0};
             }
         }
-        S.next = r + rows == c->rows ? next : NULL;
-        if (enter) {
-            ranked_token(s, c, r, rows, width, true, S, v, v0, read);
-            add_values(rows, width, c->A, v0, read);
-        } else {
-            ranked_token(s, c, r, rows, width, false, S, v, v0, read);
-        }
-        S.x = S.to;
         add_values(rows, width, (const R *)c->p + r * rows, v, read);
+        if (enter) add_values(rows, width, c->A, v0, read);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int j = 0; j < width; j++) v[i][j] *= weight[r + i];
+        }
+        S.next = r + rows == c->rows ? next : NULL;
+        if (enter)
+            ranked_token(s, c, r, rows, width, true, S, v, v0, read);
+        else
+            ranked_token(s, c, r, rows, width, false, S, v, v0, read);
+        S.x = S.to;
         UNROLL
         for (int i = 0; i < rows; i++) {
             UNROLL

@@ -22,13 +22,35 @@ static inline void add_angles(const pal_rule_shape *s, const pal_head *h, int64_
         *(VD *)(void *)(phi + j) += ld_double(row, j, s->angles) * dt;
 }
 
-/* Angles phi [Ap] in -pi .. pi, to x [Ap]. */
-static inline void reduced_angles(const pal_rule_shape *s, const double *phi, R *x)
+/* DL angles in -pi .. pi, to x. */
+static inline void reduced_angles(VD phi, R *x)
 {
     const double turn = 6.283185307179586, inverse = 0.15915494309189535, magic = 0x1.8p52;
+    const VD n = (phi * inverse + magic) - magic;
+    *(VNU *)x = __builtin_convertvector(phi - n * turn, VN);
+}
+
+/* Adds the angles of n tokens from t on to phi [Ap], and writes what there is after each of them,
+ * in -pi .. pi, to x [n][Ap]. A few angles at a time, which stay in registers. */
+static inline void angles_of(const pal_rule_shape *s, const pal_head *h, int64_t t, int64_t n,
+                             double *phi, R *x)
+{
+    const pal_rows *om = &h->in[PAL_OM];
+    const R *rows = (const R *)om->data + t * om->step;
+    int64_t step = om->step;
+    R room[n * s->Ap];
+    double dt[n];
+    for (int64_t u = 0; u < n; u++) dt[u] = (double)element(&h->in[PAL_STEP], t + u, 0);
+    for (int64_t u = 0; u < n && om->channel != 1; u++)
+        copy_row(rows + u * step, om->channel, s->angles, s->Ap, room + u * s->Ap);
+    if (om->channel != 1) rows = room, step = s->Ap;
     for (int64_t j = 0; j < s->Ap; j += DL) {
-        const VD a = *(const VD *)(const void *)(phi + j), n = (a * inverse + magic) - magic;
-        *(VNU *)(x + j) = __builtin_convertvector(a - n * turn, VN);
+        VD *at = (VD *)(void *)(phi + j), sum = *at;
+        for (int64_t u = 0; u < n; u++) {
+            if (j < s->angles) sum += ld_double(rows + u * step, j, s->angles) * dt[u];
+            reduced_angles(sum, x + u * s->Ap + j);
+        }
+        *at = sum;
     }
 }
 
@@ -91,7 +113,7 @@ static inline void turn_by(const pal_rule_shape *s, const double *angle, R *cs)
     R x[s->Ap] __attribute__((aligned(64)));
     double phi[s->Ap] __attribute__((aligned(64)));
     angles_at(s, angle, phi);
-    reduced_angles(s, phi, x);
+    for (int64_t j = 0; j < s->Ap; j += DL) reduced_angles(*(VD *)(void *)(phi + j), x + j);
     turn_of(s, x, cs);
 }
 
@@ -143,21 +165,9 @@ static inline V by_pair(const pal_rule_shape *s, const R *acc, int64_t j)
     return every_second(a, b, 1) - every_second(a, b, 0);
 }
 
-/* What turned_row makes: a row, and in `scaled`, if that is not NULL, the same times `factor`. */
-typedef struct row_out {
-    R *row, *scaled;
-    R factor;
-} row_out;
-
-INLINE void put_turned_part(row_out to, int64_t c, V x)
-{
-    store(to.row + c, x);
-    if (to.scaled) store(to.scaled + c, x * to.factor);
-}
-
 /* scale times the turned x + bias. Halves whose vectors overlap each other are turned in place. */
 INLINE void turn_sum(const pal_rule_shape *s, const R *cs, R scale, const R *x, const R *bias,
-                     row_out to)
+                     R *to)
 {
     const int64_t J = s->angles, other = s->K / 2, n = s->half ? J : 2 * J;
     const R *sn = cs + turn_width(s);
@@ -170,25 +180,21 @@ INLINE void turn_sum(const pal_rule_shape *s, const R *cs, R scale, const R *x, 
             a = turned_part(c, n, vfma(a, y, -(b * z)), a);
             b = turned_part(c, n, vfma(b, y, first * z), b);
         }
-        put_turned_part(to, c, a * scale);
-        put_turned_part(to, other + c, b * scale);
+        store(to + c, a * scale), store(to + other + c, b * scale);
     }
     for (int64_t c = s->half && apart ? 2 * other : 0; c < s->Kp; c += VL) {
         V a = loadu(x + c);
         if (bias) a += loadu(bias + c);
         if (!s->half && c < n)
             a = turned_part(c, n, vfma(a, load(cs + c), swap_neighbours(a) * load(sn + c)), a);
-        put_turned_part(to, c, a * scale);
+        store(to + c, a * scale);
     }
-    if (!s->half || apart) return;
-    turn_row(s, cs, 1, to.row);
-    for (int64_t c = 0; c < s->Kp && to.scaled; c += VL)
-        store(to.scaled + c, load(to.row + c) * to.factor);
+    if (s->half && !apart) turn_row(s, cs, 1, to);
 }
 
 /* Row i of token t of q or k: with its bias, turned, times `scale`. */
 static inline void turned_row(const pal_rule_shape *s, const pal_head *h, int which, int64_t t,
-                              int64_t i, const R *cs, R scale, row_out to)
+                              int64_t i, const R *cs, R scale, R *to)
 {
     R room[s->Kp] __attribute__((aligned(64))), more[s->Kp] __attribute__((aligned(64)));
     pal_rows x = h->in[which];
