@@ -3,7 +3,7 @@
  * matrix-product rate, and where the time goes by operation.
  *
  *     build/bench/step [--mixers LIST] [--width N] [--layers N] [--batch N] [--len N]
- *                      [--threads LIST] [--runs N] [--precision f32|bf16] [--csv FILE]
+ *                      [--threads LIST] [--runs N] [--precision f32|bf16] [--brief] [--csv FILE]
  *
  * A step is what examples/train_lm does: tokens in, loss, backward, clipping, AdamW, zeroed
  * gradients. Its useful flops are counted as
@@ -20,7 +20,8 @@
  * 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers each, SwiGLU 8/3, bytes.
  * Lines that start with # say what it ran on and, after each row, the profile of one more run
  * (percent of a step, and ms forward and backward) and what a step of pal_train costs beyond loss
- * and backward: batches of a store, read ahead by a thread, clipping, AdamW and both logs.
+ * and backward: batches of a store, read ahead by a thread, clipping, AdamW and both logs. --brief
+ * leaves out the comparison and these lines.
  */
 #include "bench/measure/training.h"
 #include "bench/measure/measure.h"
@@ -44,7 +45,7 @@ typedef struct options {
         int64_t count, of[MOST_THREADS];
     } threads;
     int runs;
-    bool bf16;
+    bool bf16, brief;
     const char *csv;
 } options;
 
@@ -68,6 +69,8 @@ static const pal_key rows[] = {
      .help = "pairs of runs (11)"},
     {"precision", PAL_KEY_CHOICE, PAL_AT(options, bf16), .words = "f32|bf16", .letter = 'p',
      .help = "of the products (f32)"},
+    {"brief", PAL_KEY_FLAG, PAL_AT(options, brief),
+     .help = "only the rows: no comparison with the composed rules, no profile"},
     {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .letter = 'c', .argument = "FILE",
      .help = "also write the table to FILE"},
 };
@@ -280,7 +283,7 @@ static void print_row(const options *o, const training *t, int threads, double f
 
 static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
 {
-    if (!validate(s, csv)) return false;
+    if (!o->brief && !validate(s, csv)) return false;
     training t = training_new(s);
     const double flops = step_flops(&t);
     bool good = true;
@@ -293,6 +296,7 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
         if (!good) break;
         const double bf16 = o->bf16 ? note_bf16(csv, gemm->threads, o->runs) : 0;
         print_row(o, &t, gemm->threads, flops, &p, 1e-9 * bf16, csv);
+        if (o->brief) continue;
         print_profile(&t, csv);
         good = print_overhead(&t, o->runs, csv);
     }
