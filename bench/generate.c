@@ -2,22 +2,25 @@
  * generate.c - what a released model costs to run: the time to load it, its memory, how fast a
  * prompt is read and how fast tokens are written, each beside what the machine can do at most.
  *
- *     build/bench/generate [--folder DIR] [--prompt N] [--tokens N] [--threads N] [--runs N]
+ *     build/bench/generate [--folder DIR] [--precision f32|bf16] [--prompt N] [--tokens N]
+ *                          [--threads N] [--runs N] [--csv FILE]
  *
  * Without --folder it makes a model of Qwen3.5-0.8B's shape of random numbers in bf16 (1.5 GB), in
  * a folder that it removes again; --layers, --width and --vocab make it smaller. What it prints:
  *
- *     load       seconds from the call of pal_lm_open to the model in f32, with the file in memory
+ *     load       seconds from the call of pal_lm_open to the model, with the file in memory
  *     memory     RssAnon of /proc/self/status, the largest that was seen, beside 4 bytes for each
- *                parameter
+ *                parameter, or 2 with --precision bf16
  *     prefill    a prompt of N tokens: its useful flops, as bench/step counts the forward pass (the
  *                head for the last token alone), as a share of those that sgemm (2048^3) makes in
- *                that time
+ *                that time; with --precision bf16 also of a product of 2048^3 in bf16
  *     decoding   one token after the other: the bytes of all weights, as a share of those that the
  *                same threads read from the memory of the weights in that time
  *
+ * With --precision bf16 the weights are stored in bf16, and products of many tokens are in bf16.
+ *
  * Runs and references take turns (bench/measure); medians of the pairs. The aims are 5 s, 1.2, 0.6
- * and 0.8.
+ * and 0.8. --csv FILE gets all of it as one row.
  */
 #include "bench/generate/folder.h"
 #include "bench/measure/measure.h"
@@ -32,9 +35,15 @@
 enum { MOST = 1 << 24 };
 
 typedef struct options {
-    const char *folder;
+    const char *folder, *csv;
+    bool bf16;
     int64_t prompt, tokens, threads, runs, layers, width, vocab;
 } options;
+
+/* What is printed; shares of sgemm, of a product in bf16, of memory's speed, of the parameters. */
+typedef struct result {
+    double load, prefill, gflops, of_sgemm, of_bf16, decoding, weights, of_reading, of_parameters;
+} result;
 
 typedef struct bench {
     options o;
@@ -43,12 +52,16 @@ typedef struct bench {
     pal_lm_state *state;
     int64_t *text; /* of the prompt */
     double most;   /* RssAnon so far, in bytes */
-    double other;  /* of it the matrices of sgemm */
+    double other;  /* of it the matrices of the products */
+    FILE *csv;     /* NULL: none */
+    result is;
 } bench;
 
 static const pal_key rows[] = {
     {"folder", PAL_KEY_STRING, PAL_AT(options, folder), .required = true, .argument = "DIR",
      .help = "of a released model (one of random numbers is made)"},
+    {"precision", PAL_KEY_CHOICE, PAL_AT(options, bf16), .words = "f32|bf16",
+     .help = "of weights in memory, and of products of many tokens (f32)"},
     {"prompt", PAL_KEY_WHOLE, PAL_AT(options, prompt), .low = 1, .high = MOST, .letter = 'p',
      .help = "tokens that are read (512)"},
     {"tokens", PAL_KEY_WHOLE, PAL_AT(options, tokens), .low = 1, .high = MOST, .letter = 'n',
@@ -63,6 +76,8 @@ static const pal_key rows[] = {
      .help = "of the model that is made (1024)"},
     {"vocab", PAL_KEY_WHOLE, PAL_AT(options, vocab), .low = 1, .high = MOST, .letter = 'v',
      .help = "tokens that the model that is made knows (248320)"},
+    {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .required = true, .letter = 'c',
+     .argument = "FILE", .help = "also write the numbers to FILE"},
 };
 static const pal_keys keys = PAL_KEYS(rows);
 static const flags_section section = {NULL, &keys, 0};
@@ -95,7 +110,16 @@ static void look_on(void *user, int64_t done, int64_t all)
 
 /* ---- What is timed ---- */
 
-static int64_t reads(int64_t P) { return 4 * P; }
+/* Bytes of all weights. */
+static int64_t reads(const bench *b)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < pal_params_count(b->file.params); i++) {
+        const pal_array p = pal_params_array(b->file.params, i);
+        bytes += pal_array_count(&p) * (int64_t)pal_dtype_size(p.dtype);
+    }
+    return bytes;
+}
 
 /* A sequence from its start: the prompt in one call. */
 static double prefill(void *context)
@@ -167,7 +191,8 @@ static double read_weights(void *context)
     const double start = seconds();
     for (int i = 0; i < pal_params_count(b->file.params); i++) {
         const pal_array p = pal_params_array(b->file.params, i);
-        seen += read_all(p.data, 4 * pal_array_count(&p), pal_threads());
+        seen +=
+            read_all(p.data, pal_array_count(&p) * (int64_t)pal_dtype_size(p.dtype), pal_threads());
     }
     (void)seen;
     return seconds() - start;
@@ -206,7 +231,8 @@ static bool load(bench *b, const char *folder)
 {
     pal_error error;
     const double before = anonymous();
-    const pal_lm_open_opts how = {.no_tokenizer = true, .progress = {look_on, b}};
+    const pal_lm_open_opts how = {
+        .no_tokenizer = true, .dtype = b->o.bf16 ? PAL_BF16 : PAL_F32, .progress = {look_on, b}};
     folder_warm(folder);
     const double start = seconds();
     if (pal_lm_open(&b->file, folder, how, &error) != PAL_OK) {
@@ -217,50 +243,97 @@ static bool load(bench *b, const char *folder)
     look(b);
     const double P = (double)pal_params_size(b->file.params);
     printf("parameters %.0f\n", P);
-    printf("load       %.2f s, %.2f GB/s of f32\n", took, 4e-9 * P / took);
-    note(NULL, "RssAnon %.3f GB before it, %.3f GB after it", 1e-9 * before, 1e-9 * anonymous());
+    printf("load       %.2f s, %.2f GB/s\n", took, 1e-9 * (double)reads(b) / took);
+    b->is.load = took;
+    note(b->csv, "RssAnon %.3f GB before it, %.3f GB after it", 1e-9 * before, 1e-9 * anonymous());
     return true;
+}
+
+static bool time_prefill(bench *b)
+{
+    const double before = anonymous(), n = (double)b->o.prompt;
+    pal_tape *squares = pal_tape_new();
+    sgemm gemm = sgemm_new(squares);
+    gemm.threads = pal_threads();
+    const double rate = note_sgemm(b->csv, &gemm, (int)b->o.runs);
+    const double bf16 = b->o.bf16 ? note_bf16(b->csv, gemm.threads, (int)b->o.runs) : 0;
+    b->other = anonymous() - before;
+    pairs p;
+    const bool good = measure_pairs(prefill, b, sgemm_run, &gemm, (int)b->o.runs, &p);
+    pal_tape_free(squares);
+    b->other = 0;
+    if (!good) return false;
+    result *is = &b->is;
+    const double flops = prompt_flops(b);
+    is->prefill = n / p.seconds.median;
+    is->gflops = 1e-9 * flops / p.seconds.median;
+    is->of_sgemm = flops / SGEMM_FLOPS * p.ratio;
+    printf("prefill    %.0f tokens/s for %.0f tokens, %.1f GFLOP/s, %.3f of sgemm (%.1f)",
+           is->prefill, n, is->gflops, is->of_sgemm, 1e-9 * rate);
+    if (b->o.bf16) {
+        is->of_bf16 = 1e9 * is->gflops / bf16;
+        printf(", %.3f of bf16 (%.1f)", is->of_bf16, 1e-9 * bf16);
+    }
+    printf("\n");
+    return true;
+}
+
+static bool time_decoding(bench *b)
+{
+    pairs p;
+    if (!measure_pairs(decode, b, read_weights, b, (int)b->o.runs, &p)) return false;
+    const double token = p.seconds.median / (double)b->o.tokens, bytes = (double)reads(b);
+    const double bandwidth = bytes / measure(read_weights, b, (int)b->o.runs);
+    b->is.decoding = 1 / token;
+    b->is.weights = 1e-9 * bytes / token;
+    b->is.of_reading = p.ratio * (double)b->o.tokens;
+    printf("decoding   %.2f tokens/s, %.2f GB/s of weights, %.3f of what is read (%.2f GB/s)\n",
+           b->is.decoding, b->is.weights, b->is.of_reading, 1e-9 * bandwidth);
+    return true;
+}
+
+static void print_csv(const bench *b)
+{
+    const result *is = &b->is;
+    char text[16];
+    fprintf(b->csv, "precision,threads,parameters,prompt,load_s,prefill_tokens_per_second,"
+                    "prefill_gflops,share,share_of_bf16,decoding_tokens_per_second,"
+                    "weights_gb_per_second,share_of_reading,rss_anon,share_of_parameters\n");
+    fprintf(b->csv, "%s,%d,%lld,%lld,%.4g,%.6g,%.6g,%.4g,%s,%.6g,%.4g,%.4g,%.6g,%.4g\n",
+            b->o.bf16 ? "bf16" : "f32", pal_threads(), (long long)pal_params_size(b->file.params),
+            (long long)b->o.prompt, is->load, is->prefill, is->gflops, is->of_sgemm,
+            share_text(text, is->of_bf16, false), is->decoding, is->weights, is->of_reading,
+            b->most, is->of_parameters);
 }
 
 static bool run(bench *b)
 {
-    const int64_t P = pal_params_size(b->file.params);
     const int64_t vocab = pal_lm_options(b->file.lm).vocab, n = b->o.prompt;
+    const double bytes = b->o.bf16 ? 2 : 4;
     pal_rng rng = pal_rng_new(1, 0);
-    pairs p;
-    const double before = anonymous();
-    pal_tape *squares = pal_tape_new();
-    sgemm gemm = sgemm_new(squares);
-    b->other = anonymous() - before;
-    gemm.threads = pal_threads();
     b->tape = pal_tape_new();
     pal_set_grad(b->tape, false);
+    pal_tape_precision(b->tape, b->o.bf16 ? PAL_BF16 : PAL_F32);
     b->text = malloc((size_t)n * sizeof *b->text);
     for (int64_t i = 0; i < n; i++) b->text[i] = (int64_t)((double)vocab * pal_rng_next(&rng));
-    const double rate = note_sgemm(NULL, &gemm, (int)b->o.runs);
-    bool good = measure_pairs(prefill, b, sgemm_run, &gemm, (int)b->o.runs, &p);
+    const bool good = time_prefill(b) && time_decoding(b);
     if (good) {
-        const double flops = prompt_flops(b);
-        printf("prefill    %.0f tokens/s for %lld tokens, %.1f GFLOP/s, %.3f of sgemm (%.1f)\n",
-               (double)n / p.seconds.median, (long long)n, 1e-9 * flops / p.seconds.median,
-               flops / SGEMM_FLOPS * p.ratio, 1e-9 * rate);
+        b->is.of_parameters = b->most / (bytes * (double)pal_params_size(b->file.params));
+        printf("memory     %.3f GB of RssAnon at most, %.3f of %.0f bytes a parameter\n",
+               1e-9 * b->most, b->is.of_parameters, bytes);
+        if (b->csv) print_csv(b);
     }
-    good = good && measure_pairs(decode, b, read_weights, b, (int)b->o.runs, &p);
-    if (good) {
-        const double token = p.seconds.median / (double)b->o.tokens;
-        const double bandwidth = (double)reads(P) / measure(read_weights, b, (int)b->o.runs);
-        printf("decoding   %.2f tokens/s, %.2f GB/s of weights, %.3f of what is read (%.2f GB/s)\n",
-               1 / token, 1e-9 * (double)reads(P) / token, p.ratio * (double)b->o.tokens,
-               1e-9 * bandwidth);
-    }
-    if (good)
-        printf("memory     %.3f GB of RssAnon at most, %.3f of 4 bytes a parameter\n",
-               1e-9 * b->most, b->most / (double)reads(P));
     free(b->text);
     pal_lm_state_free(b->state);
     pal_tape_free(b->tape);
-    pal_tape_free(squares);
     return good;
+}
+
+static bool close_csv(const bench *b)
+{
+    if (!b->csv || fclose(b->csv) == 0) return true;
+    perror(b->o.csv);
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -275,15 +348,20 @@ int main(int argc, char **argv)
     if (b.o.layers) shape.layers = b.o.layers;
     if (b.o.width) shape.width = b.o.width;
     if (b.o.vocab) shape.vocab = b.o.vocab;
+    if (b.o.csv && !(b.csv = fopen(b.o.csv, "w"))) {
+        perror(b.o.csv);
+        return EXIT_FAILURE;
+    }
     char made[] = "/tmp/pal-generate-XXXXXX";
     setvbuf(stdout, NULL, _IOLBF, 0);
     pal_set_threads((int)b.o.threads);
-    note_machine(NULL);
+    note_machine(b.csv);
+    note_products(b.csv, b.o.bf16);
     bool good = true;
     if (!b.o.folder) good = mkdtemp(made) && folder_write(made, &shape);
     good = good && load(&b, b.o.folder ? b.o.folder : made);
     if (!b.o.folder) folder_remove(made);
     good = good && run(&b);
     if (b.file.params) pal_lm_close(&b.file);
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    return close_csv(&b) && good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -3,7 +3,7 @@
  *
  *     build/bench/rules [--rule LIST] [--mode LIST] [--direction LIST] [--threads LIST]
  *                       [--B N] [--H N] [--K N] [--V N] [--T LIST] [--chunk LIST] [--keep-every N]
- *                       [--long] [--runs N] [--quick] [--csv FILE]
+ *                       [--long] [--runs N] [--quick] [--precision f32|bf16] [--csv FILE]
  *
  * Every kernel is first compared with the composed rule in f64; one that is wrong is not timed, and
  * the program ends with status 1. Then each line is a rule, a mode, a direction and a number of
@@ -24,6 +24,10 @@
  * and V the width of a head. Mamba-3 with R rows a token (mamba3/R) is counted by what a chunk of C
  * tokens has to do: 4 R K V + R^2 (C + 1) (K + V) forward, and backward 8 R K V + R^2 (C + 1) (3 K
  * + 2 V) more; decoding (6 R + 1) K V.
+ *
+ * With --precision bf16 the tape is that of a run whose products are in bf16. The rules compute in
+ * f32 there too, so the times say whether they stay what they are; the column bf16 is the rate as a
+ * share of a product of 2048^3 in bf16 by whichever library multiplies these.
  *
  * Decoding is bound by memory, so besides its row there is a line with its rate as a share of a
  * plain x = a x + b over the same states. The last column is the most that a call adds to the tape,
@@ -63,9 +67,10 @@ typedef struct bench {
     FILE *csv;                /* NULL: none */
     pal_tape *data, *squares; /* numbers of the rule that is timed, and those of sgemm */
     sgemm gemm;
-    double sgemm_rate[MAX_LIST]; /* flops a second, by the number in o.threads */
-    bool valid[RULES][MODES];    /* of auto: decoding */
-    bool failed;                 /* anything */
+    /* Flops a second, by the number in o.threads; 0: not measured. */
+    double sgemm_rate[MAX_LIST], bf16_rate[MAX_LIST];
+    bool valid[RULES][MODES]; /* of auto: decoding */
+    bool failed;              /* anything */
 } bench;
 
 /* The row that is being measured. */
@@ -102,26 +107,31 @@ static void report(const bench *b, const row *r, quartiles ns, double share, dou
 {
     int threads = (int)b->o.threads.at[r->thread_index];
     const char *mode = mode_name((int)r->mode), *way = direction_name((int)r->direction);
-    char name[32];
+    const char *precision = b->o.bf16 ? "bf16" : "f32";
+    char name[32], text[16];
     snprintf(name, sizeof name, r->d.R > 1 ? "%s/%d" : "%s", pal_rule_name(r->rule), (int)r->d.R);
     long long B = r->d.B, H = r->d.H, K = r->d.K, V = r->d.V, T = r->d.T;
     long long chunk = r->chunk ? r->chunk : PAL_DEFAULT_CHUNK;
-    double gflops = flops(r) / ns.median;
-    printf("%-8s %-9s %-16s %3d %3lld %3lld %4lld %4lld %6lld %5lld %9.2f %9.2f %9.2f %8.2f %6.3f "
-           "%9.0f\n",
-           name, mode, way, threads, B, H, K, V, T, chunk, ns.median, ns.low, ns.high, gflops,
-           share, bytes);
+    double gflops = flops(r) / ns.median, bf16 = 1e-9 * b->bf16_rate[r->thread_index];
+    const double of_bf16 = bf16 > 0 ? gflops / bf16 : 0;
+    printf("%-8s %-9s %-16s %4s %3d %3lld %3lld %4lld %4lld %6lld %5lld %9.2f %9.2f %9.2f %8.2f "
+           "%6.3f %6s %9.0f\n",
+           name, mode, way, precision, threads, B, H, K, V, T, chunk, ns.median, ns.low, ns.high,
+           gflops, share, share_text(text, of_bf16, true), bytes);
     if (!b->csv) return;
-    fprintf(b->csv, "%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g\n", name, mode, way,
-            threads, B, H, K, V, T, chunk, ns.median, gflops, share);
+    fprintf(b->csv, "%s,%s,%s,%s,%d,%lld,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.4g,%s\n", name, mode,
+            way, precision, threads, B, H, K, V, T, chunk, ns.median, gflops, share,
+            share_text(text, of_bf16, false));
 }
 
 static void print_head(const bench *b)
 {
-    printf("%-8s %-9s %-16s %3s %3s %3s %4s %4s %6s %5s %9s %9s %9s %8s %6s %9s\n", "rule", "mode",
-           "direction", "thr", "B", "H", "K", "V", "T", "chunk", "ns", "quartile", "quartile",
-           "GFLOP/s", "share", "bytes");
-    if (b->csv) fprintf(b->csv, "rule,mode,direction,threads,B,H,K,V,T,chunk,ns,gflops,share\n");
+    printf("%-8s %-9s %-16s %4s %3s %3s %3s %4s %4s %6s %5s %9s %9s %9s %8s %6s %6s %9s\n", "rule",
+           "mode", "direction", "prec", "thr", "B", "H", "K", "V", "T", "chunk", "ns", "quartile",
+           "quartile", "GFLOP/s", "share", "bf16", "bytes");
+    if (b->csv)
+        fprintf(b->csv, "rule,mode,direction,precision,threads,B,H,K,V,T,chunk,ns,gflops,share,"
+                        "share_of_bf16\n");
 }
 
 static void row_failed(bench *b, const row *r)
@@ -138,13 +148,20 @@ static quartiles scaled(quartiles q, double by)
     return (quartiles){q.low * by, q.median * by, q.high * by};
 }
 
+static pal_tape *tape_of(const bench *b)
+{
+    pal_tape *tape = pal_tape_new();
+    pal_tape_precision(tape, b->o.bf16 ? PAL_BF16 : PAL_F32);
+    return tape;
+}
+
 static void rule_row(bench *b, const subject *s, row r)
 {
     pairs p;
     job j = {.s = s,
              .direction = r.direction,
              .opts = {.mode = r.mode, .chunk = r.chunk, .keep_every = b->o.keep_every},
-             .tape = pal_tape_new()};
+             .tape = tape_of(b)};
     double heads = (double)(r.d.B * r.d.T * r.d.H);
     if (measure_pairs(job_run, &j, sgemm_run, &b->gemm, b->o.runs, &p))
         report(b, &r, scaled(p.seconds, 1e9 / heads), p.ratio * flops(&r) * heads / SGEMM_FLOPS,
@@ -158,6 +175,7 @@ static void decode_row(bench *b, const subject *s, row r)
 {
     pairs p;
     decoder d = decoder_new(s, b->gemm.threads);
+    if (b->o.bf16) pal_tape_precision(d.tape, PAL_BF16);
     double states = (double)(r.d.B * r.d.H * LAYERS), steps = states * PASSES;
     if (measure_pairs(decoder_run, &d, decoder_sweep, &d, b->o.runs, &p)) {
         double rate = flops(&r) * steps / p.seconds.median;
@@ -280,11 +298,13 @@ static void validate_rule(bench *b, int i)
     }
 }
 
-static void measure_sgemm(bench *b)
+static void measure_products(bench *b)
 {
+    note_products(b->csv, b->o.bf16);
     for (int t = 0; t < b->o.threads.n; t++) {
         use_threads(b, t);
         b->sgemm_rate[t] = note_sgemm(b->csv, &b->gemm, b->o.runs);
+        if (b->o.bf16) b->bf16_rate[t] = note_bf16(b->csv, b->gemm.threads, b->o.runs);
     }
 }
 
@@ -314,7 +334,7 @@ int main(int argc, char **argv)
     note_machine(b.csv);
     for (int i = 0; i < RULES; i++)
         if (b.o.rules >> i & 1) validate_rule(&b, i);
-    measure_sgemm(&b);
+    measure_products(&b);
     all_rows(&b);
     pal_tape_free(b.squares);
     pal_tape_free(b.data);

@@ -3,7 +3,7 @@
  * matrix-product rate, and where the time goes by operation.
  *
  *     build/bench/step [--mixers LIST] [--width N] [--layers N] [--batch N] [--len N]
- *                      [--threads LIST] [--runs N] [--precision f32|bf16] [--csv FILE]
+ *                      [--threads LIST] [--runs N] [--precision f32|bf16] [--brief] [--csv FILE]
  *
  * A step is what examples/train_lm does: tokens in, loss, backward, clipping, AdamW, zeroed
  * gradients. Its useful flops are counted as
@@ -20,7 +20,8 @@
  * 8 x 256, and width 512 with 4 heads of 128, batch 4 x 512, six layers each, SwiGLU 8/3, bytes.
  * Lines that start with # say what it ran on and, after each row, the profile of one more run
  * (percent of a step, and ms forward and backward) and what a step of pal_train costs beyond loss
- * and backward: batches of a store, read ahead by a thread, clipping, AdamW and both logs.
+ * and backward: batches of a store, read ahead by a thread, clipping, AdamW and both logs. --brief
+ * leaves out the comparison and these lines.
  */
 #include "bench/measure/training.h"
 #include "bench/measure/measure.h"
@@ -44,7 +45,7 @@ typedef struct options {
         int64_t count, of[MOST_THREADS];
     } threads;
     int runs;
-    bool bf16;
+    bool bf16, brief;
     const char *csv;
 } options;
 
@@ -68,6 +69,8 @@ static const pal_key rows[] = {
      .help = "pairs of runs (11)"},
     {"precision", PAL_KEY_CHOICE, PAL_AT(options, bf16), .words = "f32|bf16", .letter = 'p',
      .help = "of the products (f32)"},
+    {"brief", PAL_KEY_FLAG, PAL_AT(options, brief),
+     .help = "only the rows: no comparison with the composed rules, no profile"},
     {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .letter = 'c', .argument = "FILE",
      .help = "also write the table to FILE"},
 };
@@ -265,34 +268,22 @@ static void print_row(const options *o, const training *t, int threads, double f
                  rate = (double)(s->batch * s->len) / p->seconds.median;
     const double gflops = 1e-9 * flops / p->seconds.median;
     const double share = flops / SGEMM_FLOPS * p->ratio, of_bf16 = o->bf16 ? gflops / bf16_rate : 0;
+    char text[16];
     const char *precision = o->bf16 ? "bf16" : "f32";
     const long long P = pal_params_size(t->params);
-    printf(
-        "%-32s %4s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f %6.3f\n",
-        s->mixers, precision, threads, (long long)s->width, (long long)s->layers,
-        (long long)s->batch, (long long)s->len, P, ms, 1e3 * p->seconds.low, 1e3 * p->seconds.high,
-        rate, gflops, share, of_bf16);
+    printf("%-32s %4s %3d %5lld %6lld %5lld %5lld %10lld %9.2f %9.2f %9.2f %9.0f %8.2f %6.3f %6s\n",
+           s->mixers, precision, threads, (long long)s->width, (long long)s->layers,
+           (long long)s->batch, (long long)s->len, P, ms, 1e3 * p->seconds.low,
+           1e3 * p->seconds.high, rate, gflops, share, share_text(text, of_bf16, true));
     if (csv)
-        fprintf(csv, "\"%s\",%s,%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g,%.4g\n", s->mixers,
+        fprintf(csv, "\"%s\",%s,%d,%lld,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.4g,%s\n", s->mixers,
                 precision, threads, (long long)s->width, (long long)s->layers, (long long)s->batch,
-                (long long)s->len, P, ms, rate, gflops, share, of_bf16);
-}
-
-/* Flops a second of a product of 2048^3 in bf16; 0 where none is asked for. */
-static double bf16_rate(const options *o, int threads, FILE *csv)
-{
-    if (!o->bf16) return 0;
-    pal_tape *squares = pal_tape_new();
-    sgemm g = sgemm_in(squares, PAL_BF16);
-    g.threads = threads;
-    const double rate = note_sgemm(csv, &g, o->runs);
-    pal_tape_free(squares);
-    return rate;
+                (long long)s->len, P, ms, rate, gflops, share, share_text(text, of_bf16, false));
 }
 
 static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
 {
-    if (!validate(s, csv)) return false;
+    if (!o->brief && !validate(s, csv)) return false;
     training t = training_new(s);
     const double flops = step_flops(&t);
     bool good = true;
@@ -303,7 +294,9 @@ static bool run_set(const options *o, setup s, sgemm *gemm, FILE *csv)
         gemm->threads = (int)o->threads.of[i];
         good = measure_pairs(training_step, &t, sgemm_run, gemm, o->runs, &p);
         if (!good) break;
-        print_row(o, &t, gemm->threads, flops, &p, 1e-9 * bf16_rate(o, gemm->threads, csv), csv);
+        const double bf16 = o->bf16 ? note_bf16(csv, gemm->threads, o->runs) : 0;
+        print_row(o, &t, gemm->threads, flops, &p, 1e-9 * bf16, csv);
+        if (o->brief) continue;
         print_profile(&t, csv);
         good = print_overhead(&t, o->runs, csv);
     }
@@ -341,8 +334,7 @@ int main(int argc, char **argv)
     pal_set_threads((int)o.threads.of[o.threads.count - 1]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     note_machine(csv);
-    note(csv, "%s", pal_precision_in_use(PAL_F32));
-    if (o.bf16) note(csv, "%s", pal_precision_in_use(PAL_BF16));
+    note_products(csv, o.bf16);
     for (int i = 0; i < o.threads.count; i++) {
         pal_set_threads((int)o.threads.of[i]);
         gemm.threads = (int)o.threads.of[i];

@@ -46,6 +46,21 @@ grep -q '^bf16' "$dir/t1.txt" || fail "it goes on in another precision"
 lm t2 --resume --steps 6 --precision f32 && fail "another precision is taken"
 grep -q 'precision' "$dir/t2.txt" || fail "the sentence does not name it: $(cat "$dir/t2.txt")"
 
+# ---- Tasks ----
+recall() { # OUT flags...
+    out=$1
+    shift
+    "$B/examples/recall" --mixers gdn2:num_heads=2:head_dim=16,attn:num_heads=2 --width 32 --vocab 32 --len 24 --pairs 4 \
+        --batch 8 --rows 16 --steps 3 --every 3 --out "$dir/$out" "$@" >"$dir/$out.txt" 2>&1 || fail "recall $*: $(cat "$dir/$out.txt")"
+}
+recall r32
+recall r16 --precision bf16 --threads 1
+recall r16x --precision bf16 --threads 3
+grep -q '^bf16 *products in bf16 by ' "$dir/r16.txt" || fail "recall does not say who multiplies: $(cat "$dir/r16.txt")"
+cmp -s "$dir/r32/model.h5" "$dir/r16/model.h5" && fail "recall --precision bf16 changes nothing"
+cmp -s "$dir/r16/model.h5" "$dir/r16x/model.h5" || fail "recall in bf16 depends on the number of threads"
+grep -aq 'precision *= *bf16' "$dir/r16/model.h5" || fail "the model of recall does not say its precision"
+
 # ---- Weights in bf16 ----
 # shellcheck disable=SC2086
 lm loud $model --steps 12 --lr 0.05 || fail "$(cat "$dir/loud.txt")"

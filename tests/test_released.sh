@@ -129,7 +129,8 @@ if [ -x "$B/bench/generate" ]; then
     for word in "parameters 5" "load " "of sgemm" "of what is read" "of 4 bytes a parameter"; do
         grep -q "$word" "$dir/said" || fail "bench/generate: no word of $word: $(cat "$dir/said")"
     done
-    runs "prefill" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1
+    runs "of 2 bytes a parameter" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1 --precision bf16 --csv "$dir/costs.csv"
+    grep -q '^precision,threads,' "$dir/costs.csv" && grep -q '^bf16,' "$dir/costs.csv" || fail "its numbers: $(cat "$dir/costs.csv")"
     refuses "config.json" "$B/bench/generate" --folder "$dir/moved"
 fi
 

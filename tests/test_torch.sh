@@ -17,6 +17,9 @@ if [ -z "$python" ]; then
 fi
 PALIMPSEST_LIBRARY=$(cd "$B" && pwd)/libpalimpsest.so
 export PALIMPSEST_LIBRARY
+# The peer of bench/torch/lm.py is the rule that it says.
+"$python" -B -c 'import sys; sys.path.insert(0, "bench/torch"); import gdn2; error = gdn2.check(); print(f"peer: error {error:.1e}"); sys.exit(not error < 1e-10)' ||
+    exit 1
 if [ "${PAL_TEST_ALL:-0}" != 1 ]; then
     exec "$python" tests/torch_kernels.py --cases 16
 fi

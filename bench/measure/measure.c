@@ -137,3 +137,25 @@ double note_sgemm(FILE *csv, sgemm *g, int runs)
          pal_product_library(dtype), pal_blas_family());
     return rate;
 }
+
+double note_bf16(FILE *csv, int threads, int runs)
+{
+    pal_tape *squares = pal_tape_new();
+    sgemm g = sgemm_in(squares, PAL_BF16);
+    g.threads = threads;
+    const double rate = note_sgemm(csv, &g, runs);
+    pal_tape_free(squares);
+    return rate;
+}
+
+void note_products(FILE *csv, bool bf16)
+{
+    note(csv, "%s", pal_precision_in_use(PAL_F32));
+    if (bf16) note(csv, "%s", pal_precision_in_use(PAL_BF16));
+}
+
+const char *share_text(char text[16], double share, bool table)
+{
+    snprintf(text, 16, share > 0 ? (table ? "%.3f" : "%.4g") : table ? "-" : "", share);
+    return text;
+}

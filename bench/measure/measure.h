@@ -48,5 +48,12 @@ PAL_PRINTF(2, 3) void note(FILE *csv, const char *format, ...);
 void note_machine(FILE *csv);
 /* The same on its rate, which is returned: flops a second. */
 double note_sgemm(FILE *csv, sgemm *g, int runs);
+/* The same on the product in bf16 of that size, with matrices of its own. */
+double note_bf16(FILE *csv, int threads, int runs);
+/* Lines on who multiplies in f32 and, if `bf16`, in bf16. */
+void note_products(FILE *csv, bool bf16);
+/* A share of the bf16 product's rate as text: "-" (in a table) or "" where that was not measured.
+ */
+const char *share_text(char text[16], double share, bool table);
 
 #endif

@@ -76,6 +76,8 @@ static const pal_key how_rows[] = {
     {"runs", PAL_KEY_WHOLE, PAL_AT(options, runs), .low = 1, .high = MAX_RUNS,
      .help = "pairs of runs (11)"},
     {"quick", PAL_KEY_FLAG, PAL_AT(options, quick), .help = "--runs 3, if it is not given"},
+    {"precision", PAL_KEY_CHOICE, PAL_AT(options, bf16), .words = "f32|bf16",
+     .help = "of the tape; the rules compute in f32 in both (f32)"},
     {"csv", PAL_KEY_STRING, PAL_AT(options, csv), .required = true, .argument = "FILE",
      .help = "also write the table to FILE"},
 };

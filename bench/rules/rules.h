@@ -74,7 +74,7 @@ typedef struct options {
     int64_t keep_every;
     int runs;
     const char *csv;
-    bool directions_given, shape_given, long_run, quick;
+    bool directions_given, shape_given, long_run, quick, bf16;
 } options;
 /* Reads the command line and fills in defaults. A wrong command line ends the program. */
 options options_parse(int argc, char **argv);
@@ -86,8 +86,8 @@ typedef struct job {
     const subject *s;
     direction direction;
     pal_rule_opts opts;
-    pal_tape *tape;
-    size_t bytes; /* out: the most that the call has added to the tape */
+    pal_tape *tape; /* its precision is set */
+    size_t bytes;   /* out: the most that the call has added to the tape */
 } job;
 timed_fn job_run;
 

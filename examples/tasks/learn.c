@@ -243,6 +243,7 @@ task_result task_learn(const task *t, pal_params *params, const pal_lm *lm, task
     r.failed = !tape || !optim;
     if (!r.failed) {
         *pal_tape_rng(tape) = pal_rng_new(l.run.seed, 2);
+        pal_tape_precision(tape, l.run.bf16 ? PAL_BF16 : PAL_F32);
         if (!l.run.quiet) task_print_head(t, stdout);
         train(&l, params, optim, tape);
     }

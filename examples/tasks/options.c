@@ -37,6 +37,8 @@ static const pal_key run_rows[] = {
              "tenth (3e-3)"},
     {"weight-decay", PAL_KEY_REAL, PAL_AT(task_options, run.weight_decay), .high = 1e3,
      .argument = "X", .help = "0: none (0.1)"},
+    {"precision", PAL_KEY_CHOICE, PAL_AT(task_options, run.bf16), .words = "f32|bf16",
+     .help = "of the products of linear layers, head and attention, in training and tests (f32)"},
     {"seed", PAL_KEY_WHOLE, PAL_AT(task_options, run.seed), .low = 1, .high = MOST,
      .help = "of parameters and rows, from 1 on (1)"},
     {"rows", PAL_KEY_WHOLE, PAL_AT(task_options, run.rows), .low = 1, .high = MOST,

@@ -107,6 +107,7 @@ static run begin(const task_options *o)
     printf("model   %s, %lld layers of width %lld%s, %lld parameters\n", o->lm.model.mixers,
            (long long)o->lm.model.layers, (long long)o->lm.model.width,
            o->lm.model.no_mlp ? " without MLP" : "", (long long)pal_params_size(r.params));
+    if (o->run.bf16) printf("bf16    %s\n", pal_precision_in_use(PAL_BF16));
     return r;
 }
 

@@ -23,6 +23,7 @@ void task_describe(lm_options *o, const task *t, const task_run *run)
     o->weight_decay = r.weight_decay > 0 ? r.weight_decay : 0;
     o->clip = r.clip;
     o->seed = r.seed;
+    o->bf16 = r.bf16;
     snprintf(o->optimizer, sizeof o->optimizer, "%s", r.optimizer);
     o->schedule = PAL_COSINE;
 }
@@ -36,7 +37,10 @@ pal_status task_save(pal_params *params, const lm_options *o, int64_t step, cons
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
         return pal_error_set(error, PAL_EVALUE, "the path of %s is too long", name);
     char *config = lm_options_text(o);
-    const pal_checkpoint c = {.params = params, .config = config, .step = step};
+    const pal_checkpoint c = {.params = params,
+                              .config = config,
+                              .step = step,
+                              .precision = o->bf16 ? PAL_BF16 : PAL_F32};
     s = pal_checkpoint_save(&c, path, error);
     free(config);
     return s;

@@ -99,6 +99,7 @@ typedef struct task_run {
     double enough; /* ends when every test point's accuracy has reached it at a look; 0: never. Not
                       of a corpus */
     bool quiet;    /* prints nothing */
+    bool bf16;     /* products are in bf16 (pal_tape_precision) */
 } task_run;
 
 /* The same with the defaults filled in (weight_decay -1: none). */
