@@ -399,6 +399,14 @@ deb: dist ## build/deb: packages of Debian, by dpkg-buildpackage (DEB_BUILD_OPTI
 	$(Q)tar -C $(B)/deb -xf $(B)/$(DIST).tar.xz && cp -r packaging/debian $(B)/deb/$(DIST)/debian
 	+$(Q)cd $(B)/deb/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc $(DEB_ARGS)
 
+# What programs that were compiled before rely on (tests/check_abi.sh).
+ABI := packaging/abi.xml.xz
+check-abi: $(LIB_SO) ## fails if public symbols, structs or enums changed and SOVERSION did not (needs abigail-tools)
+	$(Q)sh tests/check_abi.sh check $(LIB_SO) $(ABI) $(HEADERS)
+abi: $(LIB_SO) ## packaging/abi.xml.xz: those of today, with which later ones are compared
+	$(Q)UNPUBLISHED='$(UNPUBLISHED)' sh tests/check_abi.sh renew $(LIB_SO) $(ABI) $(HEADERS)
+.PHONY: check-abi abi
+
 # ---- Another machine --------------------------------------------------------------------------------------------------
 # Its packages are unpacked in build/arm64-root by ./deps.sh --arm.
 ARM_ROOT := build/arm64-root

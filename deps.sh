@@ -17,7 +17,7 @@ check="check python3 python3-h5py binutils"
 # For make check-arm, only with --arm: the libraries of 64-bit ARM.
 arm_root="libc6-dev libgomp1 libblis-openmp-dev libhdf5-dev check libcjson-dev libpcre2-dev libutf8proc-dev"
 # For make docs, make course, make format and make check-all, only with --all:
-extra="doxygen graphviz pandoc libjs-katex git clang libomp-dev clang-format-14 chromium debootstrap"
+extra="doxygen graphviz pandoc libjs-katex git clang libomp-dev clang-format-14 chromium debootstrap abigail-tools iproute2"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     cat <<'END'

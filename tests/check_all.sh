@@ -27,6 +27,7 @@ for isa in avx2 base; do
     part "$isa at most" PAL_ISA=$isa "$MAKE" B="$B" check
 done
 part "base kernels are base" "$MAKE" B="$B" check-isa
+part "public symbols and types" "$MAKE" B="$B" check-abi
 part "clang" "$MAKE" B="$B" check-clang
 part "address and undefined-behaviour sanitizers" \
     "$MAKE" B="$B/san" SAN=address,undefined OPT=-O1 check
