@@ -10,6 +10,7 @@
  * later get another one at the next need.
  */
 #include "autograd/internal.h"
+#include "tensor/team.h"
 
 #include <fnmatch.h>
 #include <string.h>
@@ -144,8 +145,8 @@ static block *find_room(pal_params *p, pal_dtype dtype, size_t bytes, bool kept,
     if (!at) return NULL;
     span->block = found;
     span->offset = (int64_t)(at->used / pal_dtype_size(dtype));
-    memset((char *)at->b.value + at->used, 0, bytes);
-    if (at->b.grad) memset((char *)at->b.grad + at->used, 0, bytes);
+    pal_zero((char *)at->b.value + at->used, bytes);
+    if (at->b.grad) pal_zero((char *)at->b.grad + at->used, bytes);
     at->used += bytes;
     at->b.count = (int64_t)(at->used / pal_dtype_size(dtype));
     return at;
@@ -175,7 +176,7 @@ bool pal_params_make_gradients(pal_params *p)
     char *at = (char *)g + head;
     for (block *b = p->first_block; b; b = b->next) {
         if (!lacks_gradients(b)) continue;
-        b->b.grad = memset(at, 0, b->used);
+        b->b.grad = pal_zero(at, b->used);
         at += pal_round_up(b->capacity, PAL_ALIGN);
     }
     for (entry *e = p->first; e; e = e->next)
@@ -471,7 +472,7 @@ void pal_params_print(const pal_params *p, FILE *file)
 void pal_params_zero_grad(pal_params *p)
 {
     for (const block *b = p->first_block; b; b = b->next)
-        if (b->b.grad) memset(b->b.grad, 0, b->used);
+        if (b->b.grad) pal_zero(b->b.grad, b->used);
 }
 
 void pal_params_touch(pal_params *p)

@@ -252,12 +252,9 @@ PAL_API PAL_CHECKED pal_status pal_checkpoint_tokenizer(const char *path, char *
  * or pal_train_opts.watch, which makes them columns of log.csv. For a parameter x of N elements,
  * its gradient g and its update u = x after the step - x before it, the fields are
  *
- *     NAME.grad_norm      sqrt(sum g^2)
- *     NAME.grad_rms       grad_norm / sqrt N
- *     NAME.grad_max       max |g|
- *     NAME.grad_zeros     the share of g that is exactly 0
- *     NAME.update_rms     sqrt(sum u^2 / N)
- *     NAME.update_ratio   sqrt(sum u^2 / sum x^2)
+ *     NAME.grad_norm   sqrt(sum g^2)         NAME.grad_zeros    share of g that is exactly 0
+ *     NAME.grad_rms    grad_norm / sqrt N    NAME.update_rms    sqrt(sum u^2 / N)
+ *     NAME.grad_max    max |g|               NAME.update_ratio  sqrt(sum u^2 / sum x^2)
  *
  * Memory: a copy of the values that are watched. Cost: about ten passes over them.
  */

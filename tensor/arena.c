@@ -6,6 +6,7 @@
  * first steps.
  */
 #include "tensor/internal.h"
+#include "tensor/team.h"
 
 #include <sys/mman.h>
 
@@ -50,6 +51,18 @@ static void *default_alloc(void *memory, size_t old_size, size_t size, void *use
     if (size) return aligned_alloc(PAL_ALIGN, pal_round_up(size, PAL_ALIGN));
     free(memory);
     return NULL;
+}
+
+void *pal_zero(void *memory, size_t size)
+{
+    enum { PIECE = 2 << 20 };
+    const int64_t pieces = (int64_t)(size / PIECE), rest = (int64_t)(size % PIECE);
+    const int team = pieces > 1 ? pal_team((int64_t)(size / sizeof(float))) : 1;
+    char *to = memory;
+#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
+    for (int64_t i = 0; i < pieces; i++) memset(to + i * PIECE, 0, PIECE);
+    memset(to + pieces * PIECE, 0, (size_t)rest);
+    return memory;
 }
 
 static pal_alloc_fn *allocate = default_alloc;

@@ -3,6 +3,7 @@
  * pal_array_get.
  */
 #include "tensor/internal.h"
+#include "tensor/team.h"
 
 #include <check.h>
 #include <math.h>
@@ -282,6 +283,25 @@ START_TEST(copy_large_at_every_thread_count)
 }
 END_TEST
 
+START_TEST(zeros_at_every_thread_count)
+{
+    static const size_t sizes[] = {0, 1, (2 << 20) - 1, 2 << 20, (5 << 20) + 3};
+    const size_t room = 6 << 20;
+    unsigned char *memory = malloc(room);
+    for (int threads = 1; threads <= 4; threads++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            pal_set_threads(threads);
+            memset(memory, 0xab, room);
+            ck_assert_ptr_eq(pal_zero(memory + 7, sizes[i]), memory + 7);
+            size_t zeros = 0;
+            for (size_t j = 7; j < 7 + sizes[i]; j++) zeros += memory[j] == 0;
+            ck_assert_uint_eq(zeros, sizes[i]);
+            ck_assert(memory[6] == 0xab && memory[7 + sizes[i]] == 0xab);
+        }
+    free(memory);
+}
+END_TEST
+
 START_TEST(conversion_to_integers)
 {
     double from[] = {-2.9, 2.9, NAN, INFINITY, -INFINITY, 1e300, 0x1p53};
@@ -359,6 +379,7 @@ int main(void)
     tcase_add_test(tc, copy_leaves_the_rest_alone);
     tcase_add_test(tc, copy_broadcasts);
     tcase_add_loop_test(tc, copy_large_at_every_thread_count, 0, 4);
+    tcase_add_test(tc, zeros_at_every_thread_count);
     tcase_add_test(tc, conversion_to_integers);
     tcase_add_test(tc, printing);
     suite_add_tcase(suite, tc);
