@@ -157,7 +157,7 @@ missing few "$dir/few.study" "half a model"
 rm "$model" && mkfifo "$model"
 missing few "$dir/few.study" "a pipe for a model"
 rm "$model" && cp "$dir/model" "$model"
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r+").attrs.modify("step", 5)' "$model"
     missing few "$dir/few.study" "a model of step 5"
     cp "$dir/model" "$model"
@@ -319,7 +319,7 @@ works nan "$dir/nan.study"
 says nan '^2 runs, 0 of them to be made'
 
 # ---- What is equal, from the files ----
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/count.py" <<'END'
 import csv, sys, h5py, numpy
 d = sys.argv[1]

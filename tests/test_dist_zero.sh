@@ -42,7 +42,7 @@ else
 fi
 
 # h5py reads what ranks have written, from Python's own HDF5.
-if /usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null; then
+if sh tests/support/has.sh h5py numpy; then
     checks=$((checks + 1))
     /usr/bin/python3 - "$dir/c.h5" <<'END' || fail "h5py"
 import sys, h5py, numpy

@@ -202,7 +202,7 @@ grep -q -e "store.h5 is no store.* by --data" "$dir/moved.txt" || fail "no word 
 
 # ---- What cannot be evaluated ----
 # A token that is outside the vocabulary, in the part that is held out; its checksums are right.
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/spoil.py" <<'END'
 import sys, h5py
 h5py.File(sys.argv[1], 'r+').attrs['vocab'] = 122.0
