@@ -61,7 +61,7 @@ each() { # STEP result command...: `result` has the same bytes if the status is 
         done
     done
 }
-[ -n "$PAL_TEST_ALL" ] && step=1 || step=101
+[ -n "$PAL_TEST_ALL" ] && step=1 || step=173
 export OMP_NUM_THREADS=1
 each $step out/step-00000002.h5 "$x/train_lm" --data text.txt $small --sample 2 --held-out 0.1 --eval-every 1 --out out
 each $step out/state.h5 "$x/generate" $model abc --tokens 3 --save-state out/state.h5
@@ -81,7 +81,7 @@ limits() { # command...
     done
 }
 [ -n "$PAL_TEST_ALL" ] && sizes=$(seq 60 12 900) || sizes="72 144"
-for OMP_NUM_THREADS in 1 2; do
+for OMP_NUM_THREADS in ${PAL_TEST_ALL:+1} 2; do
     limits "$x/train_lm" --data text.txt --layers 2 --width 128 --len 128 --batch 8 --steps 2 --sample 2 \
         --mixers gdn2,swa:window_size=16 --out out
     limits "$x/generate" $model abc --tokens 3
