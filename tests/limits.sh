@@ -62,10 +62,11 @@ me=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
     "$x/train_lm" --data text.txt --layers 1 --width 16 --len 16 --batch 2 --steps 2 --sample 0 --out run >/dev/null 2>err &&
         "$x/recall" $tiny --out task >/dev/null 2>err || { cat err; exit 1; }
 ) || exit 1
-for size; do printf '%s\n' "1:$size" "2:$size"; done | xargs -P "$jobs" -I SIZE sh "$me" --one "$x" "$dir" SIZE
+for size; do for n in ${THREADS:-1 2}; do echo "$n:$size"; done; done | xargs -P "$jobs" -I SIZE sh "$me" --one "$x" "$dir" SIZE
 cat "$dir"/*.said >"$dir/all"
 grep '^FAIL' "$dir/all"
 count() { grep -c -x "$1" "$dir/all"; }
 echo "$# sizes: status 0 $(count taken), a sentence $(count refused), not loaded $(count loaded), failed $(grep -c '^FAIL' "$dir/all")"
-# Each run says one of them; 6 programs with one thread and with two.
-[ $(($(count taken) + $(count refused) + $(count loaded))) = $((12 * $#)) ] && ! grep -q '^FAIL' "$dir/all"
+# Each run says one of them; 6 programs for each number of threads.
+runs=$(($(echo "${THREADS:-1 2}" | wc -w) * 6 * $#))
+[ $(($(count taken) + $(count refused) + $(count loaded))) = $runs ] && ! grep -q '^FAIL' "$dir/all"

@@ -52,7 +52,7 @@ says again 'gnuplot is not installed'
 grep -q '^0,kda,' "$dir/again/layers.csv" || fail "not the numbers of kda: $(cat "$dir/again/layers.csv")"
 [ ! -e "$dir/again/layers.svg" ] || fail "the figure of gdn2 stays beside the numbers of kda"
 
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/change.py" <<'END'
 import sys, h5py, numpy
 with h5py.File(sys.argv[1], 'r+') as f:

@@ -103,7 +103,7 @@ if [ -z "${SAN:-}" ]; then
     asks_first ablate --layers "$good" --data "$dir/run/data.h5" --rows 1 --out "$dir/first"
 fi
 
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/spoil.py" <<'END'
 import shutil, sys, zlib, h5py, numpy
 good, d = sys.argv[1:3]

@@ -52,7 +52,7 @@ grep -q '^schedule-of = model.norm.\*=cosine:lr=4e-3' "$dir/step/config.txt" || 
 grep -q '^trains  [0-9]* of [0-9]* parameters, without model.embeddings' "$dir/step.log" || fail "no word of what trains"
 cmp -s "$dir/whole/log.csv" "$dir/half/log.csv" || fail "a run that is continued is another one"
 
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     /usr/bin/python3 - "$dir" <<'END' || fail "other parts have moved"
 import sys, h5py, numpy
 d = sys.argv[1]

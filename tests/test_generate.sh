@@ -100,28 +100,31 @@ done
 # ---- The four parts of Mamba-3's state: all in the file, whose size does not grow with the text ----
 gen one "$turns" "7 bottles" --tokens 5 --save-state "$dir/short.h5"
 gen one "$turns" "7 bottles" --tokens 150 --save-state "$dir/long.h5"
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/parts.py" <<'END'
 import sys, h5py
-mode, path = sys.argv[1:3]
-with h5py.File(path, 'r+' if mode == 'spoil' else 'r') as f:
-    parts = {}
-    f['state'].visititems(lambda name, d: parts.update({name: d}) if isinstance(d, h5py.Dataset) else None)
-    if mode == 'list':
-        print(' '.join(sorted(f'{name}{list(d.shape)}'.replace(' ', '') for name, d in parts.items())))
-    else: # one part of the second layer is gone
-        del f['state'][[n for n in parts if n.endswith('1.' + sys.argv[3]) or n.endswith('1/' + sys.argv[3])][0]]
+def parts(f):
+    found = {}
+    f['state'].visititems(lambda name, d: found.update({name: d}) if isinstance(d, h5py.Dataset) else None)
+    return found
+d = sys.argv[1]
+for name in 'short', 'long':
+    with h5py.File(f'{d}/{name}.h5') as f:
+        print(' '.join(sorted(f'{name}{list(d.shape)}'.replace(' ', '') for name, d in parts(f).items())))
+for part in sys.argv[2:]: # one part of the second layer is gone
+    with h5py.File(f'{d}/spoiled-{part}.h5', 'r+') as f:
+        del f['state'][[n for n in parts(f) if n.endswith('1.' + part) or n.endswith('1/' + part)][0]]
 END
-    parts=$(/usr/bin/python3 "$dir/parts.py" list "$dir/short.h5")
-    [ "$parts" = "$(/usr/bin/python3 "$dir/parts.py" list "$dir/long.h5")" ] || fail "a state grows with the text"
+    for part in state th k x; do cp "$dir/short.h5" "$dir/spoiled-$part.h5"; done
+    /usr/bin/python3 "$dir/parts.py" "$dir" state th k x >"$dir/parts" || fail "not all parts are there"
+    parts=$(head -n 1 "$dir/parts")
+    [ "$parts" = "$(tail -n +2 "$dir/parts")" ] || fail "a state grows with the text"
     for part in 'state\[1,4,6,8\]' 'th\[1,4,3\]' 'th\[1,4,1\]' 'k\[1,4,1,6\]' 'k\[1,4,4,6\]' 'x\[1,4,8\]'; do
         echo "$parts" | grep -q -e "$part" || fail "no part $part in a state: $parts"
     done
     for part in state th k x; do
-        cp "$dir/short.h5" "$dir/spoiled.h5"
-        /usr/bin/python3 "$dir/parts.py" spoil "$dir/spoiled.h5" $part || fail "no part $part"
-        if "$B/examples/generate" "$turns" --load-state "$dir/spoiled.h5" >"$dir/out" 2>&1; then fail "a state without $part was taken"; fi
-        grep -q "spoiled.h5.*$part" "$dir/out" || fail "no word of $part: $(cat "$dir/out")"
+        if "$B/examples/generate" "$turns" --load-state "$dir/spoiled-$part.h5" >"$dir/out" 2>&1; then fail "a state without $part was taken"; fi
+        grep -q "spoiled-$part.h5.*$part" "$dir/out" || fail "no word of $part: $(cat "$dir/out")"
     done
 else
     echo "note: no h5py; the parts of a state are not listed"
@@ -209,19 +212,17 @@ refuses "cannot be read" "$dir/nothing.h5" "x"
 # A state belongs to the parameters and the tokenizer that it was saved with; older files do not say.
 gen one "$dir/averaged/step-00000003.h5" "x" --tokens 1 --save-state "$dir/owned.h5"
 refuses "owned.h5 does not go on with.*is of another model" "$dir/averaged/step-00000003.h5" --last --load-state "$dir/owned.h5"
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
-    /usr/bin/python3 - "$dir/owned.h5" <<'END'
+if sh tests/support/has.sh h5py; then
+    cp "$dir/owned.h5" "$dir/nobody.h5"
+    /usr/bin/python3 - "$dir/owned.h5" "$dir/nobody.h5" <<'END'
 import sys, h5py
 with h5py.File(sys.argv[1], 'r+') as f:
     f.attrs['tokenizer'] = b'0000000000000001'
-END
-    refuses "of another tokenizer, 0000000000000001, and that of .* is bytes" "$dir/averaged/step-00000003.h5" --load-state "$dir/owned.h5"
-    /usr/bin/python3 - "$dir/owned.h5" <<'END'
-import sys, h5py
-with h5py.File(sys.argv[1], 'r+') as f:
+with h5py.File(sys.argv[2], 'r+') as f:
     del f.attrs['tokenizer'], f['state'].attrs['params']
 END
-    gen two "$dir/averaged/step-00000003.h5" --tokens 1 --load-state "$dir/owned.h5"
+    refuses "of another tokenizer, 0000000000000001, and that of .* is bytes" "$dir/averaged/step-00000003.h5" --load-state "$dir/owned.h5"
+    gen two "$dir/averaged/step-00000003.h5" --tokens 1 --load-state "$dir/nobody.h5"
     grep -q "does not say of which model" "$dir/two.err" || fail "no note on a state without an owner"
 fi
 refuses "cannot be read" "$hybrid" "x" --load-state "$dir/nothing.h5"
@@ -235,7 +236,7 @@ refuses "whole number" "$hybrid" x --tokens many
 refuses "quotation marks" "$hybrid" two words
 head -c 3000 "$hybrid" >"$dir/half.h5"
 refuses "not a readable HDF5 file" "$dir/half.h5" x
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/spoil.py" <<'END'
 import sys, h5py, numpy
 d, text = sys.argv[1:3]

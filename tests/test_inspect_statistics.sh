@@ -66,7 +66,7 @@ awk -F, -v n="$size" 'NR > 1 && ($7 != n * $6 || $2 != 1) { bad = 1 } END { exit
 look two "$model" "$dir/run/../run/step-00000003.h5" --statistics 2 --head 1
 [ "$(wc -l <"$dir/two/statistics.csv")" = 19 ] || fail "not two models of one head: $(cat "$dir/two/statistics.csv")"
 
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     /usr/bin/python3 - "$dir/many" <<'END' || fail "HDF5 says something else"
 import csv, sys, h5py
 folder = sys.argv[1]

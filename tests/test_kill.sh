@@ -28,7 +28,7 @@ count "$lm" $flags --out "$dir/cut"
 equal "a run with the library"
 
 # ---- Killed, once ----
-for where in "mkdir 1" "rename 4" "unlink 2" "fsync 14" "truncate 1" "write 17"; do
+for where in "mkdir 1" "rename 6" "unlink 2" "fsync 19" "truncate 1" "write 29"; do
     kind=${where% *}
     for i in $(some "$kind" "$([ "${PAL_TEST_ALL:-0}" = 1 ] && echo 3 || echo "${where#* }")"); do
         begin "$kind:$i:kill"
@@ -51,7 +51,7 @@ for i in $([ "${PAL_TEST_ALL:-0}" = 1 ] && seq 1 9 || echo 5); do
 done
 
 # ---- Calls that fail: EIO is 5, ENOSPC is 28 ----
-for where in "mkdir 1" "rename 9" "unlink 3" "fsync 20" "write 30"; do
+for where in "mkdir 1" "rename 11" "unlink 3" "fsync 29" "write 43"; do
     kind=${where% *}
     for i in $(some "$kind" "$([ "${PAL_TEST_ALL:-0}" = 1 ] && echo 3 || echo "${where#* }")"); do
         for errno in $([ "${PAL_TEST_ALL:-0}" = 1 ] && echo 5 28 || echo 28); do

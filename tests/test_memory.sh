@@ -62,7 +62,7 @@ each() { # STEP result command...: `result` has the same bytes if the status is 
         done
     done
 }
-[ -n "$PAL_TEST_ALL" ] && step=1 || step=101
+[ -n "$PAL_TEST_ALL" ] && step=1 || step=173
 export OMP_NUM_THREADS=1
 each $step out/step-00000002.h5 "$x/train_lm" --data text.txt $small --sample 2 --held-out 0.1 --eval-every 1 --out out
 each $step out/state.h5 "$x/generate" $model abc --tokens 3 --save-state out/state.h5
@@ -75,7 +75,7 @@ each $step out/layers.csv "$x/ablate" --layers task/model.h5 --rows 4 --out out
 # ---- Little address space ----
 [ -n "$PAL_TEST_ALL" ] && sizes=$(seq 60 12 900) || sizes="72 144"
 # shellcheck disable=SC2086 # a list
-sh "$tests/limits.sh" "$x" 1 $sizes || failed=1
+THREADS="${PAL_TEST_ALL:+1 }2" sh "$tests/limits.sh" "$x" 1 $sizes || failed=1
 # At some of these sizes `check`, which calls HDF5, lacks memory, and the program itself does not.
 for mebibytes in 76 78 80 82 84 86 88; do
     (ulimit -v $((mebibytes * 1024)) && exec timeout 300 "$x/generate" $model abc --tokens 3) >text.out 2>err

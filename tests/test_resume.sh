@@ -63,11 +63,15 @@ check() { # what flags of the first run -- flags of the continued ones
     [ "$(echo "$dir"/cut/*.tmp*)" = "$dir/cut/*.tmp*" ] || fail "$what: temporary files are left"
     seed=$((seed + 17))
 }
-check "windows"
-check "products in bf16" --precision bf16
+# These options do not touch each other, so that some are tried together; with PAL_TEST_ALL=1 they are by themselves, too.
+if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+    check "windows"
+    check "products in bf16" --precision bf16
+    check "no prefetch, two threads" --no-prefetch --threads 2 --optimizer muon
+fi
 check "accumulation, average, evaluation" --accumulate 3 --average 0.9 --held-out 0.1 --eval-every 10 --sample-every 25 \
     --optimizer lion
-check "no prefetch, two threads" --no-prefetch --threads 2 --optimizer muon
+check "no prefetch, two threads, products in bf16" --no-prefetch --threads 2 --optimizer muon --precision bf16
 
 # Documents of their own for packing.
 split -l 10 "$dir/text" "$dir/doc-"

@@ -84,7 +84,7 @@ tok half --train-vocab 280 --held-out 0.5 --save-tokenizer "$dir/half.json" "$di
 cmp -s "$dir/half.json" "$dir/alone.json" || fail "held-out text of one document has a part in the tokenizer"
 
 # ---- The text comes back ----
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+if sh tests/support/has.sh h5py; then
     cat >"$dir/read.py" <<'END'
 import sys, json, h5py
 store = h5py.File(sys.argv[1])
