@@ -81,7 +81,8 @@ typedef struct pal_head_grad {
 
 /* One prepared chunk; the memory is the caller's. */
 typedef struct pal_chunk {
-    pal_prefetch ahead;    /* of the chunk after this one */
+    pal_prefetch ahead;    /* of the chunk after this one. Recurrent: its `rows` are those of the
+                              state that comes next which have been asked for */
     int64_t rows;          /* tokens in it, <= C; for the others k, v, q and g count as 0 */
     void *q, *k, *e;       /* rows; q scaled, q and k normalised if asked for */
     void *En, *Qg, *Kt;    /* rows: -gamma*e, gamma*q, tail*k. Mamba-3: q and k themselves */

@@ -40,6 +40,23 @@ static const void *next_state(const pal_fused *f, int64_t i)
     return next.channel == 1 && next.step == f->shape.V ? next.data : NULL;
 }
 
+/*
+ * Mamba-3 makes much between two sweeps, while nothing would be on its way from memory. So the
+ * first rows of the state that comes next are asked for there, a few at a time: more would not fit
+ * into the queues of the first-level cache.
+ */
+static void ask_for_rows(const pal_fused *f, const void *next, pal_chunk *c)
+{
+    enum { LINES = 16 };
+    const pal_rule_shape *s = &f->shape;
+    const int64_t bytes = s->V * (int64_t)f->size, most = (LINES * 64 + bytes - 1) / bytes;
+    const int64_t from = c->ahead.rows, to = from + most < s->K ? from + most : s->K;
+    if (!next || !s->trapezoid) return;
+    for (int64_t at = from * bytes; at < to * bytes; at += 64)
+        __builtin_prefetch((const char *)next + at, 0, 2);
+    c->ahead.rows = to;
+}
+
 /* The same for the other parts of the state, as far as they are contiguous. */
 static void ask_for_parts(const pal_fused *f, int64_t i)
 {
@@ -66,12 +83,15 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
     const void *next = next_state(f, i);
     const pal_rule_shape *s = &f->shape;
     pal_lane l = pal_lane_of(f, i);
+    c->ahead.rows = 0;
+    ask_for_rows(f, next, c);
     const void *S = start_columns(f, &l, i, from, to);
     const int64_t chunks = pal_fused_chunks(f, pal_fused_sequence(f, i));
     double *angles =
         NULL; /* before the next chunk; if others do parts of the lane, all are there */
     if (s->trapezoid && pal_fused_whole_lanes(f)) angles = pal_fused_first_angles(f, i, &l.head);
     ask_for_parts(f, i);
+    ask_for_rows(f, next, c);
     pal_tokens_fn *const tokens = s->trapezoid ? f->table->ranked_tokens : f->table->tokens;
     if (f->opts->records && S == l.after.data)
         pal_fused_enter(f, &l.head, l.after.data, false, from, to);
@@ -86,6 +106,7 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
         c->enter = !f->opts->records && chunk == 0;
         c->angles_after = angles ? angles += s->angles : NULL;
         f->rule->pack(s, &l.head, t, c);
+        ask_for_rows(f, next, c);
         tokens(s, c, from, to, S, l.after.data, next, &o, l.head.D != 0 ? &x : NULL, l.head.D);
         S = l.after.data;
     }

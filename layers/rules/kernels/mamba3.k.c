@@ -16,12 +16,18 @@
 #include "layers/rules/kernels/turn.k.h"
 #include "layers/rules/kernels/scalar.k.h"
 
+/* Tokens of so many rows. A division takes longer than much of what one row a token needs. */
+static inline int64_t tokens_of(const pal_rule_shape *s, int64_t rows)
+{
+    return s->ranks == 1 ? rows : rows / s->ranks;
+}
+
 /* ---- Inputs ---- */
 
 /* g by token in c->alpha; c and gamma by row in c->weigh. */
 static void steps(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chunk *c)
 {
-    const int64_t m = s->ranks, tokens = s->C / m, here = c->rows / m;
+    const int64_t m = s->ranks, tokens = tokens_of(s, s->C), here = tokens_of(s, c->rows);
     R *g = c->alpha, *both = c->weigh, *now = both + s->C;
     for (int64_t u = 0; u < tokens; u++) {
         const bool there = u < here;
@@ -37,10 +43,10 @@ static void steps(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chu
  */
 static void turns(const pal_rule_shape *s, const pal_head *h, int64_t t, const pal_chunk *c)
 {
-    const int64_t tokens = s->C / s->ranks, here = c->rows / s->ranks, width = turn_width(s);
+    const int64_t tokens = tokens_of(s, s->C), here = tokens_of(s, c->rows), width = turn_width(s);
     double phi[s->Ap] __attribute__((aligned(64)));
     R x[here * s->Ap] __attribute__((aligned(64)));
-    angles_at(s, h->angle + t / tokens * s->angles, phi);
+    angles_at(s, h->angle + (t ? t / tokens : 0) * s->angles, phi);
     angles_of(s, h, t, here, phi, x);
     if (c->angles_after) wrap_angles(s, phi, c->angles_after);
     for (int64_t u = 0; u < here; u++) turn_of(s, x + u * s->Ap, (R *)c->turn + u * 2 * width);
@@ -51,13 +57,13 @@ static void rows(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_chun
 {
     const int64_t n = s->Kp, m = s->ranks, width = turn_width(s);
     R *const q = c->q, *const k = c->k;
-    for (int64_t r = 0; r < c->rows; r++) {
-        const int64_t u = r / m, i = r % m;
-        const R *cs = (R *)c->turn + u * 2 * width;
-        turned_row(s, h, PAL_Q, t + u, i, cs, (R)s->scale, q + r * n);
-        turned_row(s, h, PAL_K, t + u, i, cs, 1, k + r * n);
-        put_value_row(s, h, t + u, i, r, c->Z);
-    }
+    for (int64_t r = 0, u = 0; r < c->rows; r += m, u++)
+        for (int64_t i = 0; i < m; i++) {
+            const R *cs = (R *)c->turn + u * 2 * width;
+            turned_row(s, h, PAL_Q, t + u, i, cs, (R)s->scale, q + (r + i) * n);
+            turned_row(s, h, PAL_K, t + u, i, cs, 1, k + (r + i) * n);
+            put_value_row(s, h, t + u, i, r + i, c->Z);
+        }
     for (int64_t i = c->rows * n; i < s->C * n; i += VL) store(q + i, (V){0}), store(k + i, (V){0});
     clear_panel_rows(s, c->rows, c->Z);
 }
@@ -121,7 +127,8 @@ void K(mamba3_prepare)(const pal_rule_shape *s, const pal_head *h, int64_t t, pa
     steps(s, h, t, c);
     turns(s, h, t, c);
     token_decay(s, c);
-    for (int64_t r = 0; r < C; r++) from_q[r] = gamma[r / s->ranks];
+    for (int64_t u = 0; u < tokens; u++)
+        for (int64_t i = 0; i < s->ranks; i++) from_q[u * s->ranks + i] = gamma[u];
     for (int64_t r = 0; r < C; r += VL) store(from_k + r, load(tail + r) * load(both + r));
     rows(s, h, t, c);
     dot_blocks(s, q, k, n / PANEL, c->T);
@@ -140,10 +147,11 @@ void K(mamba3_pack)(const pal_rule_shape *s, const pal_head *h, int64_t t, pal_c
     steps(s, h, t, c);
     turns(s, h, t, c);
     const R *now = (const R *)c->weigh + s->C;
-    for (int64_t i = 0; i < s->C / m; i += VL) store(alpha + i, exp_decay(load(alpha + i)));
+    for (int64_t i = 0; i < tokens_of(s, s->C); i += VL)
+        store(alpha + i, exp_decay(load(alpha + i)));
     rows(s, h, t, c);
     for (int64_t r = 0; r < c->rows; r++) {
-        const int64_t own = r / m * m;
+        const int64_t own = tokens_of(s, r) * m;
         const R *q = (const R *)c->q + r * n, *k = (const R *)c->k;
         for (int64_t j = 0; j < m; j++)
             p[r * m + j] = now[r] * row_dot(q, k + (own + j) * n, n) + (own + j == r ? (R)h->D : 0);

@@ -26,7 +26,8 @@ typedef struct token_back {
 enum { ROWS = (int)VL > (int)MR ? (int)VL : (int)MR };
 
 /* Half a tile of columns where the chunk ends: of ROWS rows, since MR of them are too few sums to
- * keep the multipliers busy. */
+ * keep the multipliers busy. The rows after these are asked for: each begins another line, and the
+ * sums would wait for all of them at once. */
 INLINE void half_tile(const pal_rule_shape *s, const R *S, const R *xt, R *to)
 {
     V sum[ROWS];
@@ -35,6 +36,7 @@ INLINE void half_tile(const pal_rule_shape *s, const R *S, const R *xt, R *to)
     for (int64_t v = 0; v < s->Vp; v += PANEL)
         for (int64_t d = 0; d < PANEL; d++) {
             const V y = load(xt + (v + d) * s->Cp);
+            __builtin_prefetch(S + v * s->Kp + ROWS * PANEL + d * VL, 0, 3);
             UNROLL
             for (int r = 0; r < ROWS; r++)
                 sum[r] = vfma(splat(S[v * s->Kp + r * PANEL + d]), y, sum[r]);
@@ -161,16 +163,10 @@ static void row_dots(const pal_rule_shape *s, const R *a, const R *b, R *to)
 static void meet_rows(const pal_rule_shape *s, const pal_chunk *c, const pal_chunk_back *b,
                       token_back *to)
 {
-    const int64_t C = s->C, n = s->Kp;
-    const R *from_k = c->from_k;
-    R acc[turn_width(s)] __attribute__((aligned(64)));
-    for (int64_t j = 0; j < turn_width(s); j += VL) store(acc + j, (V){0});
     row_dots(s, c->q, b->dq, to->q0);
     row_dots(s, c->k, b->dk, to->k0);
-    for (int64_t r = 0; r < C; r++)
-        add_wedge(s, from_k[r], (const R *)b->dk + r * n, (const R *)c->k + r * n, acc);
     for (int64_t j = 0; j < s->angles; j += VL) {
-        const V sum = by_pair(s, acc, j);
+        const V sum = wedges(s, s->C, c->from_k, b->dk, c->k, j);
         for (int64_t l = 0; l < VL && j + l < s->angles; l++) to->end[j + l] += (double)sum[l];
     }
 }
@@ -274,14 +270,11 @@ static void add_rows(const pal_rule_shape *s, bool upper, left x, const R *y, co
 static void angles_back(const pal_rule_shape *s, int64_t u, const pal_chunk *c,
                         const pal_chunk_back *b, double *phi, R *Phi)
 {
-    const int64_t m = s->ranks, n = s->Kp;
-    R acc[turn_width(s)] __attribute__((aligned(64)));
-    for (int64_t j = 0; j < turn_width(s); j += VL) store(acc + j, (V){0});
-    for (int64_t i = u * m * n; i < (u + 1) * m * n; i += n) {
-        add_wedge(s, 1, (const R *)b->dq + i, (const R *)c->q + i, acc);
-        add_wedge(s, 1, (const R *)b->dk + i, (const R *)c->k + i, acc);
-    }
-    for (int64_t j = 0; j < s->Ap; j += VL) store(Phi + j, by_pair(s, acc, j));
+    const int64_t m = s->ranks, i = u * m * s->Kp;
+    const R *q = (const R *)c->q + i, *k = (const R *)c->k + i;
+    const R *dq = (const R *)b->dq + i, *dk = (const R *)b->dk + i;
+    for (int64_t j = 0; j < s->angles; j += VL)
+        store(Phi + j, wedges(s, m, NULL, dq, q, j) + wedges(s, m, NULL, dk, k, j));
     for (int64_t j = 0; j < s->angles; j++) Phi[j] = (R)(phi[j] += (double)Phi[j]);
     for (int64_t j = s->angles; j < s->Ap; j++) Phi[j] = 0;
 }
@@ -304,50 +297,59 @@ INLINE void add_own(int64_t n, int m, const R *own, const R *q, const R *k, R *d
     }
 }
 
-/* Rows d of q or k [ranks][Kp] of token t: turned back, and written. */
-static void put_turned(const pal_rule_shape *s, int which, int64_t t, const R *cs, R scale, R *d,
-                       const pal_head_grad *g)
+/* Row d, to which by*x is added if x is not NULL: turned back, times `scale`. It is added to sum,
+ * too. */
+INLINE void row_back(const pal_rule_shape *s, const R *cs, R scale, R by, const R *x, R *d, R *sum)
+{
+    const int64_t n = s->half ? 0 : 2 * s->angles;
+    const R *sn = cs + turn_width(s);
+    for (int64_t c = 0; c < s->Kp && s->half && x; c += VL)
+        store(d + c, vfma(splat(by), load(x + c), load(d + c)));
+    if (s->half) turn_halves(s, cs, -1, d);
+    for (int64_t c = 0; c < s->Kp; c += VL) {
+        V a = load(d + c);
+        if (!s->half && x) a = vfma(splat(by), load(x + c), a);
+        if (c < n)
+            a = turned_part(c, n, vfma(a, load(cs + c), -(swap_neighbours(a) * load(sn + c))), a);
+        a *= scale;
+        store(d + c, a);
+        store(sum + c, load(sum + c) + a);
+    }
+}
+
+/* Rows d of q or k [ranks][Kp] of token t: turned back, written, and added to sum. If x is not
+ * NULL, there is one row, which gets by*x first. */
+static void put_turned(const pal_rule_shape *s, int which, int64_t t, const R *cs, R by, const R *x,
+                       R *d, R *sum, const pal_head_grad *g)
 {
     const int64_t n = s->Kp;
+    const R scale = which == PAL_Q ? (R)s->scale : 1;
     pal_rows out = g->out[which];
     const bool add = g->add >> which & 1;
-    for (int64_t i = 0; i < s->ranks; i++, d += n) {
-        turn_row(s, cs, -1, d);
-        if (scale != 1) scaled_row(n, scale, d, d);
+    for (int64_t i = 0; i < s->ranks; i++, d += n, sum += n) {
+        row_back(s, cs, scale, by, x, d, sum);
         if (!out.data) continue;
         put_row(&out, t, s->K, add, d);
         out.data = (R *)out.data + g->rank[which];
     }
 }
 
-/* The rows of q and k of token u of the chunk that begins at token t. */
+/* The rows of q and k of token u of the chunk that begins at token t. Their sums are the gradients
+ * of the biases. */
 static void keys_back(const pal_rule_shape *s, int64_t t, int64_t u, const pal_chunk *c,
-                      pal_chunk_back *b, const token_back *from, const pal_head_grad *g)
+                      pal_chunk_back *b, const token_back *from, R *const sum[2],
+                      const pal_head_grad *g)
 {
     const int64_t m = s->ranks, n = s->Kp, i = u * m * n;
     const R *cs = (const R *)c->turn + u * 2 * turn_width(s), *own = from->own + u * m * m;
     const R *q = (const R *)c->q + i, *k = (const R *)c->k + i;
     R *dq = (R *)b->dq + i, *dk = (R *)b->dk + i;
-    if (m == 1)
-        add_own(n, 1, own, q, k, dq, dk);
-    else if (m == 4)
+    if (m == 4)
         add_own(n, 4, own, q, k, dq, dk);
-    else
+    else if (m > 1)
         add_own(n, (int)m, own, q, k, dq, dk);
-    put_turned(s, PAL_Q, t + u, cs, (R)s->scale, dq, g);
-    put_turned(s, PAL_K, t + u, cs, 1, dk, g);
-}
-
-/* The gradient of a bias [ranks][K]: the sums of the rows d of all tokens. */
-static void bias_back(const pal_rule_shape *s, int64_t tokens, const R *d, double *to)
-{
-    const int64_t m = s->ranks, n = s->Kp;
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t x = 0; x < s->K; x += VL) {
-            V sum = {0};
-            for (int64_t u = 0; u < tokens; u++) sum += load(d + (u * m + i) * n + x);
-            for (int64_t l = 0; l < VL && x + l < s->K; l++) to[i * s->K + x + l] = (double)sum[l];
-        }
+    put_turned(s, PAL_Q, t + u, cs, own[0], m > 1 ? NULL : k, dq, sum[PAL_Q], g);
+    put_turned(s, PAL_K, t + u, cs, own[0], m > 1 ? NULL : q, dk, sum[PAL_K], g);
 }
 
 /* dx and dmimo_x of token u from its rows of dV in b->dX. */
@@ -412,7 +414,7 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
     const int64_t C = s->C, m = s->ranks, n = s->Kp, tokens = C / m, here = c->rows / m;
     R rows[2][C] __attribute__((aligned(64))), own[C * m], now[tokens], both[tokens];
     R dg[tokens] __attribute__((aligned(64))), Phi[tokens * s->Ap] __attribute__((aligned(64)));
-    R values[m * s->Vp] __attribute__((aligned(64)));
+    R values[m * s->Vp] __attribute__((aligned(64))), bias[2][m * n] __attribute__((aligned(64)));
     double end[s->angles + 1];
     token_back to = {.q0 = rows[0],
                      .k0 = rows[1],
@@ -436,16 +438,17 @@ void K(mamba3_gradient)(const pal_rule_shape *s, const pal_head *h, int64_t t, c
     for (int64_t j = 0; j < s->angles; j++)
         end[j] = last ? g->end_angles[j] : g->whole_turn[j] - end[j];
     for (int64_t i = 0; i < m * s->Vp; i += VL) store(values + i, (V){0});
+    for (int64_t i = 0; i < m * n; i += VL) store(bias[0] + i, (V){0}), store(bias[1] + i, (V){0});
     for (int64_t u = here - 1; u >= 0; u--) {
         angles_back(s, u, c, b, end, Phi + u * s->Ap);
-        keys_back(s, t, u, c, b, &to, g);
+        keys_back(s, t, u, c, b, &to, (R *[2]){bias[0], bias[1]}, g);
         values_back(s, h, t, u, b, g, values);
     }
     const R first = t == 0 ? K(enter_back)(s, h, b->dS0, g, values, Phi) : 0;
     for (int64_t u = 0; u < here; u++) steps_back(s, h, t + u, u, &to, u ? both[u - 1] : first, g);
     *g->late = (double)both[here - 1];
     if (g->sum_D) *g->sum_D = skip_back(s, b);
-    if (g->sum_bias[PAL_Q]) bias_back(s, here, b->dq, g->sum_bias[PAL_Q]);
-    if (g->sum_bias[PAL_K]) bias_back(s, here, b->dk, g->sum_bias[PAL_K]);
+    put_sums(m, s->K, n, bias[PAL_Q], g->sum_bias[PAL_Q]);
+    put_sums(m, s->K, n, bias[PAL_K], g->sum_bias[PAL_K]);
     put_sums(m, s->V, s->Vp, values, g->sum_mimo_x);
 }

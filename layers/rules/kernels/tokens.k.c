@@ -147,6 +147,7 @@ typedef struct sweep {
     const R *x, *next;
     R *to;
     int64_t stride; /* from row to row of x and to */
+    int64_t asked;  /* rows of `next` that are already on their way */
 } sweep;
 
 INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r, int rows,
@@ -158,7 +159,7 @@ INLINE void ranked_token(const pal_rule_shape *s, const pal_chunk *c, int64_t r,
     const V alpha = splat(((const R *)c->alpha)[r / rows]);
     for (int64_t a = 0; a < K; a++) {
         V y[VECTORS];
-        ask(S.next, a, S.stride, 0), ask(S.next, a, S.stride, 1);
+        if (a >= S.asked) ask(S.next, a, S.stride, 0), ask(S.next, a, S.stride, 1);
         UNROLL
         for (int j = 0; j < width; j++) y[j] = loadu(S.x + a * S.stride + j * VL) * alpha;
         UNROLL
@@ -243,7 +244,7 @@ INLINE void ranked_parts(const pal_rule_shape *s, const pal_chunk *c, int rows, 
     enum { REGISTERS = VBYTES == 64 ? 28 : 12 };
     const int width = 12 * rows <= REGISTERS ? 4 : 6 * rows <= REGISTERS ? 2 : 1;
     for (int j = 0; j < VECTORS; j += width) {
-        sweep part = {S.x + j * VL, j ? NULL : S.next, S.to + j * VL, S.stride};
+        sweep part = {S.x + j * VL, j ? NULL : S.next, S.to + j * VL, S.stride, S.asked};
         if (j * VL < n) ranked_columns(s, c, rows, width, col + j * VL, n - j * VL, part, o);
     }
 }
@@ -271,12 +272,12 @@ void K(ranked_tokens)(const pal_rule_shape *s, const pal_chunk *c, int64_t from,
         const int64_t n = to - col;
         R *y = (R *)S + col;
         if (n >= COLS) {
-            ranked(s, c, col, COLS, (sweep){x, then, y, s->V}, o);
+            ranked(s, c, col, COLS, (sweep){x, then, y, s->V, then == next ? c->ahead.rows : 0}, o);
         } else { /* in a copy that has all columns */
             R copy[s->K * COLS] __attribute__((aligned(64)));
             const pal_rows rows = {y, s->V, 1};
             for (int64_t i = 0; i < s->K; i++) copy_row(x + i * s->V, 1, n, COLS, copy + i * COLS);
-            ranked(s, c, col, n, (sweep){copy, NULL, copy, COLS}, o);
+            ranked(s, c, col, n, (sweep){copy, NULL, copy, COLS, 0}, o);
             for (int64_t i = 0; i < s->K; i++) put_row(&rows, i, n, false, copy + i * COLS);
         }
     }

@@ -57,7 +57,8 @@ static inline void angles_of(const pal_rule_shape *s, const pal_head *h, int64_t
 /* Copies angles [angles] to aligned [Ap], filled up with zeros. */
 static inline void angles_at(const pal_rule_shape *s, const double *angle, double *phi)
 {
-    for (int64_t j = 0; j < s->Ap; j++) phi[j] = j < s->angles ? angle[j] : 0;
+    for (int64_t j = 0; j < s->angles; j++) phi[j] = angle[j];
+    for (int64_t j = s->angles; j < s->Ap; j++) phi[j] = 0;
 }
 
 /* phi in [0, 2 pi], where 2 pi stands for less than nothing below it. */
@@ -123,16 +124,12 @@ INLINE V turned_part(int64_t i, int64_t n, V y, V x)
     return i + VL <= n ? y : sel((VI)(element_numbers() < splat((R)(n - i))), y, x);
 }
 
-/* Turns a row of K channels forward (sign 1) or back (-1). */
-static inline void turn_row(const pal_rule_shape *s, const R *cs, R sign, R *x)
+/* Turns a row whose pairs are halves, forward (sign 1) or back (-1). */
+static inline void turn_halves(const pal_rule_shape *s, const R *cs, R sign, R *x)
 {
     const R *sn = cs + turn_width(s);
     const int64_t J = s->angles, other = s->K / 2;
-    for (int64_t j = 0; j < 2 * J && !s->half; j += VL) {
-        const V a = load(x + j), part = swap_neighbours(a) * (load(sn + j) * sign);
-        store(x + j, turned_part(j, 2 * J, vfma(a, load(cs + j), part), a));
-    }
-    for (int64_t j = 0; j < J && s->half; j += VL) {
+    for (int64_t j = 0; j < J; j += VL) {
         const V a = load(x + j), b = loadu(x + other + j), z = load(sn + j) * sign;
         const V c = load(cs + j), first = vfma(a, c, -(b * z)), second = vfma(b, c, a * z);
         store(x + j, turned_part(j, J, first, a)); /* it may reach into the other half */
@@ -141,28 +138,28 @@ static inline void turn_row(const pal_rule_shape *s, const R *cs, R sign, R *x)
 }
 
 /*
- * acc [turn_width] += wedge(du, u), for padded rows: what a turn of u by a small angle does to the
- * loss. For halves an element is a pair. For neighbours it is du of a channel times u of its
- * partner, and by_pair takes their differences. What is past the last pair means nothing.
+ * The sum over rows of wedge(du, u), times factor[r] if there are factors, of pairs j .. j + VL - 1
+ * of padded rows: what a turn of u by a small angle does to the loss. For halves an element is a
+ * pair. For neighbours it is du of a channel times u of its partner first, and their differences in
+ * the end. What is past the last pair means nothing.
  */
-static inline void add_wedge(const pal_rule_shape *s, R factor, const R *du, const R *u, R *acc)
+INLINE V wedges(const pal_rule_shape *s, int64_t rows, const R *factor, const R *du, const R *u,
+                int64_t j)
 {
-    const int64_t J = s->angles, other = s->K / 2;
-    for (int64_t j = 0; j < 2 * J && !s->half; j += VL)
-        store(acc + j, vfma(load(du + j) * factor, swap_neighbours(load(u + j)), load(acc + j)));
-    for (int64_t j = 0; j < J && s->half; j += VL) {
-        const V a = load(du + j) * factor, b = loadu(du + other + j) * factor;
-        const V x = vfma(b, load(u + j), -(a * loadu(u + other + j)));
-        store(acc + j, load(acc + j) + x);
+    const int64_t at = s->half ? j : 2 * j, other = s->half ? s->K / 2 : VL;
+    V sum[2] = {{0}, {0}};
+    for (int64_t r = 0; r < rows; r++, du += s->Kp, u += s->Kp) {
+        const V by = splat(factor ? factor[r] : 1);
+        const V a = load(du + at) * by, b = loadu(du + at + other) * by;
+        const V x = load(u + at), y = loadu(u + at + other);
+        if (s->half) {
+            sum[0] += vfma(b, x, -(a * y));
+            continue;
+        }
+        sum[0] = vfma(a, swap_neighbours(x), sum[0]);
+        sum[1] = vfma(b, swap_neighbours(y), sum[1]);
     }
-}
-
-/* The wedge of pairs j .. j + VL - 1 from what add_wedge has added up. */
-static inline V by_pair(const pal_rule_shape *s, const R *acc, int64_t j)
-{
-    if (s->half) return load(acc + j);
-    const V a = load(acc + 2 * j), b = load(acc + 2 * j + VL);
-    return every_second(a, b, 1) - every_second(a, b, 0);
+    return s->half ? sum[0] : every_second(sum[0], sum[1], 1) - every_second(sum[0], sum[1], 0);
 }
 
 /* scale times the turned x + bias. Halves whose vectors overlap each other are turned in place. */
@@ -189,7 +186,7 @@ INLINE void turn_sum(const pal_rule_shape *s, const R *cs, R scale, const R *x, 
             a = turned_part(c, n, vfma(a, load(cs + c), swap_neighbours(a) * load(sn + c)), a);
         store(to + c, a * scale);
     }
-    if (s->half && !apart) turn_row(s, cs, 1, to);
+    if (s->half && !apart) turn_halves(s, cs, 1, to);
 }
 
 /* Row i of token t of q or k: with its bias, turned, times `scale`. */
