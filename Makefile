@@ -119,6 +119,8 @@ $(B)/gen/page.inc: examples/inspect/page.html examples/inspect/memory.js example
 $(B)/obj/examples/inspect/page.o: $(B)/gen/page.inc
 $(B)/obj/examples/inspect/page.o: private LIB_CFLAGS += -I$(B)/gen
 
+$(B)/obj/tensor/onednn.o: private LIB_CFLAGS += $(patsubst %,-DPAL_DNNL_SONAME='"%"',$(DNNL_SONAME))
+
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC      $<")

@@ -51,6 +51,9 @@ PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8P
 # Debian's oneDNN has no file for pkg-config. The library is loaded when it is first asked for (tensor/onednn.c).
 DNNL_DIRS := $(wildcard $(addprefix $(SYSROOT),/usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h))
 DNNL := $(if $(DNNL_DIRS),yes,no)
+# Its name at run time: libdnnl.so.2 in Debian 12, libdnnl.so.3.6 in Debian 13. Without readelf onednn.c supposes one.
+DNNL_FILE = $(shell $(CC) -print-file-name=libdnnl.so)
+DNNL_SONAME = $(shell readelf -d '$(DNNL_FILE)' 2>/dev/null | sed -n 's/.*(SONAME).*\[\(.*\)\].*/\1/p')
 
 # Sources that a package decides on; the Makefile leaves these out, in whatever folder they are.
 LEFT_OUT_SRC := $(if $(filter no,$(MPI)),%/dist.c %/start.c %/dist_reduce.c %/dist_same.c %/dist_shard.c %/dist_wait.c %/hdf5_mpi.c tests/dist_%.c,\

@@ -17,7 +17,8 @@
  *     decoding   one token after the other: the bytes of all weights, as a share of those that the
  *                same threads read from the memory of the weights in that time
  *
- * With --precision bf16 the weights are stored in bf16, and products of many tokens are in bf16.
+ * With --precision bf16 the weights are stored in bf16, as by --dtype bf16 of the programs: then
+ * products of many tokens are in bf16.
  *
  * Runs and references take turns (bench/measure); medians of the pairs. The aims are 5 s, 1.2, 0.6
  * and 0.8. --csv FILE gets all of it as one row.
@@ -313,7 +314,6 @@ static bool run(bench *b)
     pal_rng rng = pal_rng_new(1, 0);
     b->tape = pal_tape_new();
     pal_set_grad(b->tape, false);
-    pal_tape_precision(b->tape, b->o.bf16 ? PAL_BF16 : PAL_F32);
     b->text = malloc((size_t)n * sizeof *b->text);
     for (int64_t i = 0; i < n; i++) b->text[i] = (int64_t)((double)vocab * pal_rng_next(&rng));
     const bool good = time_prefill(b) && time_decoding(b);

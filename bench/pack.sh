@@ -26,7 +26,7 @@ libraries() { # of programs: the files of libraries, the dynamic linker among th
     ldd "$@" | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | sort -u
 }
 # The kernels' library is chosen at run time.
-dnnl=$(ldconfig -p 2>/dev/null | sed -n 's/.*libdnnl\.so\.[23] .* => //p' | sort | tail -n 1)
+dnnl=$(ldconfig -p 2>/dev/null | sed -n 's/.*libdnnl\.so\.[0-9.]* .* => //p' | sort | tail -n 1)
 linker=
 start() { # the script NAME that starts lib/PROGRAM, from a folder so many levels below pack
     cat >"$work/pack/$1" <<END

@@ -79,8 +79,7 @@ static const pal_key layers_rows[] = {
     {"patch", PAL_KEY_STRING, PAL_AT(options, layers.patch), .required = true, .argument = "I,J",
      .help = "also put what row I of the first test has, place by place, into row J; or two texts, "
              "FILE,FILE"},
-    {"dtype", PAL_KEY_CHOICE, PAL_AT(options, layers.bf16), .words = "f32|bf16",
-     .help = "in which weights are stored: bf16 takes half the memory (f32)"},
+    LM_DTYPE_ROW(PAL_AT(options, layers.dtype)),
     {"last", PAL_KEY_FLAG, PAL_AT(options, layers.last),
      .help = "the parameters of the last step although there is an average"},
 };

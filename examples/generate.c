@@ -92,8 +92,7 @@ static const pal_key rows[] = {
              "bytes they always are)"},
     {"threads", PAL_KEY_WHOLE, PAL_AT(gen_options, threads), .high = 4096,
      .help = "0: as many as OpenMP gives (0)"},
-    {"dtype", PAL_KEY_CHOICE, PAL_AT(gen_options, bf16), .words = "f32|bf16",
-     .help = "in which weights are stored: bf16 takes half the memory (f32)"},
+    LM_DTYPE_ROW(PAL_AT(gen_options, dtype)),
     {"last", PAL_KEY_FLAG, PAL_AT(gen_options, last),
      .help = "the parameters of the last step, although the checkpoint has their average"},
     {"score", PAL_KEY_FLAG, PAL_AT(gen_options, score),
@@ -187,7 +186,7 @@ static void build(gen_all *g)
     lm_options o;
     pal_error error;
     int64_t size;
-    gen_need(lm_open(&g->file, &o, g->o.checkpoint, (lm_how){g->o.last, g->o.bf16}, &error),
+    gen_need(lm_open(&g->file, &o, g->o.checkpoint, (lm_how){g->o.last, g->o.dtype}, &error),
              &error);
     g->vocab = pal_tokenizer_vocab_size(g->file.tokenizer);
     pal_tokenizer_json(g->file.tokenizer, &size);

@@ -59,8 +59,7 @@ static const pal_key run_rows[] = {
      .help = "of these models (1)"},
     {"width", PAL_KEY_WHOLE, PAL_AT(options, source.width), .low = 1, .high = 4096,
      .help = "of these models (64)"},
-    {"dtype", PAL_KEY_CHOICE, PAL_AT(options, source.bf16), .words = "f32|bf16",
-     .help = "in which weights are stored: bf16 takes half the memory (f32)"},
+    LM_DTYPE_ROW(PAL_AT(options, source.dtype)),
     {"last", PAL_KEY_FLAG, PAL_AT(options, source.last),
      .help = "of a checkpoint that has an average of the parameters: those of the last step"},
 };

@@ -169,6 +169,9 @@ typedef struct pal_lm_open_opts {
     pal_dtype dtype; /* of the model of a folder; 0: f32. PAL_BF16, of a checkpoint too: the weights
                         of linear layers, embeddings and head are stored in bf16 and cannot train,
                         and all else is f32. It takes about 2 bytes a parameter */
+    bool fit; /* of a folder whose weights are in bf16, where dtype is f32: PAL_BF16, if 4 bytes for
+                 each number of its tensors are more than the memory that the system says is
+                 available. `notes` then says so */
     pal_progress progress; /* is told of the bytes of parameters that were read; NULL: nobody */
 } pal_lm_open_opts;
 

@@ -6,10 +6,12 @@
  * first steps.
  */
 #include "tensor/internal.h"
+#include "tensor/number.h"
 #include "tensor/team.h"
 
 #include <sys/mman.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +90,19 @@ bool pal_memory_left(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory != MAP_FAILED && munmap(memory, size) == 0;
+}
+
+int64_t pal_memory_available(void)
+{
+    const char *says = getenv("PAL_MEMORY");
+    int64_t bytes;
+    if (says && pal_integer_read(says, &bytes) && bytes >= 0) return bytes;
+    FILE *file = fopen("/proc/meminfo", "r");
+    long long kB = -1;
+    for (char line[128]; file && fgets(line, sizeof line, file);)
+        if (sscanf(line, "MemAvailable: %lld", &kB) == 1) break;
+    if (file) fclose(file);
+    return kB < 0 || kB > INT64_MAX / 1024 ? INT64_MAX : kB * 1024;
 }
 
 /* ---- Arena ---- */

@@ -43,6 +43,9 @@ void pal_free(void *memory, size_t size);
 /* Whether the system would give that much memory now. For libraries that crash or end the process
  * if they get none: asked before they are called. */
 bool pal_memory_left(size_t size);
+/* Bytes that programs can take without swapping: MemAvailable of /proc/meminfo, or PAL_MEMORY in
+ * the environment (for containers with less); INT64_MAX where nothing says it. */
+int64_t pal_memory_available(void);
 /* Starts HDF5, if there is memory for it. What is started after MPI is ended by MPI_Finalize, even
  * where that would crash; so ranks call this before. */
 void pal_h5_begin(void);

@@ -97,13 +97,24 @@ static void know_processor(void)
 #endif
 }
 
-static void load(void)
+/* The name that the linker would have noted (config.mk), or else that of the project. */
+static void *open_library(void)
 {
     enum { SLACK = 64 << 20 }; /* bytes: what the library takes when it is loaded */
     char file[32];
+    void *handle = NULL;
+    if (!pal_memory_left(SLACK)) return NULL;
+#ifdef PAL_DNNL_SONAME
+    handle = dlopen(PAL_DNNL_SONAME, RTLD_NOW | RTLD_LOCAL);
+#endif
     snprintf(file, sizeof file, "libdnnl.so.%d", DNNL_VERSION_MAJOR);
-    void *handle = pal_memory_left(SLACK) ? dlopen(file, RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!handle || !bind(handle)) return;
+    return handle ? handle : dlopen(file, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void load(void)
+{
+    void *handle = open_library();
+    if (!handle || !bind(handle) || lib.dnnl_version()->major != DNNL_VERSION_MAJOR) return;
     if (lib.dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
         lib.dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
         return;

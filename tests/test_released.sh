@@ -123,6 +123,18 @@ for m in falcon_h1 mamba2; do
     done
 done
 
+# ---- Weights that would not fit in f32 ----
+score() { "$B/examples/generate" $g --score --plain "$@" "The delta rule" 2>"$dir/said"; }
+score >"$dir/f32" && grep -q 'stay in bf16' "$dir/said" && fail "weights that fit stay in bf16"
+score --dtype bf16 >"$dir/bf16"
+cmp -s "$dir/f32" "$dir/bf16" && fail "--dtype bf16 changes nothing"
+PAL_MEMORY=1000 score >"$dir/less" || fail "weights that do not fit: $(cat "$dir/said")"
+cmp -s "$dir/less" "$dir/bf16" || fail "weights that do not fit are not in bf16"
+grep -q '^note .*its weights stay in bf16: in f32 they would take .* GB' "$dir/said" || fail "no line says it: $(cat "$dir/said")"
+PAL_MEMORY=1000 score --dtype f32 >"$dir/less" && grep -q 'stay in bf16' "$dir/said" && fail "--dtype f32 is not obeyed"
+cmp -s "$dir/less" "$dir/f32" || fail "--dtype f32 gives other numbers"
+PAL_MEMORY=1000000000 score >"$dir/less" && cmp -s "$dir/less" "$dir/f32" || fail "a billion bytes are not enough"
+
 # ---- What it costs ----
 if [ -x "$B/bench/generate" ]; then
     "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"

@@ -116,21 +116,21 @@ def main():
     names = [name for name, _, _ in OURS] + (["before"] if a.before else [])
     print(f"python3 bench/torch/lm.py {' '.join(sys.argv[1:])}\n{processor()}, {time.strftime('%Y-%m-%d')}, "
           f"torch {torch.__version__}; tokens a second, medians of {a.rounds} rounds\n", flush=True)
-    rows, notes = [], []
+    head = ["width", "threads"] + names + ["PyTorch f32", "PyTorch bf16", "f32 / PyTorch", "bf16 / PyTorch", "bf16 / f32"]
+    for row in head, ["---"] * len(head):
+        print("| " + " | ".join(row) + " |", flush=True)
+    notes = []
     for threads in map(int, a.threads.split(",")):
         for width in map(int, a.widths.split(",")):
             r, chunk, said = measure(a, width, threads)
-            notes += [n for n in said if n not in notes]
             best = max(r["f32"], r["f32 by oneDNN"])
             row = [f"{width}, {SETS[width][0]} layers, {SETS[width][3]} x {SETS[width][4]}", str(threads)]
             row += [f"{r[n]:.0f}" for n in names] + [f"{r['torch f32']:.0f}", f"{r['torch bf16']:.0f}"]
             row += [f"{best / r['torch f32']:.2f}", f"{r['bf16'] / r['torch bf16']:.2f}", f"{r['bf16'] / best:.2f}"]
-            rows.append(row)
-            print(f"# {row[0]}, {threads} threads: PyTorch's chunk {chunk[False]} in f32, {chunk[True]} in bf16", flush=True)
-    head = ["width", "threads"] + names + ["PyTorch f32", "PyTorch bf16", "f32 / PyTorch", "bf16 / PyTorch", "bf16 / f32"]
-    print("\n".join(notes) + "\n")
-    for row in [head, ["---"] * len(head)] + rows:
-        print("| " + " | ".join(row) + " |")
+            print("| " + " | ".join(row) + " |", flush=True)
+            notes += [n for n in said if n not in notes]
+            notes.append(f"# {row[0]}, {threads} threads: PyTorch's chunk {chunk[False]} in f32, {chunk[True]} in bf16")
+    print("\n" + "\n".join(notes))
 
 
 main()

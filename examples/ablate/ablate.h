@@ -14,7 +14,7 @@
 #define ABLATE_H
 
 #include "examples/lm/keep.h"
-#include "examples/lm/options.h"
+#include "examples/lm/open.h"
 #include "examples/tasks/tasks.h"
 #include "optim/train/gnuplot.h"
 #include "tensor/keys.h"
@@ -309,7 +309,7 @@ typedef struct layers_opts {
     bool heads, lens;  /* also each head, MLP and pair of layers; the logit lens */
     const char *patch; /* "I,J": activation patching of test row I into J */
     int by;            /* how heads are edited: zero, mean or row (probe.h) */
-    bool bf16;         /* weights are stored in bf16 */
+    lm_dtype dtype;    /* of stored weights */
 } layers_opts;
 void layers_run(const layers_opts *o);
 

@@ -79,7 +79,7 @@ static void open_data(subject *x)
 void subject_open(subject *x)
 {
     pal_error error;
-    if (lm_open(&x->file, &x->o, x->how->checkpoint, (lm_how){x->how->last, x->how->bf16},
+    if (lm_open(&x->file, &x->o, x->how->checkpoint, (lm_how){x->how->last, x->how->dtype},
                 &error) != PAL_OK)
         stop("--layers: %s", error.message);
     open_data(x);

@@ -7,14 +7,16 @@
 
 #include <palimpsest.h>
 #include "examples/flags/flags.h"
+#include "examples/lm/open.h"
 #include "examples/lm/text.h"
 
 typedef struct gen_options {
     flags flags; /* of the rows in generate.c, which set the rest */
     const char *checkpoint, *prompt, *prompts, *save, *load, *system, *end;
     int64_t tokens, top_k, seed, threads, batch;
+    lm_dtype dtype; /* of stored weights */
     double temperature, top_p, repeat_penalty;
-    bool score, last, bf16, chat, plain, no_end, raw, special;
+    bool score, last, chat, plain, no_end, raw, special;
 } gen_options;
 
 /* A text that is written. */

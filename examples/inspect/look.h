@@ -6,6 +6,7 @@
 
 #include "tensor/text.h"
 #include "examples/inspect/observation.h"
+#include "examples/lm/open.h"
 
 /* ---- look.c: a running model ---- */
 
@@ -30,7 +31,7 @@ typedef struct source_opts {
     int64_t row, point, tokens; /* tokens: the first so many; 0: all */
     int64_t seed;               /* of fresh models, and of a task's rows */
     bool last;                  /* parameters of the last step although there is an average */
-    bool bf16;                  /* weights are stored in bf16 */
+    lm_dtype dtype;             /* of stored weights */
     look_opts look;
 } source_opts;
 

@@ -17,7 +17,7 @@ static pal_status open_checkpoint(model *m, const char *path, const source_opts 
                                   pal_error *error)
 {
     const bool released = pal_file_kind_of(path) == PAL_FILE_FOLDER;
-    const pal_status s = lm_open(&m->file, &m->o, path, (lm_how){o->last, o->bf16}, error);
+    const pal_status s = lm_open(&m->file, &m->o, path, (lm_how){o->last, o->dtype}, error);
     if (s == PAL_OK && released && o->data) snprintf(m->o.data, sizeof m->o.data, "%s", o->data);
     m->checkpoint = released ? NULL : path;
     return s;

@@ -20,11 +20,13 @@ pal_status lm_open(pal_lm_file *file, lm_options *o, const char *path, lm_how ho
     pal_error why;
     lm_progress shown = lm_progress_begin("loading");
     const pal_progress progress = {lm_progress_show, &shown};
-    pal_status s = pal_lm_open(file, path,
-                               (pal_lm_open_opts){.last = how.last,
-                                                  .dtype = how.bf16 ? PAL_BF16 : PAL_F32,
-                                                  .progress = progress},
-                               error);
+    pal_status s =
+        pal_lm_open(file, path,
+                    (pal_lm_open_opts){.last = how.last,
+                                       .dtype = how.dtype == LM_DTYPE_BF16 ? PAL_BF16 : PAL_F32,
+                                       .fit = how.dtype == LM_DTYPE_ANY,
+                                       .progress = progress},
+                    error);
     if (s != PAL_OK) return s;
     lm_print_notes(path, file);
     s = lm_options_read(o, file->description, &why);

@@ -8,9 +8,22 @@
 
 enum { LM_SUM = 24 }; /* room for a sum */
 
-/* How: the parameters of the last step although there is an average; weights stored in bf16. */
+/* The type in which weights are stored. ANY: f32, but bf16 for a folder whose weights are in bf16
+ * and that would not fit in memory otherwise (pal_lm_open_opts.fit). */
+typedef enum lm_dtype { LM_DTYPE_ANY = 0, LM_DTYPE_F32, LM_DTYPE_BF16 } lm_dtype;
+/* The row of such a flag. */
+#define LM_DTYPE_ROW(at)                                                                        \
+    {                                                                                           \
+        "dtype", PAL_KEY_CHOICE, at,                                                            \
+            .low = LM_DTYPE_F32, .words = "f32|bf16",                                           \
+            .help = "in which weights are stored: bf16 takes half the memory (f32; bf16 for a " \
+                    "folder in bf16 that does not fit otherwise)"                               \
+    }
+
+/* How: the parameters of the last step although there is an average; the type of weights. */
 typedef struct lm_how {
-    bool last, bf16;
+    bool last;
+    lm_dtype dtype;
 } lm_how;
 
 /*

@@ -2,6 +2,7 @@
  * attention.c - softmax attention: the checks, and the form that is composed of generic operations.
  */
 #include "layers/attention/attention_op.h"
+#include "autograd/ops/narrow.h"
 #include "layers/parts.h"
 
 #include <math.h>
@@ -104,7 +105,8 @@ pal_tensor pal_attention(pal_tensor q, pal_tensor k, pal_tensor v, pal_attention
     const pal_part part = pal_part_of(opts.parts, opts.continued, offsets ? sequences : 0);
     if (part.comm) keys_of_parts(&f, &part, &opts, sequences, offsets, in);
     if (pal_tape_status(f.tape) != PAL_OK) return pal_frame_poison(&f);
-    const pal_attention_call o = pal_attention_options(&f, &opts);
+    pal_attention_call o = pal_attention_options(&f, &opts);
+    o.narrow = pal_narrow_dtype(in[0]) == PAL_BF16;
     bool empty = f.size['B'] * f.size['T'] * f.size['H'] == 0 || f.size['D'] == 0;
     if (opts.composed && !empty) {
         for (int i = 1; i < 3; i++) in[i] = pal_share_heads(in[i], f.size['H'] / f.size['J']);

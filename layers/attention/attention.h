@@ -10,7 +10,8 @@
  *     absorb   S = Q K^T; updates the running maximum m, sum l and output O of softmax(S) V
  *     pair     P = exp(S - lse), dS = P*(dO V^T - delta); dV += P^T dO, dK += dS^T Q, dQ += dS K
  *
- * Here lse is log sum exp S, and delta is <dO, O>, both by query. Buffers are rows of `ld`
+ * Here lse is log sum exp S, and delta is <dO, O>, both by query. In a call that multiplies in bf16
+ * Q (scaled), K, V, dO, P and dS are rounded before they are multiplied. Buffers are rows of `ld`
  * elements, with zeros past D. Only the transposed blocks consist of panels of a few keys, and have
  * the shape
  *
@@ -28,6 +29,7 @@ typedef struct pal_attention_shape {
     int64_t keys_ld;   /* distance of rows in P and dS */
     int64_t window;    /* how many of the last keys a query sees; at most the number of keys */
     double scale;      /* of q */
+    bool narrow;       /* operands of products are rounded to bf16; sums stay f32 */
 } pal_attention_shape;
 
 typedef struct pal_query_block {

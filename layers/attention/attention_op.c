@@ -58,7 +58,8 @@ static problem problem_of(const pal_call *call, bool back)
                                     .ld = Dp + table->panel,
                                     .keys_ld = KEYS + table->panel,
                                     .window = o->window,
-                                    .scale = o->scale};
+                                    .scale = o->scale,
+                                    .narrow = o->narrow};
     p.rows = back ? BACK_ROWS : pal_round_up_count(ROWS / p.group, LEAST_ROWS);
     if (p.rows < LEAST_ROWS) p.rows = LEAST_ROWS;
     return p;

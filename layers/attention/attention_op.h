@@ -8,6 +8,7 @@
 typedef struct pal_attention_call {
     double scale;
     int64_t window; /* at most the number of keys */
+    bool narrow;    /* products in bf16 */
 } pal_attention_call;
 
 /* Checks the options against the sizes that the frame knows: T, S and D. */

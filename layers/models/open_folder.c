@@ -4,6 +4,7 @@
 #include "layers/models/open_folder.h"
 #include "layers/models/families/folder.h"
 #include "layers/models/lm.h"
+#include "tensor/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,26 @@ static pal_status read_texts(pal_lm_file *f, const pal_folder *folder, pal_lm_op
     f->notes = strdup(folder->notes);
     if (!f->description || !f->notes) return pal_error_set(error, PAL_ENOMEM, "out of memory");
     return opts.no_tokenizer ? PAL_OK : read_tokenizer(f, folder, bytes, error);
+}
+
+/* A folder in bf16 stays so where it would not fit in f32, and a line says it. */
+static pal_status fit(pal_lm_file *f, const pal_folder *folder, pal_lm_open_opts *opts,
+                      pal_error *error)
+{
+    const int64_t wide = pal_folder_widened(folder), available = pal_memory_available();
+    if (!opts->fit || opts->dtype != PAL_F32 || wide <= available) return PAL_OK;
+    opts->dtype = PAL_BF16;
+    FILE *to = pal_stream_open();
+    if (!to) return pal_stream_failed("warnings", error);
+    fprintf(to,
+            "%sits weights stay in bf16: in f32 they would take %.2f GB, and %.2f GB of memory are "
+            "available\n",
+            f->notes, 1e-9 * (double)wide, 1e-9 * (double)available);
+    char *notes = pal_stream_close(to, NULL);
+    if (!notes) return pal_stream_failed("warnings", error);
+    free(f->notes);
+    f->notes = notes;
+    return PAL_OK;
 }
 
 /* Each layer has tensors: what a file says of itself is compared with what it has. */
@@ -81,6 +102,7 @@ pal_status pal_lm_open_folder(pal_lm_file *f, pal_params *params, const char *pa
     pal_status s = open_folder(&folder, path, error);
     if (s != PAL_OK) return s;
     s = read_texts(f, &folder, opts, !params, error);
+    if (s == PAL_OK && !params) s = fit(f, &folder, &opts, error);
     if (s == PAL_OK && !params) s = make_model(f, &folder, opts, error);
     if (s == PAL_OK)
         s = fill(params ? params : f->params, folder.family, &folder.described, folder.weights,

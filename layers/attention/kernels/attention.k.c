@@ -20,6 +20,22 @@ enum { KEYS = PAL_ATTENTION_KEYS };
 
 /* ---- Blocks in and out ---- */
 
+/* x rounded to the nearest bf16, ties to even. Only kernels of f32 are asked to. */
+INLINE V to_half(V x)
+{
+    typedef uint32_t word __attribute__((vector_size(VBYTES)));
+    const word bits = (word)x, half = bits + 0x7fff + ((bits >> 16) & 1);
+    return sel(is_nan(x), x, (V)(half & 0xffff0000));
+}
+
+/* Columns from .. to - 1, whole vectors, of `rows` rows. */
+static void round_rows(R *x, int64_t rows, int64_t ld, int64_t from, int64_t to)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = from; c < to; c += VL)
+            store(x + r * ld + c, to_half(load(x + r * ld + c)));
+}
+
 /* to [room][ld] = factor * rows 0 .. rows - 1 of x, then zeros. */
 static void read_block(const pal_attention_shape *s, const pal_rows *x, int64_t rows, int64_t room,
                        R factor, R *to)
@@ -28,6 +44,7 @@ static void read_block(const pal_attention_shape *s, const pal_rows *x, int64_t 
         const R *from = get_row(x, r, s->D, s->Dp, to + r * s->ld);
         for (int64_t c = 0; c < s->Dp; c += VL) store(to + r * s->ld + c, loadu(from + c) * factor);
     }
+    if (s->narrow) round_rows(to, rows, s->ld, 0, s->Dp);
     for (int64_t r = rows; r < room; r++)
         for (int64_t c = 0; c < s->Dp; c += VL) store(to + r * s->ld + c, (V){0});
 }
@@ -196,6 +213,7 @@ static void absorb(const pal_attention_shape *s, const pal_key_block *k, pal_que
         if (!v.all || v.first > from || v.end < to)
             for (int i = 0; i < MR; i++) hide(s, k, row + i, p + i * s->keys_ld, from, to);
         weights(s, from, to, p, (R *)x->m + r, (R *)x->l + r * VL, factor);
+        if (s->narrow) round_rows(p, MR, s->keys_ld, from, to);
         for (int64_t c = 0; c < s->Dp; c += PANEL) {
             tile t = tile_load_scaled(O + c, s->ld, factor);
             tile_band(&t, left_of(p + v.first, s->keys_ld, 1), k->first + v.first - row,
@@ -283,6 +301,10 @@ static void pair(const pal_attention_shape *s, pal_key_block *k, pal_query_block
         scores(s, (const R *)x->Q + r * s->ld, k->Kt, from, to, P);
         scores(s, (const R *)x->dO + r * s->ld, k->Vt, from, to, dS);
         differences(s, (const R *)x->lse + r, (const R *)x->delta + r, from, to, P, dS);
+        if (s->narrow) {
+            round_rows(P, MR, s->keys_ld, from, to);
+            round_rows(dS, MR, s->keys_ld, from, to);
+        }
         for (int64_t c = 0; c < s->Dp && x->dQ; c += PANEL) {
             R *dQ = (R *)x->dQ + r * s->ld + c;
             tile t = tile_load(dQ, s->ld);

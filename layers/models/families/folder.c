@@ -106,6 +106,18 @@ int64_t pal_folder_elements(const pal_folder *f)
     return (int64_t)(bytes / 2);
 }
 
+int64_t pal_folder_widened(const pal_folder *f)
+{
+    int64_t all = 0, bf16 = 0;
+    for (int64_t i = 0; i < pal_weights_count(f->weights); i++) {
+        const pal_stored *t = pal_weights_at(f->weights, i);
+        const int64_t n = pal_shape_count(t->shape);
+        all += n;
+        if (t->type == PAL_EL_BF16) bf16 += n;
+    }
+    return bf16 > all / 2 ? 4 * all : 0;
+}
+
 pal_status pal_folder_tokenizer(const pal_folder *f, char **text, size_t *length, pal_error *error)
 {
     char path[PATH_MAX];

@@ -28,6 +28,9 @@ void pal_folder_close(pal_folder *folder);
 char *pal_folder_description(const pal_folder *folder, pal_dtype dtype);
 /* Numbers of the model's tensors at most, and how many layers they may be of. */
 int64_t pal_folder_elements(const pal_folder *folder);
+/* Bytes that all tensors would take in f32, if more than half of their numbers are in bf16; else 0.
+ */
+int64_t pal_folder_widened(const pal_folder *folder);
 /* The text of tokenizer.json, for free(), and its length; NULL and 0: there is none. */
 PAL_CHECKED pal_status pal_folder_tokenizer(const pal_folder *folder, char **text, size_t *length,
                                             pal_error *error);

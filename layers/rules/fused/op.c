@@ -49,8 +49,11 @@ static pal_status infer(pal_call *call)
     const pal_fused_opts *o = call->opts;
     pal_fused f = pal_fused_of(call, 1);
     const pal_array *v = pal_fused_in(&f, PAL_V);
-    int64_t work = f.lanes * f.shape.K * f.shape.V +
-                   8 * v->shape[0] * f.seq.T * f.shape.ranks * f.HV * f.shape.K * f.shape.V;
+    /* One token is bound by memory, which is read and written once; more are by arithmetic. */
+    const int64_t states = f.lanes * f.shape.K * f.shape.V, tokens = v->shape[0] * f.seq.T;
+    int64_t work = 2 * states;
+    if (tokens > f.lanes / f.HV)
+        work = states + 8 * tokens * f.shape.ranks * f.HV * f.shape.K * f.shape.V;
     pal_fused_use_team(&f, pal_call_team(call, work));
     pal_shape out = pal_array_shape(v);
     out.dim[1] *= f.shape.ranks;

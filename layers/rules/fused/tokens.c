@@ -35,7 +35,7 @@ static const void *start_columns(const pal_fused *f, const pal_lane *l, int64_t 
  * prefetches the state of the next lane. */
 static const void *next_state(const pal_fused *f, int64_t i)
 {
-    if (pal_fused_length(f, pal_fused_sequence(f, i)) != 1 || i + 1 >= f->lanes) return NULL;
+    if (pal_fused_length(f, pal_fused_sequence(f, i)) != 1) return NULL;
     pal_rows next = pal_fused_state_rows(f, pal_fused_in(f, PAL_IN_STATE), i + 1);
     return next.channel == 1 && next.step == f->shape.V ? next.data : NULL;
 }
@@ -63,8 +63,7 @@ static void ask_for_parts(const pal_fused *f, int64_t i)
     const pal_rule_shape *s = &f->shape;
     const int64_t count[] = {
         [PAL_ANGLES] = s->angles, [PAL_LAST_K] = s->ranks * s->K, [PAL_LAST_X] = s->V};
-    if (!s->trapezoid || pal_fused_length(f, pal_fused_sequence(f, i)) != 1 || i + 1 >= f->lanes)
-        return;
+    if (!s->trapezoid || pal_fused_length(f, pal_fused_sequence(f, i)) != 1) return;
     for (int part = PAL_ANGLES; part <= PAL_LAST_X; part++) {
         const pal_array *x = pal_fused_in(f, PAL_IN_STATE + part);
         if (!x) continue;
@@ -77,10 +76,12 @@ static void ask_for_parts(const pal_fused *f, int64_t i)
 /* It has to if states are kept. */
 bool pal_fused_whole_lanes(const pal_fused *f) { return f->lanes >= f->team || f->opts->records; }
 
-/* Columns from .. to - 1 of a lane. */
-static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, pal_chunk *c)
+/* Columns from .. to - 1 of a lane. The next lane is this thread's too if `goes_on`: prefetching
+ * what another thread writes to would take it away from that thread's caches. */
+static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, bool goes_on,
+                       pal_chunk *c)
 {
-    const void *next = next_state(f, i);
+    const void *next = goes_on ? next_state(f, i) : NULL;
     const pal_rule_shape *s = &f->shape;
     pal_lane l = pal_lane_of(f, i);
     c->ahead.rows = 0;
@@ -90,7 +91,7 @@ static void token_lane(const pal_fused *f, int64_t i, int64_t from, int64_t to, 
     double *angles =
         NULL; /* before the next chunk; if others do parts of the lane, all are there */
     if (s->trapezoid && pal_fused_whole_lanes(f)) angles = pal_fused_first_angles(f, i, &l.head);
-    ask_for_parts(f, i);
+    if (goes_on) ask_for_parts(f, i);
     ask_for_rows(f, next, c);
     pal_tokens_fn *const tokens = s->trapezoid ? f->table->ranked_tokens : f->table->tokens;
     if (f->opts->records && S == l.after.data)
@@ -129,16 +130,18 @@ void pal_fused_tokens(const pal_fused *f, char *scratch, size_t each)
     /* The columns are divided into whole groups. */
     const int64_t groups = (f->shape.V + f->table->group - 1) / f->table->group;
     const int64_t parts = pal_fused_whole_lanes(f) ? 1 : groups;
-    const int64_t width = (groups + parts - 1) / parts * f->table->group;
+    const int64_t width = (groups + parts - 1) / parts * f->table->group, all = f->lanes * parts;
 #pragma omp parallel num_threads(f->team) if (f->team > 1)
     {
         const unsigned mode = pal_flush_begin();
         pal_carver c = {scratch + (size_t)omp_get_thread_num() * each, 0};
         pal_chunk chunk = pal_carve_chunk(&c, f);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < f->lanes * parts; i++) {
+        const int64_t me = omp_get_thread_num(), threads = omp_get_num_threads();
+        const int64_t end = all * (me + 1) / threads;
+        for (int64_t i = all * me / threads; i < end; i++) {
             const int64_t from = i % parts * width, to = from + width;
-            token_lane(f, i / parts, from, to < f->shape.V ? to : f->shape.V, &chunk);
+            token_lane(f, i / parts, from, to < f->shape.V ? to : f->shape.V, i + parts < end,
+                       &chunk);
         }
         pal_flush_end(mode);
     }
