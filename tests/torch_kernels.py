@@ -15,6 +15,7 @@ import torch.nn.functional as F
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "torch"))
 import palimpsest_torch as pt  # noqa: E402
+import torch_more  # noqa: E402
 
 failures, cancelled = [], []  # cancelled: cases whose gradients lose digits in any f32
 
@@ -456,6 +457,7 @@ def main():
     others()
     steps()
     refusals()
+    torch_more.run(args.cases // 4, expect, cancelled)  # and as many of Mamba-3, and of attention
     expect(len(cancelled) <= args.cases // 20, f"many gradients are held to the reference in f32: {cancelled}")
     if args.models:
         compiled()

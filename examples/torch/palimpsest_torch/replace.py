@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from . import mamba, rules
+from . import mamba, mamba_3, rules
 
 PACKAGES = ("transformers", "fla", "mamba_ssm", "causal_conv1d")
 
@@ -50,6 +50,7 @@ FUNCTIONS = {
     "mamba_chunk_scan_combined": (mamba.mamba_chunk_scan_combined, None),
     "mamba2_selective_state_update": (mamba.selective_state_update, _tied),
     "selective_state_update": (mamba.selective_state_update, _tied),
+    "mamba3_siso_combined": (mamba_3.mamba3_siso_combined, mamba_3._shared_angles),
     "causal_conv1d_fn": (mamba.causal_conv1d_fn, _silu),
 }
 
