@@ -109,6 +109,9 @@ def compare(expect, cancelled, text, ours, theirs, tensors, dtype, G, circles=()
     refs = gradients(flat, ref, wanted, torch.float64)
     for n, a, b in zip(wanted, gradients(mine, leaf, wanted, dtype), refs):
         error = distance(a, b)
+        if b.norm() < 1e-12 and dtype == torch.float32:  # one key has all the weight: 0 is the difference of terms of about 5
+            expect(a.abs().max() <= 5 * tolerance, f"{text}: gradient of {n} is {a.abs().max():.2g} and should be 0")
+            continue
         if error > tolerance and dtype == torch.float32:  # as in torch_kernels.py: a small difference of large numbers
             narrow, out = run(theirs, torch.float32, [n])
             out = [torch.stack([w.cos(), w.sin()]) if i in circles else w for i, w in enumerate(out)]
