@@ -46,7 +46,8 @@ enum { PAL_KERNEL_IN = 20, PAL_KERNEL_OUT = 5 };
  *     attention       q k v offsets                                          o
  *
  * o of mamba3 is [B,T,R,nh,P] here. Inputs may have any strides, except that the channels of x and
- * tail of short_conv lie next to each other, and that dt_bias and offsets are contiguous.
+ * tail of short_conv lie next to each other, and that dt_bias and offsets are contiguous. All
+ * numbers of a call are f32, or all are f64; bf16 is PAL_EDTYPE, and the caller converts it.
  */
 typedef struct pal_kernel pal_kernel;
 

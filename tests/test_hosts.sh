@@ -115,7 +115,7 @@ both 2 killed --resume --steps $((step + 2))
 begin cable $model --steps 100000
 must ip link set cable down
 i=0
-while ! grep -q "rank 1" "$dir/cable.txt" && [ $i -lt 200 ]; do
+while ! grep -q "rank 1" "$dir/cable.txt" && [ $i -lt 1200 ]; do
     sleep 0.1
     i=$((i + 1))
 done
@@ -123,7 +123,7 @@ grep -q "waiting for rank 1" "$dir/cable.txt" || fail "nobody is missed: $(cat "
 before=$(rows cable)
 must ip link set cable up
 i=0
-while [ "$(rows cable)" -lt $((before + 5)) ] && kill -0 $pid 2>/dev/null && [ $i -lt 600 ]; do
+while [ "$(rows cable)" -lt $((before + 5)) ] && kill -0 $pid 2>/dev/null && [ $i -lt 1200 ]; do
     sleep 0.1
     i=$((i + 1))
 done

@@ -51,7 +51,7 @@ slurmctld -c >"$dir/out" 2>&1 || skip_hosts "slurmctld does not start: $(cat "$d
 slurmd -N alpha >"$dir/out" 2>&1 || skip_hosts "slurmd does not start: $(cat "$dir/out" && at)"
 on_beta slurmd -N beta >"$dir/out" 2>&1 || skip_hosts "slurmd does not start on the other node: $(cat "$dir/out" && at)"
 i=0
-while [ "$(sinfo -h -t idle -o %D 2>/dev/null)" != 2 ] && [ $i -lt 300 ]; do
+while [ "$(sinfo -h -t idle -o %D 2>/dev/null)" != 2 ] && [ $i -lt 1200 ]; do
     sleep 0.1
     i=$((i + 1))
 done
@@ -78,25 +78,26 @@ done
 {
     echo "#!/bin/sh"
     sed -n 's/^    \(#SBATCH .*\)/\1/p; s/^    \(export OMP_NUM_THREADS=\$SLURM.*\)/\1/p; s/^    \(srun .*train_lm\) \.\.\.$/\1 "$@"/p' docs/distributed.md |
-        sed "s/--ntasks-per-node=8 --cpus-per-task=4/--ntasks-per-node=1 --cpus-per-task=2/; s/USR1@300/USR1@40/; s|build/|$B/|"
+        sed "s/--ntasks-per-node=8 --cpus-per-task=4/--ntasks-per-node=1 --cpus-per-task=2/; s/USR1@300/USR1@100/; s|build/|$B/|"
 } >"$dir/job.sh"
 [ "$(wc -l <"$dir/job.sh")" = 4 ] || fail "docs/distributed.md has another batch script: $(cat "$dir/job.sh")"
-grep -q 'USR1@40$' "$dir/job.sh" || fail "docs/distributed.md has another signal: $(cat "$dir/job.sh")"
-submit() { # OUT flags...
-    out=$1
-    shift
+grep -q 'USR1@100$' "$dir/job.sh" || fail "docs/distributed.md has another signal: $(cat "$dir/job.sh")"
+submit() { # MINUTES OUT flags...
+    minutes=$1
+    out=$2
+    shift 2
     checks=$((checks + 1))
-    sbatch --wait --time=1 --output="$dir/$out.txt" "$dir/job.sh" --out "$dir/$out" "$@" >"$dir/out" 2>&1 ||
+    sbatch --wait --time=$minutes --output="$dir/$out.txt" "$dir/job.sh" --out "$dir/$out" "$@" >"$dir/out" 2>&1 ||
         fail "sbatch, $*: $(cat "$dir/out" "$dir/$out.txt")"
 }
-# A minute of time, of which at least 40 s are left at the signal. It comes when Slurm next looks, within half a minute.
+# Two minutes of time, of which 100 s are left at the signal. It comes when Slurm next looks, within half a minute.
 # shellcheck disable=SC2086
-submit run $model --steps 1000000
+submit 2 run $model --steps 1000000
 [ "$(grep -c "stopped at step [0-9]* by .*; the run is saved" "$dir/run.txt")" = 1 ] || fail "no word of the signal: $(tail -n 3 "$dir/run.txt")"
 grep -q "CANCELLED\|TIME LIMIT" "$dir/run.txt" && fail "the time was over: $(tail -n 3 "$dir/run.txt")"
 step=$(($(rows run) - 1))
 [ "$(last run)" = $step ] || fail "the last checkpoint is that of step $(last run), not $step"
-submit run --resume --steps $((step + 3))
+submit 20 run --resume --steps $((step + 3))
 [ "$(rows run)" = $((step + 4)) ] || fail "--resume under sbatch: $(rows run) rows, not $((step + 4))"
 
 # ---- A rank that is killed takes the job with it ----
@@ -109,7 +110,7 @@ for process in $(ip netns pids beta); do
     [ "$(cat "/proc/$process/comm")" = train_lm ] && kill -KILL "$process"
 done
 i=0
-while kill -0 $pid 2>/dev/null && [ $i -lt 300 ]; do
+while kill -0 $pid 2>/dev/null && [ $i -lt 1200 ]; do
     sleep 0.1
     i=$((i + 1))
 done

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "torch"))
 import palimpsest_torch as pt  # noqa: E402
+import torch_fla  # noqa: E402
+import torch_more  # noqa: E402
 
 failures, cancelled = [], []  # cancelled: cases whose gradients lose digits in any f32
 
@@ -297,6 +299,8 @@ def refusals():
         (ValueError, "on meta", lambda: pt.chunk_gated_delta_rule(q.to("meta"), q, v, g, beta)),
         (ValueError, "offsets must run", lambda: pt.chunk_gated_delta_rule(q, q, v, g, beta, cu_seqlens=torch.tensor([0, 5]))),
         (ValueError, "cp_context", lambda: pt.chunk_gated_delta_rule(q, q, v, g, beta, cp_context=1)),
+        (ValueError, "allow_neg", lambda: pt.chunk_gdn2(q, q, v, q, q, v, allow_neg_eigval=True)),
+        (ValueError, "lower_bound", lambda: pt.chunk_gated_delta_rule(q, q, v, g, beta, lower_bound=-5.0)),
         (ValueError, "gv", lambda: pt.fused_recurrent_gated_delta_rule(q, q, v, g, gv=v, beta=beta)),
     ):
         try:
@@ -332,38 +336,6 @@ def compiled():
         expect(False, "fullgraph was accepted")
     except Exception as problem:
         expect("palimpsest_torch" in str(problem), f"fullgraph: {problem}")
-
-
-# ---- flash-linear-attention ----
-
-
-def fla():
-    """Its functions, replaced, against its own references, which go token by token."""
-    import importlib
-
-    pt.use()
-    try:
-        ops = {n: importlib.import_module(f"fla.ops.{n}") for n in ("gated_delta_rule", "kda", "gdn2")}
-    except Exception as problem:  # it wants Triton and einops
-        pt.restore()
-        print(f"note: flash-linear-attention is not tested: {problem}")
-        return
-    torch.manual_seed(7)
-    q, k, v = (F.normalize(torch.randn(2, 30, 2, 8), dim=-1) for _ in range(3))
-    x = {"q": q, "k": k, "v": v}
-    S, beta, g = torch.randn(2, 2, 8, 8), torch.rand(2, 30, 2), -torch.rand(2, 30, 2, 8)
-    inputs = {"gated_delta_rule": x | {"g": g[..., 0], "beta": beta}, "kda": x | {"g": g, "beta": beta},
-              "gdn2": x | {"g": g, "b": torch.rand(2, 30, 2, 8), "w": torch.rand(2, 30, 2, 8)}}
-    for name, module in ops.items():
-        naive = getattr(importlib.import_module(f"fla.ops.{name}.naive"), f"naive_recurrent_{name}")
-        want = naive(**inputs[name], initial_state=S, output_final_state=True)
-        for kind in ("chunk", "fused_recurrent"):
-            f = getattr(module, f"{kind}_{name}")
-            expect(hasattr(f, "palimpsest_replaces"), f"{kind}_{name} of fla is not replaced")
-            got = f(**inputs[name], initial_state=S, output_final_state=True)
-            for a, b in zip(got, want):
-                expect(distance(a, b) <= 2e-6, f"{kind}_{name} and fla's reference: {distance(a, b):.2g}")
-    pt.restore()
 
 
 # ---- Models of transformers ----
@@ -456,10 +428,11 @@ def main():
     others()
     steps()
     refusals()
+    torch_more.run(args.cases // 4, expect, cancelled)  # and as many of Mamba-3, and of attention
     expect(len(cancelled) <= args.cases // 20, f"many gradients are held to the reference in f32: {cancelled}")
     if args.models:
         compiled()
-        fla()
+        torch_fla.run(expect, distance)
         imported_later()
         models()
     print(f"{args.cases} cases{' and 3 models' if args.models else ''}, {len(failures)} failures")

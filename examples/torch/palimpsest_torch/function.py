@@ -10,6 +10,7 @@ from .library import DTYPES, MAX_OUT, Array, Call, Error, Sizes, check, find, li
 
 _own = threading.local()  # of each thread: plans and scratch, since calls of several threads run at once
 _MOST_PLANS = 256
+_READS_RESULTS = ("attention", "mamba3")  # kernels whose backward reads what forward has computed
 
 
 def _describe(array, shape, stride, dtype):
@@ -103,8 +104,10 @@ def _forward(kernel, opts, results, keeps, inputs, into=None):
     return out, keep
 
 
-def _backward(kernel, opts, results, wanted, inputs, keep, douts):
+def _backward(kernel, opts, results, wanted, inputs, keep, outs, douts):
     plan = _plan(kernel, opts, results, inputs)
+    for array, x in zip(plan.arrays[1], outs):
+        array.data = x.data_ptr()
     douts = [None if d is None else d.to(plan.dtype).contiguous() for d in douts]
     gradients = [torch.empty(x.shape, dtype=x.dtype) if w else None for w, x in zip(wanted, inputs)]
     call, none = plan.call, ctypes.POINTER(Array)()
@@ -117,7 +120,7 @@ def _backward(kernel, opts, results, wanted, inputs, keep, douts):
         call.dout[i] = none if d is None else ctypes.pointer(plan.arrays[3][i])
         if d is not None:
             plan.arrays[3][i].data = d.data_ptr()
-    plan.give(inputs, keep, plan.sizes.backward)  # results of an earlier call stay in `out`: they are not read
+    plan.give(inputs, keep, plan.sizes.backward)  # without `outs`, addresses of an earlier call stay: nothing reads there
     plan.do(lib.pal_kernel_backward)
     return gradients
 
@@ -126,30 +129,33 @@ class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kernel, opts, results, *inputs):
         out, keep = _forward(kernel, opts, results, True, inputs)
-        ctx.save_for_backward(keep, *inputs)
+        kept = out if kernel in _READS_RESULTS else []
+        ctx.save_for_backward(keep, *kept, *inputs)
         ctx.set_materialize_grads(False)
-        ctx.kernel, ctx.opts, ctx.results = kernel, opts, results
+        ctx.kernel, ctx.opts, ctx.results, ctx.kept = kernel, opts, results, len(kept)
         return tuple(out)
 
     @staticmethod
     def backward(ctx, *douts):
-        keep, *inputs = ctx.saved_tensors
+        keep, *saved = ctx.saved_tensors
+        outs, inputs = saved[: ctx.kept], saved[ctx.kept :]
         if all(d is None for d in douts):
             return (None,) * (3 + len(inputs))
         wanted = ctx.needs_input_grad[3:]
-        arguments = (ctx.kernel, ctx.opts, ctx.results, wanted, len(inputs))
+        plain = (ctx.kernel, ctx.opts, ctx.results, wanted)
         if torch.is_grad_enabled():  # create_graph: whoever differentiates the gradient is told
-            return (None, None, None, *_Gradient.apply(*arguments, keep, *inputs, *douts))
-        return (None, None, None, *_backward(*arguments[:4], inputs, keep, douts))
+            return (None, None, None, *_Gradient.apply(*plain, len(inputs), len(outs), keep, *inputs, *outs, *douts))
+        return (None, None, None, *_backward(*plain, inputs, keep, outs, douts))
 
 
 class _Gradient(torch.autograd.Function):
     """A gradient that has none itself."""
 
     @staticmethod
-    def forward(ctx, kernel, opts, results, wanted, count, keep, *tensors):
+    def forward(ctx, kernel, opts, results, wanted, count, kept, keep, *tensors):
         ctx.kernel = kernel
-        return tuple(_backward(kernel, opts, results, wanted, tensors[:count], keep, tensors[count:]))
+        inputs, outs, douts = tensors[:count], tensors[count : count + kept], tensors[count + kept :]
+        return tuple(_backward(kernel, opts, results, wanted, inputs, keep, outs, douts))
 
     @staticmethod
     def backward(ctx, *ignored):

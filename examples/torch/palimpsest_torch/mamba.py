@@ -107,10 +107,14 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None, re
     return y, last
 
 
-def gated_rms_norm(x, gate, weight, eps=1e-6, groups=1, gate_first=False):
-    """rms_norm(x) weight silu(gate), or, with gate_first, rms_norm(x silu(gate)) weight, in groups of channels."""
+GATES = {"silu": 1, "swish": 1, "sigmoid": 2}
+
+
+def gated_rms_norm(x, gate, weight, eps=1e-6, groups=1, gate_first=False, activation="silu"):
+    """rms_norm(x) weight silu(gate), or, with gate_first, rms_norm(x silu(gate)) weight, in groups of channels.
+    activation may be "sigmoid" instead."""
     dtype, back = _compute_dtype(x), x.dtype
     inputs = _to(dtype, x, gate, weight)
-    none = {"gate": 3} if gate is None else {}
-    out = call("gated_rms_norm", inputs, 1, eps=float(eps), groups=int(groups), gate_first=bool(gate_first), **none)
+    kind = 3 if gate is None else GATES[activation]
+    out = call("gated_rms_norm", inputs, 1, eps=float(eps), groups=int(groups), gate_first=bool(gate_first), gate=kind)
     return out[0].to(back)

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from . import mamba, rules
+from . import fla_modules, mamba, mamba_3, rules
 
 PACKAGES = ("transformers", "fla", "mamba_ssm", "causal_conv1d")
 
@@ -26,6 +26,15 @@ def _tied(state, x, dt, A, *more, **options):
 
 def _silu(*arguments, activation=None, **options):
     return activation in (None, "silu", "swish")
+
+
+def _no_more(*arguments, activation=None, backend=None, cp_context=None, **options):
+    """fla's convolution; the arrays of other backends are those of a GPU."""
+    return activation in (None, "silu", "swish") and cp_context is None and (options.get("weight") is not None or len(arguments) > 1)
+
+
+def _one_token(x, cache, residual=None, weight=None, bias=None, activation=None):
+    return activation in (None, "silu", "swish") and weight is not None and not torch.is_grad_enabled()
 
 
 def _few(*arguments, **options):
@@ -50,7 +59,15 @@ FUNCTIONS = {
     "mamba_chunk_scan_combined": (mamba.mamba_chunk_scan_combined, None),
     "mamba2_selective_state_update": (mamba.selective_state_update, _tied),
     "selective_state_update": (mamba.selective_state_update, _tied),
+    "mamba3_siso_combined": (mamba_3.mamba3_siso_combined, mamba_3._shared_angles),
     "causal_conv1d_fn": (mamba.causal_conv1d_fn, _silu),
+}
+
+# Of these names other packages have functions with other arguments.
+FLA_FUNCTIONS = {
+    "causal_conv1d": (fla_modules.causal_conv1d, _no_more),
+    "causal_conv1d_update": (fla_modules.causal_conv1d_update, _one_token),
+    "rms_norm_gated": (fla_modules.rms_norm_gated, fla_modules._plain_norm),
 }
 
 
@@ -95,9 +112,10 @@ NORMS = {"Qwen3NextRMSNormGated", "Qwen3_5RMSNormGated", "Qwen3_5MoeRMSNormGated
 
 def _places(module):
     """(object, attribute, what replaces it) of a module."""
+    functions = FUNCTIONS | FLA_FUNCTIONS if module.__name__.split(".")[0] == "fla" else FUNCTIONS
     for name, value in list(vars(module).items()):
-        if name in FUNCTIONS and callable(value):
-            yield module, name, lambda theirs, name=name: _dispatcher(*FUNCTIONS[name], theirs)
+        if name in functions and callable(value):
+            yield module, name, lambda theirs, name=name: _dispatcher(*functions[name], theirs)
         elif name in NORMS and isinstance(value, type):
             yield value, "forward", _norm_forward
 

@@ -38,6 +38,19 @@ def _run(kernel, operands, scale, state, final, normalize, cu_seqlens, state_v_f
     return out[0].to(back), last
 
 
+# Options that change a result; a function that lacks one refuses it, and does not swallow it among others.
+_CHANGE = ("A_log", "allow_neg_eigval", "cp_context", "dt_bias", "gk", "gv", "head_first", "lower_bound",
+           "return_intermediate_states", "use_beta_sigmoid_in_kernel", "use_gate_in_kernel")
+
+
+def _others(kernel, state_v_first, kwargs):
+    """Looks at the options that a function does not name; returns state_v_first, which had another name before."""
+    for name in _CHANGE:
+        if kwargs.get(name) is not None and kwargs[name] is not False:
+            raise ValueError(f"{kernel}: {name} is not there on the CPU")
+    return bool(kwargs.get("transpose_state_layout", state_v_first))
+
+
 def _gate(use, A_log, dt_bias, lower_bound, g):
     """A_log, dt_bias and lower_bound of a decay that the kernel makes of g."""
     if not use:
@@ -58,13 +71,16 @@ def _beta(beta, sigmoid, negative):
 def chunk_gated_delta_rule(q, k, v, g=None, beta=None, scale=None, initial_state=None, output_final_state=False,
                            use_qk_l2norm_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False,
                            state_v_first=False, cu_seqlens=None, cu_seqlens_cpu=None, chunk_indices=None,
-                           cp_context=None, head_first=False, mode="auto", **kwargs):
+                           cp_context=None, head_first=False, mode="auto", use_gate_in_kernel=False, A_log=None,
+                           dt_bias=None, **kwargs):
     """Gated DeltaNet: S <- exp(g) (I - beta k k^T) S + beta k v^T, o = scale S^T q.
 
     q, k [B,T,H,K]; v [B,T,HV,V]; g (None: no decay), beta [B,T,HV]. Returns o and the final state [N,HV,K,V] or None.
     """
+    state_v_first = _others("chunk_gated_delta_rule", state_v_first, kwargs)
+    gate = _gate(use_gate_in_kernel, A_log, dt_bias, None, g)
     return _run("gdn", [q, k, v, g, _beta(beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)], scale, initial_state,
-                output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, state_v_first, (None, None, None), mode,
+                output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, state_v_first, gate, mode,
                 {"head_first": head_first, "cp_context": cp_context})
 
 
@@ -74,6 +90,7 @@ def fused_recurrent_gated_delta_rule(q, k, v, g=None, gk=None, gv=None, beta=Non
                                      use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False, state_v_first=False,
                                      cu_seqlens=None, **kwargs):
     """The same token by token; gk [B,T,HV,K] instead of g is a decay for each channel."""
+    state_v_first = _others("fused_recurrent_gated_delta_rule", state_v_first, kwargs)
     if g is not None and gk is not None:
         g = g.unsqueeze(-1) + gk
     decay = gk if g is None else g
@@ -89,6 +106,7 @@ def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_sta
               return_intermediate_states=False, state_v_first=False, cu_seqlens=None, cu_seqlens_cpu=None,
               cp_context=None, use_graph=False, max_num_seqs=None, mode="auto", A_log=None, dt_bias=None, **kwargs):
     """Kimi Delta Attention: S <- (I - beta k k^T) diag(exp g) S + beta k v^T. g [B,T,HV,K], beta [B,T,HV]."""
+    state_v_first = _others("chunk_kda", state_v_first, kwargs)
     gate = _gate(use_gate_in_kernel, A_log, dt_bias, lower_bound, g)
     return _run("kda", [q, k, v, g, _beta(beta, use_beta_sigmoid_in_kernel, allow_neg_eigval)], scale, initial_state,
                 output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, state_v_first, gate, mode,
@@ -103,7 +121,7 @@ def fused_recurrent_kda(q, k, v, g, beta, A_log=None, dt_bias=None, scale=None, 
     return chunk_kda(q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
                      use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval, lower_bound=lower_bound,
                      state_v_first=state_v_first, cu_seqlens=cu_seqlens, mode="recurrent", A_log=A_log,
-                     dt_bias=dt_bias)
+                     dt_bias=dt_bias, **kwargs)
 
 
 def chunk_gdn2(q, k, v, g, b, w, scale=None, initial_state=None, output_final_state=False,
@@ -111,6 +129,7 @@ def chunk_gdn2(q, k, v, g, b, w, scale=None, initial_state=None, output_final_st
                safe_gate=False, lower_bound=None, disable_recompute=False, return_intermediate_states=False,
                state_v_first=False, cp_context=None, mode="auto", A_log=None, dt_bias=None, **kwargs):
     """Gated DeltaNet-2: S <- (I - k (b*k)^T) diag(exp g) S + k (w*v)^T. g, b [B,T,H or HV,K]; w [B,T,HV,V]."""
+    state_v_first = _others("chunk_gdn2", state_v_first, kwargs)
     gate = _gate(use_gate_in_kernel, A_log, dt_bias, lower_bound, g)
     return _run("gdn2", [q, k, v, g, b, w], scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
                 cu_seqlens, state_v_first, gate, mode,
@@ -123,4 +142,4 @@ def fused_recurrent_gdn2(q, k, v, g, b, w, A_log=None, dt_bias=None, scale=None,
     """The same token by token."""
     return chunk_gdn2(q, k, v, g, b, w, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
                       use_gate_in_kernel, cu_seqlens, lower_bound=lower_bound, state_v_first=state_v_first,
-                      mode="recurrent", A_log=A_log, dt_bias=dt_bias)
+                      mode="recurrent", A_log=A_log, dt_bias=dt_bias, **kwargs)
