@@ -46,7 +46,8 @@ CHECK   := $(call package,check)
 
 # The tokenizer is a room of the library; its normal forms of Unicode need utf8proc.
 UTF8PROC := $(if $(filter yes,$(BPE)),$(if $(call package,libutf8proc),yes,no),no)
-PKGS += $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8PROC)),libutf8proc)
+# Without spaces, which $(if) would take for a package.
+PKGS := $(strip $(PKGS) $(if $(filter yes,$(BPE)),libcjson libpcre2-8) $(if $(filter yes,$(UTF8PROC)),libutf8proc))
 
 # Debian's oneDNN has no file for pkg-config. The library is loaded when it is first asked for (tensor/onednn.c).
 DNNL_DIRS := $(wildcard $(addprefix $(SYSROOT),/usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h))

@@ -1,10 +1,11 @@
 #!/bin/sh
 # test_left_out.sh - a build without an optional package says which one was missing, by one sentence,
-# where a folder of a released model needs it.
+# where a folder of a released model needs it. Without a mandatory one make ends with one sentence.
 set -u
 B=${B:-build}
 said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+bin=$(mktemp -d)
+trap 'rm -rf "$said" "$bin"' EXIT
 failed=0
 hf=tests/data/hf
 refuses() { # words command...
@@ -34,4 +35,17 @@ case $without in
     }
     ;;
 esac
+
+# A machine with neither pkg-config nor a compiler: programs that make calls are there, and no others.
+for program in sh make cat cmp echo env git grep head mkdir sed sort tr uname wc; do
+    path=$(command -v "$program") && case $path in /*) ln -s "$path" "$bin/$program" ;; esac
+done
+PATH=$bin make MAKEFLAGS= B="$bin/none" >"$said" 2>&1 && {
+    echo "FAIL: make passes without a compiler and pkg-config"
+    failed=1
+}
+[ "$(wc -l <"$said")" = 1 ] && grep -q 'Missing: a C compiler \[gcc\], pkg-config \[pkg-config\].*; ./deps.sh installs it' "$said" || {
+    echo "FAIL: not one sentence about what is missing: $(cat "$said")"
+    failed=1
+}
 exit $failed
