@@ -273,7 +273,7 @@ static void load_weights(run *r)
     bool averaged;
     char sum[LM_SUM];
     if (r->from || !*o->init) return;
-    if (lm_load(r->params, o, r->data.tokenizer, &averaged, &error) != PAL_OK)
+    if (lm_load(r->params, r->lm, o, r->data.tokenizer, &averaged, &error) != PAL_OK)
         stop("%s", error.message);
     must_be("init", o->init, o->init_checksum, sizeof o->init_checksum,
             lm_weights_sum(r->params, o->init_checksum, sum));

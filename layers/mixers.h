@@ -76,8 +76,8 @@ PAL_API void pal_mixer_state_set(pal_mixer_state *state, const char *name, pal_t
  *     stream            the residual stream as the block gets it
  *     stream_mid        after the mixer was added
  *     mlp_x mlp_y       what the MLP reads, and its output. If the function returns false for
- * mlp_x, the MLP is skipped as a mixer is stream_out        the residual stream as the block leaves
- * it
+ *                       mlp_x, the MLP is skipped as a mixer is
+ *     stream_out        the residual stream as the block leaves it
  *
  * Later versions may add names, so a hook ignores names that it does not know. What it returns
  * counts only for x and mlp_x. With a hook, unit length and log-decay are separate operations, so

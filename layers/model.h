@@ -236,6 +236,21 @@ PAL_API PAL_CHECKED pal_status pal_lm_load(pal_params *params, const char *path,
  * 2^16, as the file. Memory is taken for so many at most, and given back. Errors as of pal_lm_open.
  */
 PAL_API PAL_CHECKED pal_status pal_lm_compare(pal_lm_opts opts, const char *path, pal_error *error);
+/*
+ * Gives the parameters of `lm` values with which it computes what `other` computes. Layers of one
+ * kind get the same values. Layers of GDN become KDA or GDN-2, and those of KDA become GDN-2: one
+ * gate a head becomes equal gates of its channels, and so does one decay (docs/reductions.md has
+ * the equations). All else has to be equal: widths, heads, MLPs, vocabulary, element type, and the
+ * text of the other layers' mixers. GDN's output gate has a form of its own, so a GDN that is
+ * mapped to KDA or GDN-2 has output_gate=none, and so have they. The logits of both for 16 tokens
+ * are then compared, to 1e-4 of the largest.
+ *
+ * params and others are the parameters of the two. It takes memory for those of `lm` once more.
+ * PAL_EVALUE names a parameter that has no place, or says that the models still differ; PAL_EDTYPE,
+ * PAL_ENOMEM. After an error the parameters are what they were.
+ */
+PAL_API PAL_CHECKED pal_status pal_lm_map(const pal_lm *lm, pal_params *params, const pal_lm *other,
+                                          pal_params *others, pal_error *error);
 /* Frees all that *file holds and sets it to zeros. */
 PAL_API void pal_lm_close(pal_lm_file *file);
 

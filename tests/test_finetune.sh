@@ -35,6 +35,20 @@ tune() { # OUT flags...
     shift
     train "$out" --config "$dir/base/config.txt" --data "$dir/other.h5" --init "$dir/base/step-00000003.h5" "$@"
 }
+# A model of mixers that contain those of --init computes the same at the start, and then trains with what they have more.
+train small --data "$dir/one.h5" --mixers gdn:num_heads=2:head_dim=8:expand_v=1:output_gate=none --layers 2 --width 16 --batch 2 --len 24 --steps 3 --lr 1e-2
+for mixer in gdn kda gdn2; do
+    train "as-$mixer" --data "$dir/one.h5" --init "$dir/small/step-00000003.h5" --mixers "$mixer:num_heads=2:head_dim=8:expand_v=1:output_gate=none" \
+        --batch 2 --len 24 --steps 4 --lr 1e-2 --seed 5
+done
+awk -F, 'FNR == 1 { for (i = 1; i <= NF; i++) if ($i == "loss") c = i } FNR == 2 { first[FILENAME] = $c } FNR == 5 { last[FILENAME] = $c }
+    END { for (a in first) for (b in first) { d = first[a] - first[b]; if (d * d > 1e-9) bad = 1; if (a != b && last[a] == last[b]) bad = 1 } exit bad }' \
+    "$dir/as-gdn/log.csv" "$dir/as-kda/log.csv" "$dir/as-gdn2/log.csv" ||
+    fail "mixers that contain GDN: $(head -n 5 "$dir"/as-*/log.csv)"
+if "$B/examples/train_lm" --data "$dir/one.h5" --init "$dir/base/step-00000003.h5" --mixers kda:num_heads=2:head_dim=8 --out "$dir/no" --steps 1 >"$dir/no.log" 2>&1; then
+    fail "GDN-2 became KDA"
+fi
+grep -q -e '--init: .* has other mixers, and they are not mapped: layer 0 is kda.* does not contain gdn2' "$dir/no.log" || fail "$(cat "$dir/no.log")"
 parts="--freeze model.embeddings.* --freeze *.attn_norm.weight --lr-of *.mlp.*=0.25,lm_head.*=0.5 --lr-of *=2
 --schedule-of model.norm.*=cosine:lr=4e-3:lr_end=0.5:warmup=0:steps=5"
 set -f # the patterns are for train_lm

@@ -206,7 +206,29 @@ static bool is_free(const char *name)
            strcmp(name, "recompute") == 0;
 }
 
-pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error)
+/* Whether some layer has mixers of two kinds. */
+static bool other_kinds(const lm_options *a, const lm_options *b)
+{
+    for (int64_t i = 0; i < b->model.layers; i++) {
+        size_t n, m;
+        const char *x = pal_mixers_at(a->model.mixers, i, &n);
+        const char *y = pal_mixers_at(b->model.mixers, i, &m);
+        if (!x || !y) return false;
+        n = strcspn(x, ":,") < n ? strcspn(x, ":,") : n;
+        m = strcspn(y, ":,") < m ? strcspn(y, ":,") : m;
+        if (n != m || strncmp(x, y, n) != 0) return true;
+    }
+    return false;
+}
+
+bool lm_options_other_mixers(const lm_options *o, const char *text)
+{
+    lm_options is;
+    pal_error error;
+    return lm_options_read(&is, text, &error) == PAL_OK && other_kinds(o, &is);
+}
+
+pal_status lm_options_begin(lm_options *o, const char *text, bool maps, pal_error *error)
 {
     lm_options is;
     size_t offset;
@@ -220,6 +242,7 @@ pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error)
             memcpy((char *)o + offset + key->offset, (char *)&is + offset + key->offset, key->size);
             continue;
         }
+        if (maps && strcmp(key->name, "mixers") == 0 && other_kinds(o, &is)) continue;
         pal_key_print(key, in(&is, offset), wanted, sizeof wanted);
         pal_key_print(key, in(o, offset), now, sizeof now);
         return pal_error_set(error, PAL_EVALUE, "--%s is %.200s, and the model has %.200s",

@@ -47,9 +47,13 @@ PAL_CHECKED pal_status lm_options_continue(lm_options *o, const char *text, pal_
 /*
  * The flags of a new run that begins with a model of this description: those of the model that were
  * not given are taken from it, and `like` if it is empty. PAL_EVALUE names a flag of the model that
- * was given and differs.
+ * was given and differs; with `maps`, --mixers may name other kinds, which lm_load maps.
  */
-PAL_CHECKED pal_status lm_options_begin(lm_options *o, const char *text, pal_error *error);
+PAL_CHECKED pal_status lm_options_begin(lm_options *o, const char *text, bool maps,
+                                        pal_error *error);
+/* Whether some layer of the model of this description has a mixer of another kind than that of o.
+ */
+bool lm_options_other_mixers(const lm_options *o, const char *text);
 
 /*
  * Compares the text of a config.txt with that of the checkpoint. PAL_EFORMAT if it cannot be read.

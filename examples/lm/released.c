@@ -20,7 +20,7 @@ pal_status lm_begin(lm_options *o, pal_error *error)
     const pal_file_kind kind = pal_file_kind_of(o->init);
     if (kind != PAL_FILE_CHECKPOINT && kind != PAL_FILE_FOLDER) return PAL_OK;
     pal_status s = pal_lm_describe(o->init, &text, &why);
-    if (s == PAL_OK) s = lm_options_begin(o, text, &why);
+    if (s == PAL_OK) s = lm_options_begin(o, text, kind == PAL_FILE_CHECKPOINT, &why);
     free(text);
     if (s == PAL_OK && kind == PAL_FILE_FOLDER && !*o->like)
         snprintf(o->like, sizeof o->like, "%s", o->init);
@@ -47,13 +47,40 @@ static pal_status check_tokenizer(const char *path, const pal_tokenizer *own,
                          path);
 }
 
-pal_status lm_load(pal_params *params, const lm_options *o, const pal_tokenizer *data,
-                   bool *averaged, pal_error *error)
+/* A model of other mixers, which have to contain those of --init. */
+static pal_status map(pal_params *params, const pal_lm *lm, const lm_options *o, pal_lm_file *from,
+                      pal_error *why)
+{
+    pal_error error;
+    pal_status s = pal_lm_open(from, o->init, (pal_lm_open_opts){.last = o->init_last}, why);
+    if (s != PAL_OK) return s;
+    s = pal_lm_map(lm, params, from->lm, from->params, &error);
+    if (s == PAL_OK) return s;
+    pal_lm_close(from);
+    return pal_error_set(why, s, "%.400s has other mixers, and they are not mapped: %s", o->init,
+                         error.message);
+}
+
+static bool has_other_mixers(const lm_options *o)
+{
+    char *text = NULL;
+    pal_error error;
+    const bool others = pal_file_kind_of(o->init) == PAL_FILE_CHECKPOINT &&
+                        pal_lm_describe(o->init, &text, &error) == PAL_OK &&
+                        lm_options_other_mixers(o, text);
+    free(text);
+    return others;
+}
+
+pal_status lm_load(pal_params *params, const pal_lm *lm, const lm_options *o,
+                   const pal_tokenizer *data, bool *averaged, pal_error *error)
 {
     pal_lm_file from;
     pal_error why;
     pal_status s =
-        pal_lm_load(params, o->init, (pal_lm_open_opts){.last = o->init_last}, &from, &why);
+        has_other_mixers(o)
+            ? map(params, lm, o, &from, &why)
+            : pal_lm_load(params, o->init, (pal_lm_open_opts){.last = o->init_last}, &from, &why);
     if (s != PAL_OK) return of_init(s, &why, error);
     lm_print_notes(o->init, &from);
     *averaged = from.averaged;
