@@ -308,6 +308,13 @@ figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figure
 	$(Q)cp $(B)/figure-inspect/readback-0-0.svg docs/figures/inspect-readback.svg
 	$(Q)$(B)/examples/inspect $(B)/figure-recall/start.h5 $(B)/figure-recall/model.h5 --row 3 --out $(B)/figure-recall >/dev/null
 	$(Q)cp $(B)/figure-recall/readback-1-0.svg docs/figures/inspect-recall.svg
+# docs/figures/speed.svg, from the table of docs/performance.md.
+figure-speed:
+	@mkdir -p $(B)
+	$(Q)awk -F ' *[|] *' '/^[|] width [|]/ { for (i = 2; i < NF; i++) at[$$i] = i } \
+	    /^[|] [0-9]+, / { split($$2, w, ","); printf "\"width %s\\n%s threads\" %s %s %s %s\n", w[1], $$3, $$at["f32"], \
+	        $$at["bf16"], $$at["PyTorch f32"], $$at["PyTorch bf16"] }' docs/performance.md >$(B)/speed.dat
+	$(Q)LC_ALL=C.UTF-8 gnuplot -d -c docs/figures/speed.gp $(B)/speed.dat docs/figures/speed.svg
 # The figures of the course, from the points that its programs print.
 COURSE := $(filter-out %/00_one_hour.md,$(wildcard docs/course/[0-9]*.md))
 figure-course: lib ## docs/course/figures
@@ -327,12 +334,12 @@ figure-layers: $(B)/examples/ablate $(B)/figure-layers/model.h5 ## docs/figures/
 	$(Q)$(B)/examples/ablate --layers $(B)/figure-layers/model.h5 --rows 256 --out $(B)/figure-layers
 	$(Q)cp $(B)/figure-layers/layers.svg docs/figures/layers-recall.svg
 studies: $(STUDIES:%=study-%) ## all studies, hours; make study-NAME makes one
-figures: figure-course $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
+figures: figure-course figure-speed $(STUDY_FIGURES) figure-inspect figure-layers figure-demo figure-half-hour ## docs/figures, hours; make figure-NAME makes those of one
 check-studies: $(B)/examples/ablate ## three steps of every study
 	$(Q)rm -rf $(B)/studies/check
 	$(Q)for s in $(filter-out text%,$(STUDIES)); do echo "-- $$s"; $(B)/examples/ablate examples/ablate/studies/$$s.study --smoke --out $(B)/studies/check/$$s \
 	    > $(B)/studies-check.log 2>&1 || { cat $(B)/studies-check.log; exit 1; }; done
-.PHONY: studies figures figure-course figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
+.PHONY: studies figures figure-course figure-speed figure-inspect figure-layers check-studies study-chunks $(STUDIES:%=study-%) $(STUDY_FIGURES)
 
 docs: ## build/docs/html, from the comments of the public headers; fails if a public symbol has none, or if no program uses a function
 	@mkdir -p $(B)/docs
