@@ -168,9 +168,16 @@ static void check_memory(int kind)
            all);
     const int64_t steps = test_all() ? 3 : 1;
     for (int64_t i = 0; i < 1 + steps; i++) step_of(&r, i, NULL);
-    const int64_t after = live;
+    /* The tape may take one more block: what the embedding's gradient needs depends on the batch.
+     */
+    const pal_memory first = pal_tape_memory(r.tape);
+    const int64_t after = live - (int64_t)first.reserved;
     for (int64_t i = 1 + steps; i < 1 + 2 * steps; i++) step_of(&r, i, NULL);
-    expect(live == after, "a step keeps %d bytes", (int)(live - after));
+    const pal_memory last = pal_tape_memory(r.tape);
+    const int64_t kept = live - (int64_t)last.reserved - after;
+    const size_t more = last.reserved - first.reserved;
+    expect(kept <= (more ? PAL_ALIGN : 0) && more <= last.peak,
+           "a step keeps %d bytes, the tape %d", (int)kept, (int)more);
     small_end(&r);
 }
 

@@ -34,11 +34,11 @@ test_layer_reductions test_layers test_mamba3 test_mamba3_state test_ops test_op
 test_rule_kernels test_rule_limits test_rule_options test_rule_parts test_rule_properties test_rules"
 [ "${PAL_TEST_ALL:-0}" = 1 ] && one_process=
 
-# These begin first, so that none of them is left over when all others are done.
-longest="test_dist_zero.sh test_dist_hang.sh test_ablate.sh test_course.sh test_inspect.sh test_generate.sh test_folder.sh
+# These begin first, so that none of them is left over when all others are done; among the first are those that mostly wait.
+longest="test_dist_zero.sh test_dist_hang.sh test_stop.sh test_kill.sh test_ablate.sh test_course.sh test_inspect.sh test_generate.sh test_folder.sh
 test_dist_lm.sh test_dist_layers.sh test_tasks.sh test_dist_ranks.sh test_install.sh test_released.sh test_convert_files.sh test_resume.sh
 test_train.sh test_dist_train.sh test_ops test_convert.sh test_rules test_examples.sh test_generate_text.sh test_ablate_layers.sh
-test_check.sh test_kill.sh test_memory.sh test_layers test_streams.sh test_site.sh test_dist_mamba3.sh test_stop.sh test_bf16_products
+test_check.sh test_memory.sh test_layers test_streams.sh test_site.sh test_dist_mamba3.sh test_bf16_products
 test_rule_parts test_hdf5_guards test_compositions test_number"
 
 # ---- The list: a file for each name with the command's words, and the names in their order ----

@@ -42,6 +42,7 @@ variant.siso = mamba3:inner=32:head_dim=8:state_size=4:rope_fraction=1:A_act=hea
 variant.mimo = mamba3:inner=32:head_dim=8:state_size=4:is_mimo=true:mimo_rank=2:is_outproj_norm=true
 variant.mamba2 = mamba2:inner=32:head_dim=8:state_size=4:conv_kernel=1
 END
+plots=no
 works turns "$dir/turns.study" --jobs 2
 awk -F'|' '/^\| (siso|mimo|mamba2) / { n++; if ($4 !~ /^ 2 x 128 $/ || ($2 ~ /siso/ ? $5 !~ /^ 32 $/ : $5 !~ /\*/)) bad = 1 } END { exit bad || n != 3 }' \
     "$dir/turns/table.md" || fail "not equal states, or no width was searched: $(cat "$dir/turns/table.md")"
@@ -52,6 +53,7 @@ works old "$dir/old.study" --list
 says old '^ablate: note: variant kda has output_gate=sigmoid, and erase has output_gate=silu: not the rules alone'
 
 # ---- The same bytes: one at a time, two, two ranks ----
+plots=yes
 works one "$dir/tiny.study" --jobs 1
 works two "$dir/models.study" --jobs 2
 same one two "two at a time"
@@ -72,6 +74,7 @@ done
 [ -e "$dir/one/state-mqar.svg" ] && fail "a plot by state where all states are equal"
 
 # Three parts in any order, one of them told as by Slurm.
+plots=no
 works parts "$dir/tiny.study" --part 2/3
 says parts '^4 runs, 4 of them to be made'
 SLURM_ARRAY_TASK_ID=7 SLURM_ARRAY_TASK_MIN=7 SLURM_ARRAY_TASK_COUNT=3 works parts "$dir/tiny.study"
@@ -100,8 +103,10 @@ for run in "$dir"/before/*.txt; do
 done
 # A run whose model is gone is one too few.
 rm "$dir/two/runs/mqar-mamba2-5.h5"
+plots=yes
 works two "$dir/models.study"
 says two '^12 runs, 1 of them to be made'
+plots=no
 [ -s "$dir/two/runs/mqar-mamba2-5.h5" ] || fail "no model"
 # A file that is not whole is no result.
 head -n 20 "$dir/one/runs/mqar-erase-2.txt" >"$dir/half" && cp "$dir/half" "$dir/one/runs/mqar-erase-2.txt"
@@ -190,7 +195,8 @@ works early "$dir/early.study"
 if ! [ -s "$file" ] || [ -e "$dir/early/runs/parity-kda-1.h5" ]; then fail "an earlier run's model beside another result"; fi
 
 # ---- What is there, without runs ----
-rm "$dir/one/results.csv" "$dir/one/table.md" "$dir/one/results.h5" "$dir/one/"*.svg
+plots=yes
+rm -f "$dir/one/results.csv" "$dir/one/table.md" "$dir/one/results.h5" "$dir/one/"*.svg
 works one "$dir/tiny.study" --plots
 for f in results.csv table.md results.h5; do
     [ ! -e "$dir/one/$f" ] || fail "--plots wrote $f"
@@ -232,6 +238,7 @@ for f in "$dir/bare"/*-mqar.svg "$dir/bare"/*-parity.svg; do
 done
 
 # A result of another version stays one, and is told.
+plots=no
 works one "$dir/tiny.study"
 says one '^- kda: .*, lr = 0.01$'
 if grep -q 'Not all runs' "$dir/one.log"; then fail "another version: $(cat "$dir/one.log")"; fi
@@ -250,7 +257,7 @@ for f in results.csv curves.csv results.h5; do
 done
 
 # ---- Stopped in the middle, and gone on with ----
-if [ "${PAL_TEST_ALL:-0}" = 1 ]; then signals="TERM INT KILL"; else signals="INT KILL"; fi
+if [ "${PAL_TEST_ALL:-0}" = 1 ]; then signals="TERM INT KILL"; else signals=KILL; fi
 for signal in $signals; do
     "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --jobs 1 >"$dir/$signal.log" 2>&1 &
     pid=$!
@@ -265,7 +272,8 @@ for signal in $signals; do
         fail "two processes at the same runs"
     fi
     says second 'another process'
-    "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 || fail "--table meanwhile"
+    env PATH=/nowhere "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 ||
+        fail "--table meanwhile"
     says second '^NOT COMPLETE'
     kill -$signal $pid
     kill -CONT $pid 2>/dev/null
@@ -306,6 +314,7 @@ variant.wild.lr = 10
 variant.wild.clip = 1e6
 variant.wild.weight-decay = 10
 END
+plots=yes
 works nan "$dir/nan.study"
 says nan 'mqar-wild-1 .* the loss or the gradient of step .* is not finite'
 says nan '^- tame: .kda:num_heads=2:head_dim=8., 2 layers$'
@@ -356,8 +365,10 @@ else
     echo "note: no h5py; counts are not compared with the files"
 fi
 
+plots=no
 # The width that is found is the nearest of all, from below and from above, also where a mixer refuses those between.
-nearest() { # MIXER WIDTH WIDTH: neighbours
+nearest() { # MIXER WIDTH WIDTH START: neighbours, and a width to begin from
+    start=$4
     mkdir -p "$dir/near"
     base="task = mqar:vocab=16:len=16:pairs=2\nvariant.a = $1\n"
     for w in "$2" "$3"; do
@@ -366,7 +377,8 @@ nearest() { # MIXER WIDTH WIDTH: neighbours
         sed -n 's/^| a | \([0-9]*\) .*/\1/p' "$dir/near.log"
     done >"$dir/counts"
     middle=$(awk '{ sum += $1 } END { print int(sum / NR) }' "$dir/counts")
-    for start in 8 40; do
+    if [ "${PAL_TEST_ALL:-0}" = 1 ]; then starts="8 40"; else starts=$start; fi
+    for start in $starts; do
         for target in $((middle - 1)):$2 $((middle + 2)):$3; do
             printf "$base"'match = 50%%\nwidth = %s\nparameters = %s\n' $start "${target%:*}" >"$dir/near.study"
             works near "$dir/near.study" --table
@@ -375,8 +387,8 @@ nearest() { # MIXER WIDTH WIDTH: neighbours
         done
     done
 }
-nearest kda:num_heads=2:head_dim=8 20 21
-nearest attn:num_heads=4 16 24
+nearest kda:num_heads=2:head_dim=8 20 21 8
+nearest attn:num_heads=4 16 24 40
 
 # The MLP's width instead, to a number that is told; options multiply variants; attention's window is its state.
 cat >"$dir/wide.study" <<'END'
@@ -392,7 +404,9 @@ option.plain = none
 option.wide = num_v_heads=4
 END
 sed 's/^variant.gdn.*/variant.gdn = gdn:num_heads=2:head_dim=8:expand_v=1/' "$dir/wide.study" >"$dir/wide2.study"
+plots=yes
 works wide "$dir/wide2.study" --smoke
+plots=no
 awk -F, 'NR > 1 { n++; if ($16 < 8910 || $16 > 9090 || $18 != 16 || seen[$19]++ || $17 != ($2 ~ /wide/ ? 512 : 256)) bad = 1 }
     END { exit bad || n != 4 }' "$dir/wide/smoke/results.csv" || fail "MLP: $(cat "$dir/wide/smoke/results.csv")"
 [ -e "$dir/wide/smoke/state-mqar.svg" ] || fail "no plot by state where states differ"

@@ -67,7 +67,7 @@ done >"$dir/text"
 # Ranks that write a file together meet for each dataset of it, which is most of the time of this.
 if [ "${PAL_TEST_ALL:-0}" = 1 ]; then layers=2; else layers=1; fi
 model="--data $dir/text --mixers gdn2:num_heads=2:head_dim=8 --layers $layers --width 32 --batch 4 --len 16 --dtype f64 --sample 0
---optimizer muon --average 0.9 --clip 0.5"
+--optimizer muon --average 0.9 --clip 0.5 --save-every 4"
 lm=$B/examples/train_lm
 # shellcheck disable=SC2086 # the flags are to be split
 "$lm" $model --steps 8 --out "$dir/alone" >"$dir/alone.txt" 2>&1 || fail "$(cat "$dir/alone.txt")"

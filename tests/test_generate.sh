@@ -86,7 +86,7 @@ for model in "$hybrid" "$double" "$turns"; do
         gen two "$model" --tokens 30 $rest --load-state "$dir/state.h5"
         cat "$dir/one" "$dir/two" >"$dir/joint"
         same whole joint "a saved state goes on with another text"
-        $every || break
+        [ "${PAL_TEST_ALL:-0}" = 1 ] || break
     done
 
     # ---- A prompt in two parts ----
@@ -255,12 +255,15 @@ for name, data in (('cut', good[:-9]), ('zero', b'\0' + good[1:]), ('empty', b''
 END
     token --out "$dir/more.tokens.h5" --train-vocab 320 --save-tokenizer "$dir/more.json" "$dir/text"
     /usr/bin/python3 "$dir/spoil.py" "$dir" "$dir/bpe0/step-00000005.h5" || fail "no spoiled tokenizers"
+    # They are fuzzed by tests/fuzz, too.
+    if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+        refuses "empty.h5: .*tokenizer" "$dir/empty.h5" x
+        refuses "wide.h5: /tokenizer is empty or not of bytes" "$dir/wide.h5" x
+        refuses "float.h5: .*tokenizer" "$dir/float.h5" x
+    fi
     refuses "cut.h5: its tokenizer: " "$dir/cut.h5" x
     refuses "zero.h5: byte 0 of /tokenizer is 0" "$dir/zero.h5" x
-    refuses "empty.h5: .*tokenizer" "$dir/empty.h5" x
     refuses "more tokens than its model" "$dir/more.h5" x
-    refuses "wide.h5: /tokenizer is empty or not of bytes" "$dir/wide.h5" x
-    refuses "float.h5: .*tokenizer" "$dir/float.h5" x
     refuses "huge.h5: .*tokenizer" "$dir/huge.h5" x
 else
     echo "note: no h5py; spoiled tokenizers are not tested"

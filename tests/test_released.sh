@@ -59,6 +59,8 @@ spoil("out/extra", lambda f: f["out"].create_dataset("extra", data=[1.0]))
 spoil("out/state/2", lambda f: f.__delitem__("out/state/2"))
 END
     while read -r file name; do
+        # One of each kind: the numbers of an output, tokens, a state, a gradient, and what is too much or missing.
+        case ${PAL_TEST_ALL:-0},$name in 1,* | *,out/logits | *,out/greedy | *,out/state/2 | *,out/extra | *,grad/*) ;; *) continue ;; esac
         refuses "FAIL  $name" "$B/tests/replay" --dtype f64 --folder $hf/mamba2 "$file"
     done <"$dir/list"
     [ -s "$dir/list" ] || fail "nothing was spoiled"
@@ -115,7 +117,8 @@ rm "$dir/ends/generation_config.json"
 sed -i "s/\"eos_token_id\": [0-9]*/\"eos_token_id\": $e/" "$dir/ends/config.json"
 [ "$(gen "$dir/ends" "The delta rule" --tokens 4)" = "The delta rule" ] || fail "config.json does not end a text: $(cat "$dir/said")"
 printf 'The delta rule\nab\nHello world again\n' >"$dir/prompts"
-for m in falcon_h1 mamba2; do
+if [ "${PAL_TEST_ALL:-0}" = 1 ]; then several="falcon_h1 mamba2"; else several=mamba2; fi
+for m in $several; do
     gen $hf/$m --prompts "$dir/prompts" --tokens 5 >"$dir/several"
     for prompt in "The delta rule" "Hello world again"; do
         alone=$(gen $hf/$m "$prompt" --tokens 5 | tr '\n' ' ')
@@ -137,12 +140,15 @@ PAL_MEMORY=1000000000 score >"$dir/less" && cmp -s "$dir/less" "$dir/f32" || fai
 
 # ---- What it costs ----
 if [ -x "$B/bench/generate" ]; then
-    "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"
-    for word in "parameters 5" "load " "of sgemm" "of what is read" "of 4 bytes a parameter"; do
-        grep -q "$word" "$dir/said" || fail "bench/generate: no word of $word: $(cat "$dir/said")"
-    done
-    runs "of 2 bytes a parameter" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1 --precision bf16 --csv "$dir/costs.csv"
-    grep -q '^precision,threads,' "$dir/costs.csv" && grep -q '^bf16,' "$dir/costs.csv" || fail "its numbers: $(cat "$dir/costs.csv")"
+    # It measures the machine, too, which takes longer than the models here.
+    if [ "${PAL_TEST_ALL:-0}" = 1 ]; then
+        "$B/bench/generate" --layers 4 --width 64 --vocab 500 --prompt 9 --tokens 2 --runs 1 >"$dir/said" 2>&1 || fail "bench/generate: $(cat "$dir/said")"
+        for word in "parameters 5" "load " "of sgemm" "of what is read" "of 4 bytes a parameter"; do
+            grep -q "$word" "$dir/said" || fail "bench/generate: no word of $word: $(cat "$dir/said")"
+        done
+        runs "of 2 bytes a parameter" "$B/bench/generate" --folder $g --prompt 70 --tokens 2 --runs 1 --precision bf16 --csv "$dir/costs.csv"
+        grep -q '^precision,threads,' "$dir/costs.csv" && grep -q '^bf16,' "$dir/costs.csv" || fail "its numbers: $(cat "$dir/costs.csv")"
+    fi
     refuses "config.json" "$B/bench/generate" --folder "$dir/moved"
 fi
 

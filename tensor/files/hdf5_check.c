@@ -118,10 +118,11 @@ static pal_status check_all(checking *c)
 }
 
 /* HDF5 gives memory back at once, so that an allocator sees how it is used, and keeps little of the
- * metadata, so that many objects need not much memory. */
+ * metadata, so that many objects need not much memory, nor many of that allocator's blocks, which
+ * cost more than to read a header again. */
 static void keep_little(hid_t file)
 {
-    enum { BYTES = 12 << 10 };
+    enum { BYTES = 6 << 10 };
     H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
     if (H5Fget_mdc_config(file, &cache) < 0) return;
     cache.set_initial_size = true;

@@ -30,6 +30,7 @@ struct pal_h5_shared {
     uint64_t bytes,
         reserved; /* upper limit of the file's size so far, without SLACK; bytes reserved on disk */
     char name[4096];
+    pal_error late; /* a failure of this process that the others have not been told; PAL_OK: none */
 };
 
 /* ---- The same outcome and data in all processes ---- */
@@ -73,7 +74,22 @@ bool pal_h5_owns(const pal_h5 *file)
 
 pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error)
 {
-    return file->shared ? pal_mpi_agree(&file->shared->comm, status, error) : status;
+    const pal_h5_shared *s = file->shared;
+    if (!s) return status;
+    if (status == PAL_OK && s->late.status != PAL_OK)
+        status = pal_error_set(error, s->late.status, "%s", s->late.message);
+    return pal_mpi_agree(&s->comm, status, error);
+}
+
+pal_status pal_h5_agree_later(pal_h5 *file, pal_status status, pal_error *error)
+{
+    pal_h5_shared *s = file->shared;
+    if (!s) return status;
+    if (status != PAL_OK && s->late.status == PAL_OK) {
+        s->late.status = status;
+        if (error) s->late = *error;
+    }
+    return PAL_OK;
 }
 
 void pal_h5_spread(const pal_h5 *file, void *data, size_t size)
@@ -126,12 +142,10 @@ pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error)
     s->bytes += bytes + EACH;
     if (s->bytes + SLACK <= s->reserved) return PAL_OK;
     const uint64_t wanted = s->bytes + SLACK + STEP;
-    pal_status status = PAL_OK;
     errno = reserve(s, wanted);
-    if (errno != 0) status = pal_h5_refused(file->path, "write", error);
-    status = pal_h5_agree(file, status, error);
-    if (status == PAL_OK) s->reserved = wanted;
-    return status;
+    if (errno != 0) return pal_h5_refused(file->path, "write", error);
+    s->reserved = wanted;
+    return PAL_OK;
 }
 
 /* ---- Beginning ---- */
@@ -171,15 +185,15 @@ static pal_status begin(pal_h5 *file, pal_error *error)
 {
     pal_h5_shared *s = file->shared;
     pal_status status = open_temporary(file, error);
-    if (status == PAL_OK) status = pal_h5_reserve(file, 0, error);
+    if (status == PAL_OK) status = pal_h5_agree(file, pal_h5_reserve(file, 0, error), error);
     if (status != PAL_OK) return status;
     file->id = create(s);
     if (file->id < 0)
         status = pal_error_set(error, PAL_EIO, "%s: cannot build the file: %s", file->path,
                                pal_h5_why().text);
-    status = pal_h5_agree(file, status, error);
     s->reserved = 0;
     if (status == PAL_OK) status = pal_h5_reserve(file, 0, error);
+    status = pal_h5_agree(file, status, error);
     return status == PAL_OK ? pal_h5_sign(file, error) : status;
 }
 

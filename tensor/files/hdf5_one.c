@@ -17,6 +17,11 @@ pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error)
     return (void)file, (void)error, status;
 }
 
+pal_status pal_h5_agree_later(pal_h5 *file, pal_status status, pal_error *error)
+{
+    return (void)file, (void)error, status;
+}
+
 /* Files of one process are built in memory: there is nothing to reserve on the disk. */
 pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error)
 {

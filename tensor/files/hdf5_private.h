@@ -63,9 +63,13 @@ pal_status pal_h5_sign(pal_h5 *file, pal_error *error);
  */
 bool pal_h5_owns(const pal_h5 *file); /* this process has the data of the next dataset */
 pal_status pal_h5_agree(const pal_h5 *file, pal_status status, pal_error *error);
+/* Keeps a failure of this process for the next pal_h5_agree, the last of which is in
+ * pal_h5_end_shared, and returns PAL_OK: an agreement for each call of HDF5 would make ranks wait
+ * for each other for most of the time that they write a file. */
+pal_status pal_h5_agree_later(pal_h5 *file, pal_status status, pal_error *error);
 void pal_h5_spread(const pal_h5 *file, void *data, size_t size); /* sends the owner's data to all */
 /* Reserves room on disk for `bytes` more of data, and for what HDF5 adds to them, before HDF5
- * writes. */
+ * writes. One process can fail in it by itself. */
 pal_status pal_h5_reserve(pal_h5 *file, size_t bytes, pal_error *error);
 /* Ends the building. With `commit` the file takes its place at the path. All get the same
  * status. */

@@ -41,10 +41,8 @@ static pal_status not_building(const pal_h5 *file, pal_error *error)
 
 /* ---- Attributes ---- */
 
-/* Sets an attribute and replaces an old one of that name. `bytes` is the size of the value, for
- * pal_h5_reserve. */
-static pal_status put_attribute(pal_h5 *file, const char *object, const char *name, hid_t type,
-                                hid_t in_memory, const void *value, size_t bytes, pal_error *error)
+static pal_status check_attribute(const pal_h5 *file, const char *object, const char *name,
+                                  pal_error *error)
 {
     if (!file->building) return not_building(file, error);
     const char *trouble = pal_text_trouble(name);
@@ -54,12 +52,13 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
     if (!pal_h5_reachable(file, object))
         return pal_error_set(error, PAL_EVALUE, "%s: no object '%s' to give the attribute '%s'",
                              file->path, object, name);
-    pal_status status = pal_h5_room_to_grow(file, bytes, error);
-    status = pal_h5_agree(file, status, error);
-    if (status == PAL_OK) status = pal_h5_reserve(file, bytes, error);
-    if (status != PAL_OK) return status;
-    if (H5Aexists_by_name(file->id, object, name, H5P_DEFAULT) > 0)
-        H5Adelete_by_name(file->id, object, name, H5P_DEFAULT);
+    return PAL_OK;
+}
+
+static pal_status add_attribute(const pal_h5 *file, const char *object, const char *name,
+                                hid_t type, hid_t in_memory, const void *value, pal_error *error)
+{
+    pal_status status = PAL_OK;
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t id = H5Acreate_by_name(file->id, object, name, type, space, H5P_DEFAULT, H5P_DEFAULT,
                                  H5P_DEFAULT);
@@ -68,26 +67,56 @@ static pal_status put_attribute(pal_h5 *file, const char *object, const char *na
                                file->path, name, object, pal_h5_why().text);
     pal_h5_drop(id);
     pal_h5_drop(space);
-    return pal_h5_agree(file, status, error);
+    return status;
+}
+
+/* Sets an attribute and replaces an old one of that name. `bytes` is the size of the value, for
+ * pal_h5_reserve. */
+static pal_status put_attribute(pal_h5 *file, const char *object, const char *name, hid_t type,
+                                hid_t in_memory, const void *value, size_t bytes, pal_error *error)
+{
+    pal_status status = check_attribute(file, object, name, error);
+    if (status == PAL_OK) status = pal_h5_room_to_grow(file, bytes, error);
+    if (status == PAL_OK) status = pal_h5_reserve(file, bytes, error);
+    status = pal_h5_agree(file, status, error);
+    if (status != PAL_OK) return status;
+    if (H5Aexists_by_name(file->id, object, name, H5P_DEFAULT) > 0)
+        H5Adelete_by_name(file->id, object, name, H5P_DEFAULT);
+    status = add_attribute(file, object, name, type, in_memory, value, error);
+    return pal_h5_agree_later(file, status, error);
+}
+
+static hid_t text_type(size_t size)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, size);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
 }
 
 static pal_status put_text(pal_h5 *file, const char *object, const char *attribute,
                            const char *text, size_t size, pal_error *error)
 {
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, size);
-    H5Tset_cset(type, H5T_CSET_UTF8);
+    hid_t type = text_type(size);
     pal_status status = put_attribute(file, object, attribute, type, type, text, size, error);
     pal_h5_drop(type);
     return status;
 }
 
-/* All processes must have the same metadata, so they all write the owner's text. */
+/* All processes must have the same metadata, so they all write the owner's text. Most texts are
+ * short and come with their size. */
 static pal_status put_owners_text(pal_h5 *file, const char *object, const char *attribute,
                                   const char *text, pal_error *error)
 {
-    size_t size = strlen(text) + 1;
-    pal_h5_spread(file, &size, sizeof size);
+    struct {
+        size_t size;
+        char text[248];
+    } start = {.size = strlen(text) + 1};
+    if (start.size <= sizeof start.text) memcpy(start.text, text, start.size);
+    pal_h5_spread(file, &start, sizeof start);
+    const size_t size = start.size;
+    if (size <= sizeof start.text)
+        return put_text(file, object, attribute, start.text, size, error);
     char *common = pal_malloc(size);
     pal_status status = PAL_OK;
     if (common == NULL)
@@ -171,6 +200,21 @@ static hid_t make_dataset(pal_h5 *file, const char *name, hid_t space, const val
     return id;
 }
 
+static const char dtype_name[] = "dtype";
+
+/* The name of the type beside a new dataset; room for it was reserved with that of the dataset. */
+static pal_status put_dtype(const pal_h5 *file, const char *name, const char *dtype,
+                            pal_error *error)
+{
+    pal_status status = PAL_OK;
+    if (!file->shared) status = pal_h5_room_to_grow(file, strlen(dtype) + 1, error);
+    if (status != PAL_OK) return status;
+    hid_t type = text_type(strlen(dtype) + 1);
+    status = add_attribute(file, name, dtype_name, type, type, dtype, error);
+    pal_h5_drop(type);
+    return status;
+}
+
 /* status is the result of what this process did before for the same dataset. */
 static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const values *v,
                              pal_status status, pal_error *error)
@@ -187,18 +231,18 @@ static pal_status put_values(pal_h5 *file, const char *name, hid_t space, const 
                        H5Dwrite(id, v->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v->data) < 0))
             status = pal_error_set(error, PAL_EVALUE, "%s: cannot add '%s' of %s: %s", file->path,
                                    name, v->dtype, pal_h5_why().text);
-        status = pal_h5_agree(file, status, error);
         if (status == PAL_OK) status = pal_h5_put_sums(file, name, id, &sums, error);
-        status = pal_h5_agree(file, status, error);
-        if (status == PAL_OK) status = pal_h5_put_text(file, name, "dtype", v->dtype, error);
+        if (status == PAL_OK) status = put_dtype(file, name, v->dtype, error);
         pal_h5_drop(id);
+        status = pal_h5_agree_later(file, status, error);
     }
     pal_h5_free_sums(&sums);
     return status;
 }
 
-/* Checks that a dataset can have that name, and reserves room for its bytes. */
-static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error *error)
+/* Checks that a dataset can have that name, and reserves room for its bytes and attributes. Nothing
+ * is agreed on yet. */
+static pal_status begin(pal_h5 *file, const char *name, const values *v, pal_error *error)
 {
     if (!file->building) return not_building(file, error);
     const char *trouble = pal_name_trouble(name + (name[0] == '/'));
@@ -207,10 +251,10 @@ static pal_status begin(pal_h5 *file, const char *name, size_t bytes, pal_error 
                              trouble);
     if (pal_h5_reachable(file, name))
         return pal_error_set(error, PAL_EVALUE, "%s: the name '%s' is taken", file->path, name);
-    bytes += bytes / PAL_H5_BLOCK * sizeof(uint32_t);
+    const size_t bytes = v->bytes + v->bytes / PAL_H5_BLOCK * sizeof(uint32_t);
     pal_status status = pal_h5_room_to_grow(file, bytes, error);
-    status = pal_h5_agree(file, status, error);
-    return status == PAL_OK ? pal_h5_reserve(file, bytes, error) : status;
+    if (status == PAL_OK) status = pal_h5_reserve(file, bytes, error);
+    return status == PAL_OK ? pal_h5_reserve(file, strlen(v->dtype) + 1, error) : status;
 }
 
 static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_error *error)
@@ -219,11 +263,10 @@ static pal_status put(pal_h5 *file, const char *name, const pal_array *a, pal_er
     pal_shape shape = pal_array_shape(a);
     values v = {file_type(a->dtype), pal_dtype_name(a->dtype), pal_shape_bytes(a->dtype, shape),
                 a->data};
-    pal_status status = begin(file, name, v.bytes, error);
-    if (status != PAL_OK) return status;
+    pal_status status = begin(file, name, &v, error);
     hid_t space = make_space(a);
-    if (pal_array_contiguous(a) || !pal_h5_owns(file)) {
-        status = put_values(file, name, space, &v, PAL_OK, error);
+    if (status != PAL_OK || pal_array_contiguous(a) || !pal_h5_owns(file)) {
+        status = put_values(file, name, space, &v, status, error);
     } else { /* HDF5 wants contiguous memory */
         pal_array dense = pal_array_of(a->dtype, shape, pal_malloc(v.bytes));
         v.data = dense.data;
@@ -263,12 +306,10 @@ pal_status pal_h5_put_uints(pal_h5 *file, const char *name, int bytes, int64_t c
                                file->path, name, (long long)count, bytes);
     if (status == PAL_OK) {
         v.bytes = (size_t)count * (size_t)bytes;
-        status = begin(file, name, v.bytes, error);
-    }
-    if (status == PAL_OK) {
+        status = begin(file, name, &v, error);
         hsize_t dim = (hsize_t)count;
         hid_t space = H5Screate_simple(1, &dim, NULL);
-        status = put_values(file, name, space, &v, PAL_OK, error);
+        status = put_values(file, name, space, &v, status, error);
         pal_h5_drop(space);
     }
     pal_h5_speak(voice);
