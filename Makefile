@@ -219,9 +219,9 @@ sample: $(filter-out %.sh,$(SAMPLE)) $(addprefix $(B)/examples/,train_lm generat
 check-sample: ## a sample of the tests under both sanitizers, in build/san
 	+$(Q)$(MAKE) B=$(B)/san SAN=address,undefined OPT=-O1 sample
 
-# Threads of ours beside each other: batches drawn ahead, a tape for each thread, ranks. libgomp is not built for this
-# sanitizer, which would not see its barriers: hence one OpenMP thread.
-RACES_OF := batches_ahead threads
+# Threads of ours beside each other: batches drawn ahead, a tape for each thread, the ranks of pal_mixer_test, and ranks that
+# are processes. libgomp is not built for this sanitizer, which would not see its barriers: hence one OpenMP thread.
+RACES_OF := batches_ahead threads own_mixer
 RACES    := $(filter $(RACES_OF:%=$(B)/tests/test_%),$(TESTS)) $(filter tests/test_dist_ranks.sh tests/test_dist_train.sh,$(SCRIPTS))
 races: $(filter-out %.sh,$(RACES)) $(RANKED)
 	$(Q)B='$(B)' SAN='$(SAN)' OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp sh tests/run.sh $(RACES)

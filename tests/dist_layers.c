@@ -77,8 +77,8 @@ static void rule_trial(int rule, int problem, int layout, pal_rule_mode mode)
     p.B = l->B, p.T = l->T, p.sequences = l->sequences;
     pal_array x[RULE_INPUTS];
     rule_draw(&p, rule, 3, x);
-    dist_input input[RULE_INPUTS + 1] = {{0}};
-    for (int i = 0; i < RULE_INPUTS; i++) {
+    dist_input input[IN_MORE + 1] = {{0}}; /* no rule here has a state of several parts */
+    for (int i = 0; i < IN_MORE; i++) {
         input[i] = (dist_input){.name = i < IN_STATE ? "unused" : more[i - IN_STATE], .x = x[i]};
         input[i].axis = i == IN_STATE ? DIST_STATES : x[i].ndim < 3 ? DIST_ALL : DIST_TOKENS;
     }

@@ -244,5 +244,7 @@ int main(void)
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    return srunner_ntests_failed(r) != 0;
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
 }
