@@ -73,13 +73,37 @@ typedef struct grid {
 
 static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
 
+/* How many units there are along an axis. */
+static int64_t units_of(int64_t size, int64_t unit, bool whole)
+{
+    const int64_t n = whole ? size / unit : divide_up(size, unit);
+    return n > 0 ? n : 1;
+}
+
+/* A grid of about so many pieces, by shape alone. */
+static grid fixed_grid(int64_t m, int64_t n, int64_t unit, int64_t count)
+{
+    grid g = {unit, units_of(m, unit, true), units_of(n, unit, true), 1, 1};
+    while (g.pieces_m * g.pieces_n < count) {
+        const bool rows = g.pieces_m * 2 <= g.units_m, columns = g.pieces_n * 2 <= g.units_n;
+        if (rows && (!columns || g.units_m * g.pieces_n >= g.units_n * g.pieces_m))
+            g.pieces_m *= 2;
+        else if (columns)
+            g.pieces_n *= 2;
+        else
+            break;
+    }
+    return g;
+}
+
 /* The grid of at most `threads` pieces whose largest piece takes the least time. A thread packs all
  * of A and B that its piece needs; an element of them costs about as much as PACK multiplications.
  */
-static grid choose_grid(int64_t m, int64_t n, int64_t unit, int threads)
+static grid choose_grid(int64_t m, int64_t n, int64_t unit, bool whole, int threads)
 {
     enum { PACK = 32 };
-    grid g = {.unit = unit, .units_m = divide_up(m, unit), .units_n = divide_up(n, unit)};
+    grid g = {
+        .unit = unit, .units_m = units_of(m, unit, whole), .units_n = units_of(n, unit, whole)};
     double least = INFINITY;
     for (int64_t pm = 1; pm <= threads && pm <= g.units_m; pm++) {
         int64_t pn = threads / pm < g.units_n ? threads / pm : g.units_n;
@@ -106,25 +130,37 @@ static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid
     const int64_t below = (row + 1) * g->units_m / g->pieces_m * g->unit;
     const int64_t right = (column + 1) * g->units_n / g->pieces_n * g->unit;
     product part = *p;
-    part.m = (below < p->m ? below : p->m) - i;
-    part.n = (right < p->n ? right : p->n) - j;
+    part.m = (row + 1 < g->pieces_m ? below : p->m) - i;
+    part.n = (column + 1 < g->pieces_n ? right : p->n) - j;
     run(dtype, &part, a + i * p->rsa * size, b + j * p->csb * size,
         c + (i * p->rsc + j * p->csc) * wide);
 }
 
 /* Computes all pieces of a product by one function, which was chosen for the whole product. So an
  * element is the same sum in the same order wherever the cuts are. */
-static void run_divided(run_fn *run, int64_t unit, pal_dtype dtype, const product *p, const void *a,
-                        const void *b, void *c, int threads)
+static void run_divided(run_fn *run, const grid *g, pal_dtype dtype, const product *p,
+                        const void *a, const void *b, void *c, int threads)
 {
-    const grid g = choose_grid(p->m, p->n, unit, threads);
-    const int64_t pieces = g.pieces_m * g.pieces_n;
+    const int64_t pieces = g->pieces_m * g->pieces_n;
     if (pieces == 1) { /* no thread is woken for nothing */
         run(dtype, p, a, b, c);
         return;
     }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < pieces; i++) run_piece(run, dtype, p, &g, i, a, b, c);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t i = 0; i < pieces; i++) run_piece(run, dtype, p, g, i, a, b, c);
+}
+
+static int64_t fixed_pieces(const pal_product_maker *maker, pal_dtype dtype)
+{
+    return maker && maker->pieces ? maker->pieces(dtype) : 0;
+}
+
+static grid grid_of(const pal_product_maker *maker, pal_dtype dtype, const product *p, int threads)
+{
+    if (!maker) return choose_grid(p->m, p->n, LOOP_UNIT, false, threads);
+    const int64_t unit = maker->unit(dtype, p->beta), fixed = fixed_pieces(maker, dtype);
+    return fixed ? fixed_grid(p->m, p->n, unit, fixed)
+                 : choose_grid(p->m, p->n, unit, maker->whole, threads);
 }
 
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
@@ -148,10 +184,13 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
     if (!loop && dtype == PAL_BF16 && !pal_widen_ready()) loop = true;
     const pal_product_maker *maker = loop ? NULL : pal_product_maker_for(dtype, &p);
     run_fn *run = loop ? run_loop : maker->run;
-    if (threads <= 1 || omp_in_parallel())
+    if (threads < 1 || omp_in_parallel()) threads = 1;
+    if (threads == 1 && !fixed_pieces(maker, dtype)) {
         run(dtype, &p, a, b, c);
-    else
-        run_divided(run, loop ? LOOP_UNIT : maker->unit(dtype, beta), dtype, &p, a, b, c, threads);
+        return;
+    }
+    const grid g = grid_of(maker, dtype, &p, threads);
+    run_divided(run, &g, dtype, &p, a, b, c, threads);
 }
 
 /* ---- Batches ---- */

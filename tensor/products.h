@@ -21,6 +21,12 @@ typedef struct pal_product_maker {
     pal_product_run *run;
     /* Rows and columns of C are cut at multiples of this. */
     int64_t (*unit)(pal_dtype dtype, double beta);
+    /* No piece has less than a unit of rows or columns, unless C has: what is left over is the last
+     * piece's. */
+    bool whole;
+    /* How many pieces a product has, whatever the number of threads is: for a library whose sums
+     * depend on the shape of a piece. 0: one for each thread. NULL: always so. */
+    int64_t (*pieces)(pal_dtype dtype);
 } pal_product_maker;
 
 /* Who computes a product. It depends on nothing but dtype, shape, strides and factors. */
