@@ -272,8 +272,7 @@ for signal in $signals; do
         fail "two processes at the same runs"
     fi
     says second 'another process'
-    env PATH=/nowhere "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 ||
-        fail "--table meanwhile"
+    PATH=/nowhere "$B/examples/ablate" "$dir/tiny.study" --out "$dir/$signal" --table >"$dir/second.log" 2>&1 || fail "--table meanwhile"
     says second '^NOT COMPLETE'
     kill -$signal $pid
     kill -CONT $pid 2>/dev/null
@@ -377,8 +376,7 @@ nearest() { # MIXER WIDTH WIDTH START: neighbours, and a width to begin from
         sed -n 's/^| a | \([0-9]*\) .*/\1/p' "$dir/near.log"
     done >"$dir/counts"
     middle=$(awk '{ sum += $1 } END { print int(sum / NR) }' "$dir/counts")
-    if [ "${PAL_TEST_ALL:-0}" = 1 ]; then starts="8 40"; else starts=$start; fi
-    for start in $starts; do
+    for start in $([ "${PAL_TEST_ALL:-0}" = 1 ] && echo 8 40 || echo "$start"); do
         for target in $((middle - 1)):$2 $((middle + 2)):$3; do
             printf "$base"'match = 50%%\nwidth = %s\nparameters = %s\n' $start "${target%:*}" >"$dir/near.study"
             works near "$dir/near.study" --table
