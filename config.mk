@@ -71,7 +71,7 @@ LEFT_OUT_SRC += $(if $(CJSON),,%/replay.c %/golden_layer.c %/golden_model.c)
 
 # Tests that need an optional package: by what their text names, or by their own name.
 naming     = $(shell grep -l $(1:%=-e '%') tests/test_*.c tests/test_*.sh)
-MPI_TESTS  = $(call naming,mpirun support/ranks.sh)
+MPI_TESTS  = $(call naming,mpirun support/ranks.sh support/hosts.sh)
 BPE_TESTED = $(call naming,pal_tokenizer_load pal_tokenizer_train support/bpe.h train-vocab tokenizer.json)
 NFC_TESTS  := $(addprefix tests/,test_generate_text.sh test_tokenizers.sh test_released.sh)
 RELEASED_TESTS := $(addprefix tests/,test_safetensors.c test_released.c test_released_wrong.c test_released.sh)
