@@ -311,9 +311,10 @@ figure-inspect: $(B)/examples/inspect $(B)/figure-recall/model.h5 ## docs/figure
 # docs/figures/speed.svg, from the table of docs/performance.md.
 figure-speed:
 	@mkdir -p $(B)
-	$(Q)awk -F ' *[|] *' '/^[|] width [|]/ { for (i = 2; i < NF; i++) at[$$i] = i } \
-	    /^[|] [0-9]+, / { split($$2, w, ","); printf "\"width %s\\n%s threads\" %s %s %s %s\n", w[1], $$3, $$at["f32"], \
-	        $$at["bf16"], $$at["PyTorch f32"], $$at["PyTorch bf16"] }' docs/performance.md >$(B)/speed.dat
+	$(Q)awk -F ' *[|] *' '/^[|] width [|]/ { split("", at); for (i = 2; i < NF; i++) at[$$i] = i } \
+	    function of(name) { return name in at ? $$at[name] : "?" } \
+	    /^[|] [0-9]+, / { split($$2, w, ","); printf "\"width %s\\n%s threads\" %s %s %s %s\n", w[1], $$3, of("f32"), \
+	        of("bf16"), of("PyTorch f32"), of("PyTorch bf16") }' docs/performance.md >$(B)/speed.dat
 	$(Q)LC_ALL=C.UTF-8 gnuplot -d -c docs/figures/speed.gp $(B)/speed.dat docs/figures/speed.svg
 # The figures of the course, from the points that its programs print.
 COURSE := $(filter-out %/00_one_hour.md,$(wildcard docs/course/[0-9]*.md))

@@ -40,7 +40,7 @@ esac
 for program in sh make cat cmp echo env git grep head mkdir sed sort tr uname wc; do
     path=$(command -v "$program") && case $path in /*) ln -s "$path" "$bin/$program" ;; esac
 done
-PATH=$bin make MAKEFLAGS= B="$bin/none" >"$said" 2>&1 && {
+PATH=$bin MAKELEVEL= MAKEFLAGS= make --no-print-directory B="$bin/none" >"$said" 2>&1 && {
     echo "FAIL: make passes without a compiler and pkg-config"
     failed=1
 }

@@ -7,6 +7,7 @@
 set terminal svg size 820,360 font "sans-serif,13" background "#ffffff"
 set output ARG2
 set encoding utf8
+set datafile missing "?"
 set style data histograms
 set style histogram clustered gap 1.5
 set style fill solid 0.9
