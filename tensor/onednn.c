@@ -7,8 +7,9 @@
  *
  * A product of a shape is a primitive, which is code that oneDNN has generated, with the four
  * descriptions of memory that a call needs: together a runner. A runner serves one call at a time
- * and is kept for the next one, so after the first step nothing is made. There are at most MOST
- * shapes; a new one then takes the place of the one that was not used for longest.
+ * and is kept for the next one, so a shape has as many runners as calls of it ran at once, and
+ * after the first steps nothing is made. There are at most MOST shapes; a new one then takes the
+ * place of the one that was not used for longest.
  *
  * oneDNN gets one thread: it is called inside of our parallel regions, or with OpenMP's own setting
  * of this thread at 1. It sums each element in an order that does not depend on m and n

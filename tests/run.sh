@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh - runs every test program given and sums up: "N passed, N failed".
 #
-# One more runs at once than there are processors, for some wait for others or for the disk; or TEST_JOBS.
+# Three more run at once than there are processors, for some wait for others or for the disk; or TEST_JOBS.
 # First those named *_threads run, each with the processors to itself. A Check suite counts its checks, any other program counts as one. A program that
 # ends badly without having counted a failure (a crash, a sanitizer's report, a time-out) counts as one
 # failure. What a program printed is shown when it failed, and lines that begin with "note: " always; it
@@ -13,7 +13,7 @@ export LC_ALL
 mkdir -p "$B/logs"
 # nproc counts the processors that this process may use, if OpenMP's variables do not say otherwise.
 processors=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
-TEST_JOBS=${TEST_JOBS:-$((processors + 1))}
+TEST_JOBS=${TEST_JOBS:-$((processors + 3))}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 # Leak checks report the library's own leaks; what MPI and HDF5 keep until exit is theirs.

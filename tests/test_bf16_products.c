@@ -186,11 +186,14 @@ START_TEST(nothing_is_made_twice)
 {
     choose(2);
     problem q = make(&classes[15], 0, 1, 0, 1, 0);
-    compute(&q, 2);
-    compute(&q, 2);
+    compute(&q, 1);
     const int64_t made = pal_onednn_made();
-    for (int i = 0; i < 5; i++) compute(&q, 2);
+    for (int i = 0; i < 5; i++) compute(&q, 1);
     ck_assert_int_eq(pal_onednn_made(), made);
+    /* Two threads have pieces of at most two other shapes. They may meet in a shape at any time,
+     * and it then has two. */
+    for (int i = 0; i < 20; i++) compute(&q, 2);
+    ck_assert_int_le(pal_onednn_made(), made + 2 * 2);
     ck_assert(!pal_onednn_has_bf16() || made > 0);
     drop(&q);
 }
