@@ -156,6 +156,9 @@ void note_products(FILE *csv, bool bf16)
 
 const char *share_text(char text[16], double share, bool table)
 {
-    snprintf(text, 16, share > 0 ? (table ? "%.3f" : "%.4g") : table ? "-" : "", share);
+    if (share > 0)
+        snprintf(text, 16, table ? "%.3f" : "%.4g", share);
+    else
+        strcpy(text, table ? "-" : "");
     return text;
 }
