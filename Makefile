@@ -171,7 +171,7 @@ $(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(CHECK_LIBS))
 # Fuzzers of what only one program has.
 $(B)/fuzz/script: $(call objects,examples/inspect)
-$(B)/fuzz/study: $(B)/obj/examples/ablate/keys.o $(B)/obj/examples/ablate/axes.o $(B)/obj/examples/ablate/same.o
+$(B)/fuzz/study: $(filter-out %/study.o,$(call objects,examples/ablate))
 $(B)/fuzz/result: $(call objects,examples/ablate)
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
 	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))

@@ -23,6 +23,7 @@
 typedef struct options {
     flags flags; /* of the rows below, which set the rest */
     const char *out, *tokenizer, *save, *separator, *end;
+    char *found; /* the file that --tokenizer means by a folder, or NULL */
     bool special;
     int64_t train;
     double held_out;
@@ -154,10 +155,9 @@ static void check_files(const options *o)
 /* That of a released model lies in its folder. */
 static void find_tokenizer(options *o)
 {
-    char *path;
     if (!o->tokenizer || pal_file_kind_of(o->tokenizer) != PAL_FILE_FOLDER) return;
-    if (asprintf(&path, "%s/tokenizer.json", o->tokenizer) < 0) stop("out of memory");
-    o->tokenizer = path;
+    if (asprintf(&o->found, "%s/tokenizer.json", o->tokenizer) < 0) stop("out of memory");
+    o->tokenizer = o->found;
 }
 
 static const char before_flags[] =
@@ -424,7 +424,7 @@ int main(int argc, char **argv)
     pal_tokenizer_free(r.bpe);
     pal_token_ids_free(&r.frame);
     for (int i = 0; i < r.o.files; i++) lm_text_free(&r.file[i]);
-    void *memory[] = {r.file, r.text, r.token, r.offset, r.length};
+    void *memory[] = {r.file, r.text, r.token, r.offset, r.length, r.o.found};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
     return 0;
 }

@@ -348,7 +348,7 @@ static pal_status of_model(void *user, const source_opts *source, source_model *
     statistics s = {.lm = m->file.lm, .only = source->look, .error = error};
     pal_status status = w->o->file ? read_file(&s, w->o->file, m->file.tokenizer)
                                    : read_rows(&s, source, m, w->o->rows);
-    qsort(s.tally, (size_t)s.tallies, sizeof *s.tally, by_place);
+    if (s.tallies > 0) qsort(s.tally, (size_t)s.tallies, sizeof *s.tally, by_place);
     char *shown = ob_shown(name, (int64_t)strlen(name));
     if (status == PAL_OK) print_screen(w->screen, &s, shown);
     if (status == PAL_OK && w->csv) print_csv(w->csv, &s, shown);

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char *second = lm_options_text(&again);
         fuzz_must(strcmp(first, second) == 0, "what was written is read as the same");
         fuzz_must(lm_options_read(&other, "", &error) == PAL_OK, "no line is no mistake");
-        other.given = size ? data[0] : 0;
+        for (int i = 0; size && i < 8; i++) other.given[i] = data[0] >> i & 1;
         fuzz_refused(lm_options_continue(&other, text, &error), &error);
         free(first);
         free(second);

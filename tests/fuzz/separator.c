@@ -10,7 +10,7 @@ int tokenize_main(int argc, char **argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char separator[] = "<|end|>";
-    run r = {.o.separator = separator};
+    work r = {.o.separator = separator};
     const char *text = fuzz_text(data, size), *at = text;
     cut(&r, text, (int64_t)size);
     for (int64_t i = 0; i < r.texts; i++) {

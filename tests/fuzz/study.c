@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     snprintf(path, sizeof path, "%s/fuzz.study", fuzz_folder());
     s.tasks = 0;
     if (setjmp(fuzz_stopped) == 0) {
-        study_read(&s, path);
+        study_read(&s, path, NULL);
         fuzz_must(s.tasks > 0 && s.variants > 0, "a study has tasks and variants");
         study_shrink(&s);
     }
