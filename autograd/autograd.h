@@ -83,12 +83,12 @@ PAL_API bool pal_set_grad(pal_tape *tape, bool on);
  * Sets in which type the large products of f32 layers are computed on this tape, and returns the
  * setting before: PAL_F32 (the default) or PAL_BF16. With PAL_BF16 pal_linear and
  * pal_linear_cross_entropy round their operands to bf16, forward and backward (x, weight, and the
- * gradient of the result), and fused attention does so too; sums, results and gradients are f32. All
- * else stays f32: parameters, norms, rules, losses, what an optimiser keeps. A weight is rounded once for all its readers until
- * it is written to, and its copy takes 2 bytes a number. f64 is not touched. Each product is within
- * 2^-8 sqrt(terms) of the exact one, in units of its largest term. It saves time where the
- * processor multiplies bf16 faster than f32; pal_kernels_in_use says so. PAL_EDTYPE for another
- * dtype. A reset does not change the setting.
+ * gradient of the result), and fused attention does so too; sums, results and gradients are f32.
+ * All else stays f32: parameters, norms, rules, losses, what an optimiser keeps. A weight is
+ * rounded once for all its readers until it is written to, and its copy takes 2 bytes a number. f64
+ * is not touched. Each product is within 2^-8 sqrt(terms) of the exact one, in units of its largest
+ * term. It saves time where the processor multiplies bf16 faster than f32; pal_kernels_in_use says
+ * so. PAL_EDTYPE for another dtype. A reset does not change the setting.
  */
 PAL_API pal_dtype pal_tape_precision(pal_tape *tape, pal_dtype products);
 
