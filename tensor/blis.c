@@ -110,22 +110,26 @@ static long family_for(pal_isa isa)
 static char family_text[96];
 
 /* BLIS reads its variable in bli_init and never again, so the environment is put back as it was:
- * child processes choose for themselves. */
-static void choose_family(void)
+ * child processes choose for themselves. False: there is no memory to set it, and BLIS alone might
+ * choose another family, with other bits. */
+static bool choose_family(void)
 {
     static const char variable[] = "BLIS_ARCH_TYPE";
     const char *set = getenv(variable);
     char *before = set == NULL ? NULL : strdup(set);
     long id;
     bool ignored = set != NULL && !user_family(set, &id);
+    if (set != NULL && before == NULL) return false;
     if (set == NULL || ignored) {
         char text[24];
         id = family_for(pal_isa_best());
         snprintf(text, sizeof text, "%ld", id);
         if (id < 0)
             unsetenv(variable);
-        else
-            setenv(variable, text, 1);
+        else if (setenv(variable, text, 1) != 0) {
+            free(before);
+            return false;
+        }
     }
     bli_init();
     const char *name = bli_arch_string(bli_arch_query_id());
@@ -139,6 +143,7 @@ static void choose_family(void)
     else
         unsetenv(variable);
     free(before);
+    return true;
 }
 
 typedef pal_product product;
@@ -174,7 +179,7 @@ static bool start(void)
 {
     if (started) return true;
     if (!pal_memory_left(SLACK)) return false;
-    choose_family();
+    if (!choose_family()) return false;
     started = true;
     return true;
 }

@@ -194,7 +194,9 @@ START_TEST(nothing_is_made_twice)
      * and it then has two. */
     for (int i = 0; i < 20; i++) compute(&q, 2);
     ck_assert_int_le(pal_onednn_made(), made + 2 * 2);
-    ck_assert(!pal_onednn_has_bf16() || made > 0);
+    const bool widest =
+        (int)pal_isa_selected() == PAL_ISAS - 1; /* PAL_ISA asks for no narrower one */
+    ck_assert(!widest || !pal_onednn_has_bf16() || made > 0);
     drop(&q);
 }
 END_TEST
