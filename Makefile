@@ -149,6 +149,14 @@ $(LIB_SO): $(OBJ) $(KOBJ)
 CHECK_LIBS     := $(if $(CHECK),$(shell $(PKG_CONFIG) --libs check $(if $(CJSON),libcjson)))
 CPPFLAGS_tests := $(patsubst -I%,-isystem %,$(if $(CHECK),$(shell $(PKG_CONFIG) --cflags-only-I check $(if $(CJSON),libcjson))))
 
+# Libraries of the programs. They carry HDF5 where it has an archive: its shared library leads to thirty others, for files
+# behind a network, and loading these took most of the time of a short program. Sanitizers tell HDF5's leaks by the shared one.
+CARRIED := $(if $(SAN),,$(patsubst -lhdf5,-Wl$(comma)-Bstatic -lhdf5 -Wl$(comma)-Bdynamic -lsz -lz -ldl,$(LDLIBS)))
+$(B)/libraries: $(B)/flags
+	$(Q)libraries='$(LDLIBS)'; $(if $(CARRIED),if echo 'int H5Fopen(void); int main(void) { return H5Fopen(); }' | \
+	    $(CC) $(ALL_LDFLAGS) -x c - $(CARRIED) -o $@.tmp 2>/dev/null; then libraries='$(CARRIED)'; fi; rm -f $@.tmp;) \
+	echo "$$libraries" > $@
+
 # A program X is linked of X.c, the folder X beside it, and what programs of its kind share. Archives hand over only
 # what is asked for, and a library that nothing asks for is left out. What shared libraries ask of others is not looked
 # at: HDF5 leads to fifty of them, and looking took a third of the time.
@@ -157,23 +165,29 @@ define LINK
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD      $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--as-needed,--allow-shlib-undefined $(filter %.o,$^) $(filter-out $(WHOLE),$(filter %.a,$^)) \
-	    $(if $(WHOLE),-rdynamic -Wl$(comma)--whole-archive $(WHOLE) -Wl$(comma)--no-whole-archive) $(1) $(LDLIBS) $(if $(WHOLE),-ldl) -o $@
+	    $(if $(WHOLE),-rdynamic -Wl$(comma)--whole-archive $(WHOLE) -Wl$(comma)--no-whole-archive) $(1) $(or $(LIBRARIES),$$(cat $(B)/libraries)) $(if $(WHOLE),-ldl) -o $@
 endef
+PLUGGED += $(PLUGGED:$(B)/examples/%=$(B)/programs/%)
 $(PLUGGED): $(PLUGINS)
 $(PLUGGED): private WHOLE := $(LIB_A)
-$(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A)
+$(B)/examples/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A) $(B)/libraries
 	$(call LINK)
+# The same with all libraries shared: these are installed, and a new HDF5 of the system is theirs at once.
+$(B)/programs/%: $(B)/obj/examples/%.o $$(call objects,examples/$$*) $(STREAMS) $(SHARED_A) $(LIB_A)
+	$(call LINK)
+$(B)/programs/%: private LIBRARIES := $(LDLIBS)
 # The program that the others start before they open a file (examples/flags/checked.h).
 $(filter-out $(B)/examples/check,$(EXAMPLES)): | $(B)/examples/check
-$(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A)
+$(addprefix $(B)/programs/,train_lm generate tokenize inspect ablate recall): | $(B)/programs/check
+$(B)/bench/%: $(B)/obj/bench/%.o $$(call objects,bench/$$*) $(MEASURE) $(LIB_A) $(B)/libraries
 	$(call LINK)
-$(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A)
+$(B)/tests/dist_%: $(B)/obj/tests/dist_%.o $(CASES) $(SHARED_A) $(LIB_A) $(B)/libraries
 	$(call LINK,$(CHECK_LIBS))
 # Fuzzers of what only one program has.
 $(B)/fuzz/script: $(call objects,examples/inspect)
 $(B)/fuzz/study: $(filter-out %/study.o,$(call objects,examples/ablate))
 $(B)/fuzz/result: $(call objects,examples/ablate)
-$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FRAME) $(SHARED_A) $(LIB_A) $(B)/libraries
 	$(call LINK,$(if $(LIBFUZZER),-fsanitize=fuzzer))
 # Tests of what only one program has.
 $(B)/tests/test_statistics: $(B)/obj/examples/ablate/statistics.o
@@ -181,7 +195,7 @@ $(B)/tests/test_palette: $(B)/obj/examples/ablate/picture.o
 $(B)/tests/test_ablate_probe: $(B)/obj/examples/ablate/probe.o $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
 $(B)/tests/test_inspect $(B)/tests/test_inspect_script $(B)/tests/test_inspect_layers: $(call objects,examples/inspect)
 $(B)/tests/test_ablate_edits $(B)/tests/test_ablate_turns: $(B)/obj/examples/ablate/edits.o $(call objects,tests/ablate)
-$(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A)
+$(B)/tests/%: $(B)/obj/tests/%.o $(CASES) $(SHARED_A) $(LIB_A) $(B)/libraries
 	$(call LINK,$(CHECK_LIBS))
 
 # A library that tests put before the system calls of a program (LD_PRELOAD).
@@ -207,7 +221,7 @@ SCRIPTS  := $(filter-out $(LEFT_OUT_TESTS),$(wildcard tests/test_*.sh))
 SCRIPT   = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)$(Q)
 SUBMAKE := $(MAKE)
 NUMBERED := $(filter-out $(B)/examples/10% $(B)/examples/05% $(B)/examples/06% $(B)/examples/08% $(B)/examples/09%,$(filter $(B)/examples/0% $(B)/examples/1%,$(EXAMPLES)))
-check: lib $(TESTS) $(RANKED) $(FAULT) examples $(B)/examples/ablate $(B)/bench/generate ## tests on this machine's instruction set
+check: lib $(TESTS) $(RANKED) $(FAULT) examples $(addprefix $(B)/programs/,recall train_lm generate tokenize inspect ablate) $(B)/bench/generate ## tests on this machine's instruction set
 	$(SCRIPT)B='$(B)' CC='$(CC)' BLIS_INC='$(BLIS_INC)' SAN='$(SAN)' MAKE='$(SUBMAKE)' sh tests/run.sh $(TESTS) $(NUMBERED) $(SCRIPTS); status=$$?; $(SAY_SKIPPED) exit $$status
 
 # A few minutes under both sanitizers: the tape, operations and rules, products, files that are damaged, texts, gnuplot,
@@ -360,7 +374,7 @@ LIBDIR     := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
 SHAREDIR   := $(PREFIX)/share
 LIBEXEC    := $(PREFIX)/libexec/palimpsest
-INSTALLED  := $(addprefix $(B)/examples/,train_lm generate tokenize inspect ablate check)
+INSTALLED  := $(addprefix $(B)/programs/,train_lm generate tokenize inspect ablate check)
 FILLED      = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
                   -e 's|@SOVERSION@|$(SOVERSION)|' -e 's|@PRIVATE@|$(2)|' $(1)
 install: lib $(B)/examples/palimpsest $(INSTALLED) ## to PREFIX (/usr/local), below DESTDIR if that is set
@@ -392,7 +406,7 @@ uninstall: ## removes what install put there
 
 # Manual pages of what --help says. help2man makes them; without it there are none.
 MANUALS := $(addsuffix .1,palimpsest $(addprefix palimpsest-,train generate tokenize inspect ablate convert))
-man: $(B)/examples/palimpsest $(INSTALLED) ## build/man: manual pages of the installed programs, by help2man
+man: $(B)/examples/palimpsest $(INSTALLED:$(B)/programs/%=$(B)/examples/%) ## build/man: manual pages of the installed programs, by help2man
 	@mkdir -p $(B)/man
 	$(Q)B='$(B)' VERSION='$(VERSION)' sh packaging/manual.sh $(MANUALS:.1=)
 install-man: man ## the manual pages, beside what install puts there

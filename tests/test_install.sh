@@ -156,6 +156,11 @@ else
     echo "note: no cmake, or a sanitizer; the package of CMake is not tried"
 fi
 
+# A new HDF5 of the system serves installed programs, too.
+for program in train_lm check; do
+    ldd "$dir/usr/libexec/palimpsest/$program" | grep -q libhdf5 || fail "$program carries a HDF5 of its own"
+done
+
 cd - >/dev/null || exit 1
 ${MAKE:-make} B="$B" PREFIX="$dir/usr" uninstall >"$dir/log" 2>&1 || fail "make uninstall"
 left=$(find "$dir/usr/" -type f -o -type l)

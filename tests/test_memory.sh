@@ -9,7 +9,8 @@ if [ -n "$SAN" ]; then
     echo "note: no test of little memory under a sanitizer, which takes memory itself"
     exit 0
 fi
-case $B in /*) x=$B/examples ;; *) x=$PWD/$B/examples ;; esac
+# Programs with a shared HDF5, whose allocations are those of another library.
+case $B in /*) x=$B/programs ;; *) x=$PWD/$B/programs ;; esac
 tests=$PWD/tests
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
