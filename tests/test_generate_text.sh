@@ -111,20 +111,22 @@ cat "$dir/one" "$dir/two" | cmp -s - "$dir/bound" || fail "a state forgets what 
 refuses "number above 0" "$ends" x --repeat-penalty 0
 ends=$dir/ends/step-00000120.h5
 
-# ---- Several texts: each is what it is alone ----
-printf 'ab\n\nab cab a\ncab\nb\n' >"$dir/prompts"
+# ---- Several texts: each is what it is alone, also long ones, which are read in pieces ----
+long=$(printf 'ab %.0s' $(seq 250))c
+longer=$(printf 'cab %.0s' $(seq 200))
+printf '%s\n' ab '' 'ab cab a' "$long" cab "$longer" b >"$dir/prompts"
 mixers=attn:num_heads=2
 train looks $qwen --end '<|im_end|>'
 for model in "$ends" "$dir/looks/step-00000120.h5"; do
     n=0
     gen several "$model" --prompts "$dir/prompts" --temperature 0 --tokens 20
-    for prompt in "ab" "ab cab a" "cab" "b"; do
+    for prompt in "ab" "ab cab a" "$long" "cab" "$longer" "b"; do
         gen alone "$model" "$prompt" --temperature 0 --tokens 20
         n=$((n + 1))
-        awk -v n="$n" '/^--- [0-9] of 4 ---$/ { k = $2; next } k == n' "$dir/several" >"$dir/block"
+        awk -v n="$n" '/^--- [0-9] of 6 ---$/ { k = $2; next } k == n' "$dir/several" >"$dir/block"
         { cat "$dir/alone" && echo; } | cmp -s - "$dir/block" || fail "text $n is $(cat "$dir/block"), and alone $(cat "$dir/alone")"
     done
-    says several "of 4 texts have ended"
+    says several "of 6 texts have ended"
 done
 gen three "$ends" "ab" --batch 3 --seed 5 --temperature 2 --tokens 20
 [ "$(grep -c '^--- [123] of 3 ---$' "$dir/three")" = 3 ] || fail "not 3 texts: $(cat "$dir/three")"

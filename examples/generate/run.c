@@ -2,9 +2,9 @@
  * run.c - sequences through the model: prompts first, then one token after the other.
  *
  * Sequences with prompts of one length share a state, whose batch they are. Those of different
- * lengths do so too, packed, in a model without attention; with attention they have states of
- * their own. In every case the weights are there once. A sequence that has ended stays in its
- * batch, and what the model says of it is not looked at.
+ * lengths do so too, packed, in a model without attention, as long as they are short; with
+ * attention they have states of their own. In every case the weights are there once. A sequence
+ * that has ended stays in its batch, and what the model says of it is not looked at.
  */
 #include "examples/generate/generate.h"
 
@@ -22,11 +22,21 @@ static bool packs(const pal_lm *lm)
     return true;
 }
 
-/* Packed, no sequence may be empty; the last token of a prompt is not read at once. */
-static bool fit(const gen_sequence *x, const gen_sequence *y, bool packed)
+/* Of a group that go through the model in one call: of each of its prompts together, or packed. */
+enum { PIECE = 256, PACKED = 1024 };
+
+/* Packed, no sequence may be empty (the last token of a prompt is not read at once), and all are
+ * read in one call. */
+static bool fits(const gen_sequence *member, int64_t count, const gen_sequence *x, bool packed)
 {
-    const int64_t n = x->prompt.count, m = y->prompt.count;
-    return n == m || (packed && n > 1 && m > 1);
+    int64_t tokens = x->prompt.count;
+    bool equal = true, empty = tokens <= 1;
+    for (int64_t i = 0; i < count; i++) {
+        tokens += member[i].prompt.count;
+        equal &= member[i].prompt.count == x->prompt.count;
+        empty |= member[i].prompt.count <= 1;
+    }
+    return equal || (packed && !empty && tokens <= PACKED);
 }
 
 void gen_make_groups(gen_all *g)
@@ -35,7 +45,7 @@ void gen_make_groups(gen_all *g)
     g->group = gen_memory(calloc((size_t)g->sequences, sizeof *g->group));
     for (int64_t i = 0; i < g->sequences; i++) {
         gen_group *last = g->groups ? &g->group[g->groups - 1] : NULL;
-        if (last && fit(&g->sequence[last->first], &g->sequence[i], packed)) {
+        if (last && fits(&g->sequence[last->first], last->count, &g->sequence[i], packed)) {
             last->count++;
             continue;
         }
@@ -60,8 +70,6 @@ static void see(gen_sequence *s)
     if (s->next >= 0) s->seen[s->next] = true;
     for (int64_t i = 0; i < s->prompt.count; i++) s->seen[s->prompt.id[i]] = true;
 }
-
-enum { PIECE = 512 }; /* tokens of a group that go through the model in one call */
 
 /* Prompts of one length, [B,T], in pieces of bounded memory. */
 static void read_rows(gen_all *g, gen_group *group, const int64_t *token, int64_t T)
