@@ -165,10 +165,10 @@ static size_t place_size(void)
     enum { WIDEST = 16 };
     size_t most = 0;
     for (num_t type = BLIS_FLOAT; type <= BLIS_DCOMPLEX; type++) {
-        cntx_t *context = bli_gks_query_cntx();
-        const size_t mc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_MC, context);
-        const size_t kc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_KC, context);
-        const size_t nc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_NC, context);
+        /* No variable holds the context: its pointer is const in BLIS 1 and was not before. */
+        const size_t mc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_MC, bli_gks_query_cntx());
+        const size_t kc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_KC, bli_gks_query_cntx());
+        const size_t nc = (size_t)bli_cntx_get_blksz_max_dt(type, BLIS_NC, bli_gks_query_cntx());
         const size_t size = (mc + nc) * kc * WIDEST;
         if (size > most) most = size;
     }
