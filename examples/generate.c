@@ -74,7 +74,8 @@ static const pal_key rows[] = {
     {"prompts", PAL_KEY_STRING, PAL_AT(gen_options, prompts), .required = true, .argument = "FILE",
      .help = "every line that is not empty is a prompt; all are continued at the same time"},
     {"chat", PAL_KEY_FLAG, PAL_AT(gen_options, chat),
-     .help = "the prompt is what a user says: it is put into the form of a talk (ChatML) if the "
+     .help = "the prompt is what a user says: it is put into the form of a conversation (ChatML) "
+             "if the "
              "tokenizer has its tokens, and only the answer is shown"},
     {"system", PAL_KEY_STRING, PAL_AT(gen_options, system), .argument = "TEXT",
      .help = "with --chat, what stands before the talk (nothing)"},
@@ -137,7 +138,7 @@ static void check_options(const gen_options *o)
     if (several && (o->save || o->load)) gen_stop("--save-state and --load-state are for one text");
     if (o->prompts && o->prompt) gen_stop("--prompts and a prompt are one too many");
     if (o->chat && o->plain) gen_stop("--chat needs special tokens, which --plain takes for text");
-    if (o->system && !o->chat) gen_stop("--system is a part of a talk; --chat is wanted");
+    if (o->system && !o->chat) gen_stop("--system is a part of a conversation; --chat is wanted");
     if (o->end && o->no_end) gen_stop("--end and --no-end contradict each other");
     const flags_file in[] = {
         {"CHECKPOINT", o->checkpoint, NULL},
@@ -170,7 +171,8 @@ static void read_options(gen_options *o, int argc, char **argv)
                "  generate build/run/step-00000200.h5 \"Once\" --save-state once.h5\n"
                "  generate build/run/step-00000200.h5 --load-state once.h5\n\n"
                "The same seed gives the same text, on any number of threads. The last two write "
-               "the text that one call of twice the length would. With --chat they are a talk of "
+               "the text that one call of twice the length would. With --chat they are a "
+               "conversation of "
                "several turns."};
     *o = (gen_options){
         .tokens = 300, .temperature = 0.8, .top_k = 40, .seed = 1, .batch = 1, .repeat_penalty = 1};

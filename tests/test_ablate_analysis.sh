@@ -59,7 +59,8 @@ sed 's/grass/glass/; s/sky/sea/' "$dir/clean.txt" >"$dir/corrupted.txt"
 works text --layers "$dir/lm/step-00000004.h5" --rows 3 --heads --by resample --lens --patch "$dir/clean.txt,$dir/corrupted.txt"
 [ "$(awk -F, '$1 == "out" { print $4 }' "$dir/text/patch.csv")" = 1 ] || fail "patch of texts: $(cat "$dir/text/patch.csv")"
 folder=tests/data/hf/fla_gdn
-if [ -d $folder ] && works folder --layers $folder --data mqar:vocab=16:len=16:pairs=2 --rows 8 --heads --lens --patch 0,1; then
+# Without cJSON and PCRE2 folders are not read.
+if [ -d $folder ] && ! grep -q 'byte-level BPE' "$B/left-out" 2>/dev/null && works folder --layers $folder --data mqar:vocab=16:len=16:pairs=2 --rows 8 --heads --lens --patch 0,1; then
     grep -q '^head,zero,0,1,' "$dir/folder/heads.csv" || fail "a folder: $(cat "$dir/folder/heads.csv")"
 fi
 

@@ -55,6 +55,8 @@ lm_from() { # NAME [SUFFIX]
     cp "$dir/$1.${2:-h5}" "$dir/init.h5"
     lm "from_$1" --init "$dir/init.h5"
 }
+# Without cJSON and PCRE2 the library reads HDF5 only.
+if grep -q 'byte-level BPE' "$B/left-out" 2>/dev/null; then others=no; else others=yes; fi
 # Exits with 0 if two files hold the same names, types, shapes and bits.
 cat >"$dir/same.py" <<'PY'
 import sys, h5py, numpy as np
@@ -89,14 +91,16 @@ if lm from_back --init "$dir/back.h5" --resume; then fail "--init was accepted w
 convert "$dir/ours.h5" "$dir/s.safetensors"
 convert "$dir/a.npz" "$dir/n.safetensors"
 cmp -s "$dir/s.safetensors" "$dir/n.safetensors" || fail "a .safetensors of an .npz is another"
-lm_from s safetensors || fail "$(cat "$dir/from_s.txt")"
-same from_ours/step-00000001.h5 from_s/step-00000001.h5
+if [ $others = yes ]; then
+    lm_from s safetensors || fail "$(cat "$dir/from_s.txt")"
+    same from_ours/step-00000001.h5 from_s/step-00000001.h5
+fi
 convert --dtype f64 "$dir/ours.h5" "$dir/d.npz"
 convert "$dir/d.npz" "$dir/d.h5"
 lm_from d || fail "$(cat "$dir/from_d.txt")"
 cmp -s "$dir/from_ours/step-00000001.h5" "$dir/from_d/step-00000001.h5" || fail "f64 files load otherwise"
 convert --dtype bf16 "$dir/ours.h5" "$dir/b.safetensors"
-lm_from b safetensors || fail "$(cat "$dir/from_b.txt")"
+if [ $others = yes ]; then lm_from b safetensors || fail "$(cat "$dir/from_b.txt")"; fi
 convert --dtype f16 "$dir/ours.h5" "$dir/h.npz"
 convert "$dir/h.npz" "$dir/h.h5"
 convert --dtype bf16 "$dir/h.npz" "$dir/h.safetensors"
@@ -194,7 +198,7 @@ for kind in npz h5; do
 done
 head -c -4 "$dir/s.safetensors" >"$dir/torn.safetensors"
 if lm torn --init "$dir/torn.safetensors"; then fail "a torn file was loaded"; fi
-grep -qF "it ends within" "$dir/torn.txt" || fail "no word of the torn file: $(cat "$dir/torn.txt")"
+[ $others = no ] || grep -qF "it ends within" "$dir/torn.txt" || fail "no word of the torn file: $(cat "$dir/torn.txt")"
 convert --check "$dir/a.npz" "$dir/no.h5"
 grep -q '^model.layers.3.attn.conv1d.weight  *f32\[40,1,4\]$' "$dir/said" || fail "--check: $(cat "$dir/said")"
 [ -z "$(ls "$dir" | grep -e '^no\.' -e '\.tmp$')" ] || fail "a file was written: $(ls "$dir")"

@@ -39,7 +39,7 @@ void gen_find_ends(gen_all *g)
         if (g->end.count == 0) read_file(g, "config.json");
     }
     if (g->end.count == 0) gen_need(pal_ends_named(b, &g->end, &error), &error);
-    /* In a talk a turn ends, too. */
+    /* In a conversation a turn ends, too. */
     if (g->o.chat && !gen_is_end(g, pal_tokenizer_special(b, "<|im_end|>")))
         gen_need(pal_tokenizer_encode(b, "<|im_end|>", 10, &g->end, &error), &error);
 }

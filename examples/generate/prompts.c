@@ -37,8 +37,8 @@ static void add_lines(gen_all *g, const lm_text *file)
     if (g->sequences == 0) gen_stop("--prompts: %s has no line with a prompt", g->o.prompts);
 }
 
-/* The text of a talk in which it is the model's turn. After a state, the model has read or written
- * its own last turn; `closed`: with the token that ends it. */
+/* The text of a conversation in which it is the model's turn. After a state, the model has read or
+ * written its own last turn; `closed`: with the token that ends it. */
 static void wrap(gen_all *g, gen_sequence *s, bool again, bool closed)
 {
     char *text = NULL;
