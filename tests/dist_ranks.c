@@ -148,6 +148,10 @@ static void fail_alone(pal_dist *d)
     for (double x = 1;;) pal_dist_sum(d, 1, &x);
 }
 
+/* Longer than PAL_PATIENCE, after which a rank is named, and not as long as twice that, when it
+ * would be named again. */
+static const double LATE = 1.6;
+
 static double slower = 1; /* all times of a hang, where a machine has other work */
 
 static void pause_for(double seconds)
@@ -162,7 +166,7 @@ static void pause_for(double seconds)
 static void stand_still(int number)
 {
     (void)number;
-    pause_for(2);
+    pause_for(LATE);
 }
 
 /*
@@ -183,10 +187,10 @@ static void hang(pal_dist *d, const char *how)
         if (rank == 1) pause_for(0.6);
         pal_dist_barrier(d);
         pal_dist_reduce_begin(d);
-        if (rank == 2) pause_for(2);
+        if (rank == 2) pause_for(LATE);
         pal_dist_reduce_end(d);
     } else if (strcmp(how, "parts") == 0) {
-        if (rank == 2) pause_for(2);
+        if (rank == 2) pause_for(LATE);
         check_exchange(d);
     } else if (rank == 2) {
         signal(SIGALRM, stand_still);

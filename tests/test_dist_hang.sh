@@ -12,9 +12,10 @@ train="$B/examples/train_lm --data $dir/text --mixers gdn:num_heads=1:head_dim=8
     --batch 6 --len 16 --save-every 1000 --sample 0 --steps"
 # The process of rank $1 of the run in $dir/$2; each rank tells its number in its environment.
 process_of() {
-    for p in $(pgrep -f "train_lm.*--out $dir/$2"); do
-        tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1" &&
-            [ "$(cat "/proc/$p/comm" 2>/dev/null)" = train_lm ] && echo "$p" && return
+    for p in /proc/[0-9]*; do
+        [ "$(cat "$p/comm" 2>/dev/null)" = train_lm ] || continue
+        tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -q -e "--out $dir/$2 " || continue
+        tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1" && echo "${p#/proc/}" && return
     done
 }
 rows() { if [ -f "$dir/$1/log.csv" ]; then wc -l <"$dir/$1/log.csv"; else echo 0; fi; }

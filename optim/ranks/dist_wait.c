@@ -53,8 +53,9 @@ static void hear(pal_dist *d)
     if (d->rank >= PAL_TALKERS || !d->heard) return; /* NULL: the start failed */
     MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
     while (there) {
-        MPI_Recv(&d->heard[from.MPI_SOURCE], 1, MPI_INT, from.MPI_SOURCE, 0, d->watch,
-                 MPI_STATUS_IGNORE);
+        int *const heard = &d->heard[from.MPI_SOURCE], before = *heard;
+        MPI_Recv(heard, 1, MPI_INT, from.MPI_SOURCE, 0, d->watch, MPI_STATUS_IGNORE);
+        if (before && !*heard) d->let_go = now();
         MPI_Iprobe(MPI_ANY_SOURCE, 0, d->watch, &there, &from);
     }
 }
@@ -79,7 +80,6 @@ static bool say(pal_dist *d, double waited)
 {
     PAL_C_LOCALE;
     char ranks[256] = "", place[96] = "a call of all ranks";
-    hear(d);
     if (d->rank > 0 && d->heard[0]) return false;
     if (d->place) snprintf(place, sizeof place, "%.60s %lld", d->place, (long long)d->place_step);
     const int n = missing(d, ranks, sizeof ranks);
@@ -124,6 +124,9 @@ static void wait_long(pal_dist *d, int n, MPI_Request *request)
             tell(d);
         }
         if (waited < next || d->rank >= PAL_TALKERS) continue;
+        hear(d);
+        /* Where others have just gone on, what this rank waits for may be on its way. */
+        if (now() - d->let_go < d->patience / 4) continue;
         said = say(d, waited) || said;
         next *= 2;
     }
