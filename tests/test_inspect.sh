@@ -97,7 +97,7 @@ figures "$dir/demo" 0-0 state readback attention sigma
 # ---- Mamba-3: two writes and angles, by hand ----
 printf 'key a 1 0\nwrite a red lam=0.25\nread a dt=2 lam=0.5 angle=1\nread a angle=-1 decay=0.5\n' >"$dir/turns"
 look turns --script "$dir/turns" --rule mamba3 --out "$dir/turns.out" --no-figures
-says turns "^   1 read a dt=2 lam=0.5 angle=0.675 red"
+says turns "^   1 read a dt=2 lam=0.5 angle=1 0.675 red"
 says turns "^   2 read a angle=-1 decay=0.5 *0.625 red"
 says turns '^   1 read a dt=2 lam=0.5 *1.000   0.500   2.000   1.000   1.000$'
 has() { # file line

@@ -162,12 +162,17 @@ void report_screen(const observation *ob, FILE *to)
 
 void report_readings(const observation *ob, FILE *to)
 {
+    enum { LEAST = 26, MOST = 48 };
     char text[256];
-    fprintf(to, "what is read after each token (scale 1)\n   t %-26s", "token");
+    int width = LEAST;
+    for (int64_t t = 0; t < ob->T; t++)
+        while (width < MOST && strlen(ob->token[t]) > (size_t)width) width++;
+    fprintf(to, "what is read after each token (scale 1)\n   t %-*s ", width, "token");
     for (int m = 0; m < ob->models; m++) fprintf(to, "%-*s ", READING, ob->model[m]);
     for (int64_t t = 0; t < ob->T; t++) {
         fprintf(to, "\n%4lld ", (long long)t);
-        put_word(to, ob->token[t], 26);
+        put_word(to, ob->token[t], width);
+        fputc(' ', to);
         for (int m = 0; m < ob->models; m++) {
             const ob_head *h = &ob->head[m];
             const bool asks = ob_norm(h->q + t * h->R * h->K, h->K) > 0;
