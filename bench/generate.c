@@ -122,7 +122,7 @@ static int64_t reads(const bench *b)
     return bytes;
 }
 
-/* A sequence from its start: the prompt in pieces, as examples/generate reads it. */
+/* A sequence from its start: the prompt in pieces as large as those of examples/generate. */
 static double prefill(void *context)
 {
     bench *b = context;
@@ -134,7 +134,7 @@ static double prefill(void *context)
         n = b->o.prompt - at < PIECE ? b->o.prompt - at : PIECE;
         const pal_tensor in = pal_from(b->tape, PAL_I64, PAL_SHAPE(1, n), b->text + at);
         const pal_tensor logits = pal_lm_step(b->file.lm, b->state, in, (pal_run_opts){0});
-        good = pal_sample(logits, (pal_sample_opts){0}, NULL) >= 0;
+        if (at + n == b->o.prompt) good = pal_sample(logits, (pal_sample_opts){0}, NULL) >= 0;
         look(b);
         pal_tape_reset(b->tape);
     }

@@ -78,7 +78,7 @@ static const pal_key rows[] = {
              "if the "
              "tokenizer has its tokens, and only the answer is shown"},
     {"system", PAL_KEY_STRING, PAL_AT(gen_options, system), .argument = "TEXT",
-     .help = "with --chat, what stands before the talk (nothing)"},
+     .help = "with --chat, what stands before the conversation (nothing)"},
     {"plain", PAL_KEY_FLAG, PAL_AT(gen_options, plain),
      .help = "special tokens in the prompt are text like any other, and the tokenizer puts none "
              "before it"},

@@ -166,14 +166,16 @@ static void pause_for(double seconds)
 static void stand_still(int number)
 {
     (void)number;
-    pause_for(LATE);
+    pause_for(1.75);
 }
 
 /*
  * Waits that are named with PAL_PATIENCE=1, when ranks tell of theirs after 0.25 s; `slower` scales
  * all of it. "backward":
  * rank 2 waits for rank 1 before it does not come to the sum of gradients. "parts": rank 3 waits
- * for rank 2 where the others do not. "all": rank 2 is stopped while it waits.
+ * for rank 2 where the others do not. "all": rank 2 is stopped while it waits, from 0.45 s to 2.2
+ * s. Rank 1 comes after 0.7 s, and then rank 0 leaves the barrier, for rank 2 had come to it
+ * before. So rank 0 waits in the next call from 0.7 s on, and says so after 1.7 s.
  */
 static void hang(pal_dist *d, const char *how)
 {

@@ -2,7 +2,7 @@
 # limits.sh PROGRAMS JOBS SIZE... - programs with little address space, libraries included: each ends with status 0, or
 # with 1 and a sentence.
 #
-#     sh tests/limits.sh build/examples 16 $(seq 60 12 900)
+#     sh tests/limits.sh build/programs 16 $(seq 60 12 900)
 #
 # PROGRAMS is the folder of train_lm, generate, inspect, tokenize, recall and ablate; a SIZE is in MiB, and is given to each
 # of them with 1 and 2 threads (THREADS="1 2"). JOBS sizes are tried at once. The programs suffice, without a compiler. The status is 1 if one failed.

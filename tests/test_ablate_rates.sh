@@ -35,6 +35,7 @@ for run in "$dir"/rates/rates/*.txt; do
     case $run in *-0.01-77.txt) a=0.5 ;; *-0.01-78.txt) a=0.625 ;; *-10-*) a=0.375 ;; *) a=0.25 ;; esac
     sed -i "s/^point [^ ]*/point $a/; s/^\(look [0-9]* [^ ]*\) .*/\1 $a $a/" "$run"
 done
+[ "$(ls "$dir"/rates/rates/*.txt | wc -l)" = 18 ] || fail "not 18 runs: $(ls "$dir/rates/rates")"
 works rates "$dir/rates.study" --rates
 for v in mamba2 erase kda; do says rates "^variant.$v.lr = 0.01\$"; done
 # An accuracy is the mean over points and seeds.

@@ -107,7 +107,9 @@ START_TEST(little_memory)
     struct rlimit before = allow_more(24 << 20);
     const int few = pal_team(MUCH);
     ck_assert_msg(few < 8, "%d threads", few);
-    ck_assert_int_eq(pal_team(MUCH), few);
+    /* The stacks of the first team may have taken less than there was room for. */
+    const int again = pal_team(MUCH);
+    ck_assert_msg(again >= few && again < 8, "%d threads after %d", again, few);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
     ck_assert_int_eq(pal_team(MUCH), 8);
     pal_set_threads(4);

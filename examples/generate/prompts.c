@@ -1,8 +1,9 @@
 /*
  * prompts.c - the texts that are continued.
  *
- * ChatML is the form in which the models that have <|im_start|> and <|im_end|> have read talks:
- * every part is <|im_start|>WHO, a line end, what was said, <|im_end|> and a line end.
+ * ChatML is the form in which the models that have <|im_start|> and <|im_end|> have read
+ * conversations: every part is <|im_start|>WHO, a line end, what was said, <|im_end|> and a line
+ * end.
  */
 #include "examples/generate/generate.h"
 

@@ -33,7 +33,7 @@ struct pal_dist {
     double naps_after; /* seconds; a rank that has waited longer leaves the processor to others */
     uint64_t count;    /* number of waits so far */
     int *heard;        /* of each rank: its last word, 1: it waits, 0: it goes on */
-    double let_go;     /* when a rank last said that it goes on */
+    double let_go;     /* when a rank was last heard to go on */
     int waits;         /* the word of this rank */
     const char *place; /* with place_step, what this rank does: "the save of step"; NULL: unknown */
     int64_t place_step;

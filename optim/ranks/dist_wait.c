@@ -4,10 +4,11 @@
  * MPI cannot say which rank a collective operation waits for, and a rank that hangs says nothing.
  * So a rank that has waited for a second tells ranks 0 and 1 that it waits, and later that it goes
  * on. When these have waited for PAL_PATIENCE seconds, the missing ranks are those whose last word
- * is not that they wait. Rank 0 prints their names, or that all wait; rank 1 prints them if rank 0
- * is missing. All go on waiting, and from the first second on they hardly use a processor; with
- * OMP_WAIT_POLICY=passive from the first moment on. Ranks that wait less than a second send
- * nothing, so this costs nothing as long as all goes well.
+ * is not that they wait; where a rank has just gone on, they are named a little later. Rank 0
+ * prints their names, or that all wait; rank 1 prints them if rank 0 is missing. All go on waiting,
+ * and from the first second on they hardly use a processor; with OMP_WAIT_POLICY=passive from the
+ * first moment on. Ranks that wait less than a second send nothing, so this costs nothing as long
+ * as all goes well.
  */
 #include "optim/ranks/dist_private.h"
 #include "tensor/number.h"

@@ -172,7 +172,7 @@ static void change_last_bits(const golden_folder *f, const float *start, uint64_
     }
 }
 
-/* Of n numbers, in the measure of golden_compare_one. */
+/* Of n numbers, in the measure of golden_compare_one for numbers that are not small. */
 static double apart(int64_t n, const double *x, const double *y)
 {
     double difference = 0, norm = 0;
@@ -189,7 +189,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The median distance of losses and of norms from `numbers`. */
+/* Twice the median distance of losses and of norms from `numbers`. */
 static void measure_chance(golden_folder *f, const recipe *r, const float *start,
                            const double *numbers, double chance[2])
 {
@@ -202,10 +202,10 @@ static void measure_chance(golden_folder *f, const recipe *r, const float *start
     }
     for (int i = 0; i < 2; i++) {
         qsort(far[i], DRAWS, sizeof far[i][0], ascending);
-        chance[i] = far[i][DRAWS / 2];
+        chance[i] = 2 * far[i][DRAWS / 2];
     }
     printf("  note  weights changed in their last bit: losses move by %.3g, norms by %.3g\n",
-           chance[0], chance[1]);
+           chance[0] / 2, chance[1] / 2);
     free(others);
 }
 

@@ -25,7 +25,7 @@ on_beta() { # command...
 two_hosts() { # programs...
     if [ "${PAL_TWO_HOSTS:-}" != inside ]; then
         [ "${PAL_TEST_ALL:-0}" = 1 ] || skip_hosts "two network namespaces as hosts are tried with PAL_TEST_ALL=1"
-        for program in ip unshare nsenter "$@"; do
+        for program in ip unshare nsenter hostname "$@"; do
             command -v "$program" >/dev/null 2>&1 || skip_hosts "there is no program '$program'"
         done
         own="--net --mount --uts --pid --fork --kill-child --mount-proc"
