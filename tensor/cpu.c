@@ -219,7 +219,8 @@ int pal_team(int64_t work) { return pal_team_of(work, 0); }
 /*
  * libgomp's threads wait for each other by spinning, 300000 turns of its loop or about a
  * millisecond, before they sleep. Beside busy processes every turn is lost: then 1000 turns are
- * best for a few threads (bench/neighbour), and alone they cost 2 threads at most 4% of a step.
+ * best for a few threads (bench/neighbour). Alone they cost 2 threads up to 4% of a step on one
+ * machine, and 20% on a virtual one, where waking a thread takes long (docs/threads.md).
  * More threads take longer to wake: on 16 threads of a Xeon a step alone was 9% to 20% slower with
  * 1000 turns, and with 20000 it was sometimes several times slower. So a larger team keeps the
  * default.
