@@ -253,7 +253,6 @@ static void bench_overhead(bench *b)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     bench b = {.o = {.elements = 1 << 22}};
     flags f;
     flags_begin(&f, &section, 1, &b.o);

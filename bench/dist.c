@@ -297,7 +297,6 @@ static void print_sequences(training *t, link_t here, const options *o)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     int level, rank, ranks;
     static results r;
     options o = {.mixers = "gdn2:num_heads=4:head_dim=64",

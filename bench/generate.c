@@ -342,7 +342,6 @@ static bool close_csv(const bench *b)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     bench b = {.o = {.prompt = 512, .tokens = 4, .runs = 7}};
     flags f;
     flags_begin(&f, &section, 1, &b.o);

@@ -106,7 +106,6 @@ static double run(training *t, int steps, int threads)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     options o = {.threads = 2, .runs = 5, .steps = 20};
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     o.busy = processors < 1 ? 1 : processors > MOST_BUSY ? MOST_BUSY : (int)processors;

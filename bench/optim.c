@@ -163,7 +163,6 @@ static bool run_subject(const options *o, int k, int threads, sweep *loop, sgemm
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     options o = {.runs = 11, .numbers = 1 << 24};
     flags f;
     flags_begin(&f, &section, 1, &o);

@@ -317,7 +317,6 @@ static void on_error(const pal_error *error, void *user)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     bench b = {.o = options_parse(argc, argv)};
     if (b.o.csv && !(b.csv = fopen(b.o.csv, "w"))) {
         perror(b.o.csv);

@@ -315,7 +315,6 @@ static setup chosen(const setup *base, const setup *given)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     options o = {.runs = 11};
     flags f;
     flags_begin(&f, &section, 1, &o);

@@ -12,7 +12,6 @@ static pal_tensor loss(void *user, pal_tape *tape, int64_t number, pal_batch *ba
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     pal_error e;
     pal_train_result result;
     pal_rng rng = pal_rng_new(1, 0);

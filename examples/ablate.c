@@ -392,7 +392,6 @@ static int study_main(work *w)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     static work w;
     pal_error error;
     checked_files();

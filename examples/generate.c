@@ -264,7 +264,6 @@ static void end(gen_all *g)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     gen_all g = {.sequences = 0};
     checked_files(); /* the flags already look at files */
     read_options(&g.o, argc, argv);

@@ -287,7 +287,6 @@ static void report(const observation *ob, const options *o)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     options o;
     observation ob = {.T = 0};
     checked_files(); /* the flags already look at files */

@@ -474,7 +474,6 @@ static int finish(run *r, pal_train_result result)
 
 int main(int argc, char **argv)
 {
-    pal_share_processors(argv);
     run r = {0};
     pal_error error;
     lm_options_parse(&r.o, argc, argv);

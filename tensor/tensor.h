@@ -118,19 +118,6 @@ PAL_API void pal_set_threads(int n);
 /* The number of threads in use, at most 4096. */
 PAL_API int pal_threads(void);
 
-/*
- * Shares the processors with other programs. Call it first in main, with main's argv. Threads of
- * libgomp that wait for each other spin for about a millisecond before they sleep. Beside a busy
- * process they take the processor from the thread that they wait for, and several threads become
- * many times slower than one. This function makes the threads of a small team (up to 4 by OpenMP's
- * settings) sleep after some 30 us; a larger team is left as it is, because it takes longer to
- * wake. libgomp reads its setting GOMP_SPINCOUNT only when it is loaded, so the program starts
- * itself again, once: it is the same process, with the same arguments and files. Nothing happens if
- * the user has set GOMP_SPINCOUNT or OMP_WAIT_POLICY, if the program cannot start itself again (no
- * /proc, a static program), or under valgrind. Results do not depend on it.
- */
-PAL_API void pal_share_processors(char **argv);
-
 /* One line that describes the kernels in use: the instruction set (PAL_ISA=base|avx2|avx512 chooses
  * it), the BLIS family and the number of threads. */
 PAL_API const char *pal_kernels_in_use(void);

@@ -7,7 +7,6 @@
 # PROGRAMS is the folder of train_lm, generate, inspect, tokenize, recall and ablate; a SIZE is in MiB, and is given to each
 # of them with 1 and 2 threads (THREADS="1 2"). JOBS sizes are tried at once. The programs suffice, without a compiler. The status is 1 if one failed.
 ulimit -c 0
-export GOMP_SPINCOUNT=1000 # the programs do not start themselves again
 tiny="--mixers gdn2:num_heads=1:head_dim=8 --layers 1 --width 16 --rows 8 --vocab 32 --pairs 4 --len 24 --steps 2"
 
 # What ended: its status, and what it said last; sizes at which it cannot even be loaded (127) say nothing.

@@ -22,7 +22,7 @@ fail() {
 "${CC:-cc}" -shared -fPIC -O1 -D_GNU_SOURCE -std=c11 tests/preload/failing.c -o "$dir/failing.so" || exit 1
 cd "$dir" || exit 1
 ulimit -c 0
-export GOMP_SPINCOUNT=1000 # the programs do not start themselves again
+export GOMP_SPINCOUNT=1000 # no second team that depends on the load (tensor/share.c)
 seq -f 'line %g of a small text' 800 >text.txt
 small="--layers 1 --width 16 --len 16 --batch 2 --steps 2"
 tiny="--mixers gdn2:num_heads=1:head_dim=8 --layers 1 --width 16 --rows 8 --vocab 32 --pairs 4 --len 24 --steps 2"

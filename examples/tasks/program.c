@@ -154,7 +154,6 @@ static bool learn(const run *r)
 
 int task_main(const task_program *p, int argc, char **argv)
 {
-    pal_share_processors(argv);
     task_options o = {.program = p, .task = p->tasks};
     const struct argp_child children[] = {{&o.flags.argp, 0, NULL, 9}, {0}};
     const struct argp argp = {

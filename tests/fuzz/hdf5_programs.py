@@ -21,9 +21,8 @@ NEVER = ("infinite loop closing library", "Aborting", "HDF5-DIAG", "AddressSanit
 class Programs:
     def __init__(self, folder, base):
         self.folder, self.base = os.path.abspath(folder), base
-        # GOMP_SPINCOUNT is what pal_share_processors would start the program again for; memory that
-        # is freed is overwritten; there is no gnuplot on the path.
-        self.environment = {"PATH": self.folder, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "MALLOC_PERTURB_": "85",
+        # Memory that is freed is overwritten; there is no gnuplot on the path.
+        self.environment = {"PATH": self.folder, "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "85",
                             "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""), "HOME": base}
 
     def run(self, command, path, out):
