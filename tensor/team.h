@@ -9,7 +9,7 @@
 
 /* pal_team(work), with at most this number of threads instead of pal_threads(); below 1: those. */
 int pal_team_of(int64_t work, int threads); /* (team.c) */
-/* For how many of `n` threads of libgomp there is memory. (team.c) */
+/* For how many of `n` threads of libgomp there is memory. (stacks.c) */
 int pal_stacks_left(int n);
 /* Fills memory with zeros by a team, and returns it. The system gives a page when it is first
  * touched, which is most of the time that opening a large model takes. (arena.c) */
