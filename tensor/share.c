@@ -102,6 +102,7 @@ bool pal_sleep_begin(int threads)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool began = pthread_create(&sleeper, NULL, sleep_as_team, &asleep) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!began) sem_destroy(&over);
     return began;
 }
 

@@ -6,9 +6,9 @@
 
 #include <stdbool.h>
 
-/* Sets such a locale for this process, built in the folder. false with a line "note: ...": it
- * cannot be had here. */
-bool comma_locale(const char *folder);
+/* Sets such a locale for this process; the first test that asks makes it in the build folder. false
+ * with a line "note: ...": it cannot be had here. */
+bool comma_locale(void);
 /* Whether printf of this thread writes a comma. */
 bool comma_in_force(void);
 
