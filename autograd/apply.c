@@ -55,9 +55,13 @@ void pal_call_work(pal_call *call, int64_t work) { record_of(call)->work = work;
 int pal_call_team(pal_call *call, int64_t work)
 {
     const pal_record *r = record_of(call);
+    const pal_plain *plain = r->tape ? NULL : (const pal_plain *)(const void *)r;
     pal_call_work(call, work);
-    return r->tape ? pal_team(work)
-                   : pal_team_of(work, ((const pal_plain *)(const void *)r)->threads);
+    if (plain && plain->measures)
+        call->team = pal_team_most(work, plain->threads);
+    else
+        call->team = pal_team_of(work, plain ? plain->threads : 0);
+    return call->team;
 }
 
 bool pal_call_fresh(const pal_call *call, int i)
@@ -298,7 +302,7 @@ static bool run(pal_tape *tape, const pal_op *op, const void *opts, size_t size,
     if (!allocate_rest(tape, r, &before_scratch)) return out_of_memory(tape, r, op);
 
     int64_t elements = nout ? pal_array_count(&out[0]->a) : 0;
-    r->call.team = pal_team(r->work ? r->work : elements);
+    if (!r->call.team) pal_call_team(&r->call, r->work ? r->work : elements);
     const double start = pal_profile_start(tape);
     op->forward(&r->call);
     pal_profile_stop(tape, op->name, start, false);

@@ -83,6 +83,7 @@ typedef struct pal_plain {
     pal_array saved[PAL_MAX_SAVED]; /* call.saved: dtype and shape are infer's, data the caller's */
     pal_error *error;               /* where a failure is written */
     int threads;                    /* the most */
+    bool measures; /* nothing is computed: the team is the largest that the call can ever have */
 } pal_plain;
 
 /* Values and records of one depth of recomputation. Level 0 is the step itself. */

@@ -25,7 +25,7 @@ pal_status pal_plain_infer(pal_plain *p)
     const pal_status status = call->op->infer(call);
     if (status != PAL_OK) return pal_call_error(call, status, "the arguments do not fit");
     const int64_t work = p->record.work;
-    call->team = pal_team_of(work ? work : pal_array_count(call->out[0]), p->threads);
+    if (!call->team) pal_call_team(call, work ? work : pal_array_count(call->out[0]));
     return PAL_OK;
 }
 

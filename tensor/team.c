@@ -72,17 +72,24 @@ static void watch_forks(void)
     atomic_store(&had_team, true);
 }
 
+int pal_team_most(int64_t work, int threads)
+{
+    if (work < atomic_load_explicit(&least_work, memory_order_relaxed) || omp_in_parallel() ||
+        atomic_load_explicit(&orphaned, memory_order_relaxed))
+        return 1;
+    if (threads < 1) threads = pal_threads();
+    return threads < MOST_THREADS ? threads : MOST_THREADS;
+}
+
 int pal_team_of(int64_t work, int threads)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    const int64_t least = atomic_load_explicit(&least_work, memory_order_relaxed);
-    if (work < least || omp_in_parallel() || atomic_load_explicit(&orphaned, memory_order_relaxed))
+    threads = pal_team_most(work, threads);
+    if (threads == 1) return 1;
+    if (!atomic_load_explicit(&had_team, memory_order_relaxed)) pthread_once(&once, watch_forks);
+    if (pal_share_processors(threads) &&
+        work / BESIDE < atomic_load_explicit(&least_work, memory_order_relaxed))
         return 1;
-    if (threads < 1) threads = pal_threads();
-    if (threads > MOST_THREADS) threads = MOST_THREADS;
-    if (threads > 1 && !atomic_load_explicit(&had_team, memory_order_relaxed))
-        pthread_once(&once, watch_forks);
-    if (threads > 1 && pal_share_processors(threads) && work / BESIDE < least) return 1;
     return with_stacks(threads);
 }
 

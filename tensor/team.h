@@ -9,6 +9,9 @@
 
 /* pal_team(work), with at most this number of threads instead of pal_threads(); below 1: those. */
 int pal_team_of(int64_t work, int threads); /* (team.c) */
+/* The most that pal_team_of can return: whether there is memory for the threads, and whether other
+ * programs need the processors, is not asked. */
+int pal_team_most(int64_t work, int threads);
 /* For how many of `n` threads of libgomp there is memory. (stacks.c) */
 int pal_stacks_left(int n);
 /* Fills memory with zeros by a team, and returns it. The system gives a page when it is first

@@ -1,7 +1,8 @@
 /*
  * test_threads.c - what docs/threads.md allows several threads to do at once: a tape for each
  * thread, in threads of the program and inside its parallel regions; shared parameters that are
- * only read; errors that a thread keeps to itself; and what a child by fork can do.
+ * only read; errors that a thread keeps to itself; what a child by fork can do; and a number of
+ * threads that changes from one moment to the next.
  */
 #include <palimpsest.h>
 
@@ -333,6 +334,75 @@ START_TEST(a_child_goes_backward)
 }
 END_TEST
 
+/* ---- The team of a call ---- */
+
+/* Other programs come and go at any time, and with them the team that work gets. */
+static const int64_t ALWAYS = 1, NEVER = INT64_MAX;
+static int64_t later; /* from how much work on there is a team once infer has asked */
+static int asked, calls;
+
+static pal_status asking_infer(pal_call *call)
+{
+    asked = pal_call_team(call, 1 << 20);
+    pal_team_from(later);
+    pal_status status = pal_call_out(call, 0, PAL_F32, pal_array_shape(call->in[0]));
+    return status == PAL_OK ? pal_call_scratch(call, 64 * (size_t)asked, 64 * (size_t)asked)
+                            : status;
+}
+
+static void asking_forward(const pal_call *call)
+{
+    ck_assert_int_eq(call->team, asked);
+    pal_array_fill(call->out[0], 0);
+    calls++;
+}
+
+static void asking_backward(const pal_call *call)
+{
+    ck_assert_int_eq(call->team, asked);
+    calls++;
+}
+
+static const pal_op asking = {.name = "asking",
+                              .infer = asking_infer,
+                              .forward = asking_forward,
+                              .backward = asking_backward};
+
+START_TEST(a_call_keeps_its_team)
+{
+    for (int grows = 0; grows < 2; grows++) {
+        pal_tape *tape = pal_tape_new();
+        pal_tensor x = pal_full(tape, PAL_F32, PAL_SHAPE(4), 1), y;
+        pal_want_grad(x);
+        later = grows ? ALWAYS : NEVER;
+        pal_team_from(grows ? NEVER : ALWAYS);
+        pal_apply(&asking, NULL, 0, 1, &x, 1, &y);
+        ck_assert_int_eq(asked, grows ? 1 : TEAM);
+        pal_backward(pal_sum(y, 0, false));
+        ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+        pal_tape_free(tape);
+    }
+    ck_assert_int_eq(calls, 4);
+}
+END_TEST
+
+static void *change_teams(void *end)
+{
+    for (int i = 0; !atomic_load((atomic_int *)end); i++) pal_team_from(i % 2 ? ALWAYS : NEVER);
+    return NULL;
+}
+
+START_TEST(teams_change_at_any_time)
+{
+    atomic_int end = 0;
+    pthread_t changes;
+    pthread_create(&changes, NULL, change_teams, &end);
+    for (int i = 0; i < 4 * MODELS; i++) ck_assert_uint_eq(train(i % MODELS), wanted[i % MODELS]);
+    atomic_store(&end, 1);
+    pthread_join(changes, NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("threads");
@@ -347,6 +417,8 @@ int main(void)
     tcase_add_test(tc, files_in_several_threads);
     tcase_add_test(tc, a_child_trains);
     tcase_add_test(tc, a_child_goes_backward);
+    tcase_add_test(tc, a_call_keeps_its_team);
+    tcase_add_test(tc, teams_change_at_any_time);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

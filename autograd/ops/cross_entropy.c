@@ -28,9 +28,8 @@ static pal_status infer(pal_call *call)
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(pal_array_count(t)));
     if (status != PAL_OK) return status;
     int64_t work = pal_array_count(x) + 1;
-    size_t team = (size_t)pal_team(work);
+    size_t team = (size_t)pal_call_team(call, work);
     size_t row = pal_round_up((size_t)n * sizeof(double), PAL_ALIGN);
-    pal_call_work(call, work);
     return pal_call_scratch(call, BLOCKS * sizeof(double) + team * row, 2 * team * row);
 }
 

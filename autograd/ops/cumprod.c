@@ -20,9 +20,9 @@ static pal_status infer(pal_call *call)
     if (axis < 0) return pal_axis_error(call, given, x);
     const int64_t work = pal_array_count(x) + 1;
     const size_t line = pal_round_up((size_t)x->shape[axis] * sizeof(double), PAL_ALIGN);
-    pal_call_work(call, work);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
-    return status == PAL_OK ? pal_call_scratch(call, 0, (size_t)pal_team(work) * line) : status;
+    return status == PAL_OK ? pal_call_scratch(call, 0, (size_t)pal_call_team(call, work) * line)
+                            : status;
 }
 
 static int axis_of(const pal_call *call)

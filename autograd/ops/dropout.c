@@ -29,10 +29,10 @@ static pal_status infer(pal_call *call)
     const int64_t n = pal_array_count(x);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_save(call, PAL_I64, PAL_SHAPE((n + 63) / 64));
-    pal_call_work(call, 4 * n);
+    const size_t team = (size_t)pal_call_team(call, 4 * n);
     /* Backward: a chunk for each thread, where the gradient is not contiguous. */
     const size_t chunk = CHUNK * pal_dtype_size(x->dtype);
-    return status == PAL_OK ? pal_call_scratch(call, 0, (size_t)pal_team(4 * n) * chunk) : status;
+    return status == PAL_OK ? pal_call_scratch(call, 0, team * chunk) : status;
 }
 
 /* Numbers are drawn in f32 for both types, so that both drop the same elements. */

@@ -132,13 +132,13 @@ static pal_status infer(pal_call *call)
     pal_carver c = {0};
     problem p = describe(call, &c);
     int64_t work = p.rows * (p.n + p.d) + 1, longest = p.n > p.d ? p.n : p.d;
-    pal_call_work(call, work);
     const double multiplications = (double)p.rows * (double)p.n * (double)p.d;
     status = p.narrow ? pal_narrow_ready(call, multiplications)
                       : pal_product_ready(call, multiplications);
     if (status != PAL_OK) return status;
-    return pal_call_scratch(
-        call, c.used, (size_t)pal_team(work) * pal_round_up((size_t)longest * p.size, PAL_ALIGN));
+    return pal_call_scratch(call, c.used,
+                            (size_t)pal_call_team(call, work) *
+                                pal_round_up((size_t)longest * p.size, PAL_ALIGN));
 }
 
 /* ---- Forward ---- */

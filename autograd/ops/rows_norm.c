@@ -64,8 +64,7 @@ static pal_status infer(pal_call *call)
     if (status == PAL_OK) status = pal_call_save(call, PAL_F64, PAL_SHAPE(rows, layer ? 2 : 1));
     if (status != PAL_OK) return status;
     int64_t work = 2 * pal_array_count(x) + 1;
-    size_t row = row_bytes(x), team = (size_t)pal_team(work);
-    pal_call_work(call, work);
+    size_t row = row_bytes(x), team = (size_t)pal_call_team(call, work);
     /* Room for contiguous weight and bias, then for a row of x and dx for each thread (forward: a
      * row of the result before it is rounded), then for the sums. */
     return pal_call_scratch(call, (2 + (narrow ? team : 0)) * row,

@@ -36,9 +36,8 @@ static pal_status infer(pal_call *call)
     int axis = pal_axis(given, x->ndim);
     if (axis < 0) return pal_axis_error(call, given, x);
     int64_t work = 4 * pal_array_count(x) + 1;
-    size_t team = (size_t)pal_team(work), row = row_bytes(x, axis);
+    size_t team = (size_t)pal_call_team(call, work), row = row_bytes(x, axis);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
-    pal_call_work(call, work);
     /* For each thread there is room for a line of x, or for lines of y, dy and dx. */
     return status == PAL_OK ? pal_call_scratch(call, team * row, 3 * team * row) : status;
 }

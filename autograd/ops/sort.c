@@ -36,11 +36,11 @@ static pal_status infer(pal_call *call)
     const int axis = pal_axis(o->axis, x->ndim);
     if (axis < 0) return pal_axis_error(call, o->axis, x);
     const int64_t work = 8 * pal_array_count(x) + 1;
-    pal_call_work(call, work);
     status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     if (status == PAL_OK) status = pal_call_out(call, 1, PAL_I64, pal_array_shape(x));
     if (status != PAL_OK) return status;
-    return pal_call_scratch(call, (size_t)pal_team(work) * buffer_bytes(x->shape[axis]), 0);
+    return pal_call_scratch(call, (size_t)pal_call_team(call, work) * buffer_bytes(x->shape[axis]),
+                            0);
 }
 
 /* Whether a has to stand before b, wherever they were. A NaN is larger than every number. */

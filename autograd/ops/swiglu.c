@@ -33,8 +33,7 @@ static pal_status infer(pal_call *call)
     if (!pal_shape_equal(pal_array_shape(gate), pal_array_shape(up)))
         return pal_call_error(call, PAL_ESHAPE, "the shapes differ");
     const int64_t work = 4 * pal_array_count(gate) + 1;
-    const size_t rows = (size_t)pal_team(work) * row_bytes(gate, rows_of(gate).n);
-    pal_call_work(call, work);
+    const size_t rows = (size_t)pal_call_team(call, work) * row_bytes(gate, rows_of(gate).n);
     const bool narrow = *(const bool *)call->opts && gate->dtype == PAL_F32;
     pal_status status =
         pal_call_out(call, 0, narrow ? PAL_BF16 : gate->dtype, pal_array_shape(gate));

@@ -73,7 +73,8 @@ static pal_status infer(pal_call *call)
 {
     const pal_array *x = call->in[0];
     const rotary_opts *o = call->opts;
-    size_t each = angle_bytes(o->channels / 2), team = (size_t)pal_team(pal_array_count(x));
+    size_t each = angle_bytes(o->channels / 2),
+           team = (size_t)pal_call_team(call, pal_array_count(x));
     pal_status status = pal_call_out(call, 0, x->dtype, pal_array_shape(x));
     return status == PAL_OK ? pal_call_scratch(call, team * each, team * each) : status;
 }

@@ -148,11 +148,13 @@ static pal_status begin(use *r, const pal_kernel *k, const pal_kernel_call *call
     return PAL_OK;
 }
 
-/* Lets the operation infer its sizes for this number of threads. */
-static pal_status infer(use *r, int threads)
+/* Lets the operation infer its sizes for this number of threads, of a call that is made now or is
+ * only measured. */
+static pal_status infer(use *r, int threads, bool measures)
 {
     pal_plain_begin(&r->plain, r->plan.op, &r->plan.opts, pal_kernel_inputs(r->kernel), r->in,
                     pal_kernel_outputs(r->kernel), r->to, threads, r->error);
+    r->plain.measures = measures;
     return pal_plain_infer(&r->plain);
 }
 
@@ -195,7 +197,7 @@ static pal_status measure(const pal_kernel *k, const pal_kernel_call *call, bool
     use r;
     pal_status status = begin(&r, k, call, records, error);
     for (int one = 0; one < 2 && status == PAL_OK; one++) {
-        if ((status = infer(&r, one ? 1 : call->threads)) != PAL_OK) break;
+        if ((status = infer(&r, one ? 1 : call->threads, true)) != PAL_OK) break;
         sizes->forward = larger(sizes->forward, forward_bytes(&r, records));
         if (!records) continue;
         sizes->keep = saved_bytes(&r);
@@ -257,9 +259,9 @@ static char *place_saved(use *r, void *memory)
 /* Chooses the number of threads: those of the call, or one if there is room for no more. */
 static pal_status infer_within(use *r, size_t (*bytes)(const use *r))
 {
-    pal_status status = infer(r, r->call->threads);
+    pal_status status = infer(r, r->call->threads, false);
     if (status == PAL_OK && r->plain.record.call.team > 1 && bytes(r) > r->call->scratch_bytes)
-        status = infer(r, 1);
+        status = infer(r, 1, false);
     return status == PAL_OK ? need(r, "scratch", r->call->scratch, r->call->scratch_bytes, bytes(r))
                             : status;
 }

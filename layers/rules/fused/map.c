@@ -195,13 +195,12 @@ static pal_status infer(pal_call *call, bool back)
     pal_fused f = pal_fused_of(call, 1);
     const int64_t K = f.shape.K, V = f.shape.V, work = f.lanes * (1 + 6 * f.seq.T) * K * (V + K);
     pal_dtype dtype = pal_fused_in(&f, PAL_V)->dtype;
-    pal_call_work(call, work);
+    const int team = pal_call_team(call, work);
     pal_status status = pal_call_out(call, 0, dtype, PAL_SHAPE(f.seq.count, f.HV, K, V));
     const int64_t width = pal_rule_map_is_number(f.opts->rule) ? 1 : K;
     if (status == PAL_OK && call->nout > 1)
         status = pal_call_out(call, 1, dtype, PAL_SHAPE(f.seq.count, f.HV, width, width));
     if (status != PAL_OK) return status;
-    const int team = pal_team(work);
     const size_t bytes = back ? pal_rule_map_back_bytes(&f, team) : map_bytes(&f, team);
     return pal_call_scratch(call, bytes, 0);
 }

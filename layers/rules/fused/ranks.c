@@ -307,11 +307,11 @@ static pal_status after_infer(pal_call *call)
     pal_carver c = {NULL, 0};
     carve_maps(&c, &form);
     pal_carve(&c, f.size);
-    pal_call_work(call, work);
+    const int team = pal_call_team(call, work);
     pal_status status = pal_call_out(call, 0, o->dtype, pal_array_shape(o));
     if (status == PAL_OK) status = pal_call_out(call, 1, S->dtype, pal_array_shape(S));
     if (status != PAL_OK) return status;
-    return pal_call_scratch(call, 0, c.used + pal_rule_map_back_bytes(&f, pal_team(work)));
+    return pal_call_scratch(call, 0, c.used + pal_rule_map_back_bytes(&f, team));
 }
 
 static void after_forward(const pal_call *call)
