@@ -187,6 +187,7 @@ pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, s
     if (!at) return NULL;
     pal_record *r = carve(&at, sizeof *r);
     r->tape = tape;
+    r->products = tape->products;
     r->in = carve(&at, ins * sizeof *r->in);
     r->in_version = carve(&at, ins * sizeof *r->in_version);
     r->out = carve(&at, outs * sizeof *r->out);

@@ -88,7 +88,8 @@ PAL_API bool pal_set_grad(pal_tape *tape, bool on);
  * rounded once for all its readers until it is written to, and its copy takes 2 bytes a number. f64
  * is not touched. Each product is within 2^-8 sqrt(terms) of the exact one, in units of its largest
  * term. It saves time where the processor multiplies bf16 faster than f32; pal_kernels_in_use says
- * so. PAL_EDTYPE for another dtype. A reset does not change the setting.
+ * so. PAL_EDTYPE for another dtype. A reset does not change the setting. It holds for operations
+ * that are recorded from then on: backward and pal_recompute go by what held when they were.
  */
 PAL_API pal_dtype pal_tape_precision(pal_tape *tape, pal_dtype products);
 

@@ -63,6 +63,7 @@ typedef struct pal_segment {
     int nin; /* the first inputs of the record; its other inputs are captured parameters */
     const pal_tensor *in; /* the handles of these inputs */
     pal_rng before;       /* state of the tape's generator before the first run */
+    pal_dtype products;   /* the tape's setting then */
 } pal_segment;
 
 struct pal_record {
@@ -73,7 +74,8 @@ struct pal_record {
     uint64_t *in_version; /* version of in[i]'s memory when it was read */
     size_t forward_scratch, backward_scratch;
     int64_t work;
-    uint32_t fresh;             /* bit i: nothing has been added to din[i] yet */
+    pal_dtype products; /* the tape's setting when the call was made; backward goes by it too */
+    uint32_t fresh;     /* bit i: nothing has been added to din[i] yet */
     const pal_segment *segment; /* for a recompute record, else NULL */
 };
 

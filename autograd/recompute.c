@@ -219,7 +219,9 @@ static bool measure(pal_tape *tape, int nout, const pal_tensor *out)
 void pal_recompute(pal_tape *tape, pal_segment_fn *segment, void *context, int nin,
                    const pal_tensor *in, int nout, pal_tensor *out)
 {
-    pal_segment s = {.run = segment, .context = context, .nin = nin, .in = in, .before = tape->rng};
+    pal_segment s = {.run = segment, .context = context, .nin = nin, .in = in};
+    s.before = tape->rng;
+    s.products = tape->products;
     run_state state = {0};
     bool done = false;
     bool good = tape->owner.error.status == PAL_OK && check_inputs(tape, nin, in);
@@ -283,17 +285,20 @@ pal_status pal_segment_backward(pal_record *r)
 {
     pal_tape *tape = r->tape;
     pal_rng now = tape->rng;
+    const pal_dtype products = tape->products;
     bool grad = pal_set_grad(tape, true);
     int64_t ops = tape->ops;
     int depth = tape->depth;
     run_state state = {0};
     tape->rng = r->segment->before;
+    tape->products = r->segment->products;
     if (enter(tape, r->segment, r->call.nout, &state)) {
         tape->rng = now;
         if (check_outputs(tape, r->call.nout, state.out)) backward_below(tape, r, &state);
     }
     if (tape->depth > depth) leave(tape);
     tape->rng = now;
+    tape->products = products;
     tape->ops = ops;
     pal_set_grad(tape, grad);
     return tape->owner.error.status;

@@ -218,8 +218,9 @@ static void drop(model *m)
     pal_params_free(m->params);
 }
 
-/* Loss, and gradients in the parameters. */
-static double pass(model *m, bool narrow)
+/* Loss, and gradients in the parameters. With `changes` the tape has the other setting when
+ * backward begins. */
+static double pass_and_change(model *m, bool narrow, bool changes)
 {
     int64_t token[2][BATCH * LEN];
     pal_tape_reset(m->tape);
@@ -232,9 +233,12 @@ static double pass(model *m, bool narrow)
     const pal_tensor in = pal_from(m->tape, PAL_I64, PAL_SHAPE(BATCH, LEN), token[0]),
                      target = pal_from(m->tape, PAL_I64, PAL_SHAPE(BATCH, LEN), token[1]);
     const pal_tensor loss = pal_lm_loss(m->lm, in, target, (pal_run_opts){.training = true});
+    if (changes) pal_tape_precision(m->tape, narrow ? PAL_F32 : PAL_BF16);
     ck_assert_int_eq(pal_backward(loss), PAL_OK);
     return pal_item(loss);
 }
+
+static double pass(model *m, bool narrow) { return pass_and_change(m, narrow, false); }
 
 static int64_t gradients(const model *m, float *to)
 {
@@ -267,6 +271,27 @@ START_TEST(gradients_of_models)
     ck_assert_msg(sqrt(error / size) <= 2e-2, "gradients differ by %g", sqrt(error / size));
     free(want), free(got);
     drop(&m);
+}
+END_TEST
+
+/* An operation that has run in one type goes backward in it, and is computed again in it. */
+START_TEST(backward_goes_by_what_held)
+{
+    for (int narrow = 0; narrow < 2; narrow++) {
+        model m = make(mixers[_i % MIXERS], _i / MIXERS);
+        const double loss = pass(&m, narrow);
+        const int64_t n = gradients(&m, NULL);
+        float *want = malloc((size_t)n * sizeof *want), *got = malloc((size_t)n * sizeof *got);
+        gradients(&m, want);
+        drop(&m);
+        m = make(mixers[_i % MIXERS], _i / MIXERS);
+        ck_assert(pass_and_change(&m, narrow, true) == loss);
+        gradients(&m, got);
+        ck_assert(memcmp(want, got, (size_t)n * sizeof *got) == 0);
+        ck_assert(pal_tape_precision(m.tape, PAL_F32) == (narrow ? PAL_F32 : PAL_BF16));
+        free(want), free(got);
+        drop(&m);
+    }
 }
 END_TEST
 
@@ -350,6 +375,7 @@ int main(void)
     tcase_add_test(tc, weights_are_rounded_when_they_change);
     tcase_add_test(tc, other_types_are_refused);
     tcase_add_loop_test(tc, gradients_of_models, 0, MIXERS);
+    tcase_add_loop_test(tc, backward_goes_by_what_held, 0, 2 * MIXERS);
     tcase_add_loop_test(tc, same_bits, 0, 3 * MIXERS);
     tcase_add_loop_test(tc, nothing_is_made_after_two_steps, 0, 2);
     tcase_add_test(tc, activations_take_less);

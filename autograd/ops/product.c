@@ -103,7 +103,7 @@ void pal_product_sum(const pal_array *a, const pal_array *b, bool add, const pal
 
 bool pal_call_narrow(const pal_call *call)
 {
-    return ((const pal_record *)(const void *)call)->tape->products == PAL_BF16;
+    return ((const pal_record *)(const void *)call)->products == PAL_BF16;
 }
 
 pal_status pal_narrow_need(pal_call *call, int i)
