@@ -7,9 +7,6 @@
  * The task is tasks/needle.c, the rest tasks/program.c.
  */
 #include "examples/tasks/program.h"
-#include "tensor/number.h"
-
-#include <string.h>
 
 static const struct argp_option flags[] = {
     {"kind", 'k', "KIND", 0,
@@ -43,22 +40,11 @@ static const char doc[] =
     "  needle --kind multi-key --keys 2 --len 384 --steps 3000\n\n"
     "Whole rows are the number that counts: every character of the value was right.";
 
-/* Who knows the form of a value alone: the first digit is no 0; of the 36 characters of a UUID four
- * are dashes, and 32 are one of sixteen. */
-static double guess(const char *text)
-{
-    double digits = 0;
-    if (strstr(text, "kind=single-essay-uuid")) return (4 + 32 / 16.0) / 36;
-    text = strstr(text, "digits=") + strlen("digits=");
-    pal_number_next(&text, &digits);
-    return (1 / 9.0 + (digits - 1) / 10) / digits;
-}
-
 static void say(const task *t)
 {
     printf("\nA guess that knows the form of a value is right %.3f of the time. Longer --test-len "
            "show how\nlong the needle is kept.\n",
-           guess(task_text(t)));
+           task_chance(t));
 }
 
 static const task_program program = {

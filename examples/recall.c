@@ -38,7 +38,7 @@ static void say(const task *t)
 {
     printf("\nA guess among the values is right %.3f of the time. More pairs, a smaller state "
            "or another\n--mixers show where a memory is full.\n",
-           2.0 / (double)task_vocab(t));
+           task_chance(t));
 }
 
 static const task_program program = {

@@ -102,6 +102,12 @@ START_TEST(lists_that_are_too_short_or_equal)
     ck_assert(isnan(d.low) && isnan(d.p) && !statistics_shown(&d));
     d = statistics_paired(a, a, 3);
     ck_assert(d.mean == 0 && d.low == 0 && d.high == 0 && d.p == 1 && !statistics_shown(&d));
+    ck_assert(d.effect == 0);
+    d = statistics_welch(a, 3, a, 3);
+    ck_assert(d.effect == 0 && d.p == 1);
+    const double same[] = {0.5, 0.5, 0.5};
+    d = statistics_welch(same, 3, same, 3);
+    ck_assert(d.effect == 0 && d.p == 1);
     const double c[] = {1, 2}, e[] = {0, 1};
     d = statistics_paired(c, e, 2);
     ck_assert(d.low == 1 && d.high == 1 && d.p == 0 && statistics_shown(&d));

@@ -172,12 +172,14 @@ static void put_family(FILE *to, const results *x, int t, int point, const pair 
         const int needed = statistics_seeds(bits ? 0.01 : 0.02, d->spread, d->paired);
         fprintf(to, "| %s | %s | %+.4f |", s->variant[at[i].a].name, s->variant[at[i].b].name,
                 d->mean);
-        if (isnan(d->low))
+        if (isnan(d->low)) {
             fprintf(to, " one seed | | | | not shown | |\n");
-        else
-            fprintf(to, " %+.4f..%+.4f | %s, n = %d | %.3f | %+.2f | %s | %d |\n", d->low, d->high,
-                    d->paired ? "paired" : "Welch", d->n, at[i].holm, d->effect, verdict(&at[i]),
-                    needed);
+            continue;
+        }
+        fprintf(to, " %+.4f..%+.4f | %s, n = %d | %.3f | %+.2f | %s |", d->low, d->high,
+                d->paired ? "paired" : "Welch", d->n, at[i].holm, d->effect, verdict(&at[i]));
+        fprintf(to, needed ? " %d |\n" : " more than %d |\n",
+                needed ? needed : STATISTICS_MOST_SEEDS);
     }
 }
 

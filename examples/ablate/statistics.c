@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_TESTS = 4096, MOST_NEEDED = 10000 };
+enum { MOST_TESTS = 4096 };
 static const double LEVEL = 0.05, POWER = 0.8;
 
 /* ---- Distributions ---- */
@@ -114,6 +114,12 @@ static double variance_of(const double *x, int n)
     return n > 1 ? sum / (n - 1) : NAN;
 }
 
+/* In standard deviations: 0 where all differences are 0, as t is. */
+static double effect_of(double mean, double spread)
+{
+    return mean == 0 && spread == 0 ? 0 : mean / spread;
+}
+
 /* Interval and test from the standard error of the mean. Without any spread the interval is a
  * point, and the test is certain. */
 static void conclude(difference *d, double error)
@@ -140,7 +146,7 @@ difference statistics_paired(const double *a, const double *b, int n)
     for (int i = 0; i < n; i++) sum += (a[i] - b[i] - mean) * (a[i] - b[i] - mean);
     difference d = {.mean = mean, .df = n - 1, .n = n, .m = n, .paired = true};
     d.spread = n > 1 ? sqrt(sum / (n - 1)) : NAN;
-    d.effect = mean / d.spread;
+    d.effect = effect_of(mean, d.spread);
     conclude(&d, d.spread / sqrt(n));
     return d;
 }
@@ -150,7 +156,7 @@ difference statistics_welch(const double *a, int n, const double *b, int m)
     const double va = variance_of(a, n) / n, vb = variance_of(b, m) / m;
     difference d = {.mean = mean_of(a, n) - mean_of(b, m), .n = n, .m = m};
     d.spread = sqrt((va * n + vb * m) / 2);
-    d.effect = d.mean / d.spread;
+    d.effect = effect_of(d.mean, d.spread);
     d.df = (va + vb) * (va + vb) / (va * va / (n - 1) + vb * vb / (m - 1));
     if (va + vb == 0) d.df = n + m - 2;
     conclude(&d, sqrt(va + vb));
@@ -195,9 +201,9 @@ int statistics_seeds(double size, double spread, bool paired)
     int low = 1, high = 2; /* power grows with n: low has too little, or is none */
     if (spread == 0) return high;
     while (power_of(size, spread, high, paired) < POWER) {
-        if (high == MOST_NEEDED) return 0;
+        if (high == STATISTICS_MOST_SEEDS) return 0;
         low = high;
-        high = 2 * high > MOST_NEEDED ? MOST_NEEDED : 2 * high;
+        high = 2 * high > STATISTICS_MOST_SEEDS ? STATISTICS_MOST_SEEDS : 2 * high;
     }
     while (high - low > 1) {
         const int middle = (low + high) / 2;

@@ -48,9 +48,11 @@ bool statistics_shown(const difference *d);
  * Source: Holm 1979 (Scandinavian Journal of Statistics 6). n <= 4096. */
 void statistics_holm(double *p, int n);
 
-/* The smallest number of seeds, from 2 to 10000, at which a two-sided test at 5% finds a true
- * difference of `size` with probability 0.8: paired if `spread` is the standard deviation of
- * differences; else two lists of so many with that deviation each. 0: there is none. */
+enum { STATISTICS_MOST_SEEDS = 10000 };
+/* The smallest number of seeds, from 2 to STATISTICS_MOST_SEEDS, at which a two-sided test at 5%
+ * finds a true difference of `size` with probability 0.8: paired if `spread` is the standard
+ * deviation of differences; else two lists of so many with that deviation each. 0: there is none.
+ */
 int statistics_seeds(double size, double spread, bool paired);
 
 /* Half of the 95% interval of a mean of n values; NaN for fewer than 2. */

@@ -102,6 +102,15 @@ static void draw_value(const task *t, pal_rng *rng, char value[VALUE_ROOM])
     value[36] = '\0';
 }
 
+/* Of who knows only the form of a value: the first digit is no 0; of the 36 characters of a UUID
+ * four are dashes, and 32 are one of sixteen. */
+static double chance(const task *t)
+{
+    const double digits = (double)t->is.needle.digits;
+    if (t->is.needle.kind == UUID) return (4 + 32 / 16.0) / 36;
+    return (1 / 9.0 + (digits - 1) / 10) / digits;
+}
+
 static void draw_needles(const task *t, pal_rng *rng, needle *n, int count)
 {
     int64_t key[MOST_KEYS];
@@ -254,4 +263,5 @@ const task_kind task_needle = {
     .begin = begin,
     .row = row,
     .end = end,
+    .chance = chance,
 };
