@@ -10,6 +10,7 @@
 #include "autograd/internal.h"
 #include "autograd/ops/shape.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* ---- Planning ---- */
@@ -116,10 +117,10 @@ static bool make_param_grad(pal_tape *tape, const pal_node *n)
 static bool reach(pal_tape *tape, pal_node *n, uint64_t pass, holes *h)
 {
     if (n->pass == pass) return true;
-    n->pass = pass;
     const bool first = n->wanted && !n->grad;
     if (first && !make_grad(tape, n)) return false;
     if (!make_param_grad(tape, n)) return false;
+    n->pass = pass;
     n->buffer = n->fixed;
     n->written = n->fixed && !first;
     if (!n->fixed) n->slot = place(h, slot_bytes(n));
@@ -157,13 +158,13 @@ static bool is_reached(const pal_record *r, uint64_t pass)
     return false;
 }
 
-static bool wants(const pal_node *in) { return in && in->needs_grad; }
-
 static bool plan_record(pal_tape *tape, pal_record *r, pal_plan *plan, holes *h)
 {
     pal_arena *arena = &pal_tape_level(tape)->grads;
     for (int i = 0; i < r->call.nin; i++) {
-        if (!wants(r->in[i])) continue;
+        r->in_bits[i] &= (unsigned char)~PAL_IN_PLANNED;
+        if (!(r->in_bits[i] & PAL_IN_WANTS) || !r->in[i]->base->needs_grad) continue;
+        r->in_bits[i] |= PAL_IN_PLANNED;
         if (!reach(tape, r->in[i]->base, plan->pass, h)) return false;
         /* The parameters of a segment are inputs of its record, so the outer level handles them. */
         if (!tape->depth) r->in[i]->base->last_reader = r;
@@ -181,8 +182,9 @@ static bool plan_record(pal_tape *tape, pal_record *r, pal_plan *plan, holes *h)
 
 pal_status pal_plan_backward(pal_tape *tape, int n, pal_node *const *seeds, pal_plan *plan)
 {
+    static _Atomic uint64_t passes; /* of all tapes, because they share parameters */
     pal_level *level = pal_tape_level(tape);
-    *plan = (pal_plan){.pass = ++tape->passes};
+    *plan = (pal_plan){.pass = 1 + atomic_fetch_add(&passes, 1)};
     /* Gradient tensors of wanted nodes must outlive the list of holes, so that list is in another
      * arena. */
     pal_arena_mark mark = pal_arena_save(&level->grads);
@@ -235,7 +237,7 @@ static void bind_gradients(pal_record *r, const pal_plan *plan, unsigned char *b
     r->fresh = 0;
     for (int i = 0; i < nin; i++) {
         pointers[i] = NULL;
-        if (!wants(r->in[i])) continue;
+        if (!(r->in_bits[i] & PAL_IN_PLANNED)) continue;
         pal_node *base = r->in[i]->base;
         void *buffer = buffer_of(base, block);
         if (!base->written) {
@@ -286,7 +288,7 @@ static void finish_record(pal_record *r, const pal_plan *plan, bool outermost)
             pal_array_add(&out->grad->a, r->call.dout[i]);
     }
     for (int i = 0; i < r->call.nin && outermost; i++) {
-        if (!wants(r->in[i])) continue;
+        if (!(r->in_bits[i] & PAL_IN_PLANNED)) continue;
         pal_node *base = r->in[i]->base;
         if (base->param < 0 || base->last_reader != r) continue;
         base->last_reader = NULL;

@@ -45,6 +45,10 @@ struct pal_node {
     pal_record *last_reader; /* the record that adds to it last, in the order of backward */
 };
 
+/* A tensor of pal_keep: it has no gradient, and takes another size or other memory when it is kept
+ * again. */
+static inline bool pal_node_kept(const pal_node *n) { return n->param >= 0 && !n->grad; }
+
 /* What a tape and a set of parameters have in common. The poison node is the result of a failed
  * operation. */
 struct pal_owner {
@@ -66,12 +70,20 @@ typedef struct pal_segment {
     pal_dtype products;   /* the tape's setting then */
 } pal_segment;
 
+typedef enum pal_in_bits {
+    PAL_IN_WANTS = 1,   /* it wanted a gradient */
+    PAL_IN_PLANNED = 2, /* this pass gives it one */
+} pal_in_bits;
+
 struct pal_record {
     pal_call call; /* what infer, forward and backward see */
     pal_record *prev, *next;
     pal_tape *tape;
     pal_node **in, **out; /* in[i] == NULL: the argument is left out */
     uint64_t *in_version; /* version of in[i]'s memory when it was read */
+    /* Bits of pal_in_bits for each input. They say what held when the call was made, and what a
+     * pass has planned: a program may freeze parameters at any time. */
+    unsigned char *in_bits;
     size_t forward_scratch, backward_scratch;
     int64_t work;
     pal_dtype products; /* the tape's setting when the call was made; backward goes by it too */
@@ -112,7 +124,6 @@ struct pal_tape {
     bool check_numerics; /* PAL_CHECK=numerics */
     pal_dtype products;  /* of the operands of products of f32: PAL_F32 or PAL_BF16 */
     bool in_backward;
-    uint64_t passes;
     size_t peak;
     int64_t ops;
     pal_rng rng;

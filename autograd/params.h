@@ -38,7 +38,9 @@ PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
 /* Excludes this parameter (A_log, dt_bias, D, norms, biases) from weight decay. Returns it. */
 PAL_API pal_tensor pal_no_decay(pal_tensor param);
 /* Freezes a parameter, or ends that. From then on a frozen parameter is a constant: it gets no
- * gradient, optimisers and clipping do not touch it, and its moments do not change. Returns it. */
+ * gradient, optimisers and clipping do not touch it, and its moments do not change. An operation
+ * that has read a frozen parameter gives it no gradient later, whatever has changed since. Returns
+ * it. */
 PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
 /*
  * The same for every parameter whose whole name matches a shell pattern (fnmatch: * ? [..], where *

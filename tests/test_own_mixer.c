@@ -229,6 +229,43 @@ START_TEST(not_as_promised)
 }
 END_TEST
 
+/* Nothing to remember need not be said; a long call without gradients goes block by block. */
+static pal_tensor doubles(const pal_mixer *mixer, pal_tensor x, const pal_mixer_call *call)
+{
+    (void)mixer, (void)call;
+    return pal_affine(x, 2, 0);
+}
+
+static pal_mixer *forgetful(pal_params *params, const char *prefix, int64_t width, pal_dtype dtype,
+                            const void *opts, pal_rng *rng)
+{
+    toy *m = (toy *)(void *)create(params, prefix, width, dtype, opts, rng);
+    m->mixer.remembers = NULL, m->mixer.forward = doubles, m->mixer.name = "forgetful";
+    return &m->mixer;
+}
+
+START_TEST(remembers_nothing)
+{
+    enum { LONG = 100 };
+    static const pal_mixer_kind forgets = {"forgetful", PAL_KEYS(rows), sizeof(options), forgetful};
+    pal_error error = {PAL_OK, ""};
+    int64_t tokens[LONG] = {0};
+    pal_params *params = pal_params_new();
+    pal_tape *tape = pal_tape_new();
+    ck_assert(pal_mixer_register(&forgets, &error) == PAL_OK);
+    pal_trunk *trunk = pal_trunk_new(
+        params, "t", (pal_trunk_opts){.mixers = "forgetful", .vocab = 4, .width = 8}, NULL);
+    pal_trunk_state *state = pal_trunk_state_new(trunk);
+    pal_set_grad(tape, false);
+    const pal_tensor x = pal_from(tape, PAL_I64, PAL_SHAPE(1, LONG), tokens);
+    ck_assert_int_eq(pal_dim(pal_trunk_forward(trunk, x, state, (pal_run_opts){0}), 1), LONG);
+    ck_assert_int_eq(pal_tape_status(tape), PAL_OK);
+    pal_trunk_state_free(state);
+    pal_tape_free(tape);
+    pal_params_free(params);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("own_mixer");
@@ -239,6 +276,7 @@ int main(void)
     tcase_add_test(t, registered);
     tcase_add_test(t, wrong_option);
     tcase_add_test(t, not_as_promised);
+    tcase_add_test(t, remembers_nothing);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -318,6 +318,133 @@ START_TEST(freezing_by_pattern)
 }
 END_TEST
 
+/* ---- What changes between a call and its backward pass ---- */
+
+/* Backward goes by the shape that was kept then. */
+START_TEST(kept_again_before_backward)
+{
+    enum { N = 3000 };
+    const pal_tensor past = pal_keep(params, "k", pal_full(tape, PAL_F64, PAL_SHAPE(N, 2), 1));
+    const pal_tensor x = pal_want_grad(pal_full(tape, PAL_F64, PAL_SHAPE(N, 2), 2));
+    const pal_tensor y = pal_concat(2, (pal_tensor[]){past, x}, 0);
+    const pal_tensor weight = pal_reshape(pal_arange(tape, PAL_F64, 4 * N), PAL_SHAPE(2 * N, 2));
+    const pal_tensor loss = pal_sum(pal_mul(y, weight), PAL_ALL, false);
+    pal_keep(params, "k", y);
+    ck_assert_int_eq(pal_backward(loss), PAL_OK);
+    for (int64_t i = 0; i < 2 * N; i++)
+        ck_assert_double_eq(pal_f64(pal_grad(x))[i], (double)(2 * N + i));
+}
+END_TEST
+
+/* A kept tensor that a product rounds may be larger the next time, and lie elsewhere. */
+START_TEST(kept_for_products_in_bf16)
+{
+    pal_tape_precision(tape, PAL_BF16);
+    for (int64_t n = 16; n <= 4096; n *= 16) {
+        const pal_tensor x = pal_full(tape, PAL_F32, PAL_SHAPE(2, 64), 1);
+        const pal_tensor bank =
+            pal_keep(params, "bank", pal_full(tape, PAL_F32, PAL_SHAPE(n, 64), 1));
+        const pal_tensor view = pal_on(tape, bank);
+        ck_assert(pal_f32(pal_linear(x, bank, PAL_NONE))[2 * n - 1] == 64);
+        pal_keep(params, "bank", pal_full(tape, PAL_F32, PAL_SHAPE(4 * n, 64), 1));
+        ck_assert(pal_f32(pal_linear(x, view, PAL_NONE))[2 * n - 1] == 64);
+        pal_tape_reset(tape);
+    }
+}
+END_TEST
+
+/* A parameter that was frozen when a layer read it gets no gradient from it, by whichever
+ * operation; one that is frozen before backward gets none either. */
+START_TEST(freezing_between_a_call_and_backward)
+{
+    const pal_tensor w = pal_fill(pal_param(params, "w", PAL_F64, PAL_SHAPE(4, 3)), 0.5);
+    const int64_t target[] = {1, 2};
+    for (int i = 0; i < 8; i++) {
+        const bool composed = i & 1, before = i & 2, view = i & 4;
+        pal_freeze(w, before);
+        pal_params_zero_grad(params);
+        const pal_tensor x = pal_want_grad(pal_full(tape, PAL_F64, PAL_SHAPE(2, 3), 2));
+        const pal_tensor t = pal_from(tape, PAL_I64, PAL_SHAPE(2), target);
+        const pal_tensor own = view ? pal_slice(pal_on(tape, w), 0, 0, 4, 1) : w;
+        const pal_cross_entropy_opts o = {0};
+        const pal_tensor loss = composed ? pal_cross_entropy(pal_linear(x, own, PAL_NONE), t, o)
+                                         : pal_linear_cross_entropy(x, own, PAL_NONE, t, o);
+        pal_freeze(w, !before);
+        ck_assert_int_eq(pal_backward(loss), PAL_OK);
+        ck_assert(!pal_is_none(pal_grad(x)));
+        pal_freeze(w, false);
+        const double *g = pal_f64(pal_grad(w));
+        for (int k = 0; k < 12; k++) ck_assert_msg(g[k] == 0, "case %d: gradient %g", i, g[k]);
+        pal_tape_reset(tape);
+    }
+}
+END_TEST
+
+static void thaw(pal_params *p, int i, void *user)
+{
+    (void)i, (void)user;
+    pal_params_freeze(p, "w0", false);
+}
+
+/* The same from the callback of a gradient, in the middle of the pass. */
+START_TEST(thawed_within_backward)
+{
+    const pal_tensor w0 = pal_fill(pal_param(params, "w0", PAL_F64, PAL_SHAPE(20000, 2)), 1);
+    const pal_tensor w1 = pal_fill(pal_param(params, "w1", PAL_F64, PAL_SCALAR), 1);
+    const int64_t target = 0;
+    pal_params_on_grad(params, thaw, NULL);
+    for (int i = 0; i < 2; i++) { /* frozen for the call, or only for the plan of the pass */
+        pal_freeze(w0, i == 0);
+        const pal_tensor x = pal_want_grad(pal_full(tape, PAL_F64, PAL_SHAPE(1, 2), 2));
+        const pal_tensor loss = pal_linear_cross_entropy(
+            x, w0, PAL_NONE, pal_from(tape, PAL_I64, PAL_SHAPE(1), &target),
+            (pal_cross_entropy_opts){0});
+        const pal_tensor all = pal_mul(loss, w1);
+        pal_freeze(w0, true);
+        ck_assert_int_eq(pal_backward(all), PAL_OK);
+        ck_assert(!pal_params_frozen(params, 0));
+        const double *g = pal_f64(pal_grad(w0));
+        for (int k = 0; k < 40000; k++) ck_assert(g[k] == 0);
+        ck_assert(pal_f64(pal_grad(w1))[0] == (1 + i) * pal_item(loss));
+        pal_tape_reset(tape);
+    }
+}
+END_TEST
+
+static bool out_of_memory;
+static void *meagre(void *memory, size_t old, size_t size, void *user)
+{
+    (void)old, (void)user;
+    if (size == 0) {
+        free(memory);
+        return NULL;
+    }
+    if (out_of_memory && size > 500000) return NULL;
+    return aligned_alloc(64, (size + 63) / 64 * 64);
+}
+
+/* A pass that lacks memory for gradients changes nothing, and the same pass on another tape gives
+ * them. */
+START_TEST(another_tape_after_too_little_memory)
+{
+    pal_set_allocator(meagre, NULL);
+    pal_params *own = pal_params_new();
+    const pal_tensor w = pal_fill(pal_param(own, "w", PAL_F64, PAL_SHAPE(100000)), 1);
+    for (int i = 0; i < 2; i++) {
+        pal_tape *t = pal_tape_new();
+        const pal_tensor x = pal_full(t, PAL_F64, PAL_SHAPE(100000), 2);
+        const pal_tensor loss = pal_sum(pal_mul(x, w), PAL_ALL, false);
+        out_of_memory = i == 0;
+        ck_assert_int_eq(pal_backward(loss), i == 0 ? PAL_ENOMEM : PAL_OK);
+        out_of_memory = false;
+        pal_tape_free(t);
+    }
+    for (int i = 0; i < 100000; i += 999) ck_assert_double_eq(pal_f64(pal_grad(w))[i], 2);
+    pal_params_free(own);
+    pal_set_allocator(NULL, NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("params");
@@ -332,6 +459,11 @@ int main(void)
     tcase_add_test(c, a_long_list_is_cut);
     tcase_add_test(c, floats_convert);
     tcase_add_test(c, freezing_by_pattern);
+    tcase_add_test(c, kept_again_before_backward);
+    tcase_add_test(c, kept_for_products_in_bf16);
+    tcase_add_test(c, freezing_between_a_call_and_backward);
+    tcase_add_test(c, thawed_within_backward);
+    tcase_add_test(c, another_tape_after_too_little_memory);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -150,6 +150,66 @@ static bool skip_second(void *user, int64_t layer, const char *name, pal_tensor 
     return false;
 }
 
+/* ---- Training from call to call ---- */
+
+static const char *const stateful[] = {"gdn2:num_heads=2",
+                                       "kda:num_heads=2",
+                                       "gdn:num_heads=2",
+                                       "deltanet:num_heads=2",
+                                       "mamba2:head_dim=4:state_size=4",
+                                       "mamba3:head_dim=4:state_size=4",
+                                       "shortconv",
+                                       "attn:num_heads=2",
+                                       "swa:num_heads=2:window_size=4",
+                                       "attn:num_heads=2+gdn2:num_heads=2"};
+enum { STATEFUL = sizeof stateful / sizeof *stateful, CALLS = 3 };
+
+/* The loss of the last call, whose parameters are moved by so much along a direction. The calls
+ * before are trained too. With `slope` its gradient along the direction. */
+static double last_call(const char *mixer, double move, double *slope)
+{
+    own m = make((pal_trunk_opts){.vocab = VOCAB, .layers = 1, .mixers = mixer});
+    pal_trunk_state *state = pal_trunk_state_new(m.trunk);
+    double loss = NAN;
+    for (int i = 0; i < CALLS; i++) {
+        const bool last = i == CALLS - 1;
+        pal_params_zero_grad(m.params);
+        for (int b = 0; b < pal_params_blocks(m.params) && last; b++) {
+            const pal_param_block block = pal_params_block(m.params, b);
+            for (int64_t k = 0; k < block.count; k++)
+                ((double *)block.value)[k] += move * sin((double)k + 1);
+        }
+        pal_params_touch(m.params);
+        const pal_tensor y =
+            pal_trunk_forward(m.trunk, on(m.tape), state, (pal_run_opts){.training = true});
+        const pal_tensor l = pal_mean(pal_square(pal_affine(y, 1, 1)), PAL_ALL, false);
+        loss = pal_item(l);
+        ck_assert_msg(pal_backward(l) == PAL_OK, "%s: call %d", mixer, i + 1);
+        pal_tape_reset(m.tape);
+    }
+    for (int b = 0; b < pal_params_blocks(m.params) && slope; b++) {
+        const pal_param_block block = pal_params_block(m.params, b);
+        for (int64_t k = 0; k < block.count; k++)
+            *slope += ((const double *)block.grad)[k] * sin((double)k + 1);
+    }
+    pal_trunk_state_free(state);
+    drop(&m);
+    return loss;
+}
+
+/* Backward comes after the state has gone on, and is the gradient at the state before. */
+START_TEST(trained_from_call_to_call)
+{
+    const double h = 1e-6;
+    double slope = 0;
+    last_call(stateful[_i], 0, &slope);
+    const double want =
+        (last_call(stateful[_i], h, NULL) - last_call(stateful[_i], -h, NULL)) / (2 * h);
+    ck_assert_msg(fabs(slope - want) <= 1e-6 * (1 + fabs(want)), "%s: the slope is %.9g, not %.9g",
+                  stateful[_i], slope, want);
+}
+END_TEST
+
 /* A hook sees the blocks by number. */
 START_TEST(hooked)
 {
@@ -386,6 +446,7 @@ int main(void)
     tcase_add_test(tc, blocks_in_order);
     tcase_add_test(tc, gradient_of_hidden_states);
     tcase_add_test(tc, from_call_to_call);
+    tcase_add_loop_test(tc, trained_from_call_to_call, 0, STATEFUL);
     tcase_add_test(tc, hooked);
     tcase_add_test(tc, wrong_inputs);
     tcase_add_loop_test(tc, pooled_states, 0, 6);

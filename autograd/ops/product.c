@@ -138,8 +138,8 @@ pal_array pal_narrow(const pal_array *a, pal_carver *c)
 static pal_node *narrowed_param(const pal_call *call, int i)
 {
     pal_node *base = ((const pal_record *)(const void *)call)->in[i]->base;
-    const bool serves =
-        base->param >= 0 && base->a.dtype == PAL_F32 && pal_array_contiguous(&base->a);
+    const bool serves = base->param >= 0 && !pal_node_kept(base) && base->a.dtype == PAL_F32 &&
+                        pal_array_contiguous(&base->a);
     return serves ? base : NULL;
 }
 

@@ -15,7 +15,7 @@ pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x)
 bool pal_call_wanted(const pal_call *call, int i)
 {
     const pal_record *r = (const pal_record *)(const void *)call;
-    return i < call->nin && r->tape->grad && r->in[i] && r->in[i]->needs_grad;
+    return i < call->nin && (r->in_bits[i] & PAL_IN_WANTS);
 }
 
 pal_status pal_check_constant(pal_call *call, int i)

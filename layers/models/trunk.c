@@ -5,6 +5,7 @@
  * through each block as a segment, whose memory is given back. The numbers are the same.
  */
 #include "layers/models/trunk.h"
+#include "layers/mixers/internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -174,7 +175,7 @@ pal_tensor pal_trunk_block_on(const pal_trunk *t, pal_tape *tape, pal_tensor x,
     const pal_block *block = &t->blocks[run.layer];
     if (!forgets(tape, &run, x)) return pal_block_forward(block, x, state, run);
     pal_tensor in[1 + PAL_MIXER_PARTS] = {x}, out[1 + PAL_MIXER_PARTS];
-    const pal_remembered all = block->mixer->remembers(block->mixer, 1, 0);
+    const pal_remembered all = pal_mixer_remembers(block->mixer, 1, 0);
     segment s = {block, run, t, state, all.parts};
     for (int j = 0; j < all.parts; j++) in[1 + j] = state->part[j].tensor;
     pal_recompute(tape, block_segment, &s, 1 + all.parts, in, 1 + all.parts, out);

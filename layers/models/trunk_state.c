@@ -65,6 +65,17 @@ bool pal_trunk_whole(const char *op, const pal_run_opts *run, pal_tensor x)
     return false;
 }
 
+/* Copies of the parts on the tape. Backward may read them after pal_keep has written the next ones.
+ */
+static void hold_parts(pal_tape *tape, int64_t layers, pal_mixer_state *state)
+{
+    for (int64_t i = 0; i < layers && tape->grad; i++)
+        for (int j = 0; j < PAL_MIXER_PARTS && state[i].part[j].name; j++) {
+            pal_tensor *part = &state[i].part[j].tensor;
+            if (!pal_is_none(*part)) *part = pal_from_array(tape, &part->node->a);
+        }
+}
+
 bool pal_trunk_go_on(const pal_trunk *t, pal_trunk_state *s, pal_tensor x, pal_run_opts run,
                      pal_tensor *out, pal_mixer_state **states)
 {
@@ -81,6 +92,7 @@ bool pal_trunk_go_on(const pal_trunk *t, pal_trunk_state *s, pal_tensor x, pal_r
         return false;
     }
     memcpy(after, s->layer, size);
+    hold_parts(tape, s->layers, after);
     for (run.layer = 0; run.layer < s->layers; run.layer++) {
         *out = pal_trunk_block_on(t, tape, *out, &after[run.layer], run);
         if (pal_tape_status(tape) == PAL_OK) continue;
