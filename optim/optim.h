@@ -236,7 +236,8 @@ PAL_API void pal_average_free(pal_average *average);
  * and parameters are swapped, it tells the handler, changes nothing and returns PAL_EVALUE. */
 PAL_API pal_status pal_average_update(pal_average *average);
 /* Exchanges average and parameters, in order to evaluate or save with the average. Call it again
- * before training continues. PAL_EVALUE as above if parameters were created since. */
+ * before training continues. PAL_EVALUE as above if parameters were created since; the average
+ * can be taken out again even then. */
 PAL_API pal_status pal_average_swap(pal_average *average);
 /* The number of updates so far: t. */
 PAL_API int64_t pal_average_updates(const pal_average *average);

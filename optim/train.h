@@ -260,8 +260,8 @@ PAL_API PAL_CHECKED pal_status pal_checkpoint_tokenizer(const char *path, char *
  */
 typedef struct pal_watch pal_watch;
 /* Watches the parameters that match one of the patterns, which have commas between them (fnmatch:
- * * ? [..]); NULL: all that there are now. A pattern without a match, and a name that cannot be a
- * column, are told to the handler (PAL_EVALUE, PAL_ENOMEM); the result is then NULL. */
+ * * ? [..]); NULL: all that there are now, without those of pal_keep. A pattern without a match,
+ * and a name that cannot be a column, are told to the handler (PAL_EVALUE, PAL_ENOMEM): NULL. */
 PAL_API pal_watch *pal_watch_new(pal_params *params, const char *patterns);
 /* Looks at the gradients, and remembers the values. Call it before the update. */
 PAL_API void pal_watch_gradients(pal_watch *watch);
@@ -411,10 +411,10 @@ PAL_API PAL_CHECKED pal_status pal_train_step(const pal_train_opts *opts, int64_
                                               pal_step *out, pal_error *error);
 /*
  * Trains from step opts.resume to opts.steps, or until pal_stop_requested, *opts.finished or
- * opts.seconds stops it.
- * Then the run is saved, and opts.resume can continue it bit for bit. A request to stop is checked
- * before each step, the time after it. From the second step on no memory is allocated, except for
- * evaluations, samples and checkpoints. *result (may be NULL) is always set.
+ * opts.seconds stops it. Then the run is saved, and opts.resume can continue it bit for bit. A
+ * callback ends the run by *opts.finished; opts itself is copied at the start. A request to stop is
+ * checked before each step, the time after it. From the second step on no memory is allocated,
+ * except for evaluations, samples and checkpoints. *result (may be NULL) is always set.
  *
  * A new run does not start in a folder that has a checkpoint (PAL_EVALUE). No run starts in a
  * folder where another process trains (PAL_EIO). If a checkpoint cannot be used, the folder does

@@ -313,6 +313,29 @@ static void check_resume(void)
     small_end(&r);
 }
 
+/* ---- Parameters that are created ---- */
+
+static pal_tensor create(void *user, pal_tape *tape, int64_t number, pal_batch *b)
+{
+    (void)tape, (void)b;
+    if (number == 2 && rank == last_rank) pal_param(user, "late", PAL_F32, PAL_SHAPE(3));
+    return PAL_NONE;
+}
+
+/* The callback of one rank creates a parameter, and the run ends on all of them. */
+static void check_created(void)
+{
+    small_run r;
+    small_begin(&r, dir, (small_opts){0}, dist);
+    r.before = create, r.user = r.params;
+    pal_train_opts o = small_train(&r);
+    o.steps = 4;
+    const outcome out = train(&o);
+    fails(&out, PAL_EVALUE, "optim_step: it was made for");
+    expect(out.result.step == 2, "step %d", (int)out.result.step);
+    small_end(&r);
+}
+
 /* ---- Memory ---- */
 
 static int64_t asked;
@@ -367,6 +390,7 @@ int main(int argc, char **argv)
     check_failure(7, 'f', "forward last");
     check_failure(7, 'b', "backward last");
     check_no_folder();
+    check_created();
     check_resume();
     check_memory();
     pal_dist_end(dist);

@@ -369,6 +369,34 @@ static void check_full_loop(void)
     small_end(&r);
 }
 
+/* ---- Parameters that are created after the optimiser ---- */
+
+static pal_error heard;
+static void hear(const pal_error *e, void *user)
+{
+    (void)user;
+    heard = *e;
+}
+
+/* A step refuses them before it reads settings that they do not have. Their gradients are NaN. */
+static void check_created(void)
+{
+    small_run r;
+    if (size == 1) return;
+    small_begin(&r, dir, (small_opts){0}, dist);
+    shard(r.optim);
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "late%d", i);
+        pal_fill(pal_grad(pal_param(r.params, name, PAL_F32, PAL_SHAPE(3))), NAN);
+    }
+    pal_set_error_handler(hear, NULL);
+    const pal_status s = pal_dist_step(dist, r.optim, 0.1);
+    pal_set_error_handler(NULL, NULL);
+    alike(s, PAL_EVALUE, &heard, "optim_step: it was made for");
+    small_end(&r);
+}
+
 /* Writes many datasets of all sizes from all ranks. The size of the file may be limited to less
  * than it needs. */
 static pal_status write_file(const char *path, pal_error *e)
@@ -442,6 +470,7 @@ int main(int argc, char **argv)
         }
         check_steps(ADAMW, (small_opts){.unused = true, .frozen = true, .tie = true});
         check_late();
+        check_created();
     }
     if (strcmp(part, "save") == 0 || strcmp(part, "load") == 0) {
         by_hand(strcmp(part, "save") == 0);

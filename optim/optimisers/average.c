@@ -16,13 +16,15 @@ struct pal_average {
 };
 
 /* Calls `work` on every block of parameters and the same block of averages: they are laid out
- * alike. */
+ * alike, and a block of parameters may have grown since. */
 typedef void block_fn(const pal_average *average, pal_param_block of, void *mean);
 static void each_block(const pal_average *s, block_fn *work)
 {
     for (int b = 0; b < s->state.blocks; b++) {
         pal_param_block of = pal_params_block_as_is(s->params, b);
-        if (s->state.block[b].memory[0]) work(s, of, s->state.block[b].memory[0]);
+        if (!s->state.block[b].memory[0]) continue;
+        of.count = (int64_t)(s->state.block[b].size[0] / pal_dtype_size(of.dtype));
+        work(s, of, s->state.block[b].memory[0]);
     }
 }
 
@@ -99,27 +101,26 @@ void pal_average_free(pal_average *s)
 
 /* ---- Use ---- */
 
-/* PAL_EVALUE if there is none, or parameters were created since, or it is swapped and must not be.
- */
-static pal_status check(const pal_average *s, const char *op, bool may_be_swapped, pal_error *error)
+/* PAL_EVALUE if there is none, or parameters were created since, or it is swapped. */
+static pal_status check(const pal_average *s, const char *op, pal_error *error)
 {
     if (!s) return pal_error_set(error, PAL_EVALUE, "%s: there is no average (NULL)", op);
-    if (s->swapped && !may_be_swapped)
+    if (s->swapped)
         return pal_error_set(error, PAL_EVALUE,
                              "%s: the parameters hold the average; swap them back first", op);
     return pal_state_check(&s->state, op, error);
 }
 
-static pal_status check_aloud(const pal_average *s, const char *op, bool may_be_swapped)
+static pal_status check_aloud(const pal_average *s, const char *op)
 {
     pal_error error;
-    if (check(s, op, may_be_swapped, &error) == PAL_OK) return PAL_OK;
+    if (check(s, op, &error) == PAL_OK) return PAL_OK;
     return pal_fail_nowhere(error.status, "%s", error.message);
 }
 
 pal_status pal_average_update(pal_average *s)
 {
-    pal_status status = check_aloud(s, "average_update", false);
+    pal_status status = check_aloud(s, "average_update");
     if (status != PAL_OK) return status;
     s->updates++;
     each_block(s, move);
@@ -128,8 +129,11 @@ pal_status pal_average_update(pal_average *s)
 
 pal_status pal_average_swap(pal_average *s)
 {
-    pal_status status = check_aloud(s, "average_swap", true);
-    if (status != PAL_OK) return status;
+    /* Swapping back is always possible: the parameters must not go on holding the average. */
+    if (!(s && s->swapped)) {
+        const pal_status status = check_aloud(s, "average_swap");
+        if (status != PAL_OK) return status;
+    }
     each_block(s, exchange);
     s->swapped = !s->swapped;
     pal_params_touch(s->params);
@@ -147,7 +151,7 @@ int64_t pal_average_updates(const pal_average *s) { return s->updates; }
 
 pal_status pal_average_put(const pal_average *s, pal_h5 *file, const char *group, pal_error *error)
 {
-    pal_status status = check(s, "average_put", false, error);
+    pal_status status = check(s, "average_put", error);
     if (status != PAL_OK) return status;
     status = pal_state_put(&s->state, "average_put", "average", s->updates, file, group, error);
     return status == PAL_OK ? pal_numbers_put(&keys, &s->opts, file, group, error) : status;
@@ -156,7 +160,7 @@ pal_status pal_average_put(const pal_average *s, pal_h5 *file, const char *group
 pal_status pal_average_load(pal_average *s, pal_h5 *file, const char *group, pal_undo *undo,
                             pal_error *error)
 {
-    pal_status status = check(s, "average_get", false, error);
+    pal_status status = check(s, "average_get", error);
     if (status != PAL_OK) return status;
     pal_undo mine = {0};
     status =

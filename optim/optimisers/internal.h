@@ -193,8 +193,10 @@ struct pal_optim {
     void *on_free_user;
 };
 
+/* pal_optim_step, which writes its error instead of telling the handler. */
+pal_status pal_optim_try_step(pal_optim *optim, double lr, pal_error *error);
 /* PAL_ENUMERIC, with the parameter in *error, if a gradient that the optimiser would use is not
- * finite. */
+ * finite. PAL_EVALUE if parameters were created after the optimiser. */
 pal_status pal_optim_check_gradients(const pal_optim *optim, pal_error *error);
 /* PAL_ENUMERIC, with the parameter in *error, if a gradient is too large for the moments, which
  * would be clamped. `most` is at least every gradient's absolute value. */

@@ -238,6 +238,8 @@ static int first(const pal_optim *o, bad_fn *bad)
 pal_status pal_optim_check_gradients(const pal_optim *o, pal_error *error)
 {
     bool finite = true;
+    const pal_status s = pal_state_check(&o->state, "optim_step", error); /* settings are as many */
+    if (s != PAL_OK) return s;
     for (pal_extent extent = {0}; finite && pal_extent_next(o->params, o->setting, &extent);) {
         const pal_param_block b = pal_params_block_as_is(o->params, extent.block);
         finite = !b.grad ||
@@ -263,20 +265,19 @@ pal_status pal_optim_check_moments(const pal_optim *o, double most, pal_error *e
                          pal_dtype_name(dtype));
 }
 
-pal_status pal_optim_step(pal_optim *o, double lr)
+pal_status pal_optim_try_step(pal_optim *o, double lr, pal_error *error)
 {
-    pal_error error;
-    if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
+    if (!o) return pal_error_set(error, PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
     const bool known_finite = o->known_finite; /* it holds for this step, even for a refused one */
     o->known_finite = false;
-    if (pal_state_check(&o->state, "optim_step", &error) != PAL_OK)
-        return pal_fail_nowhere(error.status, "%s", error.message);
+    pal_status s = pal_state_check(&o->state, "optim_step", error);
+    if (s != PAL_OK) return s;
     if (!isfinite(lr))
-        return pal_fail_nowhere(PAL_EVALUE, "optim_step: the learning rate is %g", lr);
+        return pal_error_set(error, PAL_EVALUE, "optim_step: the learning rate is %g", lr);
     if (!pal_params_make_gradients(o->params)) /* zeros, if there was no backward pass */
-        return pal_fail_nowhere(PAL_ENOMEM, "optim_step: out of memory for the gradients");
-    if (!known_finite && pal_optim_check_gradients(o, &error) != PAL_OK)
-        return pal_fail_nowhere(error.status, "%s", error.message);
+        return pal_error_set(error, PAL_ENOMEM, "optim_step: out of memory for the gradients");
+    if (!known_finite) s = pal_optim_check_gradients(o, error);
+    if (s != PAL_OK) return s;
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);) {
         const double its = extent.schedule ? pal_schedule_lr(extent.schedule, o->steps - 1) : lr;
@@ -284,6 +285,13 @@ pal_status pal_optim_step(pal_optim *o, double lr)
     }
     pal_params_touch(o->params);
     return PAL_OK;
+}
+
+pal_status pal_optim_step(pal_optim *o, double lr)
+{
+    pal_error error;
+    const pal_status s = pal_optim_try_step(o, lr, &error);
+    return s == PAL_OK ? s : pal_fail_nowhere(s, "%s", error.message);
 }
 
 double pal_optim_update(pal_optim *o, double max_norm, double lr)

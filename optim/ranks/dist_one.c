@@ -159,6 +159,11 @@ double pal_dist_clip_grad_norm(pal_dist *d, pal_params *params, double max_norm)
     return (void)d, pal_clip_grad_norm(params, max_norm);
 }
 
+pal_status pal_dist_try_step(pal_dist *d, pal_optim *optim, double lr, pal_error *error)
+{
+    return (void)d, pal_optim_try_step(optim, lr, error);
+}
+
 pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
 {
     return (void)d, pal_optim_step(optim, lr);

@@ -140,7 +140,7 @@ static void on_grad(pal_params *params, int i, void *user)
     pal_dist *d = user;
     struct pal_reduction *r = d->reduction;
     if (r->on_grad) r->on_grad(params, i, r->on_grad_user);
-    const int b = r->bucket_of[i];
+    const int b = i < r->count ? r->bucket_of[i] : -1; /* a callback may have created i since */
     if (b < 0) return;
     if (r->complete[i]) {
         pal_error error;

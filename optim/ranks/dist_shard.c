@@ -184,16 +184,15 @@ double pal_dist_clip_grad_norm(pal_dist *d, pal_params *params, double max_norm)
                        max_norm);
 }
 
-pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
+pal_status pal_dist_try_step(pal_dist *d, pal_optim *optim, double lr, pal_error *error)
 {
-    pal_error error;
     pal_status status = PAL_OK;
     if (pal_dist_shards(d, optim) && !optim->known_finite) { /* each rank sees only its own part */
-        status = pal_dist_agree(d, pal_optim_check_gradients(optim, &error), &error);
-        if (status != PAL_OK) return pal_fail_nowhere(status, "%s", error.message);
+        status = pal_dist_agree(d, pal_optim_check_gradients(optim, error), error);
+        if (status != PAL_OK) return status;
         optim->known_finite = true;
     }
-    status = pal_optim_step(optim, lr);
+    status = pal_optim_try_step(optim, lr, error);
     if (status != PAL_OK || !pal_dist_shards(d, optim)) return status;
     const struct pal_shard *s = d->shard;
     for (int b = 0; b < s->blocks; b++) {
@@ -206,6 +205,13 @@ pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
     }
     pal_dist_wait(d, s->blocks, s->request);
     return PAL_OK;
+}
+
+pal_status pal_dist_step(pal_dist *d, pal_optim *optim, double lr)
+{
+    pal_error error;
+    const pal_status s = pal_dist_try_step(d, optim, lr, &error);
+    return s == PAL_OK ? s : pal_fail_nowhere(s, "%s", error.message);
 }
 
 /* ---- Files ---- */

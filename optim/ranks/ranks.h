@@ -11,6 +11,9 @@ enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at 
 
 /* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
 const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* pal_dist_step, which writes its error instead of telling the handler. */
+pal_status pal_dist_try_step(pal_dist *dist, pal_optim *optim, double lr, pal_error *error);
+
 /* What this rank does from now on, such as "the save of step" and the step, for the sentence about
  * a rank that does not come. The text is not copied. NULL is allowed for dist. */
 void pal_dist_place(pal_dist *dist, const char *place, int64_t step);

@@ -98,7 +98,10 @@ static pal_status check_values(const pal_checkpoint *c, pal_error *error)
     if (bad)
         return pal_error_set(error, PAL_ENUMERIC, "parameter %s holds a number that is not finite",
                              bad);
-    if (c->optim) s = pal_state_finite(&c->optim->state, "the optimiser's moment", error);
+    /* Such a file could not be read again, and older ones would be removed for it. */
+    if (c->optim) s = pal_state_check(&c->optim->state, "optim_put", error);
+    if (s == PAL_OK && c->optim)
+        s = pal_state_finite(&c->optim->state, "the optimiser's moment", error);
     return s == PAL_OK && c->average ? pal_average_finite(c->average, error) : s;
 }
 

@@ -11,56 +11,64 @@
 
 /* ---- What the steps change ---- */
 
+/* A callback may create parameters: blocks grow, and others are added. What was there keeps its
+ * place in its block, so the bytes of each block are noted when they are copied. */
 typedef struct snapshot {
-    char *memory; /* values of the parameters, then the moments */
-    size_t size;
+    size_t *bytes; /* of each home: the blocks of values, then the moments of each block */
+    int blocks;    /* number of blocks of values */
+    int homes;     /* number of all homes */
+    char *memory;  /* the bytes of all homes, behind the list */
+    size_t size;   /* of this allocation */
     int64_t steps;
     pal_rng rng;
     pal_position position;
 } snapshot;
 
-/* Copies between the memory and one of its homes; `to` is the home or the memory. */
-static size_t copy(char *memory, void *home, size_t bytes, bool back)
+/* Where home i is now, and how many bytes it has now. */
+static void *home_of(const pal_train_opts *o, const snapshot *s, int i, size_t *bytes)
 {
-    if (memory && bytes) memcpy(back ? home : (void *)memory, back ? (void *)memory : home, bytes);
-    return bytes;
-}
-
-/* Walks over all that is copied; returns the bytes. memory NULL: they are only counted. */
-static size_t walk(const pal_train_opts *o, char *memory, bool back)
-{
-    size_t at = 0;
-    const pal_state *state = &o->optim->state;
-    for (int b = 0; b < pal_params_blocks(o->params); b++) {
-        const pal_param_block block = pal_params_block_as_is(o->params, b);
-        if (block.kept) continue;
-        at += copy(memory ? memory + at : NULL, block.value,
-                   (size_t)block.count * pal_dtype_size(block.dtype), back);
+    if (i < s->blocks) {
+        const pal_param_block block = pal_params_block_as_is(o->params, i);
+        *bytes = block.kept ? 0 : (size_t)block.count * pal_dtype_size(block.dtype);
+        return block.value;
     }
-    for (int b = 0; b < state->blocks; b++)
-        for (int k = 0; k < PAL_MOMENTS; k++)
-            at += copy(memory ? memory + at : NULL, state->block[b].memory[k],
-                       state->block[b].memory[k] ? state->block[b].size[k] : 0, back);
-    return at;
+    const int k = (i - s->blocks) % PAL_MOMENTS;
+    const struct pal_state_block *block = &o->optim->state.block[(i - s->blocks) / PAL_MOMENTS];
+    *bytes = block->memory[k] ? block->size[k] : 0;
+    return block->memory[k];
 }
 
 static pal_status take(const pal_train_opts *o, snapshot *s, pal_error *error)
 {
+    size_t bytes, all = 0;
     *s = (snapshot){.steps = o->optim->steps, .rng = *pal_tape_rng(o->tape)};
     if (o->batches) s->position = pal_batches_position(o->batches);
-    s->size = walk(o, NULL, false);
-    s->memory = pal_malloc(s->size + 1);
-    if (!s->memory)
+    s->blocks = pal_params_blocks(o->params);
+    s->homes = s->blocks + o->optim->state.blocks * PAL_MOMENTS;
+    for (int i = 0; i < s->homes; i++, all += bytes) home_of(o, s, i, &bytes);
+    s->size = (size_t)(s->homes + 1) * sizeof *s->bytes + all;
+    s->bytes = pal_malloc(s->size);
+    if (!s->bytes)
         return pal_error_set(error, PAL_ENOMEM, "find_lr: out of memory for a copy of %zu bytes",
                              s->size);
-    walk(o, s->memory, false);
+    char *to = s->memory = (char *)(s->bytes + s->homes + 1);
+    for (int i = 0; i < s->homes; to += s->bytes[i++]) {
+        const void *from = home_of(o, s, i, &s->bytes[i]);
+        if (s->bytes[i]) memcpy(to, from, s->bytes[i]);
+    }
     return PAL_OK;
 }
 
 static pal_status give_back(const pal_train_opts *o, const snapshot *s, pal_error *error)
 {
-    walk(o, s->memory, true);
-    pal_free(s->memory, s->size + 1);
+    const char *from = s->memory;
+    for (int i = 0; i < s->homes; from += s->bytes[i++]) {
+        size_t now; /* moments are fewer if they have been divided among ranks */
+        void *to = home_of(o, s, i, &now);
+        const size_t bytes = s->bytes[i] < now ? s->bytes[i] : now;
+        if (bytes) memcpy(to, from, bytes);
+    }
+    pal_free(s->bytes, s->size);
     o->optim->steps = s->steps;
     *pal_tape_rng(o->tape) = s->rng;
     pal_params_touch(o->params);
@@ -161,9 +169,10 @@ static pal_status rise(const pal_train_opts *given, const pal_find_lr_opts *f, p
     return PAL_OK;
 }
 
-pal_status pal_find_lr(const pal_train_opts *o, pal_find_lr_opts f, pal_lr_point *points,
+pal_status pal_find_lr(const pal_train_opts *opts, pal_find_lr_opts f, pal_lr_point *points,
                        pal_lr_found *found, pal_error *error)
 {
+    const pal_train_opts own = *opts, *o = &own; /* callbacks may change *opts */
     if (f.low == 0) f.low = 1e-6;
     if (f.high == 0) f.high = 1;
     if (f.steps == 0) f.steps = 100;
@@ -180,7 +189,7 @@ pal_status pal_find_lr(const pal_train_opts *o, pal_find_lr_opts f, pal_lr_point
           : pal_error_set(error, PAL_ENOMEM, "find_lr: out of memory for its points");
     s = pal_dist_agree(o->dist, s, error);
     if (s == PAL_OK) s = rise(o, &f, p, &found->steps, error);
-    if (was.memory) {
+    if (was.bytes) {
         const pal_status back = give_back(o, &was, s == PAL_OK ? error : NULL);
         if (s == PAL_OK) s = back;
     }

@@ -441,8 +441,9 @@ static pal_status stop_early(loop *l, const pal_train_result *result, pal_error 
     return s;
 }
 
-pal_status pal_train(const pal_train_opts *o, pal_train_result *result, pal_error *error)
+pal_status pal_train(const pal_train_opts *opts, pal_train_result *result, pal_error *error)
 {
+    const pal_train_opts own = *opts, *o = &own; /* callbacks may change *opts */
     pal_train_result ignored;
     pal_error why = {0};
     if (!result) result = &ignored;

@@ -43,7 +43,8 @@ static pal_status forward(const pal_train_opts *o, int64_t number, pal_batch *ba
     }
     *loss = o->loss(o->user, o->tape, number, batch);
     if (pal_is_none(*loss) || pal_tape_status(o->tape) != PAL_OK) return tape_error(o->tape, error);
-    return PAL_OK;
+    /* The update would be refused. All ranks learn of it here, before they wait for each other. */
+    return pal_state_check(&o->optim->state, "optim_step", error);
 }
 
 /*
@@ -310,13 +311,14 @@ static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *
         return pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
                              why.message);
     o->optim->known_finite = true; /* the norm says so */
-    return pal_dist_step(o->dist, o->optim, made->lr);
+    return pal_dist_try_step(o->dist, o->optim, made->lr, error);
 }
 
-pal_status pal_train_step(const pal_train_opts *o, int64_t step, pal_step *out, pal_error *error)
+pal_status pal_train_step(const pal_train_opts *opts, int64_t step, pal_step *out, pal_error *error)
 {
+    const pal_train_opts own = *opts; /* callbacks may change *opts */
     pal_accord accord = {0};
-    return pal_train_step_together(o, step, out, &accord, error);
+    return pal_train_step_together(&own, step, out, &accord, error);
 }
 
 pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_step *out,

@@ -13,8 +13,8 @@ typedef struct pal_accord {
     double small_square, small_inverse, small_count;
 } pal_accord;
 
-/* pal_train_step. With several ranks the accord is made before the first backward pass of
- * the step. */
+/* pal_train_step; no callback can change these options. With several ranks the accord is made
+ * before the first backward pass of the step. */
 pal_status pal_train_step_together(const pal_train_opts *opts, int64_t step, pal_step *out,
                                    pal_accord *accord, pal_error *error);
 

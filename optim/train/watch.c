@@ -55,6 +55,15 @@ static const char *trouble_of(const char *patterns, uint64_t used)
     return NULL;
 }
 
+/* Whether parameter i is watched. Tensors that are only kept have no gradient, and their size may
+ * change. */
+static bool watched(const pal_params *params, int i, const char *patterns, uint64_t *used)
+{
+    const pal_span span = pal_params_span(params, i);
+    return !pal_params_block_as_is(params, span.block).kept &&
+           matches(patterns, pal_params_name(params, i), used);
+}
+
 /* What has to be known before memory is taken: how many there are, and the bytes of their values
  * and names. */
 typedef struct sizes {
@@ -69,7 +78,7 @@ static bool measure(const pal_params *params, const char *patterns, sizes *all)
     for (int i = 0; i < pal_params_count(params); i++) {
         const char *name = pal_params_name(params, i);
         const pal_array a = pal_params_array(params, i);
-        if (!matches(patterns, name, &used)) continue;
+        if (!watched(params, i, patterns, &used)) continue;
         if (strpbrk(name, ",\"")) comma = name;
         all->count++;
         all->values += pal_round_up(pal_shape_bytes(a.dtype, pal_array_shape(&a)), PAL_ALIGN);
@@ -92,7 +101,7 @@ static void fill(pal_watch *w, const char *patterns, char *names)
     for (int i = 0; i < pal_params_count(w->params); i++) {
         const char *name = pal_params_name(w->params, i);
         const pal_array a = pal_params_array(w->params, i);
-        if (!matches(patterns, name, &ignored)) continue;
+        if (!watched(w->params, i, patterns, &ignored)) continue;
         w->index[n] = i, w->at[n] = at;
         at += pal_round_up(pal_shape_bytes(a.dtype, pal_array_shape(&a)), PAL_ALIGN);
         for (int k = 0; k < KINDS; k++) {
