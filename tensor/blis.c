@@ -15,11 +15,13 @@
  * One thread. BLIS is called with one thread (without an environment variable its count is -1) and
  * without its path for small matrices (sup), whose bits depend on the shape of a piece.
  *
- * Memory. BLIS ends the process if malloc fails. It keeps the buffers of a call for later calls, so
- * it takes memory only when more calls run at once than ever before. Each such number of calls is a
- * place. The first place is made by a small product before an operation needs it
- * (pal_blas_ready). Other places are made when the memory for one is there; if it is not, the call
- * waits until another one has ended. The results are the same.
+ * Memory. BLIS ends the process if malloc fails. It keeps the blocks that a call packs into for
+ * later calls, so it takes memory only when more calls need blocks at once than ever before. For
+ * how many calls there are blocks is the number of places. The first place is made by a small
+ * product before an operation needs it (pal_blas_ready). A further call runs when the memory for
+ * its blocks is there; if it is not, the call waits until another one has ended. The results are
+ * the same. That call need not make a place: if another call gives its blocks back just before, or
+ * takes them just after, no block is new. So the places are counted from what BLIS has.
  */
 #include "tensor/blis.h"
 
@@ -150,11 +152,12 @@ typedef pal_product product;
 
 /* ---- Memory ---- */
 
-enum { SLACK = 1 << 20 }; /* bytes: more than BLIS takes for everything but the buffers */
+enum { SLACK = 1 << 20 }; /* bytes: more than BLIS takes for everything but the blocks */
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
-static int places, calls; /* calls that have memory, and that run now */
+static int places, calls; /* calls that BLIS has blocks for, and that run now */
+static bool growing;      /* one call more than places runs, so BLIS may be taking memory */
 static bool started;
 
 /* What a call may take from the system: packed blocks of A and B, for the widest type, and a
@@ -184,42 +187,66 @@ static bool start(void)
     return true;
 }
 
-/* Begins a call. Whether it makes a new place: then the gate stays closed until it ends, so that
- * nobody else takes the memory that was seen. */
-static bool enter(void)
+/* For how many calls BLIS has packed blocks, of A and of B. Its lock is held while it makes one. */
+static int count_places(void)
 {
-    pthread_mutex_lock(&gate);
-    while (calls == places && places > 0 && !pal_memory_left(place_size()))
-        pthread_cond_wait(&ended, &gate);
-    const bool grows = calls++ == places;
-    if (grows)
-        places++;
-    else
-        pthread_mutex_unlock(&gate);
-    return grows;
+#ifdef BLIS_ENABLE_PBA_POOLS
+    const dim_t a = (dim_t)bli_packbuf_index(BLIS_BUFFER_FOR_A_BLOCK);
+    const dim_t b = (dim_t)bli_packbuf_index(BLIS_BUFFER_FOR_B_PANEL);
+    pba_t *blocks = bli_pba_query();
+    bli_pba_lock(blocks);
+    const siz_t of_a = bli_pool_num_blocks(bli_pba_pool(a, blocks));
+    const siz_t of_b = bli_pool_num_blocks(bli_pba_pool(b, blocks));
+    bli_pba_unlock(blocks);
+    return (int)(of_a < of_b ? of_a : of_b);
+#else
+    return calls + 1; /* this build of BLIS keeps no blocks */
+#endif
 }
 
-static void leave(bool grew)
+/* Begins a call. At most one more than places runs, so that nobody else takes the memory that was
+ * seen for it. */
+static void enter(void)
 {
-    if (!grew) pthread_mutex_lock(&gate);
-    calls--;
-    pthread_cond_signal(&ended);
+    pthread_mutex_lock(&gate);
+    while (places > 0 && calls >= places && (growing || !pal_memory_left(place_size())))
+        pthread_cond_wait(&ended, &gate);
+    if (calls++ >= places) growing = true;
     pthread_mutex_unlock(&gate);
 }
+
+/* Ends a call. No more calls are left than places, so the others find their blocks. */
+static void leave(void)
+{
+    pthread_mutex_lock(&gate);
+    calls--;
+    if (growing) {
+        const int counted = count_places();
+        if (counted > places) places = counted;
+        growing = false;
+        pthread_cond_broadcast(&ended);
+    } else {
+        pthread_cond_signal(&ended);
+    }
+    pthread_mutex_unlock(&gate);
+}
+
+static void run(pal_dtype dtype, const product *p, const void *a, const void *b, void *c);
 
 bool pal_blas_ready(void)
 {
     static _Atomic bool ready;
     if (ready) return true;
     pthread_mutex_lock(&gate);
-    bool good = places > 0 || (start() && pal_memory_left(place_size()));
-    pthread_mutex_unlock(&gate);
-    if (good) {
+    const bool good = places > 0 || (start() && pal_memory_left(place_size()));
+    if (good && places == 0) {
         const product p = {4, 4, 4, 1, 0, 4, 1, 4, 1, 4, 1};
         const float a[16] = {0};
         float c[16];
-        pal_blis_product(PAL_F32, &p, a, a, c);
+        run(PAL_F32, &p, a, a, c);
+        places = 1;
     }
+    pthread_mutex_unlock(&gate);
     ready = good;
     return good;
 }
@@ -261,9 +288,9 @@ static void run(pal_dtype dtype, const product *p, const void *a, const void *b,
 
 void pal_blis_product(pal_dtype dtype, const pal_product *p, const void *a, const void *b, void *c)
 {
-    const bool grows = enter();
+    enter();
     run(dtype, p, a, b, c);
-    leave(grows);
+    leave();
 }
 
 static num_t blis_type(pal_dtype dtype)

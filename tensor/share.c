@@ -73,15 +73,20 @@ static bool is_crowded(void)
 
 /* ---- How ---- */
 
-static sem_t over;
+static sem_t begun, over;
 static pthread_t sleeper;
+
+static void wait_for(sem_t *what)
+{
+    while (sem_wait(what) != 0) { /* a signal */
+    }
+}
 
 static void *sleep_as_team(void *threads)
 {
 #pragma omp parallel num_threads(*(const int *)threads)
-    __asm__ volatile("");          /* the compiler would leave an empty region out */
-    while (sem_wait(&over) != 0) { /* a signal */
-    }
+    if (omp_get_thread_num() == 0) sem_post(&begun); /* libgomp has made all of them */
+    wait_for(&over);
     return NULL;
 }
 
@@ -97,11 +102,17 @@ bool pal_sleep_begin(int threads)
     const int missing = omp_get_num_procs() - threads;
     sigset_t all, before;
     asleep = missing > 0 ? missing + 2 : 2;
-    if (!BY_LIBGOMP || pal_stacks_left(asleep) < asleep || sem_init(&over, 0, 0) != 0) return false;
+    if (!BY_LIBGOMP || pal_stacks_left(asleep) < asleep) return false;
+    sem_init(&begun, 0, 0); /* 0 fits, so it succeeds */
+    sem_init(&over, 0, 0);
     sigfillset(&all); /* signals are for the program's own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool began = pthread_create(&sleeper, NULL, sleep_as_team, &asleep) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    /* Its stacks are made before anybody looks how much memory is left: BLIS and libgomp end the
+     * process if there is less than there was. */
+    if (began) wait_for(&begun);
+    sem_destroy(&begun);
     if (!began) sem_destroy(&over);
     return began;
 }
