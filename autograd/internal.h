@@ -45,8 +45,8 @@ struct pal_node {
     pal_record *last_reader; /* the record that adds to it last, in the order of backward */
 };
 
-/* A tensor of pal_keep: it has no gradient, and takes another size or other memory when it is kept
- * again. */
+/* A tensor of pal_keep, or a parameter in bf16. Neither has a gradient, and the former takes
+ * another size or other memory when it is kept again. */
 static inline bool pal_node_kept(const pal_node *n) { return n->param >= 0 && !n->grad; }
 
 /* What a tape and a set of parameters have in common. The poison node is the result of a failed

@@ -429,7 +429,8 @@ PAL_API pal_status pal_call_scratch(pal_call *call, size_t forward_bytes, size_t
 /* Sets the work of the call (in elements or flops), which decides how many threads it gets. The
  * default is the number of output elements. */
 PAL_API void pal_call_work(pal_call *call, int64_t work);
-/* The same, and returns the number of threads that the call gets, for scratch memory of each. */
+/* The same, and returns the number of threads that the call gets, for scratch memory of each. The
+ * number is chosen here: call it once, and pal_call_work not after it. */
 PAL_API int pal_call_team(pal_call *call, int64_t work);
 /*
  * Reports what is wrong. The library adds the operation's name and every argument with its shape:

@@ -39,8 +39,8 @@ PAL_API pal_tensor pal_assign(pal_tensor t, const pal_array *src);
 PAL_API pal_tensor pal_no_decay(pal_tensor param);
 /* Freezes a parameter, or ends that. From then on a frozen parameter is a constant: it gets no
  * gradient, optimisers and clipping do not touch it, and its moments do not change. An operation
- * that has read a frozen parameter gives it no gradient later, whatever has changed since. Returns
- * it. */
+ * that has read a frozen parameter gives it no gradient later, whatever has changed since; a
+ * segment of pal_recompute goes by what is frozen when it is run again. Returns it. */
 PAL_API pal_tensor pal_freeze(pal_tensor param, bool frozen);
 /*
  * The same for every parameter whose whole name matches a shell pattern (fnmatch: * ? [..], where *

@@ -140,8 +140,8 @@ static int mark_parameters(pal_tape *tape, int nout, const pal_tensor *inner, ui
 
 /*
  * The distinct trainable parameters of the segment one level below. They are written to out unless
- * out is NULL. Returns their number. Tapes share parameters, so the mark must not be the number of
- * a pass: another tape may have used that number. No mark is left behind.
+ * out is NULL. Returns their number. The mark is the number of no pass, and none is left
+ * behind.
  */
 static int captured(pal_tape *tape, int nout, const pal_tensor *inner, pal_tensor *out)
 {

@@ -110,7 +110,8 @@ PAL_API PAL_CHECKED pal_status pal_trunk_state_load(const pal_trunk *trunk, pal_
  * with inputs takes x [B,T,inputs], also as [B,T] if inputs is 1.
  *
  * state NULL: sequences start here. Else x is what follows the tokens seen so far, and *state
- * becomes the one after it, copied out of the tape, so that no gradient passes into earlier calls;
+ * becomes the one after it, copied out of the tape, so that no gradient passes into earlier calls
+ * (with gradients on, the state before is copied onto the tape too, for backward);
  * run.parts is then refused, and after an error the state is as before. B is the same in all calls;
  * packed, the states belong to the N sequences, and attention refuses them. run is as for
  * pal_mixer_forward; the trunk sets run.layer, and recompute has no effect with a state.

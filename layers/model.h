@@ -118,7 +118,7 @@ PAL_API pal_tensor pal_unpack(pal_tensor x, pal_tensor offsets, int64_t T, bool 
  *     pal_tape_reset(tape);
  *
  * Run it with gradients off (pal_set_grad): then a long prompt takes the memory of one block,
- * unless a hook looks on.
+ * unless a hook looks on, and the state is not copied onto the tape.
  */
 typedef pal_trunk_state pal_lm_state;
 PAL_API pal_lm_state *pal_lm_state_new(const pal_lm *lm); /* at the start of a sequence */

@@ -204,7 +204,7 @@ static int count_places(void)
 #endif
 }
 
-/* Begins a call. At most one more than places runs, so that nobody else takes the memory that was
+/* Begins a call. At most one more than places runs, so that no other call takes the memory that was
  * seen for it. */
 static void enter(void)
 {

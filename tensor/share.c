@@ -109,8 +109,8 @@ bool pal_sleep_begin(int threads)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool began = pthread_create(&sleeper, NULL, sleep_as_team, &asleep) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    /* Its stacks are made before anybody looks how much memory is left: BLIS and libgomp end the
-     * process if there is less than there was. */
+    /* Its stacks are made before this thread looks how much memory is left: BLIS and libgomp end
+     * the process if there is less than there was. */
     if (began) wait_for(&begun);
     sem_destroy(&begun);
     if (!began) sem_destroy(&over);

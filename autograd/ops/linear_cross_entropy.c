@@ -268,11 +268,7 @@ static void forward(const pal_call *call)
 static void give(const pal_call *call, int i, double g)
 {
     const pal_array *saved = &call->saved[i], *din = call->din[i];
-    if (!din) return;
-    if (pal_array_count(saved) == 0) { /* was frozen in the forward pass */
-        if (pal_call_fresh(call, i)) pal_array_fill(din, 0);
-        return;
-    }
+    if (!din || pal_array_count(saved) == 0) return;
     const pal_kernels *k = pal_kernels_for(saved->dtype);
     const pal_lines from = pal_lines_of(saved, saved->ndim - 1);
     const pal_lines to = pal_lines_of(din, din->ndim - 1);

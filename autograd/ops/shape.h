@@ -22,9 +22,9 @@ pal_tensor pal_failed(pal_tensor x);
 /* For infer: the error for an axis that x does not have. */
 pal_status pal_axis_error(pal_call *call, int axis, const pal_array *x);
 
-/* Whether backward will be asked for the gradient of input i. */
+/* Whether input i wanted a gradient when the call was made. */
 bool pal_call_wanted(const pal_call *call, int i);
-/* For infer: the error if it will, where the operation has none for this input. */
+/* For infer: the error if it did, where the operation has none for this input. */
 pal_status pal_check_constant(pal_call *call, int i);
 
 /* For infer: PAL_OK if all elements of the i64 input i are in 0..n-1, else an error that

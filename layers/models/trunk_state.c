@@ -72,7 +72,8 @@ static void hold_parts(pal_tape *tape, int64_t layers, pal_mixer_state *state)
     for (int64_t i = 0; i < layers && tape->grad; i++)
         for (int j = 0; j < PAL_MIXER_PARTS && state[i].part[j].name; j++) {
             pal_tensor *part = &state[i].part[j].tensor;
-            if (!pal_is_none(*part)) *part = pal_from_array(tape, &part->node->a);
+            if (!pal_is_none(*part) && !pal_is_poison(part->node))
+                *part = pal_from_array(tape, &part->node->a);
         }
 }
 

@@ -19,7 +19,7 @@ bool comma_in_force(void)
  * appears whole or not at all, because two tests may make it at once. */
 static bool made_in(const char *folder)
 {
-    char command[1024];
+    char command[5 * 4096];
     snprintf(command, sizeof command,
              "[ -d '%s' ] || { new=$(mktemp -d '%s-XXXXXX') && localedef -i de_DE -f UTF-8 "
              "\"$new/de_DE.UTF-8\" "
@@ -32,7 +32,7 @@ static bool made_in(const char *folder)
 bool comma_locale(void)
 {
     const char *build = getenv("B");
-    char folder[128];
+    char folder[4096];
     snprintf(folder, sizeof folder, "%s/locale", build ? build : "build");
     const bool made = made_in(folder);
     setenv("LOCPATH", folder, 1);
