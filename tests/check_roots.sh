@@ -112,6 +112,7 @@ small() { # package what-it-says
     if inside "make all" && grep -F "$2" "$log"; then fail "what is left out is told twice"; fi
 }
 try_optional() {
+    passes "./deps.sh" ./deps.sh || return # for whoever tries only this part
     small gnuplot-nox "Without gnuplot"
     passes "make check without gnuplot" "make check" && says test_inspect.sh
     back gnuplot-nox
