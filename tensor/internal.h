@@ -253,8 +253,4 @@ bool pal_kernels_select(pal_isa isa);
         {PAL_SETS(PAL_KERNELS_F32_AT, name)}, {PAL_SETS(PAL_KERNELS_F64_AT, name)}}
 #define PAL_KERNEL_TABLE(name, dtype) (name##_tables[pal_real_index(dtype)][pal_isa_selected()])
 
-/* How many of the 2^53 numbers that pal_rng_uniform draws its f32 numbers in [0, 1) from become
- * less than p: a 64-bit word w does so if w >> 11 is less than this. (rng.c) */
-uint64_t pal_rng_words_below(double p);
-
 #endif

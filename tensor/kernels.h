@@ -109,14 +109,14 @@ static inline bool pal_product_along_k(const pal_product *p)
 }
 
 /*
- * Dropout of n elements. Element 2i takes the first 64-bit word of block counter + i of the
- * generator, element 2i + 1 the second; it is dropped if that is at most `last`. Then y is x scale
- * or 0, and bit e % 64 of keep[e / 64] says that element e was kept; bits from n on mean nothing.
- * `kept` does the same from these bits, from bit `first` on, and adds to y if asked to.
+ * Dropout of n elements. Element i takes 32-bit word i % 4 of block counter + i / 4 of the
+ * generator; it is dropped if that is less than `below`. Then y is 0, else x scale, and bit e % 64
+ * of keep[e / 64] says that element e was kept; bits from n on mean nothing. `kept` does the same
+ * from these bits, from bit `first` on, and adds to y if asked to.
  */
 typedef struct pal_drops {
-    uint64_t seed, stream, counter, last;
-    bool none; /* nothing is dropped */
+    uint64_t seed, stream, counter;
+    uint32_t below;
 } pal_drops;
 typedef void pal_drop(int64_t n, const pal_drops *d, const void *x, double scale, void *y,
                       uint64_t *keep);

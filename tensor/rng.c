@@ -119,19 +119,6 @@ static void pair(const fill *f, pal_dtype dtype, int64_t i, double *x)
     }
 }
 
-uint64_t pal_rng_words_below(double p)
-{
-    uint64_t low = 0, high = UINT64_C(1) << 53; /* the answer is in low .. high */
-    while (low < high) {
-        const uint64_t middle = low + (high - low) / 2;
-        if (below_high((double)middle * 0x1p-53, 0, 1, PAL_F32) < p)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static void store(const fill *f, const pal_array *out, int64_t begin, int64_t end)
 {
     int64_t index[PAL_MAX_DIMS], rest = begin, at = 0;

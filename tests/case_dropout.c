@@ -33,16 +33,30 @@ static void recomputed_build(const pal_variant *v, const pal_tensor *in, pal_ten
     if (tape) pal_rng_next(pal_tape_rng(tape));
 }
 
+/* A 32-bit word of Philox 4x32-10, as the paper writes it (Salmon et al., SC 2011). */
+static uint32_t word(const pal_rng *rng, uint64_t block, int which)
+{
+    uint32_t c[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)rng->stream,
+                     (uint32_t)(rng->stream >> 32)};
+    for (uint32_t round = 0; round < 10; round++) {
+        const uint64_t p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];
+        c[0] = (uint32_t)(p1 >> 32) ^ c[1] ^ ((uint32_t)rng->seed + round * 0x9E3779B9u);
+        c[1] = (uint32_t)p1;
+        c[2] = (uint32_t)(p0 >> 32) ^ c[3] ^ ((uint32_t)(rng->seed >> 32) + round * 0xBB67AE85u);
+        c[3] = (uint32_t)p0;
+    }
+    return c[which];
+}
+
 static void reference(const pal_variant *v, const pal_array *in, const pal_array *out)
 {
     pal_rng tape = pal_rng_new(42, 7), rng = pal_rng_split(&tape);
     double p = v->option[0];
     pal_ref_shape(out, v->in[0].shape);
-    pal_array draws = pal_array_of(PAL_F32, v->in[0].shape, out->data); /* is read from the end */
-    if (p > 0 && pal_array_count(out)) pal_rng_uniform(&rng, &draws, 0, 1);
-    for (int64_t i = pal_array_count(out) - 1; i >= 0; i--) {
-        double x = pal_ref_get(&in[0], i), u = p > 0 ? pal_ref_get(&draws, i) : 1;
-        ((double *)out->data)[i] = u < p ? 0 : x / (1 - p);
+    for (int64_t i = 0; i < pal_array_count(out); i++) {
+        const double x = pal_ref_get(&in[0], i);
+        const bool drop = word(&rng, (uint64_t)i / 4, (int)(i % 4)) < p * 0x1p32;
+        ((double *)out->data)[i] = drop ? 0 : x / (1 - p);
         if (v->build == recomputed_build) ((double *)out->data)[i] *= x;
     }
 }

@@ -9,6 +9,7 @@
 #include "autograd/ops/lines.h"
 #include "autograd/ops/map.h"
 
+#include <math.h>
 #include <omp.h>
 
 typedef struct dropout {
@@ -35,15 +36,14 @@ static pal_status infer(pal_call *call)
     return status == PAL_OK ? pal_call_scratch(call, 0, team * chunk) : status;
 }
 
-/* Numbers are drawn in f32 for both types, so that both drop the same elements. */
+/* The share p of the 2^32 words, rounded. */
 static pal_drops drops_of(const dropout *d)
 {
-    const uint64_t below = pal_rng_words_below((double)(float)d->p);
+    const double below = rint(d->p * 0x1p32);
     return (pal_drops){.seed = d->rng.seed,
                        .stream = d->rng.stream,
                        .counter = d->rng.counter,
-                       .last = (below << 11) - 1,
-                       .none = below == 0};
+                       .below = below < UINT32_MAX ? (uint32_t)below : UINT32_MAX};
 }
 
 static void forward(const pal_call *call)
@@ -63,7 +63,7 @@ static void forward(const pal_call *call)
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < n; i += CHUNK) {
         pal_drops piece = drops;
-        piece.counter += (uint64_t)(i / 2);
+        piece.counter += (uint64_t)(i / 4);
         k->drop(n - i < CHUNK ? n - i : CHUNK, &piece, from + (size_t)i * size, 1 / (1 - d->p),
                 (char *)y->data + (size_t)i * size, (uint64_t *)call->saved[0].data + i / 64);
     }

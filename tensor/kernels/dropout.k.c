@@ -1,14 +1,18 @@
 /*
  * dropout.k.c - random bits and what they keep. The words are those of rng.c (Philox 4x32-10,
- * Salmon et al., SC 2011); 32 blocks give the bits of 64 elements.
+ * Salmon et al., SC 2011).
  *
- * A block's four 32-bit numbers are in the low halves of four 64-bit elements, because a product of
+ * A block's four 32-bit words are in the low halves of four 64-bit elements, because a product of
  * low halves is one instruction. The high halves hold what is left there, and nothing reads them.
  */
 #include "tensor/kernels/kernels.k.h"
 
 typedef uint64_t Q __attribute__((vector_size(VBYTES)));
-enum { QL = VBYTES / 8, BLOCKS = 32, GROUP = VBYTES == 64 ? 4 : 2 };
+enum {
+    QL = VBYTES / 8, /* blocks of a vector */
+    GROUP = 4,       /* vectors at a time */
+    SPAN = 128       /* elements at a time: what the widest vectors draw at once */
+};
 
 /* The product of the low halves. */
 static inline Q product_of_low(Q a, uint64_t b)
@@ -50,27 +54,49 @@ static inline Q alternate(Q a, Q b)
 #endif
 }
 
-/* Bit 2j is set if a[j] is at most `last`, and bit 2j + 1 if b[j] is. */
-static inline uint32_t at_most(Q a, Q b, uint64_t last)
+/*
+ * Bit i is set if word i of QL blocks is less than `below`. Vectors a to d hold words 0 to 3 of the
+ * blocks in the order of block_order: instructions that join 64-bit halves do so within 128 bits,
+ * and bring the blocks of elements 0, 2, ... into one vector and the others into a second.
+ */
+static inline uint32_t less(Q a, Q b, Q c, Q d, uint32_t below)
 {
 #if defined(__AVX512F__)
-    const __m512i limit = _mm512_set1_epi64((long long)last);
-    const __m512i first = _mm512_maskz_set1_epi64(_mm512_cmple_epu64_mask((__m512i)a, limit), -1);
-    const __mmask8 second = _mm512_cmple_epu64_mask((__m512i)b, limit);
-    const __m512i both = (__m512i)alternate((Q)first, (Q)_mm512_maskz_set1_epi64(second, -1));
-    return _mm512_cmplt_epi32_mask(both, _mm512_setzero_si512());
+    const __m512i ab = (__m512i)alternate(a, b), cd = (__m512i)alternate(c, d);
+    const __m512i limit = _mm512_set1_epi32((int)below);
+    const uint32_t first = _mm512_cmplt_epu32_mask(_mm512_unpacklo_epi64(ab, cd), limit);
+    const uint32_t second = _mm512_cmplt_epu32_mask(_mm512_unpackhi_epi64(ab, cd), limit);
+    return first | second << 16;
 #elif defined(__AVX2__)
-    const Q sign = (Q){0} + (UINT64_C(1) << 63); /* the comparison is one of signed numbers */
-    const __m256i limit = (__m256i)(last ^ sign);
-    const __m256i first = _mm256_cmpgt_epi64((__m256i)(a ^ sign), limit);
-    const __m256i second = _mm256_cmpgt_epi64((__m256i)(b ^ sign), limit);
-    return ~(uint32_t)_mm256_movemask_ps((__m256)_mm256_blend_epi32(first, second, 0xAA)) & 255u;
+    const __m256i ab = (__m256i)alternate(a, b), cd = (__m256i)alternate(c, d);
+    const __m256i sign = _mm256_set1_epi32(INT32_MIN); /* the comparison is one of signed numbers */
+    const __m256i limit = _mm256_xor_si256(_mm256_set1_epi32((int)below), sign);
+    const __m256i first = _mm256_xor_si256(_mm256_unpacklo_epi64(ab, cd), sign);
+    const __m256i second = _mm256_xor_si256(_mm256_unpackhi_epi64(ab, cd), sign);
+    return (uint32_t)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32(limit, first)) |
+           (uint32_t)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32(limit, second)) << 8;
 #else
     uint32_t bits = 0;
     for (int j = 0; j < QL; j++)
-        bits |= (uint32_t)(a[j] <= last) << 2 * j | (uint32_t)(b[j] <= last) << (2 * j + 1);
+        bits |= (uint32_t)((uint32_t)a[j] < below) << 4 * j |
+                (uint32_t)((uint32_t)b[j] < below) << (4 * j + 1) |
+                (uint32_t)((uint32_t)c[j] < below) << (4 * j + 2) |
+                (uint32_t)((uint32_t)d[j] < below) << (4 * j + 3);
     return bits;
 #endif
+}
+
+/* The number of the block in each element of a vector. */
+static inline Q block_order(void)
+{
+    Q order = {0};
+    for (int j = 0; j < QL; j++)
+#if defined(__AVX2__)
+        order[j] = (uint64_t)(j / 2 + j % 2 * (QL / 2));
+#else
+        order[j] = (uint64_t)j;
+#endif
+    return order;
 }
 
 /* The keys of the ten rounds. */
@@ -86,43 +112,33 @@ static inline void set_keys(uint64_t seed, keys *k)
     }
 }
 
-/* The words of GROUP QL blocks from `counter` on. */
-static inline void philox(const keys *k, uint64_t stream, uint64_t counter, Q first[GROUP],
-                          Q second[GROUP])
+/* One bit for each of the SPAN elements from block `counter` on: whether it is kept. */
+static inline void draw(const pal_drops *d, const keys *k, uint64_t counter,
+                        uint64_t bits[SPAN / 64])
 {
-    Q c0[GROUP], c1[GROUP], c2[GROUP], c3[GROUP], block = {0};
-    for (int j = 0; j < QL; j++) block[j] = (uint64_t)j;
-    for (int g = 0; g < GROUP; g++) {
-        c0[g] = block + (counter + (uint64_t)(g * QL));
-        c1[g] = high(c0[g]);
-        c2[g] = (Q){0} + (uint32_t)stream;
-        c3[g] = (Q){0} + (stream >> 32);
-    }
-    for (int round = 0; round < 10; round++)
+    for (int i = 0; i < SPAN / 64; i++) bits[i] = UINT64_MAX;
+    for (int at = 0; at < SPAN / 4; at += GROUP * QL) {
+        Q c0[GROUP], c1[GROUP], c2[GROUP], c3[GROUP];
         for (int g = 0; g < GROUP; g++) {
-            const Q p0 = product_of_low(c0[g], 0xD2511F53), p1 = product_of_low(c2[g], 0xCD9E8D57);
-            c0[g] = high(p1) ^ c1[g] ^ k->first[round];
-            c2[g] = high(p0) ^ c3[g] ^ k->second[round];
-            c1[g] = p1;
-            c3[g] = p0;
+            c0[g] = block_order() + (counter + (uint64_t)(at + g * QL));
+            c1[g] = high(c0[g]);
+            c2[g] = (Q){0} + (uint32_t)d->stream;
+            c3[g] = (Q){0} + (d->stream >> 32);
         }
-    for (int g = 0; g < GROUP; g++) {
-        first[g] = alternate(c0[g], c1[g]);
-        second[g] = alternate(c2[g], c3[g]);
+        for (int round = 0; round < 10; round++)
+            for (int g = 0; g < GROUP; g++) {
+                const Q p0 = product_of_low(c0[g], 0xD2511F53);
+                const Q p1 = product_of_low(c2[g], 0xCD9E8D57);
+                c0[g] = high(p1) ^ c1[g] ^ k->first[round];
+                c2[g] = high(p0) ^ c3[g] ^ k->second[round];
+                c1[g] = p1;
+                c3[g] = p0;
+            }
+        for (int g = 0; g < GROUP; g++) {
+            const int first = 4 * (at + g * QL);
+            bits[first / 64] ^= (uint64_t)less(c0[g], c1[g], c2[g], c3[g], d->below) << first % 64;
+        }
     }
-}
-
-/* What is kept of the 64 elements from block `counter` on. */
-static inline uint64_t draw(const pal_drops *d, const keys *k, uint64_t counter)
-{
-    uint64_t dropped = 0;
-    for (int at = 0; at < BLOCKS; at += GROUP * QL) {
-        Q first[GROUP], second[GROUP];
-        philox(k, d->stream, counter + (uint64_t)at, first, second);
-        for (int g = 0; g < GROUP; g++)
-            dropped |= (uint64_t)at_most(first[g], second[g], d->last) << 2 * (at + g * QL);
-    }
-    return ~dropped;
 }
 
 /* x scale where the bit of an element is set, else 0, of n <= 64 elements. */
@@ -142,10 +158,14 @@ void K(drop)(int64_t n, const pal_drops *d, const void *x, double scale, void *y
     const V factor = splat((R)scale);
     keys k;
     set_keys(d->seed, &k);
-    for (int64_t i = 0; i < n; i += 64) {
-        const uint64_t bits = d->none ? UINT64_MAX : draw(d, &k, d->counter + (uint64_t)(i / 2));
-        keep[i / 64] = bits;
-        keep_64(n - i < 64 ? n - i : 64, bits, (const R *)x + i, factor, false, (R *)y + i);
+    for (int64_t i = 0; i < n; i += SPAN) {
+        uint64_t bits[SPAN / 64];
+        draw(d, &k, d->counter + (uint64_t)(i / 4), bits);
+        for (int64_t j = i; j < n && j < i + SPAN; j += 64) {
+            keep[j / 64] = bits[(j - i) / 64];
+            keep_64(n - j < 64 ? n - j : 64, keep[j / 64], (const R *)x + j, factor, false,
+                    (R *)y + j);
+        }
     }
 }
 
