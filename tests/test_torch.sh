@@ -27,4 +27,5 @@ if ! "$python" -c 'import transformers' 2>/dev/null; then
     echo "note: models of transformers are not tested with the kernels for torch: no transformers (HF_PYTHON names a python3 that has it)"
     exec "$python" tests/torch_kernels.py
 fi
+"$python" tests/torch_kernels.py --fla || exit 1
 exec "$python" tests/torch_kernels.py --models

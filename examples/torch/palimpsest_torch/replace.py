@@ -76,10 +76,14 @@ def _on_cpu(arguments, options):
     return all(x.device.type == "cpu" for x in tensors)
 
 
+# Models and modules may have taken a function of ours while it was there. After restore() it hands all calls on.
+_in_use = False
+
+
 def _dispatcher(ours, fits, theirs):
     @functools.wraps(theirs)
     def dispatch(*arguments, **options):
-        if _on_cpu(arguments, options) and (fits is None or fits(*arguments, **options)):
+        if _in_use and _on_cpu(arguments, options) and (fits is None or fits(*arguments, **options)):
             return ours(*arguments, **options)
         return theirs(*arguments, **options)
 
@@ -94,7 +98,7 @@ def _norm_forward(theirs):
     @functools.wraps(theirs)
     def forward(self, hidden_states, gate=None, **options):
         silu = getattr(self, "activation", "silu") in ("silu", "swish")
-        if options or gate is None or not silu or not _on_cpu((hidden_states, gate, self.weight), {}):
+        if not _in_use or options or gate is None or not silu or not _on_cpu((hidden_states, gate, self.weight), {}):
             return theirs(self, hidden_states, gate, **options)
         size = getattr(self, "group_size", None)
         if size is None:
@@ -172,6 +176,8 @@ _finder = _Finder()
 
 def use():
     """Replaces the functions; returns the names of those that were replaced now. restore() takes it back."""
+    global _in_use
+    _in_use = True
     before = len(_replaced)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
@@ -182,7 +188,10 @@ def use():
 
 
 def restore():
-    """Puts back everything that use() has replaced."""
+    """Puts back everything that use() has replaced. A function of ours that a model or a module has kept hands on its
+    calls from now on."""
+    global _in_use
+    _in_use = False
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
     while _replaced:
