@@ -73,17 +73,13 @@ typedef struct grid {
 
 static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
 
-/* How many units there are along an axis. */
-static int64_t units_of(int64_t size, int64_t unit, bool whole)
-{
-    const int64_t n = whole ? size / unit : divide_up(size, unit);
-    return n > 0 ? n : 1;
-}
+/* How many whole units there are along an axis; what is left over belongs to the last one. */
+static int64_t whole_units(int64_t size, int64_t unit) { return size < unit ? 1 : size / unit; }
 
 /* A grid of about so many pieces, by shape alone. */
 static grid fixed_grid(int64_t m, int64_t n, int64_t unit, int64_t count)
 {
-    grid g = {unit, units_of(m, unit, true), units_of(n, unit, true), 1, 1};
+    grid g = {unit, whole_units(m, unit), whole_units(n, unit), 1, 1};
     while (g.pieces_m * g.pieces_n < count) {
         const bool rows = g.pieces_m * 2 <= g.units_m, columns = g.pieces_n * 2 <= g.units_n;
         if (rows && (!columns || g.units_m * g.pieces_n >= g.units_n * g.pieces_m))
@@ -99,11 +95,10 @@ static grid fixed_grid(int64_t m, int64_t n, int64_t unit, int64_t count)
 /* The grid of at most `threads` pieces whose largest piece takes the least time. A thread packs all
  * of A and B that its piece needs; an element of them costs about as much as PACK multiplications.
  */
-static grid choose_grid(int64_t m, int64_t n, int64_t unit, bool whole, int threads)
+static grid choose_grid(int64_t m, int64_t n, int64_t unit, int threads)
 {
     enum { PACK = 32 };
-    grid g = {
-        .unit = unit, .units_m = units_of(m, unit, whole), .units_n = units_of(n, unit, whole)};
+    grid g = {.unit = unit, .units_m = divide_up(m, unit), .units_n = divide_up(n, unit)};
     double least = INFINITY;
     for (int64_t pm = 1; pm <= threads && pm <= g.units_m; pm++) {
         int64_t pn = threads / pm < g.units_n ? threads / pm : g.units_n;
@@ -150,17 +145,21 @@ static void run_divided(run_fn *run, const grid *g, pal_dtype dtype, const produ
     for (int64_t i = 0; i < pieces; i++) run_piece(run, dtype, p, g, i, a, b, c);
 }
 
-static int64_t fixed_pieces(const pal_product_maker *maker, pal_dtype dtype)
+static pal_product_cut cut_of(const pal_product_maker *maker, pal_dtype dtype, const product *p)
 {
-    return maker && maker->pieces ? maker->pieces(dtype) : 0;
+    return maker && maker->cut ? maker->cut(dtype, p) : (pal_product_cut){0, false};
 }
 
 static grid grid_of(const pal_product_maker *maker, pal_dtype dtype, const product *p, int threads)
 {
-    if (!maker) return choose_grid(p->m, p->n, LOOP_UNIT, false, threads);
-    const int64_t unit = maker->unit(dtype, p->beta), fixed = fixed_pieces(maker, dtype);
-    return fixed ? fixed_grid(p->m, p->n, unit, fixed)
-                 : choose_grid(p->m, p->n, unit, maker->whole, threads);
+    if (!maker) return choose_grid(p->m, p->n, LOOP_UNIT, threads);
+    const int64_t unit = maker->unit(dtype, p->beta);
+    const pal_product_cut cut = cut_of(maker, dtype, p);
+    if (!cut.pieces) return choose_grid(p->m, p->n, unit, threads);
+    if (!cut.by_rows) return fixed_grid(p->m, p->n, unit, cut.pieces);
+    grid g = {unit, whole_units(p->m, unit), whole_units(p->n, unit), cut.pieces, 1};
+    if (g.pieces_m > g.units_m) g.pieces_m = g.units_m;
+    return g;
 }
 
 void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
@@ -185,7 +184,7 @@ void pal_gemm(pal_dtype dtype, int64_t m, int64_t n, int64_t k, double alpha, co
     const pal_product_maker *maker = loop ? NULL : pal_product_maker_for(dtype, &p);
     run_fn *run = loop ? run_loop : maker->run;
     if (threads < 1 || omp_in_parallel()) threads = 1;
-    if (threads == 1 && !fixed_pieces(maker, dtype)) {
+    if (threads == 1 && cut_of(maker, dtype, &p).pieces == 0) {
         run(dtype, &p, a, b, c);
         return;
     }

@@ -41,9 +41,35 @@ static int64_t onednn_unit(pal_dtype dtype, double beta)
     return 64;
 }
 
-/* oneDNN 2.6.3 sums f32 in another order for another m or n, for instance where k is 1025. 16 is as
- * many as it takes to be faster than BLIS; on one thread they cost a tenth to a third. */
-static int64_t onednn_pieces(pal_dtype dtype) { return dtype == PAL_F32 ? 16 : 0; }
+static int64_t at_most(int64_t x, int64_t most) { return x < most ? x : most; }
+static int64_t at_least(int64_t x, int64_t least) { return x > least ? x : least; }
+
+/*
+ * oneDNN 2.6.3 may sum in another order for a piece of another size, in f32 for instance where k is
+ * 1025, and in bf16 where C is contiguous and the piece is not, for instance 64 of 128 columns and
+ * k = 512. So the pieces depend on the shape only. There are 16, which is as many as it takes to be
+ * faster than BLIS in f32; in bf16 there are more if the product is large, and fewer if it is
+ * small.
+ *
+ * In bf16 pieces of whole rows are faster. Measured with AMX, 2048 rows by 16 threads, GFLOP/s by
+ * rows only and by the best other cut: 4157 and 3966 (1024 to 2752), 4152 and 3540 (1024 to 512),
+ * 3724 and 2468 (256 to 1024). Longer sums are slower so: 3323 and 3963 (2752 to 1024). If A is
+ * transposed, the cut makes no difference.
+ */
+static pal_product_cut onednn_cut(pal_dtype dtype, const pal_product *p)
+{
+    enum { USUAL = 16, LEAST_ROWS = 128, MOST_ROWS = 256, LONGEST = 1024 };
+    static const double SMALLEST = 1 << 22; /* multiplications of a piece: 30 us with AMX */
+    static const int64_t LARGEST = 1 << 20; /* elements of C in a piece */
+    if (dtype == PAL_F32) return (pal_product_cut){USUAL, false};
+    const double most = (double)p->m * (double)p->n * (double)p->k / SMALLEST;
+    if (most < 2) return (pal_product_cut){1, false};
+    const int64_t fit = most < INT32_MAX ? (int64_t)most : INT32_MAX;
+    const int64_t by_rows = at_most(fit, at_least(USUAL, p->m / MOST_ROWS));
+    if (p->csa == 1 && p->k <= LONGEST && p->m / by_rows >= LEAST_ROWS)
+        return (pal_product_cut){by_rows, true};
+    return (pal_product_cut){at_most(fit, at_least(USUAL, p->m * p->n / LARGEST)), false};
+}
 
 static void onednn_run(pal_dtype dtype, const pal_product *p, const void *a, const void *b, void *c)
 {
@@ -54,12 +80,12 @@ static void onednn_run(pal_dtype dtype, const pal_product *p, const void *a, con
         pal_blis_product(dtype, p, a, b, c);
 }
 
-static const pal_product_maker blis = {"BLIS", pal_blis_product, pal_blis_unit, false, NULL};
+static const pal_product_maker blis = {"BLIS", pal_blis_product, pal_blis_unit, NULL};
 static const pal_product_maker widen = {"BLIS on widened operands", pal_widen_product, widen_unit,
-                                        false, NULL};
+                                        NULL};
 /* oneDNN treats a single row or column otherwise: 2.6.3 sums it in another order, and 3.7.2 takes
  * a column of C for contiguous. So there are only whole units. */
-static const pal_product_maker onednn = {"oneDNN", onednn_run, onednn_unit, true, onednn_pieces};
+static const pal_product_maker onednn = {"oneDNN", onednn_run, onednn_unit, onednn_cut};
 
 /* ---- The choice ---- */
 

@@ -16,17 +16,22 @@
 typedef void pal_product_run(pal_dtype dtype, const pal_product *p, const void *a, const void *b,
                              void *c);
 
+/* Into how many pieces C is cut; by rows only, or so that pieces are as square as possible. 0
+ * pieces: one for each thread. */
+typedef struct pal_product_cut {
+    int64_t pieces;
+    bool by_rows;
+} pal_product_cut;
+
 typedef struct pal_product_maker {
     const char *name; /* "BLIS", "oneDNN", "BLIS on widened operands" */
     pal_product_run *run;
     /* Rows and columns of C are cut at multiples of this. */
     int64_t (*unit)(pal_dtype dtype, double beta);
-    /* No piece has less than a unit of rows or columns, unless C has: what is left over is the last
-     * piece's. */
-    bool whole;
-    /* How many pieces a product has, whatever the number of threads is: for a library whose sums
-     * depend on the shape of a piece. 0: one for each thread. NULL: always so. */
-    int64_t (*pieces)(pal_dtype dtype);
+    /* The cut of a product, whatever the number of threads is: for a library whose sums depend on
+     * the shape of a piece. No piece then has less than a unit of rows or columns, unless C has:
+     * what is left over is the last piece's. NULL: one piece for each thread. */
+    pal_product_cut (*cut)(pal_dtype dtype, const pal_product *p);
 } pal_product_maker;
 
 /* Who computes a product. It depends on nothing but dtype, shape, strides and factors. */

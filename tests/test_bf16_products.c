@@ -158,6 +158,40 @@ START_TEST(same_bits_on_every_number_of_threads)
 }
 END_TEST
 
+/* What linear layers multiply, forward and backward. oneDNN sums some products otherwise where C is
+ * not contiguous, as pieces of the columns are. */
+START_TEST(same_bits_of_layers)
+{
+    static const int64_t sizes[] = {64, 128, 200, 512, 700, 1100};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    choose(_i);
+    for (int64_t i = 0; i < 2 * SIZES * SIZES * 3; i++) {
+        const int64_t k = sizes[i / 3 % SIZES], n = sizes[i / 3 / SIZES % SIZES];
+        const int64_t m = i / 3 / SIZES / SIZES ? 1024 : 64;
+        if (!test_all() && (m > 64 ? i % 23 != 0 : (k > 512 || n > 512) && i % 5 != 0)) continue;
+        /* x W^T of x [m, k]; dy W of dy [m, k]; dy^T x of dy [k, m] and x [k, n] */
+        const int layout = (int)(i % 3);
+        const struct shape_class s = {"layer", m, n, k};
+        problem q = make(&s, layout == 2, layout == 0, 0, 1, (double)(i % 2));
+        q.p.rsa = layout == 2 ? 1 : k, q.p.csa = layout == 2 ? m : 1;
+        q.p.rsb = layout == 0 ? 1 : n, q.p.csb = layout == 0 ? k : 1;
+        q.p.rsc = n;
+        float *one = malloc((size_t)q.size * 4);
+        compute(&q, 1);
+        memcpy(one, q.c, (size_t)q.size * 4);
+        for (int t = 2; t <= 16; t += 7) {
+            compute(&q, t);
+            ck_assert_msg(memcmp(one, q.c, (size_t)q.size * 4) == 0,
+                          "m %lld, n %lld, k %lld, layout %d, %s: other bits on %d threads",
+                          (long long)m, (long long)n, (long long)k, layout,
+                          pal_product_library(PAL_BF16), t);
+        }
+        free(one);
+        drop(&q);
+    }
+}
+END_TEST
+
 /* Batches broadcast as they do in f32, and C is f32. */
 START_TEST(batches)
 {
@@ -286,6 +320,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, against_double, 0, LIBRARIES);
     tcase_add_loop_test(tc, same_bits_on_every_number_of_threads, 0, LIBRARIES);
+    tcase_add_loop_test(tc, same_bits_of_layers, 0, LIBRARIES);
     tcase_add_loop_test(tc, batches, 0, LIBRARIES);
     tcase_add_test(tc, nothing_is_made_twice);
     tcase_add_test(tc, many_shapes);
