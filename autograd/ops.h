@@ -101,8 +101,8 @@ PAL_API pal_tensor pal_masked_fill(pal_tensor x, pal_tensor mask, double value);
 PAL_API pal_tensor pal_tril(pal_tensor x, int64_t diagonal);
 /* The same for the upper triangle: j >= i + diagonal. */
 PAL_API pal_tensor pal_triu(pal_tensor x, int64_t diagonal);
-/* Each element becomes 0 with probability p in [0, 1), else x / (1 - p). The share p is rounded to
- * a multiple of 2^-32. It draws from pal_tape_rng. p = 0 returns x. */
+/* Each element becomes 0 with probability p in [0, 1), else x / (1 - p). The probability is rounded
+ * to a multiple of 2^-32, the factor is not. It draws from pal_tape_rng. p = 0 returns x. */
 PAL_API pal_tensor pal_dropout(pal_tensor x, double p);
 
 /* ---- Reductions along one axis (or PAL_ALL) ---- */

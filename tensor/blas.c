@@ -4,7 +4,8 @@
  *
  * Threads. The threads of BLIS spin without a bound when they wait for each other: beside a busy
  * process a product takes a thousand times as long. So this file cuts a product into pieces, and
- * our threads take them. Each element is the same sum in the same order, wherever the cuts are.
+ * our threads take them. Each element is the same sum in the same order wherever the cuts are, or
+ * the cuts depend on nothing but the shape (products.h).
  *
  * Small products. A call costs 3 us of packing and set-up before the first multiplication, and a
  * matrix-vector product packs the whole matrix (7 to 10 times slower than reading it once). The
@@ -131,8 +132,8 @@ static void run_piece(run_fn *run, pal_dtype dtype, const product *p, const grid
         c + (i * p->rsc + j * p->csc) * wide);
 }
 
-/* Computes all pieces of a product by one function, which was chosen for the whole product. So an
- * element is the same sum in the same order wherever the cuts are. */
+/* Computes all pieces of a product by one function, which was chosen for the whole product. So the
+ * cuts change no element, or do not depend on the threads (products.h). */
 static void run_divided(run_fn *run, const grid *g, pal_dtype dtype, const product *p,
                         const void *a, const void *b, void *c, int threads)
 {

@@ -12,8 +12,8 @@
  * place of the one that was not used for longest.
  *
  * oneDNN gets one thread: it is called inside of our parallel regions, or with OpenMP's own setting
- * of this thread at 1. It sums each element in an order that does not depend on m and n
- * (tests/test_bf16_products.c holds it to that).
+ * of this thread at 1. The order of its sums may depend on the shape of a piece, so products.c
+ * makes the pieces depend on nothing else.
  */
 #include "tensor/internal.h"
 #include "tensor/products.h"

@@ -48,8 +48,8 @@ static int64_t at_least(int64_t x, int64_t least) { return x > least ? x : least
  * oneDNN 2.6.3 may sum in another order for a piece of another size, in f32 for instance where k is
  * 1025, and in bf16 where C is contiguous and the piece is not, for instance 64 of 128 columns and
  * k = 512. So the pieces depend on the shape only. There are 16, which is as many as it takes to be
- * faster than BLIS in f32; in bf16 there are more if the product is large, and fewer if it is
- * small.
+ * faster than BLIS in f32, or fewer if C is small; in bf16 there are also fewer if there is little
+ * to multiply, and more if the product is large.
  *
  * In bf16 pieces of whole rows are faster. Measured with AMX, 2048 rows by 16 threads, GFLOP/s by
  * rows only and by the best other cut: 4157 and 3966 (1024 to 2752), 4152 and 3540 (1024 to 512),
@@ -65,7 +65,9 @@ static pal_product_cut onednn_cut(pal_dtype dtype, const pal_product *p)
     const double most = (double)p->m * (double)p->n * (double)p->k / SMALLEST;
     if (most < 2) return (pal_product_cut){1, false};
     const int64_t fit = most < INT32_MAX ? (int64_t)most : INT32_MAX;
-    const int64_t by_rows = at_most(fit, at_least(USUAL, p->m / MOST_ROWS));
+    /* A multiple of 16, so that sixteen threads have as much each. */
+    const int64_t tall = p->m / MOST_ROWS / USUAL * USUAL;
+    const int64_t by_rows = at_most(fit, at_least(USUAL, tall));
     if (p->csa == 1 && p->k <= LONGEST && p->m / by_rows >= LEAST_ROWS)
         return (pal_product_cut){by_rows, true};
     return (pal_product_cut){at_most(fit, at_least(USUAL, p->m * p->n / LARGEST)), false};

@@ -1,19 +1,20 @@
 #!/bin/sh
 # check_roots.sh - a newcomer's first hour: bare Debian roots made by debootstrap, in which ./deps.sh and make check run as
 # root with nothing but PATH and HOME in the environment. The compiler must not warn. Then packages are taken away: without
-# optional ones everything builds and says what is left out, and a missing mandatory one is one sentence.
+# optional ones everything builds and says what is left out, and a missing mandatory one is one sentence. At last Debian's packages
+# of the project are built there, and used in a root that has nothing else.
 #
 #   RELEASES="bookworm trixie"   which releases (Debian's names)
 #   ROOTS=FOLDER                 where the roots and the packages go; the packages there are used again
 #   KEEP=1                       leaves the roots there afterwards
 #   MIRROR=URL                   instead of the mirror that this machine's apt uses
-#   PARTS="mandatory readme optional serial"   what is tried
+#   PARTS="mandatory readme optional serial deb"   what is tried
 #
 # Each command runs in namespaces of its own: what is mounted for it, and what it leaves running, ends with it.
 set -u
 RELEASES=${RELEASES:-bookworm trixie}
 ROOTS=${ROOTS:-$(pwd)/${B:-build}/roots}
-PARTS=${PARTS:-mandatory readme optional serial}
+PARTS=${PARTS:-mandatory readme optional serial deb}
 failed=0
 
 skip() {
@@ -156,6 +157,38 @@ try_mandatory() {
     missing "a C compiler [gcc], pkg-config [pkg-config], BLIS [libblis-openmp-dev]"
     back "pkg-config gcc"
     missing "HDF5 [libhdf5-openmpi-dev], BLIS [libblis-openmp-dev]"
+}
+
+# ---- Packages of the project ----
+
+install="DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends"
+# Files that a removed package can leave; caches and lists of packages are none of them.
+left_files="find /etc /usr /var/lib -iname '*palimpsest*' ! -path '/var/lib/dpkg/*' ! -path '/var/lib/apt/*'"
+
+try_deb() {
+    inside "apt-get update -q && $install build-essential debhelper help2man lintian git ca-certificates pkg-config libblis-openmp-dev \
+        libhdf5-openmpi-dev libopenmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev" || fail "packages: $(tail -n 3 "$log")"
+    inside "rm -rf .git && git init -q && git add -A && git -c user.name=a -c user.email=a@example.org commit -q -m sources" ||
+        fail "git: $(tail -n 3 "$log")"
+    passes "make deb" "DEB_BUILD_OPTIONS='nocheck parallel=$(nproc)' make deb" && is_quiet "make deb" || return
+    passes "lintian" "lintian --fail-on error --allow-root build/deb/*.changes"
+    built=$root
+    root=$ROOTS/$release-clean
+    make_root
+    cp "$built"/src/build/deb/*.deb "$root/src" || fail "there are no packages"
+    inside "rm -f libpalimpsest*-dbgsym* palimpsest-dbgsym*"
+    inside "$left_files" && grep -q . "$log" && fail "the clean root has files of the project"
+    passes "apt-get install *.deb" "apt-get update -q && $install ./*.deb gcc g++ cmake make pkg-config"
+    passes "palimpsest train" "cd /root && palimpsest train --data /src/README.md --out run --steps 5 --batch 2 --len 32 --width 32 --layers 1 &&
+        palimpsest generate run/step-00000005.h5 Linear --tokens 5"
+    passes "a program by pkg-config" "cd /root && gcc -o mlp /src/examples/02_mlp.c \$(pkg-config --cflags --libs palimpsest) -lm && ./mlp"
+    passes "a program by CMake" "mkdir -p /root/cmake && cd /root/cmake && cp /src/examples/02_mlp.c . && printf '%s\n' \
+        'cmake_minimum_required(VERSION 3.13)' 'project(user C)' 'find_package(palimpsest 0.1 REQUIRED)' 'add_executable(mlp 02_mlp.c)' \
+        'target_link_libraries(mlp palimpsest::palimpsest m)' >CMakeLists.txt && cmake -S . -B build && cmake --build build && build/mlp"
+    passes "apt-get purge" "DEBIAN_FRONTEND=noninteractive apt-get purge -q -y palimpsest libpalimpsest0 libpalimpsest-dev"
+    inside "$left_files" && grep . "$log" && fail "the packages leave files behind"
+    if [ "${KEEP:-0}" = 0 ]; then rm -rf "$root"; fi
+    root=$built
 }
 
 trap 'exit 1' INT TERM

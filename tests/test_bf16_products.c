@@ -179,6 +179,7 @@ START_TEST(same_bits_of_layers)
         float *one = malloc((size_t)q.size * 4);
         compute(&q, 1);
         memcpy(one, q.c, (size_t)q.size * 4);
+        if (m > 64 && m * n * k < 1 << 24) compare(&q, s.name);
         for (int t = 2; t <= 16; t += 7) {
             compute(&q, t);
             ck_assert_msg(memcmp(one, q.c, (size_t)q.size * 4) == 0,
@@ -224,10 +225,10 @@ START_TEST(nothing_is_made_twice)
     const int64_t made = pal_onednn_made();
     for (int i = 0; i < 5; i++) compute(&q, 1);
     ck_assert_int_eq(pal_onednn_made(), made);
-    /* Two threads have pieces of at most two other shapes. They may meet in a shape at any time,
-     * and it then has two. */
+    /* Two threads have pieces of the same shape. They may meet in it at any time, and it then has
+     * two. */
     for (int i = 0; i < 20; i++) compute(&q, 2);
-    ck_assert_int_le(pal_onednn_made(), made + 2 * 2);
+    ck_assert_int_le(pal_onednn_made(), made + 1);
     const bool widest =
         (int)pal_isa_selected() == PAL_ISAS - 1; /* PAL_ISA asks for no narrower one */
     ck_assert(!widest || !pal_onednn_has_bf16() || made > 0);

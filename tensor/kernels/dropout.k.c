@@ -42,17 +42,17 @@ static inline Q high(Q a)
 #endif
 }
 
+#if defined(__AVX2__)
 /* The low halves of two vectors, alternating: a[0], b[0], a[1], b[1], ... in 32-bit elements. */
 static inline Q alternate(Q a, Q b)
 {
 #if defined(__AVX512F__)
     return (Q)_mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, (_MM_PERM_ENUM)0xA0);
-#elif defined(__AVX2__)
-    return (Q)_mm256_blend_epi32((__m256i)a, _mm256_shuffle_epi32((__m256i)b, 0xA0), 0xAA);
 #else
-    return (a & UINT32_MAX) | b << 32;
+    return (Q)_mm256_blend_epi32((__m256i)a, _mm256_shuffle_epi32((__m256i)b, 0xA0), 0xAA);
 #endif
 }
+#endif
 
 /*
  * Bit i is set if word i of QL blocks is less than `below`. Vectors a to d hold words 0 to 3 of the

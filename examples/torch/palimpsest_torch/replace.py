@@ -76,7 +76,8 @@ def _on_cpu(arguments, options):
     return all(x.device.type == "cpu" for x in tensors)
 
 
-# Models and modules may have taken a function of ours while it was there. After restore() it hands all calls on.
+# Models and modules may have taken a function of ours while it was there. After restore() it hands all calls
+# on, until use() is called again.
 _in_use = False
 
 
@@ -189,7 +190,7 @@ def use():
 
 def restore():
     """Puts back everything that use() has replaced. A function of ours that a model or a module has kept hands on its
-    calls from now on."""
+    calls until use() is called again."""
     global _in_use
     _in_use = False
     if _finder in sys.meta_path:
