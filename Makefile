@@ -421,7 +421,7 @@ DIST := palimpsest-$(VERSION)
 dist: ## build/palimpsest-VERSION.tar.xz: the sources of the last commit
 	@mkdir -p $(B)
 	$(Q)git archive --prefix=$(DIST)/ HEAD | xz > $(B)/$(DIST).tar.xz.tmp && mv $(B)/$(DIST).tar.xz.tmp $(B)/$(DIST).tar.xz
-deb: dist ## build/deb: packages of Debian, by dpkg-buildpackage (DEB_BUILD_OPTIONS=nocheck leaves the tests out)
+deb: dist ## build/deb: packages of Debian, by dpkg-buildpackage (without tests: DEB_BUILD_OPTIONS=nocheck and DEB_ARGS=-Pnocheck)
 	$(Q)rm -rf $(B)/deb && mkdir $(B)/deb && cp $(B)/$(DIST).tar.xz $(B)/deb/palimpsest_$(VERSION).orig.tar.xz
 	$(Q)tar -C $(B)/deb -xf $(B)/$(DIST).tar.xz && cp -r packaging/debian $(B)/deb/$(DIST)/debian
 	+$(Q)cd $(B)/deb/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc $(DEB_ARGS)
