@@ -109,11 +109,15 @@ static inline bool pal_product_along_k(const pal_product *p)
 }
 
 /*
- * Dropout of n elements. Element i takes 32-bit word i % 4 of block counter + i / 4 of the
- * generator; it is dropped if that is less than `below`. Then y is 0, else x scale, and bit e % 64
- * of keep[e / 64] says that element e was kept; bits from n on mean nothing. `kept` does the same
- * from these bits, from bit `first` on, and adds to y if asked to.
+ * Dropout of n elements. Element i has a number of 32 bits, and is dropped if that is less than
+ * `below`. Its first 16 bits are half-word i % 8 of block counter + i / 8 of the generator (the low
+ * half of a word comes first). Its last 16 bits matter only where the first equal those of `below`,
+ * once in 65,536; they are the same half-word of the block that is PAL_DROPS_SECOND blocks later.
+ * If an element is dropped, y is 0, else x scale, and bit e % 64 of keep[e / 64] says that element
+ * e was kept; bits from n on mean nothing. `kept` does the same from these bits, from bit `first`
+ * on, and adds to y if asked to.
  */
+#define PAL_DROPS_SECOND (UINT64_C(1) << 63)
 typedef struct pal_drops {
     uint64_t seed, stream, counter;
     uint32_t below;

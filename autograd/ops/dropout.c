@@ -36,7 +36,7 @@ static pal_status infer(pal_call *call)
     return status == PAL_OK ? pal_call_scratch(call, 0, team * chunk) : status;
 }
 
-/* The share p of the 2^32 words, rounded. */
+/* The share p of the 2^32 numbers, rounded. */
 static pal_drops drops_of(const dropout *d)
 {
     const double below = rint(d->p * 0x1p32);
@@ -63,7 +63,7 @@ static void forward(const pal_call *call)
 #pragma omp parallel for num_threads(call->team) schedule(static) if (call->team > 1)
     for (int64_t i = 0; i < n; i += CHUNK) {
         pal_drops piece = drops;
-        piece.counter += (uint64_t)(i / 4);
+        piece.counter += (uint64_t)(i / 8);
         k->drop(n - i < CHUNK ? n - i : CHUNK, &piece, from + (size_t)i * size, 1 / (1 - d->p),
                 (char *)y->data + (size_t)i * size, (uint64_t *)call->saved[0].data + i / 64);
     }
