@@ -187,7 +187,8 @@ PAL_API void pal_optim_free(pal_optim *optim);
  */
 PAL_API pal_status pal_optim_step(pal_optim *optim, double lr);
 /* What a loop does after pal_backward: pal_clip_grad_norm with max_norm, pal_optim_step, and
- * pal_params_zero_grad. Returns the norm before clipping. */
+ * pal_params_zero_grad, in two passes over the gradients instead of five. Returns the norm before
+ * clipping. */
 PAL_API double pal_optim_update(pal_optim *optim, double max_norm, double lr);
 PAL_API int64_t pal_optim_steps(const pal_optim *optim); /* number of updates so far: t */
 /* Its name, one of those above. */

@@ -1,6 +1,6 @@
 /*
- * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state; and
- * clipping. The other optimisers are in test_optim_formulas.c.
+ * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state;
+ * clipping; and pal_optim_update. The other optimisers are in test_optim_formulas.c.
  */
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
@@ -292,6 +292,80 @@ START_TEST(clipping_has_edges)
 }
 END_TEST
 
+/* ---- A step in one call ---- */
+
+/* Both dtypes, a matrix of many pieces, parameters without decay and frozen. */
+static pal_params *mixed(void)
+{
+    pal_params *p = pal_params_new();
+    optim_fill_value(pal_param(p, "w", PAL_F32, PAL_SHAPE(131, 317)), 1);
+    optim_fill_value(pal_freeze(pal_param(p, "f", PAL_F32, PAL_SHAPE(N)), true), 2);
+    optim_fill_value(pal_no_decay(pal_param(p, "b", PAL_F32, PAL_SHAPE(N))), 3);
+    optim_fill_value(pal_param(p, "d", PAL_F64, PAL_SHAPE(N, 9)), 4);
+    return p;
+}
+
+static void expect_no_gradients(const pal_params *p, const char *what)
+{
+    for (int i = 0; pal_params_block(p, i).count > 0; i++) {
+        const pal_param_block b = pal_params_block(p, i);
+        for (int64_t j = 0; b.grad && j < b.count; j++)
+            ck_assert_msg(optim_at(pal_array_of(b.dtype, PAL_SHAPE(b.count), b.grad), j) == 0,
+                          "%s: gradient %lld of block %d is left", what, (long long)j, i);
+    }
+}
+
+/* Norms to clip to: none, one that changes nothing, one that scales, one whose factor is no normal
+ * float. */
+START_TEST(one_call_does_what_three_do)
+{
+    static const double clip[] = {0, 1e9, 0.5, 1e-37};
+    for (int k = 0; k < OPTIM_KINDS; k++) {
+        pal_params *p = mixed(), *q = mixed();
+        pal_optim *o = optim_kinds[k].make(p, NULL, 0), *r = optim_kinds[k].make(q, NULL, 0);
+        for (int t = 0; t < 8; t++) {
+            optim_fill_grad(p, (uint64_t)t);
+            optim_fill_grad(q, (uint64_t)t);
+            const double norm = pal_clip_grad_norm(q, clip[t % 4]);
+            ck_assert_int_eq(pal_optim_step(r, 0.01), PAL_OK);
+            ck_assert(pal_optim_update(o, clip[t % 4], 0.01) == norm && norm > 1);
+            ck_assert_msg(optim_same(p, q), "%s, step %d", optim_kinds[k].name, t);
+            expect_no_gradients(p, optim_kinds[k].name);
+        }
+        ck_assert_int_eq(optim_last.status, PAL_OK);
+        pal_optim_free(o);
+        pal_optim_free(r);
+        pal_params_free(p);
+        pal_params_free(q);
+    }
+}
+END_TEST
+
+/* A step that is refused leaves the weights, but no gradients. */
+START_TEST(one_call_may_be_refused)
+{
+    for (int how = 0; how < 3; how++) {
+        pal_params *p = mixed(), *q = mixed();
+        pal_optim *o = pal_adamw_new(p, (pal_adamw_opts){0});
+        optim_fill_grad(p, 1);
+        pal_param_block b = pal_params_block(p, 0);
+        if (how == 0) ((float *)b.grad)[5] = (float)NAN;
+        if (how == 2) {
+            pal_param(p, "late", PAL_F32, PAL_SHAPE(3));
+            pal_param(q, "late", PAL_F32, PAL_SHAPE(3));
+        }
+        ck_assert(isnan(pal_optim_update(o, 1, how == 1 ? INFINITY : 0.1)) == (how == 0));
+        ck_assert_int_eq(optim_last.status, how == 0 ? PAL_ENUMERIC : PAL_EVALUE);
+        ck_assert(optim_same(p, q) && pal_optim_steps(o) == 0);
+        expect_no_gradients(p, "refused");
+        optim_last.status = PAL_OK;
+        pal_optim_free(o);
+        pal_params_free(p);
+        pal_params_free(q);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("optim");
@@ -307,6 +381,8 @@ int main(void)
     tcase_add_test(c, saved_state_continues_bit_for_bit);
     tcase_add_test(c, clipping_scales_to_the_norm);
     tcase_add_test(c, clipping_has_edges);
+    tcase_add_test(c, one_call_does_what_three_do);
+    tcase_add_test(c, one_call_may_be_refused);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

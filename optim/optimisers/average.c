@@ -38,8 +38,8 @@ static void move(const pal_average *s, pal_param_block of, void *mean)
 {
     double t = (double)s->updates, decay = s->opts.decay, early = (1 + t) / (10 + t);
     double share = 1 - (s->opts.warm_up && early < decay ? early : decay);
-    pal_update_all(of.dtype, of.count, pal_optim_kernels_for(of.dtype)->average, &share, of.value,
-                   mean, NULL, NULL);
+    pal_update_all(of.dtype, of.count, pal_optim_kernels_for(of.dtype)->average, &share,
+                   (pal_use){0}, of.value, mean, NULL, NULL);
 }
 
 static void exchange(const pal_average *s, pal_param_block of, void *mean)

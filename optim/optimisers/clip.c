@@ -27,11 +27,16 @@ pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *se
     return sum;
 }
 
+double pal_clip_factor(double norm, double max_norm)
+{
+    if (!(max_norm > 0) || !isfinite(norm) || norm <= max_norm) return 1;
+    return max_norm / (norm + 1e-6); /* as PyTorch: runs there and here agree */
+}
+
 double pal_clip_to(pal_params *params, double norm, double max_norm)
 {
-    if (!(max_norm > 0) || !isfinite(norm) || norm <= max_norm) return norm;
-    double factor = max_norm / (norm + 1e-6); /* as PyTorch: runs there and here agree */
-    pal_scale_gradients(params, factor);
+    const double factor = pal_clip_factor(norm, max_norm);
+    if (factor != 1) pal_scale_gradients(params, factor);
     return norm;
 }
 

@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 static bool joined(const pal_params *params, const pal_setting *setting, int i, int j)
 {
@@ -46,15 +47,31 @@ bool pal_extent_next(const pal_params *params, const pal_setting *setting, pal_e
     return true;
 }
 
+/* A factor that is not a normal float goes in two steps, each of which is one: large numbers times
+ * a tiny factor are in range. */
+static void scale_piece(pal_dtype dtype, int64_t n, double factor, void *x)
+{
+    const double step = fabs(factor) < FLT_MIN ? 0x1p-100 : 0x1p100, size = fabs(factor);
+    if (dtype == PAL_F32 && factor != 0 && isfinite(factor) && (size < FLT_MIN || size > FLT_MAX)) {
+        scale_piece(PAL_F32, n, step, x);
+        factor /= step;
+    }
+    const double scale_shift[2] = {factor, 0};
+    pal_kernels_for(dtype)->affine(n, x, scale_shift, x);
+}
+
 void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
-                    void *g, void *x, void *m, void *v)
+                    pal_use use, void *g, void *x, void *m, void *v)
 {
     int team = pal_team(count);
 #pragma omp parallel for num_threads(team) if (team > 1)
     for (int64_t i = 0; i < pal_pieces(count); i++) {
-        int64_t at = i * PAL_PIECE;
-        kernel(pal_piece_size(count, i), numbers, pal_element(dtype, g, at),
-               pal_element(dtype, x, at), pal_element(dtype, m, at), pal_element(dtype, v, at));
+        const int64_t at = i * PAL_PIECE, n = pal_piece_size(count, i);
+        void *piece = pal_element(dtype, g, at);
+        if (use.spend && use.factor != 1) scale_piece(dtype, n, use.factor, piece);
+        kernel(n, numbers, piece, pal_element(dtype, x, at), pal_element(dtype, m, at),
+               pal_element(dtype, v, at));
+        if (use.spend) memset(piece, 0, (size_t)n * pal_dtype_size(dtype));
     }
 }
 
@@ -77,23 +94,13 @@ pal_squares pal_sum_square(pal_dtype dtype, int64_t count, void *memory)
     return sum;
 }
 
-/* A factor that is not a normal float goes in two steps, each of which is one: large numbers times
- * a tiny factor are in range. */
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor)
 {
-    const double step = fabs(factor) < FLT_MIN ? 0x1p-100 : 0x1p100, size = fabs(factor);
-    if (dtype == PAL_F32 && factor != 0 && isfinite(factor) && (size < FLT_MIN || size > FLT_MAX)) {
-        pal_scale(PAL_F32, count, memory, step);
-        factor /= step;
-    }
-    const pal_kernels *k = pal_kernels_for(dtype);
-    const double scale_shift[2] = {factor, 0};
     int team = pal_team(count);
 #pragma omp parallel for num_threads(team) if (team > 1)
-    for (int64_t i = 0; i < pal_pieces(count); i++) {
-        void *x = pal_element(dtype, memory, i * PAL_PIECE);
-        k->affine(pal_piece_size(count, i), x, scale_shift, x);
-    }
+    for (int64_t i = 0; i < pal_pieces(count); i++)
+        scale_piece(dtype, pal_piece_size(count, i), factor,
+                    pal_element(dtype, memory, i * PAL_PIECE));
 }
 
 bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory)

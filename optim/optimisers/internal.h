@@ -30,6 +30,12 @@ typedef struct pal_setting {
     const pal_schedule *schedule; /* of its group, owned by the optimiser; NULL: that of the step */
 } pal_setting;
 
+/* What becomes of gradients that an update reads. */
+typedef struct pal_use {
+    bool spend; /* they are multiplied by `factor` first and set to zero afterwards; false: kept */
+    double factor;
+} pal_use;
+
 typedef struct pal_extent {
     int next;  /* the parameter after the extent; 0 starts a walk */
     int first; /* its first parameter */
@@ -37,6 +43,7 @@ typedef struct pal_extent {
     int64_t offset, count;        /* elements of the block */
     double rate, decay;           /* of all its parameters; decay 0 for those marked pal_no_decay */
     const pal_schedule *schedule; /* likewise; NULL: none */
+    pal_use use;                  /* set by whoever walks */
 } pal_extent;
 
 /* Moves *extent to the next extent in order of creation; false after the last. `setting` has an
@@ -55,9 +62,12 @@ static inline void *pal_element(pal_dtype dtype, void *memory, int64_t i)
     return memory ? (char *)memory + (size_t)i * pal_dtype_size(dtype) : NULL;
 }
 
-/* These run over `count` elements of contiguous memory, piece by piece. */
+/*
+ * These run over `count` elements of contiguous memory, piece by piece. The first does with g
+ * what `use` says; a piece stays in the cache meanwhile, so this costs less than two more passes.
+ */
 void pal_update_all(pal_dtype dtype, int64_t count, pal_update *kernel, const void *numbers,
-                    void *g, void *x, void *m, void *v);
+                    pal_use use, void *g, void *x, void *m, void *v);
 pal_squares pal_sum_square(pal_dtype dtype, int64_t count, void *memory);
 void pal_scale(pal_dtype dtype, int64_t count, void *memory, double factor);
 /* Whether all numbers are finite. */
@@ -66,10 +76,12 @@ bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory);
 double pal_largest(pal_dtype dtype, int64_t count, const void *memory);
 
 /* The first multiplies all gradients by a factor. The second is the sum of the squares of the
- * gradients, of all or of those in extents. The third is pal_clip_grad_norm for a norm that is
- * known (clip.c). */
+ * gradients, of all or of those in extents. The third is by what clipping multiplies gradients of
+ * this norm, 1 if it leaves them, and the fourth is pal_clip_grad_norm for a norm that is known
+ * (clip.c). */
 void pal_scale_gradients(pal_params *params, double factor);
 pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *setting);
+double pal_clip_factor(double norm, double max_norm);
 double pal_clip_to(pal_params *params, double norm, double max_norm);
 /* The name of the first parameter with a number that is not finite; NULL: there is none
  * (train_step.c). */
@@ -195,6 +207,9 @@ struct pal_optim {
 
 /* pal_optim_step, which writes its error instead of telling the handler. */
 pal_status pal_optim_try_step(pal_optim *optim, double lr, pal_error *error);
+/* The same with gradients times `factor`, which the caller knows to be finite. Whatever it returns,
+ * all gradients are zero afterwards. */
+pal_status pal_optim_spend(pal_optim *optim, double factor, double lr, pal_error *error);
 /* PAL_ENUMERIC, with the parameter in *error, if a gradient that the optimiser would use is not
  * finite. PAL_EVALUE if parameters were created after the optimiser. */
 pal_status pal_optim_check_gradients(const pal_optim *optim, pal_error *error);

@@ -126,12 +126,13 @@ static void update(const pal_optim *optim, const pal_extent *extent, double lr)
                                 .nesterov = !o->no_nesterov,
                                 .rate = lr * factor(o->scale, (double)rows, (double)columns),
                                 .decay = lr * extent->decay};
-    pal_update_all(of.dtype, extent->count, k->muon_direction, &numbers, g, NULL,
+    pal_update_all(of.dtype, extent->count, k->muon_direction, &numbers, extent->use, g, NULL,
                    pal_state_at(&optim->state, extent->first, 0), w.x);
     double norm = pal_squares_root(pal_sum_square(of.dtype, extent->count, w.x));
     pal_scale(of.dtype, extent->count, w.x, 1 / (norm < least_norm ? least_norm : norm));
     for (int i = 0; i < ITERATIONS; i++) iterate(&w);
-    pal_update_all(of.dtype, extent->count, k->muon_move, &numbers, w.x, x.data, NULL, NULL);
+    pal_update_all(of.dtype, extent->count, k->muon_move, &numbers, (pal_use){0}, w.x, x.data, NULL,
+                   NULL);
 }
 
 static const pal_key rows[] = {

@@ -3,6 +3,7 @@
  */
 #include "optim/optimisers/internal.h"
 #include "autograd/internal.h"
+#include "tensor/team.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -192,9 +193,9 @@ void pal_update_extent(const pal_optim *o, const pal_extent *extent, pal_update 
 {
     pal_param_block b = pal_params_block(o->params, extent->block);
     pal_update_all(
-        b.dtype, extent->count, kernel, numbers, pal_element(b.dtype, b.grad, extent->offset),
-        pal_element(b.dtype, b.value, extent->offset), pal_state_at(&o->state, extent->first, 0),
-        pal_state_at(&o->state, extent->first, 1));
+        b.dtype, extent->count, kernel, numbers, extent->use,
+        pal_element(b.dtype, b.grad, extent->offset), pal_element(b.dtype, b.value, extent->offset),
+        pal_state_at(&o->state, extent->first, 0), pal_state_at(&o->state, extent->first, 1));
 }
 
 typedef bool bad_fn(const pal_optim *o, int i, pal_dtype dtype, int64_t count, void *gradient);
@@ -265,7 +266,7 @@ pal_status pal_optim_check_moments(const pal_optim *o, double most, pal_error *e
                          pal_dtype_name(dtype));
 }
 
-pal_status pal_optim_try_step(pal_optim *o, double lr, pal_error *error)
+static pal_status make_step(pal_optim *o, double lr, pal_use use, pal_error *error)
 {
     if (!o) return pal_error_set(error, PAL_EVALUE, "optim_step: there is no optimiser (NULL)");
     const bool known_finite = o->known_finite; /* it holds for this step, even for a refused one */
@@ -281,10 +282,39 @@ pal_status pal_optim_try_step(pal_optim *o, double lr, pal_error *error)
     o->steps++;
     for (pal_extent extent = {0}; pal_extent_next(o->params, o->setting, &extent);) {
         const double its = extent.schedule ? pal_schedule_lr(extent.schedule, o->steps - 1) : lr;
+        extent.use = use;
         o->kind->update(o, &extent, its * extent.rate);
     }
     pal_params_touch(o->params);
     return PAL_OK;
+}
+
+pal_status pal_optim_try_step(pal_optim *o, double lr, pal_error *error)
+{
+    return make_step(o, lr, (pal_use){0}, error);
+}
+
+/* Zeros for the gradients that no update has read. */
+static void clear_others(const pal_optim *o)
+{
+    for (int i = 0; i < o->count; i++) {
+        const pal_span span = pal_params_span(o->params, i);
+        const pal_param_block b = pal_params_block_as_is(o->params, span.block);
+        if (b.grad && (pal_params_frozen(o->params, i) || o->setting[i].elsewhere))
+            pal_zero(pal_element(b.dtype, b.grad, span.offset),
+                     (size_t)span.count * pal_dtype_size(b.dtype));
+    }
+}
+
+pal_status pal_optim_spend(pal_optim *o, double factor, double lr, pal_error *error)
+{
+    o->known_finite = true;
+    const pal_status s = make_step(o, lr, (pal_use){.spend = true, .factor = factor}, error);
+    if (s == PAL_OK)
+        clear_others(o);
+    else
+        pal_params_zero_grad(o->params);
+    return s;
 }
 
 pal_status pal_optim_step(pal_optim *o, double lr)
@@ -297,9 +327,12 @@ pal_status pal_optim_step(pal_optim *o, double lr)
 double pal_optim_update(pal_optim *o, double max_norm, double lr)
 {
     if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_update: there is no optimiser (NULL)"), 0;
-    const double norm = pal_clip_grad_norm(o->params, max_norm);
-    pal_optim_step(o, lr);
-    pal_params_zero_grad(o->params);
+    const double norm = pal_squares_root(pal_gradient_squares(o->params, NULL));
+    pal_error error;
+    pal_status s = isfinite(norm) ? pal_optim_spend(o, pal_clip_factor(norm, max_norm), lr, &error)
+                                  : pal_optim_try_step(o, lr, &error);
+    if (!isfinite(norm)) pal_params_zero_grad(o->params);
+    if (s != PAL_OK) pal_fail_nowhere(s, "%s", error.message);
     return norm;
 }
 

@@ -154,6 +154,11 @@ bool pal_dist_shards(const pal_dist *d, const pal_optim *optim)
 
 int pal_dist_owner(const pal_dist *d, int param) { return (void)d, (void)param, -1; }
 
+double pal_dist_grad_norm(pal_dist *d, const pal_params *params)
+{
+    return (void)d, pal_squares_root(pal_gradient_squares(params, NULL));
+}
+
 double pal_dist_clip_grad_norm(pal_dist *d, pal_params *params, double max_norm)
 {
     return (void)d, pal_clip_grad_norm(params, max_norm);

@@ -177,11 +177,16 @@ static double root_of_all(pal_dist *d, pal_squares mine)
     return pal_squares_root(total);
 }
 
+double pal_dist_grad_norm(pal_dist *d, const pal_params *params)
+{
+    if (!d || !pal_shard_owners(d, params))
+        return pal_squares_root(pal_gradient_squares(params, NULL));
+    return root_of_all(d, pal_gradient_squares(params, d->shard->mine));
+}
+
 double pal_dist_clip_grad_norm(pal_dist *d, pal_params *params, double max_norm)
 {
-    if (!d || !pal_shard_owners(d, params)) return pal_clip_grad_norm(params, max_norm);
-    return pal_clip_to(params, root_of_all(d, pal_gradient_squares(params, d->shard->mine)),
-                       max_norm);
+    return pal_clip_to(params, pal_dist_grad_norm(d, params), max_norm);
 }
 
 pal_status pal_dist_try_step(pal_dist *d, pal_optim *optim, double lr, pal_error *error)

@@ -11,6 +11,8 @@ enum { PAL_DIST_NUMBERS = 64 }; /* the most that are gathered from each rank at 
 
 /* Together. n numbers of each rank: those of rank r at result + r * n, until the next call. */
 const double *pal_dist_gather(pal_dist *dist, int n, const double *x);
+/* Together. The norm of all gradients, as pal_dist_clip_grad_norm returns it. */
+double pal_dist_grad_norm(pal_dist *dist, const pal_params *params);
 /* pal_dist_step, which writes its error instead of telling the handler. */
 pal_status pal_dist_try_step(pal_dist *dist, pal_optim *optim, double lr, pal_error *error);
 

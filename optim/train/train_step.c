@@ -298,20 +298,29 @@ static pal_status explain(const pal_train_opts *o, int64_t step, const pal_step 
 
 /* ---- A step ---- */
 
-/* The update of gradients whose norm is finite. It is refused if a moment would be clamped: with
- * AdamW the element would hardly move for many thousands of steps. All ranks decide alike. */
+/* The update of gradients whose norm is finite, and which are not used again. It is refused if a
+ * moment would be clamped: with AdamW the element would hardly move for many thousands of steps.
+ * All ranks decide alike. */
 static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *made,
                          pal_error *error)
 {
     pal_error why;
-    const double most = o->clip > 0 && made->norm > o->clip ? o->clip : made->norm;
+    const double factor = pal_clip_factor(made->norm, o->clip);
+    const double most = factor != 1 ? o->clip : made->norm;
+    if (most <= PAL_LARGE_GRADIENT && !pal_dist_shards(o->dist, o->optim))
+        return pal_optim_spend(o->optim, factor, made->lr, error);
+    pal_clip_to(o->params, made->norm, o->clip);
     pal_status s = pal_optim_check_moments(o->optim, most, &why);
     if (most > PAL_LARGE_GRADIENT) s = pal_dist_agree(o->dist, s, &why);
-    if (s != PAL_OK)
-        return pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
-                             why.message);
-    o->optim->known_finite = true; /* the norm says so */
-    return pal_dist_try_step(o->dist, o->optim, made->lr, error);
+    if (s != PAL_OK) {
+        s = pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
+                          why.message);
+    } else {
+        o->optim->known_finite = true; /* the norm says so */
+        s = pal_dist_try_step(o->dist, o->optim, made->lr, error);
+    }
+    pal_params_zero_grad(o->params);
+    return s;
 }
 
 pal_status pal_train_step(const pal_train_opts *opts, int64_t step, pal_step *out, pal_error *error)
@@ -337,7 +346,7 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
     pal_status s = gradients(o, step, out, accord, error);
     if (s == PAL_OK) {
         if (pal_train_watched(o, step + 1)) pal_watch_gradients(o->watch);
-        out->norm = pal_dist_clip_grad_norm(o->dist, o->params, o->clip);
+        out->norm = pal_dist_grad_norm(o->dist, o->params);
         if (o->noise) estimate_noise(accord, out);
         if (isfinite(out->loss) && isfinite(out->norm)) {
             s = update(o, step, out, error);
@@ -348,12 +357,12 @@ pal_status pal_train_step_together(const pal_train_opts *o, int64_t step, pal_st
             if (s == PAL_OK) s = explain(o, step, out, error);
         }
     }
-    pal_params_zero_grad(o->params);
     if (s == PAL_OK) {
         if (pal_train_watched(o, step + 1)) pal_watch_updates(o->watch);
         if (o->average) pal_average_update(o->average);
         return PAL_OK;
     }
+    pal_params_zero_grad(o->params);
     *pal_tape_rng(o->tape) = rng;
     if (o->batches && pal_batches_seek(o->batches, position, NULL) != PAL_OK) return s;
     return s;
