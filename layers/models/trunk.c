@@ -165,7 +165,7 @@ static pal_tensor project(const pal_trunk *t, const pal_node *n, pal_tensor x)
  */
 static bool forgets(const pal_tape *tape, const pal_run_opts *run, pal_tensor x)
 {
-    enum { FEW = 64 };
+    enum { FEW = 16 };
     return !tape->grad && !run->hook && !run->parts && pal_dim(x, 0) * pal_dim(x, 1) > FEW;
 }
 
