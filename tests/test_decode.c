@@ -3,6 +3,7 @@
  * sequence. It also tests how likely a text is (pal_lm_score).
  */
 #include "layers/layers.h"
+#include "tensor/internal.h"
 #include "tests/support/loops.h"
 
 #include <math.h>
@@ -128,6 +129,44 @@ START_TEST(splits)
     for (int i = 0; i < T; i++) ones[i] = 1;
     check_split(lm, x, whole, dtype, T, ones, lists[_i / 2]);
     free(whole);
+}
+END_TEST
+
+/* Steps have the same bits on every team: of whole heads, and of parts of heads where there are
+ * fewer heads than threads. */
+static const char *const wide[] = {
+    "gdn2:num_heads=5:head_dim=72,kda:num_heads=3:head_dim=72:expand_v=2",
+    "gdn:num_heads=5:head_dim=40:expand_v=4,mamba2:expand=27:head_dim=144:state_size=9",
+    "mamba3:expand=27:head_dim=144,mamba3:expand=27:head_dim=72:is_mimo=true",
+    "attn:num_heads=4:num_kv_heads=2,swa:num_heads=2:window_size=9",
+};
+enum { WIDE = sizeof wide / sizeof *wide };
+
+START_TEST(steps_on_any_team)
+{
+    static const int teams[] = {1, 2, 3, 4, 5, 7, 12, 16};
+    static const int64_t pieces[] = {1, 3, 70, 1, 2};
+    const pal_dtype dtype = _i % 2 ? PAL_F64 : PAL_F32;
+    const pal_lm *lm = model(wide[_i / 2], dtype, VOCAB);
+    int64_t x[B * T];
+    double *first[5];
+    draw_tokens(B * T, x);
+    pal_team_from(1);
+    for (size_t t = 0; t < sizeof teams / sizeof *teams; t++) {
+        pal_set_threads(teams[t]);
+        pal_lm_state *state = pal_lm_state_new(lm);
+        for (int64_t i = 0, at = 0; i < 5; at += pieces[i++]) {
+            double *y = feed(lm, state, x, at, pieces[i]);
+            if (t == 0)
+                first[i] = y;
+            else
+                ck_assert_msg(memcmp(y, first[i], B * VOCAB * sizeof *y) == 0,
+                              "%s, piece %lld, %d threads", wide[_i / 2], (long long)i, teams[t]);
+            if (t > 0) free(y);
+        }
+        pal_lm_state_free(state);
+    }
+    for (int i = 0; i < 5; i++) free(first[i]);
 }
 END_TEST
 
@@ -336,6 +375,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, splits, 0, 2 * LISTS);
+    tcase_add_loop_test(tc, steps_on_any_team, 0, 2 * WIDE);
     tcase_add_test(tc, forgotten_blocks);
     tcase_add_loop_test(tc, packed_prompts, 0, 2 * LINEAR);
     tcase_add_loop_test(tc, refused_steps, 0, 4);

@@ -37,9 +37,22 @@ static void copy_or_clear(const pal_rows *x, int64_t i, int64_t n, const pal_row
         ((R *)to->data)[i * to->step + c * to->channel] = x->data ? element(x, i, c) : 0;
 }
 
-/* The final angles, keys and x, from the angles `angle` after the last token. `keys` are the last
- * token's turned rows [ranks][Kp]; if that is NULL, they are made. What an empty sequence begins
- * with, it ends with. */
+/* The turn of the last token, from the angles `before` its chunk: with the bits that it has where
+ * the chunk is computed. */
+static void last_turn(const pal_rule_shape *s, const pal_head *h, const double *before, R *cs)
+{
+    const int64_t tokens = s->C / s->ranks, t = (h->length - 1) / tokens * tokens,
+                  n = h->length - t;
+    double phi[s->Ap] __attribute__((aligned(64)));
+    R x[n * s->Ap] __attribute__((aligned(64)));
+    angles_at(s, before, phi);
+    angles_of(s, h, t, n, phi, x);
+    turn_of(s, x + (n - 1) * s->Ap, cs);
+}
+
+/* The final angles, keys and x. `angle` points to the angles after the last token; in front of them
+ * in memory are those before its chunk. `keys` are the last token's turned rows [ranks][Kp]; if
+ * that is NULL, they are made. What an empty sequence begins with, it ends with. */
 void K(last)(const pal_rule_shape *s, const pal_head *h, const double *angle, const void *keys,
              const pal_rows *th, const pal_rows *k, const pal_rows *x)
 {
@@ -54,7 +67,7 @@ void K(last)(const pal_rule_shape *s, const pal_head *h, const double *angle, co
     for (int64_t j = 0; j < s->angles; j++)
         phi[j] = (R)angle[j] >= (R)6.283185307179586 ? 0 : (R)angle[j];
     put_row(th, 0, s->angles, false, phi);
-    if (!keys) turn_by(s, angle, cs);
+    if (!keys) last_turn(s, h, angle - s->angles, cs);
     for (int64_t i = 0; i < s->ranks; i++) {
         if (!keys) turned_row(s, h, PAL_K, h->length - 1, i, cs, 1, row);
         put_row(k, i, s->K, false, keys ? (const R *)keys + i * s->Kp : row);

@@ -108,16 +108,6 @@ static inline void turn_of(const pal_rule_shape *s, const R *x, R *cs)
     }
 }
 
-/* The turn by the angles `angle`, which need no room. */
-static inline void turn_by(const pal_rule_shape *s, const double *angle, R *cs)
-{
-    R x[s->Ap] __attribute__((aligned(64)));
-    double phi[s->Ap] __attribute__((aligned(64)));
-    angles_at(s, angle, phi);
-    for (int64_t j = 0; j < s->Ap; j += DL) reduced_angles(*(VD *)(void *)(phi + j), x + j);
-    turn_of(s, x, cs);
-}
-
 /* y where element i of a row is one of the first n, and x elsewhere. */
 INLINE V turned_part(int64_t i, int64_t n, V y, V x)
 {
