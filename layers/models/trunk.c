@@ -161,12 +161,14 @@ static pal_tensor project(const pal_trunk *t, const pal_node *n, pal_tensor x)
 
 /*
  * Whether what a block computes can be forgotten behind it, because no backward pass will read it
- * and no hook has seen it. A few tokens are not worth the copies of what goes on.
+ * and no hook has seen it. A few tokens are not worth the copies of what goes on, and neither is a
+ * token of each of many sequences: it is small beside their states.
  */
 static bool forgets(const pal_tape *tape, const pal_run_opts *run, pal_tensor x)
 {
     enum { FEW = 16 };
-    return !tape->grad && !run->hook && !run->parts && pal_dim(x, 0) * pal_dim(x, 1) > FEW;
+    const int64_t B = pal_dim(x, 0), T = pal_dim(x, 1);
+    return !tape->grad && !run->hook && !run->parts && T > 1 && B * T > FEW;
 }
 
 pal_tensor pal_trunk_block_on(const pal_trunk *t, pal_tape *tape, pal_tensor x,

@@ -76,9 +76,9 @@ bool pal_all_finite(pal_dtype dtype, int64_t count, void *memory);
 double pal_largest(pal_dtype dtype, int64_t count, const void *memory);
 
 /* The first multiplies all gradients by a factor. The second is the sum of the squares of the
- * gradients, of all or of those in extents. The third is by what clipping multiplies gradients of
- * this norm, 1 if it leaves them, and the fourth is pal_clip_grad_norm for a norm that is known
- * (clip.c). */
+ * gradients, of all or of those in extents. The third is the factor by which clipping multiplies
+ * gradients of this norm; 1 if it leaves them as they are. The fourth is pal_clip_grad_norm for a
+ * norm that is known (clip.c). */
 void pal_scale_gradients(pal_params *params, double factor);
 pal_squares pal_gradient_squares(const pal_params *params, const pal_setting *setting);
 double pal_clip_factor(double norm, double max_norm);
@@ -207,8 +207,8 @@ struct pal_optim {
 
 /* pal_optim_step, which writes its error instead of telling the handler. */
 pal_status pal_optim_try_step(pal_optim *optim, double lr, pal_error *error);
-/* The same with gradients times `factor`, which the caller knows to be finite. Whatever it returns,
- * all gradients are zero afterwards. */
+/* The same with all gradients multiplied by `factor`. Whatever it returns, all gradients are zero
+ * afterwards. */
 pal_status pal_optim_spend(pal_optim *optim, double factor, double lr, pal_error *error);
 /* PAL_ENUMERIC, with the parameter in *error, if a gradient that the optimiser would use is not
  * finite. PAL_EVALUE if parameters were created after the optimiser. */

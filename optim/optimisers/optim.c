@@ -308,7 +308,6 @@ static void clear_others(const pal_optim *o)
 
 pal_status pal_optim_spend(pal_optim *o, double factor, double lr, pal_error *error)
 {
-    o->known_finite = true;
     const pal_status s = make_step(o, lr, (pal_use){.spend = true, .factor = factor}, error);
     if (s == PAL_OK)
         clear_others(o);
@@ -329,9 +328,8 @@ double pal_optim_update(pal_optim *o, double max_norm, double lr)
     if (!o) return pal_fail_nowhere(PAL_EVALUE, "optim_update: there is no optimiser (NULL)"), 0;
     const double norm = pal_squares_root(pal_gradient_squares(o->params, NULL));
     pal_error error;
-    pal_status s = isfinite(norm) ? pal_optim_spend(o, pal_clip_factor(norm, max_norm), lr, &error)
-                                  : pal_optim_try_step(o, lr, &error);
-    if (!isfinite(norm)) pal_params_zero_grad(o->params);
+    o->known_finite = isfinite(norm);
+    const pal_status s = pal_optim_spend(o, pal_clip_factor(norm, max_norm), lr, &error);
     if (s != PAL_OK) pal_fail_nowhere(s, "%s", error.message);
     return norm;
 }

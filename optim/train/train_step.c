@@ -307,8 +307,10 @@ static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *
     pal_error why;
     const double factor = pal_clip_factor(made->norm, o->clip);
     const double most = factor != 1 ? o->clip : made->norm;
-    if (most <= PAL_LARGE_GRADIENT && !pal_dist_shards(o->dist, o->optim))
+    if (most <= PAL_LARGE_GRADIENT && !pal_dist_shards(o->dist, o->optim)) {
+        o->optim->known_finite = true; /* the norm says so */
         return pal_optim_spend(o->optim, factor, made->lr, error);
+    }
     pal_clip_to(o->params, made->norm, o->clip);
     pal_status s = pal_optim_check_moments(o->optim, most, &why);
     if (most > PAL_LARGE_GRADIENT) s = pal_dist_agree(o->dist, s, &why);
@@ -316,7 +318,7 @@ static pal_status update(const pal_train_opts *o, int64_t step, const pal_step *
         s = pal_error_set(error, s, "step %lld: %s; clip the gradients", (long long)step + 1,
                           why.message);
     } else {
-        o->optim->known_finite = true; /* the norm says so */
+        o->optim->known_finite = true;
         s = pal_dist_try_step(o->dist, o->optim, made->lr, error);
     }
     pal_params_zero_grad(o->params);

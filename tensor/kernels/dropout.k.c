@@ -70,7 +70,8 @@ typedef struct compared {
 /*
  * Instructions that join and pack work within 128 bits. The blocks of elements 0, 2, ... come into
  * one vector and the others into a second. Packing brings the blocks of SSE2 and AVX2 into order
- * again. A comparison of AVX-512 gives bits at once, so there block_order has the pairs in order.
+ * again. A comparison of AVX-512 gives bits at once, so there block_order puts the first half of
+ * the blocks into elements 0, 2, ... and the second half into the others.
  */
 static inline compared compare(const blocks *w, uint32_t with)
 {
