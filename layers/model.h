@@ -242,8 +242,10 @@ PAL_API PAL_CHECKED pal_status pal_lm_compare(pal_lm_opts opts, const char *path
  * gate a head becomes equal gates of its channels, and so does one decay (docs/reductions.md has
  * the equations). All else has to be equal: widths, heads, MLPs, vocabulary, element type, and the
  * text of the other layers' mixers. GDN's output gate has a form of its own, so a GDN that is
- * mapped to KDA or GDN-2 has output_gate=none, and so have they. The logits of both for 16 tokens
- * are then compared, to 1e-4 of the largest.
+ * mapped to KDA or GDN-2 has output_gate=none, and so have they. What the larger layer has beyond
+ * that, the first matrix of its decay's further channels, stays as it is and is multiplied by 0, so
+ * that training can use it. The logits of both for 16 tokens are then compared, to 1e-4 of the
+ * largest.
  *
  * params and others are the parameters of the two. It takes memory for those of `lm` once more.
  * PAL_EVALUE names a parameter that has no place, or says that the models still differ; PAL_EDTYPE,

@@ -84,6 +84,38 @@ START_TEST(same_function)
 }
 END_TEST
 
+/* All channels through which the larger decay comes can be trained: if a row of f_proj.0 and its
+ * column of f_proj.1 were both 0, neither would ever have a gradient. */
+START_TEST(nothing_is_dead)
+{
+    enum { T = 20, HEADS = 2 };
+    int64_t token[T], target[T];
+    pal_error error;
+    const char *large = _i ? "gdn2:num_heads=2:head_dim=8:output_gate=none:expand_v=1"
+                           : "kda:num_heads=2:head_dim=8:output_gate=none:expand_v=1";
+    model from = make(pairs[0].small, (pal_lm_opts){.dtype = PAL_F64}, 1);
+    model to = make(large, (pal_lm_opts){.dtype = PAL_F64}, 2);
+    ck_assert_int_eq(pal_lm_map(to.lm, to.params, from.lm, from.params, &error), PAL_OK);
+    for (int i = 0; i < T; i++) token[i] = (i * 11 + 5) % 40, target[i] = (i * 7 + 1) % 40;
+    pal_tape *tape = pal_tape_new();
+    pal_backward(pal_lm_loss(to.lm, pal_from(tape, PAL_I64, PAL_SHAPE(1, T), token),
+                             pal_from(tape, PAL_I64, PAL_SHAPE(1, T), target), (pal_run_opts){0}));
+    const pal_array g =
+        pal_value(pal_grad(pal_params_find(to.params, "model.layers.0.attn.f_proj.1.weight")));
+    const int64_t rows = g.shape[0], columns = g.shape[1];
+    ck_assert_int_gt(columns, HEADS);
+    for (int64_t c = 0; c < columns; c++) {
+        double most = 0;
+        for (int64_t r = 0; r < rows; r++)
+            most = fmax(most, fabs(((const double *)g.data)[r * columns + c]));
+        ck_assert_double_gt(most, 0);
+    }
+    pal_tape_free(tape);
+    end(&from);
+    end(&to);
+}
+END_TEST
+
 static const struct refusal {
     const char *small, *large, *says;
     pal_lm_opts opts; /* of the large one */
@@ -152,6 +184,7 @@ int main(void)
     Suite *suite = suite_create("lm_map");
     TCase *tests = tcase_create("map");
     tcase_add_loop_test(tests, same_function, 0, sizeof pairs / sizeof *pairs);
+    tcase_add_loop_test(tests, nothing_is_dead, 0, 2);
     tcase_add_loop_test(tests, nothing_changes, 0, sizeof refusals / sizeof *refusals);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

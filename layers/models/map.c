@@ -14,7 +14,7 @@ enum { TOKENS = 16 };
 
 typedef enum way {
     COPIES, /* row r is rows r n .. r n + n - 1 */
-    FIRST,  /* rows at the top, 0 below */
+    FIRST,  /* rows at the top; those below stay, for nothing reads them before it is trained */
     PICKS   /* rows r n .. r n + n - 1 are the unit row e_r */
 } way;
 
@@ -72,7 +72,7 @@ static pal_status fill(const pal_array *to, const pal_array *from, way how, pal_
     char *out = to->data;
     if (to->dtype != from->dtype)
         return pal_error_set(error, PAL_EDTYPE, "the two models have different element types");
-    memset(out, 0, (size_t)(n * w) * size);
+    if (how != FIRST) memset(out, 0, (size_t)(n * w) * size);
     for (int64_t r = 0; r < n && r / each < m; r++) {
         if (how != PICKS)
             memcpy(out + (size_t)(r * w) * size,
