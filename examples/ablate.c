@@ -130,6 +130,9 @@ static const char doc[] =
     "optimizer (adamw; as in train_lm --optimizer), weight-decay (0.1), warmup (a twentieth of the "
     "steps), clip (1), every (steps between looks; "
     "a twentieth), rows (of each test; 256), enough (accuracy at which a run ends; 0: never)\n\n"
+    "For one variant, variant.X.init = Y: X begins as the function that the seed draws for Y, "
+    "whose "
+    "mixers are contained in those of X.\n\n"
     "A run that is there is not made again unless its description has changed. SIGINT (control-C) "
     "stops; the same command goes on. mpirun -n 4 ablate ... divides the runs among ranks, and so "
     "does a Slurm array among its tasks.";

@@ -2,13 +2,13 @@
  * ablate.h - what the parts of examples/ablate share.
  *
  * From the bottom up: axes.c, study.c and keys.c read a study, same.c says what it may not mix.
- * match.c makes its models, counts their parameters and makes the counts equal. runs.c lists the
- * runs and describes each. result.c reads and writes the result of a run, kept.c its model;
- * makers.c says which programs made them. one.c is one run, in a process of its own; jobs.c starts
- * these processes. collect.c joins the results; compare.c says what differs, by statistics.c;
- * bundle.c keeps all results in one file; table.c, rates.c and plots.c show them; picture.c has
- * what plots share; write.c writes text files. layers.c and edits.c examine one trained model layer
- * by layer. examples/ablate.c is the command line.
+ * match.c makes its models, counts their parameters and makes the counts equal; init.c begins them
+ * as other ones. runs.c lists the runs and describes each. result.c reads and writes the result of
+ * a run, kept.c its model; makers.c says which programs made them. one.c is one run, in a process
+ * of its own; jobs.c starts these processes. collect.c joins the results; compare.c says what
+ * differs, by statistics.c; bundle.c keeps all results in one file; table.c, rates.c and plots.c
+ * show them; picture.c has what plots share; write.c writes text files. layers.c and edits.c
+ * examine one trained model layer by layer. examples/ablate.c is the command line.
  */
 #ifndef ABLATE_H
 #define ABLATE_H
@@ -49,6 +49,7 @@ typedef struct settings {
     int64_t layers, width, mlp, steps, batch, warmup, every, rows;
     double lr, weight_decay, clip, enough;
     char optimizer[TASK_OPTIMIZER];
+    char init[NAME]; /* the variant as whose function it begins; "": drawn by the seed */
 } settings;
 
 typedef struct variant {
@@ -56,8 +57,10 @@ typedef struct variant {
     char base[NAME], axes[NAME]; /* of the name: what it was called, and its place on the axes */
     const char *mixers; /* as written, with inner=N; kept by lm_keep, as all of any length here */
     settings s;
-    bool own_width; /* it is not searched */
-    int line;       /* of the study, for messages */
+    bool own_width;      /* it is not searched */
+    size_t stem;         /* how much of the name stands before places on axes and options */
+    int init;            /* by number: the variant that s.init names; -1: none */
+    int line, init_line; /* of the study, for messages */
 } variant;
 
 typedef struct study {
@@ -137,6 +140,17 @@ typedef model models[MOST_TASKS][MOST_VARIANTS];
 /* Fills in all models, and ends the program if states or parameters do not fit the study. */
 void match(const study *s, models m);
 
+/* ---- Models that begin as others (init.c) ---- */
+
+/* Finds the variants that `init` names, and ends the program if there is none that can be meant. */
+void init_find(study *s);
+/* Ends the program if a model of task t cannot begin as the one that its variant names. */
+void init_check(const study *s, int t, const model *m);
+/* A model that the seed draws; with `init`, the mixers of another one of these options, one that
+ * computes what that one, drawn by the seed, computes (pal_lm_map). NULL: *error says why. */
+pal_lm *init_new(pal_params *params, pal_lm_opts opts, const char *init, uint64_t seed,
+                 pal_error *error);
+
 /* ---- Runs (runs.c) ---- */
 
 typedef struct run {
@@ -162,6 +176,7 @@ runs runs_of(const study *s, models m, bool rates);
 typedef struct recipe {
     lm_options o;
     task_run run;
+    const char *init; /* mixers of the model as which it begins; NULL: it is drawn */
     bool model;
 } recipe;
 PAL_CHECKED pal_status recipe_read(recipe *out, const char *text, pal_error *error);

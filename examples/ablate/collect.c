@@ -56,6 +56,12 @@ static void put_text(FILE *to, const char *text)
     if (quotes) fputc('"', to);
 }
 
+/* The variant as which this one begins; "": none. */
+static const char *init_name(const study *s, int v)
+{
+    return s->variant[v].init < 0 ? "" : s->variant[s->variant[v].init].name;
+}
+
 /* A row for each test point; those of a run that failed are without scores. */
 static void put_points(FILE *to, const results *x, int t, int v, int i)
 {
@@ -80,7 +86,8 @@ static void put_points(FILE *to, const results *x, int t, int v, int i)
                 r->failed, o->lr, (long long)m->params, (long long)m->state, (long long)m->width,
                 (long long)m->mlp);
         put_text(to, m->mixers);
-        fprintf(to, ",%s,%.17g\n", r->bits ? "bits" : "accuracy", result_value(r, j));
+        fprintf(to, ",%s,%.17g,%s\n", r->bits ? "bits" : "accuracy", result_value(r, j),
+                init_name(s, v));
     }
 }
 
@@ -213,10 +220,11 @@ static pal_status put_task(pal_h5 *file, const results *x, int t, pal_error *err
 {
     static const char *const measure[] = {"accuracy", "whole", "loss"};
     const study *s = x->study;
-    char names[MOST_VARIANTS * (NAME + 1)] = "", object[NAME + 16];
+    char names[MOST_VARIANTS * (NAME + 1)] = "", inits[sizeof names] = "", object[NAME + 16];
     for (int v = 0; v < s->variants; v++) {
-        if (v) strcat(names, ",");
+        if (v) strcat(names, ","), strcat(inits, ",");
         strcat(names, s->variant[v].name);
+        strcat(inits, init_name(s, v));
     }
     pal_status status = PAL_OK;
     for (int i = 0; i < 3 && status == PAL_OK; i++)
@@ -225,6 +233,7 @@ static pal_status put_task(pal_h5 *file, const results *x, int t, pal_error *err
     if (status == PAL_OK) status = put_curves(file, x, t, error);
     snprintf(object, sizeof object, "/%s", s->label[t]);
     if (status == PAL_OK) status = pal_h5_put_text(file, object, "variants", names, error);
+    if (status == PAL_OK) status = pal_h5_put_text(file, object, "inits", inits, error);
     if (status == PAL_OK)
         status = pal_h5_put_text(file, object, "task", task_text(s->task[t]), error);
     return status;
@@ -249,7 +258,7 @@ pal_status collect(const results *x, const char *folder, pal_error *error)
 {
     const csv points = {x,
                         "task,variant,seed,point,len,level,accuracy,whole,loss,asked,rows,steps,"
-                        "train_loss,failed,lr,parameters,state,width,mlp,mixers,measure,value",
+                        "train_loss,failed,lr,parameters,state,width,mlp,mixers,measure,value,init",
                         put_points};
     const csv curves = {x, "task,variant,seed,step,loss,value,worst", put_curve};
     pal_status s = text_write(folder, "results.csv", put_csv, &points, false, error);

@@ -24,6 +24,7 @@ static const pal_key own_rows[] = {
     {"every", PAL_KEY_WHOLE, OWN(every), .low = 1, .high = MOST},
     {"rows", PAL_KEY_WHOLE, OWN(rows), .low = 1, .high = MOST},
     {"enough", PAL_KEY_REAL, OWN(enough), .high = 1},
+    {"init", PAL_KEY_TEXT, OWN(init), .required = true},
 };
 const pal_keys settings_keys = PAL_KEYS(own_rows);
 

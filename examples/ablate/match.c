@@ -332,6 +332,7 @@ void match(const study *s, models m)
                 at->equal = at->equal && c.states[l] == wanted;
             describe_states(&c, v->s.layers, at);
         }
+        init_check(s, t, m[t]);
         compare(s, t, m[t]);
     }
 }

@@ -69,8 +69,8 @@ int one_run(const char *folder, const char *name)
     if (task_new(&t, how.o.data, &error) != PAL_OK) stop("--run: %s", error.message);
     n.t = t;
     pal_params *params = pal_params_new();
-    pal_rng rng = pal_rng_new(how.o.seed, 0);
-    pal_lm *lm = pal_lm_new(params, lm_options_model(&how.o), &rng);
+    pal_lm *lm = init_new(params, lm_options_model(&how.o), how.init, how.o.seed, &error);
+    if (!lm) stop("%s: %s", name, error.message);
     const task_result r = task_learn(t, params, lm, how.run, note, &n);
     const bool stopped = pal_stop_requested() != 0;
     if (!stopped) {

@@ -1,7 +1,8 @@
 /*
  * runs.c - the runs of a study, each with the text that says all that its result depends on.
  *
- * The text begins with what is ours (rows, enough, model), then come flags of train_lm
+ * The text begins with what is ours (rows, enough, model, and the mixers of the model as which it
+ * begins, if there is one), then come flags of train_lm
  * (examples/lm/options.h), by which the model and its training are told to the process that runs
  * it, and to whoever opens the file of the result.
  */
@@ -11,10 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char INIT[] = "init = ";
+
 /* What --smoke, a seed or a rate change is in the arguments already. */
-static void describe(const study *s, const model *m, run *r)
+static void describe(const study *s, const model *all, run *r)
 {
     PAL_C_LOCALE;
+    const model *m = &all[r->variant];
+    const int init = s->variant[r->variant].init;
     const settings *o = &s->variant[r->variant].s;
     const bool search = r->rate >= 0;
     const int64_t steps = o->steps;
@@ -25,17 +30,20 @@ static void describe(const study *s, const model *m, run *r)
     if (o->mlp != MLP_NONE) snprintf(mlp, sizeof mlp, "mlp-width = %lld", (long long)m->mlp);
     /* The text of a run without one is as it was before there were several. */
     if (*o->optimizer) snprintf(optimizer, sizeof optimizer, "optimizer = %s\n", o->optimizer);
+    const char *const begins[] = {init < 0 ? "" : INIT, init < 0 ? "" : all[init].mixers,
+                                  init < 0 ? "" : "\n"};
     char *text;
     const int n = asprintf(
         &text,
-        "rows = %lld\nenough = %.17g\nmodel = %d\n\ndata = %s\nmixers = %s\nlayers = %lld\n"
+        "rows = %lld\nenough = %.17g\nmodel = %d\n%s%s%s\ndata = %s\nmixers = %s\nlayers = %lld\n"
         "width = %lld\n%s\nvocab = %lld\nbatch = %lld\nsteps = %lld\n%slr = %.17g\nschedule = "
         "cosine\nweight-decay = %.17g\nwarmup = %lld\nclip = %.17g\neval-every = %lld\nseed = "
         "%llu\n",
-        (long long)o->rows, o->enough, r->model, task_text(s->task[r->task]), m->mixers,
-        (long long)o->layers, (long long)m->width, mlp, (long long)task_vocab(s->task[r->task]),
-        (long long)o->batch, (long long)steps, optimizer, lr, o->weight_decay, (long long)o->warmup,
-        o->clip, (long long)(search ? steps : o->every), (unsigned long long)seed);
+        (long long)o->rows, o->enough, r->model, begins[0], begins[1], begins[2],
+        task_text(s->task[r->task]), m->mixers, (long long)o->layers, (long long)m->width, mlp,
+        (long long)task_vocab(s->task[r->task]), (long long)o->batch, (long long)steps, optimizer,
+        lr, o->weight_decay, (long long)o->warmup, o->clip, (long long)(search ? steps : o->every),
+        (unsigned long long)seed);
     if (n < 0) stop("out of memory");
     r->text = lm_keep(text, (size_t)n);
     free(text);
@@ -51,7 +59,14 @@ pal_status recipe_read(recipe *r, const char *text, pal_error *error)
                &n) != 3 ||
         n == 0)
         return pal_error_set(error, PAL_EFORMAT, "it is no description of a run");
-    pal_status s = lm_options_read(&r->o, text + n, error);
+    const char *rest = text + n;
+    r->init = NULL;
+    if (strncmp(rest, INIT, strlen(INIT)) == 0) {
+        const size_t length = strcspn(rest, "\n"), begin = strlen(INIT);
+        r->init = lm_keep(rest + begin, length - begin);
+        rest += length;
+    }
+    pal_status s = lm_options_read(&r->o, rest, error);
     if (s != PAL_OK) return s;
     r->model = kept != 0;
     r->run = (task_run){.steps = r->o.steps,
@@ -92,7 +107,7 @@ runs runs_of(const study *s, models m, bool rates)
                 else
                     snprintf(r->name, sizeof r->name, "%s-%s-%llu", s->label[t], s->variant[v].name,
                              (unsigned long long)s->seed[i]);
-                describe(s, &m[t][v], r);
+                describe(s, m[t], r);
             }
         }
     }

@@ -179,6 +179,8 @@ static void read_common(reading *r, const line *l)
         r->s->match_line = l->number;
     } else if (pal_keys_find(&study_keys, l->name) >= 0) {
         take(r, l, prefix);
+    } else if (strcmp(l->name, "init") == 0) {
+        stop("%sinit is of one variant: variant.X.init = Y", prefix);
     } else if (pal_keys_find(&settings_keys, l->name) < 0) {
         stop("%sthere is no key '%.100s'; ablate --help names them", prefix, l->name);
     } else if (pal_keys_set(&settings_keys, &r->s->s, prefix, l->name, l->value, &error) !=
@@ -238,7 +240,7 @@ static void read_variant(reading *r, const line *l)
     if (s->variants == MOST_VARIANTS)
         stop("%s: line %d: a study has at most %d variants", r->path, l->number, MOST_VARIANTS);
     variant *v = &s->variant[s->variants++];
-    *v = (variant){.s = s->s, .line = l->number};
+    *v = (variant){.s = s->s, .line = l->number, .stem = l->base ? l->base : n};
     memcpy(v->name, name, n + 1);
     place_on_axes(l, v);
     v->mixers = lm_keep(l->value, strlen(l->value));
@@ -264,6 +266,7 @@ static void read_own(reading *r, line *l, bool multiplied)
         stop("%s", error.message);
     l->taken = true;
     v->own_width |= strcmp(dot + 1, "width") == 0;
+    if (strcmp(dot + 1, "init") == 0) v->init_line = l->number;
 }
 
 /* A text that is being written. */
@@ -424,6 +427,7 @@ static void check(const reading *r)
                  (unsigned long long)s->seed[i % s->seeds]);
     check_measures(r);
     check_compare(r);
+    init_find(s);
     same_check(s);
 }
 

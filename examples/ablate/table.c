@@ -120,18 +120,24 @@ static void put_all(FILE *to, const void *what)
     const results *x = what;
     const study *s = x->study;
     const settings *o = &s->s;
-    bool own = false;
+    bool own = false, init = false;
     fprintf(to, "# %s\n\n%s: mean over seeds", s->title,
             task_in_bits(s->task[0]) ? "Bits a byte of the text that was held out"
                                      : "Accuracy over the tokens that are asked for");
     for (int i = 0; i < s->seeds; i++)
         fprintf(to, "%s %llu", i ? "," : "", (unsigned long long)s->seed[i]);
     fprintf(to, " (lowest..highest), %lld rows of each test.\n", (long long)o->rows);
-    for (int v = 0; v < s->variants; v++) own = own || !settings_same(&s->variant[v].s, o);
+    for (int v = 0; v < s->variants; v++) {
+        own = own || !settings_same(&s->variant[v].s, o);
+        init = init || s->variant[v].init >= 0;
+    }
     fprintf(to, "Batches of %lld rows, weight decay %g", (long long)o->batch, o->weight_decay);
     if (o->enough > 0) fprintf(to, "; a run ends when every test has reached %g", o->enough);
     fprintf(to, ".\n");
     if (own) fprintf(to, "Variants that have settings of their own name them below.\n");
+    if (init)
+        fprintf(to, "One with an init begins as the function that the seed draws for the variant "
+                    "named there.\n");
     if (x->missing)
         fprintf(to, "\nNOT COMPLETE: %d of %d runs are missing.\n", x->missing,
                 x->missing + x->there);
