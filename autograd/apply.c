@@ -181,11 +181,10 @@ static void *carve(unsigned char **at, size_t size)
 pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, size_t size, int nin,
                            const pal_tensor *in, int nout, pal_node *const *out)
 {
-    size_t ins = (size_t)nin, outs = (size_t)nout, kept = 0;
-    for (int i = 0; i < nin; i++) kept += in[i].node && pal_node_kept(in[i].node);
-    size_t bytes = sizeof(pal_record) + size + (3 * ins + 2 * outs) * sizeof(void *) + ins +
-                   kept * sizeof(pal_array) + 10 * 16;
-    unsigned char *at = pal_arena_zeroed(&pal_tape_level(tape)->heads, bytes);
+    size_t ins = (size_t)nin, outs = (size_t)nout;
+    size_t bytes = sizeof(pal_record) + size + (3 * ins + 2 * outs) * sizeof(void *) + ins + 9 * 16;
+    pal_arena *heads = &pal_tape_level(tape)->heads;
+    unsigned char *at = pal_arena_zeroed(heads, bytes);
     if (!at) return NULL;
     pal_record *r = carve(&at, sizeof *r);
     r->tape = tape;
@@ -194,7 +193,6 @@ pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, s
     r->in_version = carve(&at, ins * sizeof *r->in_version);
     r->in_bits = carve(&at, ins);
     r->out = carve(&at, outs * sizeof *r->out);
-    pal_array *own = carve(&at, kept * sizeof *own);
     const pal_array **in_array = carve(&at, ins * sizeof *in_array);
     pal_array **out_array = carve(&at, outs * sizeof *out_array);
     for (int i = 0; i < nin; i++) {
@@ -204,14 +202,20 @@ pal_record *pal_record_new(pal_tape *tape, const pal_op *op, const void *opts, s
         if (tape->grad && in[i].node->needs_grad) r->in_bits[i] = PAL_IN_WANTS;
         in_array[i] = &in[i].node->a;
         if (!pal_node_kept(in[i].node)) continue;
+        pal_array *own = pal_arena_take(heads, sizeof *own);
+        if (!own) return NULL;
         *own = in[i].node->a; /* the shape that backward goes by */
-        in_array[i] = own++;
+        in_array[i] = own;
     }
     for (int i = 0; i < nout; i++) {
         r->out[i] = out[i];
         out_array[i] = &out[i]->a;
     }
-    r->call = (pal_call){.op = op, .nin = nin, .nout = nout, .in = in_array, .out = out_array};
+    r->call.op = op;
+    r->call.nin = nin;
+    r->call.nout = nout;
+    r->call.in = in_array;
+    r->call.out = out_array;
     if (size) r->call.opts = memcpy(carve(&at, size), opts, size);
     return r;
 }

@@ -230,7 +230,9 @@ pal_array pal_gradient_view(const pal_node *n, void *base_buffer)
     pal_array g = n->a;
     g.dtype = pal_gradient_dtype(n->a.dtype);
     ptrdiff_t offset = (char *)n->a.data - (char *)n->base->a.data;
-    offset = offset / (ptrdiff_t)pal_dtype_size(n->a.dtype) * (ptrdiff_t)pal_dtype_size(g.dtype);
+    if (g.dtype != n->a.dtype)
+        offset =
+            offset / (ptrdiff_t)pal_dtype_size(n->a.dtype) * (ptrdiff_t)pal_dtype_size(g.dtype);
     g.data = (char *)base_buffer + offset;
     return g;
 }

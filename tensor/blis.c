@@ -20,7 +20,9 @@
  * how many calls there are blocks is the number of places. The first place is made by a small
  * product before an operation needs it (pal_blas_ready). A further call runs when the memory for
  * its blocks is there; if it is not, the call waits until another one has ended. The results are
- * the same. That call need not make a place: if another call gives its blocks back just before, or
+ * the same. Where memory is not plenty, such calls run one at a time, so that none takes what was
+ * seen for another. Where it is, none waits: to wake a thread takes as long as a short product. A
+ * further call need not make a place: if another call gives its blocks back just before, or
  * takes them just after, no block is new. So the places are counted from what BLIS has.
  */
 #include "tensor/blis.h"
@@ -204,12 +206,20 @@ static int count_places(void)
 #endif
 }
 
-/* Begins a call. At most one more than places runs, so that no other call takes the memory that was
- * seen for it. */
+/* Whether n calls beyond the places may take their memory at the same time. */
+static bool plenty_for(int n)
+{
+    enum { MORE = 1 << 30 };
+    return pal_memory_left((size_t)n * place_size() + MORE);
+}
+
+/* Begins a call. Where memory is not plenty, at most one more than places runs, so that no other
+ * call takes the memory that was seen for it. */
 static void enter(void)
 {
     pthread_mutex_lock(&gate);
-    while (places > 0 && calls >= places && (growing || !pal_memory_left(place_size())))
+    while (places > 0 && calls >= places && !plenty_for(calls + 1 - places) &&
+           (growing || !pal_memory_left(place_size())))
         pthread_cond_wait(&ended, &gate);
     if (calls++ >= places) growing = true;
     pthread_mutex_unlock(&gate);

@@ -42,11 +42,20 @@ pal_status pal_map_given(pal_call *call, int i)
     return pal_map_need(call, i, true, true);
 }
 
+static bool same_shape(const pal_array *a, const pal_array *b)
+{
+    if (a->ndim != b->ndim) return false;
+    for (int i = 0; i < a->ndim; i++)
+        if (a->shape[i] != b->shape[i]) return false;
+    return true;
+}
+
 pal_status pal_map_broadcast(pal_call *call, int n)
 {
     pal_shape shape = pal_array_shape(call->in[0]);
     for (int i = 1; i < n; i++)
-        if (pal_shape_broadcast(shape, pal_array_shape(call->in[i]), &shape) != PAL_OK)
+        if (!same_shape(call->in[0], call->in[i]) &&
+            pal_shape_broadcast(shape, pal_array_shape(call->in[i]), &shape) != PAL_OK)
             return pal_call_error(call, PAL_ESHAPE, "the shapes do not broadcast");
     return pal_call_out(call, 0, call->in[0]->dtype, shape);
 }
