@@ -365,7 +365,7 @@ static int study_main(work *w)
     if (w->o.smoke) study_shrink(&w->s);
     match(&w->s, w->m);
     runs r = runs_of(&w->s, w->m, rates);
-    int64_t failed = 0;
+    int64_t failed = 0, unknown = 0; /* runs, and variants without a line */
     if (w->o.from) {
         bundle_unpack(w->o.from, w->where);
         for (int i = 0; i < r.n; i++) r.at[i].model = false; /* it is not among them */
@@ -383,14 +383,15 @@ static int study_main(work *w)
         if (w->o.what == LIST)
             list_runs(w, &r);
         else if (rates)
-            failed += rates_print(&w->s, &r, w->where, w->folder);
+            unknown = rates_print(&w->s, &r, w->where, w->folder);
         else
             show(w, &r);
         if (failed) fprintf(stderr, "ablate: %lld runs failed\n", (long long)failed);
+        if (unknown) fprintf(stderr, "ablate: %lld variants have no line\n", (long long)unknown);
     }
     free(r.at);
     study_free(&w->s);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failed || unknown ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)

@@ -93,6 +93,8 @@ if grep -q '^# a:' "$dir/edge.log"; then fail "a rate in the middle: $(cat "$dir
 says edge '^# b: no line, for the best rate, 0.001, is at the edge of the list: add rates there$'
 if grep -q '^variant.b' "$dir/edge.log"; then fail "a line at the edge: $(cat "$dir/edge.log")"; fi
 says edge '^# c: no rate was better than another (0.2500 to 0.2656)$'
+says edge '^ablate: 1 variants have no line$'
+if grep -q 'runs failed' "$dir/edge.log"; then fail "runs that failed: $(cat "$dir/edge.log")"; fi
 
 # ---- Lines in a study ----
 # Its lines go into the study as they are, with options too; X+O wins over X.
