@@ -206,7 +206,7 @@ static void bench_subject(bench *b, const subject *s)
 static void bench_matmul(bench *b, int64_t n)
 {
     /* BLIS makes its blocks as more threads need them at once, which short products seldom do: on
-     * 16 threads the first 30 of a process take up to three times as long. */
+     * 16 threads about 30 products of a process are slower. */
     const int warm = n < 1024 ? 60 : 1;
     pal_params *p = pal_params_new();
     pal_rng rng = pal_rng_new(1, 0);
