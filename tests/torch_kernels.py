@@ -7,6 +7,7 @@ transformers with the kernels and without them.
 import argparse
 import copy
 import os
+import re
 import sys
 
 import torch
@@ -318,7 +319,10 @@ def refusals():
     half = [t.bfloat16() for t in (q.detach(), q.detach(), v, g, beta)]
     o, s = pt.chunk_gated_delta_rule(*half, output_final_state=True)
     expect(o.dtype == torch.bfloat16 and s.dtype == torch.float32, "bf16 goes through f32")
-    expect(pt.one_runtime(), "torch and the library have different OpenMP runtimes")
+    # A library by clang brings LLVM's runtime beside the GNU one of torch.
+    runtimes = set(re.findall(r"/lib(gomp|i?omp)", open("/proc/self/maps").read()))
+    one, found = pt.one_runtime(), " and ".join(sorted(runtimes))
+    expect(one == (len(runtimes) == 1), f"one_runtime() is {one}; the process has loaded {found}")
 
 
 def compiled():
