@@ -35,6 +35,11 @@ awk -F, 'NR > 1 { key = $2 " " $3 " " $5; if ($4 ~ /^length/) { bytes[key] = $10
 # 12 steps have learned something: less than the 8 bits of a byte, and less than the look before.
 awk -F, 'NR > 1 { if ($4 == 6) before = $6; else if (!($6 < before && $6 < 8)) bad = 1 } END { exit bad }' "$dir/text/curves.csv" ||
     fail "nothing was learned: $(cat "$dir/text/curves.csv")"
+if command -v gnuplot >/dev/null; then
+    [ "$(grep -c 'rotate(-30' "$dir/text/accuracy-corpus.svg")" = 8 ] || fail "long names are not turned"
+    # Both looks of three curves, and the key's three.
+    [ "$(grep -c "#gpPt[0-9]*' transform" "$dir/text/curves-corpus.svg")" = 9 ] || fail "a look lies outside"
+fi
 
 # ---- From runs.txt, without the text ----
 mv "$dir/text.h5" "$dir/away.h5"

@@ -63,18 +63,22 @@ static void put_title(FILE *to, const results *x, int t, bool curves)
     fprintf(to, "\n");
 }
 
-/* Where the levels of the points differ they are told, else the names of the points. */
+/* Where the levels of the points differ they are told, else the names of the points. Names that
+ * have no room side by side are turned. */
 static void put_level_axis(FILE *to, const task *t)
 {
+    enum { ROOM = 80 }; /* letters, and three a name between them */
     const int n = task_points(t, TASK_TEST);
     bool unique = true;
+    size_t letters = 0;
+    for (int j = 0; j < n; j++) letters += strlen(task_point_at(t, TASK_TEST, j).name) + 3;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++)
             unique = unique &&
                      task_point_at(t, TASK_TEST, i).level != task_point_at(t, TASK_TEST, j).level;
     fprintf(to, "set xrange [-0.5:%d.5]\nset xlabel ", n - 1);
     picture_quote(to, task_level_name(t));
-    fprintf(to, "\nset xtics (");
+    fprintf(to, "\nset xtics %s(", !unique && letters > ROOM ? "rotate by 30 right " : "");
     for (int j = 0; j < n; j++) {
         const task_point p = task_point_at(t, TASK_TEST, j);
         char text[32];
@@ -223,8 +227,8 @@ static void put_band(FILE *to, const results *x, int t, int v, chart *c)
         if (n)
             fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)longest->look[k].step, sum / n, low,
                     high);
-        /* Of bits the beginning would hide the end. */
-        if (n && (!task_in_bits(s->task[t]) || 5 * k >= longest->looks)) chart_value(c, low, high);
+        /* Of bits the beginning, a fifth of the looks, would hide the end. */
+        if (n && (!task_in_bits(s->task[t]) || k >= longest->looks / 5)) chart_value(c, low, high);
     }
     fprintf(to, "END\n");
 }
