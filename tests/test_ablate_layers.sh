@@ -45,6 +45,15 @@ edits="skip euler no_turn no_bias equal_rows"
     fail "edits of mamba3: $(cat "$csv")"
 awk -F, 'NR > 2 && $5 == 0 { bad = 1 } END { exit bad }' "$csv" || fail "an edit of mamba3 changes nothing: $(cat "$csv")"
 
+# The names of many layers are turned, because they have no room side by side; those of two are not.
+sed -e 's/^width/layers = 12\nwidth/' -e 's/^steps.*/steps = 1/' -e '/^variant.[mek]/d' "$dir/tiny.study" >"$dir/deep.study"
+works deep "$dir/deep.study"
+works turned --layers "$dir/deep/runs/mqar-full-2.h5" --rows 2
+if command -v gnuplot >/dev/null; then
+    [ "$(grep -c 'rotate(-30' "$dir/turned/layers.svg")" = 24 ] || fail "names of 12 layers in two panels are not turned"
+    if grep -q 'rotate(-30' "$dir/layers/layers.svg"; then fail "names of two layers are turned"; fi
+fi
+
 # Without gnuplot the figure of another model does not stay.
 env PATH=/nowhere "$B/examples/ablate" --layers "$dir/two/runs/mqar-kda-2.h5" --rows 8 --out "$dir/again" >"$dir/again.log" 2>&1 ||
     fail "--layers without gnuplot: $(cat "$dir/again.log")"

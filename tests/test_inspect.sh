@@ -156,6 +156,16 @@ look one --script "$dir/one" --rule gdn2 --out "$dir/one.out"
 grep -q '>-\{0,1\}0\.[0-9]*<' "$dir/one.out/state-0-0.svg" && fail "tics between the channels"
 grep -q '<text> *0</' "$dir/one.out/state-0-0.svg" || fail "no tic of channel 0"
 
+# Names of channels below a panel are turned where they have no room side by side.
+turned() { grep -c 'rotate(-90' "$dir/$1/state-0-0.svg"; }
+for n in a aquamarine; do
+    { printf 'key k 1 0\nkey l 0 1\n'
+      for c in 1 2 3 4 5 6; do echo "value $n$c" $(for j in 1 2 3 4 5 6; do echo $((j == c)); done); done
+      echo "write k ${n}6"; } >"$dir/named"
+    look $n --script "$dir/named" --rule gdn2 --out "$dir/$n.out"
+done
+[ "$(turned aquamarine.out)" = $(($(turned a.out) + 6)) ] || fail "turned names: $(turned aquamarine.out), $(turned a.out) with short names"
+
 # Nothing in a script, a text or the name of a folder is a command to gnuplot or to a terminal.
 mkdir "$dir/bait"
 # shellcheck disable=SC2016 # these are what they are

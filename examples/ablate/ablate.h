@@ -310,6 +310,9 @@ PAL_CHECKED pal_status picture_draw(const char *folder, const char *name, int wi
                                     picture_fn *body, const void *what, pal_error *error);
 /* A text between gnuplot's single quotes. */
 void picture_quote(FILE *to, const char *text);
+/* How gnuplot sets `names` below an axis, which have so many letters in all, beside a key of `key`
+ * letters: side by side, or turned where there is no room. */
+const char *picture_turn(int64_t names, size_t letters, size_t key);
 const char *picture_colour(int i);
 /* Colour, dash and marker of curve i: no two of 8 are alike. */
 void picture_style(FILE *to, int i);

@@ -169,12 +169,27 @@ static double height_of(const examined *x, int64_t l, edit e, bool accuracy)
     return accuracy ? x->plain.accuracy - s->accuracy : s->loss - x->plain.loss;
 }
 
+static const char *mixer_of(const examined *x, int64_t l)
+{
+    return pal_mixer_name(pal_lm_mixer(x->is.file.lm, l));
+}
+
+/* The layers below the axis. */
+static void put_names(FILE *to, const examined *x)
+{
+    size_t letters = 0, key = 0;
+    for (int64_t l = 0; l < x->is.layers; l++) letters += strlen(mixer_of(x, l)) + 2 + (l > 9);
+    for (edit e = SKIP; e < EDITS; e++)
+        key = strlen(edit_title(e)) > key ? strlen(edit_title(e)) : key;
+    fprintf(to, "set xtics %s\n", picture_turn(x->is.layers, letters, key));
+}
+
 /* A line for each layer, a column for each change. */
 static void put_data(FILE *to, const examined *x, bool accuracy)
 {
     fprintf(to, "%s << END\n", block_of(accuracy));
     for (int64_t l = 0; l < x->is.layers; l++) {
-        fprintf(to, "\"%lld %s\"", (long long)l, pal_mixer_name(pal_lm_mixer(x->is.file.lm, l)));
+        fprintf(to, "\"%lld %s\"", (long long)l, mixer_of(x, l));
         for (edit e = SKIP; e < EDITS; e++) {
             const double change = height_of(x, l, e, accuracy);
             if (isfinite(change))
@@ -224,6 +239,7 @@ static void draw(FILE *to, const void *what)
     list_endless(x, endless, sizeof endless);
     fprintf(to, "set style data histograms\nset style histogram clustered gap 1\n"
                 "set style fill solid 0.8\nset xlabel 'layer'\n");
+    put_names(to, x);
     put_data(to, x, false);
     if (x->is.task) put_data(to, x, true);
     if (x->is.task) fprintf(to, "set multiplot layout 2,1\n");

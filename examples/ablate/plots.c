@@ -63,24 +63,26 @@ static void put_title(FILE *to, const results *x, int t, bool curves)
     fprintf(to, "\n");
 }
 
-/* Where the levels of the points differ they are told, else the names of the points. Names that
- * have no room side by side are turned. */
-static void put_level_axis(FILE *to, const task *t)
+/* Where the levels of the points differ they are told, else the names of the points. */
+static void put_level_axis(FILE *to, const results *x, int t)
 {
-    enum { ROOM = 80 }; /* letters, and three a name between them */
-    const int n = task_points(t, TASK_TEST);
+    const task *of = x->study->task[t];
+    const int n = task_points(of, TASK_TEST);
     bool unique = true;
-    size_t letters = 0;
-    for (int j = 0; j < n; j++) letters += strlen(task_point_at(t, TASK_TEST, j).name) + 3;
+    size_t letters = 0, key = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++)
             unique = unique &&
-                     task_point_at(t, TASK_TEST, i).level != task_point_at(t, TASK_TEST, j).level;
+                     task_point_at(of, TASK_TEST, i).level != task_point_at(of, TASK_TEST, j).level;
+    for (int j = 0; j < n; j++)
+        letters += unique ? 4 : strlen(task_point_at(of, TASK_TEST, j).name);
+    for (int v = 0; v < x->study->variants; v++)
+        if (strlen(x->study->variant[v].name) > key) key = strlen(x->study->variant[v].name);
     fprintf(to, "set xrange [-0.5:%d.5]\nset xlabel ", n - 1);
-    picture_quote(to, task_level_name(t));
-    fprintf(to, "\nset xtics %s(", !unique && letters > ROOM ? "rotate by 30 right " : "");
+    picture_quote(to, task_level_name(of));
+    fprintf(to, "\nset xtics %s (", picture_turn(n, letters, key));
     for (int j = 0; j < n; j++) {
-        const task_point p = task_point_at(t, TASK_TEST, j);
+        const task_point p = task_point_at(of, TASK_TEST, j);
         char text[32];
         snprintf(text, sizeof text, "%lld", (long long)p.level);
         fprintf(to, "%s", j ? ", " : "");
@@ -179,7 +181,7 @@ static void draw_accuracy(FILE *to, const results *x, int t)
     const study *s = x->study;
     chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
     put_title(to, x, t, false);
-    put_level_axis(to, s->task[t]);
+    put_level_axis(to, x, t);
     for (int v = 0; v < s->variants; v++) {
         if (!any(x, t, v)) continue;
         fprintf(to, "$v%d << END\n", v);
@@ -227,7 +229,7 @@ static void put_band(FILE *to, const results *x, int t, int v, chart *c)
         if (n)
             fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)longest->look[k].step, sum / n, low,
                     high);
-        /* Of bits the beginning, a fifth of the looks, would hide the end. */
+        /* Of bits the beginning, a fifth of the looks rounded down, would hide the end. */
         if (n && (!task_in_bits(s->task[t]) || k >= longest->looks / 5)) chart_value(c, low, high);
     }
     fprintf(to, "END\n");
@@ -268,6 +270,7 @@ static bool begins_curve(const results *x, int t, int v)
     return any(x, t, v);
 }
 
+/* Bars are beside each other here too: by a twentieth of an octave. */
 static void draw_state(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
@@ -283,8 +286,9 @@ static void draw_state(FILE *to, const results *x, int t)
         for (int i = v; i < s->variants; i++) {
             const spread p = spread_of(x, t, i, -1);
             if (!p.n || strcmp(curve_of(&s->variant[i], other), name)) continue;
-            fprintf(to, "%lld %.9g %.9g %.9g\n", (long long)x->model[t][i].state, p.mean, p.low,
-                    p.high);
+            const double aside = 0.05 * (c.n % PICTURE_CURVES - (PICTURE_CURVES - 1) / 2.0);
+            fprintf(to, "%g %.9g %.9g %.9g\n", (double)x->model[t][i].state * exp2(aside), p.mean,
+                    p.low, p.high);
             chart_value(&c, p.low, p.high);
         }
         fprintf(to, "END\n");

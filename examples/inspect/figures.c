@@ -27,14 +27,20 @@ typedef struct drawing {
 
 static void quoted(FILE *to, const char *text) { pal_script_quote(to, text, (char *)NULL); }
 
+/* The channels that have names. Below a panel 28 letters have room, with one between two names. */
 static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_t n)
 {
     bool any = false;
-    for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
+    size_t letters = 0;
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
+        any |= *word[i] != 0;
+        letters += strlen(word[i]) + 1;
+    }
     fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
     if (!any && n == 1) fprintf(to, "set %ctics (0)\n", axis); /* not parts of the one channel */
     if (!any) return;
-    fprintf(to, "set %ctics (", axis);
+    fprintf(to, "set %ctics %s (", axis,
+            axis == 'x' && letters > 28 ? "rotate by 90 right" : "norotate");
     for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
         if (i) fputs(", ", to);
         quoted(to, word[i]);
