@@ -49,7 +49,13 @@ two_hosts() { # programs...
     must ip -n beta address add 10.77.0.2/24 dev cable
     must ip -n beta link set cable up
     printf '127.0.0.1 localhost\n10.77.0.1 alpha\n10.77.0.2 beta\n' >"$dir/names"
-    must mount --bind "$dir/names" /etc/hosts
+    if [ -e /etc/hosts ]; then
+        must mount --bind "$dir/names" /etc/hosts
+    else # as in a root that debootstrap has made: nothing can be mounted there, so /etc is a copy with that file
+        cp -a /etc "$dir/etc" 2>/dev/null # without what only root may read
+        must cp "$dir/names" "$dir/etc/hosts"
+        must mount --bind "$dir/etc" /etc
+    fi
     [ "$(on_beta hostname)" = beta ] || fail "beta has another name: $(on_beta hostname)"
 }
 
