@@ -159,6 +159,7 @@ grep -q '<text> *0</' "$dir/one.out/state-0-0.svg" || fail "no tic of channel 0"
 # Names of channels below a panel are turned where they have no room side by side.
 turned() { grep -c 'rotate(-90' "$dir/$1/state-0-0.svg"; }
 for n in a aquamarine; do
+    # shellcheck disable=SC2046 # numbers of a vector
     { printf 'key k 1 0\nkey l 0 1\n'
       for c in 1 2 3 4 5 6; do echo "value $n$c" $(for j in 1 2 3 4 5 6; do echo $((j == c)); done); done
       echo "write k ${n}6"; } >"$dir/named"

@@ -310,7 +310,7 @@ PAL_CHECKED pal_status picture_draw(const char *folder, const char *name, int wi
                                     picture_fn *body, const void *what, pal_error *error);
 /* A text between gnuplot's single quotes. */
 void picture_quote(FILE *to, const char *text);
-/* How gnuplot sets `names` below an axis, which have so many letters in all, beside a key of `key`
+/* How gnuplot sets `names` below an axis, of at most so many letters each, beside a key of `key`
  * letters: side by side, or turned where there is no room. */
 const char *picture_turn(int64_t names, size_t letters, size_t key);
 const char *picture_colour(int i);

@@ -178,10 +178,11 @@ static const char *mixer_of(const examined *x, int64_t l)
 static void put_names(FILE *to, const examined *x)
 {
     size_t letters = 0, key = 0;
-    for (int64_t l = 0; l < x->is.layers; l++) letters += strlen(mixer_of(x, l)) + 2 + (l > 9);
+    for (int64_t l = 0; l < x->is.layers; l++)
+        if (strlen(mixer_of(x, l)) > letters) letters = strlen(mixer_of(x, l));
     for (edit e = SKIP; e < EDITS; e++)
-        key = strlen(edit_title(e)) > key ? strlen(edit_title(e)) : key;
-    fprintf(to, "set xtics %s\n", picture_turn(x->is.layers, letters, key));
+        if (strlen(edit_title(e)) > key) key = strlen(edit_title(e));
+    fprintf(to, "set xtics %s\n", picture_turn(x->is.layers, letters + strlen("12 "), key));
 }
 
 /* A line for each layer, a column for each change. */

@@ -26,10 +26,11 @@ void picture_style(FILE *to, int i)
 
 void picture_quote(FILE *to, const char *text) { pal_script_quote(to, text, (char *)NULL); }
 
-/* In a width of 860 there are 86 letters for both, with three between each two names. */
+/* In a width of 860 there are 86 letters for both. Every name has the same room, three letters more
+ * than the longest. */
 const char *picture_turn(int64_t names, size_t letters, size_t key)
 {
-    return letters + 3 * (size_t)names + key > 86 ? "rotate by 30 right" : "norotate";
+    return (letters + 3) * (size_t)names + key > 86 ? "rotate by 30 right" : "norotate";
 }
 
 /* ---- Files ---- */

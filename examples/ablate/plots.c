@@ -63,30 +63,45 @@ static void put_title(FILE *to, const results *x, int t, bool curves)
     fprintf(to, "\n");
 }
 
+static size_t longer(size_t than, const char *text)
+{
+    const size_t n = strlen(text);
+    return n > than ? n : than;
+}
+
+enum { POINT = sizeof((task_point *)NULL)->name };
+/* The level of a test, or its name. */
+static const char *axis_name(const task *t, int j, bool level, char text[POINT])
+{
+    const task_point p = task_point_at(t, TASK_TEST, j);
+    if (level)
+        snprintf(text, POINT, "%lld", (long long)p.level);
+    else
+        snprintf(text, POINT, "%s", p.name);
+    return text;
+}
+
 /* Where the levels of the points differ they are told, else the names of the points. */
 static void put_level_axis(FILE *to, const results *x, int t)
 {
     const task *of = x->study->task[t];
     const int n = task_points(of, TASK_TEST);
     bool unique = true;
+    char text[POINT];
     size_t letters = 0, key = 0;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++)
             unique = unique &&
                      task_point_at(of, TASK_TEST, i).level != task_point_at(of, TASK_TEST, j).level;
-    for (int j = 0; j < n; j++)
-        letters += unique ? 4 : strlen(task_point_at(of, TASK_TEST, j).name);
+    for (int j = 0; j < n; j++) letters = longer(letters, axis_name(of, j, unique, text));
     for (int v = 0; v < x->study->variants; v++)
-        if (strlen(x->study->variant[v].name) > key) key = strlen(x->study->variant[v].name);
+        if (any(x, t, v)) key = longer(key, x->study->variant[v].name);
     fprintf(to, "set xrange [-0.5:%d.5]\nset xlabel ", n - 1);
     picture_quote(to, task_level_name(of));
     fprintf(to, "\nset xtics %s (", picture_turn(n, letters, key));
     for (int j = 0; j < n; j++) {
-        const task_point p = task_point_at(of, TASK_TEST, j);
-        char text[32];
-        snprintf(text, sizeof text, "%lld", (long long)p.level);
         fprintf(to, "%s", j ? ", " : "");
-        picture_quote(to, unique ? text : p.name);
+        picture_quote(to, axis_name(of, j, unique, text));
         fprintf(to, " %d", j);
     }
     fprintf(to, ")\n");
@@ -270,12 +285,15 @@ static bool begins_curve(const results *x, int t, int v)
     return any(x, t, v);
 }
 
-/* Bars are beside each other here too: by a twentieth of an octave. */
+/* Bars are beside each other here too, by a twentieth of an octave, around the size of the state.
+ */
 static void draw_state(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
     char name[NAME], other[NAME];
     chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
+    int curves = 0;
+    for (int v = 0; v < s->variants; v++) curves += begins_curve(x, t, v);
     put_title(to, x, t, false);
     fprintf(to, "set xlabel 'numbers of recurrent state, all layers'\nset logscale x 2\n"
                 "set offsets graph 0.05, graph 0.05, 0, 0\n");
@@ -286,7 +304,9 @@ static void draw_state(FILE *to, const results *x, int t)
         for (int i = v; i < s->variants; i++) {
             const spread p = spread_of(x, t, i, -1);
             if (!p.n || strcmp(curve_of(&s->variant[i], other), name)) continue;
-            const double aside = 0.05 * (c.n % PICTURE_CURVES - (PICTURE_CURVES - 1) / 2.0);
+            const int first = c.n - c.n % PICTURE_CURVES, left = curves - first;
+            const int beside = left < PICTURE_CURVES ? left : PICTURE_CURVES;
+            const double aside = 0.05 * (c.n - first - (beside - 1) / 2.0);
             fprintf(to, "%g %.9g %.9g %.9g\n", (double)x->model[t][i].state * exp2(aside), p.mean,
                     p.low, p.high);
             chart_value(&c, p.low, p.high);

@@ -27,20 +27,25 @@ typedef struct drawing {
 
 static void quoted(FILE *to, const char *text) { pal_script_quote(to, text, (char *)NULL); }
 
-/* The channels that have names. Below a panel 28 letters have room, with one between two names. */
+/* Whether names of n channels have no room side by side below a panel, which has 28 letters. */
+static bool turned(const char word[OB_AXIS][OB_SHOWN], int64_t n)
+{
+    size_t longest = 0;
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++)
+        if (strlen(word[i]) > longest) longest = strlen(word[i]);
+    return longest && (longest + 1) * (size_t)n > 28;
+}
+
+/* The channels that have names. */
 static void tics(FILE *to, char axis, const char word[OB_AXIS][OB_SHOWN], int64_t n)
 {
     bool any = false;
-    size_t letters = 0;
-    for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
-        any |= *word[i] != 0;
-        letters += strlen(word[i]) + 1;
-    }
+    for (int64_t i = 0; i < n && i < OB_AXIS; i++) any |= *word[i] != 0;
     fprintf(to, "set %ctics autofreq noenhanced norotate\n", axis);
     if (!any && n == 1) fprintf(to, "set %ctics (0)\n", axis); /* not parts of the one channel */
     if (!any) return;
     fprintf(to, "set %ctics %s (", axis,
-            axis == 'x' && letters > 28 ? "rotate by 90 right" : "norotate");
+            axis == 'x' && turned(word, n) ? "rotate by 90 right" : "norotate");
     for (int64_t i = 0; i < n && i < OB_AXIS; i++) {
         if (i) fputs(", ", to);
         quoted(to, word[i]);
@@ -207,7 +212,8 @@ static void draw(pal_script *script, const drawing *d, const ob_head *first, kin
     char name[64], terminal[128];
     FILE *to = script->to;
     const int n = panels(d, first, k);
-    const bool words = d->ob->T <= 24 && (k == READBACK || k == ATTENTION);
+    const bool words = (d->ob->T <= 24 && (k == READBACK || k == ATTENTION)) ||
+                       (k == STATE && turned(d->ob->value, first->V));
     const int side = SIDE + (words ? 160 : 0);
     snprintf(name, sizeof name, "%s-%lld-%lld.%s", names[k], (long long)first->layer,
              (long long)first->head, type);

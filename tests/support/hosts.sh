@@ -53,6 +53,7 @@ two_hosts() { # programs...
         must mount --bind "$dir/names" /etc/hosts
     else # as in a root that debootstrap has made: nothing can be mounted there, so /etc is a copy with that file
         cp -a /etc "$dir/etc" 2>/dev/null # without what only root may read
+        rm -f "$dir/etc/hosts" # a link that leads nowhere
         must cp "$dir/names" "$dir/etc/hosts"
         must mount --bind "$dir/etc" /etc
     fi
