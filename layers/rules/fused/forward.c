@@ -118,49 +118,61 @@ static void by_lanes(const pal_fused *f, char *scratch, size_t each)
 
 /* ---- All together, in waves ---- */
 
-/* Memory of one lane. */
+/* What one lane has. The team waits for all that is done before it begins, so the pieces of a chunk
+ * are laid out by the thread that prepares the chunk first. */
 typedef struct lane_space {
+    pal_lane lane;
     void *S;
     pal_chunk *chunk; /* f->wave of them */
+    char *pieces;     /* chunk_bytes of each of them */
 } lane_space;
+
+static size_t chunk_bytes(const pal_fused *f)
+{
+    pal_carver c = {NULL, 0};
+    pal_carve_chunk(&c, f);
+    return c.used;
+}
 
 static lane_space *carve_lanes(pal_carver *c, const pal_fused *f)
 {
+    const size_t each = chunk_bytes(f);
     lane_space *l = pal_carve(c, (size_t)f->lanes * sizeof *l);
     for (int64_t i = 0; i < f->lanes; i++) {
         void *S = pal_carve(c, pal_fused_state_bytes(f));
         pal_chunk *chunk = pal_carve(c, (size_t)f->wave * sizeof *chunk);
-        for (int64_t j = 0; j < f->wave; j++) {
-            pal_chunk x = pal_carve_chunk(c, f);
-            if (l) chunk[j] = x;
-        }
-        if (l) l[i] = (lane_space){S, chunk};
+        if (l) l[i] = (lane_space){pal_lane_of(f, i), S, chunk, c->base + c->used};
+        c->used += (size_t)f->wave * each;
     }
     return l;
 }
 
-static void wave_prepare(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
+static void wave_prepare(const pal_fused *f, lane_space *space, int64_t first, int64_t item,
+                         size_t each)
 {
     int64_t i = item / f->wave, j = item % f->wave;
+    lane_space *l = &space[i];
     if (first + j >= pal_fused_chunks(f, pal_fused_sequence(f, i))) return;
-    pal_lane l = pal_lane_of(f, i);
-    prepare(f, &l, i, first + j, &space[i].chunk[j]);
+    if (first == 0)
+        l->chunk[j] = pal_carve_chunk(&(pal_carver){l->pieces + (size_t)j * each, 0}, f);
+    prepare(f, &l->lane, i, first + j, &l->chunk[j]);
 }
 
 static void wave_scan(const pal_fused *f, lane_space *space, int64_t first, int64_t item)
 {
     int64_t all = pal_fused_panels(f), i = item / all, panel = item % all;
     int64_t chunks = pal_fused_chunks(f, pal_fused_sequence(f, i));
-    pal_lane l = pal_lane_of(f, i);
-    if (first == 0) load_state(f, &l, space[i].S, panel, panel + 1);
+    const lane_space *l = &space[i];
+    if (first == 0) load_state(f, &l->lane, l->S, panel, panel + 1);
     for (int64_t j = 0; j < f->wave && first + j < chunks; j++)
-        scan(f, &l, i, first + j, &space[i].chunk[j], space[i].S, panel, panel + 1);
+        scan(f, &l->lane, i, first + j, &l->chunk[j], l->S, panel, panel + 1);
     if (first + f->wave >= chunks && (first == 0 || first < chunks))
-        panels(f, &l.after, space[i].S, panel, panel + 1, PAL_PANELS_WRITE);
+        panels(f, &l->lane.after, l->S, panel, panel + 1, PAL_PANELS_WRITE);
 }
 
 static void by_waves(const pal_fused *f, lane_space *space)
 {
+    const size_t each = chunk_bytes(f);
     int64_t longest = 1;
     for (int64_t n = 0; n < f->seq.count; n++)
         if (pal_fused_chunks(f, n) > longest) longest = pal_fused_chunks(f, n);
@@ -169,7 +181,7 @@ static void by_waves(const pal_fused *f, lane_space *space)
         const unsigned mode = pal_flush_begin();
         for (int64_t first = 0; first < longest; first += f->wave) {
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < f->lanes * f->wave; i++) wave_prepare(f, space, first, i);
+            for (int64_t i = 0; i < f->lanes * f->wave; i++) wave_prepare(f, space, first, i, each);
 #pragma omp for schedule(dynamic, 1)
             for (int64_t i = 0; i < f->lanes * pal_fused_panels(f); i++)
                 wave_scan(f, space, first, i);
