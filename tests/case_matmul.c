@@ -2,8 +2,7 @@
  * case_matmul.c - products: matmul with broadcast batches, and linear.
  */
 #include "tests/support/case.h"
-
-#include <check.h>
+#include "tests/support/check.h"
 
 /* ---- matmul; option[0]: exchange the last two axes of a (1), of b (2), of both (3) ---- */
 

@@ -4,8 +4,8 @@
  * the means itself. Those of Mamba-3 are in test_ablate_turns.c.
  */
 #include "tests/ablate/edited.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

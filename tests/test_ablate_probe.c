@@ -6,9 +6,9 @@
  */
 #include "examples/ablate/probe.h"
 #include "tests/ablate/edited.h"
+#include "tests/support/check.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,8 +3,8 @@
  * way to do it, which is weights set by hand, a hook, or a model with one row a token.
  */
 #include "tests/ablate/edited.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,10 +5,10 @@
  *
  * Options, gradients by finite differences and numbers of threads are in case_attention.c.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 #include "tests/support/node.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

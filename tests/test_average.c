@@ -1,10 +1,10 @@
 /*
  * test_average.c - the moving average of the weights: its formula, swapping, files and wrong uses.
  */
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

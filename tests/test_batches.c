@@ -1,9 +1,9 @@
 /*
  * test_batches.c - batches: what an epoch covers, orders, packing and the held-out part.
  */
+#include "tests/support/check.h"
 #include "tests/support/stores.h"
 
-#include <check.h>
 #include <string.h>
 
 /* Every token from .. to, except the first one of each document, is a target `expected` times. */

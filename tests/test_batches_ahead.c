@@ -1,9 +1,9 @@
 /*
  * test_batches_ahead.c - positions, the thread that reads ahead, and errors of batches.
  */
+#include "tests/support/check.h"
 #include "tests/support/stores.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,9 +2,9 @@
  * test_batches_parts.c - the parts of a batch that several processes have add up to the batch of
  * one process.
  */
+#include "tests/support/check.h"
 #include "tests/support/stores.h"
 
-#include <check.h>
 #include <string.h>
 
 /* The batch that is put together from the parts of ranks r of P and the sequence parts s of S. */

@@ -5,9 +5,9 @@
  */
 #include "layers/layers.h"
 #include "tensor/internal.h"
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

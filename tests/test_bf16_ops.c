@@ -4,9 +4,9 @@
  * None takes their bits for those of another type.
  */
 #include "tests/support/case.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,9 +6,9 @@
 #include "layers/layers.h"
 #include "optim/optim.h"
 #include "tensor/rows.h"
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

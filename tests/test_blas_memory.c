@@ -3,8 +3,8 @@
  * end the process.
  */
 #include "tensor/internal.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>

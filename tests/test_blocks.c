@@ -1,9 +1,9 @@
 /* test_blocks.c - a model's blocks with each option: values, gradients, decoding, packing. */
 #include "layers/layers.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

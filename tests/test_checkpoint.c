@@ -3,9 +3,9 @@
  * model or of another run is an error that changes nothing.
  */
 #include "optim/train.h"
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  */
 #include "layers/layers.h"
 #include "tests/support/case.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

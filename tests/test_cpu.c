@@ -3,7 +3,7 @@
  * of its own (Check forks), so that no earlier choice or setting counts.
  */
 #include "tensor/kernels.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <omp.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
  * test_dataset.c - arrays of files as batches: formats, conversions, splits, ragged rows, parts,
  * positions, and what is said of files that are damaged.
  */
+#include "tests/support/check.h"
 #include "tests/support/stores.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

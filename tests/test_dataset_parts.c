@@ -2,9 +2,9 @@
  * test_dataset_parts.c - datasets whose sequences are divided among processes, and a run on a file
  * of 20 GB that is killed and goes on.
  */
+#include "tests/support/check.h"
 #include "tests/support/stores.h"
 
-#include <check.h>
 #include <palimpsest.h>
 #include <signal.h>
 #include <stdlib.h>

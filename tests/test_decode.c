@@ -4,7 +4,7 @@
  */
 #include "layers/layers.h"
 #include "tensor/internal.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>

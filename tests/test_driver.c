@@ -6,8 +6,8 @@
  */
 #include "autograd/internal.h"
 #include "tests/support/case.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 

@@ -8,8 +8,8 @@
 #include "layers/rules/kernels.h"
 #include "optim/optimisers/kernels.h"
 #include "tensor/kernels.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * group norm and conv1d that are used wrongly.
  */
 #include "autograd/autograd.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * all or nothing, and files made to do harm.
  */
 #include "tensor/tensor.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <hdf5.h>
 #include <math.h>
 #include <signal.h>

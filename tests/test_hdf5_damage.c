@@ -4,8 +4,8 @@
  */
 #include "autograd/params.h"
 #include "tensor/internal.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>

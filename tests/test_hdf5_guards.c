@@ -4,9 +4,9 @@
  */
 #include "tensor/internal.h"
 #include "palimpsest.h"
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 
-#include <check.h>
 #include <hdf5.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * is asked for, and groups are made as names need them.
  */
 #include "palimpsest.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>

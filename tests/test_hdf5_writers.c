@@ -3,8 +3,8 @@
  * the last one stays.
  */
 #include "palimpsest.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>

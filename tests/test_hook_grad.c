@@ -2,7 +2,8 @@
  * test_hook_grad.c - callbacks on gradients: they see what arrives, may replace it, and are called
  * once a backward pass, on leaves, parameters, intermediate tensors and in recomputed segments.
  */
-#include <check.h>
+#include "tests/support/check.h"
+
 #include <math.h>
 #include <palimpsest.h>
 #include <string.h>

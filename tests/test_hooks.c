@@ -2,10 +2,10 @@
  * test_hooks.c - a hook sees the tensors of a mixer, under the names and in the order of
  * pal_hook_fn. What it puts in their place is used.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * test_inspect_layers.c, and sequences made by hand are in test_inspect_script.c.
  */
 #include "examples/inspect/look.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,9 +3,9 @@
  * step, gives what the layer returned, and the state that it hands on.
  */
 #include "examples/inspect/look.h"
+#include "tests/support/check.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * which scripts are refused.
  */
 #include "examples/inspect/look.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * plain loops in long double. Guards behind the end show writes outside, and special values are
  * tested too.
  */
+#include "tests/support/check.h"
 #include "tests/support/kernel_test.h"
-#include "tests/support/loops.h"
 
 typedef long double real;
 enum { LONG = 5000, GUARD = 32, SHORT = 3 * 16 + 1 };

@@ -3,9 +3,9 @@
  * comparing.
  */
 #include "tensor/keys.h"
+#include "tests/support/check.h"
 #include "tests/support/comma.h"
 
-#include <check.h>
 #include <float.h>
 #include <locale.h>
 #include <math.h>

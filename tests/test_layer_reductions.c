@@ -19,10 +19,10 @@
  * gradients of what it became. Two tests show that the comparison sees differences: copies of a row
  * that are not equal, and an error of 1% in one row.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 /*
  * test_layers.c - the mixers: gradients of every parameter, sizes and names, options as text.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/isa.h"
 #include "tests/support/layer_case.h"
 
 #include "tensor/internal.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * test_lm.c - the language model: names, loss, recomputation and decoding.
  */
 #include "layers/layers.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

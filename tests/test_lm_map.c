@@ -6,7 +6,8 @@
  */
 #include <palimpsest.h>
 
-#include <check.h>
+#include "tests/support/check.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  */
 #include "layers/layers.h"
 #include "optim/optim.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

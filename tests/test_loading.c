@@ -1,7 +1,7 @@
 /* test_loading.c - loading a model tells how far it is. */
 #include <palimpsest.h>
 
-#include <check.h>
+#include "tests/support/check.h"
 
 typedef struct told {
     int64_t calls, done, all;

@@ -4,10 +4,10 @@
  */
 #include "examples/lm/options.h"
 #include "examples/tasks/tasks.h"
+#include "tests/support/check.h"
 #include "tests/support/comma.h"
 #include "tests/support/small_run.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

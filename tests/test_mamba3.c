@@ -4,10 +4,10 @@
  * test_mamba3_reductions.c, its state in test_mamba3_state.c, and what single tokens do in
  * test_mamba3_limits.c.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/mamba3.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

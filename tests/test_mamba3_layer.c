@@ -6,8 +6,8 @@
 #include "tests/support/trial.h"
 
 #include "autograd/internal.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

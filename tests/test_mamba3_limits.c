@@ -2,10 +2,10 @@
  * test_mamba3_limits.c - what single inputs of Mamba-3 do: NaN, a step of 0, angles that have gone
  * around often, one loss or one gradient alone, empty sequences, and calls that are wrong.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/mamba3.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,10 +9,10 @@
  *
  * A fault of 1% in lam or in om makes each comparison fail.
  */
+#include "tests/support/check.h"
 #include "tests/support/mamba3.h"
 #include "tests/support/node.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

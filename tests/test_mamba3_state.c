@@ -3,10 +3,10 @@
  * a prompt and then single tokens, decoding in place, and a part as a map of the matrix.
  */
 #include "layers/rules/fused/fused.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/mamba3.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

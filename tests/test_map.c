@@ -3,7 +3,7 @@
  * that must not spread, the ends of i64, how often dropout drops, and sums over many elements.
  */
 #include "autograd/internal.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>

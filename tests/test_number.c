@@ -4,9 +4,9 @@
  */
 #include "tensor/number.h"
 #include "tensor/tensor.h"
+#include "tests/support/check.h"
 #include "tests/support/comma.h"
 
-#include <check.h>
 #include <errno.h>
 #include <float.h>
 #include <math.h>

@@ -3,8 +3,8 @@
  */
 #include "layers/layers.h"
 #include "optim/train.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

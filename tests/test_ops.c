@@ -3,8 +3,8 @@
  * runs on one instruction set of the machine, and with PAL_TEST_ALL=1 on each of them.
  */
 #include "tests/support/case.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define PAL_OP(name, test) extern const pal_case pal_case_##test;

@@ -2,10 +2,10 @@
  * test_optim.c - AdamW: its formula, padding, threads, wrong uses, failing memory, saved state;
  * clipping; and pal_optim_update. The other optimisers are in test_optim_formulas.c.
  */
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

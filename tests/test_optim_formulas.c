@@ -2,10 +2,10 @@
  * test_optim_formulas.c - every optimiser against its published formulas, in plain loops of
  * doubles, with groups and without.
  */
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

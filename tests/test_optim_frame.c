@@ -3,9 +3,9 @@
  * are refused, threads, memory, files; and what Muon makes of a matrix.
  */
 #include "optim/optimisers/internal.h"
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 
 #include "optim/optimisers/internal.h"
 #include "optim/train.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * own mixers, and finds each kind of fault in mixers that have one.
  */
 #include "layers/layers.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,10 +6,10 @@
  * sequences. They agree within rounding and not bit for bit. A product of 56 rows may take another
  * path through BLIS than one of 5, and `auto` chooses the form of a rule by the mean length.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,8 @@
  * three matrices, severity 1, on linear sRGB.
  */
 #include "examples/ablate/ablate.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>

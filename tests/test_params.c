@@ -2,8 +2,8 @@
  * test_params.c - parameters and kept tensors: where they lie, that they outlive a step, and files.
  */
 #include "autograd/autograd.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -3,9 +3,9 @@
  * tape: the same bits, forward and backward, for strided and packed inputs, states in and out, any
  * number of threads; decoding in place; what a call must refuse; and that a call takes no memory.
  */
+#include "tests/support/check.h"
 #include "tests/support/plain.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  */
 #include "optim/train/gnuplot.h"
 #include "optim/train.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>

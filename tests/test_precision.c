@@ -6,8 +6,8 @@
 #include "autograd/autograd.h"
 #include "layers/layers.h"
 #include "tensor/products.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,8 @@
  * test_probe.c - what users put together: statistics by head from a hook, a trunk with inputs and a
  * head, accuracy, heads of mixers, and logs that are opened by their first row or become HDF5.
  */
-#include <check.h>
+#include "tests/support/check.h"
+
 #include <math.h>
 #include <palimpsest.h>
 #include <stdlib.h>

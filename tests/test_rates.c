@@ -2,9 +2,9 @@
  * test_rates.c - schedules of groups, the rate finder, the gradient noise scale, and statistics of
  * gradients and updates in the log.
  */
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <palimpsest.h>
 #include <stdlib.h>

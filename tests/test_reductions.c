@@ -17,9 +17,9 @@
  * Other tests show the converse: unequal gates do what no single beta can do. And the comparison
  * sees an error of 1%.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,9 +3,9 @@
  * through a checkpoint and from shards.
  */
 #include <palimpsest.h>
+#include "tests/support/check.h"
 #include "tests/support/released.h"
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

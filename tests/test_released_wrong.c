@@ -3,9 +3,9 @@
  * said by one sentence and nothing is loaded; other spellings of the same are taken.
  */
 #include <palimpsest.h>
+#include "tests/support/check.h"
 #include "tests/support/released.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

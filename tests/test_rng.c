@@ -3,7 +3,7 @@
  * distributions, and the same numbers on any number of threads and for any strides.
  */
 #include "tensor/tensor.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,10 +7,10 @@
  * elsewhere. A row runs on one instruction set; PAL_TEST_ALL=1 takes each of them, and several
  * chunk sizes. Errors are relative to the norm of the reference, however small it is.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

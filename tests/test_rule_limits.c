@@ -2,10 +2,10 @@
  * test_rule_limits.c - limits of the rules: where NaN and infinity may get to, results that have to
  * be finite, denormal numbers, wrong arguments, and memory beyond the caches.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

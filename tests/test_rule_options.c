@@ -3,11 +3,11 @@
  * generic operations before it. Decoding in place equals the functional call. Errors name options
  * that do not go together.
  */
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
 #include "tests/support/sweep.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
  * one tensor, and heads too wide for the kernels.
  */
 #include "layers/rules/fused/fused.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

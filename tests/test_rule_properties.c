@@ -1,9 +1,9 @@
 /*
  * test_rule_properties.c - properties that every rule has in every mode, whatever its numbers are.
  */
+#include "tests/support/check.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,8 +5,8 @@
  * test_rule_options.c and test_rule_limits.c.
  */
 #include "tests/support/case.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define PAL_COMPOSED(name, test) extern const pal_case pal_case_##test;

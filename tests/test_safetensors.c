@@ -3,8 +3,8 @@
  * again, headers that are refused by name, shards and their index.
  */
 #include "tensor/files/weights.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

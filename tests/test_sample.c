@@ -2,7 +2,7 @@
  * test_sample.c - drawing tokens: which tokens are drawn, how often, and what is refused.
  */
 #include "layers/layers.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #include <palimpsest.h>
 
 #include "tensor/internal.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <math.h>
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
  * test_schedule.c - every schedule at its corners and in between, and which settings are refused.
  */
 #include "optim/optim.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

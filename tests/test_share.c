@@ -3,7 +3,7 @@
  * test is a process of its own (Check forks).
  */
 #include "tensor/team.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <omp.h>
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -3,9 +3,9 @@
  * that does not fit, or is damaged, changes nothing.
  */
 #include "layers/layers.h"
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,8 @@
 #include "examples/ablate/statistics.h"
 #include "tensor/number.h"
 #include "tensor/tensor.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

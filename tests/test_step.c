@@ -9,9 +9,9 @@
  */
 #include "layers/layers.h"
 #include "optim/optim.h"
+#include "tests/support/check.h"
 #include "tests/support/isa.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -4,8 +4,8 @@
  * in test_tape_errors.c.
  */
 #include "autograd/autograd.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * forward and backward, numbers that are not finite, and the sticky tape that follows an error.
  */
 #include "autograd/autograd.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * test_tasks_groups.c.
  */
 #include "examples/tasks/tasks.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>

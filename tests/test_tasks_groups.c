@@ -3,8 +3,8 @@
  * permutations that their words stand for.
  */
 #include "examples/tasks/tasks.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,8 +3,8 @@
  */
 #include "examples/tasks/save.h"
 #include "examples/lm/open.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * test_tasks_mad.c - rows of the tasks after MAD, solved from their definitions alone.
  */
 #include "examples/tasks/tasks.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  */
 #include "tensor/internal.h"
 #include "tensor/team.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

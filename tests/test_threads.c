@@ -7,7 +7,7 @@
 #include <palimpsest.h>
 
 #include "tensor/internal.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * test_tokens.c - the store of tokens: round trips, what is refused, files made to do harm.
  */
 #include "optim/data.h"
-#include "tests/support/loops.h"
+#include "tests/support/check.h"
 
 #include <stdlib.h>
 #include <string.h>

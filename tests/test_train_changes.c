@@ -3,9 +3,9 @@
  * to the caller's options, and keep tensors of other sizes.
  */
 #include "optim/optimisers/internal.h"
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <palimpsest.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,8 @@
  * bytes, metrics by name, which checkpoint is the best, patience, units; logs and plots of any
  * columns.
  */
-#include <check.h>
+#include "tests/support/check.h"
+
 #include <math.h>
 #include <palimpsest.h>
 #include <signal.h>

@@ -4,9 +4,9 @@
  */
 #include "optim/optimisers/internal.h"
 #include "optim/train.h"
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -3,9 +3,9 @@
  * allocator, what ends it, and its log.
  */
 #include "optim/train.h"
+#include "tests/support/check.h"
 #include "tests/support/optim_test.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

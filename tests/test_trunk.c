@@ -4,10 +4,10 @@
  */
 #include "layers/layers.h"
 #include "optim/optim.h"
+#include "tests/support/check.h"
 #include "tests/support/node.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

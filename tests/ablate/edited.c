@@ -2,9 +2,9 @@
  * edited.c - models under the edits of ablate.
  */
 #include "tests/ablate/edited.h"
+#include "tests/support/check.h"
 #include "tests/support/trial.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>

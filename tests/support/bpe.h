@@ -6,9 +6,9 @@
 #define SUPPORT_BPE_H
 
 #include "tensor/text/internal.h"
+#include "tests/support/check.h"
 #include "tests/support/tokenizer.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

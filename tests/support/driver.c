@@ -5,11 +5,11 @@
  * other and with the reference by one function.
  */
 #include "autograd/internal.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/isa.h"
 #include "tests/support/sweep.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

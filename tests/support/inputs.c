@@ -2,8 +2,8 @@
  * inputs.c - drawing the inputs of a variant, and bringing them onto a tape.
  */
 #include "tests/support/inputs.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 

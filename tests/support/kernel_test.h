@@ -6,7 +6,7 @@
 #define PAL_KERNEL_TEST_H
 
 #include "tensor/kernels.h"
-#include <check.h>
+#include "tests/support/check.h"
 #include <math.h>
 #include <string.h>
 

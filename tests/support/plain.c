@@ -2,8 +2,8 @@
  * plain.c - see plain.h.
  */
 #include "tests/support/plain.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

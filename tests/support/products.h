@@ -5,8 +5,7 @@
 #define PAL_TESTS_PRODUCTS_H
 
 #include "tensor/tensor.h"
-
-#include <check.h>
+#include "tests/support/check.h"
 
 /* Layouts of random_matrix: bit 0 column-major, bit 1 leading axis innermost; from 4 on with gaps.
  */

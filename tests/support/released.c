@@ -2,8 +2,8 @@
  * released.c - folders of released models for tests: copies with changes, and what they share.
  */
 #include "tests/support/released.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

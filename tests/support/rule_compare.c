@@ -2,11 +2,11 @@
  * rule_compare.c - runs functions of tensors, forward and backward, and compares what they give.
  */
 #include "tests/support/rule_compare.h"
+#include "tests/support/check.h"
 #include "tests/support/node.h"
 #include "tests/support/inputs.h"
 #include "tests/support/sweep.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>

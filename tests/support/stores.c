@@ -2,8 +2,8 @@
  * stores.c - stores of tokens for the tests of batches.
  */
 #include "tests/support/stores.h"
+#include "tests/support/check.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,9 +3,9 @@
  * whole.
  */
 #include "tests/support/sweep.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

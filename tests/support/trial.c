@@ -2,11 +2,11 @@
  * trial.c - a function of parameters and an input, run forward and backward.
  */
 #include "tests/support/trial.h"
+#include "tests/support/check.h"
 #include "tests/support/inputs.h"
 #include "tests/support/node.h"
 #include "tests/support/rule_compare.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
