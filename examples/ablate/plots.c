@@ -190,11 +190,20 @@ static void put_chart(FILE *to, const task *t, const chart *c, how h)
     if (n > 1) fprintf(to, "unset multiplot\n");
 }
 
-/* Bars are beside each other, as far as there is room. */
+/* Bars of a panel are side by side: where the n-th curve has its own, in bars from the middle. */
+static double aside(int n, int curves)
+{
+    const int first = n - n % PICTURE_CURVES, left = curves - first;
+    const int beside = left < PICTURE_CURVES ? left : PICTURE_CURVES;
+    return n - first - (beside - 1) / 2.0;
+}
+
 static void draw_accuracy(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
     chart c = {.low = HUGE_VAL, .high = -HUGE_VAL};
+    int curves = 0;
+    for (int v = 0; v < s->variants; v++) curves += any(x, t, v);
     put_title(to, x, t, false);
     put_level_axis(to, x, t);
     for (int v = 0; v < s->variants; v++) {
@@ -202,9 +211,8 @@ static void draw_accuracy(FILE *to, const results *x, int t)
         fprintf(to, "$v%d << END\n", v);
         for (int j = 0; j < task_points(s->task[t], TASK_TEST); j++) {
             const spread p = spread_of(x, t, v, j);
-            const double aside =
-                0.3 * (c.n % PICTURE_CURVES - (PICTURE_CURVES - 1) / 2.0) / PICTURE_CURVES;
-            if (p.n) fprintf(to, "%g %.9g %.9g %.9g\n", j + aside, p.mean, p.low, p.high);
+            const double at = j + 0.3 * aside(c.n, curves) / PICTURE_CURVES;
+            if (p.n) fprintf(to, "%g %.9g %.9g %.9g\n", at, p.mean, p.low, p.high);
             if (p.n) chart_value(&c, p.low, p.high);
         }
         fprintf(to, "END\n");
@@ -285,8 +293,7 @@ static bool begins_curve(const results *x, int t, int v)
     return any(x, t, v);
 }
 
-/* Bars are beside each other here too, by a twentieth of an octave, around the size of the state.
- */
+/* Bars are beside each other by a twentieth of an octave. */
 static void draw_state(FILE *to, const results *x, int t)
 {
     const study *s = x->study;
@@ -304,11 +311,8 @@ static void draw_state(FILE *to, const results *x, int t)
         for (int i = v; i < s->variants; i++) {
             const spread p = spread_of(x, t, i, -1);
             if (!p.n || strcmp(curve_of(&s->variant[i], other), name)) continue;
-            const int first = c.n - c.n % PICTURE_CURVES, left = curves - first;
-            const int beside = left < PICTURE_CURVES ? left : PICTURE_CURVES;
-            const double aside = 0.05 * (c.n - first - (beside - 1) / 2.0);
-            fprintf(to, "%g %.9g %.9g %.9g\n", (double)x->model[t][i].state * exp2(aside), p.mean,
-                    p.low, p.high);
+            const double at = (double)x->model[t][i].state * exp2(0.05 * aside(c.n, curves));
+            fprintf(to, "%g %.9g %.9g %.9g\n", at, p.mean, p.low, p.high);
             chart_value(&c, p.low, p.high);
         }
         fprintf(to, "END\n");
