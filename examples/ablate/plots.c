@@ -190,7 +190,7 @@ static void put_chart(FILE *to, const task *t, const chart *c, how h)
     if (n > 1) fprintf(to, "unset multiplot\n");
 }
 
-/* Bars of a panel are side by side: where the n-th curve has its own, in bars from the middle. */
+/* Bars of a panel are side by side: how many bars the n-th curve is from the middle. */
 static double aside(int n, int curves)
 {
     const int first = n - n % PICTURE_CURVES, left = curves - first;

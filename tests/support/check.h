@@ -11,7 +11,8 @@
 
 #include <check.h>
 
-enum { PAL_CHECK_LINES = 64 }; /* lines that lie so far apart forget each other */
+/* The last line written of those that leave the same remainder. Files are not told apart. */
+enum { PAL_CHECK_LINES = 64 };
 static _Thread_local int pal_check_lines[PAL_CHECK_LINES] __attribute__((unused));
 
 #define _mark_point(file, line)                          \

@@ -118,8 +118,8 @@ static void by_lanes(const pal_fused *f, char *scratch, size_t each)
 
 /* ---- All together, in waves ---- */
 
-/* What one lane has. The team waits for all that is done before it begins, so the pieces of a chunk
- * are laid out by the thread that prepares the chunk first. */
+/* What one lane has. Work for each chunk is left to the team: the pieces of a chunk are laid out by
+ * the thread that prepares it first. */
 typedef struct lane_space {
     pal_lane lane;
     void *S;
