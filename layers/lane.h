@@ -38,6 +38,14 @@ typedef struct pal_prefetch {
     int64_t step[PAL_PREFETCH], bytes[PAL_PREFETCH]; /* bytes from row to row; bytes of a row */
 } pal_prefetch;
 
+/* Begins a list of rows. It sets only what is read: to clear all of the list takes longer than to
+ * fill it, and it is made for each chunk. */
+static inline void pal_prefetch_begin(pal_prefetch *a, int64_t rows)
+{
+    a->arrays = 0;
+    a->rows = rows;
+}
+
 /* Adds `channels` channels of x, whose elements have `size` bytes. It leaves x out if its channels
  * are not next to each other. */
 static inline void pal_prefetch_add(pal_prefetch *a, pal_rows x, int64_t channels, size_t size)

@@ -257,7 +257,7 @@ static void ask_for_gradients(const problem *p, int64_t group, int64_t lane, int
 {
     const pal_fused *f = &p->f;
     for (int64_t i = 0; i < count; i++) {
-        slots[i].chunk.ahead = (pal_prefetch){.rows = slots[i].chunk.rows / f->shape.ranks};
+        pal_prefetch_begin(&slots[i].chunk.ahead, slots[i].chunk.rows / f->shape.ranks);
         pal_fused_ahead_head(f, &slots[i].chunk.ahead, g->out, (first + i) * f->tokens, group,
                              lane);
     }
@@ -274,10 +274,9 @@ static void ask_for_inputs(const problem *p, int64_t group, int64_t next, int64_
     for (int64_t i = 0; i < count; i++) {
         pal_prefetch *a = &slots[i].chunk.ahead;
         const int64_t rows =
-            i < there ? pal_fused_rows(f, pal_fused_sequence(f, next), first + i) / f->shape.ranks
-                      : 0;
+            i < there ? pal_fused_tokens_in(f, pal_fused_sequence(f, next), first + i) : 0;
         const bool left = !f->shape.erase && !updates(p, first, i, count);
-        if (!left || (rows > 0 && rows != a->rows)) *a = (pal_prefetch){.rows = rows};
+        if (!left || (rows > 0 && rows != a->rows)) pal_prefetch_begin(a, rows);
         if (rows == 0) continue;
         pal_fused_ahead_head(f, a, rows_of_next->head.in, (first + i) * f->tokens, group, next);
         pal_fused_ahead_out(f, a, rows_of_next->dout, (first + i) * f->tokens);

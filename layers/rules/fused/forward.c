@@ -52,16 +52,30 @@ static void prepare(const pal_fused *f, const pal_lane *l, int64_t i, int64_t ch
 
 /* ---- Lanes by threads ---- */
 
-/* Lists the rows of the next chunk, of lane i and all that is known of it, to be prefetched while
- * this chunk is scanned. Lanes from `first` on are side by side. */
-static void ask_ahead(const pal_fused *f, const pal_lane *l, int64_t i, int64_t first,
-                      int64_t chunk, pal_prefetch *a)
+/* The rows that the first chunk of lane i reads and writes. Lanes from `first` on are side by side;
+ * what one of them has read already is left out. */
+static pal_prefetch first_rows(const pal_fused *f, const pal_lane *l, int64_t i, int64_t first)
 {
-    const int64_t rows = pal_fused_rows(f, pal_fused_sequence(f, first), chunk);
-    *a = (pal_prefetch){.rows = rows > 0 ? rows / f->shape.ranks : 0}; /* tokens */
-    if (rows <= 0) return;
-    pal_fused_ahead_head(f, a, l->head.in, chunk * f->tokens, first, i);
-    pal_fused_ahead_out(f, a, l->o, chunk * f->tokens);
+    pal_prefetch a;
+    pal_prefetch_begin(&a, 0);
+    pal_fused_ahead_head(f, &a, l->head.in, 0, first, i);
+    pal_fused_ahead_out(f, &a, l->o, 0);
+    return a;
+}
+
+/* Lists the same rows of another chunk, which has `tokens` tokens, to be prefetched while this one
+ * is scanned. tokens < 1: there is no such chunk. */
+static void ask_ahead(const pal_fused *f, const pal_prefetch *first, int64_t chunk, int64_t tokens,
+                      pal_prefetch *a)
+{
+    pal_prefetch_begin(a, tokens);
+    if (tokens < 1) return;
+    a->arrays = first->arrays;
+    for (int i = 0; i < a->arrays; i++) {
+        a->data[i] = first->data[i] + chunk * f->tokens * first->step[i];
+        a->step[i] = first->step[i];
+        a->bytes[i] = first->bytes[i];
+    }
 }
 
 /* Memory of one thread. */
@@ -80,11 +94,13 @@ static thread_space carve_thread(pal_carver *c, const pal_fused *f)
 static void chunk_lanes(const pal_fused *f, pal_lanes g, thread_space *t)
 {
     pal_lane l[PAL_SIDE];
+    pal_prefetch rows[PAL_SIDE];
     double *angles[PAL_SIDE] = {NULL}; /* before the next chunk */
     const size_t size = pal_fused_state_bytes(f);
     const int64_t all = pal_fused_panels(f), sequence = pal_fused_sequence(f, g.first);
     for (int64_t i = 0; i < g.count; i++) {
         l[i] = pal_lane_of(f, g.first + i);
+        rows[i] = first_rows(f, &l[i], g.first + i, g.first);
         load_state(f, &l[i], t->S + (size_t)i * size, 0, all);
         if (f->shape.trapezoid) angles[i] = pal_fused_first_angles(f, g.first + i, &l[i].head);
     }
@@ -94,7 +110,8 @@ static void chunk_lanes(const pal_fused *f, pal_lanes g, thread_space *t)
             const int64_t next = last ? 0 : i + 1;
             if (angles[i]) t->chunk.angles_after = angles[i] += f->shape.angles;
             prepare(f, &l[i], g.first + i, chunk, &t->chunk);
-            ask_ahead(f, &l[next], g.first + next, g.first, chunk + last, &t->chunk.ahead);
+            ask_ahead(f, &rows[next], chunk + last, pal_fused_tokens_in(f, sequence, chunk + last),
+                      &t->chunk.ahead);
             scan(f, &l[i], g.first + i, chunk, &t->chunk, t->S + (size_t)i * size, 0, all);
         }
     for (int64_t i = 0; i < g.count; i++)

@@ -108,10 +108,15 @@ static inline int64_t pal_fused_chunks(const pal_fused *f, int64_t sequence)
 {
     return (pal_fused_length(f, sequence) + f->tokens - 1) / f->tokens;
 }
+/* Of a chunk: its tokens, and their rows. Below 1: the sequence has no such chunk. */
+static inline int64_t pal_fused_tokens_in(const pal_fused *f, int64_t sequence, int64_t chunk)
+{
+    const int64_t left = pal_fused_length(f, sequence) - chunk * f->tokens;
+    return left < f->tokens ? left : f->tokens;
+}
 static inline int64_t pal_fused_rows(const pal_fused *f, int64_t sequence, int64_t chunk)
 {
-    int64_t left = pal_fused_length(f, sequence) - chunk * f->tokens;
-    return (left < f->tokens ? left : f->tokens) * f->shape.ranks;
+    return pal_fused_tokens_in(f, sequence, chunk) * f->shape.ranks;
 }
 static inline int64_t pal_fused_panels(const pal_fused *f) { return f->shape.Vp / f->table->panel; }
 /* The bytes of a state in panels, and those of one panel. */
