@@ -464,7 +464,7 @@ int main(int argc, char **argv)
     if (strcmp(part, "steps") == 0) {
         for (int kind = 0; kind < KINDS; kind++) {
             /* How the state is divided does not depend on when sums are made. */
-            if (opts.blocking && !test_all() && kind != ADAMW && kind != MUON) continue;
+            if (opts.blocking && !test_all() && kind != MUON) continue;
             check_steps(kind, (small_opts){.batch = 5, .packed = true});
             check_memory(kind);
         }

@@ -63,7 +63,7 @@ each() { # STEP result command...: `result` has the same bytes if the status is 
         done
     done
 }
-[ -n "$PAL_TEST_ALL" ] && step=1 || step=173
+[ -n "$PAL_TEST_ALL" ] && step=1 || step=307
 export OMP_NUM_THREADS=1
 each $step out/step-00000002.h5 "$x/train_lm" --data text.txt $small --sample 2 --held-out 0.1 --eval-every 1 --out out
 each $step out/state.h5 "$x/generate" $model abc --tokens 3 --save-state out/state.h5
