@@ -56,6 +56,20 @@ draw plain "$PATH" HOME=/nonexistent
 [ "$(plots plain | wc -l)" = 22 ] || fail "not 22 plots: $(plots plain)"
 if grep -i 'warning\|gnuplot\|iconv' "$dir/plain/said"; then fail "gnuplot has something to say"; fi
 
+# Marks of two variants are beside each other, and in the middle of them is the level's tic. The last mark is the key's.
+awk '
+    /text-anchor="middle"/ && match($0, /M[0-9.]+,[0-9.]+ L[0-9.]+,/) {
+        split(substr($0, RSTART + 1, RLENGTH - 1), at, /[, L]+/)
+        if (at[1] == at[3]) tic[++tics] = at[1]
+    }
+    /<g id="gnuplot_plot_[0-9]/ { marks = 0 }
+    /<use .*gpPt.*scale/ && match($0, /translate[(][0-9.]+/) {
+        x = substr($0, RSTART + 10, RLENGTH - 10)
+        if (++marks == 1) { if (x == place) bad = 1; place = x; sum += x; curves++ }
+    }
+    END { exit bad || tics != 1 || curves != 2 || (sum / curves - tic[1]) ^ 2 > 1 }' "$dir/plain/study/accuracy-mqar.svg" ||
+    fail "accuracy-mqar.svg: marks are not around their level"
+
 mkdir "$dir/home"
 printf 'set xrange [0:1]\nset logscale y\nset title "mine"\nset decimalsign ","\n' >"$dir/home/.gnuplot"
 draw set "$PATH" HOME="$dir/home" GNUTERM=x11 LANG=de_DE.UTF-8 LC_ALL=tr_TR GNUPLOT_LIB="$dir/home"
