@@ -117,7 +117,7 @@ START_TEST(against_double)
         const struct shape_class *s = &classes[c];
         const int64_t work = s->m * s->n * s->k;
         for (int l = 0; l < LAYOUTS * LAYOUTS; l++) {
-            if (!test_all() && work > 30000 && l % 16 != c % 16) continue; /* one layout of each */
+            if (!test_all() && work > 100000 && l % 16 != c % 16) continue; /* one layout of each */
             problem q = make(s, l % LAYOUTS, l / LAYOUTS, l % 3, l % 2 ? 1 : 0.5, l % 3 / 2.0);
             compute(&q, 2);
             compare(&q, s->name);

@@ -215,13 +215,12 @@ static void load_keys(const problem *p, const lane *l, int64_t first, pal_key_bl
                         key_rows(p->call->in[2], l, first), k);
 }
 
-/* The block of keys from `first` on, if that is before `end`, to be prefetched. */
-static pal_prefetch keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end)
+/* Lists the block of keys from `first` on, if that is before `end`, to be prefetched. */
+static void keys_ahead(const problem *p, const lane *l, int64_t first, int64_t end, pal_prefetch *a)
 {
-    pal_prefetch a = {.rows = least(KEYS, end - first)};
+    pal_prefetch_begin(a, least(KEYS, end - first));
     for (int i = 1; i < 3 && first < end; i++)
-        pal_prefetch_add(&a, key_rows(p->call->in[i], l, first), p->shape.D, p->size);
-    return a;
+        pal_prefetch_add(a, key_rows(p->call->in[i], l, first), p->shape.D, p->size);
 }
 
 /* The first block of keys that the query at this position sees. */
@@ -241,7 +240,7 @@ static void forward_block(const problem *p, const lane *l, int64_t t, forward_sp
     }
     for (int64_t j = first_keys(p, position); j < position + count; j += KEYS) {
         load_keys(p, l, j, &f->keys);
-        f->queries[0].ahead = keys_ahead(p, l, j + KEYS, position + count);
+        keys_ahead(p, l, j + KEYS, position + count, &f->queries[0].ahead);
         for (int64_t g = 0; g < p->group; g++) k->absorb(&p->shape, &f->keys, &f->queries[g]);
     }
     for (int64_t g = 0; g < p->group; g++) {

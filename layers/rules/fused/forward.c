@@ -52,29 +52,28 @@ static void prepare(const pal_fused *f, const pal_lane *l, int64_t i, int64_t ch
 
 /* ---- Lanes by threads ---- */
 
-/* The rows that the first chunk of lane i reads and writes. Lanes from `first` on are side by side;
- * what one of them has read already is left out. */
-static pal_prefetch first_rows(const pal_fused *f, const pal_lane *l, int64_t i, int64_t first)
+/* Lists the rows that the first chunk of lane i reads and writes. Lanes from `first` on are side by
+ * side; what one of them has read already is left out. */
+static void first_rows(const pal_fused *f, const pal_lane *l, int64_t i, int64_t first,
+                       pal_prefetch *a)
 {
-    pal_prefetch a;
-    pal_prefetch_begin(&a, 0);
-    pal_fused_ahead_head(f, &a, l->head.in, 0, first, i);
-    pal_fused_ahead_out(f, &a, l->o, 0);
-    return a;
+    pal_prefetch_begin(a, 0);
+    pal_fused_ahead_head(f, a, l->head.in, 0, first, i);
+    pal_fused_ahead_out(f, a, l->o, 0);
 }
 
-/* Lists the same rows of another chunk, which has `tokens` tokens, to be prefetched while this one
- * is scanned. tokens < 1: there is no such chunk. */
-static void ask_ahead(const pal_fused *f, const pal_prefetch *first, int64_t chunk, int64_t tokens,
+/* Lists the same rows of chunk `chunk`, which has `tokens` tokens. They are prefetched while a
+ * thread scans the chunk before it. If tokens < 1, there is no such chunk. */
+static void ask_ahead(const pal_fused *f, const pal_prefetch *rows, int64_t chunk, int64_t tokens,
                       pal_prefetch *a)
 {
     pal_prefetch_begin(a, tokens);
     if (tokens < 1) return;
-    a->arrays = first->arrays;
+    a->arrays = rows->arrays;
     for (int i = 0; i < a->arrays; i++) {
-        a->data[i] = first->data[i] + chunk * f->tokens * first->step[i];
-        a->step[i] = first->step[i];
-        a->bytes[i] = first->bytes[i];
+        a->data[i] = rows->data[i] + chunk * f->tokens * rows->step[i];
+        a->step[i] = rows->step[i];
+        a->bytes[i] = rows->bytes[i];
     }
 }
 
@@ -100,7 +99,7 @@ static void chunk_lanes(const pal_fused *f, pal_lanes g, thread_space *t)
     const int64_t all = pal_fused_panels(f), sequence = pal_fused_sequence(f, g.first);
     for (int64_t i = 0; i < g.count; i++) {
         l[i] = pal_lane_of(f, g.first + i);
-        rows[i] = first_rows(f, &l[i], g.first + i, g.first);
+        first_rows(f, &l[i], g.first + i, g.first, &rows[i]);
         load_state(f, &l[i], t->S + (size_t)i * size, 0, all);
         if (f->shape.trapezoid) angles[i] = pal_fused_first_angles(f, g.first + i, &l[i].head);
     }

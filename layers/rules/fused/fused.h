@@ -108,7 +108,8 @@ static inline int64_t pal_fused_chunks(const pal_fused *f, int64_t sequence)
 {
     return (pal_fused_length(f, sequence) + f->tokens - 1) / f->tokens;
 }
-/* Of a chunk: its tokens, and their rows. Below 1: the sequence has no such chunk. */
+/* These are the tokens of a chunk, and their rows. A result below 1 means that the sequence has no
+ * such chunk. */
 static inline int64_t pal_fused_tokens_in(const pal_fused *f, int64_t sequence, int64_t chunk)
 {
     const int64_t left = pal_fused_length(f, sequence) - chunk * f->tokens;
